@@ -1,0 +1,70 @@
+# Two commands matter: `make demo` and `make test`. Each works alone on a fresh machine with Python >= 3.11 and make.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+CORES ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+WORKERS ?= 2
+CONFIG ?= workflow/demo.yaml
+TOWER ?= workflow/towers/grammar-vit
+
+LOCK := envs/requirements.lock
+# Written last, and its name holds a checksum of the lock: a .venv with this file is complete and up to date.
+STAMP := .venv/complete-$(shell cksum < $(LOCK) | cut -d ' ' -f 1)
+PY := .venv/bin/python
+
+# The package is run from src/, it is not installed.
+export PYTHONPATH := $(CURDIR)/src
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help env demo study report test lint format docs bench tower lock clean
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-15s %s\n", $$1, $$2 }'
+
+env: $(STAMP) ## .venv alone, from the hash lock
+
+demo: $(STAMP) ## the whole pipeline on the embedded simulated study, then its tables
+	@$(PY) workflow/run.py --cores $(CORES) workflow/demo.yaml
+
+study: $(STAMP) ## the full simulated study (takes long), then its tables
+	@$(PY) workflow/run.py --cores $(CORES) workflow/study.yaml
+
+report: $(STAMP) ## the report alone (CONFIG=config.yaml for another configuration than the demo)
+	@$(PY) workflow/run.py --report-only $(CONFIG)
+
+test: $(STAMP) ## every test that this machine can run; says which it skipped and why
+	@$(PY) -m pytest -n $(WORKERS)
+
+lint: $(STAMP) ## ruff, snakefmt, mypy, snakemake --lint
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	.venv/bin/snakefmt --check Snakefile workflow/rules
+	$(PY) -m mypy
+	$(PY) -m snakemake --lint --configfile workflow/demo.yaml
+
+format: $(STAMP) ## write the style that lint wants
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+	.venv/bin/snakefmt Snakefile workflow/rules
+
+docs: $(STAMP) ## docs/configuration.md and the JSON schema from the settings classes
+	@$(PY) -m brain2clip.reporting.reference
+
+bench: $(STAMP) ## benchmarks: bench/*.py, one after the other
+	@set -e; for file in bench/*.py; do [ -e "$$file" ] || continue; echo "== $$file"; $(PY) "$$file"; done
+
+tower: $(STAMP) ## train the small CLIP of the simulated study again (TOWER=folder)
+	$(PY) -m brain2clip.studies.train_tower --output $(TOWER)
+
+lock: ## resolve the requirements of pyproject.toml again (needs uv and a package index)
+	@command -v uv > /dev/null || { echo "make lock needs uv on the PATH" >&2; exit 1; }
+	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url -p 3.11 -o $(LOCK)
+
+clean: ## remove caches and what the demo made (CONFIG=... for another configuration); inputs and .venv stay
+	[ ! -e $(STAMP) ] || $(PY) -m snakemake --configfile $(CONFIG) --cores 1 --quiet --delete-all-output
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests bench workflow -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP):
+	@bash envs/install.sh $(LOCK) $(STAMP)

@@ -1,0 +1,1 @@
+"""Encoders of brain responses, the prompted CLIP tower and its parts."""

@@ -1,0 +1,129 @@
+"""The frozen CLIP picture tower, driven block by block so that prompts can be put in.
+
+With everything off it is open_clip's own ``encode_image``, bit for bit in fp32: the same modules are called in the
+same order. No weight of the tower ever wants a gradient.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from brain2clip.settings import Readout, SharedPrompts
+
+
+class PromptedTower(nn.Module):
+    """Patch tokens through a frozen open_clip ``VisionTransformer`` with shared prompt tokens.
+
+    Prompts stand after the class token and before the patches, carry no position embedding, and in deep mode are
+    replaced at every block (Jia et al., ECCV 2022, visual prompt tuning; written anew).
+
+    Parameters
+    ----------
+    visual : nn.Module
+        ``model.visual`` of an open_clip model; frozen here.
+    prompts : SharedPrompts
+    readout : Readout
+    checkpointing : bool
+        Recompute activations of each block in the backward pass.
+    """
+
+    def __init__(
+        self, visual: nn.Module, prompts: SharedPrompts, readout: Readout, checkpointing: bool = False
+    ) -> None:
+        super().__init__()
+        if type(visual).__name__ != "VisionTransformer":
+            raise ValueError(
+                f"prompt tokens need open_clip's VisionTransformer; this tower's picture side is a "
+                f"{type(visual).__name__}. Take a ViT (e.g. ViT-B-32), or visual.kind: frozen"
+            )
+        self.visual = visual.eval().requires_grad_(False)
+        self.readout = readout
+        self.checkpointing = checkpointing
+        depth = len(visual.transformer.resblocks)
+        if readout.block is not None and readout.block > depth:
+            raise ValueError(f"readout.block is {readout.block}, the tower has {depth} blocks")
+        self.blocks = depth if readout.block is None else readout.block
+        self.prompted = self._prompted_blocks(prompts)
+        self.prompts = None
+        if self.prompted:
+            width = visual.positional_embedding.shape[-1]
+            bound = math.sqrt(6 / (3 * math.prod(visual.patch_size) + width))
+            self.prompts = nn.Parameter(torch.empty(len(self.prompted), prompts.tokens, width).uniform_(-bound, bound))
+        self.dropout = nn.Dropout(prompts.dropout)
+
+    def _prompted_blocks(self, prompts: SharedPrompts) -> tuple[int, ...]:
+        """Blocks at whose input prompts are put in or replaced."""
+        if prompts.depth == "off":
+            return ()
+        if prompts.depth == "shallow":
+            return (0,)
+        last = self.blocks if prompts.last_blocks is None else prompts.last_blocks
+        return tuple(range(max(0, self.blocks - last), self.blocks))
+
+    @property
+    def width(self) -> int:
+        """Size of the embedding that :meth:`forward` returns."""
+        if self.readout.block is None and self.visual.proj is not None:
+            return self.visual.proj.shape[1]
+        return self.visual.positional_embedding.shape[-1]
+
+    def train(self, mode: bool = True) -> PromptedTower:
+        """Switch the prompts' dropout; the frozen tower stays in evaluation mode."""
+        super().train(mode)
+        self.visual.eval()
+        return self
+
+    def forward(self, tokens: Tensor, extra: Tensor | None = None) -> Tensor:
+        """Picture embedding.
+
+        Parameters
+        ----------
+        tokens : Tensor [B, N, D]
+            Patch tokens before position embedding (with the instance prompt added, if any).
+        extra : Tensor [B, E, D], optional
+            Extra tokens that stay behind the patches through all blocks.
+
+        Returns
+        -------
+        Tensor [B, d]
+        """
+        visual = self.visual
+        first = visual.class_embedding.view(1, 1, -1).expand(len(tokens), -1, -1).to(tokens.dtype)
+        x = torch.cat([first, tokens], dim=1)
+        x = x + visual.positional_embedding.to(x.dtype)
+        x = visual.ln_pre(x)
+        if extra is not None:
+            x = torch.cat([x, extra.to(x.dtype)], dim=1)
+        present = 0
+        for index in range(self.blocks):
+            if index in self.prompted:
+                x = self._put_in(x, present, self.prompted.index(index))
+                present = self.prompts.shape[1]  # type: ignore[union-attr]
+            block = visual.transformer.resblocks[index]
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+        if present or extra is not None:
+            x = torch.cat([x[:, :1], x[:, 1 + present : 1 + present + tokens.shape[1]]], dim=1)
+        return self._read(x)
+
+    def _put_in(self, x: Tensor, present: int, layer: int) -> Tensor:
+        """Replace the ``present`` prompt tokens after the class token by those of a layer."""
+        prompt = self.dropout(self.prompts[layer]).to(x.dtype).expand(len(x), -1, -1)  # type: ignore[index]
+        return torch.cat([x[:, :1], prompt, x[:, 1 + present :]], dim=1)
+
+    def _read(self, x: Tensor) -> Tensor:
+        """Embedding [B, d] from class token and patches [B, 1 + N, D] after the last block used."""
+        if self.readout.block is not None:
+            return F.layer_norm(x[:, 1:].mean(dim=1), x.shape[-1:])
+        if self.readout.pool == "patches":
+            pooled = self.visual.ln_post(x)[:, 1:].mean(dim=1)
+        else:
+            pooled, _ = self.visual._pool(x)
+        return pooled if self.visual.proj is None else pooled @ self.visual.proj

@@ -1,0 +1,127 @@
+"""Figure ``erp``: event-related potential of all channels, with topographies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure, SubFigure
+from numpy.typing import NDArray
+
+from brain2clip.reporting import style
+
+_FEWEST_FOR_MAP = 4
+
+
+@dataclass(frozen=True)
+class Erp:
+    """Mean response to pictures, over subjects.
+
+    Attributes
+    ----------
+    title : str
+    channels : list of str
+    times : array [n_times]
+        s, 0 at picture onset.
+    potential : array [n_channels, n_times]
+        V.
+    position : array [n_channels, 3]
+        m, head coordinates; NaN where unknown.
+    n_subjects : int
+    """
+
+    title: str
+    channels: list[str]
+    times: NDArray[np.float64]
+    potential: NDArray[np.float64]
+    position: NDArray[np.float64]
+    n_subjects: int
+
+
+def figure_erp(data: Erp, topography_times: Sequence[float]) -> Figure:
+    """Butterfly plot, global field power, and a map at each of the given times (s).
+
+    Maps use channels with a known position; where there are fewer than four, a note says so.
+    """
+    times = [time for time in topography_times if data.times[0] <= time <= data.times[-1]]
+    mapped = bool(times) and _known(data).sum() >= _FEWEST_FOR_MAP
+    made = style.figure(7.5, 5.0 if mapped else 3.6)
+    upper, lower = np.ravel(np.asarray(made.subfigures(2, 1, height_ratios=(1, 1.5) if mapped else (1, 10))))
+    _maps(upper, data, times)
+    _butterfly(lower.add_subplot(), data, times)
+    return made
+
+
+def _butterfly(axis: Axes, data: Erp, times: Sequence[float]) -> None:
+    microvolt = data.potential * 1e6
+    few = len(data.channels) <= len(style.PALETTE) - 2
+    colours = style.PALETTE if few else _front_to_back(data.position[:, 1])
+    for name, potential, colour in zip(data.channels, microvolt, colours):
+        axis.plot(data.times * 1e3, potential, color=colour, linewidth=0.7, alpha=0.9, label=name if few else None)
+    power = microvolt.std(axis=0)
+    axis.plot(data.times * 1e3, power, color="black", linewidth=1.8, label="global field power (sd over channels)")
+    for time in times:
+        axis.axvline(time * 1e3, color=style.GREY, linewidth=0.8, linestyle=":")
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set(xlabel="time from picture onset (ms)", ylabel="potential (µV)", xlim=data.times[[0, -1]] * 1e3)
+    count = f"{len(data.channels)} channels, mean over {data.n_subjects} subject{'s' if data.n_subjects > 1 else ''}"
+    shade = "; light: front, dark: back of the head" if _known(data).any() and not few else ""
+    axis.set_title(f"{data.title}: {count}{shade}")
+    low, high = axis.get_ylim()
+    axis.set_ylim(low, high + 0.15 * (high - low))
+    axis.legend(loc="upper left", ncols=4)
+
+
+def _maps(panel: SubFigure, data: Erp, times: Sequence[float]) -> None:
+    known = _known(data)
+    if known.sum() < _FEWEST_FOR_MAP or not times:
+        reason = "no time of topography lies inside the epoch" if not times else "positions of the channels are unknown"
+        style.note(panel.add_subplot(), f"no topographies: {reason}")
+        return
+    import mne
+
+    info = mne.create_info([name for name, there in zip(data.channels, known) if there], 100.0, "eeg")
+    places = dict(zip(info.ch_names, data.position[known], strict=True))
+    info.set_montage(mne.channels.make_dig_montage(ch_pos=places, coord_frame="head"))
+    moments = [int(np.abs(data.times - time).argmin()) for time in times]
+    shown = data.potential[known][:, moments] * 1e6
+    limit = float(np.abs(shown).max()) or 1.0
+    axes = panel.subplots(1, len(times), squeeze=False)[0]
+    for axis, moment, potential in zip(axes, moments, shown.T, strict=True):
+        image, _ = mne.viz.plot_topomap(
+            *(potential, info),
+            axes=axis,
+            show=False,
+            cmap="RdBu_r",
+            vlim=(-limit, limit),
+            contours=4,
+            extrapolate="local",
+            sphere=_sphere(places),
+        )
+        axis.set_title(f"{data.times[moment] * 1e3:.0f} ms", loc="center")
+    bar = panel.colorbar(image, ax=list(axes), shrink=0.8, aspect=12)
+    bar.set_label("potential (µV)")
+
+
+def _known(data: Erp) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(data.position).all(axis=1))
+
+
+def _sphere(places: dict[str, NDArray[np.float64]]) -> tuple[float, float, float, float]:
+    """Head circle at the median distance of the electrodes from the origin: x, y, z and radius, m."""
+    radius = float(np.median([np.linalg.norm(place) for place in places.values()]))
+    return (0.0, 0.0, 0.0, radius)
+
+
+def _front_to_back(y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Colour of every channel by its place between front (light) and back (dark); grey where unknown."""
+    colours = np.tile(matplotlib.colors.to_rgba(style.GREY), (len(y), 1))
+    known = np.isfinite(y)
+    if known.any():
+        scale = Normalize(y[known].min(), max(y[known].max(), y[known].min() + 1e-6))
+        colours[known] = matplotlib.colormaps["viridis"](0.9 * scale(y[known]))
+    return colours

@@ -1,0 +1,64 @@
+"""Figure ``ranks``: how often the true candidate has which rank."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from brain2clip.reporting import blocks, style
+
+
+def figure_ranks(rows: pd.DataFrame, methods: Mapping[str, str]) -> Figure:
+    """Share of queries per bin of rank (1, 2, 3-4, 5-8, …), one line per method, chance as a dashed line.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Retrieval rows; those with all repetitions averaged are used, of all subjects and seeds.
+    methods : mapping
+        Name to label, in the order of the tables.
+    """
+    rows = rows[rows["repetitions"].astype(str) == "all"]
+    numbers = blocks.ordered(methods, rows["method"])
+    panels = blocks.split(rows)
+    made, axes = style.grid(len(panels))
+    for axis, (title, part) in zip(axes, panels, strict=True):
+        _histogram(axis, part, numbers)
+        axis.set_title(title)
+    style.legend_below(made, axes)
+    return made
+
+
+def binned(rank: ArrayLike, n_candidates: int) -> NDArray[np.float64]:
+    """Share of ranks in each bin whose upper ends are the powers of two, [n_bins]."""
+    bins = np.ceil(np.log2(np.asarray(rank))).astype(np.int64)
+    return np.bincount(bins, minlength=_n_bins(n_candidates)) / max(bins.size, 1)
+
+
+def _histogram(axis: Axes, part: pd.DataFrame, numbers: Mapping[str, tuple[int, str]]) -> None:
+    n_candidates = int(part["n_candidates"].max())
+    places = np.arange(_n_bins(n_candidates))
+    for method, (number, name) in numbers.items():
+        rank = part.loc[part["method"] == method, "rank"]
+        if len(rank):
+            share = 100 * binned(rank, n_candidates)
+            axis.plot(places, share, "o", ms=4, color=style.colour(number), ls=style.line(number), label=name)
+    chance = 100 * binned(np.arange(1, n_candidates + 1), n_candidates)
+    axis.plot(places, chance, color="black", linewidth=1.2, linestyle=(0, (4, 3)), label="chance")
+    axis.set_xticks(places, _labels(n_candidates), rotation=45 if len(places) > 7 else 0)
+    axis.set(xlabel=f"rank of the true candidate, of {n_candidates}", ylabel="queries (%)", ylim=(0, None))
+
+
+def _n_bins(n_candidates: int) -> int:
+    return int(np.ceil(np.log2(n_candidates))) + 1
+
+
+def _labels(n_candidates: int) -> list[str]:
+    ends = [min(2**number, n_candidates) for number in range(_n_bins(n_candidates))]
+    starts = [1, *(end + 1 for end in ends[:-1])]
+    return [str(end) if start == end else f"{start}–{end}" for start, end in zip(starts, ends, strict=True)]

@@ -1,0 +1,209 @@
+"""Stage ``figures``: the pictures of the report, as SVG.
+
+Settings: ``figures`` (dump of :class:`brain2clip.settings.Figures`) and ``methods`` (name to label). Only the figures
+that are named among the outputs are made: ``erp``, ``spectra``, ``training``, ``ranks``, ``gallery``, ``gains``,
+``prompts``. The drawing itself is in ``figure_<name>.py``; here the artefacts are read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from brain2clip import artefact, stage
+from brain2clip.reporting import blocks, style
+from brain2clip.reporting.figure_erp import Erp, figure_erp
+from brain2clip.reporting.figure_gains import figure_gains
+from brain2clip.reporting.figure_gallery import Candidates, figure_gallery
+from brain2clip.reporting.figure_prompts import figure_prompts
+from brain2clip.reporting.figure_ranks import figure_ranks
+from brain2clip.reporting.figure_spectra import Spectrum, figure_spectra
+from brain2clip.reporting.figure_training import figure_training
+
+log = logging.getLogger("brain2clip")
+
+
+def run(job: stage.Job) -> None:
+    """Run the stage."""
+    unknown = set(job.outputs) - set(FIGURES)
+    if unknown:
+        raise stage.InputError(f"no figure named {', '.join(sorted(unknown))}; known are {', '.join(FIGURES)}")
+    made = job.provenance()
+    for name, path in job.outputs.items():
+        with style.applied():
+            style.save(FIGURES[name](job), path, made)
+        log.info("figure %s: %s", name, path)
+
+
+# ---------------------------------------------------------------------------------- from artefacts to data
+
+
+def erp(job: stage.Job) -> Figure:
+    """Mean over the subjects of the first study and band."""
+    paths = _needed(job, "responses")
+    first = blocks.from_response_path(paths[0])
+    same = [p for p in paths if {**blocks.from_response_path(p), "subject": ""} == {**first, "subject": ""}]
+    subjects = [_read_erp(path, job, f"{first['study']}, {first['band']}") for path in same]
+    return figure_erp(_grand_mean(subjects), job.settings["figures"]["topography_times"])
+
+
+def spectra(job: stage.Job) -> Figure:
+    """Every band of every study, channels averaged."""
+    found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for path in stage.progress(_needed(job, "responses"), "reading spectra"):
+        names = blocks.from_response_path(path)
+        with artefact.open_h5(path, _expects(job, "epochs")) as file:
+            pair = (file["quality/freqs"][:], np.nanmean(file["quality/psd"][:], axis=0))
+        found.setdefault(f"{names['study']}, {names['band']}", []).append(pair)
+    data = []
+    for label, pairs in found.items():
+        freqs = pairs[0][0]
+        psd = np.stack([np.interp(freqs, own, values) for own, values in pairs])
+        data.append(Spectrum(label, freqs.astype(np.float64), psd.astype(np.float64)))
+    return figure_spectra(data)
+
+
+def training(job: stage.Job) -> Figure:
+    """All history tables."""
+    tables = []
+    for path in _needed(job, "history"):
+        table = artefact.read_table(path, _expects(job, "train"))
+        if len(table):
+            tables.append(table.assign(**blocks.from_run_path(path)))
+    if not tables:
+        raise stage.InputError("figure training: all history tables are empty; leave this figure out of the outputs")
+    return figure_training(pd.concat(tables, ignore_index=True), job.settings["methods"])
+
+
+def ranks(job: stage.Job) -> Figure:
+    """All retrieval rows."""
+    return figure_ranks(_tables(job, "rows"), job.settings["methods"])
+
+
+def gallery(job: stage.Job) -> Figure:
+    """First block, subject and seed of the figures' method."""
+    rows = _tables(job, "rows")
+    rows = rows[(rows["method"] == _method(job, rows)) & (rows["repetitions"].astype(str) == "all")]
+    if rows.empty:
+        raise stage.InputError(
+            "figure gallery: no rows of its method with all repetitions averaged (retrieval.repetitions)"
+        )
+    first = rows.iloc[0]
+    names = [*blocks.BLOCK, "method", "subject", "seed"]
+    one = rows[(rows[names] == first[names]).all(axis=1)]
+    label = job.settings["methods"].get(first["method"], first["method"])
+    block = ", ".join(first[name] for name in blocks.BLOCK)
+    title = (
+        f"{label}: {block}, subject {first['subject']}, seed {first['seed']}; {one['n_candidates'].iloc[0]} candidates"
+    )
+    return figure_gallery(one, _candidates(job), title)
+
+
+def gains(job: stage.Job) -> Figure:
+    """Gains of the figures' method over the windows of the stimuli file."""
+    table = _tables(job, "gains")
+    table = table[table["method"] == _method(job, table)]
+    with artefact.open_h5(job.input("stimuli"), _expects(job, "features")) as file:
+        window, frequency = file["band_window"][:], file["band_frequency"][:]
+    return figure_gains(table, window, frequency, _averaged(job, table))
+
+
+def prompts(job: stage.Job) -> Figure:
+    """Effect of the prompts of the figures' method."""
+    table = _tables(job, "prompts")
+    table = table[table["method"] == _method(job, table)]
+    return figure_prompts(table, _averaged(job, table))
+
+
+FIGURES: dict[str, Callable[[stage.Job], Figure]] = {
+    "erp": erp,
+    "spectra": spectra,
+    "training": training,
+    "ranks": ranks,
+    "gallery": gallery,
+    "gains": gains,
+    "prompts": prompts,
+}
+
+
+# ----------------------------------------------------------------------------------------------- inside
+
+
+def _read_erp(path: Path, job: stage.Job, title: str) -> Erp:
+    with artefact.open_h5(path, _expects(job, "epochs")) as file:
+        return Erp(
+            title=title,
+            channels=[str(name) for name in file["channel"].asstr()[:]],
+            times=file["times"][:].astype(np.float64),
+            potential=file["quality/erp"][:].astype(np.float64),
+            position=file["position"][:].astype(np.float64),
+            n_subjects=1,
+        )
+
+
+def _grand_mean(subjects: list[Erp]) -> Erp:
+    """Mean over subjects on the channels that all have."""
+    common = reduce(lambda known, one: [name for name in known if name in one.channels], subjects, subjects[0].channels)
+    rows = [[one.channels.index(name) for name in common] for one in subjects]
+    positions = np.stack([one.position[row] for one, row in zip(subjects, rows, strict=True)])
+    known = np.asarray(np.isfinite(positions).all(axis=(0, 2)))
+    potential = np.mean([one.potential[row] for one, row in zip(subjects, rows, strict=True)], axis=0)
+    position = np.where(known[:, None], positions.mean(axis=0), np.nan)
+    return Erp(subjects[0].title, common, subjects[0].times, potential, position, len(subjects))
+
+
+def _candidates(job: stage.Job) -> Candidates:
+    with artefact.open_h5(job.input("stimuli"), _expects(job, "features")) as file:
+        names, images, concepts, captions = (
+            [str(text) for text in file[key].asstr()[:]] for key in ("stimulus_id", "image", "concept", "caption")
+        )
+        prompts_only = file.attrs["kind"] == "prompts"
+    pictures = {} if prompts_only else {name: Path(path) for name, path in zip(names, images, strict=True)}
+    words = {name: caption or concept or name for name, concept, caption in zip(names, concepts, captions, strict=True)}
+    return Candidates(pictures, words)
+
+
+def _tables(job: stage.Job, name: str) -> pd.DataFrame:
+    expected = stage.expected(job, name)
+    tables = [artefact.read_table(path, expected) for path in stage.progress(_needed(job, name), f"reading {name}")]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _needed(job: stage.Job, name: str) -> list[Path]:
+    paths = job.inputs.get(name, [])
+    if not paths:
+        raise stage.InputError(f"stage {job.stage}: a figure among the outputs needs --input {name}=PATH")
+    return paths
+
+
+def _expects(job: stage.Job, made_by: str) -> dict[str, object]:
+    return dict(stage.expected(job, made_by) or {"stage": made_by})
+
+
+def _method(job: stage.Job, table: pd.DataFrame) -> str:
+    """The figures' method where the table has it, else the first of the configuration that the table has."""
+    wanted = job.settings["figures"]["method"]
+    present = blocks.ordered(job.settings["methods"], table["method"])
+    if not present:
+        raise stage.InputError(f"stage {job.stage}: the inputs of a figure hold no row")
+    return wanted if wanted in present else next(iter(present))
+
+
+def _averaged(job: stage.Job, table: pd.DataFrame) -> str:
+    """Method and number of subjects and seeds, in words."""
+    method = table["method"].iloc[0]
+    counts = [(table[name].nunique(), word) for name, word in (("subject", "subject"), ("seed", "seed"))]
+    words = ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts)
+    return (
+        f"{job.settings['methods'].get(method, method)}: mean over {words}; {table['stimulus_id'].nunique()} pictures"
+    )
+
+
+if __name__ == "__main__":
+    stage.main(run)

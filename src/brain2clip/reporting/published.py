@@ -1,0 +1,86 @@
+"""Published numbers: which rows may stand beside measured ones.
+
+A row belongs to one study; it is shown only beside measurements of that study, and never beside simulated data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from brain2clip.stage import InputError
+
+COLUMNS = ["study", "protocol", "method", "metric", "value", "subject", "source", "note"]
+_NEEDED = ["study", "protocol", "method", "metric", "value", "source"]
+
+
+def read(paths: Sequence[Path]) -> pd.DataFrame:
+    """All published rows of some CSV files.
+
+    Parameters
+    ----------
+    paths : sequence of paths
+        CSV with the columns :data:`COLUMNS`; ``value`` in the unit of the summary (shares from 0 to 1), ``subject``
+        empty for the mean over subjects.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        Where a column is absent, or a row has no source or no number.
+    """
+    tables = [_checked(path) for path in paths]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
+
+
+def for_block(
+    published: pd.DataFrame, study: str, kind: str | None, protocol: str, metric: str, protocol_kind: str | None = None
+) -> pd.DataFrame:
+    """Rows that belong beside a measured block.
+
+    Parameters
+    ----------
+    published : DataFrame
+        From :func:`read`.
+    study, protocol : str
+        Names in the configuration; hyphen and underscore are one.
+    kind, protocol_kind : str or None
+        Kinds in the configuration, where known. Nothing belongs to a study of kind ``simulated``.
+    metric : str
+        Name of the metric, all repetitions averaged.
+    """
+    if kind == "simulated":
+        return published.iloc[:0]
+    studies, protocols = _names(study, kind), _names(protocol, protocol_kind)
+    chosen = (
+        published["study"].map(_plain).isin(studies)
+        & published["protocol"].map(_plain).isin(protocols)
+        & (published["metric"] == metric)
+    )
+    return published[chosen]
+
+
+def _checked(path: Path) -> pd.DataFrame:
+    table = pd.read_csv(path, dtype={"subject": str})
+    absent = [name for name in _NEEDED if name not in table]
+    if absent:
+        raise InputError(f"{path}: no column {', '.join(absent)}; expected the columns {', '.join(COLUMNS)}")
+    for name in COLUMNS:
+        if name not in table:
+            table[name] = None
+    for name in ("value", "source"):
+        if table[name].isna().any():
+            line = int(table[name].isna().to_numpy().argmax()) + 2
+            raise InputError(f"{path}, line {line}: no {name}; every published number needs a value and its source")
+    if not pd.api.types.is_numeric_dtype(table["value"]):
+        raise InputError(f"{path}: column value must hold numbers; shares from 0 to 1")
+    return table[COLUMNS]
+
+
+def _names(*names: str | None) -> set[str]:
+    return {_plain(name) for name in names if name}
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "-").lower()

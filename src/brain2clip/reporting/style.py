@@ -1,0 +1,96 @@
+"""One sober look for all figures: palette, lines, axes, saving.
+
+Colours are those of Okabe and Ito (2008, "Color Universal Design"), told apart with every common form of colour
+blindness; beyond eight methods the line style changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from brain2clip import artefact
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A7F00")
+GREEN = "#009E73"
+GREY = "#8C8C8C"
+LINES = ("-", "--", ":", "-.")
+
+_RC: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "figure.constrained_layout.use": True,
+    "svg.hashsalt": "brain2clip",
+    "image.interpolation": "nearest",
+}
+
+
+@contextmanager
+def applied() -> Iterator[None]:
+    """The look, inside a ``with`` block."""
+    with matplotlib.rc_context(_RC):
+        yield
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure, size in inches, without the global state of pyplot."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def grid(n_panels: int, columns: int = 2, width: float = 4.0, height: float = 2.9) -> tuple[Figure, list[Axes]]:
+    """A figure with that many panels, filled row by row."""
+    columns = max(1, min(columns, n_panels))
+    n_rows = -(-n_panels // columns)
+    made = figure(max(5.0, width * columns), height * n_rows)
+    return made, [made.add_subplot(n_rows, columns, number + 1) for number in range(n_panels)]
+
+
+def colour(number: int) -> str:
+    """Colour of the n-th method."""
+    return PALETTE[number % len(PALETTE)]
+
+
+def line(number: int) -> str:
+    """Line style of the n-th method."""
+    return LINES[number // len(PALETTE) % len(LINES)]
+
+
+def legend_below(made: Figure, axes: Sequence[Axes], columns: int = 4) -> None:
+    """One legend for all panels, under them."""
+    found = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    if found:
+        made.legend(found.values(), found.keys(), loc="outside lower center", ncols=min(columns, len(found)))
+
+
+def note(axis: Axes, text: str) -> None:
+    """A remark in the place of a picture."""
+    axis.set_axis_off()
+    axis.text(0.5, 0.5, text, ha="center", va="center", color=GREY, wrap=True, transform=axis.transAxes)
+
+
+def save(made: Figure, path: Path | str, provenance: artefact.Provenance | None = None) -> None:
+    """Write an SVG: the same figure gives the same bytes; what made it stands in the file's metadata."""
+    metadata: dict[str, str | None] = {"Date": None, "Creator": None}
+    if provenance is not None:
+        metadata["Description"] = provenance.json()
+    with artefact.aside(path) as part:
+        made.savefig(part, format="svg", metadata=metadata)

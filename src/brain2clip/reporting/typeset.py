@@ -1,0 +1,116 @@
+"""A page of tables as Markdown that reads well in a terminal, and as LaTeX with booktabs."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "–": "--",
+    "×": r"$\times$",
+    "²": r"$^{2}$",
+    "<": r"$<$",
+    ">": r"$>$",
+}
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One block of a table, as text.
+
+    Attributes
+    ----------
+    title : str
+        What the block is about: study, protocol, band.
+    header : sequence of str
+        Names of the columns; the first is left-aligned, the others right-aligned.
+    rows : sequence of sequences of str
+        Body; an empty sequence is a rule between rows.
+    caption : str
+        What is shown and how it was obtained.
+    notes : sequence of str
+        Lines below the block.
+    """
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str
+    notes: Sequence[str] = field(default_factory=tuple)
+
+
+def markdown(name: str, sheets: Sequence[Sheet]) -> str:
+    """A page with one section per sheet; columns are padded so that the source itself is a table."""
+    parts = [f"# {name}"]
+    for sheet in sheets:
+        parts += [f"## {sheet.title}", textwrap.fill(sheet.caption, 110), _markdown_table(sheet)]
+        if sheet.notes:
+            parts.append("\n".join(f"- {_one_line(note)}" for note in sheet.notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def latex(name: str, sheets: Sequence[Sheet]) -> str:
+    r"""One ``table`` environment per sheet, to be read by ``\input``; needs the package booktabs."""
+    parts = ["% Needs \\usepackage{booktabs}"]
+    parts += [_latex_table(f"tab:{name}-{number}", sheet) for number, sheet in enumerate(sheets, 1)]
+    return "\n\n".join(parts) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text that LaTeX sets as it stands."""
+    return "".join(_LATEX.get(letter, letter) for letter in text)
+
+
+def _markdown_table(sheet: Sheet) -> str:
+    body = [[_one_line(cell).replace("|", "\\|") for cell in row] for row in (sheet.header, *filter(None, sheet.rows))]
+    widths = [max(3, *(len(row[column]) for row in body)) for column in range(len(sheet.header))]
+    lines = [_markdown_line(row, widths) for row in body]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join([lines[0], _markdown_line(rule, widths), *lines[1:]])
+
+
+def _markdown_line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = zip(cells, widths, strict=True)
+    padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
+    return "| " + " | ".join(padded) + " |"
+
+
+def _latex_table(label: str, sheet: Sheet) -> str:
+    lines = [
+        "\\begin{table}",
+        "\\centering",
+        f"\\caption{{{escape(sheet.title)}. {escape(sheet.caption)}}}",
+        f"\\label{{{label}}}",
+        f"\\begin{{tabular}}{{l{'r' * (len(sheet.header) - 1)}}}",
+        "\\toprule",
+        _latex_row(sheet.header),
+        "\\midrule",
+        *(_latex_row(row) if row else "\\midrule" for row in sheet.rows),
+        "\\bottomrule",
+        "\\end{tabular}",
+        *(f"\\par\\smallskip{{\\footnotesize {escape(_one_line(note))}}}" for note in sheet.notes),
+        "\\end{table}",
+    ]
+    return "\n".join(lines)
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    # An opening bracket after a line break would be read as that command's argument.
+    return " & ".join("{" + escape(cell) + "}" if cell.startswith("[") else escape(cell) for cell in cells) + " \\\\"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,1 @@
+"""Recording to array of brain responses with stimulus ids."""

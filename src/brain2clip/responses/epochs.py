@@ -1,0 +1,414 @@
+"""Stage ``epochs``: the recordings of one subject to single-trial brain responses in one named band.
+
+Recordings are read one at a time. Their epochs go to an unnamed scratch file; whitening is fitted in passing, per
+session and on training trials only, and applied in a second pass over that file while the artefact is written. So
+memory depends on the longest recording, not on their number, and a killed job leaves nothing that looks finished.
+
+A session without training trials is whitened by the mean of the operators of the sessions that have some.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from brain2clip import artefact, settings, stage
+from brain2clip.responses import preprocess, recording, whitening
+from brain2clip.settings import Band, Responses
+from brain2clip.stage import InputError
+from brain2clip.studies import contract
+from brain2clip.studies.contract import Recording, Study
+
+if TYPE_CHECKING:
+    import h5py
+    import mne
+
+log = logging.getLogger("brain2clip")
+
+NO_LABEL = "n/a"
+SPLITS = ("train", "test")
+#: Length of a segment of the Welch spectrum, s.
+WELCH_S = 2.0
+#: Trials that are whitened and written at the same time.
+CHUNK = 64
+
+
+def run(job: stage.Job) -> None:
+    """Make the responses of one subject and band."""
+    given = job.settings
+    study = contract.load(given["name"], given["study"], given["results"])
+    band: Band = settings.parse(Band, given["band"])
+    responses: Responses = settings.parse(Responses, given["responses"])
+    subject = given["subject"]
+    recordings = study.recordings(subject)
+    stimuli = study.stimulus_table()
+    trials = all_trials(study, recordings)
+    check_trials(study, subject, trials, stimuli)
+    trials, surplus = without_surplus(trials, responses)
+    output = job.output("responses")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=output.parent) as scratch:
+        collected = collect(recordings, trials, band, responses, scratch)
+        kept = trials[collected.kept]
+        check_split(study, subject, kept, "after rejection")
+        operators = session_operators(collected, kept)
+        with artefact.create_h5(output, job.provenance()) as file:
+            write_trials(file, kept, stimuli)
+            write_responses(file, kept, collected, operators, responses, scratch)
+            write_quality(file, collected, operators)
+            dropped = {"surplus": surplus, "cut_off": collected.cut_off, "rejected": collected.rejected}
+            file.attrs.update({name: json.dumps(counts) for name, counts in dropped.items()})
+            file.attrs["sfreq"] = responses.sfreq
+            file.attrs["unit"] = whitening.UNITS[responses.whitening.kind]
+    log.info("epochs: %d training and %d test trials", *((kept["split"] == side).sum() for side in SPLITS))
+
+
+# ----------------------------------------------------------------------------------------------- trials
+
+
+def all_trials(study: Study, recordings: list[Recording]) -> pd.DataFrame:
+    """Trials of all recordings in time order.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``onset`` (s), ``stimulus`` (row), ``split``, ``session``, ``run``, ``recording`` (index).
+    """
+    tables = []
+    for index, item in enumerate(recordings):
+        table = study.trials(item)
+        labels = {"session": item.session or NO_LABEL, "run": item.run or NO_LABEL, "recording": index}
+        tables.append(table.assign(**labels))
+    return pd.concat(tables, ignore_index=True)
+
+
+def check_trials(study: Study, subject: str, trials: pd.DataFrame, stimuli: pd.DataFrame) -> None:
+    """Refuse other counts than the study expects, an empty split, and shared concepts."""
+    found = {side: int((trials["split"] == side).sum()) for side in SPLITS}
+    expected = study.expected_counts(subject)
+    if expected is not None and expected != found:
+        raise InputError(
+            f"study {study.name}, subject {subject}: found {found['train']} training and {found['test']} test trials, "
+            f"expected {expected.get('train')} and {expected.get('test')}; a recording or events.tsv is incomplete"
+        )
+    check_split(study, subject, trials, "in all recordings")
+    if study.zero_shot:
+        concepts = stimuli["concept"].to_numpy()[trials["stimulus"].to_numpy(int)]
+        sides = [set(concepts[(trials["split"] == side).to_numpy()]) for side in SPLITS]
+        shared = sorted(sides[0] & sides[1])
+        if shared:
+            raise InputError(
+                f"study {study.name}, subject {subject}: {len(shared)} concepts stand on both sides of the split, "
+                f"e.g. {', '.join(shared[:5])}; expected none in a zero-shot study"
+            )
+
+
+def check_split(study: Study, subject: str, trials: pd.DataFrame, when: str) -> None:
+    """Refuse a subject without training or without test trials."""
+    for side in SPLITS:
+        if not (trials["split"] == side).any():
+            counts = trials.groupby(["session", "run"])["split"].agg(lambda labels: labels.value_counts().to_dict())
+            listing = "; ".join(f"session {session} run {run}: {count}" for (session, run), count in counts.items())
+            raise InputError(
+                f"study {study.name}, subject {subject}: no {side} trial {when} ({len(trials)} trials)\n"
+                f"  found: {listing or 'nothing'}\n  expected trials on both sides; see studies.{study.name}.split"
+                + (" and responses.reject_uv" if "rejection" in when else "")
+            )
+
+
+def without_surplus(trials: pd.DataFrame, responses: Responses) -> tuple[pd.DataFrame, dict[str, dict[str, int]]]:
+    """Keep the wanted number of presentations per picture, split and session.
+
+    Returns
+    -------
+    trials : pandas.DataFrame
+        Those that are kept, in time order, with a fresh index.
+    surplus : dict
+        Dropped trials per split and session.
+    """
+    rule = responses.repetitions
+    keep = np.ones(len(trials), dtype=bool)
+    surplus: dict[str, dict[str, int]] = {side: {} for side in SPLITS}
+    for (side, session), group in trials.groupby(["split", "session"], sort=True):
+        limit = getattr(rule, side)
+        order = np.arange(len(group))
+        if rule.rule == "random":  # a draw of its own for each group: test trials do not move training trials
+            draw = np.random.default_rng([rule.seed, zlib.crc32(f"{side}/{session}".encode())])
+            order = draw.permutation(len(group))
+        rank = group.assign(order=order).sort_values("order").groupby("stimulus").cumcount().reindex(group.index)
+        over = (rank >= limit) if limit is not None else rank < 0
+        keep[group.index[over]] = False
+        surplus[side][session] = int(over.sum())
+        if over.any():
+            log.info("epochs: session %s: %d surplus %s trials dropped (%s)", session, over.sum(), side, rule.rule)
+    return trials[keep].reset_index(drop=True), surplus
+
+
+# ----------------------------------------------------------------------------------------- the recordings
+
+
+@dataclass
+class Collected:
+    """What passes over the recordings leave in memory.
+
+    Attributes
+    ----------
+    channels : list of str
+        In the order of the data.
+    times : ndarray [n_times]
+        s.
+    position : ndarray [n_channels, 3]
+        m.
+    sfreq : float
+        Rate of the recordings, Hz.
+    kept : ndarray [n_planned]
+        Which trials are in the scratch file.
+    fits : dict
+        Session to its whitening.
+    erp_sum : ndarray [n_channels, n_times]
+        Sum over training trials, V.
+    psd_sum : ndarray [n_channels, n_freqs]
+        Sum over recordings, V²/Hz.
+    recordings : int
+        How many went into ``psd_sum``.
+    cut_off : dict
+        Trials whose epoch reaches over an end of its recording, per split and session.
+    rejected : dict
+        Training trials above the amplitude limit, per session.
+    """
+
+    channels: list[str]
+    times: np.ndarray
+    position: np.ndarray
+    sfreq: float
+    kept: np.ndarray
+    fits: dict[str, whitening.Fit]
+    erp_sum: np.ndarray
+    psd_sum: np.ndarray
+    freqs: np.ndarray
+    recordings: int = 0
+    trained: dict[str, int] = field(default_factory=dict)
+    cut_off: dict[str, dict[str, int]] = field(default_factory=lambda: {side: {} for side in SPLITS})
+    rejected: dict[str, int] = field(default_factory=dict)
+
+
+def collect(
+    recordings: list[Recording], trials: pd.DataFrame, band: Band, responses: Responses, scratch: IO[bytes]
+) -> Collected:
+    """Read, filter and cut all recordings; epochs go to the scratch file as float32 in the order of the trials."""
+    groups = dict(list(trials.groupby("recording")))
+    collected: Collected | None = None
+    for index in stage.progress(sorted(groups), "recordings"):
+        item = recordings[index]
+        raw = recording.open_recording(item)
+        if collected is None:
+            collected = _empty(raw, item, trials, responses)
+            _log_filter(raw, band, responses)
+        _check_same(raw, item, collected, recordings[min(groups)])
+        group = groups[index]
+        preprocess.check_onsets(raw, group["onset"].to_numpy(float), item.events)
+        preprocess.prepare(raw, collected.channels, band, responses)
+        collected.psd_sum += _spectrum(raw)[1]
+        collected.recordings += 1
+        _cut_recording(raw, item, group, responses, collected, scratch)
+    assert collected is not None
+    return collected
+
+
+def _empty(raw: mne.io.BaseRaw, item: Recording, trials: pd.DataFrame, responses: Responses) -> Collected:
+    """Nothing collected yet; the first recording says channels, rate and positions."""
+    channels = preprocess.channel_names(raw, responses.channels)
+    preprocess.check_rate(raw, responses)
+    sfreq = raw.info["sfreq"]
+    times = preprocess.epoch_times(sfreq, responses)
+    places = dict(zip(raw.ch_names, recording.positions(raw, item)))
+    training = trials[trials["split"] == "train"].groupby("session").size()
+    freqs = np.fft.rfftfreq(round(WELCH_S * sfreq), 1 / sfreq)
+    return Collected(
+        channels=channels,
+        times=times,
+        position=np.array([places[name] for name in channels]),
+        sfreq=sfreq,
+        kept=np.zeros(len(trials), dtype=bool),
+        fits={name: whitening.fit(responses.whitening, channels, int(count)) for name, count in training.items()},
+        erp_sum=np.zeros((len(channels), len(times))),
+        psd_sum=np.zeros((len(channels), len(freqs))),
+        freqs=freqs,
+    )
+
+
+def _check_same(raw: mne.io.BaseRaw, item: Recording, collected: Collected, first: Recording) -> None:
+    """Refuse another rate or missing channels; another order of channels is put right by name later."""
+    if not np.isclose(raw.info["sfreq"], collected.sfreq):
+        raise InputError(
+            f"{item.path}: sampled at {raw.info['sfreq']:g} Hz, but {first.path} at {collected.sfreq:g} Hz; "
+            "expected one rate for all recordings of a subject"
+        )
+    preprocess.channel_names(raw, collected.channels)
+
+
+def _log_filter(raw: mne.io.BaseRaw, band: Band, responses: Responses) -> None:
+    preprocess.check_band(raw, band)
+    edge, transition = preprocess.low_pass(raw.info["sfreq"], band, responses)
+    if transition != "auto":
+        log.info(
+            "epochs: anti-aliasing for %g Hz: pass band up to %g Hz, stop band from %g Hz (band h_freq: %s)",
+            *(responses.sfreq, edge, responses.sfreq / 2, band.h_freq),
+        )
+
+
+def _cut_recording(
+    raw: mne.io.BaseRaw,
+    item: Recording,
+    group: pd.DataFrame,
+    responses: Responses,
+    collected: Collected,
+    scratch: IO[bytes],
+) -> None:
+    """Epochs of one recording to the scratch file and into the fits."""
+    session = item.session or NO_LABEL
+    fits = preprocess.complete(raw, group["onset"].to_numpy(float), responses)
+    if not fits.all():
+        log.warning("epochs: %s: %d epochs reach over an end of the recording, dropped", item.name, (~fits).sum())
+        for side, count in group.loc[~fits, "split"].value_counts().items():
+            _count(collected.cut_off[side], session, int(count))
+    group = group[fits]
+    training = (group["split"] == "train").to_numpy()
+    limit = np.inf if responses.reject_uv is None else responses.reject_uv * 1e-6
+    rejected = 0
+    for rows, data, peak_to_peak in preprocess.cut(raw, group["onset"].to_numpy(float), responses):
+        bad = training[rows] & (peak_to_peak > limit)
+        rejected += int(bad.sum())
+        epochs = data.astype(np.float32)
+        epochs[~bad].tofile(scratch)
+        collected.kept[group.index[rows][~bad]] = True
+        learnt = epochs[training[rows] & ~bad].astype(float)
+        if len(learnt):
+            collected.fits[session].add(learnt)
+            collected.erp_sum += learnt.sum(axis=0)
+            _count(collected.trained, session, len(learnt))
+    if rejected:
+        _count(collected.rejected, session, rejected)
+        log.info("epochs: %s: %d training epochs above %g µV rejected", item.name, rejected, responses.reject_uv)
+
+
+def _count(counts: dict[str, int], key: str, more: int) -> None:
+    counts[key] = counts.get(key, 0) + more
+
+
+def _spectrum(raw: mne.io.BaseRaw) -> tuple[np.ndarray, np.ndarray]:
+    """Welch spectrum of a recording: frequencies (Hz) and power [n_channels, n_freqs] (V²/Hz)."""
+    from scipy import signal
+
+    sfreq = raw.info["sfreq"]
+    points = round(WELCH_S * sfreq)
+    power = []
+    for index in range(len(raw.ch_names)):  # one channel at a time, because Welch copies its input
+        samples = raw.get_data(picks=[index])[0]
+        samples -= samples.mean()  # not per segment: the mean of a piece of a 10 Hz wave would leak to 0 Hz
+        freqs, density = signal.welch(samples, sfreq, nperseg=min(points, len(samples)), nfft=points, detrend=False)
+        power.append(density)
+    return freqs, np.array(power)
+
+
+# -------------------------------------------------------------------------------------------- whitening
+
+
+def session_operators(collected: Collected, kept: pd.DataFrame) -> dict[str, whitening.Operator]:
+    """Operator of every session that has trials."""
+    operators = {}
+    for session in sorted(collected.trained):
+        try:
+            operators[session] = collected.fits[session].operator()
+        except InputError as error:
+            raise InputError(f"session {session}: {error}") from None
+    mean = whitening.average(operators.values())
+    for session in sorted(set(kept["session"]) - set(operators)):
+        log.warning("epochs: session %s has no training trial: whitened by the mean of the others", session)
+        operators[session] = mean
+    return operators
+
+
+# --------------------------------------------------------------------------------------------- writing
+
+
+def write_trials(file: h5py.File, trials: pd.DataFrame, stimuli: pd.DataFrame) -> None:
+    """What each row is."""
+    file["stimulus"] = trials["stimulus"].to_numpy(np.int32)
+    file["split"] = (trials["split"] == "test").to_numpy(np.uint8)
+    file["onset"] = trials["onset"].to_numpy(float)
+    for name in ("session", "run"):
+        _write_text(file, name, trials[name])
+    _write_text(file, "stimulus_id", stimuli["stimulus_id"])
+
+
+def write_responses(
+    file: h5py.File,
+    trials: pd.DataFrame,
+    collected: Collected,
+    operators: dict[str, whitening.Operator],
+    responses: Responses,
+    scratch: IO[bytes],
+) -> None:
+    """Whiten the scratch file chunk by chunk into ``response``."""
+    shape = (len(trials), len(collected.channels), len(collected.times))
+    dtype = np.dtype(responses.dtype)
+    rows = max(1, min(len(trials), 2**20 // (shape[1] * shape[2] * dtype.itemsize)))
+    response = file.create_dataset("response", shape, dtype, chunks=(rows, *shape[1:]))
+    sessions = trials["session"].to_numpy()
+    for begin, epochs in _chunks(scratch, shape):
+        names = sessions[begin : begin + len(epochs)]
+        whitened = np.empty_like(epochs)
+        for session in np.unique(names):
+            mask = names == session
+            whitened[mask] = operators[session].apply(epochs[mask].astype(float), responses.whitening.clamp)
+        stored = whitened.astype(dtype)
+        if not np.isfinite(stored).all():
+            raise InputError(
+                f"whitened responses reach {np.abs(whitened).max():.3g}, which {dtype} cannot hold; "
+                "use responses.dtype float32, or responses.whitening.clamp"
+            )
+        response[begin : begin + len(epochs)] = stored
+    if dtype == np.float16:
+        log.info("epochs: stored as float16, relative rounding error at most 2^-11 (0.05 %%)")
+    _write_text(file, "channel", collected.channels)
+    file["times"] = collected.times
+    file["position"] = collected.position
+
+
+def _chunks(scratch: IO[bytes], shape: tuple[int, int, int]) -> Iterator[tuple[int, np.ndarray]]:
+    """Epochs of the scratch file with the number of the first."""
+    scratch.seek(0)
+    for begin in range(0, shape[0], CHUNK):
+        count = min(CHUNK, shape[0] - begin)
+        values = np.fromfile(scratch, np.float32, count * shape[1] * shape[2])
+        yield begin, values.reshape(count, *shape[1:])
+
+
+def write_quality(file: h5py.File, collected: Collected, operators: dict[str, whitening.Operator]) -> None:
+    """Whitening operators, evoked response and spectrum."""
+    for session, operator in operators.items():
+        group = file.create_group(f"whitening/{session}")
+        group["mean"], group["operator"] = operator.mean, operator.matrix
+    quality = file.create_group("quality")
+    quality["erp"] = collected.erp_sum / sum(collected.trained.values())
+    quality["psd"] = collected.psd_sum / collected.recordings
+    quality["freqs"] = collected.freqs
+
+
+def _write_text(file: h5py.File, name: str, values: Any) -> None:
+    import h5py
+
+    file.create_dataset(name, data=[str(value) for value in values], dtype=h5py.string_dtype())
+
+
+if __name__ == "__main__":
+    stage.main(run)

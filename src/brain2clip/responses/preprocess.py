@@ -1,0 +1,363 @@
+"""From a continuous recording to single-trial epochs: channels, filter, reference, cutting, resampling.
+
+The same functions serve recordings and synthetic signals (a :class:`mne.io.RawArray` of noise-free templates).
+Order: channels are picked, the continuous signal is filtered (zero-phase FIR), referenced, then cut; each epoch is
+baseline-corrected at the recording's own rate, brought to the rate of the responses, and cropped. The sample at
+``tmax`` (and at the end of ``crop``) is left out.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from brain2clip.settings import Band, Responses
+from brain2clip.stage import InputError
+from brain2clip.studies.bids_files import suggestion
+
+if TYPE_CHECKING:
+    import mne
+
+log = logging.getLogger("brain2clip")
+
+#: Named channel sets; the order is that of THINGS-EEG2 (Gifford et al. 2022, NeuroImage 264).
+CHANNEL_SETS = {
+    "occipital-parietal-17": (
+        *("P7", "P5", "P3", "P1", "Pz", "P2", "P4", "P6", "P8"),
+        *("PO7", "PO3", "POz", "PO4", "PO8", "O1", "Oz", "O2"),
+    ),
+}
+#: Epochs that are in memory at full rate at the same time.
+CHUNK = 64
+#: Where the pass band of the anti-aliasing filter ends, as a part of the new Nyquist frequency (its stop band
+#: begins at 1).
+ANTI_ALIAS = 0.9
+
+
+def epochs_of(
+    raw: mne.io.BaseRaw, onsets: Sequence[float] | np.ndarray, band: Band, responses: Responses
+) -> tuple[np.ndarray, np.ndarray]:
+    """Epochs of a recording, before whitening.
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw
+        Recording in V; it is not changed.
+    onsets : array [n]
+        Trial onsets from the start of the recording, s.
+    band, responses : settings
+        Filter band and epoch settings; whitening, repetitions and rejection play no part here.
+
+    Returns
+    -------
+    data : ndarray [n, n_channels, n_times]
+        V.
+    times : ndarray [n_times]
+        s from the onset.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        What :func:`prepare` and :func:`check_onsets` refuse, or when an epoch does not fit into the recording.
+    """
+    onsets = np.asarray(onsets, dtype=float)
+    check_onsets(raw, onsets)
+    missing = int((~complete(raw, onsets, responses)).sum())
+    if missing:
+        raise InputError(
+            f"{source(raw)}: {missing} of {len(onsets)} epochs [{responses.tmin}, {responses.tmax}] s do not fit into "
+            f"the recording of {raw.n_times / raw.info['sfreq']:.3f} s (onsets {onsets.min():g} to {onsets.max():g} s)"
+        )
+    ready = prepare(raw.copy(), channel_names(raw, responses.channels), band, responses)
+    times = epoch_times(raw.info["sfreq"], responses)
+    chunks = [data for _, data, _ in cut(ready, onsets, responses)]
+    return np.concatenate([np.empty((0, len(ready.ch_names), len(times))), *chunks]), times
+
+
+# -------------------------------------------------------------------------------------------- channels
+
+
+def channel_names(raw: mne.io.BaseRaw, wanted: Sequence[str] | str) -> list[str]:
+    """Channels to use, in the order of the setting (``all``: of the recording).
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When one is not in the recording.
+    """
+    if wanted == "all":
+        return list(raw.ch_names)
+    names = list(CHANNEL_SETS[wanted] if isinstance(wanted, str) else wanted)
+    for name in names:
+        if name not in raw.ch_names:
+            lost = [other for other in names if other not in raw.ch_names]
+            raise InputError(
+                f"{source(raw)}: no EEG channel {name!r}{suggestion(name, raw.ch_names)}\n"
+                f"  responses.channels wants {len(names)} channels, not found: {', '.join(lost)}\n"
+                f"  channels found: {', '.join(raw.ch_names)}"
+            )
+    return names
+
+
+# ---------------------------------------------------------------------------------------------- filter
+
+
+def prepare(raw: mne.io.BaseRaw, names: Sequence[str], band: Band, responses: Responses) -> mne.io.BaseRaw:
+    """Load, pick, filter and reference a recording in place.
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw
+        Recording in V; loaded here if it is not, with the wanted channels only.
+    names : sequence of str
+        Channels in the wanted order.
+    band, responses : settings
+        Filter band; target rate and reference.
+
+    Returns
+    -------
+    mne.io.BaseRaw
+        The same object, at its own rate and low-passed so that decimation to ``responses.sfreq`` does not alias.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When the band, the rates or the samples (NaN, infinite) do not allow it.
+    """
+    check_band(raw, band)
+    check_rate(raw, responses)
+    raw.reorder_channels(list(names)).load_data(verbose="ERROR")
+    check_finite(raw)
+    edge, transition = low_pass(raw.info["sfreq"], band, responses)
+    l_freq = band.l_freq or None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*longer than the signal.*", category=RuntimeWarning)
+        try:
+            if l_freq is not None or edge is not None:
+                raw.filter(l_freq, edge, h_trans_bandwidth=transition, verbose="WARNING")
+            if band.notch:
+                raw.notch_filter(list(band.notch), verbose="WARNING")
+        except RuntimeWarning as warning:
+            length = raw.n_times / raw.info["sfreq"]
+            raise InputError(
+                f"{source(raw)}: the recording of {length:.2f} s is shorter than the filter of the band l_freq "
+                f"{band.l_freq}, h_freq {band.h_freq}, notch {list(band.notch)} ({warning})\n"
+                "  raise l_freq (the filter takes about 3.3 s / l_freq), or leave the short run out"
+            ) from None
+    if responses.reference == "average":
+        raw.set_eeg_reference("average", projection=False, verbose="ERROR")
+    return raw
+
+
+def low_pass(sfreq: float, band: Band, responses: Responses) -> tuple[float | None, float | str]:
+    """End of the low-pass' pass band (Hz) and its transition width (Hz or ``auto``).
+
+    Where samples will be left out, the stop band begins at the new Nyquist frequency at the latest: the band's own
+    low-pass is used as it is when it guarantees this, and is otherwise made steep enough (and lowered to 0.9 of
+    that frequency where it lies higher).
+    """
+    edge = band.h_freq
+    if responses.resampling != "decimate" or _factor(sfreq, responses) == 1:
+        return edge, "auto"
+    nyquist = responses.sfreq / 2
+    if edge is not None and edge + min(max(0.25 * edge, 2.0), sfreq / 2 - edge) <= nyquist * (1 + 1e-9):
+        return edge, "auto"
+    edge = ANTI_ALIAS * nyquist if edge is None else min(edge, ANTI_ALIAS * nyquist)
+    return edge, nyquist - edge
+
+
+def check_band(raw: mne.io.BaseRaw, band: Band) -> None:
+    """Refuse a band with an edge at or above the Nyquist frequency of the recording."""
+    nyquist = raw.info["sfreq"] / 2
+    edges = [("l_freq", band.l_freq), ("h_freq", band.h_freq), *(("notch", freq) for freq in band.notch)]
+    for name, edge in edges:
+        if edge is not None and edge >= nyquist:
+            raise InputError(
+                f"{source(raw)}: band {name} = {edge:g} Hz, but the recording's {raw.info['sfreq']:g} Hz carry only "
+                f"frequencies below {nyquist:g} Hz; lower {name}, or set it to null"
+            )
+
+
+def check_rate(raw: mne.io.BaseRaw, responses: Responses) -> None:
+    """Refuse a rate above the recording's, or one that leaving out samples does not give."""
+    sfreq = raw.info["sfreq"]
+    ratio = sfreq / responses.sfreq
+    if ratio < 1 - 1e-6:
+        raise InputError(
+            f"{source(raw)}: responses.sfreq = {responses.sfreq:g} Hz is above the recording's {sfreq:g} Hz; lower it"
+        )
+    if responses.resampling == "decimate" and abs(ratio - round(ratio)) > 1e-6:
+        whole = ", ".join(f"{sfreq / factor:g}" for factor in range(1, 6))
+        raise InputError(
+            f"{source(raw)}: {sfreq:g} Hz divided by responses.sfreq = {responses.sfreq:g} Hz is {ratio:.4g}, "
+            f"expected a whole number for resampling: decimate\n"
+            f"  take a rate such as {whole} Hz, or resampling: epochs, which allows any"
+        )
+
+
+def check_finite(raw: mne.io.BaseRaw) -> None:
+    """Refuse NaN or infinite samples."""
+    for index, name in enumerate(raw.ch_names):
+        wrong = np.flatnonzero(~np.isfinite(raw.get_data(picks=[index])[0]))
+        if len(wrong):
+            raise InputError(
+                f"{source(raw)}: channel {name} holds {len(wrong)} samples that are NaN or infinite, the first at "
+                f"{wrong[0] / raw.info['sfreq']:.3f} s; expected numbers. Repair the file, or leave the channel out "
+                "(responses.channels)"
+            )
+
+
+# ----------------------------------------------------------------------------------------------- epochs
+
+
+def check_onsets(raw: mne.io.BaseRaw, onsets: np.ndarray, events: object = None) -> None:
+    """Refuse onsets outside the recording, with a hint where the unit looks wrong.
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw
+        The recording.
+    onsets : ndarray [n]
+        s.
+    events : path, optional
+        File of the events, for the message.
+    """
+    sfreq = raw.info["sfreq"]
+    length = raw.n_times / sfreq
+    outside = (onsets < 0) | (onsets >= length)
+    if not outside.any():
+        return
+    largest = float(onsets.max())
+    step = float(np.median(np.diff(np.sort(onsets)))) if len(onsets) > 1 else float("nan")
+    hint = "the events may belong to another recording, or the recording was cut short"
+    units = sorted([(1000.0, "milliseconds"), (sfreq, f"samples at {sfreq:g} Hz")])
+    likely = [unit for divisor, unit in units if largest >= length and largest / divisor < length]
+    if likely:
+        hint = f"onset looks like {' or '.join(likely)} (median step {step:g}); BIDS wants seconds: convert the column"
+    raise InputError(
+        f"{events or source(raw)}: {int(outside.sum())} of {len(onsets)} onsets lie outside the recording of "
+        f"{length:.3f} s (smallest onset {onsets.min():g}, largest {largest:g})\n  {hint}"
+    )
+
+
+def complete(raw: mne.io.BaseRaw, onsets: np.ndarray, responses: Responses) -> np.ndarray:
+    """Which epochs lie wholly inside the recording, bool [n]."""
+    sfreq = raw.info["sfreq"]
+    starts = _samples(onsets, sfreq) + round(responses.tmin * sfreq)
+    return (starts >= 0) & (starts + _length(sfreq, responses) <= raw.n_times)
+
+
+def epoch_times(sfreq: float, responses: Responses) -> np.ndarray:
+    """Times of the samples that are kept, s from the onset."""
+    times, kept = _grid(sfreq, responses)
+    return times[kept]
+
+
+def cut(
+    raw: mne.io.BaseRaw, onsets: np.ndarray, responses: Responses
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """Epochs of a prepared recording, a chunk at a time.
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw
+        What :func:`prepare` gave.
+    onsets : ndarray [n]
+        s, in time order; every epoch must fit (:func:`complete`).
+    responses : settings
+        Window, baseline, rate, crop.
+
+    Yields
+    ------
+    rows : slice
+        Which of the onsets.
+    data : ndarray [m, n_channels, n_times]
+        V.
+    peak_to_peak : ndarray [m]
+        Largest peak-to-peak amplitude over channels in the whole epoch (before crop and decimation), V.
+    """
+    import mne
+
+    sfreq = raw.info["sfreq"]
+    window = np.arange(_length(sfreq, responses))
+    first = round(responses.tmin * sfreq)
+    starts = _samples(onsets, sfreq) + first
+    baseline = _baseline(sfreq, responses)
+    _, kept = _grid(sfreq, responses)
+    resampled = responses.resampling == "epochs" and not np.isclose(sfreq, responses.sfreq)
+    for begin in range(0, len(starts), CHUNK):
+        rows = slice(begin, min(begin + CHUNK, len(starts)))
+        some = starts[rows]
+        segment = raw.get_data(start=int(some.min()), stop=int(some.max()) + len(window))
+        data = segment[:, (some - some.min())[:, None] + window].transpose(1, 0, 2)
+        if baseline is not None:
+            data = data - data[:, :, baseline].mean(axis=2, keepdims=True)
+        peak_to_peak = np.ptp(data, axis=2).max(axis=1)
+        if resampled:
+            # npad and pad as in mne.Epochs.resample, which the papers' code calls
+            data = mne.filter.resample(
+                np.ascontiguousarray(data), responses.sfreq, sfreq, npad="auto", pad="edge", verbose="ERROR"
+            )
+        yield rows, data[:, :, kept], peak_to_peak
+
+
+def source(raw: mne.io.BaseRaw) -> str:
+    """File of a recording, for messages."""
+    files = [name for name in raw.filenames if name is not None]
+    return str(files[0]) if files else "recording"
+
+
+def _samples(onsets: np.ndarray, sfreq: float) -> np.ndarray:
+    return np.round(np.asarray(onsets, dtype=float) * sfreq).astype(int)
+
+
+def _length(sfreq: float, responses: Responses) -> int:
+    """Samples of an epoch at the recording's rate, without the one at ``tmax``."""
+    return round(responses.tmax * sfreq) - round(responses.tmin * sfreq)
+
+
+def _factor(sfreq: float, responses: Responses) -> int:
+    return round(sfreq / responses.sfreq)
+
+
+def _grid(sfreq: float, responses: Responses) -> tuple[np.ndarray, np.ndarray]:
+    """Times (s) before the last selection, and the indices of those that are kept."""
+    first, length = round(responses.tmin * sfreq), _length(sfreq, responses)
+    if responses.resampling == "epochs":
+        count = max(round(length * responses.sfreq / sfreq), 1)
+        times = first / sfreq + np.arange(count) / responses.sfreq
+        kept = np.arange(count)
+    else:
+        offsets = first + np.arange(length)
+        times = offsets / sfreq
+        kept = np.flatnonzero(offsets % _factor(sfreq, responses) == 0)  # the sample at the onset is one of them
+    if responses.crop is not None:
+        begin, end = (round(edge * responses.sfreq) for edge in responses.crop)
+        ticks = np.round(times[kept] * responses.sfreq)
+        kept = kept[(ticks >= begin) & (ticks < end)]
+    if not len(kept):
+        raise InputError(
+            f"responses: no sample is left of the epoch [{responses.tmin}, {responses.tmax}] s at {responses.sfreq} Hz "
+            f"with crop {responses.crop}; widen the window"
+        )
+    return times, kept
+
+
+def _baseline(sfreq: float, responses: Responses) -> slice | None:
+    """Samples of the epoch whose mean is subtracted, both ends included as in MNE."""
+    if responses.baseline is None:
+        return None
+    first, length = round(responses.tmin * sfreq), _length(sfreq, responses)
+    begin, end = responses.baseline
+    start = 0 if begin is None else round(begin * sfreq) - first
+    stop = length if end is None else round(end * sfreq) - first + 1
+    if start < 0 or stop > length or start >= stop:
+        raise InputError(
+            f"responses.baseline = {list(responses.baseline)} s does not lie inside the epoch "
+            f"[{responses.tmin}, {responses.tmax}] s; move it, or set it to null"
+        )
+    return slice(start, stop)

@@ -1,0 +1,1 @@
+"""Similarity to ranks to one row per query; statistics."""

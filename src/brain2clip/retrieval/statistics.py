@@ -1,0 +1,477 @@
+"""Metrics with intervals from retrieval rows, and paired differences between methods.
+
+What is resampled is what another experiment would draw anew: stimuli where the candidates are pictures (all queries
+of a picture go together), queries where they are a handful of fixed categories, and subjects where a number speaks
+about several of them. Seeds of training are averaged, never resampled; their scatter is part of that between
+subjects.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from brain2clip.retrieval import ranks
+
+Statistic = Literal["mean", "share", "median"]
+Cluster = Literal["auto", "target", "query"]
+
+RUN = ["study", "band", "protocol", "method", "subject", "seed"]
+ROW_COLUMNS = [
+    *RUN,
+    *("repetitions", "query", "target", "n_candidates", "rank", "similarity", "top_ids", "top_similarities"),
+]
+SUMMARY_COLUMNS = [*RUN, "metric", "value", "ci_low", "ci_high", "chance", "n_queries"]
+
+#: From this many distinct targets on, targets are taken as a sample of stimuli; below, as fixed categories.
+FEWEST_STIMULI = 10
+#: All sign patterns are enumerated up to this many subjects, a random sample of them is drawn above.
+_EXACT_SUBJECTS = 16
+_SIGN_SAMPLES = 20_000
+_CHUNK = 1 << 22
+
+
+# ------------------------------------------------------------------------------------------- one run
+
+
+def bootstrap_interval(
+    values: ArrayLike,
+    cluster: ArrayLike,
+    statistic: Statistic = "mean",
+    n: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a statistic over queries, by resampling clusters of queries.
+
+    Clusters that hold the same values are exchangeable, so counts of distinct clusters are drawn (multinomial)
+    instead of clusters; this is the same distribution and fast for many queries.
+
+    Parameters
+    ----------
+    values : array [n_queries]
+    cluster : array [n_queries]
+        Queries with the same label are resampled together.
+    statistic : {'mean', 'share', 'median'}
+        ``'share'`` is the mean of values between 0 and 1. Where all of them are 0, or all 1, resampling sees no
+        scatter at all; the interval is then the exact binomial (Clopper-Pearson) one with clusters as trials.
+    n : int
+        Number of bootstrap samples.
+    level : float
+        Coverage, 0 to 1.
+    seed : int
+
+    Returns
+    -------
+    low, high : float
+        NaN without queries.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.size == 0:
+        return math.nan, math.nan
+    codes = np.unique(np.asarray(cluster), return_inverse=True)[1].reshape(-1)
+    if statistic == "share" and np.ptp(values) == 0 and values[0] in (0.0, 1.0):
+        return _clopper_pearson(values[0], int(codes.max()) + 1, level)
+    rng = np.random.default_rng(seed)
+    samples = (_median_samples if statistic == "median" else _mean_samples)(values, codes, n, rng)
+    return _percentiles(samples, level)
+
+
+def summary(rows: pd.DataFrame, retrieval: Mapping[str, Any], cluster: Cluster = "auto") -> pd.DataFrame:
+    """Summaries of retrieval rows, one line per run, number of averaged repetitions and metric.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        One row per query, columns of :data:`ROW_COLUMNS`.
+    retrieval : mapping
+        The ``retrieval`` settings: ``top_k``, ``n_way``, ``bootstrap``, ``level``, ``seed``.
+    cluster : {'auto', 'target', 'query'}
+        What is resampled, see :func:`cluster_labels`.
+
+    Returns
+    -------
+    DataFrame
+        Columns of :data:`SUMMARY_COLUMNS`. Metrics that need more candidates than there are, are left out.
+    """
+    lines = []
+    for keys, part in rows.groupby([*RUN, "repetitions"], sort=False, dropna=False):
+        *run, repetitions = keys
+        n_candidates = _one_count(part)
+        labels = cluster_labels(part, cluster)
+        rank = part["rank"].to_numpy()
+        for metric in metric_names(retrieval, n_candidates):
+            low, high = bootstrap_interval(
+                ranks.per_query(metric, rank, n_candidates),
+                labels,
+                _statistic(metric),
+                retrieval["bootstrap"],
+                retrieval["level"],
+                retrieval["seed"],
+            )
+            value, chance = ranks.value(metric, rank, n_candidates), ranks.chance(metric, n_candidates)
+            name = metric_with_repetitions(metric, repetitions)
+            lines.append([*run, name, value, low, high, chance, len(part)])
+    return pd.DataFrame(lines, columns=SUMMARY_COLUMNS)
+
+
+def metric_names(retrieval: Mapping[str, Any], n_candidates: int) -> list[str]:
+    """Metrics of the settings for which there are enough candidates, in the order of the tables."""
+    names = [f"top-{k}" for k in retrieval["top_k"]]
+    names += ["median-rank", "mean-rank"]
+    names += [f"{n}-way" for n in retrieval["n_way"]]
+    return [name for name in names if ranks.applies(name, n_candidates)]
+
+
+def metric_with_repetitions(metric: str, repetitions: Any) -> str:
+    """``top-1`` where all repetitions are averaged, else ``top-1@4``."""
+    return metric if str(repetitions) == "all" else f"{metric}@{repetitions}"
+
+
+def split_metric(name: str) -> tuple[str, str]:
+    """Metric and repetitions of a name: ``top-1@4`` -> ``('top-1', '4')``, ``top-1`` -> ``('top-1', 'all')``."""
+    metric, _, repetitions = name.partition("@")
+    return metric, repetitions or "all"
+
+
+def cluster_labels(rows: pd.DataFrame, cluster: Cluster = "auto") -> NDArray[np.int64]:
+    """Label of the cluster of every query.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Columns ``target`` and ``query``.
+    cluster : {'auto', 'target', 'query'}
+        ``'target'``: queries of one target go together (the stimuli are a sample); ``'query'``: each query by
+        itself (the targets are fixed categories); ``'auto'``: ``'target'`` from :data:`FEWEST_STIMULI` distinct
+        targets on.
+    """
+    targets = pd.factorize(rows["target"])[0].astype(np.int64)
+    if cluster == "target" or (cluster == "auto" and len(set(targets.tolist())) >= FEWEST_STIMULI):
+        return targets
+    return np.arange(len(rows), dtype=np.int64)
+
+
+# ------------------------------------------------------------------------------------- several subjects
+
+
+def mean_over_subjects(
+    rows: pd.DataFrame,
+    metric: str,
+    n: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+    cluster: Cluster = "auto",
+) -> dict[str, Any]:
+    """Mean of a metric over subjects with its interval, for one method.
+
+    Averaged and resampled as in :func:`paired_difference`, with zero in the place of the second method.
+
+    Returns
+    -------
+    dict
+        ``value``, ``ci_low``, ``ci_high`` (bootstrap), ``t_low``, ``t_high`` (t-interval over subject means),
+        ``chance``, ``n_subjects``, ``n_seeds``, ``n_stimuli``, ``n_queries``, ``resampled``.
+    """
+    part = _of_repetitions(rows, metric)
+    found = _effect(part, None, metric, n, level, seed, cluster)
+    name = split_metric(metric)[0]
+    return {
+        "value": float(found["means"].mean()) if len(found["means"]) else math.nan,
+        **found["intervals"],
+        "chance": _mean(np.array([ranks.chance(name, int(count)) for count in part["n_candidates"]])),
+        **found["counts"],
+    }
+
+
+def paired_difference(
+    rows_a: pd.DataFrame,
+    rows_b: pd.DataFrame,
+    metric: str = "top-1",
+    n: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+    cluster: Cluster = "auto",
+) -> dict[str, Any]:
+    """Difference of a metric between two methods on the same queries: a minus b.
+
+    **Averaged.** Each query of each subject gets one value per seed (for Top-k: 1 or 0; for n-way: its
+    probability; for ranks: the rank). These are averaged over seeds, for each method over its own seeds, and
+    subtracted: with common seeds this is the mean of the differences per (subject, seed, query). The result is the
+    mean over the queries of a subject, then the mean over subjects, each subject counting the same. For
+    ``median-rank`` the value of a subject is the median over queries, averaged over seeds. Subjects and queries
+    that only one of the methods has are left out.
+
+    **Resampled.** ``ci_low`` and ``ci_high`` are percentiles of a crossed bootstrap: in every sample, subjects are
+    drawn with replacement and, independently, stimuli are drawn with replacement; a drawn stimulus counts for all
+    subjects, because all saw the same pictures, and all its queries and seeds go with it (the "pigeonhole bootstrap"
+    of Owen, 2007, Annals of Applied Statistics 1:386; it is conservative). Where there are only a few fixed
+    categories as targets, the queries of every subject are drawn instead, each subject's on their own. With one
+    subject, only stimuli (queries) are drawn; for ``median-rank``, only subjects.
+
+    **Beside it**, from the subject means alone: the t-interval with ``n_subjects - 1`` degrees of freedom, and the
+    two-sided p of the sign-flip permutation test, exact up to 16 subjects, else from 20,000 random patterns. Its
+    smallest possible value is ``2 / 2**n_subjects``: with 4 subjects it cannot fall below 0.125.
+
+    Parameters
+    ----------
+    rows_a, rows_b : DataFrame
+        Retrieval rows of one study, band, protocol and method each.
+    metric : str
+        As in the summary; ``@r`` picks the rows of r averaged repetitions.
+    n, level, seed
+        Bootstrap samples, coverage, seed.
+    cluster : {'auto', 'target', 'query'}
+        See :func:`cluster_labels`.
+
+    Returns
+    -------
+    dict
+        ``metric``, ``value_a``, ``value_b``, ``difference``, ``ci_low``, ``ci_high``, ``t_low``, ``t_high``,
+        ``p_sign_flip`` (NaN below 2 subjects), ``n_subjects``, ``n_seeds`` (smaller of the two), ``n_stimuli``,
+        ``n_queries`` (per subject and seed, summed over subjects), ``resampled`` (words).
+    """
+    part_a, part_b = _of_repetitions(rows_a, metric), _of_repetitions(rows_b, metric)
+    found = _effect(part_a, part_b, metric, n, level, seed, cluster)
+    means = found["means"]
+    return {
+        "metric": metric,
+        "value_a": _mean(found["means_a"]),
+        "value_b": _mean(found["means_a"] - means),
+        "difference": _mean(means),
+        **found["intervals"],
+        "p_sign_flip": sign_flip(means, seed),
+        **found["counts"],
+    }
+
+
+def t_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
+    """Student's interval of the mean over subjects, ``len(values) - 1`` degrees of freedom; NaN below 2 subjects."""
+    values = np.asarray(values, dtype=np.float64)
+    if values.size < 2:
+        return math.nan, math.nan
+    half = stats.t.ppf((1 + level) / 2, values.size - 1) * values.std(ddof=1) / math.sqrt(values.size)
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def sign_flip(values: ArrayLike, seed: int = 0) -> float:
+    """Two-sided p of the sign-flip permutation test that the mean over subjects is zero; NaN below 2 subjects."""
+    values = np.asarray(values, dtype=np.float64)
+    if values.size < 2:
+        return math.nan
+    exact = values.size <= _EXACT_SUBJECTS
+    if exact:
+        signs = np.array(list(itertools.product((1.0, -1.0), repeat=values.size)))
+    else:
+        signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(_SIGN_SAMPLES, values.size))
+    sums = np.abs(signs @ values)
+    beyond = int(np.count_nonzero(sums >= abs(values.sum()) * (1 - 1e-12)))
+    # A random sample of patterns counts the observed one as well (Phipson & Smyth, 2010).
+    return beyond / len(signs) if exact else (beyond + 1) / (len(signs) + 1)
+
+
+# ----------------------------------------------------------------------------------------------- inside
+
+
+def _effect(
+    rows_a: pd.DataFrame,
+    rows_b: pd.DataFrame | None,
+    metric: str,
+    n: int,
+    level: float,
+    seed: int,
+    cluster: Cluster,
+) -> dict[str, Any]:
+    """Subject means of a - b (of a alone without b), the intervals of their mean, and what was counted."""
+    name = split_metric(metric)[0]
+    table = _query_table(rows_a, rows_b, name)
+    labels = cluster_labels(table, cluster)
+    crossed = bool(len(table)) and (cluster == "target" or _by_target(table, cluster))
+    if name == "median-rank":
+        means_a, means = _median_means(rows_a, rows_b, table)
+    else:
+        means_a = table.groupby("subject")["a"].mean().to_numpy()
+        means = table.groupby("subject")["difference"].mean().to_numpy()
+    rng = np.random.default_rng(seed)
+    share = ranks.is_share(name) and rows_b is None
+    if not len(means):
+        interval, words = (math.nan, math.nan), "nothing"
+    elif name == "median-rank":
+        interval = _percentiles(_draw(len(means), n, rng) @ means / len(means), level) if len(means) > 1 else _NONE
+        words = "subjects"
+    elif share and np.ptp(table["difference"]) == 0 and table["difference"].iloc[0] in (0.0, 1.0):
+        interval = _clopper_pearson(float(table["difference"].iloc[0]), int(labels.max()) + 1, level)
+        words = "exact binomial"
+    else:
+        by_subject = _resampled_means(table, labels, crossed, n, rng)
+        interval = _percentiles(_over_subjects(by_subject, rng), level)
+        words = ("subjects and " if len(means) > 1 else "") + ("stimuli" if crossed else "queries")
+    t_low, t_high = t_interval(means, level)
+    seeds = [part["seed"].nunique() for part in (rows_a, rows_b) if part is not None]
+    return {
+        "means": means,
+        "means_a": means_a,
+        "intervals": {"ci_low": interval[0], "ci_high": interval[1], "t_low": t_low, "t_high": t_high},
+        "counts": {
+            "n_subjects": len(means),
+            "n_seeds": min(seeds),
+            "n_stimuli": table["target"].nunique(),
+            "n_queries": len(table),
+            "resampled": words,
+        },
+    }
+
+
+_NONE = (math.nan, math.nan)
+
+
+def _query_table(rows_a: pd.DataFrame, rows_b: pd.DataFrame | None, metric: str) -> pd.DataFrame:
+    """One row per (subject, query): value of a and difference a - b, averaged over seeds."""
+    keys = ["subject", "query", "target"]
+    table = _seed_means(rows_a, metric, keys).rename("a").reset_index()
+    if rows_b is None:
+        return table.assign(difference=table["a"])
+    other = _seed_means(rows_b, metric, keys).rename("b").reset_index()
+    joined = table.merge(other, on=keys, how="inner", validate="one_to_one")
+    if joined.empty and len(table) and len(other):
+        raise ValueError("the two methods share no query: other subjects, or other targets for the same query numbers")
+    return joined.assign(difference=joined["a"] - joined["b"])
+
+
+def _seed_means(rows: pd.DataFrame, metric: str, keys: list[str]) -> pd.Series:
+    values = np.empty(len(rows))
+    counts = rows["n_candidates"].to_numpy()
+    for count in np.unique(counts):
+        chosen = counts == count
+        values[chosen] = ranks.per_query(metric, rows["rank"].to_numpy()[chosen], int(count))
+    return rows.assign(_value=values).groupby(keys)["_value"].mean()
+
+
+def _median_means(
+    rows_a: pd.DataFrame, rows_b: pd.DataFrame | None, table: pd.DataFrame
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Per subject: median rank over the common queries, averaged over seeds."""
+
+    def of(rows: pd.DataFrame) -> pd.Series:
+        common = rows.merge(table[["subject", "query"]], on=["subject", "query"])
+        return common.groupby(["subject", "seed"])["rank"].median().groupby("subject").mean()
+
+    means_a = of(rows_a).to_numpy()
+    return means_a, means_a if rows_b is None else means_a - of(rows_b).to_numpy()
+
+
+def _resampled_means(
+    table: pd.DataFrame, labels: NDArray[np.int64], crossed: bool, n: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Mean of every subject in every sample of stimuli (crossed) or of its own queries, [n_subjects, n]."""
+    subject = pd.factorize(table["subject"], sort=True)[0]
+    value = table["difference"].to_numpy()
+    if not crossed:
+        return np.stack([_mean_samples(part, np.arange(len(part)), n, rng) for part in _split(value, subject)])
+    shape = (subject.max() + 1, labels.max() + 1)
+    sums, counts = np.zeros(shape), np.zeros(shape)
+    np.add.at(sums, (subject, labels), value)
+    np.add.at(counts, (subject, labels), 1.0)
+    drawn = _draw(shape[1], n, rng).T
+    with np.errstate(invalid="ignore"):
+        return (sums @ drawn) / (counts @ drawn)
+
+
+def _over_subjects(by_subject: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Mean over resampled subjects, [n]; a subject without any drawn stimulus does not count in that sample."""
+    n_subjects, n = by_subject.shape
+    drawn = _draw(n_subjects, n, rng).T
+    there = np.isfinite(by_subject)
+    total = (drawn * np.where(there, by_subject, 0.0)).sum(axis=0)
+    weight = (drawn * there).sum(axis=0)
+    return total[weight > 0] / weight[weight > 0]
+
+
+def _mean_samples(
+    values: NDArray[np.float64], codes: NDArray[np.int64], n: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Bootstrap samples of the mean, [n]."""
+    sums = np.bincount(codes, weights=values)
+    counts = np.bincount(codes).astype(np.float64)
+    kinds, times = np.unique(np.stack([sums, counts], axis=1), axis=0, return_counts=True)
+    drawn = [drawn @ kinds for drawn in _drawn_kinds(times, n, rng)]
+    total = np.concatenate(drawn)
+    return total[:, 0] / total[:, 1]
+
+
+def _median_samples(
+    values: NDArray[np.float64], codes: NDArray[np.int64], n: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Bootstrap samples of the median, [n], from counts of the distinct values."""
+    distinct, code = np.unique(values, return_inverse=True)
+    if len(values) == codes.max() + 1:
+        kinds, times = np.eye(len(distinct)), np.bincount(code)
+    else:
+        kinds, times = np.zeros((codes.max() + 1, len(distinct))), np.ones(codes.max() + 1, dtype=np.int64)
+        np.add.at(kinds, (codes, code), 1.0)
+    medians = []
+    for drawn in _drawn_kinds(times, n, rng):
+        below = np.cumsum(drawn @ kinds, axis=1)
+        half = below[:, -1:] / 2
+        lower, upper = (below >= half).argmax(axis=1), (below > half).argmax(axis=1)
+        medians.append((distinct[lower] + distinct[upper]) / 2)
+    return np.concatenate(medians)
+
+
+def _drawn_kinds(times: NDArray[np.int64], n: int, rng: np.random.Generator) -> Iterator[NDArray[np.float64]]:
+    """How often each kind of cluster is drawn, when as many clusters are drawn as there are; in chunks of samples."""
+    size = max(1, _CHUNK // len(times))
+    for start in range(0, n, size):
+        yield rng.multinomial(times.sum(), times / times.sum(), size=min(size, n - start)).astype(np.float64)
+
+
+def _draw(n_units: int, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """How often each unit is drawn, [n, n_units]."""
+    return rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=n).astype(np.float64)
+
+
+def _split(values: NDArray[np.float64], codes: NDArray[np.int64]) -> list[NDArray[np.float64]]:
+    return [values[codes == code] for code in range(codes.max() + 1)]
+
+
+def _percentiles(samples: NDArray[np.float64], level: float) -> tuple[float, float]:
+    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _clopper_pearson(share: float, n_trials: int, level: float) -> tuple[float, float]:
+    """Exact binomial interval for none (0.0) or all (1.0) of n trials."""
+    reach = ((1 - level) / 2) ** (1 / n_trials)
+    return (0.0, 1 - reach) if share == 0 else (reach, 1.0)
+
+
+def _by_target(table: pd.DataFrame, cluster: Cluster) -> bool:
+    return cluster == "auto" and table["target"].nunique() >= FEWEST_STIMULI
+
+
+def _statistic(metric: str) -> Statistic:
+    if metric == "median-rank":
+        return "median"
+    return "share" if ranks.is_share(metric) else "mean"
+
+
+def _of_repetitions(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    return rows[rows["repetitions"].astype(str) == split_metric(metric)[1]]
+
+
+def _one_count(rows: pd.DataFrame) -> int:
+    counts: Sequence[int] = rows["n_candidates"].unique().tolist()
+    if len(counts) != 1:
+        raise ValueError(f"queries of one run have different numbers of candidates: {sorted(counts)}")
+    return int(counts[0])
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(values.mean()) if len(values) else math.nan

@@ -1,0 +1,778 @@
+"""Every setting of the pipeline as frozen pydantic classes: one block per stage, each field with its unit.
+
+``load`` turns the merged YAML into a :class:`Config`: unknown keys fail with a suggestion, all errors are
+reported at once, and values are coerced (8 and 8.0 are one value) before any stage sees them.
+The JSON schema and ``docs/configuration.md`` are generated from these classes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9-]*$"
+Name = Annotated[str, Field(pattern=NAME, description="letters, digits and hyphens: it becomes part of a path")]
+
+
+class SettingsError(ValueError):
+    """The configuration is wrong; the message lists every error found."""
+
+
+class Block(BaseModel):
+    """Base of all blocks: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+# ------------------------------------------------------------------------------------------------ bands
+
+
+class Band(Block):
+    """A named filter band of the brain signal; its name is part of every path that depends on it."""
+
+    l_freq: float | None = Field(None, ge=0, description="high-pass edge in Hz (null: none beyond the recording's own)")
+    h_freq: float | None = Field(None, gt=0, description="low-pass edge in Hz (null: none beyond anti-aliasing)")
+    notch: tuple[float, ...] = Field((), description="mains frequencies in Hz to notch out, e.g. [50, 100]")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Band:
+        if self.l_freq is not None and self.h_freq is not None and self.l_freq >= self.h_freq:
+            raise ValueError(
+                f"l_freq ({self.l_freq} Hz) must be below h_freq ({self.h_freq} Hz); "
+                "a band keeps what lies between them"
+            )
+        return self
+
+
+# -------------------------------------------------------------------------------------------- responses
+
+
+class Whitening(Block):
+    """Normalisation of single trials, fitted per recording session on training trials only."""
+
+    kind: Literal["mvnn", "zscore", "robust", "none"] = Field(
+        "mvnn",
+        description="mvnn: multivariate noise normalisation, inverse root of the Ledoit-Wolf covariance of single "
+        "training epochs; zscore: per channel mean and standard deviation; robust: per channel median and "
+        "interquartile range; none",
+    )
+    clamp: float | None = Field(
+        None, gt=0, description="values beyond +/- this many units are set to it (null: no clamp)"
+    )
+
+
+class Repetitions(Block):
+    """What happens to presentations of a picture beyond the intended number."""
+
+    train: int | None = Field(
+        None, ge=1, description="training trials kept per picture and recording session (null: all)"
+    )
+    test: int | None = Field(None, ge=1, description="test trials kept per picture and recording session (null: all)")
+    rule: Literal["first", "random"] = Field(
+        "first", description="which trials are kept: the first in time, or a seeded random draw"
+    )
+    seed: int = Field(20200220, description="seed of the random draw")
+
+
+class Responses(Block):
+    """From continuous recording to single-trial brain responses."""
+
+    tmin: float = Field(-0.2, description="start of the epoch relative to picture onset, s")
+    tmax: float = Field(0.8, description="end of the epoch relative to picture onset, s (this sample is left out)")
+    baseline: tuple[float | None, float | None] | None = Field(
+        (None, 0.0), description="window whose mean is subtracted, s (null: none; null inside: the epoch's end)"
+    )
+    crop: tuple[float, float] | None = Field(
+        None, description="part of the epoch that is kept after baseline correction, s (null: all)"
+    )
+    sfreq: float = Field(100.0, gt=0, description="sampling rate of the responses, Hz")
+    resampling: Literal["decimate", "epochs"] = Field(
+        "decimate",
+        description="decimate: anti-aliased low-pass on the continuous signal, then every n-th sample; "
+        "epochs: each epoch resampled in the Fourier domain, as the papers' code does",
+    )
+    channels: tuple[str, ...] | Literal["all", "occipital-parietal-17"] = Field(
+        "all", description="channel names, 'all', or a named set (occipital-parietal-17: the 17 of THINGS-EEG2)"
+    )
+    reference: Literal["recorded", "average"] = Field(
+        "recorded", description="recorded: as on disk; average: mean of the kept EEG channels"
+    )
+    reject_uv: float | None = Field(
+        None, gt=0, description="drop training epochs with a peak-to-peak amplitude above this, microvolt"
+    )
+    whitening: Whitening = Field(default_factory=Whitening, description="normalisation of single trials")
+    repetitions: Repetitions = Field(default_factory=Repetitions, description="surplus presentations")
+    dtype: Literal["float32", "float16"] = Field(
+        "float32", description="stored precision; float16 only with whitening (its relative error is 2^-11)"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Responses:
+        if self.tmin >= self.tmax:
+            raise ValueError(f"tmin ({self.tmin} s) must be before tmax ({self.tmax} s)")
+        if self.crop is not None and not self.tmin <= self.crop[0] < self.crop[1] <= self.tmax:
+            raise ValueError(f"crop {self.crop} must lie inside the epoch [{self.tmin}, {self.tmax}] s")
+        if self.dtype == "float16" and self.whitening.kind == "none":
+            raise ValueError("dtype float16 needs whitening (volts of 1e-6 would underflow); use float32")
+        return self
+
+
+# ---------------------------------------------------------------------------------------------- studies
+
+
+class Split(Block):
+    """How training and test trials of a user's dataset are told apart; the other trials are training."""
+
+    by: Literal["column", "run", "session", "task", "concepts"] = Field(
+        description="column: a column of events.tsv; run, session, task: the BIDS entity; concepts: a list"
+    )
+    column: str | None = Field(None, description="name of the events.tsv column, for by: column")
+    test: tuple[str, ...] = Field(
+        description="values that mean test: column values, entity labels ('02' or '01/02' for session/run), or concepts"
+    )
+    train: tuple[str, ...] | None = Field(
+        None, description="values that mean training (null: every value that is not test)"
+    )
+
+    @model_validator(mode="after")
+    def _column_named(self) -> Split:
+        if (self.by == "column") != (self.column is not None):
+            raise ValueError("split.column goes with split.by: column, and only with it")
+        return self
+
+
+class StudyBase(Block):
+    """Settings that every study has."""
+
+    responses: Responses = Field(default_factory=Responses, description="from recording to responses")
+
+
+class SimulatedNoise(Block):
+    """Strength of each disturbance of the simulated EEG at the sensors."""
+
+    pink_uv: float = Field(8.0, ge=0, description="standard deviation of 1/f brain background per channel, microvolt")
+    alpha_uv: float = Field(5.0, ge=0, description="mean amplitude of the occipital alpha rhythm, microvolt")
+    sensor_uv: float = Field(1.0, ge=0, description="standard deviation of white sensor noise, microvolt")
+    mains_uv: float = Field(2.0, ge=0, description="amplitude of the 50 Hz hum, microvolt")
+    blink_uv: float = Field(120.0, ge=0, description="peak of a blink at the frontal electrodes, microvolt")
+    blinks_per_minute: float = Field(12.0, ge=0, description="mean number of blinks per minute")
+    drift_uv: float = Field(20.0, ge=0, description="standard deviation of slow electrode drift, microvolt")
+
+
+class SimulatedStudy(StudyBase):
+    """The embedded simulated experiment; its truth is known."""
+
+    kind: Literal["simulated"] = "simulated"
+    subjects: int = Field(4, ge=1, le=99, description="number of simulated subjects")
+    sessions: int = Field(2, ge=1, le=9, description="recording sessions per subject")
+    training_concepts: int = Field(100, ge=2, le=568, description="training concepts")
+    pictures_per_concept: int = Field(10, ge=1, description="training pictures of each concept")
+    test_concepts: int = Field(50, ge=2, le=200, description="test concepts, one picture each, unseen by the tower")
+    training_repetitions: int = Field(2, ge=1, description="presentations of a training picture over all sessions")
+    test_repetitions: int = Field(20, ge=1, description="presentations of a test picture over all sessions")
+    surplus: float = Field(
+        0.02, ge=0, le=0.5, description="share of pictures that are shown once more than intended in a session"
+    )
+    catch_trials: float = Field(0.02, ge=0, le=0.5, description="share of target (catch) trials")
+    soa: float = Field(0.2, gt=0.05, description="time from one picture onset to the next within a sequence, s")
+    sequence: int = Field(20, ge=1, description="pictures per sequence; a pause of 1.5 s follows")
+    sfreq: float = Field(250.0, gt=0, description="sampling rate of the recording, Hz")
+    snr: float = Field(
+        1.0,
+        gt=0,
+        description="difficulty: factor on the amplitude of picture-driven sources (1: about 3 microvolt)",
+    )
+    noise: SimulatedNoise = Field(default_factory=SimulatedNoise, description="disturbances")
+    seed: int = Field(20251112, description="seed of the whole study (pictures, subjects, noise)")
+
+
+class BidsEegStudy(StudyBase):
+    """Any BIDS EEG dataset on disk."""
+
+    kind: Literal["bids_eeg"] = "bids_eeg"
+    root: str = Field(description="folder of the BIDS dataset, relative to the working directory or absolute")
+    subjects: tuple[str, ...] | Literal["all"] = Field("all", description="BIDS subject labels without 'sub-'")
+    tasks: tuple[str, ...] = Field(description="BIDS task labels to read")
+    stimulus: str = Field(
+        description="what names the stimulus of an event: a column of events.tsv, or a template with columns and the "
+        "entities subject, session, task, run in braces, e.g. '{task}-{tot_img_number}'"
+    )
+    keep: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="events.tsv columns and the values that make an event a trial, e.g. {trial_type: [image]}",
+    )
+    split: Split = Field(description="what is training and what is test")
+    stimuli: str | None = Field(
+        None,
+        description="table of the pictures (TSV with columns stimulus_id, concept, image[, caption]); image paths are "
+        "relative to the table",
+    )
+    categories: dict[str, tuple[str, ...]] | None = Field(
+        None,
+        description="instead of pictures: each stimulus name with its text prompts, which are the candidates, e.g. "
+        "{face: ['a photo of a face']}",
+    )
+    licence: str = Field("see the dataset", description="licence of the dataset, for the report")
+    citation: str = Field("see the dataset", description="how to cite the dataset, for the report")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> BidsEegStudy:
+        if (self.stimuli is None) == (self.categories is None):
+            raise ValueError(
+                "give either stimuli (a table of pictures) or categories (text prompts), and only one of them"
+            )
+        return self
+
+
+Study = Annotated[SimulatedStudy | BidsEegStudy, Field(discriminator="kind")]
+
+
+# ---------------------------------------------------------------------------------------------- stimuli
+
+
+class FilterBank(Block):
+    """Ring bands over spatial frequency into which every picture is decomposed; they sum to one."""
+
+    bands: int = Field(4, ge=1, le=16, description="number of ring bands K; the constant part is in the first")
+    shape: Literal["raised-cosine", "box"] = Field(
+        "raised-cosine", description="window of a band over the logarithm of spatial frequency"
+    )
+    lowest: float = Field(
+        0.1, gt=0, lt=1, description="centre of the first band, as a part of the Nyquist frequency of the picture"
+    )
+
+
+class Tower(Block):
+    """A frozen CLIP and how its features are kept."""
+
+    model: str = Field(description="open_clip architecture, or 'local-dir:FOLDER' (open_clip_config.json and weights)")
+    pretrained: str | None = Field(
+        None, description="open_clip pretrained tag or path of a checkpoint (null for local-dir)"
+    )
+    batch_size: int = Field(128, ge=1, description="pictures per forward pass")
+    dtype: Literal["float32", "float16"] = Field("float32", description="stored precision of the patch tokens")
+    cache: Literal["tokens", "pictures", "auto"] = Field(
+        "auto",
+        description="tokens: patch tokens of every band are stored; pictures: 8-bit pictures are stored and the bands "
+        "made on the device; auto: tokens up to cache_limit_gb",
+    )
+    cache_limit_gb: float = Field(12.0, gt=0, description="largest token cache that auto writes, GB")
+    filter_bank: FilterBank = Field(default_factory=FilterBank, description="bands of the picture")
+
+
+# -------------------------------------------------------------------------------------------- protocols
+
+
+class Protocol(Block):
+    """Which subjects train and which are tested."""
+
+    kind: Literal["intra-subject", "leave-one-subject-out"] = Field(
+        description="intra-subject: the same subject trains and is tested; leave-one-subject-out: all others train"
+    )
+
+
+# ---------------------------------------------------------------------------------------------- methods
+
+
+class Encoder(Block):
+    """Network from a brain response to an embedding."""
+
+    name: Literal["eegproject", "tsconv"] = Field(
+        "eegproject",
+        description="eegproject: linear projection, residual block (UBP); tsconv: temporal-spatial convolution (NICE)",
+    )
+    width: int = Field(512, ge=8, description="size of the encoder's embedding")
+    dropout: float = Field(0.3, ge=0, lt=1, description="dropout probability")
+    smoothing_s: float = Field(0.0, ge=0, description="moving average over time before the encoder, s (0: none)")
+
+
+class Head(Block):
+    """Projection into the shared space where brain and picture meet."""
+
+    kind: Literal["linear", "none", "bottleneck"] = Field(
+        "linear", description="linear; none (sizes must agree); bottleneck: down to a quarter and up, no residual"
+    )
+    width: int = Field(512, ge=2, description="size of the shared space (ignored for none)")
+
+
+class DynamicFilter(Block):
+    """Content-adaptive gains over the picture's frequency bands: the filtered stream."""
+
+    form: Literal["gains", "softmax", "fixed", "off"] = Field(
+        "gains",
+        description="gains: 2*sigmoid per band from the picture's content; softmax: bands compete; fixed: learned "
+        "gains that are the same for all pictures; off: the filtered stream equals the raw one",
+    )
+    init: Literal["allpass", "lowpass"] = Field("allpass", description="gains at the start of training")
+    reduction: int = Field(16, ge=1, description="bottleneck of the gain network: width / reduction")
+
+
+class Fusion(Block):
+    """Token-level fusion of the raw and the filtered stream into instance prompts."""
+
+    kind: Literal["cross-attention", "concat", "add", "none"] = Field(
+        "cross-attention",
+        description="cross-attention: raw tokens look at filtered ones; concat: both tokens at a place through an MLP; "
+        "add: sum of the streams through an MLP; none: no instance prompts",
+    )
+    target: Literal["patches", "extra"] = Field(
+        "patches", description="patches: the prompt is added to the patch tokens; extra: it becomes extra tokens"
+    )
+    extra_tokens: int = Field(4, ge=1, description="number of extra tokens for target: extra")
+    width: int = Field(128, ge=4, description="width of the cross-attention")
+    heads: int = Field(4, ge=1, description="heads of the cross-attention")
+    reduction: int = Field(16, ge=1, description="bottleneck: width / reduction")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Fusion:
+        if self.width % self.heads:
+            raise ValueError(f"fusion.width ({self.width}) must be a multiple of fusion.heads ({self.heads})")
+        return self
+
+
+class SharedPrompts(Block):
+    """Visual prompt tokens inside the Transformer, the same for all pictures."""
+
+    depth: Literal["deep", "shallow", "off"] = Field(
+        "deep", description="deep: own prompts at every block; shallow: at the first only; off: none"
+    )
+    tokens: int = Field(8, ge=1, description="prompt tokens m")
+    last_blocks: int | None = Field(None, ge=1, description="deep prompts only in the last n blocks (null: in all)")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout of the prompts")
+
+
+class Readout(Block):
+    """Where the picture embedding is taken from the tower."""
+
+    block: int | None = Field(
+        None, ge=1, description="leave the tower after this many blocks (null: after the last, through its projection)"
+    )
+    pool: Literal["tower", "patches"] = Field(
+        "tower", description="tower: the tower's own pooling; patches: mean of the patch tokens"
+    )
+
+    @model_validator(mode="after")
+    def _exit_pool(self) -> Readout:
+        if self.block is not None and self.pool == "tower":
+            raise ValueError("readout.block (an early exit) needs readout.pool: patches")
+        return self
+
+
+class Visual(Block):
+    """The picture side."""
+
+    kind: Literal["frozen", "neuroclip"] = Field(
+        "neuroclip", description="frozen: the cached CLIP embedding; neuroclip: the prompted tower"
+    )
+    filter: DynamicFilter = Field(default_factory=DynamicFilter, description="dynamic filter (filtered stream)")
+    fusion: Fusion = Field(default_factory=Fusion, description="token-level fusion (instance prompts)")
+    prompts: SharedPrompts = Field(default_factory=SharedPrompts, description="shared prompt tokens")
+    readout: Readout = Field(default_factory=Readout, description="where the embedding is taken")
+    head: Head = Field(default_factory=Head, description="projection of the picture embedding")
+
+
+class Objective(Block):
+    """Softened contrastive loss; beta = 0 is symmetric InfoNCE."""
+
+    beta: float = Field(0.2, ge=0, le=1, description="weight of the soft target")
+    soft_temperature: float = Field(0.1, gt=0, description="temperature of the soft target")
+    soft_target: Literal["clip", "uniform"] = Field(
+        "clip", description="clip: similarity of the frozen CLIP embeddings; uniform: label smoothing"
+    )
+    disentangle: bool = Field(
+        False, description="soft part over negatives only, renormalised without the true pair (SoftCLIP)"
+    )
+    normalise: Literal["image", "both"] = Field(
+        "image",
+        description="image (recipe A): only the picture embedding has unit length, scale softplus; both (recipe B): "
+        "both have, scale exp clamped to [1, 100]",
+    )
+    scale_init: float = Field(2.6593, description="start of the learnable logit scale a; ln(1/0.07) = 2.6593")
+    learn_scale: bool = Field(True, description="whether the scale is trained")
+
+
+class Optimiser(Block):
+    """AdamW and its budget; a baseline gets the same."""
+
+    epochs: int = Field(50, ge=1, description="passes over the training pictures")
+    batch_size: int = Field(1024, ge=2, description="pairs per step")
+    lr: float = Field(1e-4, gt=0, description="learning rate of encoder and heads")
+    lr_visual: float = Field(1e-3, gt=0, description="learning rate of filter, fusion and prompts")
+    weight_decay: float = Field(1e-4, ge=0, description="decoupled weight decay")
+    schedule: Literal["constant", "cosine"] = Field("cosine", description="learning rate over the steps")
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps over which the rate rises")
+    clip_norm: float = Field(1.0, gt=0, description="largest gradient norm")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="autocast of the tower in training: auto takes bf16 where the device is fast with it"
+    )
+    checkpointing: bool = Field(False, description="recompute block activations (large towers): less memory, more time")
+
+
+class Selection(Block):
+    """How the epoch is chosen; never by test data."""
+
+    rule: Literal["last", "held-out-concepts"] = Field(
+        "last",
+        description="last: a fixed number of epochs; held-out-concepts: the epoch with the best retrieval of training "
+        "concepts kept aside",
+    )
+    share: float = Field(0.1, gt=0, lt=0.9, description="share of the training concepts kept aside")
+
+
+class Contrastive(Block):
+    """A brain encoder trained against a picture side by a contrastive loss: NeuroCLIP and its baseline."""
+
+    kind: Literal["contrastive"] = "contrastive"
+    label: str = Field("", description="name in the tables (empty: the key)")
+    tower: Name = Field(description="name of a tower")
+    encoder: Encoder = Field(default_factory=Encoder, description="brain side")
+    brain_head: Head = Field(default_factory=Head, description="projection of the brain embedding")
+    visual: Visual = Field(default_factory=Visual, description="picture side")
+    objective: Objective = Field(default_factory=Objective, description="loss")
+    optimiser: Optimiser = Field(default_factory=Optimiser, description="optimiser and budget")
+    selection: Selection = Field(default_factory=Selection, description="choice of the epoch")
+    average_repetitions: bool = Field(True, description="train on the mean over repetitions of a picture")
+    shuffle_labels: bool = Field(False, description="control: pictures of training trials permuted; must give chance")
+
+    @model_validator(mode="after")
+    def _spaces_agree(self) -> Contrastive:
+        brain = self.encoder.width if self.brain_head.kind == "none" else self.brain_head.width
+        if self.visual.head.kind != "none" and brain != self.visual.head.width:
+            raise ValueError(
+                f"brain and picture must meet in one space: brain side gives {brain}, "
+                f"visual.head.width is {self.visual.head.width}"
+            )
+        return self
+
+
+class Ridge(Block):
+    """Ridge regression from brain responses to the frozen CLIP embedding."""
+
+    kind: Literal["ridge"] = "ridge"
+    label: str = Field("", description="name in the tables (empty: the key)")
+    tower: Name = Field(description="name of a tower")
+    alphas: tuple[float, ...] = Field(
+        (1e1, 1e2, 1e3, 1e4, 1e5, 1e6), description="penalties; chosen by cross-validation over training concepts"
+    )
+    folds: int = Field(5, ge=2, description="folds of the cross-validation, concept-disjoint")
+    average_repetitions: bool = Field(True, description="train on the mean over repetitions of a picture")
+    shuffle_labels: bool = Field(False, description="control: pictures of training trials permuted; must give chance")
+
+
+class IdealObserver(Block):
+    """Ceiling of a simulated study: knows the noise-free response to every picture and the noise covariance."""
+
+    kind: Literal["ideal-observer"] = "ideal-observer"
+    label: str = Field("", description="name in the tables (empty: the key)")
+    tower: Name = Field(description="name of a tower (not used; it only places the files)")
+
+
+Method = Annotated[Contrastive | Ridge | IdealObserver, Field(discriminator="kind")]
+
+
+# -------------------------------------------------------------------------------- retrieval and reporting
+
+
+class Retrieval(Block):
+    """Ranking of candidates and its statistics."""
+
+    repetitions: tuple[int | Literal["all"], ...] = Field(
+        ("all",), description="numbers of averaged test repetitions; each number forms disjoint groups of trials"
+    )
+    top_k: tuple[int, ...] = Field((1, 3, 5, 10), description="k of Top-k")
+    n_way: tuple[int, ...] = Field(
+        (2, 4, 10, 50, 100, 200),
+        description="n of n-way accuracy: the true one among n-1 random others (exact mean)",
+    )
+    bootstrap: int = Field(2000, ge=100, description="bootstrap samples of an interval")
+    level: float = Field(0.95, gt=0, lt=1, description="coverage of an interval")
+    seed: int = Field(0, description="seed of trial groups and bootstrap")
+
+
+class Experiment(Block):
+    """A block of runs: every combination of what is listed."""
+
+    study: Name = Field(description="name of a study")
+    bands: tuple[Name, ...] = Field(min_length=1, description="names of bands")
+    protocols: tuple[Name, ...] = Field(min_length=1, description="names of protocols")
+    methods: tuple[Name, ...] = Field(min_length=1, description="names of methods")
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="seeds of training")
+
+
+class Table(Block):
+    """A table of the report."""
+
+    kind: Literal["methods", "ablation", "repetitions", "contrast"] = Field(
+        description="methods: methods by subjects; ablation: difference of each method to the reference; repetitions: "
+        "accuracy over averaged repetitions; contrast: paired differences to the reference with intervals"
+    )
+    experiments: tuple[Name, ...] = Field(min_length=1, description="experiments whose runs it shows")
+    metric: str = Field("top-1", description="metric shown, e.g. top-1, top-5, median-rank, 2-way")
+    reference: Name | None = Field(None, description="method that differences are taken to")
+
+    @model_validator(mode="after")
+    def _reference_given(self) -> Table:
+        if self.kind in ("ablation", "contrast") and self.reference is None:
+            raise ValueError(f"a table of kind {self.kind} needs a reference method")
+        return self
+
+
+class Figures(Block):
+    """What the figures show."""
+
+    method: Name | None = Field(None, description="method of gallery, gains and prompt figures (null: the first)")
+    topography_times: tuple[float, ...] = Field((0.1, 0.17, 0.3), description="times of the topographies, s")
+
+
+# ----------------------------------------------------------------------------------------------- config
+
+
+class Config(Block):
+    """The whole configuration."""
+
+    results: str = Field("results", description="folder of everything that the pipeline writes")
+    studies: dict[Name, Study] = Field(min_length=1, description="datasets by name")
+    bands: dict[Name, Band] = Field(min_length=1, description="filter bands by name")
+    towers: dict[Name, Tower] = Field(min_length=1, description="frozen CLIPs by name")
+    protocols: dict[Name, Protocol] = Field(min_length=1, description="protocols by name")
+    methods: dict[Name, Method] = Field(
+        min_length=1,
+        description="methods by name; 'base: other' starts from another method and overrides what is listed",
+    )
+    experiments: dict[Name, Experiment] = Field(min_length=1, description="what is run")
+    retrieval: Retrieval = Field(default_factory=Retrieval, description="ranking and statistics")
+    tables: dict[Name, Table] = Field(default_factory=dict, description="tables by name")
+    figures: Figures = Field(default_factory=Figures, description="figures")
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Config:
+        problems = []
+
+        def check(where: str, name: str, kind: str) -> None:
+            known = getattr(self, kind)
+            if name not in known:
+                problems.append(f"{where}: no {kind} entry named {name!r}{_suggest(name, known)}")
+
+        for label, method in self.methods.items():
+            check(f"methods.{label}.tower", method.tower, "towers")
+        for label, experiment in self.experiments.items():
+            check(f"experiments.{label}.study", experiment.study, "studies")
+            for kind in ("bands", "protocols", "methods"):
+                for name in getattr(experiment, kind):
+                    check(f"experiments.{label}.{kind}", name, kind)
+        for label, table in self.tables.items():
+            for name in table.experiments:
+                check(f"tables.{label}.experiments", name, "experiments")
+            if table.reference is not None:
+                check(f"tables.{label}.reference", table.reference, "methods")
+        if self.figures.method is not None:
+            check("figures.method", self.figures.method, "methods")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+
+# ---------------------------------------------------------------------------------------------- loading
+
+
+def load(raw: Mapping[str, Any], source: str = "config.yaml") -> Config:
+    """Validate a merged configuration.
+
+    Parameters
+    ----------
+    raw : mapping
+        What the YAML files say, overlays merged.
+    source : str
+        Name of the file, for the message.
+
+    Raises
+    ------
+    SettingsError
+        With every error found: where, what was found, what was expected.
+    """
+    try:
+        return Config.model_validate(_resolve_bases(dict(raw), source))
+    except ValidationError as error:
+        raise SettingsError(_explain(error, source)) from None
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal settings give equal text.
+
+    Parameters
+    ----------
+    value : BaseModel or JSON-like
+        Blocks are dumped with all defaults filled in.
+    """
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_dump)
+
+
+def parse(block: Any, text: str | Mapping[str, Any]) -> Any:
+    """A block (or an annotated union of blocks) from its JSON text or mapping."""
+    adapter = TypeAdapter(block)
+    return adapter.validate_json(text) if isinstance(text, str) else adapter.validate_python(text)
+
+
+def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """Deep merge of two mappings; the overlay wins, lists are replaced."""
+    merged = dict(base)
+    for key, value in overlay.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _dump(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} does not belong into settings")
+
+
+def _resolve_bases(raw: dict[str, Any], source: str) -> dict[str, Any]:
+    """Replace ``base: name`` in methods by a deep merge onto that method."""
+    methods = raw.get("methods")
+    if not isinstance(methods, Mapping):
+        return raw
+    resolved: dict[Any, Any] = {}
+    problems: list[str] = []
+
+    def resolve(name: Any, chain: tuple[Any, ...]) -> Any:
+        if name in chain:
+            circle = " -> ".join(map(str, (*chain, name)))
+            problems.append(f"methods.{name}.base: goes round in a circle: {circle}")
+            return {}
+        if name in resolved:
+            return resolved[name]
+        entry = methods[name]
+        if isinstance(entry, Mapping) and "base" in entry:
+            base = entry["base"]
+            own = {key: value for key, value in entry.items() if key != "base"}
+            if base not in list(methods):
+                problems.append(f"methods.{name}.base: no method named {base!r}{_suggest(str(base), methods)}")
+                return own
+            inherited = resolve(base, (*chain, name))
+            entry = merge(inherited, own) if isinstance(inherited, Mapping) else own
+        resolved[name] = entry
+        return entry
+
+    for name in methods:
+        resolve(name, ())
+    if problems:
+        raise SettingsError(_listing(problems, source))
+    return {**raw, "methods": resolved}
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    """All errors of a validation as one message: path, found, expected, suggestion."""
+    lines = []
+    for item in error.errors():
+        keys, block = _walk(tuple(item["loc"]))
+        path = ".".join(str(key) for key in keys) or "top level"
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{path}: unknown key{_suggest(str(keys[-1]), _fields(block))}")
+        elif item["type"] == "value_error":
+            message = str(item["ctx"]["error"]) if "ctx" in item else item["msg"]
+            lines.extend(line if path == "top level" else f"{path}: {line}" for line in message.splitlines())
+        elif item["type"] == "union_tag_not_found":
+            lines.append(f"{path}.kind: missing; expected one of {', '.join(_kinds(block))}")
+        else:
+            found = "nothing" if item["type"] == "missing" else repr(item.get("input"))
+            lines.append(f"{path}: {_lower(item['msg'])}; found {found[:120]}")
+    return _listing(lines, source)
+
+
+def _listing(lines: list[str], source: str) -> str:
+    count = "1 error" if len(lines) == 1 else f"{len(lines)} errors"
+    listed = "\n".join(f"  - {line}" for line in lines)
+    return f"{source}: {count} in the settings\n{listed}\nSee docs/configuration.md for every key."
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _walk(loc: tuple[Any, ...]) -> tuple[list[Any], Any]:
+    """Keys of the file at the place of an error, and the annotation that holds (or should hold) the last of them.
+
+    Pydantic puts names of union members between the keys; a key may well be called like one (a method ``ridge`` of
+    kind ``ridge``), so they are told apart by following the annotations.
+    """
+    keys: list[Any] = []
+    current, holder = Config, Config
+    for part in loc:
+        if _is_union(current):
+            holder = current = _member(current, part)
+            continue
+        if part == "[key]":  # the key itself is wrong, and it is the last one already
+            continue
+        keys.append(part)
+        holder, current = current, _below(current, part)
+    return keys, current if _is_union(current) else holder
+
+
+def _below(annotation: Any, key: Any) -> Any:
+    """Annotation of what stands under a key, or None."""
+    arguments = typing.get_args(annotation)
+    if hasattr(annotation, "model_fields"):
+        field = annotation.model_fields.get(key)
+        return _plain(field.annotation) if field else None
+    if typing.get_origin(annotation) is dict:
+        return _plain(arguments[1])
+    if typing.get_origin(annotation) is tuple:
+        return _plain(arguments[0] if Ellipsis in arguments or key >= len(arguments) else arguments[key])
+    return None
+
+
+def _member(union: Any, tag: Any) -> Any:
+    """Member of a union that pydantic calls ``tag``: the block of that kind, or else the list among the members."""
+    members = [_plain(member) for member in typing.get_args(union)]
+    for member in members:
+        if tag == _kind(member) or (str(tag).startswith("tuple") and typing.get_origin(member) is tuple):
+            return member
+    return None
+
+
+def _kind(block: Any) -> Any:
+    field = getattr(block, "model_fields", {}).get("kind")
+    return None if field is None else field.default
+
+
+def _kinds(union: Any) -> list[str]:
+    return [repr(_kind(member)) for member in typing.get_args(union)]
+
+
+def _fields(block: Any) -> list[str]:
+    return list(getattr(block, "model_fields", {}))
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
+
+
+def _plain(annotation: Any) -> Any:
+    """Annotation without Annotated and without None."""
+    if typing.get_origin(annotation) is Annotated:
+        annotation = typing.get_args(annotation)[0]
+    members = typing.get_args(annotation)
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        kept = [member for member in members if member is not type(None)]
+        if len(kept) == 1:
+            return kept[0]
+    return annotation
+
+
+def _suggest(name: str, known: Any) -> str:
+    """`` (did you mean ...?)`` or the list of what is known."""
+    names = [str(key) for key in known]
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f" (did you mean {close[0]!r}?)"
+    return f" (known: {', '.join(names)})" if names else ""

@@ -1,0 +1,1 @@
+"""Pictures and captions, the image filter bank, frozen CLIP features."""

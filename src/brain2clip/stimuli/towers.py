@@ -1,0 +1,167 @@
+"""Frozen CLIP models through open_clip: by name and tag, by name and checkpoint, or from a local folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from torch import Tensor, nn
+
+from brain2clip.settings import Tower
+from brain2clip.stage import InputError
+
+LOCAL = "local-dir:"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A frozen CLIP with what is needed to feed it.
+
+    Attributes
+    ----------
+    model : nn.Module
+        In evaluation mode, no parameter wants a gradient.
+    preprocess : callable
+        The model's own evaluation transform, picture to normalised tensor [3, H, W].
+    tokenize : callable
+        Texts to token ids [n, context].
+    mean, std : Tensor [3, 1, 1]
+        Of the transform's normalisation.
+    image_size : (int, int)
+        Height and width, pixels.
+    """
+
+    model: nn.Module
+    preprocess: Any
+    tokenize: Any
+    mean: Tensor
+    std: Tensor
+    image_size: tuple[int, int]
+
+
+def load(tower: Tower, device: str | torch.device = "cpu") -> Clip:
+    """Load a tower in fp32 on a device.
+
+    Raises
+    ------
+    InputError
+        Where the model, tag, checkpoint or folder does not exist, or the hub cannot be reached.
+    """
+    import open_clip
+
+    _check_source(tower)
+    try:
+        model, _, preprocess = open_clip.create_model_and_transforms(
+            tower.model, pretrained=None if tower.model.startswith(LOCAL) else tower.pretrained, precision="fp32"
+        )
+    except (RuntimeError, OSError, ValueError) as error:
+        raise InputError(
+            f"tower {tower.model!r} with pretrained {tower.pretrained!r} could not be loaded: {error}\n"
+            "Check towers.*.model and towers.*.pretrained; pretrained may be the path of a checkpoint file."
+        ) from None
+    model = model.to(device).eval().requires_grad_(False)
+    settings = model.visual.preprocess_cfg
+    return Clip(
+        model=model,
+        preprocess=preprocess,
+        tokenize=_tokenizer(tower),
+        mean=torch.tensor(settings["mean"]).reshape(3, 1, 1),
+        std=torch.tensor(settings["std"]).reshape(3, 1, 1),
+        image_size=_pair(model.visual.image_size),
+    )
+
+
+def files(tower: Tower) -> list[str]:
+    """Local files that define the tower (inputs of rules); empty for a hub tag."""
+    if tower.model.startswith(LOCAL):
+        folder = Path(tower.model.removeprefix(LOCAL))
+        return [str(folder / name) for name in ("open_clip_config.json", "open_clip_model.safetensors")]
+    return [tower.pretrained] if tower.pretrained and Path(tower.pretrained).suffix else []
+
+
+def to_bytes(pictures: Tensor, clip: Clip) -> Tensor:
+    """Normalised pictures [B, 3, H, W] back to the 8-bit values that the transform saw; exact."""
+    return ((pictures.cpu() * clip.std + clip.mean) * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def from_bytes(pictures: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """8-bit pictures [B, 3, H, W] to normalised fp32, as the transform does."""
+    return (pictures.float() / 255 - mean.to(pictures.device)) / std.to(pictures.device)
+
+
+def _tokenizer(tower: Tower) -> Any:
+    """The tower's tokenizer; a vocabulary file named in a local config is looked up in its folder."""
+    import open_clip
+
+    if not tower.model.startswith(LOCAL):
+        return open_clip.get_tokenizer(tower.model)
+    folder = Path(tower.model.removeprefix(LOCAL))
+    config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
+    text = config["model_cfg"]["text_cfg"]
+    bpe_path = text.get("tokenizer_kwargs", {}).get("bpe_path")
+    return open_clip.get_tokenizer(tower.model, **({"bpe_path": str(folder / bpe_path)} if bpe_path else {}))
+
+
+def _check_source(tower: Tower) -> None:
+    """Fail at once, with what to do, where a tower cannot be had."""
+    import open_clip
+
+    if tower.model.startswith(LOCAL):
+        for path in map(Path, files(tower)):
+            if not path.is_file():
+                raise InputError(f"towers.*.model: {tower.model!r} needs the file {path}, which does not exist")
+        return
+    if tower.model not in open_clip.list_models():
+        raise InputError(
+            f"towers.*.model: open_clip knows no model {tower.model!r}; "
+            "see open_clip.list_models(), or give 'local-dir:FOLDER'"
+        )
+    if tower.pretrained is None:
+        raise InputError(f"towers.*.pretrained: {tower.model!r} needs a pretrained tag or the path of a checkpoint")
+    if Path(tower.pretrained).is_file():
+        return
+    if tower.pretrained not in open_clip.list_pretrained_tags_by_model(tower.model):
+        raise InputError(
+            f"towers.*.pretrained: {tower.pretrained!r} is neither a file nor a tag of {tower.model}; "
+            f"tags: {', '.join(open_clip.list_pretrained_tags_by_model(tower.model))}"
+        )
+    if not _cached(tower) and not _reachable():
+        raise InputError(
+            f"towers.*.pretrained: the weights {tower.pretrained!r} of {tower.model} are not on this machine and the "
+            "model hub cannot be reached. Download the checkpoint where there is network, and give its path as "
+            "towers.*.pretrained: /path/to/open_clip_model.safetensors (or model: 'local-dir:FOLDER')."
+        )
+
+
+def _cached(tower: Tower) -> bool:
+    """Whether the hub's cache already holds the weights."""
+    import open_clip
+    from huggingface_hub import try_to_load_from_cache
+
+    repository = (open_clip.get_pretrained_cfg(tower.model, tower.pretrained) or {}).get("hf_hub", "").strip("/")
+    names = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+    return bool(repository) and any(isinstance(try_to_load_from_cache(repository, name), str) for name in names)
+
+
+def _reachable(timeout_s: float = 3.0) -> bool:
+    """Whether the model hub answers; a closed network must not cost minutes of retries."""
+    from huggingface_hub import constants
+
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        return False
+    address = urlparse(constants.ENDPOINT)
+    try:
+        socket.create_connection((address.hostname or "", address.port or 443), timeout=timeout_s).close()
+    except OSError:
+        return False
+    return True
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))

@@ -1,0 +1,1 @@
+"""What a study is: files, subjects, splits, stimulus table, expected counts, licence, citation."""

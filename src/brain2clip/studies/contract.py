@@ -1,0 +1,115 @@
+"""What every study provides. Light to import: the Snakefile asks studies for their files.
+
+A study kind is one module ``brain2clip.studies.<kind>`` with a class ``Study`` of this shape; :func:`load` finds it by
+the ``kind`` of its settings. Heavy libraries are imported inside methods.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One continuous recording and its events table.
+
+    Attributes
+    ----------
+    subject, task : str
+        BIDS labels without prefix.
+    session, run : str or None
+        BIDS labels; None where the dataset has no such level.
+    root : Path
+        Folder of the BIDS dataset.
+    path : Path
+        File that MNE opens (for BrainVision the ``.vhdr``).
+    events : Path
+        The ``events.tsv``.
+    """
+
+    subject: str
+    task: str
+    session: str | None
+    run: str | None
+    root: Path
+    path: Path
+    events: Path
+
+    @property
+    def name(self) -> str:
+        """BIDS base name, e.g. ``sub-01_ses-01_task-train_run-02``."""
+        parts = {"sub": self.subject, "ses": self.session, "task": self.task, "run": self.run}
+        return "_".join(f"{key}-{value}" for key, value in parts.items() if value is not None)
+
+
+class Study(Protocol):
+    """The contract.
+
+    Attributes
+    ----------
+    name : str
+        Name in the configuration and in paths.
+    licence, citation : str
+        Of the data, for reports.
+    modality : str
+        ``"eeg"`` or ``"fmri"``.
+    zero_shot : bool
+        Whether training and test concepts must be disjoint.
+    """
+
+    name: str
+    licence: str
+    citation: str
+    modality: str
+    zero_shot: bool
+
+    def subjects(self) -> tuple[str, ...]:
+        """Subject labels without ``sub-``, sorted."""
+
+    def files(self, subject: str) -> list[str]:
+        """Paths that must exist before the responses of a subject can be made (inputs of the rule)."""
+
+    def stimulus_files(self) -> list[str]:
+        """Paths that must exist before stimulus features can be made (inputs of the rule)."""
+
+    def recordings(self, subject: str) -> list[Recording]:
+        """Recordings of a subject in the order of session, task, run."""
+
+    def stimulus_table(self) -> pd.DataFrame:
+        """One row per stimulus; the row number is the stimulus' identity in every artefact.
+
+        Columns: ``stimulus_id`` (str, unique), ``split`` (``train``, ``test`` or ``both``), ``concept`` (str),
+        ``image`` (path, or empty for text candidates), ``caption`` (str), ``prompts`` (list of str).
+        """
+
+    def trials(self, recording: Recording) -> pd.DataFrame:
+        """Trials of a recording in time order; targets and other events are left out.
+
+        Columns: ``onset`` (s from the start of the recording), ``stimulus`` (row of the stimulus table), ``split``
+        (``train`` or ``test``).
+
+        Raises
+        ------
+        brain2clip.stage.InputError
+            When a label has no row in the stimulus table, an onset is not a number, or a needed column is absent.
+        """
+
+    def expected_counts(self, subject: str) -> dict[str, int] | None:
+        """Expected number of trials per split (``{"train": n, "test": m}``), or None where it is not known."""
+
+
+def module_name(kind: str) -> str:
+    """Dotted module of a study kind, for imports by name and for fingerprints."""
+    return f"brain2clip.studies.{kind}"
+
+
+def load(name: str, settings: dict[str, Any], results: str) -> Study:
+    """The study of a validated settings block (as JSON-like dict)."""
+    module = importlib.import_module(module_name(settings["kind"]))
+    return module.Study(name=name, settings=settings, results=Path(results))

@@ -1,0 +1,259 @@
+"""The embedded simulated study as its readers see it: where its files are and what they say.
+
+What writes those files is in ``simulate_pictures``, ``simulate_recordings`` and ``simulate_dataset``; this module does
+not import them, so that a change of the generator does not count as a change of the reader.
+
+Layout below ``results/raw/{study}``, a BIDS dataset::
+
+    dataset_description.json  participants.tsv
+    stimuli/stimuli.tsv                 one row per picture; the row number is the stimulus' identity
+    stimuli/features.h5                 what the simulated sources answer to
+    stimuli/training/00001_striped_red_fish/striped_red_fish_01.png
+    stimuli/test/00001_plain_blue_car/plain_blue_car_01.png
+    sub-01/sub-01_sessions.tsv          written last: a subject is complete when it is there
+    sub-01/ses-01/eeg/sub-01_ses-01_task-train_run-01_eeg.vhdr, …_events.tsv, …
+    sub-01/ses-01/eeg/sub-01_ses-01_task-test_eeg.vhdr, …
+    derivatives/truth/sub-01.h5         the noise-free response to every picture
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brain2clip import settings as blocks
+from brain2clip.stage import InputError
+from brain2clip.studies.contract import Recording
+
+if TYPE_CHECKING:
+    import h5py
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+TRAINING_RUNS = 2
+"""Training recordings per session; the test pictures of a session are one recording, as in THINGS-EEG2."""
+COLUMNS = (
+    "onset", "duration", "sample", "value", "trial_type", "tot_img_number", "img_category", "category_name",
+    "block", "sequence", "img_in_sequence", "soa",
+)  # fmt: skip
+"""Columns of events.tsv, in the order of the BIDS version of THINGS-EEG2 (NEMAR nm000232)."""
+PROMPT_SEPARATOR = " | "
+"""Between the class prompts of a stimulus in stimuli.tsv."""
+
+
+# ------------------------------------------------------------------------------------------------- plan
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How often each picture of one split is shown in one recording session.
+
+    Attributes
+    ----------
+    times : tuple of int
+        Intended presentations of picture 0, 1, ….
+    surplus : int
+        Number of pictures shown once more than that.
+    """
+
+    times: tuple[int, ...]
+    surplus: int
+
+    @property
+    def n_trials(self) -> int:
+        """Image trials of the session, surplus included."""
+        return sum(self.times) + self.surplus
+
+
+def plan(study: blocks.SimulatedStudy, split: str) -> list[Plan]:
+    """Divide the presentations of a split over the recording sessions.
+
+    Every session shows every picture ``repetitions // sessions`` times; what is left over goes round the sessions,
+    starting at another one for each picture. So a picture gets its number exactly, and sessions differ by one at most.
+
+    Parameters
+    ----------
+    study : SimulatedStudy
+        Settings.
+    split : str
+        ``train`` or ``test``.
+
+    Returns
+    -------
+    list of Plan
+        One per session.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When a recording would have no trial.
+    """
+    if split == "train":
+        pictures, repetitions = study.training_concepts * study.pictures_per_concept, study.training_repetitions
+    else:
+        pictures, repetitions = study.test_concepts, study.test_repetitions
+    each, left = divmod(repetitions, study.sessions)
+    plans = []
+    for session in range(study.sessions):
+        times = tuple(each + ((session - picture) % study.sessions < left) for picture in range(pictures))
+        shown = sum(count > 0 for count in times)
+        plans.append(Plan(times, round(study.surplus * shown)))
+    fewest, needed = min(each.n_trials for each in plans), TRAINING_RUNS if split == "train" else 1
+    if fewest < needed:
+        raise InputError(
+            f"simulated study: sessions is {study.sessions}, which leaves {fewest} {split} trials for one of them; "
+            f"at least {needed} are needed. Take fewer sessions, or more pictures or repetitions."
+        )
+    return plans
+
+
+# ------------------------------------------------------------------------------------------------ study
+
+
+class Study:
+    """The simulated study; see :class:`brain2clip.studies.contract.Study` for the contract.
+
+    Parameters
+    ----------
+    name : str
+        Name in the configuration.
+    settings : dict
+        A :class:`brain2clip.settings.SimulatedStudy` as JSON-like dict.
+    results : Path
+        Folder of everything that the pipeline writes.
+    """
+
+    licence = "CC0-1.0"
+    citation = "Simulated by brain2clip; no person was recorded."
+    modality = "eeg"
+    zero_shot = True
+
+    def __init__(self, name: str, settings: dict[str, Any], results: Path) -> None:
+        self.name = name
+        self.settings: blocks.SimulatedStudy = blocks.parse(blocks.SimulatedStudy, settings)
+        self.root = Path(results) / "raw" / name
+
+    def subjects(self) -> tuple[str, ...]:
+        """Subject labels without ``sub-``."""
+        return tuple(f"{number:02d}" for number in range(1, self.settings.subjects + 1))
+
+    def files(self, subject: str) -> list[str]:
+        """The sessions table, which is written when all recordings of the subject are there."""
+        return [str(self.root / f"sub-{subject}" / f"sub-{subject}_sessions.tsv")]
+
+    def stimulus_files(self) -> list[str]:
+        """The stimulus table, which is written when all pictures are there."""
+        return [str(self.root / "stimuli" / "stimuli.tsv")]
+
+    def truth(self, subject: str) -> str:
+        """The noise-free responses of a subject; :func:`templates` reads them."""
+        return str(self.root / "derivatives" / "truth" / f"sub-{subject}.h5")
+
+    def recordings(self, subject: str) -> list[Recording]:
+        """Recordings in the order of session, task, run."""
+        return [
+            recording(self.root, subject, f"{session:02d}", task, run)
+            for session in range(1, self.settings.sessions + 1)
+            for task, run in recordings_of_session()
+        ]
+
+    def stimulus_table(self) -> pd.DataFrame:
+        """One row per picture: training pictures by concept, then test pictures."""
+        table = read_stimuli(Path(self.stimulus_files()[0]))
+        table["image"] = [str(self.root / "stimuli" / path) for path in table["image"]]
+        table["prompts"] = [prompts.split(PROMPT_SEPARATOR) for prompts in table["prompts"]]
+        return table[["stimulus_id", "split", "concept", "image", "caption", "prompts"]]
+
+    def trials(self, recording: Recording) -> pd.DataFrame:
+        """Image trials; the label is ``tot_img_number`` within the task, for ``value`` repeats in training."""
+        import pandas as pd
+
+        path = recording.events
+        events = pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False)
+        absent = [name for name in ("onset", "trial_type", "tot_img_number") if name not in events]
+        if absent:
+            raise InputError(
+                f"{path}: column {', '.join(absent)} is missing; found {', '.join(events.columns)}. "
+                "Delete the subject's folder and let snakemake make it again."
+            )
+        events = events[events["trial_type"] == "image"].reset_index(drop=True)
+        onset = pd.to_numeric(events["onset"], errors="coerce")
+        number = pd.to_numeric(events["tot_img_number"], errors="coerce")
+        for column, values in (("onset", onset), ("tot_img_number", number)):
+            if values.isna().any():
+                first = int(values.isna().to_numpy().argmax())
+                raise InputError(
+                    f"{path}: {column} of image trial {first + 1} is {events[column][first]!r}; expected a number. "
+                    "Correct the row, or delete the subject's folder and let snakemake make it again."
+                )
+        rows = {name: row for row, name in enumerate(read_stimuli(Path(self.stimulus_files()[0]))["stimulus_id"])}
+        names = [stimulus_id(recording.task, int(value)) for value in number]
+        unknown = sorted(set(names) - set(rows))
+        if unknown:
+            raise InputError(
+                f"{path}: {', '.join(unknown[:5])} ({len(unknown)} in all) have no row in "
+                f"{self.stimulus_files()[0]}; the pictures and the recordings were made with other settings. "
+                "Delete the older of the two and let snakemake make it again."
+            )
+        return pd.DataFrame(
+            {"onset": onset.astype(float), "stimulus": [rows[name] for name in names], "split": recording.task}
+        )
+
+    def expected_counts(self, subject: str) -> dict[str, int]:
+        """Image trials per split over all sessions, surplus included; the same for every subject."""
+        return {split: sum(session.n_trials for session in plan(self.settings, split)) for split in ("train", "test")}
+
+
+# ------------------------------------------------------------------------------------------------ parts
+
+
+def recordings_of_session() -> list[tuple[str, str | None]]:
+    """Task and run of every recording of a session."""
+    return [("test", None), *(("train", f"{run:02d}") for run in range(1, TRAINING_RUNS + 1))]
+
+
+def recording(root: Path, subject: str, session: str, task: str, run: str | None) -> Recording:
+    """A recording by its BIDS labels."""
+    parts = [f"sub-{subject}", f"ses-{session}", f"task-{task}"] + ([f"run-{run}"] if run else [])
+    stem = root / f"sub-{subject}" / f"ses-{session}" / "eeg" / "_".join(parts)
+    return Recording(subject, task, session, run, root, Path(f"{stem}_eeg.vhdr"), Path(f"{stem}_events.tsv"))
+
+
+def stimulus_id(split: str, number: int) -> str:
+    """Identity of picture ``number`` (from 1) of a split, as in ``train-00001``."""
+    return f"{split}-{number:05d}"
+
+
+def read_stimuli(path: Path) -> pd.DataFrame:
+    """The stimulus table as it stands on disk, all columns text."""
+    import pandas as pd
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run snakemake so that the pictures are made")
+    return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+
+
+def templates(truth: h5py.File, rows: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Noise-free responses to pictures shown alone.
+
+    They are low-rank: ``evoked + weights[row] @ basis``. A linear operation on the time axis or over channels may be
+    applied to ``evoked`` and ``basis`` instead, which are few.
+
+    Parameters
+    ----------
+    truth : h5py.File
+        Opened truth of a subject.
+    rows : array of int, shape (n,)
+        Rows of the stimulus table.
+
+    Returns
+    -------
+    array of float32, shape (n, n_channels, n_times)
+        EEG at the recording rate, V; ``truth["times"]`` and ``truth["channel"]`` name the axes.
+    """
+    import numpy as np
+
+    weights, basis = truth["weights"][:][rows], truth["basis"][:]
+    return truth["evoked"][:] + np.tensordot(weights, basis, axes=1)

@@ -1,0 +1,205 @@
+"""Arrays for training and evaluation: brain responses by split, pictures by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from brain2clip import artefact
+from brain2clip.models.neuroclip import Pictures
+from brain2clip.settings import FilterBank
+from brain2clip.stimuli.filter_bank import BandTokens
+from brain2clip.stimuli.towers import from_bytes
+
+SPLITS = {"train": 0, "test": 1}
+ROWS_AT_ONCE = 2048
+
+
+@dataclass(frozen=True)
+class Responses:
+    """Brain responses of one or several subjects.
+
+    Attributes
+    ----------
+    values : ndarray [n, C, T] float32
+    stimulus : ndarray [n] int64
+        Row of the stimulus table.
+    subject : ndarray [n] int64
+        Number of the file that the row came from.
+    times : ndarray [T]
+        s.
+    sfreq : float
+        Hz.
+    stimulus_id : list of str
+        Of the stimulus table, for the check against the stimuli file.
+    """
+
+    values: np.ndarray
+    stimulus: np.ndarray
+    subject: np.ndarray
+    times: np.ndarray
+    sfreq: float
+    stimulus_id: list[str]
+
+    def averaged(self) -> Responses:
+        """Mean over the repetitions of a stimulus within a subject, rows sorted by subject and stimulus."""
+        keys, group = np.unique(np.stack([self.subject, self.stimulus], axis=1), axis=0, return_inverse=True)
+        group = group.reshape(-1)
+        total = np.zeros((len(keys), *self.values.shape[1:]), np.float32)
+        for place, value in zip(group, self.values):  # faster than np.add.at for long rows
+            total[place] += value
+        total /= np.bincount(group).astype(np.float32)[:, None, None]
+        return Responses(total, keys[:, 1], keys[:, 0], self.times, self.sfreq, self.stimulus_id)
+
+
+def load_responses(
+    files: list[Path], split: str, expected: Mapping[str, Any] | list[Mapping[str, Any]] | None, average: bool = False
+) -> Responses:
+    """Responses of one split; the rows of the other split are never read.
+
+    Parameters
+    ----------
+    files : list of path
+        One per subject.
+    split : str
+        ``"train"`` or ``"test"``.
+    expected : mapping or list of mapping
+        What the files must carry (one for each).
+    average : bool
+        Average repetitions file by file: at no time are single trials of two subjects in memory.
+    """
+    wanted = expected if isinstance(expected, list) else [expected] * len(files)
+    loaded = []
+    for number, (file, must) in enumerate(zip(files, wanted)):
+        with artefact.open_h5(file, must) as source:
+            rows = np.flatnonzero(source["split"][:] == SPLITS[split])
+            part = Responses(
+                values=_read_rows(source["response"], rows),
+                stimulus=source["stimulus"][:][rows].astype(np.int64),
+                subject=np.full(len(rows), number),
+                times=source["times"][:],
+                sfreq=float(source.attrs["sfreq"]),
+                stimulus_id=list(source["stimulus_id"].asstr()[:]),
+            )
+        loaded.append(part.averaged() if average else part)
+    first = loaded[0]
+    for file, part in zip(files, loaded):
+        if part.values.shape[1:] != first.values.shape[1:] or part.stimulus_id != first.stimulus_id:
+            raise artefact.ArtefactError(
+                f"{file}: responses of shape {part.values.shape[1:]} do not go with {first.values.shape[1:]} of {files[0]}"
+            )
+    return Responses(
+        np.concatenate([part.values for part in loaded]),
+        np.concatenate([part.stimulus for part in loaded]),
+        np.concatenate([part.subject for part in loaded]),
+        first.times,
+        first.sfreq,
+        first.stimulus_id,
+    )
+
+
+def _read_rows(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
+    """Chosen rows as float32, some thousand at a time."""
+    values = np.empty((len(rows), *dataset.shape[1:]), np.float32)
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        part = rows[start : start + ROWS_AT_ONCE]
+        values[start : start + len(part)] = dataset[part]
+    return values
+
+
+class PictureSource:
+    """Pictures by row of the stimulus table, from a stimuli artefact.
+
+    Tokens are held in memory while they fit into ``memory_gb``, else read for every batch; where the artefact keeps
+    8-bit pictures, tokens and bands are made on the device by the tower's own patch embedding.
+
+    Parameters
+    ----------
+    file : h5py.File
+        Open stimuli artefact.
+    rows : ndarray
+        Rows that will be asked for.
+    with_tokens : bool
+        Whether patch tokens are needed (not for a frozen picture side).
+    device : torch.device
+    bands : BandTokens or None
+        For artefacts that keep pictures.
+    """
+
+    def __init__(
+        self,
+        file: h5py.File,
+        rows: np.ndarray,
+        with_tokens: bool,
+        device: torch.device,
+        bands: BandTokens | None = None,
+        normalisation: tuple[Tensor, Tensor] | None = None,
+        memory_gb: float = 8.0,
+    ) -> None:
+        self.rows = np.unique(rows)
+        self.device = device
+        self.bands = bands
+        self.normalisation = normalisation
+        self.frozen = torch.from_numpy(file["embedding"][self.rows]).to(device)
+        self.names = () if not with_tokens else ("tokens", "band_tokens") if "tokens" in file else ("pictures",)
+        size = sum(np.prod(file[name].shape[1:]) * file[name].dtype.itemsize for name in self.names) * len(self.rows)
+        self.held: dict[str, Tensor] | None = None
+        self.file = file
+        if size <= memory_gb * 1e9:
+            self.held = {name: torch.from_numpy(file[name][self.rows]).to(device) for name in self.names}
+
+    def __call__(self, rows: np.ndarray) -> Pictures:
+        """Pictures of distinct rows, in the order asked for."""
+        place = np.searchsorted(self.rows, rows)
+        frozen = self.frozen[torch.from_numpy(place).to(self.device)]
+        arrays = {name: self._take(name, place) for name in self.names}
+        if "pictures" in arrays:
+            assert self.bands is not None
+            assert self.normalisation is not None
+            with torch.no_grad():
+                tokens, band_tokens = self.bands(from_bytes(arrays["pictures"], *self.normalisation))
+            return Pictures(frozen, tokens, band_tokens)
+        if arrays:
+            return Pictures(frozen, arrays["tokens"].float(), arrays["band_tokens"].float())
+        return Pictures(frozen)
+
+    def _take(self, name: str, place: np.ndarray) -> Tensor:
+        if self.held is not None:
+            return self.held[name][torch.from_numpy(place).to(self.device)]
+        order = np.argsort(place)
+        back = np.argsort(order)
+        return torch.from_numpy(self.file[name][self.rows[place[order]]])[back].to(self.device)
+
+
+@contextmanager
+def open_stimuli(path: Path, expected: Mapping[str, Any] | None) -> Iterator[h5py.File]:
+    """Open a stimuli artefact."""
+    with artefact.open_h5(path, expected) as file:
+        yield file
+
+
+def check_same_stimuli(responses: Responses, file: h5py.File, path: Path) -> None:
+    """Row i must be the same stimulus on both sides."""
+    ids = list(file["stimulus_id"].asstr()[:])
+    if ids != responses.stimulus_id:
+        differs = next(
+            (index for index, pair in enumerate(zip(ids, responses.stimulus_id)) if pair[0] != pair[1]),
+            min(len(ids), len(responses.stimulus_id)),
+        )
+        raise artefact.ArtefactError(
+            f"{path}: the stimulus table of the features ({len(ids)} rows) differs from that of the responses "
+            f"({len(responses.stimulus_id)} rows) from row {differs} on; run snakemake so that both are made again"
+        )
+
+
+def bank_of(tower: Mapping[str, Any]) -> FilterBank:
+    """Filter bank of a tower's settings."""
+    return FilterBank.model_validate(tower["filter_bank"])

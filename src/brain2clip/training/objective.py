@@ -1,0 +1,85 @@
+"""Softened contrastive loss between brains and pictures.
+
+With s the scaled similarities, y = (1 - beta) I + beta q the targets and q a soft target from the similarity of the
+frozen CLIP embeddings, the loss is the mean of the cross-entropies over rows and over columns; beta = 0 is symmetric
+InfoNCE (after Gao et al., SoftCLIP, AAAI 2024; the paper's own equations are not public).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from brain2clip.settings import Objective
+
+
+def logits(brain: Tensor, picture: Tensor, scale: Tensor, normalise: str) -> Tensor:
+    """Scaled similarities [B, U].
+
+    Recipe A (``image``): only the picture has unit length, the scale is softplus(a). Recipe B (``both``): both have,
+    the scale is exp(a) with a in [0, ln 100].
+    """
+    picture = F.normalize(picture.float(), dim=-1)
+    if normalise == "image":
+        return F.softplus(scale) * brain.float() @ picture.T
+    return scale.clamp(0, math.log(100)).exp() * F.normalize(brain.float(), dim=-1) @ picture.T
+
+
+def soft_target(frozen: Tensor, settings: Objective) -> Tensor:
+    """Soft target q [U, U] between pictures; rows sum to one.
+
+    ``clip``: softmax of the cosine of the frozen embeddings over a temperature; ``uniform``: label smoothing. With
+    ``disentangle`` the diagonal is left out.
+    """
+    if settings.soft_target == "uniform":
+        similarity = torch.zeros(len(frozen), len(frozen), device=frozen.device)
+    else:
+        unit = F.normalize(frozen.float(), dim=-1)
+        similarity = unit @ unit.T / settings.soft_temperature
+    if settings.disentangle:
+        similarity = similarity.masked_fill(torch.eye(len(frozen), dtype=torch.bool, device=frozen.device), -torch.inf)
+    return similarity.softmax(dim=-1)
+
+
+def softened_contrastive(scores: Tensor, picture_of: Tensor, frozen: Tensor, settings: Objective) -> Tensor:
+    """Loss of a batch.
+
+    Parameters
+    ----------
+    scores : Tensor [B, U]
+        Scaled similarity of each brain response to each distinct picture of the batch.
+    picture_of : Tensor [B]
+        Column of the picture that each response belongs to; every column occurs at least once.
+    frozen : Tensor [U, d]
+        Frozen CLIP embeddings of the pictures, for the soft target.
+    settings : Objective
+
+    Returns
+    -------
+    Tensor
+        Scalar. Rows: each response against all pictures. Columns: each picture against all responses, the mass of a
+        picture shared evenly by its responses.
+    """
+    belongs = F.one_hot(picture_of, scores.shape[1]).to(scores.dtype)
+    share = belongs / belongs.sum(dim=0, keepdim=True)
+    if settings.beta == 0:
+        return _symmetric(scores, belongs, share.T)
+    soft = soft_target(frozen, settings).to(scores.dtype)
+    soft_rows, soft_columns = belongs @ soft, soft @ share.T
+    if not settings.disentangle:
+        return _symmetric(
+            scores,
+            torch.lerp(belongs, soft_rows, settings.beta),
+            torch.lerp(share.T, soft_columns, settings.beta),
+        )
+    negatives = scores.masked_fill(belongs.bool(), torch.finfo(scores.dtype).min)
+    hard = _symmetric(scores, belongs, share.T)
+    return torch.lerp(hard, _symmetric(negatives, soft_rows, soft_columns), settings.beta)
+
+
+def _symmetric(scores: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Mean cross-entropy of both directions; ``rows`` [B, U] and ``columns`` [U, B] are distributions."""
+    return (F.cross_entropy(scores, rows) + F.cross_entropy(scores.T, columns)) / 2

@@ -1,0 +1,78 @@
+import numpy as np
+import open_clip
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from brain2clip.settings import Objective
+from brain2clip.training.objective import logits, soft_target, softened_contrastive
+
+SEEDS = st.integers(0, 2**31)
+
+
+def example(seed, n=6, d=5):
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.randn(n, d, generator=generator) for _ in range(3))
+
+
+@given(seed=SEEDS)
+def test_beta_zero_is_open_clips_symmetric_info_nce(seed):
+    brain, picture, frozen = example(seed)
+    scale = torch.tensor(2.0)
+    scores = logits(brain, picture, scale, "both")
+    ours = softened_contrastive(scores, torch.arange(6), frozen, Objective(beta=0, normalise="both"))
+    theirs = open_clip.ClipLoss()(F.normalize(brain, dim=-1), F.normalize(picture, dim=-1), scale.exp())
+    torch.testing.assert_close(ours, theirs)
+
+
+@given(seed=SEEDS, beta=st.floats(0.05, 1))
+def test_softened_loss_against_the_formula(seed, beta):
+    brain, picture, frozen = example(seed)
+    settings = Objective(beta=beta)
+    scores = logits(brain, picture, torch.tensor(settings.scale_init), settings.normalise)
+    unit = F.normalize(frozen, dim=-1)
+    y = (1 - beta) * torch.eye(6) + beta * (unit @ unit.T / 0.1).softmax(-1)
+    rows = -(y * scores.log_softmax(-1)).sum(-1).mean()
+    columns = -(y * scores.T.log_softmax(-1)).sum(-1).mean()
+    torch.testing.assert_close(softened_contrastive(scores, torch.arange(6), frozen, settings), (rows + columns) / 2)
+
+
+def test_recipes_of_normalisation():
+    brain, picture, _ = example(0)
+    a = torch.tensor(2.6593)
+    unit = F.normalize(picture, dim=-1)
+    torch.testing.assert_close(logits(brain, picture, a, "image"), F.softplus(a) * brain @ unit.T)
+    torch.testing.assert_close(logits(brain, picture, a, "both"), a.exp() * F.normalize(brain, dim=-1) @ unit.T)
+    large = logits(brain, picture, torch.tensor(50.0), "both")
+    assert large.abs().max() <= 100.001
+
+
+@given(seed=SEEDS)
+def test_several_responses_per_picture_share_its_mass(seed):
+    """Two identical responses to each picture give the loss of one response each, plus ln 2 for the columns."""
+    brain, picture, frozen = example(seed)
+    settings = Objective(beta=0.3)
+    once = softened_contrastive(logits(brain, picture, torch.tensor(1.0), "image"), torch.arange(6), frozen, settings)
+    doubled = logits(brain.repeat(2, 1), picture, torch.tensor(1.0), "image")
+    twice = softened_contrastive(doubled, torch.arange(6).repeat(2), frozen, settings)
+    torch.testing.assert_close(twice, once + np.log(2) / 2, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("disentangle", [False, True])
+@pytest.mark.parametrize("kind", ["clip", "uniform"])
+def test_soft_targets_are_distributions(kind, disentangle):
+    target = soft_target(example(0)[2], Objective(soft_target=kind, disentangle=disentangle))
+    torch.testing.assert_close(target.sum(-1), torch.ones(6))
+    assert bool(target.diagonal().any()) is not disentangle
+
+
+def test_disentangled_loss_is_finite_and_has_gradients():
+    brain, picture, frozen = example(0)
+    brain.requires_grad_(True)
+    scores = logits(brain, picture, torch.tensor(1.0), "image")
+    loss = softened_contrastive(scores, torch.arange(6), frozen, Objective(disentangle=True))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(brain.grad).all()

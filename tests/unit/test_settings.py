@@ -1,0 +1,340 @@
+"""Settings: what is refused, how it is said, and that equal settings are equal text."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from brain2clip import settings
+from brain2clip.reporting import reference
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SMALL = {
+    "studies": {
+        "simulated": {"kind": "simulated", "subjects": 2},
+        "mine": {
+            "kind": "bids_eeg",
+            "root": "data/mine",
+            "tasks": ["view"],
+            "stimulus": "trial_type",
+            "split": {"by": "run", "test": ["02"]},
+            "categories": {"face": ["a photo of a face"], "house": ["a photo of a house"]},
+        },
+    },
+    "bands": {"broad": {"l_freq": 0.1, "h_freq": 40}, "alpha": {"l_freq": 8, "h_freq": 13}},
+    "towers": {"small": {"model": "ViT-B-32", "pretrained": "weights/small.safetensors"}},
+    "protocols": {"intra": {"kind": "intra-subject"}},
+    "methods": {
+        "neuroclip": {"kind": "contrastive", "label": "NeuroCLIP", "tower": "small"},
+        "ridge": {"kind": "ridge", "label": "ridge regression", "tower": "small"},
+    },
+    "experiments": {
+        "main": {
+            "study": "simulated",
+            "bands": ["broad"],
+            "protocols": ["intra"],
+            "methods": ["neuroclip", "ridge"],
+        }
+    },
+    "tables": {"methods": {"kind": "methods", "experiments": ["main"]}},
+}
+
+
+def changed(**values):
+    """The small configuration with values set at dotted paths (written with __)."""
+    config = copy.deepcopy(SMALL)
+    for path, value in values.items():
+        *parents, last = path.split("__")
+        place = config
+        for key in parents:
+            place = place.setdefault(key, {})
+        place[last] = value
+    return config
+
+
+def refusal(**values) -> str:
+    with pytest.raises(settings.SettingsError) as error:
+        settings.load(changed(**values), "mine.yaml")
+    return str(error.value)
+
+
+def test_small_configuration_is_valid():
+    config = settings.load(SMALL)
+    assert config.bands["alpha"].l_freq == 8.0
+    assert config.methods["neuroclip"].kind == "contrastive"
+
+
+def test_blocks_are_frozen():
+    config = settings.load(SMALL)
+    with pytest.raises(ValueError, match="frozen"):
+        config.bands["alpha"].l_freq = 9.0
+
+
+@pytest.mark.parametrize(
+    ("path", "suggestion"),
+    [
+        ("bandss", "did you mean 'bands'?"),
+        ("bands__alpha__lfreq", "bands.alpha.lfreq: unknown key (did you mean 'l_freq'?)"),
+        ("studies__simulated__subject", "studies.simulated.subject: unknown key (did you mean 'subjects'?)"),
+        ("studies__simulated__noise__pink", "studies.simulated.noise.pink: unknown key (did you mean 'pink_uv'?)"),
+        ("studies__mine__split__colum", "studies.mine.split.colum: unknown key (did you mean 'column'?)"),
+        ("methods__ridge__alpha", "methods.ridge.alpha: unknown key (did you mean 'alphas'?)"),
+        ("methods__neuroclip__visual__filter__forms", "methods.neuroclip.visual.filter.forms: unknown key"),
+        ("studies__simulated__responses__whitening__clip", "studies.simulated.responses.whitening.clip: unknown key"),
+        ("bands__alpha__zzz", "(known: l_freq, h_freq, notch)"),
+    ],
+)
+def test_unknown_key(path, suggestion):
+    message = refusal(**{path: 1})
+    assert suggestion in message
+    assert message.startswith("mine.yaml: 1 error in the settings")
+
+
+def test_all_errors_at_once():
+    message = refusal(
+        bands__alpha__lfreq=1,
+        bands__broad={"l_freq": 40, "h_freq": 8},
+        studies__simulated__subjects=0,
+        methods__ridge__folds="many",
+        towers__small__cache="disk",
+        protocols__loso={},
+    )
+    assert "6 errors" in message
+    for path in (
+        "bands.alpha.lfreq",
+        "bands.broad: l_freq",
+        "studies.simulated.subjects",
+        "methods.ridge.folds",
+        "towers.small.cache",
+        "protocols.loso.kind",
+    ):
+        assert f"  - {path}" in message
+
+
+@pytest.mark.parametrize(("low", "high"), [(40.0, 8.0), (8.0, 8.0)])
+def test_band_upside_down(low, high):
+    message = refusal(bands__alpha={"l_freq": low, "h_freq": high})
+    assert f"bands.alpha: l_freq ({low} Hz) must be below h_freq ({high} Hz)" in message
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"bands": {}}, "bands: "),
+        ({"bands__a_b": {}}, "bands.a_b"),
+        ({"bands__alpha__h_freq": float("nan")}, "bands.alpha.h_freq"),
+        ({"studies__simulated__kind": "simulatd"}, "'simulated'"),
+        ({"studies__other": {"subjects": 2}}, "studies.other.kind: missing; expected one of 'simulated', 'bids_eeg'"),
+        ({"studies__mine__split": {"by": "column", "test": ["x"]}}, "studies.mine.split: split.column"),
+        ({"studies__mine__stimuli": "pictures.tsv"}, "studies.mine: give either stimuli"),
+        ({"studies__mine__responses__tmin": 1.0}, "studies.mine.responses: tmin (1.0 s) must be before tmax"),
+        ({"studies__mine__responses__channels": 5}, "studies.mine.responses.channels: "),
+        ({"studies__mine__responses__channels": ["Oz", 5]}, "studies.mine.responses.channels.1: "),
+        ({"retrieval__repetitions": [1, "most"]}, "retrieval.repetitions.1: "),
+        ({"methods__neuroclip__visual__head__width": 64}, "brain and picture must meet in one space"),
+        ({"methods__neuroclip__visual__fusion": {"heads": 3}}, "methods.neuroclip.visual.fusion: fusion.width"),
+        ({"tables__gain": {"kind": "contrast", "experiments": ["main"]}}, "needs a reference method"),
+    ],
+)
+def test_refused(values, words):
+    assert words in refusal(**values)
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "suggestion"),
+    [
+        ("experiments__main__study", "simulate", "no studies entry named 'simulate' (did you mean 'simulated'?)"),
+        ("experiments__main__bands", ["brod"], "no bands entry named 'brod' (did you mean 'broad'?)"),
+        ("experiments__main__methods", ["neuroclip", "x"], "no methods entry named 'x' (known: neuroclip, ridge)"),
+        ("experiments__main__protocols", ["inter"], "no protocols entry named 'inter'"),
+        ("methods__ridge__tower", "large", "methods.ridge.tower: no towers entry named 'large' (known: small)"),
+        ("tables__methods__experiments", ["mian"], "no experiments entry named 'mian' (did you mean 'main'?)"),
+        ("tables__methods__reference", "rigde", "no methods entry named 'rigde' (did you mean 'ridge'?)"),
+        ("figures__method", "neuroklip", "no methods entry named 'neuroklip' (did you mean 'neuroclip'?)"),
+    ],
+)
+def test_name_that_does_not_exist(path, name, suggestion):
+    assert suggestion in refusal(**{path: name})
+
+
+# ------------------------------------------------------------------------------------------------- base
+
+
+def test_base_is_inherited_deeply():
+    config = settings.load(
+        changed(
+            methods__neuroclip__optimiser={"epochs": 7, "lr": 1e-3},
+            methods__frozen={"base": "neuroclip", "label": "frozen", "visual": {"kind": "frozen"}},
+            methods__longer={"base": "frozen", "optimiser": {"epochs": 9}},
+        )
+    )
+    longer = config.methods["longer"]
+    assert longer.label == "frozen"
+    assert longer.visual.kind == "frozen"
+    assert (longer.optimiser.epochs, longer.optimiser.lr) == (9, 1e-3)
+    assert config.methods["neuroclip"].visual.kind == "neuroclip"
+
+
+def test_base_does_not_change_what_was_given():
+    raw = changed(methods__frozen={"base": "neuroclip", "label": "frozen"})
+    before = copy.deepcopy(raw)
+    settings.load(raw)
+    assert raw == before
+
+
+def test_base_in_a_circle():
+    message = refusal(methods__a={"base": "b"}, methods__b={"base": "a"})
+    assert "methods.a.base: goes round in a circle: a -> b -> a" in message
+
+
+def test_base_unknown_and_both_problems_shown():
+    message = refusal(methods__a={"base": "neuroklip"}, methods__b={"base": "b"}, methods__c={"base": ["ridge"]})
+    assert "methods.a.base: no method named 'neuroklip' (did you mean 'neuroclip'?)" in message
+    assert "methods.b.base: goes round in a circle: b -> b" in message
+    assert "methods.c.base: no method named ['ridge']" in message
+
+
+def test_base_that_is_no_block():
+    assert "methods.a: " in refusal(methods__a=None, methods__b={"base": "a", "kind": "ridge"})
+
+
+# ------------------------------------------------------------------------------------------ canonical JSON
+
+
+def shuffled(value):
+    """The same content with all keys in reverse order."""
+    if isinstance(value, dict):
+        return {key: shuffled(value[key]) for key in reversed(value)}
+    return value
+
+
+def test_key_order_changes_nothing():
+    assert settings.canonical(settings.load(SMALL)) == settings.canonical(settings.load(shuffled(SMALL)))
+
+
+def test_eight_is_eight():
+    whole = settings.load(changed(bands__alpha={"l_freq": 8, "h_freq": 13}))
+    broken = settings.load(changed(bands__alpha={"l_freq": 8.0, "h_freq": 13.0}))
+    assert settings.canonical(whole) == settings.canonical(broken)
+    assert json.loads(settings.canonical(whole.bands["alpha"])) == {"l_freq": 8.0, "h_freq": 13.0, "notch": []}
+
+
+def test_a_default_written_out_changes_nothing():
+    assert settings.canonical(settings.load(changed(bands__alpha__notch=[]))) == settings.canonical(
+        settings.load(SMALL)
+    )
+
+
+def test_canonical_refuses_what_is_not_a_setting():
+    with pytest.raises(TypeError, match="does not belong into settings"):
+        settings.canonical({"path": Path("x")})
+
+
+edges = st.floats(0, 1e4, allow_nan=False).map(lambda x: round(x, 6))
+bands = st.builds(
+    lambda low, width, notch: settings.Band(l_freq=low, h_freq=None if low is None else low + width, notch=notch),
+    st.none() | edges,
+    st.floats(1e-3, 1e3),
+    st.lists(st.floats(1, 500), max_size=3).map(tuple),
+)
+methods = st.builds(
+    settings.Contrastive,
+    label=st.text(max_size=20),
+    tower=st.just("small"),
+    objective=st.builds(settings.Objective, beta=st.floats(0, 1), soft_target=st.sampled_from(["clip", "uniform"])),
+    optimiser=st.builds(settings.Optimiser, lr=st.floats(1e-8, 1), epochs=st.integers(1, 999)),
+    shuffle_labels=st.booleans(),
+)
+
+
+@hypothesis_settings(max_examples=60, deadline=None)
+@given(bands)
+def test_band_round_trip(band):
+    text = settings.canonical(band)
+    assert settings.parse(settings.Band, text) == band
+    assert settings.canonical(settings.parse(settings.Band, json.loads(text))) == text
+
+
+@hypothesis_settings(max_examples=40, deadline=None)
+@given(methods)
+def test_method_round_trip(method):
+    text = settings.canonical(method)
+    assert settings.parse(settings.Method, text) == method
+    assert settings.canonical(settings.parse(settings.Method, text)) == text
+
+
+def test_whole_configuration_round_trip():
+    config = settings.load(SMALL)
+    assert settings.load(json.loads(settings.canonical(config))) == config
+
+
+def test_merge_is_deep_and_replaces_lists():
+    base = {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+    assert settings.merge(base, {"a": {"c": [3]}, "e": 2}) == {"a": {"b": 1, "c": [3]}, "d": 1, "e": 2}
+    assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+
+
+# ---------------------------------------------------------------------------------- shipped configurations
+
+
+SHIPPED = sorted([*ROOT.glob("config.yaml"), *ROOT.glob("workflow/*.yaml")])
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_shipped_configuration_is_valid(path):
+    config = settings.load(yaml.safe_load(path.read_text(encoding="utf-8")), path.name)
+    assert config.experiments
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_shipped_configuration_fits_the_schema(path):
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.validate(yaml.safe_load(path.read_text(encoding="utf-8")), reference.schema())
+
+
+# ------------------------------------------------------------------------------------------------ reference
+
+
+@pytest.mark.parametrize("path", reference.generated(), ids=lambda path: path.name)
+def test_generated_reference_is_up_to_date(path):
+    text = (ROOT / path).read_text(encoding="utf-8")
+    assert text == reference.generated()[path], f"{path} is not what the settings classes say; run `make docs`"
+
+
+def test_every_field_is_described():
+    undescribed = [
+        f"{block.__name__}.{name}"
+        for block in reference.blocks()
+        for name, field in block.model_fields.items()
+        if not field.description and name != "kind"
+    ]
+    assert undescribed == []
+
+
+def test_schema_accepts_a_method_with_a_base_and_refuses_a_typing_error():
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = reference.schema()
+    based = changed(methods__frozen={"base": "neuroclip", "visual": {"kind": "frozen"}})
+    jsonschema.validate(based, schema)
+    based["methods"]["frozen"]["visuals"] = {}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(based, schema)
+
+
+def test_check_names_the_stale_file(tmp_path):
+    command = [sys.executable, "-m", "brain2clip.reporting.reference", "--root", str(tmp_path)]
+    missing = subprocess.run([*command, "--check"], capture_output=True, text=True, check=False)
+    assert missing.returncode == 1
+    assert "docs/configuration.md" in missing.stderr
+    subprocess.run(command, capture_output=True, check=True)
+    assert subprocess.run([*command, "--check"], capture_output=True, check=False).returncode == 0

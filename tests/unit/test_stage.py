@@ -1,0 +1,190 @@
+"""The skeleton of a stage: its command line, its errors, and that ending it leaves no parts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from brain2clip import artefact, stage
+
+SPEC = {"stage": "epochs", "settings": {"seed": 1}, "code": "c0de", "expects": {"tower": {"code": "1"}}}
+
+
+def command(*arguments: str, spec: object = SPEC) -> list[str]:
+    return ["--spec", spec if isinstance(spec, str) else json.dumps(spec), *arguments]
+
+
+def test_parse():
+    job = stage.parse(
+        command(
+            *("--input", "raw=a/b.tsv", "--input", "parts=1.h5", "--input", "parts=2.h5"),
+            *("--output", "out=results/x=1.h5"),
+        )
+    )
+    assert (job.stage, job.settings, job.code) == ("epochs", {"seed": 1}, "c0de")
+    assert job.input("raw") == Path("a/b.tsv")
+    assert job.inputs["parts"] == [Path("1.h5"), Path("2.h5")]
+    assert job.output("out") == Path("results/x=1.h5")
+    assert stage.expected(job, "tower") == {"code": "1"}
+    assert stage.expected(job, "nothing") is None
+
+
+def test_wrong_names_are_input_errors():
+    job = stage.parse(command("--input", "parts=1.h5", "--input", "parts=2.h5"))
+    with pytest.raises(stage.InputError, match="expected one --input parts=PATH, found 2"):
+        job.input("parts")
+    with pytest.raises(stage.InputError, match="expected one --input raw=PATH, found 0"):
+        job.input("raw")
+    with pytest.raises(stage.InputError, match="--output out=PATH is missing"):
+        job.output("out")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "--spec"),
+        (command(spec="{"), "--spec is not a JSON object"),
+        (command(spec="3"), "--spec is not a JSON object"),
+        (command(spec={"stage": "epochs"}), "--spec lacks code, settings"),
+        (command("--inputs", "a=b", "--wrong"), "unrecognized arguments"),
+    ],
+)
+def test_wrong_command_line(arguments, words, capsys):
+    with pytest.raises(SystemExit) as error:
+        stage.parse(arguments)
+    assert error.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pair", ["a", "=b", "a="])
+def test_wrong_pair(pair):
+    with pytest.raises(SystemExit, match="expected NAME=PATH"):
+        stage.parse(command("--input", pair))
+
+
+def test_provenance_has_the_identity_of_every_input(tmp_path):
+    for name in ("raw", "one", "two"):
+        (tmp_path / name).write_text(name)
+    job = stage.parse(
+        command(*(f"--input={key}={tmp_path / name}" for key, name in (("raw", "raw"), ("p", "one"), ("p", "two"))))
+    )
+    made = job.provenance()
+    assert set(made.inputs) == {"raw", "p.000", "p.001"}
+    assert made.inputs["p.001"] == artefact.identity(tmp_path / "two")
+    assert (made.stage, made.settings, made.code) == ("epochs", {"seed": 1}, "c0de")
+
+
+def test_inputs_of_another_number_are_another_identity(tmp_path):
+    paths = [tmp_path / str(i) for i in range(2)]
+    for path in paths:
+        path.write_text("same")
+    one = stage.parse(command(f"--input=p={paths[0]}")).provenance()
+    two = stage.parse(command(*(f"--input=p={path}" for path in paths))).provenance()
+    assert one.identity != two.identity
+
+
+# -------------------------------------------------------------------------------------------------- runs
+
+
+PROGRAM = """
+    import sys, time
+    from brain2clip import artefact, stage
+
+    def run(job):
+        {body}
+
+    stage.main(run)
+"""
+
+
+def program(body: str) -> list[str]:
+    text = textwrap.dedent(PROGRAM).format(body=textwrap.indent(textwrap.dedent(body), "    ").strip())
+    return [sys.executable, "-c", text]
+
+
+def run(body: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*program(body), *command(*arguments)], capture_output=True, text=True, check=False)
+
+
+def test_a_run_says_when_it_starts_and_ends():
+    done = run("pass")
+    assert done.returncode == 0
+    assert "epochs: start" in done.stderr
+    assert "epochs: done in" in done.stderr
+    assert "peak memory" in done.stderr
+
+
+@pytest.mark.parametrize("error", ["stage.InputError", "artefact.ArtefactError"])
+def test_expected_error_is_one_message_and_exit_code_1(error):
+    done = run(f"raise {error}('data/x.tsv: onset is 1e5, expected seconds')")
+    assert done.returncode == 1
+    assert "epochs: stopped\ndata/x.tsv: onset is 1e5, expected seconds" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_unexpected_error_keeps_its_traceback():
+    done = run("raise ZeroDivisionError")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_truncated_input_is_an_expected_error(tmp_path):
+    path = tmp_path / "sub-01.h5"
+    path.write_bytes(b"\x89HDF")
+    done = run("artefact.check(job.input('responses'), None)", f"--input=responses={path}")
+    assert done.returncode == 1
+    assert "sub-01.h5: not a complete HDF5 file" in done.stderr
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+def test_ending_a_run_removes_its_parts(tmp_path, signal_number):
+    body = """
+    with artefact.create_h5(job.output('out'), job.provenance()) as file:
+        file['response'] = [1.0]
+        print('writing', flush=True)
+        time.sleep(60)
+    """
+    arguments = [*program(body), *command(f"--output=out={tmp_path / 'sub-01.h5'}")]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    assert len(list(tmp_path.iterdir())) == 1
+    os.kill(process.pid, signal_number)
+    process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---------------------------------------------------------------------------------------------- progress
+
+
+def test_progress_yields_everything_and_logs_the_last(caplog):
+    with caplog.at_level(logging.INFO, logger="brain2clip"):
+        assert list(stage.progress(range(5), "epochs")) == [0, 1, 2, 3, 4]
+    assert [record.message for record in caplog.records] == ["epochs: 5 of 5, 0 s left"]
+
+
+def test_progress_logs_each_when_time_has_passed(caplog):
+    with caplog.at_level(logging.INFO, logger="brain2clip"):
+        assert list(stage.progress(iter("ab"), "runs", total=2, every_s=0.0)) == ["a", "b"]
+        assert list(stage.progress(iter("ab"), "rows", every_s=0.0)) == ["a", "b"]
+    lines = [record.message for record in caplog.records]
+    assert lines[0].startswith("runs: 1 of 2, ")
+    assert lines[2:] == ["rows: 1", "rows: 2"]
+
+
+def test_progress_of_nothing(caplog):
+    assert list(stage.progress([], "epochs")) == []
+    assert caplog.records == []
+
+
+def test_peak_memory_is_plausible():
+    assert 0.005 < stage.peak_memory_gb() < 1000

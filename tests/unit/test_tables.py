@@ -1,0 +1,276 @@
+"""Tables from synthetic runs: values, published rows only where they belong, well-formed Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from brain2clip import artefact, stage
+from brain2clip.reporting import published, tables, typeset
+from brain2clip.retrieval import statistics
+
+RETRIEVAL = {
+    **{"repetitions": ["all", 1], "top_k": [1, 5], "n_way": [2], "bootstrap": 200, "level": 0.95, "seed": 0},
+}
+METHODS = {"neuroclip": "NeuroCLIP", "frozen": "Frozen_CLIP & head", "ideal-observer": "Ideal observer"}
+PUBLISHED = Path(__file__).parents[2] / "workflow" / "published" / "things_eeg2.csv"
+KINDS = {
+    "main": {"kind": "methods", "reference": None},
+    "ablation": {"kind": "ablation", "reference": "neuroclip"},
+    "curve": {"kind": "repetitions", "reference": None},
+    "contrast": {"kind": "contrast", "reference": "frozen"},
+}
+
+
+def rows_of(study: str, method: str, subject: str, seed: int, share: float) -> pd.DataFrame:
+    rng = np.random.default_rng([seed, int(subject), len(method)])
+    parts = []
+    for repetitions, n_queries in (("all", 20), ("1", 40)):
+        right = rng.random(n_queries) < (share if repetitions == "all" else share / 2)
+        names = {"study": study, "band": "broad", "protocol": "intra-subject", "method": method}
+        part = pd.DataFrame({"query": np.arange(n_queries), "rank": np.where(right, 1, 7)})
+        part["target"] = [f"picture-{number % 20}" for number in range(n_queries)]
+        parts.append(part.assign(**names, subject=subject, seed=seed, repetitions=repetitions, n_candidates=20))
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.fixture
+def make_job(tmp_path: Path):
+    def make(study: str = "simulated", seeds: tuple[int, ...] = (0, 1), **settings) -> stage.Job:
+        inputs: dict[str, list[Path]] = {"summary": [], "rows": [], "published": [PUBLISHED]}
+        for (number, method), subject, seed in itertools.product(enumerate(METHODS), ("01", "02", "03"), seeds):
+            rows = rows_of(study, method, subject, seed, (0.6, 0.4, 0.95)[number])
+            path = tmp_path / study / method / f"sub-{subject}_seed-{seed}.parquet"
+            made = artefact.Provenance("rank", {"path": str(path)}, "code")
+            artefact.write_table(path, rows, made)
+            summary = path.with_suffix(".summary.parquet")
+            artefact.write_table(summary, statistics.summary(rows, RETRIEVAL), made)
+            inputs["rows"].append(path)
+            inputs["summary"].append(summary)
+        experiment = {"study": study, "bands": ["broad"], "protocols": ["intra-subject"], "methods": list(METHODS)}
+        shown = {name: {**kind, "experiments": ["demo"], "metric": "top-1"} for name, kind in KINDS.items()}
+        given = {"tables": shown, "experiments": {"demo": {**experiment, "seeds": list(seeds)}}, "methods": METHODS}
+        outputs = {
+            f"{name}.{suffix}": tmp_path / f"{name}.{suffix}" for name in KINDS for suffix in ("parquet", "md", "tex")
+        }
+        return stage.Job(
+            "tables",
+            {**given, "retrieval": RETRIEVAL, "published": True, **settings},
+            "code",
+            {},
+            inputs,
+            {**outputs, "summary": tmp_path / "summary.parquet"},
+        )
+
+    return make
+
+
+def cells(markdown: str) -> list[list[str]]:
+    """Body of the first table, line by line."""
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def test_values_are_those_of_the_runs(make_job) -> None:
+    job = make_job()
+    tables.run(job)
+    summary = artefact.read_table(job.output("summary"))
+    assert summary.columns.tolist() == statistics.SUMMARY_COLUMNS
+    top = summary[(summary["metric"] == "top-1") & (summary["method"] == "neuroclip")]
+    main = artefact.read_table(job.output("main.parquet"))
+    own = main[main["method"] == "neuroclip"]
+    runs = own[own["level"] == "run"]
+    assert runs["seed"].tolist() == top["seed"].tolist()
+    assert runs["value"].tolist() == top["value"].tolist()
+    by_subject = top.groupby("subject")["value"]
+    subjects = own[own["level"] == "subject"].set_index("subject")
+    pd.testing.assert_series_equal(subjects["value"], by_subject.mean(), check_index_type=False, check_names=False)
+    pd.testing.assert_series_equal(subjects["spread"], by_subject.std(), check_index_type=False, check_names=False)
+    mean = own[own["level"] == "mean"].iloc[0]
+    assert mean["value"] == pytest.approx(by_subject.mean().mean())
+    assert mean["spread"] == pytest.approx(top.groupby("seed")["value"].mean().std())
+    assert (mean["n_subjects"], mean["n_seeds"], mean["chance"]) == (3, 2, pytest.approx(0.05))
+
+
+def test_markdown_shows_the_same_numbers(make_job) -> None:
+    job = make_job()
+    tables.run(job)
+    main = artefact.read_table(job.output("main.parquet"))
+    mean = main[(main["level"] == "mean") & (main["method"] == "neuroclip")].iloc[0]
+    text = job.output("main.md").read_text()
+    body = cells(text)
+    assert body[0] == ["method", "sub-01", "sub-02", "sub-03", "mean", "95 % CI"]
+    assert body[2][4] == f"{100 * mean['value']:.1f} ± {100 * mean['spread']:.1f}"
+    assert body[2][5] == f"[{100 * mean['ci_low']:.1f}, {100 * mean['ci_high']:.1f}]"
+    assert [row[0] for row in body[2:]] == ["NeuroCLIP", "Frozen_CLIP & head", "Ideal observer (ceiling)", "chance"]
+    assert body[-1][1] == "5.0"
+    flat = " ".join(text.split())
+    for words in (
+        "Top-1 (%)",
+        "2 training seeds",
+        "20 queries per subject",
+        "chance 5.0 %",
+        "subjects and stimuli resampled",
+    ):
+        assert words in flat
+
+
+def test_one_seed_shows_the_interval_of_each_subject(make_job) -> None:
+    job = make_job(seeds=(0,))
+    tables.run(job)
+    body = cells(job.output("main.md").read_text())
+    assert re.fullmatch(r"\d+\.\d \[\d+\.\d, \d+\.\d\]", body[2][1])
+
+
+def test_differences(make_job) -> None:
+    job = make_job()
+    tables.run(job)
+    contrast = artefact.read_table(job.output("contrast.parquet"))
+    assert contrast["method"].tolist() == ["neuroclip"]
+    rows = pd.concat([artefact.read_table(path) for path in job.inputs["rows"]])
+    found = statistics.paired_difference(
+        rows[rows["method"] == "neuroclip"], rows[rows["method"] == "frozen"], "top-1", 200
+    )
+    assert contrast["value"].item() == found["difference"]
+    assert contrast["p_sign_flip"].item() == found["p_sign_flip"]
+    ablation = artefact.read_table(job.output("ablation.parquet"))
+    differences = ablation[ablation["level"] == "difference"]
+    assert differences["method"].tolist() == ["frozen"]
+    assert differences["value"].item() == pytest.approx(-found["difference"])
+    body = cells(job.output("ablation.md").read_text())
+    assert body[2][0] == "NeuroCLIP (reference)"
+    assert body[2][3] == ""
+
+
+def test_repetitions_in_order(make_job) -> None:
+    job = make_job()
+    tables.run(job)
+    body = cells(job.output("curve.md").read_text())
+    assert body[0] == ["method", "1", "all"]
+    assert {"top-1", "top-1@1"} == set(artefact.read_table(job.output("curve.parquet"))["metric"])
+
+
+# ------------------------------------------------------------------------------------------- published
+
+
+@pytest.mark.parametrize(
+    ("study", "settings", "shown"),
+    [
+        ("simulated", {}, False),
+        ("things-eeg2", {}, True),
+        ("mine", {"studies": {"mine": "things_eeg2"}}, True),
+        ("things-eeg2", {"studies": {"things-eeg2": "simulated"}}, False),
+        ("things-eeg2", {"published": False}, False),
+        ("n170", {"studies": {"n170": "bids_eeg"}}, False),
+    ],
+)
+def test_published_rows_stand_beside_their_study_only(make_job, study: str, settings: dict, shown: bool) -> None:
+    job = make_job(study, **settings)
+    tables.run(job)
+    main = artefact.read_table(job.output("main.parquet"))
+    assert (main["level"] == "published").any() == shown
+    text = job.output("main.md").read_text()
+    assert ("NeuroCLIP, published" in text) == shown
+    assert ("arXiv 2511.09250" in text) == shown
+
+
+def test_published_numbers_have_sources_and_the_right_values() -> None:
+    table = published.read([PUBLISHED])
+    assert table["value"].between(0, 1).all()
+    assert table["source"].str.len().gt(3).all()
+    assert not table.duplicated(["study", "protocol", "method", "metric", "subject"]).any()
+    own = table[table["method"] == "NeuroCLIP"].set_index("protocol")
+    assert own["value"].to_dict() == {"intra-subject": 0.632, "leave-one-subject-out": 0.17}
+    assert "not printed" in own.loc["leave-one-subject-out", "note"]
+    means = table[table["subject"].notna()].groupby(["protocol", "method"])["value"].mean()
+    printed = table[table["subject"].isna() & (table["metric"] == "top-1")].set_index(["protocol", "method"])["value"]
+    np.testing.assert_allclose(means, printed[means.index], atol=0.0012)
+
+
+def test_protocols_are_matched_by_kind() -> None:
+    table = published.read([PUBLISHED])
+    assert len(published.for_block(table, "things-eeg2", None, "inter", "top-1", "leave-one-subject-out"))
+    assert published.for_block(table, "things-eeg2", None, "inter", "top-1").empty
+    assert published.for_block(table, "things-eeg2", None, "intra-subject", "top-1@4").empty
+
+
+def test_published_file_without_source_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.csv"
+    path.write_text("study,protocol,method,metric,value,source\nx,intra-subject,M,top-1,0.5,\n")
+    with pytest.raises(stage.InputError, match="line 2: no source"):
+        published.read([path])
+    path.write_text("study,method,value\nx,M,0.5\n")
+    with pytest.raises(stage.InputError, match="no column protocol, metric, source"):
+        published.read([path])
+
+
+# ---------------------------------------------------------------------------------------------- errors
+
+
+def test_missing_runs_are_named(make_job) -> None:
+    job = make_job()
+    experiments = {"demo": {**job.settings["experiments"]["demo"], "bands": ["alpha"]}}
+    with pytest.raises(stage.InputError, match="table main: no run of study simulated, band alpha"):
+        tables.run(
+            stage.Job("tables", {**job.settings, "experiments": experiments}, "code", {}, job.inputs, job.outputs)
+        )
+
+
+def test_missing_reference_is_named(make_job) -> None:
+    job = make_job()
+    job.settings["tables"]["contrast"]["reference"] = "ridge"
+    with pytest.raises(stage.InputError, match="no run of the reference method ridge"):
+        tables.run(job)
+
+
+# ---------------------------------------------------------------------------------------- Markdown, LaTeX
+
+SHEET = typeset.Sheet(
+    "a_b", ["m|n", "50 %"], [["x_1 & y", "[1, 2]"], [], ["#", "1 ± 2"]], "100 % {sure}~\\", ["note $"]
+)
+
+
+def test_markdown_columns_line_up() -> None:
+    lines = [line for line in typeset.markdown("main", [SHEET]).splitlines() if line.startswith("|")]
+    assert len({len(line) for line in lines}) == 1
+    assert len(lines) == 4
+    assert r"m\|n" in lines[0]
+
+
+def test_latex_is_escaped_and_balanced() -> None:
+    text = typeset.latex("main", [SHEET])
+    assert r"x\_1 \& y & {[1, 2]} \\" in text
+    assert r"\caption{a\_b. 100 \% \{sure\}\textasciitilde{}\textbackslash{}}" in text
+    for name in ("table", "tabular"):
+        assert text.count(f"\\begin{{{name}}}") == text.count(f"\\end{{{name}}}") == 1
+    assert text.isascii()
+    unescaped = re.sub(r"\\[{}]", "", text)
+    assert unescaped.count("{") == unescaped.count("}")
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
+def test_latex_compiles(make_job, tmp_path: Path) -> None:
+    job = make_job("things-eeg2")
+    tables.run(job)
+    parts = "".join(f"\\input{{{name}.tex}}\n" for name in KINDS)
+    document = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n" + parts + "\\end{document}\n"
+    (tmp_path / "all.tex").write_text(document)
+    subprocess.run(["pdflatex", "-halt-on-error", "all.tex"], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_all_tables_are_plain_latex(make_job) -> None:
+    job = make_job("things-eeg2")
+    tables.run(job)
+    for name in KINDS:
+        text = job.output(f"{name}.tex").read_text()
+        assert text.isascii()
+        for body in re.findall(r"\\midrule\n(.*?)\\bottomrule", text, flags=re.DOTALL):
+            columns = {len(re.findall(r"(?<!\\)&", line)) for line in body.splitlines() if line.endswith("\\\\")}
+            assert len(columns) == 1

@@ -1,0 +1,163 @@
+import pytest
+import torch
+from tiny_clip import IMAGE, pictures, tiny_clip
+
+from brain2clip.models.neuroclip import NeuroClipVisual, Pictures
+from brain2clip.models.prompts import BandGains
+from brain2clip.models.tower import PromptedTower
+from brain2clip.settings import DynamicFilter, FilterBank, Fusion, Head, Readout, SharedPrompts, Visual
+from brain2clip.stimuli.filter_bank import BandTokens
+
+OFF = SharedPrompts(depth="off")
+
+
+def batch(clip, n=3):
+    image = pictures(n)
+    bands = BandTokens(clip.visual.conv1, (IMAGE, IMAGE), FilterBank())
+    with torch.no_grad():
+        tokens, band_tokens = bands(image)
+        return image, Pictures(clip.encode_image(image), tokens, band_tokens)
+
+
+@pytest.mark.parametrize("pool", ["tok", "avg"])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_with_everything_off_the_tower_is_open_clips_own_bit_for_bit(pool, gradients):
+    clip = tiny_clip(pool)
+    image, seen = batch(clip)
+    tower = PromptedTower(clip.visual, OFF, Readout())
+    with torch.set_grad_enabled(gradients):
+        assert torch.equal(tower(seen.tokens), clip.encode_image(image))
+
+
+@pytest.mark.parametrize("kind", ["cross-attention", "concat", "add"])
+@pytest.mark.parametrize("form", ["gains", "softmax", "fixed", "off"])
+def test_instance_prompts_are_exactly_zero_at_the_start(kind, form):
+    clip = tiny_clip()
+    image, seen = batch(clip)
+    settings = Visual(
+        prompts=OFF, fusion=Fusion(kind=kind, width=16, heads=2), filter=DynamicFilter(form=form), head=Head(kind="none")
+    )
+    visual = NeuroClipVisual(settings, clip.visual, 4, False)
+    assert not visual.instance(seen.tokens, seen.band_tokens).any()
+    with torch.no_grad():
+        assert torch.equal(visual(seen), clip.encode_image(image))
+
+
+def test_no_clip_weight_wants_a_gradient_or_moves():
+    clip = tiny_clip()
+    _, seen = batch(clip)
+    before = {name: value.clone() for name, value in clip.state_dict().items()}
+    visual = NeuroClipVisual(Visual(fusion=Fusion(width=16, heads=2), head=Head(width=8)), clip.visual, 4, False)
+    assert not any(parameter.requires_grad for parameter in clip.visual.parameters())
+    optimiser = torch.optim.AdamW([p for p in visual.parameters() if p.requires_grad], lr=0.1, weight_decay=0.5)
+    for _ in range(3):
+        optimiser.zero_grad()
+        visual(seen).square().sum().backward()
+        optimiser.step()
+    assert all(torch.equal(before[name], value) for name, value in clip.state_dict().items())
+
+
+def test_every_part_gets_a_gradient_after_one_step():
+    clip = tiny_clip()
+    _, seen = batch(clip)
+    visual = NeuroClipVisual(Visual(fusion=Fusion(width=16, heads=2), head=Head(width=8)), clip.visual, 4, False)
+    optimiser = torch.optim.SGD([p for p in visual.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(2):
+        optimiser.zero_grad()
+        visual(seen).square().sum().backward()
+        optimiser.step()
+    silent = [n for n, p in visual.named_parameters() if p.requires_grad and not (p.grad is not None and p.grad.any())]
+    # W1 of the gains waits for W2 to leave zero: one step more.
+    assert all("instance.gains.content" in name for name in silent), silent
+
+
+def recorded_inputs(tower):
+    """Inputs of every block during a forward pass."""
+    seen = []
+    for block in tower.visual.transformer.resblocks:
+        block.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
+    return seen
+
+
+def test_deep_prompts_are_replaced_at_every_block():
+    clip = tiny_clip()
+    _, seen = batch(clip)
+    tower = PromptedTower(clip.visual, SharedPrompts(tokens=5), Readout())
+    inputs = recorded_inputs(tower)
+    tower(seen.tokens)
+    assert tower.prompts.shape[0] == 3
+    for layer, x in enumerate(inputs):
+        assert x.shape[1] == 1 + 5 + 16
+        torch.testing.assert_close(x[:, 1:6], tower.prompts[layer].expand(3, -1, -1))
+
+
+def test_shallow_prompts_enter_once_and_live_on():
+    clip = tiny_clip()
+    _, seen = batch(clip)
+    tower = PromptedTower(clip.visual, SharedPrompts(tokens=5, depth="shallow"), Readout())
+    inputs = recorded_inputs(tower)
+    tower(seen.tokens)
+    assert tower.prompts.shape[0] == 1
+    torch.testing.assert_close(inputs[0][:, 1:6], tower.prompts[0].expand(3, -1, -1))
+    assert all(x.shape[1] == 1 + 5 + 16 for x in inputs)
+    assert not torch.allclose(inputs[1][:, 1:6], tower.prompts[0].expand(3, -1, -1))
+
+
+def test_deep_prompts_in_the_last_blocks_only():
+    clip = tiny_clip()
+    _, seen = batch(clip)
+    tower = PromptedTower(clip.visual, SharedPrompts(tokens=5, last_blocks=1), Readout())
+    inputs = recorded_inputs(tower)
+    tower(seen.tokens)
+    assert [x.shape[1] for x in inputs] == [17, 17, 22]
+
+
+def test_checkpointing_changes_no_gradient():
+    grads = []
+    for checkpointing in (False, True):
+        clip = tiny_clip()
+        _, seen = batch(clip)
+        torch.manual_seed(1)
+        tower = PromptedTower(clip.visual, SharedPrompts(tokens=2), Readout(), checkpointing)
+        tower(seen.tokens).square().sum().backward()
+        grads.append(tower.prompts.grad)
+    torch.testing.assert_close(*grads)
+
+
+def test_early_exit_stops_the_tower_there():
+    clip = tiny_clip()
+    _, seen = batch(clip)
+    tower = PromptedTower(clip.visual, OFF, Readout(block=2, pool="patches"))
+    inputs = recorded_inputs(tower)
+    assert tower(seen.tokens).shape == (3, tower.width) == (3, 32)
+    assert len(inputs) == 2
+    with pytest.raises(ValueError, match="3 blocks"):
+        PromptedTower(clip.visual, OFF, Readout(block=4, pool="patches"))
+
+
+def test_extra_tokens_stay_behind_the_patches():
+    clip = tiny_clip()
+    _, seen = batch(clip)
+    settings = Visual(fusion=Fusion(width=16, heads=2, target="extra", extra_tokens=3), head=Head(kind="none"))
+    visual = NeuroClipVisual(settings, clip.visual, 4, False)
+    inputs = recorded_inputs(visual.tower)
+    assert visual(seen).shape == (3, 24)
+    assert all(x.shape[1] == 1 + 8 + 16 + 3 for x in inputs)
+
+
+def test_a_tower_without_tokens_is_refused():
+    with pytest.raises(ValueError, match="VisionTransformer"):
+        PromptedTower(torch.nn.Linear(2, 2), OFF, Readout())
+
+
+@pytest.mark.parametrize(("form", "start"), [("gains", 1.0), ("softmax", 1.0), ("fixed", 1.0)])
+def test_gains_start_all_pass(form, start):
+    gains = BandGains(32, 4, DynamicFilter(form=form))
+    torch.testing.assert_close(gains(torch.randn(2, 16, 32)), torch.full((2, 4), start))
+
+
+def test_low_pass_start_falls_with_frequency():
+    gains = BandGains(32, 4, DynamicFilter(init="lowpass"))(torch.randn(2, 16, 32))
+    assert (gains.diff(dim=1) < 0).all()
+    assert (gains > 0).all()
+    assert (gains < 2).all()

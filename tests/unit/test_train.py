@@ -1,0 +1,199 @@
+import brain_files
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+
+from brain2clip import artefact, stage
+from brain2clip.retrieval import rank
+from brain2clip.settings import Contrastive, Encoder, Optimiser, Tower
+from brain2clip.training import train
+from brain2clip.training.data import load_responses
+
+SMALL = {
+    "encoder": {"width": 32, "dropout": 0.0},
+    "brain_head": {"width": 24},
+    "visual": {"head": {"width": 24}, "fusion": {"width": 16, "heads": 2}},
+    "optimiser": {"epochs": 60, "batch_size": 20, "lr": 3e-3, "lr_visual": 1e-3},
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("brain")
+    embedding = brain_files.write_stimuli(folder / "stimuli.h5")
+    brain_files.write_stimuli(folder / "pictures.h5", cache="pictures")
+    for subject in range(3):
+        brain_files.write_responses(folder / f"sub-{subject}.h5", embedding, subject)
+    brain_files.write_responses(folder / "test-is-nan.h5", embedding, 0, test_value=np.nan)
+    brain_files.save_tower(folder / "tower")
+    return folder
+
+
+def job(files, tmp_path, kind="frozen", subjects=("sub-0",), stimuli="stimuli", seed=0, **overrides):
+    method = {"kind": "contrastive", "label": "x", "tower": "tiny", **SMALL, **overrides}
+    method["visual"] = {**SMALL["visual"], **overrides.get("visual", {}), "kind": kind}
+    method = Contrastive.model_validate(method).model_dump(mode="json")
+    tower = Tower(model=f"local-dir:{files / 'tower'}").model_dump(mode="json")
+    outputs = {"checkpoint": tmp_path / f"{kind}.safetensors", "history": tmp_path / f"{kind}.parquet"}
+    inputs = {"responses": [files / f"{name}.h5" for name in subjects], "stimuli": [files / f"{stimuli}.h5"]}
+    settings = {"method": method, "tower": tower, "seed": seed, "protocol": {}}
+    return stage.Job("train", settings, "code", {}, inputs, outputs)
+
+
+def trained(one):
+    train.run(one)
+    return artefact.read_tensors(one.outputs["checkpoint"]), artefact.read_table(one.outputs["history"])
+
+
+def ranked(one, files, tmp_path, subject="sub-0"):
+    run = {"study": "s", "band": "b", "protocol": "p", "method": "m", "subject": "01", "seed": 0}
+    settings = {
+        "run": run,
+        "method": one.settings["method"],
+        "tower": one.settings["tower"],
+        "retrieval": {"repetitions": [1, "all"], "bootstrap": 200},
+    }
+    inputs = {
+        "responses": [files / f"{subject}.h5"],
+        "stimuli": one.inputs["stimuli"],
+        "checkpoint": [one.outputs["checkpoint"]],
+    }
+    outputs = {"rows": tmp_path / "rows.parquet", "summary": tmp_path / "summary.parquet"}
+    rank.run(stage.Job("rank", settings, "code", {}, inputs, outputs))
+    return artefact.read_table(outputs["rows"]), artefact.read_table(outputs["summary"]).set_index("metric")["value"]
+
+
+@pytest.mark.parametrize("kind", ["frozen", "neuroclip"])
+def test_a_planted_relation_is_learnt_and_retrieved(files, tmp_path, kind):
+    one = job(files, tmp_path, kind)
+    tensors, history = trained(one)
+    assert history["loss"].iloc[-1] < 0.5 * history["loss"].iloc[0]
+    assert not any("tower.visual" in name for name in tensors), "a CLIP weight in the checkpoint"
+    rows, value = ranked(one, files, tmp_path)
+    assert value["top-1"] >= 0.5  # chance 0.1
+    assert (rows["rank"] >= 1).all()
+    assert (rows["n_candidates"] == brain_files.TEST).all()
+    averaged = rows[rows["repetitions"] == "all"]
+    assert list(averaged["target"]) == [f"test-{i:03d}" for i in range(brain_files.TEST)]
+    hits = averaged[averaged["rank"] == 1]
+    assert (hits["top_ids"].str[0] == hits["target"]).all()
+
+
+def test_shuffled_labels_give_chance(files, tmp_path):
+    values = []
+    for seed in range(5):
+        one = job(files, tmp_path, shuffle_labels=True, seed=seed)
+        trained(one)
+        values.append(ranked(one, files, tmp_path)[1]["top-1"])
+    assert np.mean(values) < 0.32  # 50 queries at chance 0.1: beyond 99.9 %
+
+
+def test_test_trials_are_never_opened_in_training(files, tmp_path):
+    clean, _ = trained(job(files, tmp_path))
+    poisoned, _ = trained(job(files, tmp_path, subjects=("test-is-nan",)))
+    assert all(torch.equal(clean[name], poisoned[name]) for name in clean)
+
+
+def test_the_same_seed_gives_the_same_model_and_another_seed_another(files, tmp_path):
+    first, _ = trained(job(files, tmp_path, "neuroclip", optimiser={"epochs": 2, "batch_size": 20}))
+    again, _ = trained(job(files, tmp_path, "neuroclip", optimiser={"epochs": 2, "batch_size": 20}))
+    other, _ = trained(job(files, tmp_path, "neuroclip", optimiser={"epochs": 2, "batch_size": 20}, seed=1))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["brain_head.weight"], other["brain_head.weight"])
+
+
+def test_both_caches_train_the_same_model(files, tmp_path):
+    short = {"epochs": 2, "batch_size": 20, "precision": "fp32"}
+    tokens, _ = trained(job(files, tmp_path, "neuroclip", optimiser=short))
+    pictures, _ = trained(job(files, tmp_path, "neuroclip", optimiser=short, stimuli="pictures"))
+    for name, value in tokens.items():
+        torch.testing.assert_close(pictures[name], value, atol=1e-4, rtol=1e-3)
+
+
+def test_selection_holds_out_whole_concepts_and_trains_again_on_all(files, tmp_path):
+    responses = load_responses([files / "sub-0.h5"], "train", None, True)
+    concept = np.array([f"c{i // 2}" for i in range(brain_files.TRAIN)] + ["t"] * brain_files.TEST)
+    rows = train.held_out_rows(responses, concept, 0.2, seed=3)
+    aside, kept = concept[responses.stimulus[rows]], concept[np.delete(responses.stimulus, rows)]
+    assert len(set(aside)) == 4
+    assert not set(aside) & set(kept)
+    _, history = trained(
+        job(files, tmp_path, selection={"rule": "held-out-concepts"}, optimiser={"epochs": 8, "batch_size": 20, "lr": 3e-3})
+    )
+    best = history["held_out_top1"].max()
+    assert history["held_out_top1"].iloc[-1] == best
+    assert len(history) <= 8
+
+
+def test_leave_one_subject_out_takes_all_source_subjects_and_each_picture_once(files, tmp_path):
+    responses = load_responses([files / "sub-1.h5", files / "sub-2.h5"], "train", None, True)
+    data = train.pairs(responses, np.arange(len(responses.stimulus)), torch.device("cpu"))
+    assert len(data.units) == brain_files.TRAIN
+    assert all(len(unit) == 2 and len(set(data.stimulus[unit])) == 1 for unit in data.units)
+    one = job(files, tmp_path, subjects=("sub-1", "sub-2"))
+    trained(one)
+    assert ranked(one, files, tmp_path, "sub-0")[1]["top-1"] >= 0.4
+
+
+def test_single_repetitions_can_be_trained_on(files, tmp_path):
+    _, history = trained(job(files, tmp_path, average_repetitions=False, optimiser={"epochs": 3, "batch_size": 20}))
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_divergence_is_reported(files, tmp_path):
+    with pytest.raises(stage.InputError, match=r"diverged.*lower optimiser.lr"):
+        train.run(job(files, tmp_path, optimiser={"epochs": 60, "batch_size": 20, "lr": 1e30, "clip_norm": 1e30}))
+
+
+def test_features_of_another_study_are_refused(files, tmp_path):
+    other = tmp_path / "other.h5"
+    with artefact.create_h5(other, brain_files.MADE) as file:
+        file["stimulus_id"] = ["a", "b"]
+    one = job(files, tmp_path)
+    one.inputs["stimuli"] = [other]
+    with pytest.raises(artefact.ArtefactError, match="differs from that of the responses"):
+        train.run(one)
+
+
+def test_foreign_settings_in_the_responses_are_refused(files, tmp_path):
+    one = job(files, tmp_path)
+    one.expects["epochs"] = {"stage": "made-by-a-test", "settings": {"a": 2}}
+    with pytest.raises(artefact.ArtefactError, match="made by other settings"):
+        train.run(one)
+
+
+def test_tsconv_trains_and_refuses_short_responses(files, tmp_path):
+    with pytest.raises(ValueError, match="at least"):
+        train.run(job(files, tmp_path, encoder={"name": "tsconv", "width": 32}))
+    from brain2clip.models import encoders
+
+    network = encoders.build(Encoder(name="tsconv", width=16), 5, 250, 250.0)
+    assert network(torch.randn(2, 5, 250)).shape == (2, 16)
+    assert network[1].kernel_size == (1, 25)
+    assert network[2].kernel_size == (1, 51)
+
+
+def test_learning_rate_rises_then_falls_to_zero():
+    factor = train.learning_rate(Optimiser(warmup=0.1), 100)
+    values = [factor(step) for step in range(101)]
+    assert values[0] == pytest.approx(0.1)
+    assert max(values) == 1
+    assert values[100] == pytest.approx(0)
+    assert train.learning_rate(Optimiser(schedule="constant"), 100)(100) == 1
+
+
+def test_ridge_weights_are_scikit_learns_on_raw_inputs(files):
+    from brain2clip import settings
+    from brain2clip.training import ridge
+
+    responses = load_responses([files / "sub-0.h5"], "train", None, True)
+    embedding = np.random.default_rng(0).standard_normal((brain_files.TRAIN + brain_files.TEST, 4))
+    concept = np.array([f"c{i // 2}" for i in range(len(embedding))])
+    tensors, _ = ridge.fit(responses, embedding, concept, settings.Ridge(label="r", tower="t", alphas=(10.0,)))
+    x = responses.values.reshape(len(responses.values), -1)
+    y = embedding[responses.stimulus] / np.linalg.norm(embedding[responses.stimulus], axis=1, keepdims=True)
+    standard = (x - x.mean(0)) / x.std(0)
+    expected = Ridge(alpha=10.0).fit(standard, y).predict(standard)
+    found = x @ tensors["weight"].numpy() + tensors["intercept"].numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4)

@@ -1,0 +1,97 @@
+"""The whole chain on the tiny study: what comes out, what is refused, and what survives a kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pandas as pd
+import pytest
+from project import Project
+
+pytestmark = pytest.mark.workflow
+
+ROW_COLUMNS = (
+    "study band protocol method subject seed repetitions query target n_candidates rank similarity top_ids "
+    "top_similarities"
+).split()
+SUMMARY_COLUMNS = "study band protocol method subject seed metric value ci_low ci_high chance n_queries".split()
+
+
+def test_rows_and_summary_have_the_promised_columns(finished):
+    results = finished.folder / "results"
+    rows = pd.read_parquet(results / "retrieval/simulated/broad/intra/neuroclip/sub-01_seed-0.parquet")
+    assert list(rows.columns) == ROW_COLUMNS
+    assert rows["rank"].between(1, 8).all()
+    assert (rows["n_candidates"] == 8).all()
+    assert (rows["top_ids"].str.len() == 8).all()
+    summary = pd.read_parquet(results / "tables/summary.parquet")
+    assert list(summary.columns) == SUMMARY_COLUMNS
+    assert (summary["ci_low"] <= summary["value"] + 1e-9).all()
+    assert (summary["value"] <= summary["ci_high"] + 1e-9).all()
+    runs = summary.drop_duplicates(["band", "protocol", "method", "subject", "seed"])
+    assert len(runs) == 14
+
+
+def test_tables_and_figures_are_there_and_logs_tell(finished):
+    results = finished.folder / "results"
+    for ending in ("parquet", "md", "tex"):
+        assert (results / f"tables/main.{ending}").stat().st_size
+    figures = {path.stem for path in (results / "figures/simulated").glob("*.svg")}
+    assert figures == {"erp", "spectra", "training", "ranks", "gallery", "gains", "prompts"}
+    log = (results / "logs/train/simulated/broad/intra/neuroclip/sub-01_seed-0.log").read_text()
+    assert "train: epochs: 1 of 1" in log
+    assert "peak memory" in log
+    assert "on cpu" in log or "on cuda" in log
+
+
+def test_nothing_half_written_is_left(finished):
+    assert not list((finished.folder / "results").rglob("*.part*"))
+
+
+def test_a_typo_is_answered_with_a_suggestion_and_no_traceback(tmp_path):
+    project = Project.create(tmp_path / "project")
+    project.replace("tiny.yaml", "h_freq: 20", "h_frq: 20")
+    project.replace("tiny.yaml", "methods: [frozen]", "methods: [frozn]")
+    done = project.run("-n", check=False)
+    output = done.stdout + done.stderr
+    assert done.returncode
+    assert "bands.broad.h_frq: unknown key (did you mean 'h_freq'?)" in output
+    assert "Traceback" not in output
+
+
+def test_a_wrong_dataset_folder_is_named(tmp_path):
+    project = Project.create(tmp_path / "project")
+    done = project.run("-n", "--configfile", "workflow/n170.yaml", "--config", "studies={'n170': {'root': 'nowhere'}}", check=False)  # fmt: skip  # noqa: E501
+    assert done.returncode
+    assert "nowhere" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_loses_only_the_running_jobs(project, how):
+    def longer(config):
+        config["methods"]["neuroclip"]["optimiser"]["epochs"] = 400
+
+    project.edit(longer)
+    run = project.start()
+    running = project.folder / "results/logs/train/simulated/broad/intra/neuroclip"
+    before = {path.stat().st_mtime_ns for path in running.glob("*.log")}
+    for _ in range(600):
+        time.sleep(0.1)
+        logs = list(running.glob("*.log"))
+        if any(path.stat().st_mtime_ns not in before and "epochs" in path.read_text() for path in logs):
+            break
+    else:
+        raise AssertionError("training did not start")
+    os.killpg(run.pid, how)
+    run.wait(timeout=60)
+    project.edit(lambda config: config["methods"]["neuroclip"]["optimiser"].update(epochs=2))
+    project.run("--unlock")
+    counts = project.planned("--rerun-incomplete")
+    assert counts.get("train") == 4  # the four NeuroCLIP trainings, nothing else
+    assert not {"simulate_recordings", "epochs", "features"} & set(counts)
+    project.run("--rerun-incomplete", "--show-failed-logs")
+    assert project.planned() == {}
+    assert not list((project.folder / "results").rglob("*.part*"))

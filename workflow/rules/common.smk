@@ -1,0 +1,150 @@
+# What all rules share: the validated configuration, one canonical JSON of settings per job, and the lists of targets.
+# Only light modules are imported here, because every scheduled job parses this file.
+import sys
+from functools import cache
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+ROOT = Path(workflow.basedir)
+sys.path.insert(0, str(ROOT / "src"))
+
+from brain2clip import settings
+from brain2clip.fingerprint import fingerprint
+from brain2clip.stage import InputError
+from brain2clip.studies import contract
+
+if not workflow.overwrite_configfiles:
+
+    configfile: "config.yaml"
+
+
+try:
+    CONFIG = settings.load(config, source=" + ".join(map(str, workflow.overwrite_configfiles)) or "config.yaml")
+except settings.SettingsError as error:
+    raise WorkflowError(str(error))
+
+RESULTS = CONFIG.results
+# The prefix is not part of the text that Snakemake compares, so a moved environment re-runs nothing.
+shell.prefix(f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PATH PYTHONPATH={ROOT / 'src'}; ")
+
+
+def dump(block):
+    return block.model_dump(mode="json")
+
+
+def spec(stage, module, values, expects=None, extra=()):
+    """The one JSON of a job: what it reads, the code it reaches, what its inputs must carry."""
+    return {"stage": stage, "settings": values, "code": code(module, *extra), "expects": expects or {}}
+
+
+def expected(one):
+    """The part of a producer's spec that its artefacts must carry."""
+    return {key: one[key] for key in ("stage", "settings", "code")}
+
+
+@cache
+def code(*modules):
+    return fingerprint(*modules)
+
+
+@cache
+def study_of(name):
+    return contract.load(name, dump(CONFIG.studies[name]), RESULTS)
+
+
+def asked(question):
+    """An answer of a study, its refusals turned into Snakemake's own kind of error."""
+    try:
+        return question()
+    except InputError as error:
+        raise WorkflowError(str(error))
+
+
+@cache
+def subjects_of(study):
+    return asked(lambda: study_of(study).subjects())
+
+
+#: Settings of a study that no response and no picture depends on.
+NOT_READ = {"responses", "subjects", "licence", "citation"}
+#: Settings that the pictures of the simulated study depend on.
+PICTURES = {"kind", "training_concepts", "pictures_per_concept", "test_concepts", "seed"}
+
+
+def study_settings(name):
+    return {key: value for key, value in dump(CONFIG.studies[name]).items() if key not in NOT_READ}
+
+
+def picture_settings(name):
+    values = study_settings(name)
+    if values["kind"] == "simulated":
+        return {key: value for key, value in values.items() if key in PICTURES}
+    return values
+
+
+def study_module(name):
+    return contract.module_name(CONFIG.studies[name].kind)
+
+
+# ------------------------------------------------------------------------------------------------- runs
+
+
+def seeds_of(experiment, method):
+    """Seeds of a method: one is enough where nothing is random."""
+    if CONFIG.methods[method].kind == "contrastive" or getattr(CONFIG.methods[method], "shuffle_labels", False):
+        return experiment.seeds
+    return experiment.seeds[:1]
+
+
+def runs_of(experiment):
+    """Paths below a stage's folder, without ending, of all runs of an experiment."""
+    for band in experiment.bands:
+        for protocol in experiment.protocols:
+            for method in experiment.methods:
+                for subject in subjects_of(experiment.study):
+                    for seed in seeds_of(experiment, method):
+                        yield f"{experiment.study}/{band}/{protocol}/{method}/sub-{subject}_seed-{seed}"
+
+
+def runs(experiments=None, study=None, methods=None):
+    """Runs of some experiments (all), each once, in order."""
+    chosen = [CONFIG.experiments[name] for name in experiments or CONFIG.experiments]
+    listed = (
+        run
+        for experiment in chosen
+        if study is None or experiment.study == study
+        for run in runs_of(experiment)
+        if methods is None or run.split("/")[3] in methods
+    )
+    return list(dict.fromkeys(listed))
+
+
+def results(folder, names, ending):
+    return [f"{RESULTS}/{folder}/{name}{ending}" for name in names]
+
+
+def studies_run():
+    return list(dict.fromkeys(experiment.study for experiment in CONFIG.experiments.values()))
+
+
+def descriptions():
+    return [
+        f"{RESULTS}/raw/{study}/dataset_description.json"
+        for study in studies_run()
+        if CONFIG.studies[study].kind == "simulated"
+    ]
+
+
+def methods_of_kind(*kinds):
+    """Wildcard pattern of the methods of some kinds (one that matches nothing where there are none)."""
+    names = [name for name, method in CONFIG.methods.items() if method.kind in kinds]
+    return "|".join(names) or "(?!)"
+
+
+def neuroclip_methods():
+    return [
+        name
+        for name, method in CONFIG.methods.items()
+        if method.kind == "contrastive" and method.visual.kind == "neuroclip"
+    ]

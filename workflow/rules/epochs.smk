@@ -1,0 +1,37 @@
+# Recordings to single-trial brain responses, one file per subject and band.
+def epochs_spec(study, band, subject):
+    values = {
+        "name": study,
+        "study": study_settings(study),
+        "responses": dump(CONFIG.studies[study].responses),
+        "band": dump(CONFIG.bands[band]),
+        "subject": subject,
+        "results": RESULTS,
+    }
+    return spec("epochs", "brain2clip.responses.epochs", values, extra=(study_module(study),))
+
+
+rule epochs:
+    input:
+        recordings=lambda w: asked(lambda: study_of(w.study).files(w.subject)),
+        stimuli=lambda w: asked(lambda: study_of(w.study).stimulus_files()),
+    output:
+        responses=f"{RESULTS}/responses/{{study}}/{{band}}/sub-{{subject}}.h5",
+    params:
+        spec=lambda w: settings.canonical(epochs_spec(w.study, w.band, w.subject)),
+        recordings=lambda w, input: [f"recordings={path}" for path in input.recordings],
+        stimuli=lambda w, input: [f"stimuli={path}" for path in input.stimuli],
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: attempt * 4000,
+        runtime=lambda w, attempt: attempt * 60,
+    log:
+        f"{RESULTS}/logs/epochs/{{study}}/{{band}}/sub-{{subject}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/epochs/{{study}}/{{band}}/sub-{{subject}}.tsv"
+    message:
+        "Brain responses of {wildcards.study} sub-{wildcards.subject}, band {wildcards.band}"
+    shell:
+        "for given in {params.recordings:q} {params.stimuli:q}; do set -- \"$@\" --input \"$given\"; done;"
+        " python -m brain2clip.responses.epochs --spec {params.spec:q} \"$@\""
+        " --output responses={output.responses:q} > {log:q} 2>&1"

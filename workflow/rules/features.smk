@@ -1,0 +1,45 @@
+# Frozen CLIP features of the stimuli, once per study and tower.
+def features_spec(study, tower):
+    values = {
+        "name": study,
+        "study": picture_settings(study),
+        "tower": dump(CONFIG.towers[tower]),
+        "results": RESULTS,
+    }
+    return spec("features", "brain2clip.stimuli.features", values, extra=(study_module(study),))
+
+
+def tower_files(tower):
+    """Local files of a tower, so that a new checkpoint re-runs what depends on it."""
+    block = CONFIG.towers[tower]
+    if block.model.startswith("local-dir:"):
+        folder = block.model.removeprefix("local-dir:")
+        return [f"{folder}/open_clip_config.json", f"{folder}/open_clip_model.safetensors"]
+    return [block.pretrained] if block.pretrained and Path(block.pretrained).suffix else []
+
+
+rule features:
+    input:
+        stimuli=lambda w: asked(lambda: study_of(w.study).stimulus_files()),
+        weights=lambda w: tower_files(w.tower),
+    output:
+        stimuli=f"{RESULTS}/stimuli/{{study}}/{{tower}}.h5",
+    params:
+        spec=lambda w: settings.canonical(features_spec(w.study, w.tower)),
+        given=lambda w, input: [f"table={path}" for path in input.stimuli]
+        + [f"weights={path}" for path in input.weights],
+    threads: 2
+    resources:
+        mem_mb=lambda w, attempt: attempt * 6000,
+        runtime=lambda w, attempt: attempt * 120,
+        gpu=1,
+    log:
+        f"{RESULTS}/logs/features/{{study}}/{{tower}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/features/{{study}}/{{tower}}.tsv"
+    message:
+        "CLIP features of {wildcards.study}, tower {wildcards.tower}"
+    shell:
+        "for given in {params.given:q}; do set -- \"$@\" --input \"$given\"; done;"
+        " python -m brain2clip.stimuli.features --spec {params.spec:q} \"$@\""
+        " --output stimuli={output.stimuli:q} > {log:q} 2>&1"

@@ -1,0 +1,79 @@
+# The embedded simulated study, written as a BIDS dataset.
+def simulate_pictures_spec(study):
+    values = {"name": study, "study": picture_settings(study)}
+    return spec("simulate_pictures", "brain2clip.studies.simulate_pictures", values)
+
+
+def simulate_recordings_spec(study, subject):
+    values = {"name": study, "study": study_settings(study), "subject": subject}
+    expects = {"simulate_pictures": expected(simulate_pictures_spec(study))}
+    return spec("simulate_recordings", "brain2clip.studies.simulate_recordings", values, expects)
+
+
+def simulate_dataset_spec(study):
+    values = {"name": study, "study": {**study_settings(study), "subjects": len(subjects_of(study))}}
+    return spec("simulate_dataset", "brain2clip.studies.simulate_dataset", values)
+
+
+rule simulate_pictures:
+    output:
+        stimuli=f"{RESULTS}/raw/{{study}}/stimuli/stimuli.tsv",
+        features=f"{RESULTS}/raw/{{study}}/derivatives/truth/features.h5",
+    params:
+        spec=lambda w: settings.canonical(simulate_pictures_spec(w.study)),
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: attempt * 1000,
+        runtime=lambda w, attempt: attempt * 10,
+    log:
+        f"{RESULTS}/logs/simulate_pictures/{{study}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/simulate_pictures/{{study}}.tsv"
+    message:
+        "Draw the pictures of {wildcards.study}"
+    shell:
+        "python -m brain2clip.studies.simulate_pictures --spec {params.spec:q}"
+        " --output stimuli={output.stimuli:q} --output features={output.features:q} > {log:q} 2>&1"
+
+
+rule simulate_recordings:
+    input:
+        stimuli=rules.simulate_pictures.output.stimuli,
+        features=rules.simulate_pictures.output.features,
+    output:
+        sessions=f"{RESULTS}/raw/{{study}}/sub-{{subject}}/sub-{{subject}}_sessions.tsv",
+        truth=f"{RESULTS}/raw/{{study}}/derivatives/truth/sub-{{subject}}.h5",
+    params:
+        spec=lambda w: settings.canonical(simulate_recordings_spec(w.study, w.subject)),
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: attempt * 2000,
+        runtime=lambda w, attempt: attempt * 20,
+    log:
+        f"{RESULTS}/logs/simulate_recordings/{{study}}/sub-{{subject}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/simulate_recordings/{{study}}/sub-{{subject}}.tsv"
+    message:
+        "Simulate the recordings of {wildcards.study} sub-{wildcards.subject}"
+    shell:
+        "python -m brain2clip.studies.simulate_recordings --spec {params.spec:q}"
+        " --input stimuli={input.stimuli:q} --input features={input.features:q}"
+        " --output sessions={output.sessions:q} --output truth={output.truth:q} > {log:q} 2>&1"
+
+
+rule simulate_dataset:
+    output:
+        description=f"{RESULTS}/raw/{{study}}/dataset_description.json",
+    params:
+        spec=lambda w: settings.canonical(simulate_dataset_spec(w.study)),
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: attempt * 500,
+        runtime=lambda w, attempt: attempt * 5,
+    log:
+        f"{RESULTS}/logs/simulate_dataset/{{study}}.log",
+    message:
+        "Describe the dataset {wildcards.study}"
+    shell:
+        "python -m brain2clip.studies.simulate_dataset --spec {params.spec:q}"
+        " --output description={output.description:q} > {log:q} 2>&1"

@@ -1,0 +1,54 @@
+# All tables of the report, from the retrieval artefacts.
+ENDINGS = ("parquet", "md", "tex")
+
+
+def table_files():
+    return [f"{RESULTS}/tables/summary.parquet"] + [
+        f"{RESULTS}/tables/{table}.{ending}" for table in CONFIG.tables for ending in ENDINGS
+    ]
+
+
+def tables_spec():
+    values = {
+        "tables": {name: dump(table) for name, table in CONFIG.tables.items()},
+        "experiments": {name: dump(experiment) for name, experiment in CONFIG.experiments.items()},
+        "studies": {name: study.kind for name, study in CONFIG.studies.items()},
+        "protocols": {name: protocol.kind for name, protocol in CONFIG.protocols.items()},
+        "methods": {name: method.label or name for name, method in CONFIG.methods.items()},
+        "ceilings": [name for name, method in CONFIG.methods.items() if method.kind == "ideal-observer"],
+        "retrieval": dump(CONFIG.retrieval),
+    }
+    return spec("tables", "brain2clip.reporting.tables", values)
+
+
+rule tables:
+    input:
+        summary=results("retrieval", runs(), ".summary.parquet"),
+        rows=results("retrieval", runs(), ".parquet"),
+        published=sorted(str(path) for path in Path("workflow/published").glob("*.csv")),
+    output:
+        summary=f"{RESULTS}/tables/summary.parquet",
+        tables=report(
+            table_files()[1:],
+            caption="../report/table.rst",
+            category="Tables",
+        ),
+    params:
+        spec=settings.canonical(tables_spec()),
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: attempt * 4000,
+        runtime=lambda w, attempt: attempt * 30,
+    log:
+        f"{RESULTS}/logs/tables.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/tables.tsv"
+    message:
+        "Tables"
+    shell:
+        "for given in {input.summary:q}; do set -- \"$@\" --input summary=\"$given\"; done;"
+        " for given in {input.rows:q}; do set -- \"$@\" --input rows=\"$given\"; done;"
+        " for given in {input.published:q}; do set -- \"$@\" --input published=\"$given\"; done;"
+        " for given in {output.tables:q}; do set -- \"$@\" --output \"$(basename \"$given\")=$given\"; done;"
+        " python -m brain2clip.reporting.tables --spec {params.spec:q} \"$@\""
+        " --output summary={output.summary:q} > {log:q} 2>&1"

@@ -1,0 +1,60 @@
+# One model per subject, protocol, method and seed; training trials only.
+def sources(study, protocol, subject):
+    """Subjects whose training trials are used."""
+    if CONFIG.protocols[protocol].kind == "intra-subject":
+        return [subject]
+    others = [other for other in subjects_of(study) if other != subject]
+    if not others:
+        raise WorkflowError(f"protocols.{protocol}: leave-one-subject-out needs at least two subjects in {study}")
+    return others
+
+
+def train_spec(w):
+    method = CONFIG.methods[w.method]
+    values = {
+        "protocol": dump(CONFIG.protocols[w.protocol]),
+        "method": {key: value for key, value in dump(method).items() if key != "label"},
+        "tower": dump(CONFIG.towers[method.tower]),
+        "seed": int(w.seed),
+    }
+    expects = {
+        "epochs": [
+            expected(epochs_spec(w.study, w.band, source)) for source in sources(w.study, w.protocol, w.subject)
+        ],
+        "features": expected(features_spec(w.study, method.tower)),
+    }
+    return spec("train", "brain2clip.training.train", values, expects)
+
+
+rule train:
+    input:
+        responses=lambda w: expand(
+            f"{RESULTS}/responses/{{study}}/{{band}}/sub-{{source}}.h5",
+            study=w.study,
+            band=w.band,
+            source=sources(w.study, w.protocol, w.subject),
+        ),
+        stimuli=lambda w: f"{RESULTS}/stimuli/{w.study}/{CONFIG.methods[w.method].tower}.h5",
+    output:
+        checkpoint=f"{RESULTS}/training/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.safetensors",
+        history=f"{RESULTS}/training/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.history.parquet",
+    wildcard_constraints:
+        method=methods_of_kind("contrastive", "ridge"),
+    params:
+        spec=lambda w: settings.canonical(train_spec(w)),
+        responses=lambda w, input: [f"responses={path}" for path in input.responses],
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: attempt * 8000,
+        runtime=lambda w, attempt: attempt * 120,
+        gpu=1,
+    log:
+        f"{RESULTS}/logs/train/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
+    message:
+        "Train {wildcards.method} ({wildcards.protocol}) for {wildcards.study} sub-{wildcards.subject}, band {wildcards.band}, seed {wildcards.seed}"
+    shell:
+        "for given in {params.responses:q}; do set -- \"$@\" --input \"$given\"; done;"
+        " python -m brain2clip.training.train --spec {params.spec:q} \"$@\" --input stimuli={input.stimuli:q}"
+        " --output checkpoint={output.checkpoint:q} --output history={output.history:q} > {log:q} 2>&1"
