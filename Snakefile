@@ -5,6 +5,7 @@ min_version("9.19")
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/specs.smk"
 
 
 wildcard_constraints:

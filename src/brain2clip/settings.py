@@ -210,8 +210,8 @@ class BidsEegStudy(StudyBase):
     split: Split = Field(description="what is training and what is test")
     stimuli: str | None = Field(
         None,
-        description="table of the pictures (TSV with columns stimulus_id, concept, image[, caption]); image paths are "
-        "relative to the table",
+        description="table of the pictures (TSV with columns stimulus_id, concept, image[, caption][, split]); image "
+        "paths are relative to the table; with a split column (train, test) the events need not tell the split",
     )
     categories: dict[str, tuple[str, ...]] | None = Field(
         None,

@@ -35,7 +35,10 @@ def test_instance_prompts_are_exactly_zero_at_the_start(kind, form):
     clip = tiny_clip()
     image, seen = batch(clip)
     settings = Visual(
-        prompts=OFF, fusion=Fusion(kind=kind, width=16, heads=2), filter=DynamicFilter(form=form), head=Head(kind="none")
+        prompts=OFF,
+        fusion=Fusion(kind=kind, width=16, heads=2),
+        filter=DynamicFilter(form=form),
+        head=Head(kind="none"),
     )
     visual = NeuroClipVisual(settings, clip.visual, 4, False)
     assert not visual.instance(seen.tokens, seen.band_tokens).any()

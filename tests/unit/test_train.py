@@ -119,7 +119,12 @@ def test_selection_holds_out_whole_concepts_and_trains_again_on_all(files, tmp_p
     assert len(set(aside)) == 4
     assert not set(aside) & set(kept)
     _, history = trained(
-        job(files, tmp_path, selection={"rule": "held-out-concepts"}, optimiser={"epochs": 8, "batch_size": 20, "lr": 3e-3})
+        job(
+            files,
+            tmp_path,
+            selection={"rule": "held-out-concepts"},
+            optimiser={"epochs": 8, "batch_size": 20, "lr": 3e-3},
+        )
     )
     best = history["held_out_top1"].max()
     assert history["held_out_top1"].iloc[-1] == best

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("Snakefile", "config.yaml", "src", "workflow")
+COPIED = ("Snakefile", "config.yaml", "envs", "src", "workflow")
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 
 
@@ -66,7 +66,12 @@ class Project:
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            self.command(*arguments), cwd=self.folder, env=self.environment(), capture_output=True, text=True, timeout=900
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=900,
         )
         if check and done.returncode:
             raise AssertionError(f"snakemake failed\n{done.stdout[-3000:]}\n{done.stderr[-8000:]}")

@@ -12,11 +12,12 @@ from project import Project
 
 pytestmark = pytest.mark.workflow
 
-ROW_COLUMNS = (
-    "study band protocol method subject seed repetitions query target n_candidates rank similarity top_ids "
-    "top_similarities"
-).split()
-SUMMARY_COLUMNS = "study band protocol method subject seed metric value ci_low ci_high chance n_queries".split()
+RUN_COLUMNS = ["study", "band", "protocol", "method", "subject", "seed"]
+ROW_COLUMNS = [
+    *RUN_COLUMNS,
+    *["repetitions", "query", "target", "n_candidates", "rank", "similarity", "top_ids", "top_similarities"],
+]
+SUMMARY_COLUMNS = [*RUN_COLUMNS, "metric", "value", "ci_low", "ci_high", "chance", "n_queries"]
 
 
 def test_rows_and_summary_have_the_promised_columns(finished):
@@ -63,7 +64,9 @@ def test_a_typo_is_answered_with_a_suggestion_and_no_traceback(tmp_path):
 
 def test_a_wrong_dataset_folder_is_named(tmp_path):
     project = Project.create(tmp_path / "project")
-    done = project.run("-n", "--configfile", "workflow/n170.yaml", "--config", "studies={'n170': {'root': 'nowhere'}}", check=False)  # fmt: skip  # noqa: E501
+    text = (project.folder / "workflow/n170.yaml").read_text().replace("../shared/data/n170", "nowhere")
+    project.config_file.write_text(text)
+    done = project.run("-n", check=False)
     assert done.returncode
     assert "nowhere" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr

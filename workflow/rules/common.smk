@@ -3,6 +3,7 @@
 import sys
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from snakemake.exceptions import WorkflowError
 
@@ -97,31 +98,41 @@ def seeds_of(experiment, method):
     return experiment.seeds[:1]
 
 
+class Run(NamedTuple):
+    """One model: what its files are named after."""
+
+    study: str
+    band: str
+    protocol: str
+    method: str
+    subject: str
+    seed: int
+
+    @property
+    def path(self):
+        """Path below a stage's folder, without ending."""
+        return f"{self.study}/{self.band}/{self.protocol}/{self.method}/sub-{self.subject}_seed-{self.seed}"
+
+
 def runs_of(experiment):
-    """Paths below a stage's folder, without ending, of all runs of an experiment."""
-    for band in experiment.bands:
-        for protocol in experiment.protocols:
-            for method in experiment.methods:
-                for subject in subjects_of(experiment.study):
-                    for seed in seeds_of(experiment, method):
-                        yield f"{experiment.study}/{band}/{protocol}/{method}/sub-{subject}_seed-{seed}"
+    """All runs of an experiment."""
+    return [
+        Run(experiment.study, band, protocol, method, subject, seed)
+        for band in experiment.bands
+        for protocol in experiment.protocols
+        for method in experiment.methods
+        for subject in subjects_of(experiment.study)
+        for seed in seeds_of(experiment, method)
+    ]
 
 
-def runs(experiments=None, study=None, methods=None):
-    """Runs of some experiments (all), each once, in order."""
-    chosen = [CONFIG.experiments[name] for name in experiments or CONFIG.experiments]
-    listed = (
-        run
-        for experiment in chosen
-        if study is None or experiment.study == study
-        for run in runs_of(experiment)
-        if methods is None or run.split("/")[3] in methods
-    )
-    return list(dict.fromkeys(listed))
+def runs():
+    """Runs of all experiments, each once, in order."""
+    return list(dict.fromkeys(run for experiment in CONFIG.experiments.values() for run in runs_of(experiment)))
 
 
-def results(folder, names, ending):
-    return [f"{RESULTS}/{folder}/{name}{ending}" for name in names]
+def results(folder, chosen, ending):
+    return [f"{RESULTS}/{folder}/{run.path}{ending}" for run in chosen]
 
 
 def studies_run():

@@ -1,16 +1,4 @@
 # Recordings to single-trial brain responses, one file per subject and band.
-def epochs_spec(study, band, subject):
-    values = {
-        "name": study,
-        "study": study_settings(study),
-        "responses": dump(CONFIG.studies[study].responses),
-        "band": dump(CONFIG.bands[band]),
-        "subject": subject,
-        "results": RESULTS,
-    }
-    return spec("epochs", "brain2clip.responses.epochs", values, extra=(study_module(study),))
-
-
 rule epochs:
     input:
         recordings=lambda w: asked(lambda: study_of(w.study).files(w.subject)),
@@ -21,6 +9,8 @@ rule epochs:
         spec=lambda w: settings.canonical(epochs_spec(w.study, w.band, w.subject)),
         recordings=lambda w, input: [f"recordings={path}" for path in input.recordings],
         stimuli=lambda w, input: [f"stimuli={path}" for path in input.stimuli],
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: attempt * 4000,

@@ -1,23 +1,4 @@
 # Frozen CLIP features of the stimuli, once per study and tower.
-def features_spec(study, tower):
-    values = {
-        "name": study,
-        "study": picture_settings(study),
-        "tower": dump(CONFIG.towers[tower]),
-        "results": RESULTS,
-    }
-    return spec("features", "brain2clip.stimuli.features", values, extra=(study_module(study),))
-
-
-def tower_files(tower):
-    """Local files of a tower, so that a new checkpoint re-runs what depends on it."""
-    block = CONFIG.towers[tower]
-    if block.model.startswith("local-dir:"):
-        folder = block.model.removeprefix("local-dir:")
-        return [f"{folder}/open_clip_config.json", f"{folder}/open_clip_model.safetensors"]
-    return [block.pretrained] if block.pretrained and Path(block.pretrained).suffix else []
-
-
 rule features:
     input:
         stimuli=lambda w: asked(lambda: study_of(w.study).stimulus_files()),
@@ -28,6 +9,8 @@ rule features:
         spec=lambda w: settings.canonical(features_spec(w.study, w.tower)),
         given=lambda w, input: [f"table={path}" for path in input.stimuli]
         + [f"weights={path}" for path in input.weights],
+    conda:
+        "../../envs/environment.yaml"
     threads: 2
     resources:
         mem_mb=lambda w, attempt: attempt * 6000,

@@ -1,60 +1,4 @@
 # The only reader of test trials: candidates ranked for every test response, and what the prompts do to them.
-def run_columns(w):
-    return {
-        "study": w.study,
-        "band": w.band,
-        "protocol": w.protocol,
-        "method": w.method,
-        "subject": w.subject,
-        "seed": int(w.seed),
-    }
-
-
-def rank_spec(w):
-    trained = train_spec(w)
-    values = {
-        "run": run_columns(w),
-        "method": trained["settings"]["method"],
-        "tower": trained["settings"]["tower"],
-        "retrieval": dump(CONFIG.retrieval),
-    }
-    expects = {
-        "epochs": expected(epochs_spec(w.study, w.band, w.subject)),
-        "features": trained["expects"]["features"],
-        "train": expected(trained),
-    }
-    return spec("rank", "brain2clip.retrieval.rank", values, expects)
-
-
-def inspect_spec(w):
-    ranked = rank_spec(w)
-    values = {key: ranked["settings"][key] for key in ("run", "method", "tower")}
-    return spec("inspect", "brain2clip.retrieval.inspect", values, ranked["expects"])
-
-
-def ceiling_spec(w):
-    tower = CONFIG.methods[w.method].tower
-    values = {
-        "run": run_columns(w),
-        "name": w.study,
-        "study": study_settings(w.study),
-        "responses": dump(CONFIG.studies[w.study].responses),
-        "band": dump(CONFIG.bands[w.band]),
-        "retrieval": dump(CONFIG.retrieval),
-        "results": RESULTS,
-    }
-    expects = {
-        "epochs": expected(epochs_spec(w.study, w.band, w.subject)),
-        "features": expected(features_spec(w.study, tower)),
-        "simulate_recordings": expected(simulate_recordings_spec(w.study, w.subject)),
-    }
-    return spec("ceiling", "brain2clip.retrieval.ceiling", values, expects, extra=(study_module(w.study),))
-
-
-def tower_of(w):
-    return f"{RESULTS}/stimuli/{w.study}/{CONFIG.methods[w.method].tower}.h5"
-
-
 rule rank:
     input:
         responses=f"{RESULTS}/responses/{{study}}/{{band}}/sub-{{subject}}.h5",
@@ -67,6 +11,8 @@ rule rank:
         method=methods_of_kind("contrastive", "ridge"),
     params:
         spec=lambda w: settings.canonical(rank_spec(w)),
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: attempt * 8000,
@@ -95,6 +41,8 @@ rule ceiling:
         method=methods_of_kind("ideal-observer"),
     params:
         spec=lambda w: settings.canonical(ceiling_spec(w)),
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: attempt * 6000,
@@ -123,6 +71,8 @@ rule inspect:
         method=methods_of_kind("contrastive"),
     params:
         spec=lambda w: settings.canonical(inspect_spec(w)),
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: attempt * 8000,

@@ -1,26 +1,12 @@
 # The embedded simulated study, written as a BIDS dataset.
-def simulate_pictures_spec(study):
-    values = {"name": study, "study": picture_settings(study)}
-    return spec("simulate_pictures", "brain2clip.studies.simulate_pictures", values)
-
-
-def simulate_recordings_spec(study, subject):
-    values = {"name": study, "study": study_settings(study), "subject": subject}
-    expects = {"simulate_pictures": expected(simulate_pictures_spec(study))}
-    return spec("simulate_recordings", "brain2clip.studies.simulate_recordings", values, expects)
-
-
-def simulate_dataset_spec(study):
-    values = {"name": study, "study": {**study_settings(study), "subjects": len(subjects_of(study))}}
-    return spec("simulate_dataset", "brain2clip.studies.simulate_dataset", values)
-
-
 rule simulate_pictures:
     output:
         stimuli=f"{RESULTS}/raw/{{study}}/stimuli/stimuli.tsv",
         features=f"{RESULTS}/raw/{{study}}/derivatives/truth/features.h5",
     params:
         spec=lambda w: settings.canonical(simulate_pictures_spec(w.study)),
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: attempt * 1000,
@@ -45,6 +31,8 @@ rule simulate_recordings:
         truth=f"{RESULTS}/raw/{{study}}/derivatives/truth/sub-{{subject}}.h5",
     params:
         spec=lambda w: settings.canonical(simulate_recordings_spec(w.study, w.subject)),
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: attempt * 2000,
@@ -66,6 +54,8 @@ rule simulate_dataset:
         description=f"{RESULTS}/raw/{{study}}/dataset_description.json",
     params:
         spec=lambda w: settings.canonical(simulate_dataset_spec(w.study)),
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: attempt * 500,

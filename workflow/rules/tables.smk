@@ -1,26 +1,4 @@
 # All tables of the report, from the retrieval artefacts.
-ENDINGS = ("parquet", "md", "tex")
-
-
-def table_files():
-    return [f"{RESULTS}/tables/summary.parquet"] + [
-        f"{RESULTS}/tables/{table}.{ending}" for table in CONFIG.tables for ending in ENDINGS
-    ]
-
-
-def tables_spec():
-    values = {
-        "tables": {name: dump(table) for name, table in CONFIG.tables.items()},
-        "experiments": {name: dump(experiment) for name, experiment in CONFIG.experiments.items()},
-        "studies": {name: study.kind for name, study in CONFIG.studies.items()},
-        "protocols": {name: protocol.kind for name, protocol in CONFIG.protocols.items()},
-        "methods": {name: method.label or name for name, method in CONFIG.methods.items()},
-        "ceilings": [name for name, method in CONFIG.methods.items() if method.kind == "ideal-observer"],
-        "retrieval": dump(CONFIG.retrieval),
-    }
-    return spec("tables", "brain2clip.reporting.tables", values)
-
-
 rule tables:
     input:
         summary=results("retrieval", runs(), ".summary.parquet"),
@@ -35,6 +13,8 @@ rule tables:
         ),
     params:
         spec=settings.canonical(tables_spec()),
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: attempt * 4000,

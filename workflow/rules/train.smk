@@ -1,31 +1,4 @@
 # One model per subject, protocol, method and seed; training trials only.
-def sources(study, protocol, subject):
-    """Subjects whose training trials are used."""
-    if CONFIG.protocols[protocol].kind == "intra-subject":
-        return [subject]
-    others = [other for other in subjects_of(study) if other != subject]
-    if not others:
-        raise WorkflowError(f"protocols.{protocol}: leave-one-subject-out needs at least two subjects in {study}")
-    return others
-
-
-def train_spec(w):
-    method = CONFIG.methods[w.method]
-    values = {
-        "protocol": dump(CONFIG.protocols[w.protocol]),
-        "method": {key: value for key, value in dump(method).items() if key != "label"},
-        "tower": dump(CONFIG.towers[method.tower]),
-        "seed": int(w.seed),
-    }
-    expects = {
-        "epochs": [
-            expected(epochs_spec(w.study, w.band, source)) for source in sources(w.study, w.protocol, w.subject)
-        ],
-        "features": expected(features_spec(w.study, method.tower)),
-    }
-    return spec("train", "brain2clip.training.train", values, expects)
-
-
 rule train:
     input:
         responses=lambda w: expand(
@@ -43,6 +16,8 @@ rule train:
     params:
         spec=lambda w: settings.canonical(train_spec(w)),
         responses=lambda w, input: [f"responses={path}" for path in input.responses],
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: attempt * 8000,

@@ -83,7 +83,8 @@ class TSConv(nn.Sequential):
         length = (n_times - kernel + 1 - pool) // stride + 1
         if n_times - kernel + 1 < pool:
             raise ValueError(
-                f"tsconv needs responses of at least {(kernel + pool - 1) / sfreq:.2f} s, found {n_times / sfreq:.2f} s; "
+                f"tsconv needs responses of at least {(kernel + pool - 1) / sfreq:.2f} s, "
+                f"found {n_times / sfreq:.2f} s; "
                 "widen responses.tmin/tmax/crop or take encoder.name: eegproject"
             )
         super().__init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,7 @@ class FrozenVisual(nn.Module):
 
     def __init__(self, settings: Visual, width: int) -> None:
         super().__init__()
+        self.width = width
         self.head = encoders.head(settings.head.kind, width, settings.head.width)
 
     def forward(self, pictures: Pictures) -> Tensor:
@@ -47,13 +49,13 @@ class FrozenVisual(nn.Module):
 class NeuroClipVisual(nn.Module):
     """The prompted tower: instance prompts on the patch tokens, shared prompts inside, then a head."""
 
-    def __init__(self, settings: Visual, visual: nn.Module, bands: int, checkpointing: bool) -> None:
+    def __init__(self, settings: Visual, visual: Any, bands: int, checkpointing: bool) -> None:
         super().__init__()
         self.tower = PromptedTower(visual, settings.prompts, settings.readout, checkpointing)
+        self.width = visual.positional_embedding.shape[-1]
         self.instance = None
         if settings.fusion.kind != "none":
-            width = visual.positional_embedding.shape[-1]
-            self.instance = InstancePrompt(width, bands, settings.filter, settings.fusion)
+            self.instance = InstancePrompt(self.width, bands, settings.filter, settings.fusion)
         self.extra = settings.fusion.target == "extra"
         self.head = encoders.head(settings.head.kind, self.tower.width, settings.head.width)
 
@@ -96,13 +98,11 @@ class BrainToClip(nn.Module):
         sfreq: float,
         embedding_width: int,
         bands: int,
-        visual: nn.Module | None,
+        visual: Any,
     ) -> None:
         super().__init__()
         self.encoder = encoders.build(settings.encoder, *shape, sfreq)
-        self.brain_head = encoders.head(
-            settings.brain_head.kind, settings.encoder.width, settings.brain_head.width
-        )
+        self.brain_head = encoders.head(settings.brain_head.kind, settings.encoder.width, settings.brain_head.width)
         if settings.visual.kind == "frozen":
             self.visual: FrozenVisual | NeuroClipVisual = FrozenVisual(settings.visual, embedding_width)
         else:

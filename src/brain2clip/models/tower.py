@@ -7,6 +7,7 @@ same order. No weight of the tower ever wants a gradient.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ class PromptedTower(nn.Module):
     """
 
     def __init__(
-        self, visual: nn.Module, prompts: SharedPrompts, readout: Readout, checkpointing: bool = False
+        self, visual: Any, prompts: SharedPrompts, readout: Readout, checkpointing: bool = False
     ) -> None:
         super().__init__()
         if type(visual).__name__ != "VisionTransformer":
@@ -41,7 +42,7 @@ class PromptedTower(nn.Module):
                 f"prompt tokens need open_clip's VisionTransformer; this tower's picture side is a "
                 f"{type(visual).__name__}. Take a ViT (e.g. ViT-B-32), or visual.kind: frozen"
             )
-        self.visual = visual.eval().requires_grad_(False)
+        self.visual: Any = visual.eval().requires_grad_(False)
         self.readout = readout
         self.checkpointing = checkpointing
         depth = len(visual.transformer.resblocks)
@@ -49,7 +50,7 @@ class PromptedTower(nn.Module):
             raise ValueError(f"readout.block is {readout.block}, the tower has {depth} blocks")
         self.blocks = depth if readout.block is None else readout.block
         self.prompted = self._prompted_blocks(prompts)
-        self.prompts = None
+        self.prompts: nn.Parameter | None = None
         if self.prompted:
             width = visual.positional_embedding.shape[-1]
             bound = math.sqrt(6 / (3 * math.prod(visual.patch_size) + width))

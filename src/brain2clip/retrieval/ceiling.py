@@ -52,7 +52,9 @@ def run(job: stage.Job) -> None:
         if not groups:
             continue
         mean = np.stack([values[members].mean(axis=0) for _, members in groups])
-        share = np.stack([np.bincount(session[members], minlength=len(templates)) / len(members) for _, members in groups])
+        share = np.stack(
+            [np.bincount(session[members], minlength=len(templates)) / len(members) for _, members in groups]
+        )
         scores = discriminants(mean, share, templates, precision)
         target = np.searchsorted(candidates, [row for row, _ in groups])
         queries.append(rows.Queries(repetitions, target, scores))

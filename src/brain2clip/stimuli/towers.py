@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
+from urllib.request import getproxies, proxy_bypass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from brain2clip.settings import Tower
 from brain2clip.stage import InputError
@@ -25,7 +26,7 @@ class Clip:
 
     Attributes
     ----------
-    model : nn.Module
+    model : open_clip.CLIP
         In evaluation mode, no parameter wants a gradient.
     preprocess : callable
         The model's own evaluation transform, picture to normalised tensor [3, H, W].
@@ -37,7 +38,7 @@ class Clip:
         Height and width, pixels.
     """
 
-    model: nn.Module
+    model: Any
     preprocess: Any
     tokenize: Any
     mean: Tensor
@@ -144,8 +145,9 @@ def _cached(tower: Tower) -> bool:
     import open_clip
     from huggingface_hub import try_to_load_from_cache
 
-    repository = (open_clip.get_pretrained_cfg(tower.model, tower.pretrained) or {}).get("hf_hub", "").strip("/")
-    names = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+    hub = (open_clip.get_pretrained_cfg(tower.model, tower.pretrained) or {}).get("hf_hub", "")
+    repository, _, file = hub.rpartition("/")  # 'owner/name/' or 'owner/name/file'
+    names = (file,) if file else ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
     return bool(repository) and any(isinstance(try_to_load_from_cache(repository, name), str) for name in names)
 
 
@@ -156,8 +158,12 @@ def _reachable(timeout_s: float = 3.0) -> bool:
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         return False
     address = urlparse(constants.ENDPOINT)
+    proxy = getproxies().get(address.scheme)
+    if proxy and not proxy_bypass(address.hostname or ""):  # clusters often reach the hub through one only
+        address = urlparse(proxy if "//" in proxy else f"http://{proxy}")
+    port = address.port or (80 if address.scheme == "http" else 443)
     try:
-        socket.create_connection((address.hostname or "", address.port or 443), timeout=timeout_s).close()
+        socket.create_connection((address.hostname or "", port), timeout=timeout_s).close()
     except OSError:
         return False
     return True

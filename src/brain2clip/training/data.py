@@ -94,7 +94,8 @@ def load_responses(
     for file, part in zip(files, loaded):
         if part.values.shape[1:] != first.values.shape[1:] or part.stimulus_id != first.stimulus_id:
             raise artefact.ArtefactError(
-                f"{file}: responses of shape {part.values.shape[1:]} do not go with {first.values.shape[1:]} of {files[0]}"
+                f"{file}: responses of shape {part.values.shape[1:]} do not go with "
+                f"{first.values.shape[1:]} of {files[0]}"
             )
     return Responses(
         np.concatenate([part.values for part in loaded]),

@@ -56,9 +56,7 @@ class Predictor:
         frozen = {name for name, parameter in self.model.named_parameters() if not parameter.requires_grad}
         assert missing <= frozen, f"checkpoint lacks {sorted(missing - frozen)[:3]}"
         self.model.eval()
-        self.pictures: PictureSource = picture_source(
-            settings, parse(Tower, tower), stimuli, rows, clip, self.device
-        )
+        self.pictures: PictureSource = picture_source(settings, parse(Tower, tower), stimuli, rows, clip, self.device)
 
     @torch.inference_mode()
     def brains(self, values: np.ndarray) -> np.ndarray:

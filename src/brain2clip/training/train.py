@@ -28,6 +28,8 @@ from brain2clip.training.model import build, device_of_choice, picture_source
 from brain2clip.training.objective import logits, softened_contrastive
 
 log = logging.getLogger("brain2clip")
+#: Width of a tower from which bf16 pays on a CPU that has it.
+WIDE = 512
 
 
 @dataclass(frozen=True)
@@ -130,12 +132,10 @@ def loop(
     budget = settings.optimiser
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    optimiser = torch.optim.AdamW(
-        model.parameter_groups(budget.lr, budget.lr_visual), weight_decay=budget.weight_decay
-    )
+    optimiser = torch.optim.AdamW(model.parameter_groups(budget.lr, budget.lr_visual), weight_decay=budget.weight_decay)
     steps = max(1, len(data.units) // budget.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, learning_rate(budget, steps * budget.epochs))
-    autocast = precision(budget, device)
+    autocast = precision(budget, device, model.visual.width)
     history = []
     epochs = range(1, (stop_after or budget.epochs) + 1)
     for epoch in stage.progress(epochs, "train: epochs", every_s=10):
@@ -211,10 +211,13 @@ def top1(model: BrainToClip, data: Pairs, pictures: PictureSource) -> float:
     """Share of responses whose own picture is the most similar among the pictures of the set."""
     model.eval()
     distinct, picture_of = np.unique(data.stimulus, return_inverse=True)
-    candidates = torch.cat([model.picture(pictures(part)) for part in np.array_split(distinct, len(distinct) // 256 + 1)])
-    scores = torch.nn.functional.normalize(model.brain(data.responses), dim=-1) @ torch.nn.functional.normalize(
-        candidates, dim=-1
-    ).T
+    candidates = torch.cat(
+        [model.picture(pictures(part)) for part in np.array_split(distinct, len(distinct) // 256 + 1)]
+    )
+    scores = (
+        torch.nn.functional.normalize(model.brain(data.responses), dim=-1)
+        @ torch.nn.functional.normalize(candidates, dim=-1).T
+    )
     return float((scores.argmax(dim=1).cpu().numpy() == picture_of).mean())
 
 
@@ -232,12 +235,16 @@ def learning_rate(budget: Optimiser, steps: int):
     return factor
 
 
-def precision(budget: Optimiser, device: torch.device):
-    """A context maker: bf16 autocast where asked for, or where the device is fast with it."""
+def precision(budget: Optimiser, device: torch.device, width: int):
+    """A context maker: bf16 autocast where asked for, or where the device is fast with it.
+
+    On a CPU the casts of a narrow tower cost more than its bf16 products save (bench/precision.py), so there it is
+    taken from ``WIDE`` on.
+    """
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported()
     else:
-        fast = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        fast = width >= WIDE and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     if budget.precision == "bf16" or (budget.precision == "auto" and fast):
         return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext

@@ -1,0 +1,80 @@
+"""One training step of the prompted tower: cached band tokens against Fourier transforms in the loop, fp32 against bf16,
+and the share of the machine's own matrix product rate. Ratios within one run; the machine may be shared."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import open_clip
+import torch
+
+from brain2clip.models.neuroclip import NeuroClipVisual, Pictures
+from brain2clip.settings import FilterBank, Fusion, Head, Visual
+from brain2clip.stimuli.filter_bank import BandTokens
+
+BATCH = 64
+TOWERS = {  # width, blocks, picture size, patch size
+    "small (width 96, 64 tokens)": (96, 4, 64, 8),
+    "ViT-B-32 (width 768, 49 tokens)": (768, 12, 224, 32),
+}
+
+
+def best_of(run, repeats: int = 3) -> float:
+    """Shortest of some runs, s; the first one is not counted."""
+    run()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def peak_rate(size: int = 1536) -> float:
+    """Rate of a large fp32 matrix product, FLOP/s."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    return 2 * size**3 / best_of(lambda: a @ b)
+
+
+def main() -> None:
+    limit = peak_rate()
+    print(f"{torch.get_num_threads()} thread(s); fp32 matrix product {limit / 1e9:.0f} GFLOP/s; batch {BATCH}")
+    for name, (width, layers, size, patch) in TOWERS.items():
+        batch = BATCH if width < 512 else BATCH // 4
+        vision = open_clip.CLIPVisionCfg(
+            image_size=size, patch_size=patch, width=width, layers=layers, head_width=32 if width < 512 else 64
+        )
+        clip = open_clip.CLIP(64, vision, open_clip.CLIPTextCfg(vocab_size=64, width=32, heads=2, layers=1)).eval()
+        bands = BandTokens(clip.visual.conv1, (size, size), FilterBank())
+        images = torch.randn(batch, 3, size, size)
+        with torch.no_grad():
+            tokens, band_tokens = bands(images)
+        visual = NeuroClipVisual(Visual(fusion=Fusion(width=64), head=Head(width=64)), clip.visual, 4, False)
+
+        def step(pictures, autocast=contextlib.nullcontext, visual=visual):
+            with autocast():
+                out = visual(pictures)
+            out.float().square().mean().backward()
+
+        def in_the_loop(bands=bands, images=images, step=step):
+            with torch.no_grad():
+                made = bands(images)
+            step(Pictures(images, *made))
+
+        cached = Pictures(images, tokens, band_tokens)
+        fp32 = best_of(lambda step=step, cached=cached: step(cached))
+        bf16 = best_of(
+            lambda step=step, cached=cached: step(cached, lambda: torch.autocast("cpu", dtype=torch.bfloat16))
+        )
+        fourier = best_of(in_the_loop)
+        n_tokens = tokens.shape[1] + 9
+        flop = 2 * batch * layers * 2 * (12 * width**2 * n_tokens + 2 * n_tokens**2 * width)
+        print(
+            f"{name}: {batch / fp32:.0f} pictures/s in fp32; bf16 takes {bf16 / fp32:.2f} x the time; Fourier transforms "
+            f"in the loop {fourier / fp32:.2f} x; {flop / fp32 / limit:.0%} of the matrix product rate"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+"""Stage ``features`` against open_clip itself, and after an interruption."""
+
+from types import SimpleNamespace
+
+import brain_files
+import numpy as np
+import open_clip
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from brain2clip import artefact, stage
+from brain2clip.settings import Tower
+from brain2clip.stimuli import features, towers
+from brain2clip.stimuli.filter_bank import BandTokens
+from brain2clip.training.data import PictureSource
+
+N = 8
+# 16 patches of width 32 for the picture and 4 bands, fp32.
+BYTES_PER_PICTURE = 16 * 32 * (4 + 1) * 4
+
+
+def write_pictures(folder) -> pd.DataFrame:
+    """Stimulus table of N pictures, not in the order of their file names, of odd sizes and modes."""
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(3)
+    paths = [folder / f"{name}.png" for name in "hcaebgfd"]
+    for index, path in enumerate(paths):
+        pixels = rng.integers(0, 256, (36 + index, 50 - index, 3), dtype=np.uint8)
+        Image.fromarray(pixels).convert("L" if index == 2 else "RGB").save(path)
+    return pd.DataFrame(
+        {
+            "stimulus_id": [f"picture-{path.stem}" for path in paths],
+            "split": ["train"] * 5 + ["test"] * 3,
+            "concept": [f"concept-{index // 2}" for index in range(N)],
+            "image": [str(path) for path in paths],
+            "caption": [f"a photo of number {index}" for index in range(N)],
+            "prompts": [[] if index % 2 else [f"number {index}", f"a {index}"] for index in range(N)],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return brain_files.save_tower(tmp_path_factory.mktemp("tower"))
+
+
+@pytest.fixture
+def table(tmp_path):
+    return write_pictures(tmp_path / "pictures")
+
+
+@pytest.fixture
+def make(model, table, tmp_path, monkeypatch):
+    """Run the stage for a table of stimuli with settings of the tower; returns the path of the artefact."""
+
+    def run(given=table, name="stimuli", **tower):
+        study = SimpleNamespace(stimulus_table=lambda: given)
+        monkeypatch.setattr("brain2clip.studies.contract.load", lambda *_: study)
+        block = Tower(model=model, **{"batch_size": 3, **tower}).model_dump(mode="json")
+        output = tmp_path / f"{name}.h5"
+        values = {"name": "s", "study": {"kind": "x"}, "tower": block, "results": "results"}
+        features.run(stage.Job("features", values, "code", {}, {}, {"stimuli": output}))
+        return output
+
+    return run
+
+
+def read(path) -> dict[str, np.ndarray]:
+    with artefact.open_h5(path) as file:
+        text = {name: values.asstr()[:] for name, values in file.items() if values.dtype == object}
+        return {**{name: values[:] for name, values in file.items()}, **text}
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
+
+
+# ------------------------------------------------------------------------------------------- contents
+
+
+def test_embeddings_are_those_of_open_clip(make, model, table):
+    found = read(make())
+    clip, _, transform = open_clip.create_model_and_transforms(model)
+    tokenize = open_clip.get_tokenizer(model)
+    clip.eval()
+    with torch.no_grad():
+        pictures = torch.stack([transform(Image.open(path)) for path in table["image"]])
+        image = clip.encode_image(pictures).numpy()
+        rows = [prompts or [caption] for prompts, caption in zip(table["prompts"], table["caption"])]
+        encoded = [F.normalize(clip.encode_text(tokenize(texts)), dim=-1).mean(dim=0) for texts in rows]
+        text = F.normalize(torch.stack(encoded), dim=-1).numpy()
+    np.testing.assert_allclose(found["embedding"], image, atol=1e-5)
+    np.testing.assert_allclose(found["caption_embedding"], text, atol=1e-5)
+    assert np.ptp(found["embedding"], axis=0).max() > 0.01, "all pictures look the same"
+    assert np.ptp(found["caption_embedding"], axis=0).max() > 0.01, "all captions look the same"
+
+
+def test_tokens_are_those_of_the_patch_embedding_and_bands_add_up(make, model, table):
+    found = read(make())
+    clip, _, transform = open_clip.create_model_and_transforms(model)
+    pictures = torch.stack([transform(Image.open(path)) for path in table["image"]])
+    with torch.no_grad():
+        tokens = clip.visual.conv1(pictures).flatten(2).transpose(1, 2).numpy()
+    np.testing.assert_allclose(found["tokens"], tokens, atol=1e-5)
+    assert found["band_tokens"].shape == (N, 4, 16, 32)
+    np.testing.assert_allclose(found["band_tokens"].sum(axis=1), tokens, atol=1e-4)
+    np.testing.assert_allclose(found["band_window"].sum(axis=0), 1, atol=1e-6)
+    assert found["band_window"].shape == (4, len(found["band_frequency"]))
+
+
+def test_rows_stand_in_the_order_of_the_table(make, table):
+    path = make()
+    found = read(path)
+    for name in ("stimulus_id", "split", "concept", "caption", "image"):
+        assert list(found[name]) == list(table[name])
+    assert len(set(found["pixel_digest"])) == N
+    turned = read(make(table[::-1].reset_index(drop=True), "turned"))
+    np.testing.assert_allclose(turned["embedding"], found["embedding"][::-1], atol=1e-5)
+    assert list(turned["pixel_digest"]) == list(found["pixel_digest"][::-1])
+    with artefact.open_h5(path, {"stage": "features", "code": "code"}) as file:
+        assert dict(file.attrs)["kind"] == "pictures"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_stored_precision_is_that_of_the_setting(make, dtype):
+    found = read(make(dtype=dtype))
+    assert found["tokens"].dtype == found["band_tokens"].dtype == dtype
+    assert found["embedding"].dtype == np.float32
+    full = read(make(name="full"))
+    np.testing.assert_allclose(found["tokens"], full["tokens"], rtol=2**-11 if dtype == "float16" else 0, atol=1e-7)
+
+
+def test_both_caches_give_the_same_tokens(make, model):
+    tower = Tower(model=model)
+    clip = towers.load(tower)
+    bands = BandTokens(clip.model.visual.conv1, clip.image_size, tower.filter_bank)
+    sources = {}
+    for cache in ("tokens", "pictures"):
+        path = make(name=cache, cache=cache)
+        with artefact.open_h5(path) as file:
+            assert file.attrs["cache"] == cache
+            assert ("pictures" in file) == (cache == "pictures")
+            assert ("tokens" in file) == ("band_tokens" in file) == (cache == "tokens")
+            everything = PictureSource(file, np.arange(N), True, torch.device("cpu"), bands, (clip.mean, clip.std))
+            sources[cache] = everything(np.array([6, 0, 3]))
+    for name in ("embedding", "tokens", "band_tokens"):
+        stored, made = (getattr(sources[cache], name) for cache in ("tokens", "pictures"))
+        torch.testing.assert_close(made, stored, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("spare", "cache"), [(1, "tokens"), (-1, "pictures")])
+def test_auto_takes_tokens_while_they_fit(make, spare, cache):
+    limit = (N * BYTES_PER_PICTURE + spare) / 1e9
+    with artefact.open_h5(make(cache="auto", cache_limit_gb=limit)) as file:
+        assert file.attrs["cache"] == cache
+
+
+def test_a_study_of_prompts_has_texts_for_candidates(make, model):
+    prompts = [["a photo of a face", "a face"], ["a photo of a house"]]
+    given = pd.DataFrame(
+        {
+            "stimulus_id": ["face", "house"],
+            "split": "both",
+            "concept": ["face", "house"],
+            "image": "",
+            "caption": [texts[0] for texts in prompts],
+            "prompts": prompts,
+        }
+    )
+    path = make(given)
+    found = read(path)
+    clip = open_clip.create_model(model).eval()
+    with torch.no_grad():
+        face, house = (
+            F.normalize(clip.encode_text(open_clip.get_tokenizer(model)(texts)), dim=-1).mean(0) for texts in prompts
+        )
+    expected = F.normalize(torch.stack([face, house]), dim=-1).numpy()
+    np.testing.assert_allclose(found["embedding"], expected, atol=1e-5)
+    np.testing.assert_array_equal(found["embedding"], found["caption_embedding"])
+    assert not {"tokens", "band_tokens", "pictures"} & set(found)
+    with artefact.open_h5(path) as file:
+        assert file.attrs["kind"] == "prompts"
+
+
+def test_a_missing_picture_is_named_before_any_work(make, table, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "_pictures", lambda *_: pytest.fail("work was begun"))
+    lost = tmp_path / "pictures/b.png"
+    lost.unlink()
+    with pytest.raises(stage.InputError, match=rf"1 of {N} pictures do not exist, the first is {lost}"):
+        make(table)
+    assert not list(tmp_path.glob("*.h5"))
+
+
+# ------------------------------------------------------------------------------------- interruptions
+
+
+class Chunks:
+    """Stands before ``features._pictures``: notes the pictures of each chunk, and stops before chunk ``stop``."""
+
+    def __init__(self, monkeypatch):
+        self.real, self.stop, self.done = features._pictures, None, []
+        monkeypatch.setattr(features, "CHUNK", 3)
+        monkeypatch.setattr(features, "_pictures", self)
+
+    def __call__(self, clip, bands, rows, *rest):
+        if len(self.done) == self.stop:
+            raise KeyboardInterrupt
+        self.done.append(list(rows.index))
+        return self.real(clip, bands, rows, *rest)
+
+    def interrupted(self, make, **tower):
+        self.stop = 1
+        with pytest.raises(KeyboardInterrupt):
+            make(**tower)
+        assert self.done == [[0, 1, 2]]
+        self.stop, self.done = None, []
+
+
+@pytest.fixture
+def chunks(monkeypatch):
+    return Chunks(monkeypatch)
+
+
+def left_behind(folder):
+    return [path.name for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_an_interrupted_run_goes_on_after_its_last_chunk(make, chunks, tmp_path):
+    chunks.interrupted(make)
+    assert not (tmp_path / "stimuli.h5").exists()
+    assert left_behind(tmp_path) == [".stimuli.parts"]
+    found = read(make())
+    assert chunks.done == [[3, 4, 5], [6, 7]]
+    assert left_behind(tmp_path) == []
+    assert_same(found, read(make(name="at-once")))
+
+
+def test_a_truncated_chunk_is_computed_again(make, chunks, tmp_path):
+    chunks.interrupted(make)
+    (chunk,) = (tmp_path / ".stimuli.parts").iterdir()
+    chunk.write_bytes(chunk.read_bytes()[:-100])
+    found = read(make())
+    assert chunks.done == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    assert_same(found, read(make(name="at-once")))
+
+
+def test_chunks_of_other_settings_are_not_taken(make, chunks, tmp_path):
+    chunks.interrupted(make)
+    with artefact.open_h5(make(filter_bank={"bands": 2})) as file:
+        assert file["band_tokens"].shape == (N, 2, 16, 32)
+    assert chunks.done == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    assert left_behind(tmp_path) == []

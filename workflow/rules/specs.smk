@@ -1,0 +1,229 @@
+# What each job reads (its spec) and which files it takes; the rules themselves are in the other files.
+
+
+# --------------------------------------------------------------------------------------- simulate
+
+
+def simulate_pictures_spec(study):
+    values = {"name": study, "study": picture_settings(study)}
+    return spec("simulate_pictures", "brain2clip.studies.simulate_pictures", values)
+
+
+def simulate_recordings_spec(study, subject):
+    values = {"name": study, "study": study_settings(study), "subject": subject}
+    expects = {"simulate_pictures": expected(simulate_pictures_spec(study))}
+    return spec("simulate_recordings", "brain2clip.studies.simulate_recordings", values, expects)
+
+
+def simulate_dataset_spec(study):
+    values = {"name": study, "study": {**study_settings(study), "subjects": len(subjects_of(study))}}
+    return spec("simulate_dataset", "brain2clip.studies.simulate_dataset", values)
+
+
+# ----------------------------------------------------------------------------------------- epochs
+
+
+def epochs_spec(study, band, subject):
+    values = {
+        "name": study,
+        "study": study_settings(study),
+        "responses": dump(CONFIG.studies[study].responses),
+        "band": dump(CONFIG.bands[band]),
+        "subject": subject,
+        "results": RESULTS,
+    }
+    return spec("epochs", "brain2clip.responses.epochs", values, extra=(study_module(study),))
+
+
+# --------------------------------------------------------------------------------------- features
+
+
+def features_spec(study, tower):
+    values = {
+        "name": study,
+        "study": picture_settings(study),
+        "tower": dump(CONFIG.towers[tower]),
+        "results": RESULTS,
+    }
+    return spec("features", "brain2clip.stimuli.features", values, extra=(study_module(study),))
+
+
+def tower_files(tower):
+    """Local files of a tower, so that a new checkpoint re-runs what depends on it."""
+    block = CONFIG.towers[tower]
+    if block.model.startswith("local-dir:"):
+        folder = block.model.removeprefix("local-dir:")
+        return [f"{folder}/open_clip_config.json", f"{folder}/open_clip_model.safetensors"]
+    return [block.pretrained] if block.pretrained and Path(block.pretrained).suffix else []
+
+
+# ------------------------------------------------------------------------------------------ train
+
+
+def sources(study, protocol, subject):
+    """Subjects whose training trials are used."""
+    if CONFIG.protocols[protocol].kind == "intra-subject":
+        return [subject]
+    others = [other for other in subjects_of(study) if other != subject]
+    if not others:
+        raise WorkflowError(f"protocols.{protocol}: leave-one-subject-out needs at least two subjects in {study}")
+    return others
+
+
+def train_spec(w):
+    method = CONFIG.methods[w.method]
+    values = {
+        "protocol": dump(CONFIG.protocols[w.protocol]),
+        "method": {key: value for key, value in dump(method).items() if key != "label"},
+        "tower": dump(CONFIG.towers[method.tower]),
+        "seed": int(w.seed),
+    }
+    expects = {
+        "epochs": [
+            expected(epochs_spec(w.study, w.band, source)) for source in sources(w.study, w.protocol, w.subject)
+        ],
+        "features": expected(features_spec(w.study, method.tower)),
+    }
+    return spec("train", "brain2clip.training.train", values, expects)
+
+
+# ------------------------------------------------------------------------------------------- rank
+
+
+def run_columns(w):
+    return {
+        "study": w.study,
+        "band": w.band,
+        "protocol": w.protocol,
+        "method": w.method,
+        "subject": w.subject,
+        "seed": int(w.seed),
+    }
+
+
+def rank_spec(w):
+    trained = train_spec(w)
+    values = {
+        "run": run_columns(w),
+        "method": trained["settings"]["method"],
+        "tower": trained["settings"]["tower"],
+        "retrieval": dump(CONFIG.retrieval),
+    }
+    expects = {
+        "epochs": expected(epochs_spec(w.study, w.band, w.subject)),
+        "features": trained["expects"]["features"],
+        "train": expected(trained),
+    }
+    return spec("rank", "brain2clip.retrieval.rank", values, expects)
+
+
+def inspect_spec(w):
+    ranked = rank_spec(w)
+    values = {key: ranked["settings"][key] for key in ("run", "method", "tower")}
+    return spec("inspect", "brain2clip.retrieval.inspect", values, ranked["expects"])
+
+
+def ceiling_spec(w):
+    tower = CONFIG.methods[w.method].tower
+    values = {
+        "run": run_columns(w),
+        "name": w.study,
+        "study": study_settings(w.study),
+        "responses": dump(CONFIG.studies[w.study].responses),
+        "band": dump(CONFIG.bands[w.band]),
+        "retrieval": dump(CONFIG.retrieval),
+        "results": RESULTS,
+    }
+    expects = {
+        "epochs": expected(epochs_spec(w.study, w.band, w.subject)),
+        "features": expected(features_spec(w.study, tower)),
+        "simulate_recordings": expected(simulate_recordings_spec(w.study, w.subject)),
+    }
+    return spec("ceiling", "brain2clip.retrieval.ceiling", values, expects, extra=(study_module(w.study),))
+
+
+def tower_of(w):
+    return f"{RESULTS}/stimuli/{w.study}/{CONFIG.methods[w.method].tower}.h5"
+
+
+# ----------------------------------------------------------------------------------------- tables
+
+
+ENDINGS = ("parquet", "md", "tex")
+
+
+def table_files():
+    return [f"{RESULTS}/tables/summary.parquet"] + [
+        f"{RESULTS}/tables/{table}.{ending}" for table in CONFIG.tables for ending in ENDINGS
+    ]
+
+
+def tables_spec():
+    values = {
+        "tables": {name: dump(table) for name, table in CONFIG.tables.items()},
+        "experiments": {name: dump(experiment) for name, experiment in CONFIG.experiments.items()},
+        "studies": {name: study.kind for name, study in CONFIG.studies.items()},
+        "protocols": {name: protocol.kind for name, protocol in CONFIG.protocols.items()},
+        "methods": {name: method.label or name for name, method in CONFIG.methods.items()},
+        "ceilings": [name for name, method in CONFIG.methods.items() if method.kind == "ideal-observer"],
+        "retrieval": dump(CONFIG.retrieval),
+    }
+    return spec("tables", "brain2clip.reporting.tables", values)
+
+
+# ---------------------------------------------------------------------------------------- figures
+
+
+def first_experiment(study):
+    """The first experiment of a study: its band, protocol and seed are those of the figures of single runs."""
+    return next(experiment for experiment in CONFIG.experiments.values() if experiment.study == study)
+
+
+def shown_method(study):
+    """Method of gallery, gains and prompts: the named one where it was run, else the first NeuroCLIP, else the first."""
+    ran = first_experiment(study).methods
+    if CONFIG.figures.method in ran:
+        return CONFIG.figures.method
+    return next((name for name in ran if name in neuroclip_methods()), ran[0])
+
+
+def figures_of(study):
+    names = ["erp", "spectra", "training", "ranks", "gallery"]
+    return names + (["gains", "prompts"] if shown_method(study) in neuroclip_methods() else [])
+
+
+def figure_files():
+    return [f"{RESULTS}/figures/{study}/{figure}.svg" for study in studies_run() for figure in figures_of(study)]
+
+
+def responses_of(study, bands):
+    return [f"{RESULTS}/responses/{study}/{band}/sub-{subject}.h5" for band in bands for subject in subjects_of(study)]
+
+
+def figure_inputs(w):
+    """Named inputs of a figure, as NAME=PATH."""
+    experiment = first_experiment(w.study)
+    stimuli = f"{RESULTS}/stimuli/{w.study}/{CONFIG.methods[shown_method(w.study)].tower}.h5"
+    bands = list(dict.fromkeys(b for e in CONFIG.experiments.values() if e.study == w.study for b in e.bands))
+    main = [run for run in runs_of(experiment) if run.band == experiment.bands[0]]
+    shown = [run for run in main if (run.protocol, run.method) == (experiment.protocols[0], shown_method(w.study))]
+    trained = [run for run in main if CONFIG.methods[run.method].kind == "contrastive"]
+    named = {
+        "erp": {"responses": responses_of(w.study, bands[:1])},
+        "spectra": {"responses": responses_of(w.study, bands)},
+        "training": {"history": results("training", trained, ".history.parquet")},
+        "ranks": {"rows": results("retrieval", main, ".parquet")},
+        "gallery": {"rows": results("retrieval", shown[:1], ".parquet"), "stimuli": [stimuli]},
+        "gains": {"gains": results("retrieval", shown, ".gains.parquet"), "stimuli": [stimuli]},
+        "prompts": {"prompts": results("retrieval", shown, ".prompts.parquet"), "stimuli": [stimuli]},
+    }
+    return named[w.figure]
+
+
+def figures_spec(w):
+    values = {
+        "figures": dump(CONFIG.figures),
+        "methods": {name: method.label or name for name, method in CONFIG.methods.items()},
+        "study": w.study,
+    }
+    return spec("figures", "brain2clip.reporting.figures", values)
