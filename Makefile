@@ -61,8 +61,8 @@ lock: ## resolve the requirements of pyproject.toml again (needs uv and a packag
 	@command -v uv > /dev/null || { echo "make lock needs uv on the PATH" >&2; exit 1; }
 	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url -p 3.11 -o $(LOCK)
 
-clean: ## remove caches and what the demo made (CONFIG=... for another configuration); inputs and .venv stay
-	[ ! -e $(STAMP) ] || $(PY) -m snakemake --configfile $(CONFIG) --cores 1 --quiet --delete-all-output
+clean: ## remove caches and what the demo made (results/demo); other results, data and .venv stay
+	rm -rf results/demo
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests bench workflow -name __pycache__ -type d -prune -exec rm -rf {} +
 

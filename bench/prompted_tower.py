@@ -1,5 +1,8 @@
-"""One training step of the prompted tower: cached band tokens against Fourier transforms in the loop, fp32 against bf16,
-and the share of the machine's own matrix product rate. Ratios within one run; the machine may be shared."""
+"""One training step of the prompted tower.
+
+Cached band tokens against Fourier transforms in the loop, fp32 against bf16, and the share of the machine's own matrix
+product rate. Ratios within one run; the machine may be shared.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,10 @@ def peak_rate(size: int = 1536) -> float:
     return 2 * size**3 / best_of(lambda: a @ b)
 
 
+def half():
+    return torch.autocast("cpu", dtype=torch.bfloat16)
+
+
 def main() -> None:
     limit = peak_rate()
     print(f"{torch.get_num_threads()} thread(s); fp32 matrix product {limit / 1e9:.0f} GFLOP/s; batch {BATCH}")
@@ -64,15 +71,14 @@ def main() -> None:
 
         cached = Pictures(images, tokens, band_tokens)
         fp32 = best_of(lambda step=step, cached=cached: step(cached))
-        bf16 = best_of(
-            lambda step=step, cached=cached: step(cached, lambda: torch.autocast("cpu", dtype=torch.bfloat16))
-        )
+        bf16 = best_of(lambda step=step, cached=cached: step(cached, half))
         fourier = best_of(in_the_loop)
         n_tokens = tokens.shape[1] + 9
         flop = 2 * batch * layers * 2 * (12 * width**2 * n_tokens + 2 * n_tokens**2 * width)
         print(
-            f"{name}: {batch / fp32:.0f} pictures/s in fp32; bf16 takes {bf16 / fp32:.2f} x the time; Fourier transforms "
-            f"in the loop {fourier / fp32:.2f} x; {flop / fp32 / limit:.0%} of the matrix product rate"
+            f"{name}: {batch / fp32:.0f} pictures/s in fp32; bf16 takes {bf16 / fp32:.2f} x the time; "
+            f"Fourier transforms in the loop {fourier / fp32:.2f} x; "
+            f"{flop / fp32 / limit:.0%} of the matrix product rate"
         )
 
 

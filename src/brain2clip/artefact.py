@@ -51,6 +51,9 @@ class Provenance:
         Name of each input to its identity (:func:`identity`).
     versions : mapping
         Library versions.
+    origin : str
+        Digest of stage, settings, code and of everything that the stage expected of its inputs, and they of theirs
+        (:func:`origin`).
     """
 
     stage: str
@@ -58,6 +61,7 @@ class Provenance:
     code: str
     inputs: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    origin: str = ""
 
     @property
     def identity(self) -> str:
@@ -70,10 +74,17 @@ class Provenance:
         return _json(asdict(self))
 
 
-def provenance(stage: str, settings: Mapping[str, Any], code: str, inputs: Mapping[str, Path | str]) -> Provenance:
+def provenance(
+    stage: str, settings: Mapping[str, Any], code: str, inputs: Mapping[str, Path | str], origin: str = ""
+) -> Provenance:
     """Provenance of an artefact about to be made from input files."""
     identities = {name: identity(path) for name, path in sorted(inputs.items())}
-    return Provenance(stage, settings, code, identities, _versions())
+    return Provenance(stage, settings, code, identities, _versions(), origin)
+
+
+def origin(stage: str, settings: Mapping[str, Any], code: str, expects: Mapping[str, Any]) -> str:
+    """Digest of a planned job and, through what it expects, of all jobs before it."""
+    return hashlib.sha256(_json([stage, settings, code, expects]).encode()).hexdigest()[:16]
 
 
 def identity(path: Path | str) -> str:
@@ -118,7 +129,7 @@ def check(path: Path | str, expected: Mapping[str, Any] | None) -> None:
     path : path
         An artefact.
     expected : mapping or None
-        ``{"stage": ..., "settings": ..., "code": ...}``; keys that are absent are not compared.
+        ``{"stage": ..., "settings": ..., "code": ..., "origin": ...}``; keys that are absent are not compared.
     """
     made = stored_provenance(path)
     if made is None:
@@ -126,11 +137,14 @@ def check(path: Path | str, expected: Mapping[str, Any] | None) -> None:
             f"{path}: carries no provenance, so it was not written by this pipeline; "
             "delete it and let snakemake make it again"
         )
-    for key, wanted in (expected or {}).items():
-        found = getattr(made, key)
+    for key in ("stage", "settings", "code", "origin"):
+        if expected is None or key not in expected:
+            continue
+        found, wanted = getattr(made, key), expected[key]
         if _json(found) != _json(wanted):
+            what = "from other inputs" if key == "origin" else f"by other {key}"
             raise ArtefactError(
-                f"{path}: made by other {key} than its reader expects\n"
+                f"{path}: made {what} than its reader expects\n"
                 f"{_difference(found, wanted)}\n"
                 "Delete the file, or run snakemake so that it is made again."
             )

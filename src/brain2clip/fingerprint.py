@@ -95,19 +95,13 @@ def _imports(module: str) -> tuple[str, ...]:
 @cache
 def _canonical_source(module: str) -> str:
     """Syntax tree as text, without docstrings; comments and formatting are not in a tree at all."""
-    tree = _tree(module)
-    kept = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            body = node.body
-            if body and isinstance(body[0], ast.Expr) and _is_text(body[0].value):
-                kept.append((node, body))
-                node.body = body[1:]
-    text = ast.unparse(tree)  # steadier over Python versions than ast.dump
-    for node, body in kept:
-        node.body = body
-    return text
+    return ast.unparse(_WithoutText().visit(_tree(module)))  # steadier over Python versions than ast.dump
 
 
-def _is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+class _WithoutText(ast.NodeTransformer):
+    """Drops statements that are only a text: docstrings of modules, classes, functions and constants."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            return None
+        return node

@@ -401,7 +401,9 @@ class Optimiser(Block):
     """AdamW and its budget; a baseline gets the same."""
 
     epochs: int = Field(50, ge=1, description="passes over the training pictures")
-    batch_size: int = Field(1024, ge=2, description="pairs per step")
+    batch_size: int = Field(
+        1024, ge=2, description="pictures per step, each with all its responses (single responses for few categories)"
+    )
     lr: float = Field(1e-4, gt=0, description="learning rate of encoder and heads")
     lr_visual: float = Field(1e-3, gt=0, description="learning rate of filter, fusion and prompts")
     weight_decay: float = Field(1e-4, ge=0, description="decoupled weight decay")
@@ -470,7 +472,7 @@ class IdealObserver(Block):
 
     kind: Literal["ideal-observer"] = "ideal-observer"
     label: str = Field("", description="name in the tables (empty: the key)")
-    tower: Name = Field(description="name of a tower (not used; it only places the files)")
+    tower: Name = Field(description="name of a tower; only its list of stimuli is read")
 
 
 Method = Annotated[Contrastive | Ridge | IdealObserver, Field(discriminator="kind")]
@@ -482,10 +484,12 @@ Method = Annotated[Contrastive | Ridge | IdealObserver, Field(discriminator="kin
 class Retrieval(Block):
     """Ranking of candidates and its statistics."""
 
-    repetitions: tuple[int | Literal["all"], ...] = Field(
-        ("all",), description="numbers of averaged test repetitions; each number forms disjoint groups of trials"
+    repetitions: tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...] = Field(
+        ("all",),
+        min_length=1,
+        description="numbers of averaged test repetitions; each number forms disjoint groups of trials",
     )
-    top_k: tuple[int, ...] = Field((1, 3, 5, 10), description="k of Top-k")
+    top_k: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 3, 5, 10), description="k of Top-k")
     n_way: tuple[int, ...] = Field(
         (2, 4, 10, 50, 100, 200),
         description="n of n-way accuracy: the true one among n-1 random others (exact mean)",
@@ -502,7 +506,7 @@ class Experiment(Block):
     bands: tuple[Name, ...] = Field(min_length=1, description="names of bands")
     protocols: tuple[Name, ...] = Field(min_length=1, description="names of protocols")
     methods: tuple[Name, ...] = Field(min_length=1, description="names of methods")
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="seeds of training")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1, description="seeds of training")
 
 
 class Table(Block):
@@ -513,7 +517,11 @@ class Table(Block):
         "accuracy over averaged repetitions; contrast: paired differences to the reference with intervals"
     )
     experiments: tuple[Name, ...] = Field(min_length=1, description="experiments whose runs it shows")
-    metric: str = Field("top-1", description="metric shown, e.g. top-1, top-5, median-rank, 2-way")
+    metric: str = Field(
+        "top-1",
+        pattern=r"^(top-[1-9]\d*|[1-9]\d*-way|median-rank|mean-rank)(@[1-9]\d*)?$",
+        description="metric shown: top-K, N-way, median-rank or mean-rank, with @R for R averaged repetitions",
+    )
     reference: Name | None = Field(None, description="method that differences are taken to")
 
     @model_validator(mode="after")
@@ -573,9 +581,46 @@ class Config(Block):
                 check(f"tables.{label}.reference", table.reference, "methods")
         if self.figures.method is not None:
             check("figures.method", self.figures.method, "methods")
+        if not problems:
+            problems = [*self._ceilings_need_truth(), *self._tables_are_filled()]
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _ceilings_need_truth(self) -> list[str]:
+        """An ideal observer exists only where the truth is known."""
+        return [
+            f"experiments.{label}.methods: {name!r} is an ideal observer, but study {one.study!r} is not simulated"
+            for label, one in self.experiments.items()
+            for name in one.methods
+            if self.methods[name].kind == "ideal-observer" and self.studies[one.study].kind != "simulated"
+        ]
+
+    def _tables_are_filled(self) -> list[str]:
+        """What a table shows must be computed."""
+        problems = []
+        for label, table in self.tables.items():
+            repetitions = table.metric.partition("@")[2] or "all"
+            if repetitions not in map(str, self.retrieval.repetitions) and table.kind != "repetitions":
+                problems.append(
+                    f"tables.{label}.metric: {table.metric!r} needs {repetitions} in retrieval.repetitions, "
+                    f"found {', '.join(map(str, self.retrieval.repetitions))}"
+                )
+            kind, k = table.metric.partition("@")[0].partition("-")[::2]
+            computed = {"top": self.retrieval.top_k}.get(kind) or (self.retrieval.n_way if k == "way" else None)
+            number = k if kind == "top" else kind
+            if computed is not None and int(number) not in computed:
+                problems.append(
+                    f"tables.{label}.metric: {table.metric!r} is not computed; retrieval.top_k is "
+                    f"{list(self.retrieval.top_k)}, retrieval.n_way {list(self.retrieval.n_way)}"
+                )
+            ran = {method for name in table.experiments for method in self.experiments[name].methods}
+            if table.reference is not None and table.reference not in ran:
+                problems.append(
+                    f"tables.{label}.reference: {table.reference!r} is run by none of its experiments "
+                    f"({', '.join(table.experiments)})"
+                )
+        return problems
 
 
 # ---------------------------------------------------------------------------------------------- loading

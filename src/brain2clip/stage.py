@@ -6,7 +6,7 @@ A stage module ends with::
         stage.main(run)
 
 where ``run(job)`` gets a :class:`Job`. The spec is the one canonical JSON that the rule passes (and that Snakemake
-compares): ``{"stage", "settings", "code", "expects"}``.
+compares): ``{"stage", "settings", "modules", "code", "expects"}``.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from brain2clip import artefact
+from brain2clip.fingerprint import fingerprint
 
 T = TypeVar("T")
 log = logging.getLogger("brain2clip")
@@ -46,17 +47,24 @@ class Job:
     code : str
         Fingerprint of the stage's code.
     expects : dict
-        For each upstream stage the ``{"stage", "settings", "code"}`` that its artefacts must carry.
+        What the artefacts that are read must carry (:func:`brain2clip.artefact.check`): by upstream stage, or by name
+        of input as a list in its order.
     inputs, outputs : dict
         Names to paths; an input given several times is a list.
+    origin : str
+        Digest of this job's plan and of all plans before it (:func:`brain2clip.artefact.origin`).
+    modules : tuple of str
+        Modules that ``code`` is the fingerprint of.
     """
 
     stage: str
     settings: dict[str, Any]
     code: str
-    expects: dict[str, dict[str, Any]]
+    expects: dict[str, Any]
     inputs: dict[str, list[Path]]
     outputs: dict[str, Path]
+    origin: str = ""
+    modules: tuple[str, ...] = ()
 
     def input(self, name: str) -> Path:
         """The only input of that name."""
@@ -64,6 +72,16 @@ class Job:
         if len(paths) != 1:
             raise InputError(f"stage {self.stage}: expected one --input {name}=PATH, found {len(paths)}")
         return paths[0]
+
+    def each(self, name: str) -> list[tuple[Path, dict[str, Any] | None]]:
+        """Inputs of that name (at least one), each with what it must carry where the spec says so."""
+        paths = self.inputs.get(name, [])
+        if not paths:
+            raise InputError(f"stage {self.stage}: no --input {name}=PATH")
+        wanted = self.expects.get(name, [None] * len(paths))
+        if len(wanted) != len(paths):
+            raise InputError(f"stage {self.stage}: {len(paths)} inputs {name}, the spec expects {len(wanted)}")
+        return list(zip(paths, wanted))
 
     def output(self, name: str) -> Path:
         """The output of that name."""
@@ -78,7 +96,7 @@ class Job:
             for name, paths in self.inputs.items()
             for index, path in enumerate(paths)
         }
-        return artefact.provenance(self.stage, self.settings, self.code, inputs)
+        return artefact.provenance(self.stage, self.settings, self.code, inputs, self.origin)
 
 
 def main(run: Callable[[Job], None], arguments: list[str] | None = None) -> None:
@@ -90,11 +108,21 @@ def main(run: Callable[[Job], None], arguments: list[str] | None = None) -> None
     started = time.perf_counter()
     log.info("%s: start (process %d)", job.stage, os.getpid())
     try:
+        check_code(job)
         run(job)
     except (InputError, artefact.ArtefactError) as error:
         log.error("%s: stopped\n%s", job.stage, error)
         sys.exit(1)
     log.info("%s: done in %.1f s, peak memory %.2f GB", job.stage, time.perf_counter() - started, peak_memory_gb())
+
+
+def check_code(job: Job) -> None:
+    """Stop where the code was edited between the planning of a job and its start: its record would be wrong."""
+    if job.modules and fingerprint(*job.modules) != job.code:
+        raise InputError(
+            f"stage {job.stage}: the source code of {', '.join(job.modules)} (or what it imports) has changed since "
+            f"snakemake planned this job ({job.code} then, {fingerprint(*job.modules)} now); start snakemake again"
+        )
 
 
 def parse(arguments: list[str]) -> Job:
@@ -121,6 +149,8 @@ def parse(arguments: list[str]) -> Job:
         expects=spec.get("expects", {}),
         inputs=inputs,
         outputs=dict(map(_pair, given.output)),
+        origin=artefact.origin(spec["stage"], spec["settings"], spec["code"], spec.get("expects", {})),
+        modules=tuple(spec.get("modules", ())),
     )
 
 
@@ -143,11 +173,6 @@ def peak_memory_gb() -> float:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-
-
-def expected(job: Job, stage: str) -> Mapping[str, Any] | None:
-    """What an input made by ``stage`` must carry, or None where the spec does not say."""
-    return job.expects.get(stage)
 
 
 def _pair(text: str) -> tuple[str, Path]:

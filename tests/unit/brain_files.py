@@ -57,6 +57,7 @@ def write_responses(path: Path, embedding: np.ndarray, subject: int = 0, noise: 
     with artefact.create_h5(path, MADE) as file:
         file.attrs["sfreq"] = SFREQ
         file["response"], file["stimulus"], file["split"] = values, stimulus.astype(np.int32), split
+        file["channel"] = [f"E{number}" for number in range(CHANNELS)]
         file["times"] = np.arange(TIMES) / SFREQ
         file["stimulus_id"] = stimulus_ids()
         file["session"] = ["01"] * len(stimulus)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from tiny_clip import IMAGE, pictures, tiny_clip
 
 from brain2clip.settings import FilterBank
+from brain2clip.stage import InputError
 from brain2clip.stimuli.filter_bank import BandTokens, radial_frequency, windows
 
 BANKS = st.builds(
@@ -57,5 +58,5 @@ def test_gain_weighted_tokens_are_the_tokens_of_the_filtered_picture():
 
 
 def test_a_biased_patch_embedding_is_refused():
-    with pytest.raises(ValueError, match="bias"):
+    with pytest.raises(InputError, match="bias"):
         BandTokens(torch.nn.Conv2d(3, 4, 8, 8), (IMAGE, IMAGE), FilterBank())

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
+import platform
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import h5py
 import mne
 import mne_bids
 import numpy as np
@@ -52,9 +55,18 @@ def job(name: str, given: dict[str, Any], inputs: dict[str, Path], outputs: dict
     return stage.Job(name, given, "code", {}, {key: [path] for key, path in inputs.items()}, outputs)
 
 
+def truth_of(study: contract.Study, subject: str) -> Path:
+    return Path(study.files(subject)[0]).parents[1] / "derivatives" / "truth" / f"sub-{subject}.h5"
+
+
+def templates_of(truth: h5py.File, rows: np.ndarray) -> np.ndarray:
+    """Noise-free responses to pictures shown alone, [n, n_channels, n_times], V."""
+    return truth["evoked"][:] + np.tensordot(truth["weights"][:][rows], truth["basis"][:], axes=1)
+
+
 def make_pictures(study: contract.Study, given: dict[str, Any]) -> tuple[Path, Path]:
     table = Path(study.stimulus_files()[0])
-    features = table.with_name("features.h5")
+    features = truth_of(study, "01").with_name("features.h5")
     outputs = {"stimuli": table, "features": features}
     simulate_pictures.run(job("simulate_pictures", {"study": given}, {}, outputs))
     return table, features
@@ -62,8 +74,8 @@ def make_pictures(study: contract.Study, given: dict[str, Any]) -> tuple[Path, P
 
 def make_recordings(study: contract.Study, given: dict[str, Any], subject: str) -> None:
     table = Path(study.stimulus_files()[0])
-    inputs = {"stimuli": table, "features": table.with_name("features.h5")}
-    outputs = {"sessions": Path(study.files(subject)[0]), "truth": Path(study.truth(subject))}
+    inputs = {"stimuli": table, "features": truth_of(study, "01").with_name("features.h5")}
+    outputs = {"sessions": Path(study.files(subject)[0]), "truth": truth_of(study, subject)}
     simulate_recordings.run(job("simulate_recordings", {"study": given, "subject": subject}, inputs, outputs))
 
 
@@ -123,7 +135,7 @@ def test_pictures_have_the_stated_digest(study):
 
 
 def test_features_are_standardised_over_training_pictures(study):
-    path = Path(study.stimulus_files()[0]).with_name("features.h5")
+    path = truth_of(study, "01").with_name("features.h5")
     with artefact.open_h5(path, {"stage": "simulate_pictures"}) as file:
         for level in ("low", "mid", "semantic"):
             training = file[level][:12]
@@ -256,8 +268,8 @@ def test_wrong_label_and_missing_column_are_refused(study, tmp_path):
 
 
 def test_a_response_alone_is_its_template(alone):
-    with artefact.open_h5(alone.truth("01")) as file:
-        templates = simulated.templates(file, np.arange(16))
+    with artefact.open_h5(truth_of(alone, "01")) as file:
+        templates = templates_of(file, np.arange(16))
         assert file["channel"].asstr()[:].tolist() == list(simulate_recordings.CHANNELS)
         times = file["times"][:]
     before = int((times < 0).sum())
@@ -272,8 +284,8 @@ def test_a_response_alone_is_its_template(alone):
 def test_mean_of_noisy_trials_looks_like_the_template(tmp_path):
     given = {**TINY, "subjects": 1, "test_repetitions": 60, "noise": {**SILENT, "pink_uv": 4.0, "sensor_uv": 1.0}}
     study = make(tmp_path, given)
-    with artefact.open_h5(study.truth("01")) as file:
-        templates = simulated.templates(file, np.arange(12, 16))
+    with artefact.open_h5(truth_of(study, "01")) as file:
+        templates = templates_of(file, np.arange(12, 16))
         times = file["times"][:]
     recording = study.recordings("01")[0]
     trials, raw = study.trials(recording), read(recording)
@@ -294,7 +306,7 @@ def test_mean_of_noisy_trials_looks_like_the_template(tmp_path):
 )
 def test_each_level_peaks_in_its_window(study, level, window):
     for subject in study.subjects():
-        with artefact.open_h5(study.truth(subject)) as file:
+        with artefact.open_h5(truth_of(study, subject)) as file:
             mine = file["level"].asstr()[:] == level
             weights, basis, times = file["weights"][:12, mine], file["basis"][mine], file["times"][:]
         power = (np.tensordot(weights, basis, axes=1) ** 2).mean((0, 1))
@@ -343,7 +355,10 @@ def test_same_settings_give_the_same_bytes_over_leftovers(study, tmp_path):
     copy = contract.load("tiny", TINY, str(tmp_path))
     make_pictures(copy, TINY)
     root = Path(copy.files("01")[0]).parents[1]
-    for stale in (root / ".sub-01.part" / "sub-01" / "junk", root / "sub-01" / "ses-09" / "eeg" / "junk"):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    killed = root / f".sub-01.{platform.node()}-{ended.pid}.part"
+    for stale in (killed / "sub-01" / "junk", root / "sub-01" / "ses-09" / "eeg" / "junk"):
         stale.parent.mkdir(parents=True)
         stale.write_text("left by a killed job")
     make_recordings(copy, TINY, "01")
@@ -352,11 +367,22 @@ def test_same_settings_give_the_same_bytes_over_leftovers(study, tmp_path):
     assert not list(root.glob(".sub-*"))
 
 
+def test_scratch_of_other_hosts_and_of_living_processes_stays(tmp_path):
+    place = tmp_path / "sub-01"
+    others = [f".sub-01.{platform.node()}-{os.getppid()}.part", ".sub-01.another.host-1.part", ".sub-011.x-1.part"]
+    for name in (*others, f".sub-01.{platform.node()}-{os.getpid()}.part"):
+        (tmp_path / name / "sub-01").mkdir(parents=True)
+    scratch = simulate_recordings.scratch_folder(place)
+    assert scratch.parent == tmp_path
+    assert not scratch.exists()
+    assert {entry.name for entry in tmp_path.iterdir()} == set(others)
+
+
 def test_subjects_and_seeds_differ(study, tmp_path):
     first, second = digests(study, "01"), digests(study, "02")
     assert not set(first.values()) & set(second.values())
-    with artefact.open_h5(study.truth("01")) as one, artefact.open_h5(study.truth("02")) as two:
-        fields = [simulated.templates(file, np.arange(16)).ravel() for file in (one, two)]
+    with artefact.open_h5(truth_of(study, "01")) as one, artefact.open_h5(truth_of(study, "02")) as two:
+        fields = [templates_of(file, np.arange(16)).ravel() for file in (one, two)]
     assert 0.2 < np.corrcoef(*fields)[0, 1] < 0.98
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from brain2clip import artefact, stage
+from brain2clip.fingerprint import fingerprint
 
 SPEC = {"stage": "epochs", "settings": {"seed": 1}, "code": "c0de", "expects": {"tower": {"code": "1"}}}
 
@@ -33,8 +34,38 @@ def test_parse():
     assert job.input("raw") == Path("a/b.tsv")
     assert job.inputs["parts"] == [Path("1.h5"), Path("2.h5")]
     assert job.output("out") == Path("results/x=1.h5")
-    assert stage.expected(job, "tower") == {"code": "1"}
-    assert stage.expected(job, "nothing") is None
+    assert job.expects["tower"] == {"code": "1"}
+
+
+def test_each_input_comes_with_what_it_must_carry():
+    spec = {"stage": "tables", "settings": {}, "code": "c", "expects": {"rows": [{"origin": "a"}, {"origin": "b"}]}}
+    paths = ["--input", "rows=1.parquet", "--input", "rows=2.parquet", "--input", "other=3.parquet"]
+    job = stage.parse(["--spec", json.dumps(spec), *paths])
+    assert job.each("rows") == [(Path("1.parquet"), {"origin": "a"}), (Path("2.parquet"), {"origin": "b"})]
+    assert job.each("other") == [(Path("3.parquet"), None)]
+    with pytest.raises(stage.InputError, match="no --input history"):
+        job.each("history")
+    short = stage.parse(["--spec", json.dumps(spec), *paths[:2]])
+    with pytest.raises(stage.InputError, match="1 inputs rows, the spec expects 2"):
+        short.each("rows")
+
+
+def test_the_origin_follows_everything_before_a_job():
+    def origin(**changed):
+        spec = {"stage": "s", "settings": {"a": 1}, "code": "c", "expects": {"e": {"origin": "1"}}, **changed}
+        return stage.parse(["--spec", json.dumps(spec)]).origin
+
+    origins = [origin(), origin(settings={"a": 2}), origin(code="d"), origin(expects={"e": {"origin": "2"}})]
+    assert len(set(origins)) == 4
+    assert origin() == origins[0]
+
+
+def test_code_that_changed_since_the_plan_stops_the_job():
+    spec = {"stage": "rank", "settings": {}, "modules": ["brain2clip.retrieval.ranks"], "code": "0" * 16}
+    with pytest.raises(stage.InputError, match="has changed since snakemake planned this job"):
+        stage.check_code(stage.parse(["--spec", json.dumps(spec)]))
+    spec["code"] = fingerprint("brain2clip.retrieval.ranks")
+    stage.check_code(stage.parse(["--spec", json.dumps(spec)]))
 
 
 def test_wrong_names_are_input_errors():

@@ -6,6 +6,7 @@ from brain2clip.models.neuroclip import NeuroClipVisual, Pictures
 from brain2clip.models.prompts import BandGains
 from brain2clip.models.tower import PromptedTower
 from brain2clip.settings import DynamicFilter, FilterBank, Fusion, Head, Readout, SharedPrompts, Visual
+from brain2clip.stage import InputError
 from brain2clip.stimuli.filter_bank import BandTokens
 
 OFF = SharedPrompts(depth="off")
@@ -134,7 +135,7 @@ def test_early_exit_stops_the_tower_there():
     inputs = recorded_inputs(tower)
     assert tower(seen.tokens).shape == (3, tower.width) == (3, 32)
     assert len(inputs) == 2
-    with pytest.raises(ValueError, match="3 blocks"):
+    with pytest.raises(InputError, match="3 blocks"):
         PromptedTower(clip.visual, OFF, Readout(block=4, pool="patches"))
 
 
@@ -149,7 +150,7 @@ def test_extra_tokens_stay_behind_the_patches():
 
 
 def test_a_tower_without_tokens_is_refused():
-    with pytest.raises(ValueError, match="VisionTransformer"):
+    with pytest.raises(InputError, match="VisionTransformer"):
         PromptedTower(torch.nn.Linear(2, 2), OFF, Readout())
 
 

@@ -169,7 +169,7 @@ def test_foreign_settings_in_the_responses_are_refused(files, tmp_path):
 
 
 def test_tsconv_trains_and_refuses_short_responses(files, tmp_path):
-    with pytest.raises(ValueError, match="at least"):
+    with pytest.raises(stage.InputError, match="at least"):
         train.run(job(files, tmp_path, encoder={"name": "tsconv", "width": 32}))
     from brain2clip.models import encoders
 

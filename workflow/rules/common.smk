@@ -1,5 +1,6 @@
 # What all rules share: the validated configuration, one canonical JSON of settings per job, and the lists of targets.
 # Only light modules are imported here, because every scheduled job parses this file.
+import shlex
 import sys
 from functools import cache
 from pathlib import Path
@@ -10,9 +11,10 @@ from snakemake.exceptions import WorkflowError
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
 
-from brain2clip import settings
+from brain2clip import artefact, settings
 from brain2clip.fingerprint import fingerprint
 from brain2clip.stage import InputError
+from brain2clip.stimuli import tower_files
 from brain2clip.studies import contract
 
 if not workflow.overwrite_configfiles:
@@ -27,7 +29,10 @@ except settings.SettingsError as error:
 
 RESULTS = CONFIG.results
 # The prefix is not part of the text that Snakemake compares, so a moved environment re-runs nothing.
-shell.prefix(f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PATH PYTHONPATH={ROOT / 'src'}; ")
+shell.prefix(
+    f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
+    f" PYTHONPATH={shlex.quote(str(ROOT / 'src'))}; "
+)
 
 
 def dump(block):
@@ -36,12 +41,24 @@ def dump(block):
 
 def spec(stage, module, values, expects=None, extra=()):
     """The one JSON of a job: what it reads, the code it reaches, what its inputs must carry."""
-    return {"stage": stage, "settings": values, "code": code(module, *extra), "expects": expects or {}}
+    modules = [module, *extra]
+    return {
+        "stage": stage,
+        "settings": values,
+        "modules": modules,
+        "code": code(*modules),
+        "expects": expects or {},
+    }
 
 
 def expected(one):
     """The part of a producer's spec that its artefacts must carry."""
-    return {key: one[key] for key in ("stage", "settings", "code")}
+    return {key: one[key] for key in ("stage", "settings", "code")} | {"origin": origin(one)}
+
+
+def origin(one):
+    """Digest of a spec and, through what it expects, of all specs before it."""
+    return artefact.origin(one["stage"], one["settings"], one["code"], one["expects"])
 
 
 @cache
@@ -67,14 +84,21 @@ def subjects_of(study):
     return asked(lambda: study_of(study).subjects())
 
 
-#: Settings of a study that no response and no picture depends on.
+#: Settings of a study that neither responses nor pictures read (responses settings are passed beside the study).
 NOT_READ = {"responses", "subjects", "licence", "citation"}
 #: Settings that the pictures of the simulated study depend on.
 PICTURES = {"kind", "training_concepts", "pictures_per_concept", "test_concepts", "seed"}
 
 
 def study_settings(name):
-    return {key: value for key, value in dump(CONFIG.studies[name]).items() if key not in NOT_READ}
+    """Settings of a study; with its subjects only where their events decide which pictures are the test."""
+    unread = NOT_READ - {"subjects"} if asked(lambda: study_of(name).split_from_events) else NOT_READ
+    return {key: value for key, value in dump(CONFIG.studies[name]).items() if key not in unread}
+
+
+def simulated():
+    """Wildcard pattern of the simulated studies (one that matches nothing where there are none)."""
+    return "|".join(name for name, study in CONFIG.studies.items() if study.kind == "simulated") or "(?!)"
 
 
 def picture_settings(name):

@@ -1,4 +1,4 @@
-# Figures of a study, one job each, so that each depends only on what it shows.
+# Figures of a study, one job each, from the artefacts that each shows.
 rule figures:
     input:
         lambda w: [path for paths in figure_inputs(w).values() for path in paths],
@@ -10,20 +10,20 @@ rule figures:
             subcategory="{study}",
             labels={"figure": "{figure}"},
         ),
-    params:
-        spec=lambda w: settings.canonical(figures_spec(w)),
-        given=lambda w: [f"{name}={path}" for name, paths in figure_inputs(w).items() for path in paths],
+    log:
+        f"{RESULTS}/logs/figures/{{study}}/{{figure}}.log",
     conda:
         "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: attempt * 2000,
         runtime=lambda w, attempt: attempt * 15,
-    log:
-        f"{RESULTS}/logs/figures/{{study}}/{{figure}}.log",
+    params:
+        spec=lambda w: settings.canonical(figures_spec(w)),
+        given=lambda w: [f"{name}={path}" for name, paths in figure_inputs(w).items() for path in paths],
     message:
         "Figure {wildcards.figure} of {wildcards.study}"
     shell:
-        "for given in {params.given:q}; do set -- \"$@\" --input \"$given\"; done;"
-        " python -m brain2clip.reporting.figures --spec {params.spec:q} \"$@\""
+        'for given in {params.given:q}; do set -- "$@" --input "$given"; done;'
+        ' python -m brain2clip.reporting.figures --spec {params.spec:q} "$@"'
         " --output {wildcards.figure}={output.figure:q} > {log:q} 2>&1"

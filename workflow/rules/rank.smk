@@ -7,20 +7,20 @@ rule rank:
     output:
         rows=f"{RESULTS}/retrieval/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.parquet",
         summary=f"{RESULTS}/retrieval/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.summary.parquet",
+    log:
+        f"{RESULTS}/logs/rank/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/rank/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
     wildcard_constraints:
         method=methods_of_kind("contrastive", "ridge"),
-    params:
-        spec=lambda w: settings.canonical(rank_spec(w)),
     conda:
         "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: attempt * 8000,
         runtime=lambda w, attempt: attempt * 30,
-    log:
-        f"{RESULTS}/logs/rank/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/rank/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
+    params:
+        spec=lambda w: settings.canonical(rank_spec(w)),
     message:
         "Rank candidates with {wildcards.method} ({wildcards.protocol}) for {wildcards.study} sub-{wildcards.subject}, band {wildcards.band}, seed {wildcards.seed}"
     shell:
@@ -37,20 +37,21 @@ rule ceiling:
     output:
         rows=rules.rank.output.rows,
         summary=rules.rank.output.summary,
+    log:
+        f"{RESULTS}/logs/ceiling/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/ceiling/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
     wildcard_constraints:
+        study=simulated(),
         method=methods_of_kind("ideal-observer"),
-    params:
-        spec=lambda w: settings.canonical(ceiling_spec(w)),
     conda:
         "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: attempt * 6000,
         runtime=lambda w, attempt: attempt * 30,
-    log:
-        f"{RESULTS}/logs/ceiling/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/ceiling/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
+    params:
+        spec=lambda w: settings.canonical(ceiling_spec(w)),
     message:
         "Ideal observer for {wildcards.study} sub-{wildcards.subject}, band {wildcards.band}"
     shell:
@@ -67,18 +68,18 @@ rule inspect:
     output:
         gains=f"{RESULTS}/retrieval/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.gains.parquet",
         prompts=f"{RESULTS}/retrieval/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.prompts.parquet",
+    log:
+        f"{RESULTS}/logs/inspect/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
     wildcard_constraints:
-        method=methods_of_kind("contrastive"),
-    params:
-        spec=lambda w: settings.canonical(inspect_spec(w)),
+        method="|".join(neuroclip_methods()) or "(?!)",
     conda:
         "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: attempt * 8000,
         runtime=lambda w, attempt: attempt * 30,
-    log:
-        f"{RESULTS}/logs/inspect/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
+    params:
+        spec=lambda w: settings.canonical(inspect_spec(w)),
     message:
         "Look into the prompts of {wildcards.method} for {wildcards.study} sub-{wildcards.subject}"
     shell:

@@ -3,18 +3,20 @@ rule simulate_pictures:
     output:
         stimuli=f"{RESULTS}/raw/{{study}}/stimuli/stimuli.tsv",
         features=f"{RESULTS}/raw/{{study}}/derivatives/truth/features.h5",
-    params:
-        spec=lambda w: settings.canonical(simulate_pictures_spec(w.study)),
+    log:
+        f"{RESULTS}/logs/simulate_pictures/{{study}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/simulate_pictures/{{study}}.tsv"
+    wildcard_constraints:
+        study=simulated(),
     conda:
         "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: attempt * 1000,
         runtime=lambda w, attempt: attempt * 10,
-    log:
-        f"{RESULTS}/logs/simulate_pictures/{{study}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/simulate_pictures/{{study}}.tsv"
+    params:
+        spec=lambda w: settings.canonical(simulate_pictures_spec(w.study)),
     message:
         "Draw the pictures of {wildcards.study}"
     shell:
@@ -29,18 +31,20 @@ rule simulate_recordings:
     output:
         sessions=f"{RESULTS}/raw/{{study}}/sub-{{subject}}/sub-{{subject}}_sessions.tsv",
         truth=f"{RESULTS}/raw/{{study}}/derivatives/truth/sub-{{subject}}.h5",
-    params:
-        spec=lambda w: settings.canonical(simulate_recordings_spec(w.study, w.subject)),
+    log:
+        f"{RESULTS}/logs/simulate_recordings/{{study}}/sub-{{subject}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/simulate_recordings/{{study}}/sub-{{subject}}.tsv"
+    wildcard_constraints:
+        study=simulated(),
     conda:
         "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: attempt * 2000,
         runtime=lambda w, attempt: attempt * 20,
-    log:
-        f"{RESULTS}/logs/simulate_recordings/{{study}}/sub-{{subject}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/simulate_recordings/{{study}}/sub-{{subject}}.tsv"
+    params:
+        spec=lambda w: settings.canonical(simulate_recordings_spec(w.study, w.subject)),
     message:
         "Simulate the recordings of {wildcards.study} sub-{wildcards.subject}"
     shell:
@@ -52,16 +56,18 @@ rule simulate_recordings:
 rule simulate_dataset:
     output:
         description=f"{RESULTS}/raw/{{study}}/dataset_description.json",
-    params:
-        spec=lambda w: settings.canonical(simulate_dataset_spec(w.study)),
+    log:
+        f"{RESULTS}/logs/simulate_dataset/{{study}}.log",
+    wildcard_constraints:
+        study=simulated(),
     conda:
         "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: attempt * 500,
         runtime=lambda w, attempt: attempt * 5,
-    log:
-        f"{RESULTS}/logs/simulate_dataset/{{study}}.log",
+    params:
+        spec=lambda w: settings.canonical(simulate_dataset_spec(w.study)),
     message:
         "Describe the dataset {wildcards.study}"
     shell:

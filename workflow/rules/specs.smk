@@ -48,13 +48,9 @@ def features_spec(study, tower):
     return spec("features", "brain2clip.stimuli.features", values, extra=(study_module(study),))
 
 
-def tower_files(tower):
+def weights_of(tower):
     """Local files of a tower, so that a new checkpoint re-runs what depends on it."""
-    block = CONFIG.towers[tower]
-    if block.model.startswith("local-dir:"):
-        folder = block.model.removeprefix("local-dir:")
-        return [f"{folder}/open_clip_config.json", f"{folder}/open_clip_model.safetensors"]
-    return [block.pretrained] if block.pretrained and Path(block.pretrained).suffix else []
+    return tower_files.of(CONFIG.towers[tower].model, CONFIG.towers[tower].pretrained)
 
 
 # ------------------------------------------------------------------------------------------ train
@@ -127,19 +123,21 @@ def ceiling_spec(w):
     tower = CONFIG.methods[w.method].tower
     values = {
         "run": run_columns(w),
-        "name": w.study,
-        "study": study_settings(w.study),
         "responses": dump(CONFIG.studies[w.study].responses),
         "band": dump(CONFIG.bands[w.band]),
         "retrieval": dump(CONFIG.retrieval),
-        "results": RESULTS,
     }
     expects = {
         "epochs": expected(epochs_spec(w.study, w.band, w.subject)),
         "features": expected(features_spec(w.study, tower)),
         "simulate_recordings": expected(simulate_recordings_spec(w.study, w.subject)),
     }
-    return spec("ceiling", "brain2clip.retrieval.ceiling", values, expects, extra=(study_module(w.study),))
+    return spec("ceiling", "brain2clip.retrieval.ceiling", values, expects)
+
+
+def retrieval_spec(run):
+    """Spec of the rule that makes the retrieval artefacts of a run."""
+    return ceiling_spec(run) if CONFIG.methods[run.method].kind == "ideal-observer" else rank_spec(run)
 
 
 def tower_of(w):
@@ -168,7 +166,8 @@ def tables_spec():
         "ceilings": [name for name, method in CONFIG.methods.items() if method.kind == "ideal-observer"],
         "retrieval": dump(CONFIG.retrieval),
     }
-    return spec("tables", "brain2clip.reporting.tables", values)
+    made = [{"origin": origin(retrieval_spec(run))} for run in runs()]
+    return spec("tables", "brain2clip.reporting.tables", values, {"summary": made, "rows": made})
 
 
 # ---------------------------------------------------------------------------------------- figures
@@ -188,36 +187,50 @@ def shown_method(study):
 
 
 def figures_of(study):
-    names = ["erp", "spectra", "training", "ranks", "gallery"]
-    return names + (["gains", "prompts"] if shown_method(study) in neuroclip_methods() else [])
+    """Figures that the study's runs can fill."""
+    trained = any(CONFIG.methods[name].kind == "contrastive" for name in first_experiment(study).methods)
+    return [
+        *("erp", "spectra", "ranks"),
+        *(["training"] if trained else []),
+        *(["gallery"] if "all" in CONFIG.retrieval.repetitions else []),
+        *(["gains", "prompts"] if shown_method(study) in neuroclip_methods() else []),
+    ]
 
 
 def figure_files():
     return [f"{RESULTS}/figures/{study}/{figure}.svg" for study in studies_run() for figure in figures_of(study)]
 
 
-def responses_of(study, bands):
-    return [f"{RESULTS}/responses/{study}/{band}/sub-{subject}.h5" for band in bands for subject in subjects_of(study)]
-
-
 def figure_inputs(w):
-    """Named inputs of a figure, as NAME=PATH."""
+    """Inputs of a figure: name to paths, each with the spec that makes it."""
     experiment = first_experiment(w.study)
-    stimuli = f"{RESULTS}/stimuli/{w.study}/{CONFIG.methods[shown_method(w.study)].tower}.h5"
-    bands = list(dict.fromkeys(b for e in CONFIG.experiments.values() if e.study == w.study for b in e.bands))
+    tower = CONFIG.methods[shown_method(w.study)].tower
+    stimuli = {f"{RESULTS}/stimuli/{w.study}/{tower}.h5": features_spec(w.study, tower)}
     main = [run for run in runs_of(experiment) if run.band == experiment.bands[0]]
     shown = [run for run in main if (run.protocol, run.method) == (experiment.protocols[0], shown_method(w.study))]
     trained = [run for run in main if CONFIG.methods[run.method].kind == "contrastive"]
+
+    def responses(bands):
+        return {
+            f"{RESULTS}/responses/{w.study}/{band}/sub-{subject}.h5": epochs_spec(w.study, band, subject)
+            for band in dict.fromkeys(bands)
+            for subject in subjects_of(w.study)
+        }
+
+    def made(folder, chosen, ending, spec_of):
+        return {f"{RESULTS}/{folder}/{run.path}{ending}": spec_of(run) for run in chosen}
+
+    bands = [band for one in CONFIG.experiments.values() if one.study == w.study for band in one.bands]
     named = {
-        "erp": {"responses": responses_of(w.study, bands[:1])},
-        "spectra": {"responses": responses_of(w.study, bands)},
-        "training": {"history": results("training", trained, ".history.parquet")},
-        "ranks": {"rows": results("retrieval", main, ".parquet")},
-        "gallery": {"rows": results("retrieval", shown[:1], ".parquet"), "stimuli": [stimuli]},
-        "gains": {"gains": results("retrieval", shown, ".gains.parquet"), "stimuli": [stimuli]},
-        "prompts": {"prompts": results("retrieval", shown, ".prompts.parquet"), "stimuli": [stimuli]},
+        "erp": lambda: {"responses": responses(bands[:1])},
+        "spectra": lambda: {"responses": responses(bands)},
+        "training": lambda: {"history": made("training", trained, ".history.parquet", train_spec)},
+        "ranks": lambda: {"rows": made("retrieval", main, ".parquet", retrieval_spec)},
+        "gallery": lambda: {"rows": made("retrieval", shown[:1], ".parquet", retrieval_spec), "stimuli": stimuli},
+        "gains": lambda: {"gains": made("retrieval", shown, ".gains.parquet", inspect_spec), "stimuli": stimuli},
+        "prompts": lambda: {"prompts": made("retrieval", shown, ".prompts.parquet", inspect_spec)},
     }
-    return named[w.figure]
+    return named[w.figure]()
 
 
 def figures_spec(w):
@@ -226,4 +239,7 @@ def figures_spec(w):
         "methods": {name: method.label or name for name, method in CONFIG.methods.items()},
         "study": w.study,
     }
-    return spec("figures", "brain2clip.reporting.figures", values)
+    expects = {
+        name: [{"origin": origin(maker)} for maker in makers.values()] for name, makers in figure_inputs(w).items()
+    }
+    return spec("figures", "brain2clip.reporting.figures", values, expects)

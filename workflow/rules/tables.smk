@@ -11,24 +11,24 @@ rule tables:
             caption="../report/table.rst",
             category="Tables",
         ),
-    params:
-        spec=settings.canonical(tables_spec()),
+    log:
+        f"{RESULTS}/logs/tables.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/tables.tsv"
     conda:
         "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: attempt * 4000,
         runtime=lambda w, attempt: attempt * 30,
-    log:
-        f"{RESULTS}/logs/tables.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/tables.tsv"
+    params:
+        spec=settings.canonical(tables_spec()),
     message:
         "Tables"
     shell:
-        "for given in {input.summary:q}; do set -- \"$@\" --input summary=\"$given\"; done;"
-        " for given in {input.rows:q}; do set -- \"$@\" --input rows=\"$given\"; done;"
-        " for given in {input.published:q}; do set -- \"$@\" --input published=\"$given\"; done;"
-        " for given in {output.tables:q}; do set -- \"$@\" --output \"$(basename \"$given\")=$given\"; done;"
-        " python -m brain2clip.reporting.tables --spec {params.spec:q} \"$@\""
+        'for given in {input.summary:q}; do set -- "$@" --input summary="$given"; done;'
+        ' for given in {input.rows:q}; do set -- "$@" --input rows="$given"; done;'
+        ' for given in {input.published:q}; do set -- "$@" --input published="$given"; done;'
+        ' for given in {output.tables:q}; do set -- "$@" --output "$(basename "$given")=$given"; done;'
+        ' python -m brain2clip.reporting.tables --spec {params.spec:q} "$@"'
         " --output summary={output.summary:q} > {log:q} 2>&1"

@@ -11,11 +11,12 @@ rule train:
     output:
         checkpoint=f"{RESULTS}/training/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.safetensors",
         history=f"{RESULTS}/training/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.history.parquet",
+    log:
+        f"{RESULTS}/logs/train/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
     wildcard_constraints:
         method=methods_of_kind("contrastive", "ridge"),
-    params:
-        spec=lambda w: settings.canonical(train_spec(w)),
-        responses=lambda w, input: [f"responses={path}" for path in input.responses],
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -23,13 +24,12 @@ rule train:
         mem_mb=lambda w, attempt: attempt * 8000,
         runtime=lambda w, attempt: attempt * 120,
         gpu=1,
-    log:
-        f"{RESULTS}/logs/train/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/train/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
+    params:
+        spec=lambda w: settings.canonical(train_spec(w)),
+        responses=lambda w, input: [f"responses={path}" for path in input.responses],
     message:
         "Train {wildcards.method} ({wildcards.protocol}) for {wildcards.study} sub-{wildcards.subject}, band {wildcards.band}, seed {wildcards.seed}"
     shell:
-        "for given in {params.responses:q}; do set -- \"$@\" --input \"$given\"; done;"
-        " python -m brain2clip.training.train --spec {params.spec:q} \"$@\" --input stimuli={input.stimuli:q}"
+        'for given in {params.responses:q}; do set -- "$@" --input "$given"; done;'
+        ' python -m brain2clip.training.train --spec {params.spec:q} "$@" --input stimuli={input.stimuli:q}'
         " --output checkpoint={output.checkpoint:q} --output history={output.history:q} > {log:q} 2>&1"

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brain2clip.settings import Encoder
+from brain2clip.stage import InputError
 
 
 class Residual(nn.Module):
@@ -82,7 +83,7 @@ class TSConv(nn.Sequential):
         kernel, pool, stride = (max(1, round(seconds * sfreq)) for seconds in (0.1, 0.204, 0.02))
         length = (n_times - kernel + 1 - pool) // stride + 1
         if n_times - kernel + 1 < pool:
-            raise ValueError(
+            raise InputError(
                 f"tsconv needs responses of at least {(kernel + pool - 1) / sfreq:.2f} s, "
                 f"found {n_times / sfreq:.2f} s; "
                 "widen responses.tmin/tmax/crop or take encoder.name: eegproject"

@@ -12,6 +12,7 @@ from brain2clip.models import encoders
 from brain2clip.models.prompts import InstancePrompt
 from brain2clip.models.tower import PromptedTower
 from brain2clip.settings import Contrastive, Visual
+from brain2clip.stage import InputError
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,22 @@ class BrainToClip(nn.Module):
         else:
             assert visual is not None
             self.visual = NeuroClipVisual(settings.visual, visual, bands, settings.optimiser.checkpointing)
+        self._check_spaces(settings, embedding_width)
         self.scale = nn.Parameter(
             torch.tensor(settings.objective.scale_init), requires_grad=settings.objective.learn_scale
         )
+
+    def _check_spaces(self, settings: Contrastive, embedding_width: int) -> None:
+        """Without a head, the tower's own width is the shared space."""
+        if settings.visual.head.kind != "none":
+            return
+        picture = embedding_width if isinstance(self.visual, FrozenVisual) else self.visual.tower.width
+        brain = settings.encoder.width if settings.brain_head.kind == "none" else settings.brain_head.width
+        if picture != brain:
+            raise InputError(
+                f"visual.head.kind: none gives picture embeddings of width {picture}, the brain side gives {brain}; "
+                f"set brain_head.width (or encoder.width) to {picture}, or take visual.head.kind: linear"
+            )
 
     def brain(self, responses: Tensor) -> Tensor:
         """Embedding [B, shared] of responses [B, C, T]."""

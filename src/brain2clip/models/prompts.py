@@ -35,12 +35,11 @@ class BandGains(nn.Module):
         hidden = max(4, width // settings.reduction)
         self.content = None
         if settings.form in ("gains", "softmax"):
-            self.content = nn.Sequential(
-                nn.LayerNorm(width), nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, bands, bias=False)
-            )
-            nn.init.zeros_(self.content[-1].weight)
+            last = nn.Linear(hidden, bands, bias=False)
+            nn.init.zeros_(last.weight)
+            self.content = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.ReLU(), last)
         start = self.lowpass_logit if settings.init == "lowpass" else 0.0
-        self.bias = nn.Parameter(torch.linspace(start, -start, bands)) if settings.form != "off" else None
+        self.bias = nn.Parameter(torch.linspace(start, -start, bands))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Gains [B, K] from patch tokens [B, N, D]."""

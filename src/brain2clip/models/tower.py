@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from brain2clip.settings import Readout, SharedPrompts
+from brain2clip.stage import InputError
 
 
 class PromptedTower(nn.Module):
@@ -33,12 +34,10 @@ class PromptedTower(nn.Module):
         Recompute activations of each block in the backward pass.
     """
 
-    def __init__(
-        self, visual: Any, prompts: SharedPrompts, readout: Readout, checkpointing: bool = False
-    ) -> None:
+    def __init__(self, visual: Any, prompts: SharedPrompts, readout: Readout, checkpointing: bool = False) -> None:
         super().__init__()
         if type(visual).__name__ != "VisionTransformer":
-            raise ValueError(
+            raise InputError(
                 f"prompt tokens need open_clip's VisionTransformer; this tower's picture side is a "
                 f"{type(visual).__name__}. Take a ViT (e.g. ViT-B-32), or visual.kind: frozen"
             )
@@ -47,7 +46,7 @@ class PromptedTower(nn.Module):
         self.checkpointing = checkpointing
         depth = len(visual.transformer.resblocks)
         if readout.block is not None and readout.block > depth:
-            raise ValueError(f"readout.block is {readout.block}, the tower has {depth} blocks")
+            raise InputError(f"readout.block is {readout.block}, the tower has {depth} blocks")
         self.blocks = depth if readout.block is None else readout.block
         self.prompted = self._prompted_blocks(prompts)
         self.prompts: nn.Parameter | None = None

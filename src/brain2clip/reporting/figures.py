@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,19 +47,19 @@ def run(job: stage.Job) -> None:
 
 def erp(job: stage.Job) -> Figure:
     """Mean over the subjects of the first study and band."""
-    paths = _needed(job, "responses")
-    first = blocks.from_response_path(paths[0])
-    same = [p for p in paths if {**blocks.from_response_path(p), "subject": ""} == {**first, "subject": ""}]
-    subjects = [_read_erp(path, job, f"{first['study']}, {first['band']}") for path in same]
+    files = job.each("responses")
+    first = blocks.from_response_path(files[0][0])
+    same = [file for file in files if {**blocks.from_response_path(file[0]), "subject": ""} == {**first, "subject": ""}]
+    subjects = [_read_erp(*file, f"{first['study']}, {first['band']}") for file in same]
     return figure_erp(_grand_mean(subjects), job.settings["figures"]["topography_times"])
 
 
 def spectra(job: stage.Job) -> Figure:
     """Every band of every study, channels averaged."""
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-    for path in stage.progress(_needed(job, "responses"), "reading spectra"):
+    for path, expected in stage.progress(job.each("responses"), "reading spectra"):
         names = blocks.from_response_path(path)
-        with artefact.open_h5(path, _expects(job, "epochs")) as file:
+        with artefact.open_h5(path, expected) as file:
             pair = (file["quality/freqs"][:], np.nanmean(file["quality/psd"][:], axis=0))
         found.setdefault(f"{names['study']}, {names['band']}", []).append(pair)
     data = []
@@ -72,8 +73,8 @@ def spectra(job: stage.Job) -> Figure:
 def training(job: stage.Job) -> Figure:
     """All history tables."""
     tables = []
-    for path in _needed(job, "history"):
-        table = artefact.read_table(path, _expects(job, "train"))
+    for path, expected in job.each("history"):
+        table = artefact.read_table(path, expected)
         if len(table):
             tables.append(table.assign(**blocks.from_run_path(path)))
     if not tables:
@@ -109,7 +110,7 @@ def gains(job: stage.Job) -> Figure:
     """Gains of the figures' method over the windows of the stimuli file."""
     table = _tables(job, "gains")
     table = table[table["method"] == _method(job, table)]
-    with artefact.open_h5(job.input("stimuli"), _expects(job, "features")) as file:
+    with artefact.open_h5(*job.each("stimuli")[0]) as file:
         window, frequency = file["band_window"][:], file["band_frequency"][:]
     return figure_gains(table, window, frequency, _averaged(job, table))
 
@@ -135,8 +136,8 @@ FIGURES: dict[str, Callable[[stage.Job], Figure]] = {
 # ----------------------------------------------------------------------------------------------- inside
 
 
-def _read_erp(path: Path, job: stage.Job, title: str) -> Erp:
-    with artefact.open_h5(path, _expects(job, "epochs")) as file:
+def _read_erp(path: Path, expected: dict[str, Any] | None, title: str) -> Erp:
+    with artefact.open_h5(path, expected) as file:
         return Erp(
             title=title,
             channels=[str(name) for name in file["channel"].asstr()[:]],
@@ -159,7 +160,7 @@ def _grand_mean(subjects: list[Erp]) -> Erp:
 
 
 def _candidates(job: stage.Job) -> Candidates:
-    with artefact.open_h5(job.input("stimuli"), _expects(job, "features")) as file:
+    with artefact.open_h5(*job.each("stimuli")[0]) as file:
         names, images, concepts, captions = (
             [str(text) for text in file[key].asstr()[:]] for key in ("stimulus_id", "image", "concept", "caption")
         )
@@ -170,20 +171,9 @@ def _candidates(job: stage.Job) -> Candidates:
 
 
 def _tables(job: stage.Job, name: str) -> pd.DataFrame:
-    expected = stage.expected(job, name)
-    tables = [artefact.read_table(path, expected) for path in stage.progress(_needed(job, name), f"reading {name}")]
+    files = stage.progress(job.each(name), f"reading {name}")
+    tables = [artefact.read_table(path, expected) for path, expected in files]
     return pd.concat(tables, ignore_index=True)
-
-
-def _needed(job: stage.Job, name: str) -> list[Path]:
-    paths = job.inputs.get(name, [])
-    if not paths:
-        raise stage.InputError(f"stage {job.stage}: a figure among the outputs needs --input {name}=PATH")
-    return paths
-
-
-def _expects(job: stage.Job, made_by: str) -> dict[str, object]:
-    return dict(stage.expected(job, made_by) or {"stage": made_by})
 
 
 def _method(job: stage.Job, table: pd.DataFrame) -> str:

@@ -126,12 +126,9 @@ def load(job: stage.Job) -> Context:
 
 def _together(job: stage.Job, name: str, columns: list[str]) -> pd.DataFrame:
     """The needed columns of all retrieval files of a name; trained methods and ceilings come from different stages."""
-    paths = job.inputs.get(name, [])
-    if not paths:
-        raise stage.InputError(f"stage {job.stage}: no --input {name}=PATH; nothing to tabulate")
     tables = []
-    for path in stage.progress(paths, f"reading {name}"):
-        table = artefact.read_table(path, stage.expected(job, "rank"))
+    for path, expected in stage.progress(job.each(name), f"reading {name}"):
+        table = artefact.read_table(path, expected)
         absent = [column for column in columns if column not in table]
         if absent:
             raise stage.InputError(f"{path}: no column {', '.join(absent)}; --input {name} takes retrieval artefacts")

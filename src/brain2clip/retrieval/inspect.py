@@ -21,9 +21,9 @@ from brain2clip.training.predict import Predictor
 
 def run(job: stage.Job) -> None:
     """Write the tables of gains and of the prompt effect."""
-    test = load_responses([job.input("responses")], "test", stage.expected(job, "epochs"))
-    tensors = artefact.read_tensors(job.input("checkpoint"), stage.expected(job, "train"))
-    with open_stimuli(job.input("stimuli"), stage.expected(job, "features")) as stimuli:
+    test = load_responses([job.input("responses")], "test", job.expects.get("epochs"))
+    tensors = artefact.read_tensors(job.input("checkpoint"), job.expects.get("train"))
+    with open_stimuli(job.input("stimuli"), job.expects.get("features")) as stimuli:
         check_same_stimuli(test, stimuli, job.input("stimuli"))
         candidates = candidate_rows(stimuli["split"].asstr()[:])
         ids = stimuli["stimulus_id"].asstr()[:][candidates]
@@ -32,6 +32,7 @@ def run(job: stage.Job) -> None:
         brains = predictor.brains(np.stack([test.values[trials].mean(axis=0) for _, trials in groups]))
         shown = np.searchsorted(candidates, [stimulus for stimulus, _ in groups])
         pictures = predictor.pictures(candidates[shown])
+    assert isinstance(predictor.model.visual, NeuroClipVisual)  # the rule takes no other method
     gains, prompts = effect(predictor.model.visual, pictures, torch.from_numpy(brains).to(predictor.device))
     made = job.provenance()
     run_columns = {name: job.settings["run"][name] for name in ("method", "subject", "seed")}

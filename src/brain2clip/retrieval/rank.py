@@ -18,9 +18,9 @@ log = logging.getLogger("brain2clip")
 def run(job: stage.Job) -> None:
     """Embed test responses and candidates, rank, write rows and summary."""
     retrieval = parse(Retrieval, job.settings["retrieval"])
-    test = load_responses([job.input("responses")], "test", stage.expected(job, "epochs"))
-    tensors = artefact.read_tensors(job.input("checkpoint"), stage.expected(job, "train"))
-    with open_stimuli(job.input("stimuli"), stage.expected(job, "features")) as stimuli:
+    test = load_responses([job.input("responses")], "test", job.expects.get("epochs"))
+    tensors = artefact.read_tensors(job.input("checkpoint"), job.expects.get("train"))
+    with open_stimuli(job.input("stimuli"), job.expects.get("features")) as stimuli:
         check_same_stimuli(test, stimuli, job.input("stimuli"))
         candidates = candidate_rows(stimuli["split"].asstr()[:])
         ids = stimuli["stimulus_id"].asstr()[:][candidates]

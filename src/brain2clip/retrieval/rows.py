@@ -62,6 +62,11 @@ def table(queries: list[Queries], candidate_ids: NDArray[np.object_], run: dict[
 def write(job: stage.Job, queries: list[Queries], candidate_ids: NDArray[np.object_]) -> None:
     """Write rows and summary of a job."""
     retrieval = parse(Retrieval, job.settings["retrieval"])
+    if not queries:
+        raise stage.InputError(
+            f"retrieval.repetitions {list(retrieval.repetitions)}: no stimulus of this subject has that many test "
+            "trials; add a smaller number or 'all'"
+        )
     rows = table(queries, candidate_ids, job.settings["run"])
     made = job.provenance()
     artefact.write_table(job.output("summary"), statistics.summary(rows, retrieval.model_dump()), made)

@@ -48,7 +48,9 @@ def run(job: stage.Job) -> None:
     parts = output.with_name(f".{output.stem}.parts")
     chunks = [(start, min(start + CHUNK, len(table))) for start in range(0, len(table), CHUNK)]
     files = [parts / f"{made.identity.removeprefix('made:')}_{start:06d}.h5" for start, _ in chunks]
-    bands = BandTokens(clip.model.visual.conv1, clip.image_size, tower.filter_bank).to(device)
+    bands = None
+    if cache == "tokens":
+        bands = BandTokens(clip.model.visual.conv1, clip.image_size, tower.filter_bank).to(device)
     for (start, stop), file in stage.progress(list(zip(chunks, files)), "features: chunks"):
         if not _complete(file):
             _write_chunk(file, made, _pictures(clip, bands, table.iloc[start:stop], tower, cache, device))
@@ -58,7 +60,7 @@ def run(job: stage.Job) -> None:
 
 
 def _pictures(
-    clip: towers.Clip, bands: BandTokens, rows: pd.DataFrame, tower: Tower, cache: str, device: str
+    clip: towers.Clip, bands: BandTokens | None, rows: pd.DataFrame, tower: Tower, cache: str, device: str
 ) -> dict[str, np.ndarray]:
     """Arrays of one chunk: embedding, pixel digest, and tokens or 8-bit pictures."""
     from PIL import Image
@@ -71,17 +73,17 @@ def _pictures(
     as_bytes = towers.to_bytes(stack, clip)
     # Both caches give the same tokens because both start from the same 8-bit values.
     normalised = towers.from_bytes(as_bytes, clip.mean, clip.std)
-    digests = [hashlib.sha256(picture.numpy().tobytes()).hexdigest() for picture in as_bytes]
+    digests = [hashlib.sha256(one.numpy().tobytes()).hexdigest() for one in as_bytes]
     result: dict[str, list[np.ndarray]] = {"embedding": [], "tokens": [], "band_tokens": []}
     with torch.inference_mode():
         for batch in normalised.split(tower.batch_size):
             on_device = batch.to(device)
             result["embedding"].append(clip.model.encode_image(on_device).float().cpu().numpy())
-            if cache == "tokens":
+            if bands is not None:
                 raw, banded = bands(on_device)
                 result["tokens"].append(raw.cpu().numpy().astype(tower.dtype))
                 result["band_tokens"].append(banded.cpu().numpy().astype(tower.dtype))
-    arrays = {name: np.concatenate(parts) for name, parts in result.items() if parts}
+    arrays: dict[str, np.ndarray] = {name: np.concatenate(parts) for name, parts in result.items() if parts}
     arrays["pixel_digest"] = np.array(digests, dtype=object)
     if cache == "pictures":
         arrays["pictures"] = as_bytes.numpy()
@@ -102,8 +104,8 @@ def _texts(clip: towers.Clip, table: pd.DataFrame, device: str) -> dict[str, np.
             encoded.append(F.normalize(clip.model.encode_text(tokens).float(), dim=-1).cpu())
     stacked = torch.cat(encoded)
     owner = torch.tensor([index for index, row in enumerate(rows) for _ in row])
-    mean = torch.zeros(len(rows), stacked.shape[1]).index_add_(0, owner, stacked)
-    mean = F.normalize(mean, dim=-1).numpy()
+    total = torch.zeros(len(rows), stacked.shape[1]).index_add_(0, owner, stacked)
+    mean = F.normalize(total, dim=-1).numpy()
     arrays = {"caption_embedding": mean}
     if (table["image"] == "").all():
         arrays["embedding"] = mean
@@ -121,7 +123,12 @@ def _band_curves(tower: Tower) -> dict[str, np.ndarray]:
 
 
 def _cache_kind(tower: Tower, clip: towers.Clip, n: int) -> str:
-    """``tokens`` or ``pictures``: auto takes tokens while they fit into the limit."""
+    """``tokens`` or ``pictures``: auto takes tokens while they fit into the limit.
+
+    A picture side that is no Vision Transformer has no patch tokens; it serves as a frozen one, from its embedding.
+    """
+    if type(clip.model.visual).__name__ != "VisionTransformer":
+        return "pictures"
     if tower.cache != "auto":
         return tower.cache
     convolution = clip.model.visual.conv1

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from brain2clip.settings import FilterBank
+from brain2clip.stage import InputError
 
 
 def radial_frequency(height: int, width: int) -> Tensor:
@@ -66,10 +67,12 @@ class BandTokens(nn.Module):
     bank : FilterBank
     """
 
+    window: Tensor
+
     def __init__(self, patch_embedding: nn.Conv2d, image_size: tuple[int, int], bank: FilterBank) -> None:
         super().__init__()
         if patch_embedding.bias is not None:
-            raise ValueError("the patch embedding has a bias, so bands of a picture do not add up to its tokens")
+            raise InputError("the patch embedding has a bias, so bands of a picture do not add up to its tokens")
         self.patch_embedding = patch_embedding
         self.image_size = tuple(image_size)
         self.register_buffer("window", windows(radial_frequency(*image_size), bank), persistent=False)

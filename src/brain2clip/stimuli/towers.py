@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from torch import Tensor
 
 from brain2clip.settings import Tower
 from brain2clip.stage import InputError
-
-LOCAL = "local-dir:"
+from brain2clip.stimuli import tower_files
+from brain2clip.stimuli.tower_files import LOCAL
 
 
 @dataclass(frozen=True)
@@ -78,14 +77,6 @@ def load(tower: Tower, device: str | torch.device = "cpu") -> Clip:
     )
 
 
-def files(tower: Tower) -> list[str]:
-    """Local files that define the tower (inputs of rules); empty for a hub tag."""
-    if tower.model.startswith(LOCAL):
-        folder = Path(tower.model.removeprefix(LOCAL))
-        return [str(folder / name) for name in ("open_clip_config.json", "open_clip_model.safetensors")]
-    return [tower.pretrained] if tower.pretrained and Path(tower.pretrained).suffix else []
-
-
 def to_bytes(pictures: Tensor, clip: Clip) -> Tensor:
     """Normalised pictures [B, 3, H, W] back to the 8-bit values that the transform saw; exact."""
     return ((pictures.cpu() * clip.std + clip.mean) * 255).round().clamp(0, 255).to(torch.uint8)
@@ -102,11 +93,8 @@ def _tokenizer(tower: Tower) -> Any:
 
     if not tower.model.startswith(LOCAL):
         return open_clip.get_tokenizer(tower.model)
-    folder = Path(tower.model.removeprefix(LOCAL))
-    config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
-    text = config["model_cfg"]["text_cfg"]
-    bpe_path = text.get("tokenizer_kwargs", {}).get("bpe_path")
-    return open_clip.get_tokenizer(tower.model, **({"bpe_path": str(folder / bpe_path)} if bpe_path else {}))
+    vocabulary = tower_files.vocabulary_of(Path(tower.model.removeprefix(LOCAL)))
+    return open_clip.get_tokenizer(tower.model, **({"bpe_path": str(vocabulary)} if vocabulary else {}))
 
 
 def _check_source(tower: Tower) -> None:
@@ -114,7 +102,7 @@ def _check_source(tower: Tower) -> None:
     import open_clip
 
     if tower.model.startswith(LOCAL):
-        for path in map(Path, files(tower)):
+        for path in map(Path, tower_files.of(tower.model, tower.pretrained)):
             if not path.is_file():
                 raise InputError(f"towers.*.model: {tower.model!r} needs the file {path}, which does not exist")
         return

@@ -80,7 +80,7 @@ class Study:
         if self.block.stimuli is None:
             return []
         files = [self.block.stimuli]
-        if self._split_from_events:
+        if self.split_from_events:
             files += [str(item.events) for subject in self.subjects() for item in self.recordings(subject)]
         return files
 
@@ -180,7 +180,7 @@ class Study:
             return [self._side(concept) or "train" for concept in self._known_concepts(concepts)]
         if self.block.categories is not None:
             return ["both"] * len(concepts)
-        if not self._split_from_events:
+        if not self.split_from_events:
             return self._written_splits()
         seen: list[set[str]] = [set() for _ in concepts]
         for subject in self.subjects():
@@ -199,7 +199,7 @@ class Study:
         return written
 
     @cached_property
-    def _split_from_events(self) -> bool:
+    def split_from_events(self) -> bool:
         """Whether only the events tell which pictures are training and which test."""
         if self.block.stimuli is None or self.block.split.by == "concepts":
             return False
@@ -351,7 +351,7 @@ class Study:
 
     def _check_written(self, rows: list[int], sides: list[str | None], recording: Recording) -> None:
         """Refuse trials on another side of the split than the column ``split`` of the table of pictures says."""
-        if self.block.stimuli is None or self.block.split.by == "concepts" or self._split_from_events:
+        if self.block.stimuli is None or self.block.split.by == "concepts" or self.split_from_events:
             return
         written = self._stimulus_splits
         wrong = sorted({row for row, side in zip(rows, sides) if side is not None and side != written[row]})

@@ -61,6 +61,8 @@ class Study(Protocol):
         ``"eeg"`` or ``"fmri"``.
     zero_shot : bool
         Whether training and test concepts must be disjoint.
+    split_from_events : bool
+        Whether the stimulus table's split comes from the events of all subjects, so that it changes with them.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Study(Protocol):
     citation: str
     modality: str
     zero_shot: bool
+    split_from_events: bool
 
     def subjects(self) -> tuple[str, ...]:
         """Subject labels without ``sub-``, sorted."""

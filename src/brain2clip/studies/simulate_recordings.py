@@ -10,6 +10,9 @@ Everything is a function of the settings: the same settings give the same signal
 
 from __future__ import annotations
 
+import os
+import platform
+import re
 import shutil
 import warnings
 from collections.abc import Callable
@@ -18,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from brain2clip import artefact, settings, stage
@@ -481,8 +485,7 @@ def run(job: stage.Job) -> None:
     write_truth(job, brain, stimuli)
 
     place = job.output("sessions").parent
-    root = place.with_name(f".{place.name}.part")
-    shutil.rmtree(root, ignore_errors=True)
+    root = scratch_folder(place)
     todo = recordings(study, subject, stimuli, root)
     counts: dict[str, int] = {}
     for recording, events in stage.progress(todo, f"sub-{subject} recordings"):
@@ -502,7 +505,7 @@ def run(job: stage.Job) -> None:
 def read_inputs(job: stage.Job) -> tuple[pd.DataFrame, dict[str, Floats]]:
     """The stimulus table, and the features that belong to it."""
     stimuli = simulated.read_stimuli(job.input("stimuli"))
-    with artefact.open_h5(job.input("features"), stage.expected(job, "simulate_pictures")) as file:
+    with artefact.open_h5(job.input("features"), job.expects.get("simulate_pictures")) as file:
         found = file["stimulus_id"].asstr()[:].tolist()
         features = {level.name: file[level.name][:] for level in LEVELS}
     if found != stimuli["stimulus_id"].to_list():
@@ -550,6 +553,19 @@ def generator(study: settings.SimulatedStudy, purpose: str, *numbers: int) -> np
 
 
 # ------------------------------------------------------------------------------------------------- files
+
+
+def scratch_folder(place: Path) -> Path:
+    """Path beside a folder to make it at, of this process alone: the job of a killed run may still be writing.
+
+    What processes of this host that are no more left for the same folder is removed.
+    """
+    left = re.compile(rf"\.{re.escape(place.name)}\.{re.escape(platform.node())}-(\d+)\.part")
+    for entry in place.parent.glob(f".{place.name}.*.part"):
+        found = left.fullmatch(entry.name)
+        if found and (int(found[1]) == os.getpid() or not psutil.pid_exists(int(found[1]))):
+            shutil.rmtree(entry, ignore_errors=True)
+    return place.with_name(f".{place.name}.{platform.node()}-{os.getpid()}.part")
 
 
 def write_recording(
@@ -626,7 +642,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def write_truth(job: stage.Job, brain: Brain, stimuli: pd.DataFrame) -> None:
-    """Write the noise-free responses as factors; :func:`brain2clip.studies.simulated.templates` multiplies them.
+    """Write the noise-free responses as factors: that to picture i is ``evoked + weights[i] @ basis``.
 
     Datasets: ``stimulus_id [n_stimuli]``; ``weights [n_stimuli, n_components]``; ``basis [n_components, n_channels,
     n_times]`` V; ``evoked [n_channels, n_times]`` V; ``level [n_components]``; ``channel``; ``times`` s. Attribute

@@ -7,13 +7,13 @@ Layout below ``results/raw/{study}``, a BIDS dataset::
 
     dataset_description.json  participants.tsv
     stimuli/stimuli.tsv                 one row per picture; the row number is the stimulus' identity
-    stimuli/features.h5                 what the simulated sources answer to
     stimuli/training/00001_striped_red_fish/striped_red_fish_01.png
     stimuli/test/00001_plain_blue_car/plain_blue_car_01.png
     sub-01/sub-01_sessions.tsv          written last: a subject is complete when it is there
     sub-01/ses-01/eeg/sub-01_ses-01_task-train_run-01_eeg.vhdr, …_events.tsv, …
     sub-01/ses-01/eeg/sub-01_ses-01_task-test_eeg.vhdr, …
-    derivatives/truth/sub-01.h5         the noise-free response to every picture
+    derivatives/truth/features.h5       what the simulated sources answer to in every picture
+    derivatives/truth/sub-01.h5         the noise-free response of a subject to every picture
 """
 
 from __future__ import annotations
@@ -27,10 +27,7 @@ from brain2clip.stage import InputError
 from brain2clip.studies.contract import Recording
 
 if TYPE_CHECKING:
-    import h5py
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
 TRAINING_RUNS = 2
 """Training recordings per session; the test pictures of a session are one recording, as in THINGS-EEG2."""
@@ -129,6 +126,7 @@ class Study:
     citation = "Simulated by brain2clip; no person was recorded."
     modality = "eeg"
     zero_shot = True
+    split_from_events = False
 
     def __init__(self, name: str, settings: dict[str, Any], results: Path) -> None:
         self.name = name
@@ -146,10 +144,6 @@ class Study:
     def stimulus_files(self) -> list[str]:
         """The stimulus table, which is written when all pictures are there."""
         return [str(self.root / "stimuli" / "stimuli.tsv")]
-
-    def truth(self, subject: str) -> str:
-        """The noise-free responses of a subject; :func:`templates` reads them."""
-        return str(self.root / "derivatives" / "truth" / f"sub-{subject}.h5")
 
     def recordings(self, subject: str) -> list[Recording]:
         """Recordings in the order of session, task, run."""
@@ -233,27 +227,3 @@ def read_stimuli(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: no such file; run snakemake so that the pictures are made")
     return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-
-
-def templates(truth: h5py.File, rows: NDArray[np.integer]) -> NDArray[np.float32]:
-    """Noise-free responses to pictures shown alone.
-
-    They are low-rank: ``evoked + weights[row] @ basis``. A linear operation on the time axis or over channels may be
-    applied to ``evoked`` and ``basis`` instead, which are few.
-
-    Parameters
-    ----------
-    truth : h5py.File
-        Opened truth of a subject.
-    rows : array of int, shape (n,)
-        Rows of the stimulus table.
-
-    Returns
-    -------
-    array of float32, shape (n, n_channels, n_times)
-        EEG at the recording rate, V; ``truth["times"]`` and ``truth["channel"]`` name the axes.
-    """
-    import numpy as np
-
-    weights, basis = truth["weights"][:][rows], truth["basis"][:]
-    return truth["evoked"][:] + np.tensordot(weights, basis, axes=1)

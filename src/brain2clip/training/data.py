@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from brain2clip import artefact
 from brain2clip.models.neuroclip import Pictures
-from brain2clip.settings import FilterBank
+from brain2clip.stage import InputError
 from brain2clip.stimuli.filter_bank import BandTokens
 from brain2clip.stimuli.towers import from_bytes
 
@@ -38,6 +38,8 @@ class Responses:
         s.
     sfreq : float
         Hz.
+    channel : list of str
+        Names, in the order of C.
     stimulus_id : list of str
         Of the stimulus table, for the check against the stimuli file.
     """
@@ -47,6 +49,7 @@ class Responses:
     subject: np.ndarray
     times: np.ndarray
     sfreq: float
+    channel: list[str]
     stimulus_id: list[str]
 
     def averaged(self) -> Responses:
@@ -57,7 +60,7 @@ class Responses:
         for place, value in zip(group, self.values):  # faster than np.add.at for long rows
             total[place] += value
         total /= np.bincount(group).astype(np.float32)[:, None, None]
-        return Responses(total, keys[:, 1], keys[:, 0], self.times, self.sfreq, self.stimulus_id)
+        return replace(self, values=total, stimulus=keys[:, 1], subject=keys[:, 0])
 
 
 def load_responses(
@@ -87,24 +90,35 @@ def load_responses(
                 subject=np.full(len(rows), number),
                 times=source["times"][:],
                 sfreq=float(source.attrs["sfreq"]),
+                channel=list(source["channel"].asstr()[:]),
                 stimulus_id=list(source["stimulus_id"].asstr()[:]),
             )
         loaded.append(part.averaged() if average else part)
     first = loaded[0]
     for file, part in zip(files, loaded):
-        if part.values.shape[1:] != first.values.shape[1:] or part.stimulus_id != first.stimulus_id:
-            raise artefact.ArtefactError(
-                f"{file}: responses of shape {part.values.shape[1:]} do not go with "
-                f"{first.values.shape[1:]} of {files[0]}"
+        difference = first_difference(first, part)
+        if difference:
+            raise InputError(
+                f"{file}: {difference} than in {files[0]}, but both train one model; name the channels in "
+                "studies.*.responses.channels so that all subjects have the same in the same order"
             )
-    return Responses(
-        np.concatenate([part.values for part in loaded]),
-        np.concatenate([part.stimulus for part in loaded]),
-        np.concatenate([part.subject for part in loaded]),
-        first.times,
-        first.sfreq,
-        first.stimulus_id,
+    return replace(
+        first,
+        values=np.concatenate([part.values for part in loaded]),
+        stimulus=np.concatenate([part.stimulus for part in loaded]),
+        subject=np.concatenate([part.subject for part in loaded]),
     )
+
+
+def first_difference(one: Responses, other: Responses) -> str | None:
+    """What keeps two sets of responses from going through one model, in words, or None."""
+    if one.channel != other.channel:
+        return f"other channels ({', '.join(other.channel)} instead of {', '.join(one.channel)})"
+    if one.sfreq != other.sfreq or not np.array_equal(one.times, other.times):
+        return f"another time axis ({len(other.times)} samples at {other.sfreq} Hz from {other.times[0]:g} s)"
+    if one.stimulus_id != other.stimulus_id:
+        return "another stimulus table"
+    return None
 
 
 def _read_rows(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
@@ -199,8 +213,3 @@ def check_same_stimuli(responses: Responses, file: h5py.File, path: Path) -> Non
             f"{path}: the stimulus table of the features ({len(ids)} rows) differs from that of the responses "
             f"({len(responses.stimulus_id)} rows) from row {differs} on; run snakemake so that both are made again"
         )
-
-
-def bank_of(tower: Mapping[str, Any]) -> FilterBank:
-    """Filter bank of a tower's settings."""
-    return FilterBank.model_validate(tower["filter_bank"])

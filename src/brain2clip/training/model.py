@@ -18,6 +18,20 @@ if TYPE_CHECKING:
     from brain2clip.stimuli.towers import Clip
 
 
+#: Name under which a checkpoint keeps the channels that it was trained on.
+CHANNELS = "channels"
+
+
+def channels_as_tensor(channels: list[str]) -> torch.Tensor:
+    """Channel names as UTF-8 bytes, one name a line: a checkpoint holds tensors only."""
+    return torch.tensor(list("\n".join(channels).encode()), dtype=torch.uint8)
+
+
+def channels_from_tensor(tensor: torch.Tensor) -> list[str]:
+    """Inverse of :func:`channels_as_tensor`."""
+    return bytes(tensor.tolist()).decode().split("\n")
+
+
 def device_of_choice() -> torch.device:
     """CUDA where present, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

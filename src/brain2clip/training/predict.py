@@ -11,8 +11,9 @@ import torch
 from torch.nn import functional as F
 
 from brain2clip.settings import Contrastive, Tower, parse
+from brain2clip.stage import InputError
 from brain2clip.training.data import PictureSource, Responses
-from brain2clip.training.model import build, device_of_choice, picture_source
+from brain2clip.training.model import CHANNELS, build, channels_from_tensor, device_of_choice, picture_source
 
 AT_ONCE = 512
 
@@ -43,7 +44,13 @@ class Predictor:
         stimuli: h5py.File,
         rows: np.ndarray,
     ) -> None:
-        self.tensors = tensors
+        trained = channels_from_tensor(tensors[CHANNELS])
+        if trained != responses.channel:
+            raise InputError(
+                f"the model was trained on the channels {', '.join(trained)}, these responses have "
+                f"{', '.join(responses.channel)}; name them in studies.*.responses.channels so that all subjects agree"
+            )
+        self.tensors = {name: tensor for name, tensor in tensors.items() if name != CHANNELS}
         self.rows = rows
         self.ridge = method["kind"] == "ridge"
         if self.ridge:
@@ -52,7 +59,7 @@ class Predictor:
         settings = parse(Contrastive, method)
         self.device = device_of_choice()
         self.model, clip = build(settings, parse(Tower, tower), responses, stimuli, self.device)
-        missing = set(self.model.load_state_dict(dict(tensors), strict=False).missing_keys)
+        missing = set(self.model.load_state_dict(self.tensors, strict=False).missing_keys)
         frozen = {name for name, parameter in self.model.named_parameters() if not parameter.requires_grad}
         assert missing <= frozen, f"checkpoint lacks {sorted(missing - frozen)[:3]}"
         self.model.eval()

@@ -5,20 +5,88 @@ The penalty is chosen by cross-validation over training concepts, scored by retr
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
+import scipy.linalg
 import torch
-from sklearn.linear_model import Ridge as SkRidge
 from sklearn.model_selection import GroupKFold, KFold
 
 from brain2clip.settings import Ridge
 from brain2clip.training.data import Responses
 
+ROWS_AT_ONCE = 8192
+
+
+@dataclass
+class Moments:
+    """Sums over rows that a ridge regression needs; those of a fold can be taken away from those of all.
+
+    Attributes
+    ----------
+    n : int
+    x, y : ndarray [p], [d]
+        Sums of inputs and targets.
+    xx, xy : ndarray [p, p], [p, d]
+        Sums of products.
+    """
+
+    n: int
+    x: np.ndarray
+    y: np.ndarray
+    xx: np.ndarray
+    xy: np.ndarray
+
+    @classmethod
+    def of(cls, x: np.ndarray, y: np.ndarray) -> Moments:
+        """Moments of rows, some thousand at a time in double precision."""
+        total = cls(
+            0, *(np.zeros(shape) for shape in (x.shape[1], y.shape[1], (x.shape[1],) * 2, (x.shape[1], y.shape[1])))
+        )
+        for start in range(0, len(x), ROWS_AT_ONCE):
+            part, target = x[start : start + ROWS_AT_ONCE].astype(np.float64), y[start : start + ROWS_AT_ONCE]
+            total.n += len(part)
+            total.x += part.sum(axis=0)
+            total.y += target.sum(axis=0)
+            total.xx += part.T @ part
+            total.xy += part.T @ target
+        return total
+
+    def without(self, other: Moments) -> Moments:
+        """Moments of the rows that are not the other's."""
+        return Moments(*(own - his for own, his in zip(vars(self).values(), vars(other).values())))
+
+
+class Solutions:
+    """Ridge solutions for any penalty from one eigendecomposition of the correlation matrix of the inputs.
+
+    Inputs are standardised with these rows' own mean and deviation, targets are centred; weights are given for raw
+    inputs.
+    """
+
+    def __init__(self, moments: Moments) -> None:
+        self.mean_x, self.mean_y = moments.x / moments.n, moments.y / moments.n
+        covariance = moments.xx - moments.n * np.outer(self.mean_x, self.mean_x)
+        self.deviation = np.sqrt(np.maximum(np.diag(covariance) / moments.n, 0)) + 1e-12
+        scaled = covariance / np.outer(self.deviation, self.deviation)
+        self.values, self.vectors = scipy.linalg.eigh(scaled)
+        cross = (moments.xy - moments.n * np.outer(self.mean_x, self.mean_y)) / self.deviation[:, None]
+        self.projected = self.vectors.T @ cross
+
+    def at(self, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+        """Weights [p, d] and intercept [d] for raw inputs: (X'X + alpha I)^-1 X'Y on standardised inputs."""
+        weight = self.vectors @ (self.projected / (np.maximum(self.values, 0) + alpha)[:, None])
+        weight /= self.deviation[:, None]
+        return weight, self.mean_y - self.mean_x @ weight
+
 
 def fit(
     responses: Responses, embedding: np.ndarray, concept: np.ndarray, settings: Ridge
 ) -> tuple[dict[str, torch.Tensor], pd.DataFrame]:
-    """Fit weights [C*T, d] and intercept [d] on standardised inputs, folded back to raw inputs.
+    """Fit weights [C*T, d] and intercept [d] for raw responses.
+
+    Memory is that of the responses and a few matrices [C*T, C*T]; no fold is copied.
 
     Parameters
     ----------
@@ -35,17 +103,17 @@ def fit(
         ``weight``, ``intercept``, ``centre`` (mean training embedding, for cosine ranking); one row per penalty with
         ``alpha`` and ``held_out_mrr`` (mean reciprocal rank in the folds).
     """
-    x = responses.values.reshape(len(responses.values), -1).astype(np.float64)
-    mean, deviation = x.mean(axis=0), x.std(axis=0) + 1e-12
-    x = (x - mean) / deviation
+    x = responses.values.reshape(len(responses.values), -1)
     unit = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
     y = unit[responses.stimulus].astype(np.float64)
-    groups = concept[responses.stimulus]
+    everything = Moments.of(x, y)
     scores: dict[float, list[float]] = {alpha: [] for alpha in settings.alphas}
-    for train, test in _folds(settings.folds, groups):
+    for _, test in _folds(settings.folds, concept[responses.stimulus]):
+        inner = Solutions(everything.without(Moments.of(x[test], y[test])))
         for alpha in settings.alphas:
-            model = SkRidge(alpha=alpha).fit(x[train], y[train])
-            scores[alpha].append(_retrieval(model.predict(x[test]), responses.stimulus[test], unit, y[train].mean(0)))
+            weight, intercept = inner.at(alpha)
+            predicted = x[test] @ weight.astype(np.float32) + intercept
+            scores[alpha].append(_retrieval(predicted, responses.stimulus[test], unit, inner.mean_y))
     history = pd.DataFrame(
         {
             "alpha": settings.alphas,
@@ -53,13 +121,8 @@ def fit(
         }
     )
     best = settings.alphas[int(np.argmax(history["held_out_mrr"]))]
-    model = SkRidge(alpha=best).fit(x, y)
-    weight = model.coef_.T / deviation[:, None]
-    tensors = {
-        "weight": weight,
-        "intercept": model.intercept_ - mean @ weight,
-        "centre": y.mean(axis=0),
-    }
+    weight, intercept = Solutions(everything).at(best)
+    tensors = {"weight": weight, "intercept": intercept, "centre": everything.y / everything.n}
     return {name: torch.from_numpy(value.astype(np.float32)) for name, value in tensors.items()}, history
 
 

@@ -10,8 +10,7 @@ import contextlib
 import logging
 import math
 import time
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -24,7 +23,7 @@ from brain2clip.models.neuroclip import BrainToClip
 from brain2clip.settings import Contrastive, Optimiser, Ridge, Tower, parse
 from brain2clip.training import ridge
 from brain2clip.training.data import PictureSource, Responses, check_same_stimuli, load_responses, open_stimuli
-from brain2clip.training.model import build, device_of_choice, picture_source
+from brain2clip.training.model import CHANNELS, build, channels_as_tensor, device_of_choice, picture_source
 from brain2clip.training.objective import logits, softened_contrastive
 
 log = logging.getLogger("brain2clip")
@@ -63,7 +62,7 @@ def run(job: stage.Job) -> None:
         "train: %d responses of %d subject(s), %d stimuli, on %s",
         len(responses.values), len(files), len(np.unique(responses.stimulus)), device,
     )  # fmt: skip
-    with open_stimuli(job.input("stimuli"), stage.expected(job, "features")) as stimuli:
+    with open_stimuli(job.input("stimuli"), job.expects.get("features")) as stimuli:
         check_same_stimuli(responses, stimuli, job.input("stimuli"))
         concept = stimuli["concept"].asstr()[:]
         if method["kind"] == "ridge":
@@ -77,6 +76,7 @@ def run(job: stage.Job) -> None:
             pictures = picture_source(settings, tower, stimuli, np.unique(responses.stimulus), clip, device)
             history = fit(model, settings, responses, pictures, concept, seed, device)
             tensors = trainable(model)
+    tensors = {**tensors, CHANNELS: channels_as_tensor(responses.channel)}
     made = job.provenance()
     artefact.write_table(job.output("history"), history, made)
     artefact.write_tensors(job.output("checkpoint"), tensors, made)
@@ -85,10 +85,7 @@ def run(job: stage.Job) -> None:
 def shuffled(responses: Responses, seed: int) -> Responses:
     """Control: the stimuli of the training responses permuted among each other."""
     order = np.random.default_rng(seed).permutation(len(responses.stimulus))
-    return Responses(
-        responses.values, responses.stimulus[order], responses.subject, responses.times, responses.sfreq,
-        responses.stimulus_id,
-    )  # fmt: skip
+    return replace(responses, stimulus=responses.stimulus[order])
 
 
 def fit(
@@ -238,7 +235,7 @@ def learning_rate(budget: Optimiser, steps: int):
 def precision(budget: Optimiser, device: torch.device, width: int):
     """A context maker: bf16 autocast where asked for, or where the device is fast with it.
 
-    On a CPU the casts of a narrow tower cost more than its bf16 products save (bench/precision.py), so there it is
+    On a CPU the casts of a narrow tower cost more than its bf16 products save (bench/prompted_tower.py), so there it is
     taken from ``WIDE`` on.
     """
     if device.type == "cuda":
@@ -248,11 +245,6 @@ def precision(budget: Optimiser, device: torch.device, width: int):
     if budget.precision == "bf16" or (budget.precision == "auto" and fast):
         return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext
-
-
-def checkpoint_of(path: Path, expected) -> dict[str, Tensor]:
-    """Trained tensors of a checkpoint."""
-    return artefact.read_tensors(path, expected)
 
 
 if __name__ == "__main__":

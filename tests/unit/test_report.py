@@ -1,0 +1,40 @@
+"""The first page of the report, as snakemake renders it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from docutils.core import publish_parts
+from jinja2 import Environment
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def page(config: dict[str, Any]) -> str:
+    template = (ROOT / "workflow/report/workflow.rst").read_text(encoding="utf-8")
+    text = Environment(trim_blocks=True, lstrip_blocks=True).from_string(template)
+    rendered = text.render(snakemake=SimpleNamespace(config=config), categories={}, files=[])
+    return publish_parts(rendered, writer="html", settings_overrides={"halt_level": 2})["html_body"]
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "workflow/demo.yaml", "workflow/study.yaml", "workflow/n170.yaml"])
+def test_first_page_says_what_is_simulated_and_whose_the_data_are(file):
+    config = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
+    html = page(config)
+    for name, study in config["studies"].items():
+        assert f"<strong>{name}</strong>" in html
+        assert ("no person was recorded" in html) == (study["kind"] == "simulated")
+        for key in {"licence", "citation"} & set(study):
+            assert study[key] in html
+
+
+def test_text_of_the_configuration_is_no_markup():
+    study = {"kind": "bids_eeg", "licence": "a_ *b* `c` |d|", "citation": "under_ scored"}
+    html = page({"studies": {"mine": study, "idle": study}, "experiments": {"main": {"study": "mine"}}})
+    assert "a_ *b* `c` |d|" in html
+    assert "under_ scored" in html
+    assert "idle" not in html
