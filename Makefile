@@ -34,7 +34,7 @@ report: $(STAMP) ## the report alone (CONFIG=config.yaml for another configurati
 	@$(PY) workflow/run.py --report-only $(CONFIG)
 
 test: $(STAMP) ## every test that this machine can run; says which it skipped and why
-	@$(PY) -m pytest -n $(WORKERS)
+	@$(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(STAMP) ## ruff, snakefmt, mypy, snakemake --lint
 	$(PY) -m ruff check .

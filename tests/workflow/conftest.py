@@ -1,15 +1,23 @@
+import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from project import Project
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Project:
-    """The tiny study, run to the end once; do not edit, copy."""
-    project = Project.create(tmp_path_factory.mktemp("finished") / "project")
-    project.run("--show-failed-logs")
-    return project
+    """The tiny study, run to the end once for all workers; do not edit, copy."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, done = shared / "finished", shared / "finished.done"
+    with FileLock(shared / "finished.lock"):
+        if not done.exists():
+            Project.create(folder).run("--show-failed-logs")
+            done.touch()
+    return Project(folder)
 
 
 @pytest.fixture
