@@ -151,8 +151,8 @@ def runs_of(experiment):
 
 
 def runs():
-    """Runs of all experiments, each once, in order."""
-    return list(dict.fromkeys(run for experiment in CONFIG.experiments.values() for run in runs_of(experiment)))
+    """Runs of all experiments, each once; sorted, because the order of keys in the configuration must not matter."""
+    return sorted({run for experiment in CONFIG.experiments.values() for run in runs_of(experiment)})
 
 
 def results(folder, chosen, ending):
@@ -160,7 +160,7 @@ def results(folder, chosen, ending):
 
 
 def studies_run():
-    return list(dict.fromkeys(experiment.study for experiment in CONFIG.experiments.values()))
+    return sorted({experiment.study for experiment in CONFIG.experiments.values()})
 
 
 def descriptions():

@@ -152,7 +152,7 @@ ENDINGS = ("parquet", "md", "tex")
 
 def table_files():
     return [f"{RESULTS}/tables/summary.parquet"] + [
-        f"{RESULTS}/tables/{table}.{ending}" for table in CONFIG.tables for ending in ENDINGS
+        f"{RESULTS}/tables/{table}.{ending}" for table in sorted(CONFIG.tables) for ending in ENDINGS
     ]
 
 
@@ -163,7 +163,7 @@ def tables_spec():
         "studies": {name: study.kind for name, study in CONFIG.studies.items()},
         "protocols": {name: protocol.kind for name, protocol in CONFIG.protocols.items()},
         "methods": {name: method.label or name for name, method in CONFIG.methods.items()},
-        "ceilings": [name for name, method in CONFIG.methods.items() if method.kind == "ideal-observer"],
+        "ceilings": sorted(name for name, method in CONFIG.methods.items() if method.kind == "ideal-observer"),
         "retrieval": dump(CONFIG.retrieval),
     }
     made = [{"origin": origin(retrieval_spec(run))} for run in runs()]
@@ -173,14 +173,15 @@ def tables_spec():
 # ---------------------------------------------------------------------------------------- figures
 
 
-def first_experiment(study):
-    """The first experiment of a study: its band, protocol and seed are those of the figures of single runs."""
-    return next(experiment for experiment in CONFIG.experiments.values() if experiment.study == study)
+def main_experiment(study):
+    """The experiment of a study with the most runs: its band, protocol and seed are those of figures of single runs."""
+    listed = [(len(runs_of(one)), name) for name, one in CONFIG.experiments.items() if one.study == study]
+    return CONFIG.experiments[max(listed)[1]]
 
 
 def shown_method(study):
     """Method of gallery, gains and prompts: the named one where it was run, else the first NeuroCLIP, else the first."""
-    ran = first_experiment(study).methods
+    ran = main_experiment(study).methods
     if CONFIG.figures.method in ran:
         return CONFIG.figures.method
     return next((name for name in ran if name in neuroclip_methods()), ran[0])
@@ -188,7 +189,7 @@ def shown_method(study):
 
 def figures_of(study):
     """Figures that the study's runs can fill."""
-    trained = any(CONFIG.methods[name].kind == "contrastive" for name in first_experiment(study).methods)
+    trained = any(CONFIG.methods[name].kind == "contrastive" for name in main_experiment(study).methods)
     return [
         *("erp", "spectra", "ranks"),
         *(["training"] if trained else []),
@@ -203,7 +204,7 @@ def figure_files():
 
 def figure_inputs(w):
     """Inputs of a figure: name to paths, each with the spec that makes it."""
-    experiment = first_experiment(w.study)
+    experiment = main_experiment(w.study)
     tower = CONFIG.methods[shown_method(w.study)].tower
     stimuli = {f"{RESULTS}/stimuli/{w.study}/{tower}.h5": features_spec(w.study, tower)}
     main = [run for run in runs_of(experiment) if run.band == experiment.bands[0]]
@@ -213,16 +214,16 @@ def figure_inputs(w):
     def responses(bands):
         return {
             f"{RESULTS}/responses/{w.study}/{band}/sub-{subject}.h5": epochs_spec(w.study, band, subject)
-            for band in dict.fromkeys(bands)
+            for band in bands
             for subject in subjects_of(w.study)
         }
 
     def made(folder, chosen, ending, spec_of):
         return {f"{RESULTS}/{folder}/{run.path}{ending}": spec_of(run) for run in chosen}
 
-    bands = [band for one in CONFIG.experiments.values() if one.study == w.study for band in one.bands]
+    bands = sorted({run.band for run in runs() if run.study == w.study})
     named = {
-        "erp": lambda: {"responses": responses(bands[:1])},
+        "erp": lambda: {"responses": responses(experiment.bands[:1])},
         "spectra": lambda: {"responses": responses(bands)},
         "training": lambda: {"history": made("training", trained, ".history.parquet", train_spec)},
         "ranks": lambda: {"rows": made("retrieval", main, ".parquet", retrieval_spec)},
