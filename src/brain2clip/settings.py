@@ -74,10 +74,12 @@ class Repetitions(Block):
         None, ge=1, description="training trials kept per picture and recording session (null: all)"
     )
     test: int | None = Field(None, ge=1, description="test trials kept per picture and recording session (null: all)")
-    rule: Literal["first", "random"] = Field(
-        "first", description="which trials are kept: the first in time, or a seeded random draw"
+    rule: Literal["first", "random", "shuffle"] = Field(
+        "first",
+        description="which trials are kept: the first in time; a seeded random draw; or, as the code of the "
+        "THINGS-EEG2 papers does, the first of scikit-learn's shuffle with the same seed for every picture",
     )
-    seed: int = Field(20200220, description="seed of the random draw")
+    seed: int = Field(20200220, description="seed of the random draw and of the shuffle")
 
 
 class Responses(Block):
@@ -97,8 +99,10 @@ class Responses(Block):
         description="decimate: anti-aliased low-pass on the continuous signal, then every n-th sample; "
         "epochs: each epoch resampled in the Fourier domain, as the papers' code does",
     )
-    channels: tuple[str, ...] | Literal["all", "occipital-parietal-17"] = Field(
-        "all", description="channel names, 'all', or a named set (occipital-parietal-17: the 17 of THINGS-EEG2)"
+    channels: tuple[str, ...] | Literal["all", "occipital-parietal-17", "nice-63"] = Field(
+        "all",
+        description="channel names, 'all' (in the order of the recording), or a named set (occipital-parietal-17: the "
+        "17 of the THINGS-EEG2 authors; nice-63: all 63 of THINGS-EEG2 from front to back, as NICE, ATM and UBP)",
     )
     reference: Literal["recorded", "average"] = Field(
         "recorded", description="recorded: as on disk; average: mean of the kept EEG channels"
@@ -230,7 +234,54 @@ class BidsEegStudy(StudyBase):
         return self
 
 
-Study = Annotated[SimulatedStudy | BidsEegStudy, Field(discriminator="kind")]
+class ThingsEeg2Study(StudyBase):
+    """THINGS-EEG2 (Gifford et al. 2022) from its BIDS version, NEMAR nm000232, downloaded file by file."""
+
+    kind: Literal["things_eeg2"] = "things_eeg2"
+    subjects: tuple[Name, ...] | Literal["all"] = Field("all", description="labels 01 to 10")
+    sessions: tuple[Name, ...] | Literal["all"] = Field("all", description="recording sessions, labels 01 to 04")
+    runs: tuple[Name, ...] | Literal["all"] = Field(
+        "all", description="training runs of each session, labels 01 to 05; the test run is always read"
+    )
+    signal: Literal["raw", "preprocessed"] = Field(
+        "raw",
+        description="raw: the recordings (6 GB per subject); preprocessed: the dataset authors' own epochs (about "
+        "1 GB per subject: 17 channels, 100 Hz, already whitened, by them also on test trials)",
+    )
+    manifest: str = Field("workflow/manifests/things-eeg2.csv", description="what to download: path, size, hash, url")
+    images: str = Field(
+        "workflow/manifests/things-eeg2-images.csv",
+        description="number, split, folder, file name of each picture; the unpacked archives are checked against it",
+    )
+
+
+class ThingsEeg1Study(StudyBase):
+    """THINGS-EEG1 (Grootswagers et al. 2022) from OpenNeuro ds003825, downloaded file by file."""
+
+    kind: Literal["things_eeg1"] = "things_eeg1"
+    subjects: tuple[Name, ...] | Literal["all"] = Field(
+        "all", description="labels 01 to 50; all: without the four that the authors exclude (01, 06, 18, 23)"
+    )
+    test: Literal["concepts", "block"] = Field(
+        "concepts",
+        description="test trials. concepts: pictures of the 200 test concepts of THINGS-EEG2 among the 22,248 main "
+        "trials; block: the test block (200 pictures, 12 times each). Training leaves out all concepts of the test",
+    )
+    targets: Literal["keep", "drop"] = Field(
+        "drop", description="pictures at whose time the fixation point changed, which asked for a key press"
+    )
+    pictures: str | None = Field(
+        None,
+        description="folder of the THINGS pictures, <folder>/<concept>/<file>.jpg, which are on request; null: "
+        "text prompts of the concepts are the candidates",
+    )
+    manifest: str = Field("workflow/manifests/things-eeg1.csv", description="what to download: path, size, hash, url")
+    test_concepts: str = Field(
+        "workflow/manifests/things-eeg2-images.csv", description="table whose rows of split test name the test concepts"
+    )
+
+
+Study = Annotated[SimulatedStudy | BidsEegStudy | ThingsEeg2Study | ThingsEeg1Study, Field(discriminator="kind")]
 
 
 # ---------------------------------------------------------------------------------------------- stimuli
@@ -538,6 +589,36 @@ class Figures(Block):
     topography_times: tuple[float, ...] = Field((0.1, 0.17, 0.3), description="times of the topographies, s")
 
 
+class Download(Block):
+    """How files are fetched; no part of what is computed from them, so that a change re-runs nothing."""
+
+    sources: dict[str, str] = Field(
+        default_factory=dict,
+        description="base URL in place of the manifest's own addresses, by kind of study, e.g. {things_eeg2: "
+        "'file:///data/nm000232'} for a folder on this machine, or the address of a mirror",
+    )
+    at_once: int = Field(4, ge=1, le=32, description="downloads that run at the same time")
+    retries: int = Field(5, ge=0, description="further attempts after a broken transfer, with growing pauses")
+    timeout_s: float = Field(60.0, gt=0, description="longest silence of a server, s")
+
+    @model_validator(mode="after")
+    def _addresses(self) -> Download:
+        for name, source in self.sources.items():
+            if not source.startswith(("http://", "https://", "file:///")):
+                raise ValueError(f"sources.{name}: {source!r} is no address; expected https://… or file:///FOLDER")
+        return self
+
+
+class Export(Block):
+    """Responses in other projects' formats, written beside the tables."""
+
+    study: Name = Field(description="name of a study")
+    bands: tuple[Name, ...] = Field(min_length=1, description="names of bands")
+    formats: tuple[Literal["nice", "ubp"], ...] = Field(
+        min_length=1, description="nice: pickled dictionaries as NICE and ATM read; ubp: torch files as UBP reads"
+    )
+
+
 # ----------------------------------------------------------------------------------------------- config
 
 
@@ -545,6 +626,12 @@ class Config(Block):
     """The whole configuration."""
 
     results: str = Field("results", description="folder of everything that the pipeline writes")
+    presets: dict[Name, Responses] = Field(
+        default_factory=dict,
+        description="named settings of responses; 'base: name' in studies.*.responses starts from one and overrides "
+        "what is listed",
+    )
+    download: Download = Field(default_factory=Download, description="how datasets are fetched")
     studies: dict[Name, Study] = Field(min_length=1, description="datasets by name")
     bands: dict[Name, Band] = Field(min_length=1, description="filter bands by name")
     towers: dict[Name, Tower] = Field(min_length=1, description="frozen CLIPs by name")
@@ -557,6 +644,7 @@ class Config(Block):
     retrieval: Retrieval = Field(default_factory=Retrieval, description="ranking and statistics")
     tables: dict[Name, Table] = Field(default_factory=dict, description="tables by name")
     figures: Figures = Field(default_factory=Figures, description="figures")
+    exports: dict[Name, Export] = Field(default_factory=dict, description="responses in other projects' formats")
 
     @model_validator(mode="after")
     def _names_exist(self) -> Config:
@@ -581,6 +669,10 @@ class Config(Block):
                 check(f"tables.{label}.reference", table.reference, "methods")
         if self.figures.method is not None:
             check("figures.method", self.figures.method, "methods")
+        for label, export in self.exports.items():
+            check(f"exports.{label}.study", export.study, "studies")
+            for name in export.bands:
+                check(f"exports.{label}.bands", name, "bands")
         if not problems:
             problems = [*self._ceilings_need_truth(), *self._tables_are_filled()]
         if problems:
@@ -682,37 +774,68 @@ def _dump(value: Any) -> Any:
 
 
 def _resolve_bases(raw: dict[str, Any], source: str) -> dict[str, Any]:
-    """Replace ``base: name`` in methods by a deep merge onto that method."""
-    methods = raw.get("methods")
-    if not isinstance(methods, Mapping):
-        return raw
-    resolved: dict[Any, Any] = {}
+    """Replace ``base: name`` by a deep merge onto what is named.
+
+    A method may start from another method, a preset from another preset, the responses of a study from a preset.
+    """
     problems: list[str] = []
+    resolved = {
+        block: _merged_onto_bases(raw[block], block, problems)
+        for block in ("methods", "presets")
+        if isinstance(raw.get(block), Mapping)
+    }
+    studies = raw.get("studies")
+    if isinstance(studies, Mapping):
+        presets = resolved.get("presets", {})
+        resolved["studies"] = {name: _on_preset(name, study, presets, problems) for name, study in studies.items()}
+    if problems:
+        raise SettingsError(_listing(problems, source))
+    return {**raw, **resolved}
+
+
+def _merged_onto_bases(entries: Mapping[Any, Any], block: str, problems: list[str]) -> dict[Any, Any]:
+    """Entries of a block, each merged onto the entry that its ``base`` names."""
+    resolved: dict[Any, Any] = {}
 
     def resolve(name: Any, chain: tuple[Any, ...]) -> Any:
         if name in chain:
             circle = " -> ".join(map(str, (*chain, name)))
-            problems.append(f"methods.{name}.base: goes round in a circle: {circle}")
+            problems.append(f"{block}.{name}.base: goes round in a circle: {circle}")
             return {}
         if name in resolved:
             return resolved[name]
-        entry = methods[name]
+        entry = entries[name]
         if isinstance(entry, Mapping) and "base" in entry:
-            base = entry["base"]
-            own = {key: value for key, value in entry.items() if key != "base"}
-            if base not in list(methods):
-                problems.append(f"methods.{name}.base: no method named {base!r}{_suggest(str(base), methods)}")
+            base, own = _base_and_own(entry)
+            if base not in list(entries):
+                problems.append(f"{block}.{name}.base: no {block[:-1]} named {base!r}{_suggest(str(base), entries)}")
                 return own
             inherited = resolve(base, (*chain, name))
             entry = merge(inherited, own) if isinstance(inherited, Mapping) else own
         resolved[name] = entry
         return entry
 
-    for name in methods:
+    for name in entries:
         resolve(name, ())
-    if problems:
-        raise SettingsError(_listing(problems, source))
-    return {**raw, "methods": resolved}
+    return resolved
+
+
+def _on_preset(name: Any, study: Any, presets: Mapping[Any, Any], problems: list[str]) -> Any:
+    """A study whose responses are merged onto the preset that they name."""
+    responses = study.get("responses") if isinstance(study, Mapping) else None
+    if not isinstance(responses, Mapping) or "base" not in responses:
+        return study
+    base, own = _base_and_own(responses)
+    if base not in list(presets):
+        where = f"studies.{name}.responses.base"
+        problems.append(f"{where}: no preset named {base!r}{_suggest(str(base), presets)}")
+        return study
+    inherited = presets[base]
+    return {**study, "responses": merge(inherited, own) if isinstance(inherited, Mapping) else own}
+
+
+def _base_and_own(entry: Mapping[Any, Any]) -> tuple[Any, dict[Any, Any]]:
+    return entry["base"], {key: value for key, value in entry.items() if key != "base"}
 
 
 def _explain(error: ValidationError, source: str) -> str:

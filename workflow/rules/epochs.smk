@@ -2,7 +2,7 @@
 rule epochs:
     input:
         recordings=lambda w: asked(lambda: study_of(w.study).files(w.subject)),
-        stimuli=lambda w: asked(lambda: study_of(w.study).stimulus_files()),
+        stimuli=lambda w: asked(lambda: study_of(w.study).label_files()),
     output:
         responses=f"{RESULTS}/responses/{{study}}/{{band}}/sub-{{subject}}.h5",
     log:

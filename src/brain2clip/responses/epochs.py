@@ -139,17 +139,33 @@ def without_surplus(trials: pd.DataFrame, responses: Responses) -> tuple[pd.Data
     surplus: dict[str, dict[str, int]] = {side: {} for side in SPLITS}
     for (side, session), group in trials.groupby(["split", "session"], sort=True):
         limit = getattr(rule, side)
-        order = np.arange(len(group))
-        if rule.rule == "random":  # a draw of its own for each group: test trials do not move training trials
-            draw = np.random.default_rng([rule.seed, zlib.crc32(f"{side}/{session}".encode())])
-            order = draw.permutation(len(group))
-        rank = group.assign(order=order).sort_values("order").groupby("stimulus").cumcount().reindex(group.index)
+        if rule.rule == "shuffle":
+            rank = group.groupby("stimulus")["stimulus"].transform(lambda shown: _shuffled_ranks(len(shown), rule.seed))
+        else:
+            order = np.arange(len(group))
+            if rule.rule == "random":  # a draw of its own for each group: test trials do not move training trials
+                draw = np.random.default_rng([rule.seed, zlib.crc32(f"{side}/{session}".encode())])
+                order = draw.permutation(len(group))
+            rank = group.assign(order=order).sort_values("order").groupby("stimulus").cumcount().reindex(group.index)
         over = (rank >= limit) if limit is not None else rank < 0
         keep[group.index[over]] = False
         surplus[side][session] = int(over.sum())
         if over.any():
             log.info("epochs: session %s: %d surplus %s trials dropped (%s)", session, over.sum(), side, rule.rule)
     return trials[keep].reset_index(drop=True), surplus
+
+
+def _shuffled_ranks(count: int, seed: int) -> np.ndarray:
+    """Place of each presentation of a picture after scikit-learn's shuffle, which starts anew for every picture.
+
+    So presentation numbers alone decide which are kept: of three the same two for every picture (the code of
+    THINGS-EEG2, NICE and UBP calls ``shuffle(idx, n_samples=2, random_state=20200220)`` picture by picture).
+    """
+    from sklearn.utils import shuffle
+
+    ranks = np.empty(count, dtype=int)
+    ranks[shuffle(np.arange(count), random_state=seed)] = np.arange(count)
+    return ranks
 
 
 # ----------------------------------------------------------------------------------------- the recordings

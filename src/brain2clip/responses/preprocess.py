@@ -24,11 +24,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("brain2clip")
 
-#: Named channel sets; the order is that of THINGS-EEG2 (Gifford et al. 2022, NeuroImage 264).
+_PARIETAL = ("P7", "P5", "P3", "P1", "Pz", "P2", "P4", "P6", "P8")
+_OCCIPITAL = ("PO7", "PO3", "POz", "PO4", "PO8", "O1", "Oz", "O2")
+#: Named channel sets: the 17 of THINGS-EEG2 (Gifford et al. 2022, NeuroImage 264), and all 63 of it in the order of
+#: NICE (Song et al. 2024), ATM and UBP, which is not that of the recordings.
 CHANNEL_SETS = {
-    "occipital-parietal-17": (
-        *("P7", "P5", "P3", "P1", "Pz", "P2", "P4", "P6", "P8"),
-        *("PO7", "PO3", "POz", "PO4", "PO8", "O1", "Oz", "O2"),
+    "occipital-parietal-17": (*_PARIETAL, *_OCCIPITAL),
+    "nice-63": (
+        *("Fp1", "Fp2", "AF7", "AF3", "AFz", "AF4", "AF8"),
+        *("F7", "F5", "F3", "F1", "F2", "F4", "F6", "F8"),
+        *("FT9", "FT7", "FC5", "FC3", "FC1", "FCz", "FC2", "FC4", "FC6", "FT8", "FT10"),
+        *("T7", "C5", "C3", "C1", "Cz", "C2", "C4", "C6", "T8"),
+        *("TP9", "TP7", "CP5", "CP3", "CP1", "CPz", "CP2", "CP4", "CP6", "TP8", "TP10"),
+        *_PARIETAL,
+        *_OCCIPITAL,
     ),
 }
 #: Epochs that are in memory at full rate at the same time.

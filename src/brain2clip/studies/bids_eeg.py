@@ -84,6 +84,10 @@ class Study:
             files += [str(item.events) for subject in self.subjects() for item in self.recordings(subject)]
         return files
 
+    def label_files(self) -> list[str]:
+        """What :meth:`stimulus_files` says: labels are looked up in the table of pictures."""
+        return self.stimulus_files()
+
     def recordings(self, subject: str) -> list[Recording]:
         """Recordings of a subject in the order of session, task, run."""
         if subject not in self.subjects():

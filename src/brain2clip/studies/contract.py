@@ -81,6 +81,9 @@ class Study(Protocol):
     def stimulus_files(self) -> list[str]:
         """Paths that must exist before stimulus features can be made (inputs of the rule)."""
 
+    def label_files(self) -> list[str]:
+        """Paths that tell which stimulus an event shows (inputs of the rule that makes responses); often the same."""
+
     def recordings(self, subject: str) -> list[Recording]:
         """Recordings of a subject in the order of session, task, run."""
 

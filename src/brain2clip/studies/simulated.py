@@ -145,6 +145,10 @@ class Study:
         """The stimulus table, which is written when all pictures are there."""
         return [str(self.root / "stimuli" / "stimuli.tsv")]
 
+    def label_files(self) -> list[str]:
+        """What :meth:`stimulus_files` says: labels are looked up in the table of pictures."""
+        return self.stimulus_files()
+
     def recordings(self, subject: str) -> list[Recording]:
         """Recordings in the order of session, task, run."""
         return [
