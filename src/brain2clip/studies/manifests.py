@@ -1,0 +1,237 @@
+"""Manifests: what a dataset consists of, and in which units it is downloaded.
+
+A manifest is a CSV table ``path,size_bytes,hash_algorithm,hash,url``. Standard library only: the Snakefile imports
+this. ``python -m brain2clip.studies.manifests SOURCE DEST`` checks and sorts a table and writes it where it is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import functools
+import hashlib
+import io
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from brain2clip import artefact
+from brain2clip.stage import InputError
+
+COLUMNS = ("path", "size_bytes", "hash_algorithm", "hash", "url")
+#: Hexadecimal digits of each algorithm; git-sha1 is that of a git blob: ``blob <size>``, a null byte, the content.
+#: ``size`` is none: no hash of the file is known, so that another content of the same length goes unnoticed.
+DIGITS = {"sha256": 64, "md5": 32, "git-sha1": 40, "size": 0}
+
+_ENTITY = re.compile(r"(task|acq|run)-[A-Za-z0-9]+")
+_SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
+_SESSION = re.compile(r"ses-[A-Za-z0-9]+")
+# Paths that can be read back from their name with "-" for "/" and "--" for ".": no dash but in a name sub-….
+_PLAIN = re.compile(r"((?!sub/)\w+/)+(sub(-\w+)+|\w+)\.[A-Za-z0-9]+", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a dataset.
+
+    Attributes
+    ----------
+    path : str
+        Path inside the dataset, with ``/``.
+    size : int or None
+        Bytes, where known.
+    algorithm : str
+        One of :data:`DIGITS`.
+    hash : str
+        Lower-case hexadecimal digits; empty for algorithm ``size``.
+    url : str
+        Where the file is published.
+    """
+
+    path: str
+    size: int | None
+    algorithm: str
+    hash: str
+    url: str
+
+
+def read(path: Path | str) -> tuple[Entry, ...]:
+    """All entries of a manifest, in its order.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When the table is absent or has another header, a path that is not plainly inside the dataset or comes twice,
+        an unknown algorithm, a hash of wrong length, a size that is no number (or none for algorithm ``size``) or an
+        address of another kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such manifest; expected a CSV table with the columns {','.join(COLUMNS)}")
+    state = path.stat()
+    return _read(path, state.st_mtime_ns, state.st_size)
+
+
+def check(entry: Entry, where: str) -> None:
+    """Stop at an entry that cannot be fetched safely.
+
+    Parameters
+    ----------
+    entry : Entry
+        What to check.
+    where : str
+        File and line, for the message.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        See :func:`read`.
+    """
+    plain = PurePosixPath(entry.path)
+    if entry.path != str(plain) or plain.is_absolute() or ".." in plain.parts or not plain.parts:
+        raise InputError(
+            f"{where}: path {entry.path!r}; expected a relative path without '..', such as sub-01/eeg/x.bdf"
+        )
+    if "\\" in entry.path or not entry.path.isprintable():
+        raise InputError(f"{where}: path {entry.path!r}; expected '/' between folders and no control characters")
+    if entry.size is not None and entry.size < 0:
+        raise InputError(f"{where}: size {entry.size} of {entry.path}; expected bytes, or nothing where it is unknown")
+    if entry.algorithm not in DIGITS:
+        raise InputError(f"{where}: hash algorithm {entry.algorithm!r}; expected one of {', '.join(DIGITS)}")
+    digits = DIGITS[entry.algorithm]
+    if not re.fullmatch(rf"[0-9a-f]{{{digits}}}", entry.hash):
+        raise InputError(
+            f"{where}: hash {entry.hash!r} of {entry.path}; "
+            f"expected {digits} lower-case hexadecimal digits for {entry.algorithm}"
+        )
+    if entry.algorithm == "size" and entry.size is None:
+        raise InputError(
+            f"{where}: no size_bytes of {entry.path}; expected bytes, because hash algorithm 'size' checks nothing else"
+        )
+    if not _is_address(entry.url):
+        raise InputError(f"{where}: url {entry.url!r} of {entry.path}; expected https://…, http://… or file:///…")
+
+
+def unit_of(path: str) -> str:
+    """Name of the download unit of a file: what is fetched by one job.
+
+    A recording with its sidecars is one unit, what belongs to all recordings of a session (or of a subject) another,
+    the files on top another; every other file, such as an archive, is a unit of its own.
+
+    Parameters
+    ----------
+    path : str
+        Path inside the dataset.
+
+    Returns
+    -------
+    str
+        ``sub-01_ses-01_task-train_run-01``, ``sub-01_ses-01``, ``dataset``, ``stimuli-training_images`` (of a .zip),
+        ``stimuli-LICENSE--txt`` (of another file).
+    """
+    folders, name = path.split("/")[:-1], path.rpartition("/")[2]
+    if not folders:
+        return "dataset"
+    if _SUBJECT.fullmatch(folders[0]):
+        return _recording_unit(folders, name)
+    if _PLAIN.fullmatch(path):
+        return path.removesuffix(".zip").replace("/", "-").replace(".", "--")
+    # Names of the form above have no three dashes, so the two forms cannot meet.
+    return re.sub(r"[^A-Za-z0-9_]+", "-", path).strip("-") + "---" + hashlib.sha256(path.encode()).hexdigest()[:10]
+
+
+def units(entries: Iterable[Entry]) -> dict[str, tuple[Entry, ...]]:
+    """Entries by download unit, both sorted."""
+    grouped: dict[str, list[Entry]] = {}
+    for entry in sorted(entries, key=lambda entry: entry.path):
+        grouped.setdefault(unit_of(entry.path), []).append(entry)
+    return {name: tuple(grouped[name]) for name in sorted(grouped)}
+
+
+def text(entries: Iterable[Entry]) -> str:
+    """A manifest as CSV text, sorted by path."""
+    lines = io.StringIO()
+    table = csv.writer(lines, lineterminator="\n")
+    table.writerow(COLUMNS)
+    for entry in sorted(entries, key=lambda entry: entry.path):
+        size = "" if entry.size is None else entry.size
+        table.writerow([entry.path, size, entry.algorithm, entry.hash, entry.url])
+    return lines.getvalue()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Make a manifest that is kept from a table of the same columns."""
+    parser = argparse.ArgumentParser(prog="python -m brain2clip.studies.manifests", description=main.__doc__)
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="table to check and sort")
+    parser.add_argument("dest", type=Path, metavar="DEST", help="manifest to write")
+    given = parser.parse_args(arguments)
+    try:
+        entries = read(given.source)
+    except InputError as error:
+        sys.exit(str(error))
+    artefact.write_text(given.dest, text(entries))
+    unknown = sum(entry.size is None for entry in entries)
+    total = sum(entry.size or 0 for entry in entries) / 1e9
+    print(f"{given.dest}: {len(entries)} files, {total:.1f} GB" + (f", {unknown} of unknown size" if unknown else ""))
+
+
+# ----------------------------------------------------------------------------------------------- inside
+
+
+@functools.lru_cache(maxsize=16)
+def _read(path: Path, mtime_ns: int, size: int) -> tuple[Entry, ...]:
+    """Read once per state of the file: the Snakefile asks for it again and again."""
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text ({error}); save the table as UTF-8") from None
+    lines = csv.reader(io.StringIO(content, newline=""))
+    header = next(lines, [])
+    if tuple(header) != COLUMNS:
+        raise InputError(f"{path}: header {','.join(header)!r}; expected {','.join(COLUMNS)!r}")
+    found: dict[str, Entry] = {}
+    for row in filter(None, lines):
+        where = f"{path}: line {lines.line_num}"
+        entry = _entry(row, where)
+        if entry.path in found:
+            raise InputError(f"{where}: path {entry.path!r} for the second time; keep one of the two rows")
+        found[entry.path] = entry
+    if not found:
+        raise InputError(f"{path}: no row below the header; a manifest lists at least one file")
+    return tuple(found.values())
+
+
+def _entry(row: list[str], where: str) -> Entry:
+    if len(row) != len(COLUMNS):
+        raise InputError(f"{where}: {len(row)} cells; expected {len(COLUMNS)}: {','.join(COLUMNS)}")
+    path, size, algorithm, digest, url = row
+    if size and not re.fullmatch("[0-9]+", size):
+        raise InputError(f"{where}: size_bytes {size!r}; expected bytes, or nothing where the size is unknown")
+    entry = Entry(path, int(size) if size else None, algorithm, digest, url)
+    check(entry, where)
+    return entry
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    if not url.isprintable() or " " in url or not parts.path:
+        return False
+    return bool(parts.netloc) if parts.scheme in ("http", "https") else url.startswith("file:///")
+
+
+def _recording_unit(folders: list[str], name: str) -> str:
+    """Subject and session by folder; task, acquisition and run by name (space, split and the like are left out)."""
+    session = [folder for folder in folders[1:2] if _SESSION.fullmatch(folder)]
+    entities = dict(part.split("-") for part in name.split("_")[:-1] if _ENTITY.fullmatch(part))
+    recording = [f"{key}-{entities[key]}" for key in ("task", "acq", "run") if "task" in entities and key in entities]
+    return "_".join([folders[0], *session, *recording])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""Manifests: what is refused, and how files are grouped into downloads."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brain2clip.stage import InputError
+from brain2clip.studies import manifests
+from brain2clip.studies.manifests import Entry, unit_of, units
+
+ROOT = Path(__file__).resolve().parents[2]
+EEG2 = ROOT / "workflow/manifests/things-eeg2.csv"
+HEADER = "path,size_bytes,hash_algorithm,hash,url\n"
+SHA = "0" * 64
+URL = "https://example.org/x"
+
+
+def table(folder: Path, *rows: str, header: str = HEADER) -> Path:
+    path = folder / "manifest.csv"
+    path.write_text(header + "".join(f"{row}\n" for row in rows), encoding="utf-8")
+    return path
+
+
+# ------------------------------------------------------------------------------------------------- reading
+
+
+def test_read(tmp_path):
+    path = table(tmp_path, f"b.bdf,12,sha256,{SHA},{URL}", f"a.tsv,,git-sha1,{'1' * 40},file:///data/a.tsv")
+    assert manifests.read(path) == (
+        Entry("b.bdf", 12, "sha256", SHA, URL),
+        Entry("a.tsv", None, "git-sha1", "1" * 40, "file:///data/a.tsv"),
+    )
+
+
+def test_a_changed_table_is_read_again(tmp_path):
+    path = table(tmp_path, f"b.bdf,12,sha256,{SHA},{URL}")
+    first = manifests.read(path)
+    assert manifests.read(path) is first
+    table(tmp_path, f"b.bdf,1234,sha256,{SHA},{URL}")
+    assert manifests.read(path)[0].size == 1234
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (f"/etc/passwd,1,sha256,{SHA},{URL}", "expected a relative path"),
+        (f"../a,1,sha256,{SHA},{URL}", "expected a relative path"),
+        (f"a/../../b,1,sha256,{SHA},{URL}", "expected a relative path"),
+        (f"a//b,1,sha256,{SHA},{URL}", "expected a relative path"),
+        (f"./a,1,sha256,{SHA},{URL}", "expected a relative path"),
+        (f"a/,1,sha256,{SHA},{URL}", "expected a relative path"),
+        (f",1,sha256,{SHA},{URL}", "expected a relative path"),
+        (f".,1,sha256,{SHA},{URL}", "expected a relative path"),
+        (f"a\\b,1,sha256,{SHA},{URL}", "expected '/' between folders"),
+        (f"a\x07b,1,sha256,{SHA},{URL}", "no control characters"),
+        (f'"a\nb",1,sha256,{SHA},{URL}', "no control characters"),
+        (f"a,1,sha256,{SHA[:-1]},{URL}", "expected 64 lower-case hexadecimal digits for sha256"),
+        (f"a,1,md5,{SHA},{URL}", "expected 32 lower-case"),
+        (f"a,1,git-sha1,{'g' * 40},{URL}", "expected 40 lower-case"),
+        (f"a,1,sha1,{'0' * 40},{URL}", "hash algorithm 'sha1'; expected one of sha256, md5, git-sha1"),
+        (f"a,-1,sha256,{SHA},{URL}", "size_bytes '-1'"),
+        (f"a,1e3,sha256,{SHA},{URL}", "size_bytes '1e3'"),
+        (f"a,1,sha256,{SHA},ftp://example.org/x", "url 'ftp://example.org/x'"),
+        (f"a,1,sha256,{SHA},file://host/x", "expected https://"),
+        (f"a,1,sha256,{SHA},https:///x", "expected https://"),
+        (f"a,1,sha256,{SHA},https://example.org/a b", "expected https://"),
+        (f"a,1,sha256,{SHA},https://[::1/x", "expected https://"),
+        (f"a,1,sha256,{SHA}", "4 cells; expected 5"),
+    ],
+)
+def test_refusals(tmp_path, row, words):
+    path = table(tmp_path, f"ok,1,sha256,{SHA},{URL}", row)
+    with pytest.raises(InputError, match=re.escape(words)) as error:
+        manifests.read(path)
+    assert f"{path}: line {3 + row.count(chr(10))}" in str(error.value)
+
+
+def test_refusals_of_tables(tmp_path):
+    with pytest.raises(InputError, match=r"none\.csv: no such manifest"):
+        manifests.read(tmp_path / "none.csv")
+    row = f"a,1,sha256,{SHA},{URL}"
+    with pytest.raises(InputError, match="line 3: path 'a' for the second time"):
+        manifests.read(table(tmp_path, row, row))
+    with pytest.raises(InputError, match="header 'path,size,hash'; expected 'path,size_bytes,"):
+        manifests.read(table(tmp_path, row, header="path,size,hash\n"))
+    with pytest.raises(InputError, match="header ''"):
+        manifests.read(table(tmp_path, header=""))
+    with pytest.raises(InputError, match="no row below the header"):
+        manifests.read(table(tmp_path))
+    (tmp_path / "manifest.csv").write_bytes(HEADER.encode() + b"\xff\xfe")
+    with pytest.raises(InputError, match="not UTF-8 text"):
+        manifests.read(tmp_path / "manifest.csv")
+
+
+# -------------------------------------------------------------------------------------------------- units
+
+
+@pytest.mark.parametrize(
+    ("path", "unit"),
+    [
+        ("sub-01/ses-01/eeg/sub-01_ses-01_task-train_run-01_eeg.bdf", "sub-01_ses-01_task-train_run-01"),
+        ("sub-01/ses-01/eeg/sub-01_ses-01_task-train_run-01_events.json", "sub-01_ses-01_task-train_run-01"),
+        ("sub-01/ses-01/eeg/sub-01_ses-01_task-test_eeg.bdf", "sub-01_ses-01_task-test"),
+        ("sub-01/ses-01/eeg/sub-01_ses-01_task-test_space-CapTrak_electrodes.tsv", "sub-01_ses-01_task-test"),
+        ("sub-01/ses-01/eeg/sub-01_ses-01_space-CapTrak_electrodes.tsv", "sub-01_ses-01"),
+        ("sub-01/ses-01/sub-01_ses-01_scans.tsv", "sub-01_ses-01"),
+        ("sub-02/eeg/sub-02_task-rsvp_eeg.eeg", "sub-02_task-rsvp"),
+        ("sub-02/eeg/sub-02_task-rsvp_events.tsv", "sub-02_task-rsvp"),
+        ("sub-02/sub-02_scans.tsv", "sub-02"),
+        ("participants.tsv", "dataset"),
+        (".bidsignore", "dataset"),
+        ("images.zip", "dataset"),
+        ("stimuli/training_images.zip", "stimuli-training_images"),
+        ("stimuli/LICENSE.txt", "stimuli-LICENSE--txt"),
+        ("derivatives/preprocessed_eeg/sub-01.zip", "derivatives-preprocessed_eeg-sub-01"),
+    ],
+)
+def test_unit_of(path, unit):
+    assert unit_of(path) == unit
+
+
+@pytest.fixture(scope="module")
+def eeg2() -> dict[str, tuple[Entry, ...]]:
+    return units(manifests.read(EEG2))
+
+
+def test_every_file_is_in_exactly_one_unit(eeg2):
+    paths = [entry.path for files in eeg2.values() for entry in files]
+    assert len(paths) == len(set(paths)) == 1736
+    assert set(paths) == {entry.path for entry in manifests.read(EEG2)}
+    assert list(eeg2) == sorted(eeg2)
+    assert all(re.fullmatch("[A-Za-z0-9_-]+", name) for name in eeg2)
+    assert all(unit_of(entry.path) == name for name, files in eeg2.items() for entry in files)
+
+
+def test_each_recording_is_a_unit_with_its_sidecars(eeg2):
+    recordings = {name: files for name, files in eeg2.items() if "_task-" in name}
+    assert len(recordings) == 319
+    for name, files in recordings.items():
+        endings = [entry.path.rpartition("/")[2].removeprefix(f"{name}_") for entry in files]
+        assert endings == ["channels.tsv", "eeg.bdf", "eeg.json", "events.json", "events.tsv"]
+    assert "sub-04_ses-04_task-rest_run-01" in recordings
+    assert "sub-04_ses-04_task-rest_run-02" not in recordings
+
+
+def test_sessions_and_archives(eeg2):
+    sessions = [name for name in eeg2 if re.fullmatch(r"sub-\d+_ses-\d+", name)]
+    assert len(sessions) == 40
+    assert all(len(eeg2[name]) == 3 for name in sessions)
+    assert [entry.path for entry in eeg2["stimuli-test_images"]] == ["stimuli/test_images.zip"]
+    assert sum("derivatives-preprocessed_eeg-sub-" in name for name in eeg2) == 10
+
+
+PART = st.text(alphabet="ab-_.é ", min_size=1, max_size=4).filter(lambda text: text not in (".", ".."))
+NAMES = st.sampled_from(["sub", "sub-a", "sub-a_b.zip", "a.zip", "a", "a.txt", "zip", "a--txt", "a-b.zip"])
+
+
+@given(st.sets(st.lists(PART | NAMES, min_size=2, max_size=4).map("/".join), min_size=2, max_size=6))
+def test_no_two_files_outside_subjects_share_a_unit(paths):
+    names = {path: unit_of(path) for path in paths if not re.match("sub-[A-Za-z0-9]+/", path)}
+    assert len(set(names.values())) == len(names)
+    assert all(re.fullmatch("[A-Za-z0-9_-]+", name) for name in names.values())
+    assert "dataset" not in names.values()
+
+
+LABEL = st.sampled_from(["01", "1", "a", "run", "ses01"])
+
+
+@given(
+    LABEL, st.none() | LABEL, LABEL, st.none() | LABEL, st.sampled_from(["eeg.bdf", "events.tsv", "desc-x_eeg.json"])
+)
+def test_a_recording_unit_names_its_entities(subject, session, task, run, ending):
+    session_part = [f"ses-{session}"] if session else []
+    expected = "_".join([f"sub-{subject}", *session_part, f"task-{task}", *([f"run-{run}"] if run else [])])
+    folder = "/".join([f"sub-{subject}", *session_part, "eeg"])
+    assert unit_of(f"{folder}/{expected}_{ending}") == expected
+
+
+# ------------------------------------------------------------------------------------------------ command
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "brain2clip.studies.manifests", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_command_sorts_and_says_how_much(tmp_path):
+    source = table(tmp_path, f"b,2000000000,sha256,{SHA},{URL}", f'"a,1",,md5,{"2" * 32},{URL}')
+    done = run(source, tmp_path / "made/x.csv")
+    assert done.returncode == 0
+    assert "x.csv: 2 files, 2.0 GB, 1 of unknown size" in done.stdout
+    made = tmp_path / "made/x.csv"
+    assert made.read_bytes() == f'{HEADER}"a,1",,md5,{"2" * 32},{URL}\nb,2000000000,sha256,{SHA},{URL}\n'.encode()
+    assert manifests.read(made) == tuple(reversed(manifests.read(source)))
+
+
+def test_command_writes_nothing_from_a_wrong_table(tmp_path):
+    done = run(table(tmp_path, f"../b,2,sha256,{SHA},{URL}"), tmp_path / "x.csv")
+    assert done.returncode == 1
+    assert "line 2: path '../b'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_the_kept_manifest_is_what_the_command_makes():
+    assert EEG2.read_text(encoding="utf-8") == manifests.text(manifests.read(EEG2))
+
+
+def test_kept_manifests_follow_the_shared_tables(shared_data):
+    source = shared_data("things-eeg2")
+    assert manifests.text(manifests.read(source / "manifest.csv")) == EEG2.read_text(encoding="utf-8")
+    kept = ROOT / "workflow/manifests/things-eeg2-images.csv"
+    assert kept.read_bytes() == (source / "image_index.csv").read_bytes()
+
+
+def test_reading_is_light():
+    code = "import sys, brain2clip.studies.manifests; print(*{'mne', 'torch', 'pooch', 'requests'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
