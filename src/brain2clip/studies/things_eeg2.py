@@ -1,0 +1,631 @@
+"""THINGS-EEG2 (Gifford et al. 2022) as its BIDS version, NEMAR nm000232 v1.0.1, has it.
+
+10 subjects, 4 recording sessions each, 63 electrodes at 1000 Hz. A session has 5 training runs and a test run (and rest
+runs, which are not read). Pictures come every 0.2 s, so that epochs of a second overlap. What the tables do not tell at
+first sight:
+
+- The label of an event is ``tot_img_number`` (from 1 within the task). The trigger ``value`` is none: in training it
+  goes round from 1 to 99, so that up to 1111 pictures share a code; only in the test it equals the number.
+- Presentations are not even. A training session shows 8270 of the 16,540 pictures, most twice, about 170 three or four
+  times; a test session shows 144 of the 200 pictures 20 times and 56 of them 21 times
+  (:class:`brain2clip.settings.Repetitions` says what happens to the surplus).
+- Targets (catch trials) stand between the pictures and show none: 18 in a training run, 24 in the test run.
+- ``channels.tsv``, ``electrodes.tsv`` and ``scans.tsv`` begin with a byte order mark.
+- ``eeg.json`` says that FCz was the online reference, but FCz is one of the 63 channels.
+- The online high-pass is 0.01 Hz in ``eeg.json`` and 0.1 Hz in ``channels.tsv``.
+- The README of the dataset counts about 32,540 training trials per subject; the tables hold 66,840.
+- sub-04 has no second rest run in session 04.
+- The pictures are not named in the tables. Training picture e is file (e - 1) % 10 of folder (e - 1) // 10 + 1 in
+  alphabetical order; test picture e is the file in folder e. Concepts of training and test are disjoint.
+
+Downloads go to ``results/raw/things-eeg2``, by the name of the dataset: studies with other settings share them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brain2clip import settings as schema
+from brain2clip.stage import InputError
+from brain2clip.studies import bids_files, manifests
+from brain2clip.studies.bids_files import Table, suggestion
+from brain2clip.studies.contract import Recording
+from brain2clip.studies.manifests import Entry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPLITS = ("train", "test")
+#: Events of a run by task, the same in all 240 runs.
+EVENTS = {"train": {"image": 3342, "target": 18}, "test": {"image": 4056, "target": 24}}
+#: Pictures of a concept.
+PER_CONCEPT = {"train": 10, "test": 1}
+#: Folders of the unpacked pictures and names of their archives.
+FOLDERS = {"train": "training_images", "test": "test_images"}
+#: Sampling rate of the recordings, Hz.
+SFREQ = 1000.0
+#: Largest difference between ``onset`` and ``sample``, s: onsets are rounded to 1 ms.
+TOLERANCE_S = 0.002
+#: Where events are further apart than this in the median, onsets are no seconds (in the data: 0.2 s).
+LONGEST_STEP_S = 10.0
+
+NEEDED = ("onset", "trial_type", "tot_img_number", "img_category", "category_name")
+INDEX_COLUMNS = ("tot_img_number", "split", "concept_folder", "file_name", "file_name_source")
+TABLE_COLUMNS = ("stimulus_id", "concept", "image", "split")
+_RECORDING = re.compile(
+    r"sub-(?P<subject>\w+)/ses-(?P<session>\w+)/eeg/"
+    r"sub-(?P=subject)_ses-(?P=session)_task-(?P<task>train|test)(_run-(?P<run>\w+))?_eeg\.bdf"
+)
+_ARCHIVE = re.compile(r"derivatives/preprocessed_eeg/sub-(\w+)\.zip")
+
+
+class Study:
+    """THINGS-EEG2; see :class:`brain2clip.studies.contract.Study` for the contract.
+
+    Parameters
+    ----------
+    name : str
+        Name in the configuration.
+    settings : dict
+        A :class:`brain2clip.settings.ThingsEeg2Study` as JSON-like dict.
+    results : Path
+        Folder of everything that the pipeline writes.
+
+    Attributes
+    ----------
+    dataset : str
+        Name in the paths of downloads.
+    root : Path
+        Folder of the BIDS dataset.
+    """
+
+    dataset = "things-eeg2"
+    licence = "recordings: CC BY 4.0; pictures: of the THINGS database, for research only, not to be passed on"
+    citation = (
+        "Gifford, Dwivedi, Roig, Cichy (2022). A large and rich EEG dataset for modeling human visual object "
+        "recognition. NeuroImage 264, 119754, doi:10.1016/j.neuroimage.2022.119754; BIDS version: NEMAR nm000232 "
+        "v1.0.1, doi:10.82901/nemar.nm000232; pictures: Hebart et al. (2019). THINGS. PLOS ONE 14, e0223792"
+    )
+    modality = "eeg"
+    zero_shot = True
+    split_from_events = False
+
+    def __init__(self, name: str, settings: dict[str, Any], results: Path) -> None:
+        self.name = name
+        self.block: schema.ThingsEeg2Study = schema.parse(schema.ThingsEeg2Study, settings)
+        self.results = Path(results)
+        self.root = self.results / "raw" / self.dataset
+
+    # --------------------------------------------------------------------------------------- downloads
+
+    def downloads(self) -> dict[str, tuple[Entry, ...]]:
+        """All that this study may need: name of each download unit to its files.
+
+        The recordings of the wanted subjects, sessions and runs with their sidecars (or, for ``signal: preprocessed``,
+        the archives of their epochs), the files on top of the dataset, and the pictures with their licence.
+        """
+        wanted = {self._unit("dataset_description.json"), *self._picture_units()}
+        for subject in self.subjects():
+            wanted.update(self._subject_units(subject))
+        return {unit: self._units[unit] for unit in sorted(wanted)}
+
+    def record(self, unit: str) -> str:
+        """Path of the record that a finished download leaves."""
+        return str(self.results / "downloads" / self.dataset / f"{unit}.json")
+
+    def archive_files(self) -> list[str]:
+        """Records of the picture archives and of their licence (inputs of the rule that unpacks them)."""
+        for split in SPLITS:
+            self._unit(f"stimuli/{FOLDERS[split]}.zip")
+        return [self.record(unit) for unit in self._picture_units()]
+
+    def description_files(self) -> list[str]:
+        """Record of the files on top: the dataset's description, participants, changes."""
+        return [self.record(self._unit("dataset_description.json"))]
+
+    # ------------------------------------------------------------------------------------------- files
+
+    def subjects(self) -> tuple[str, ...]:
+        """Subject labels without ``sub-``, sorted."""
+        if self.block.signal == "preprocessed":
+            known = {match[1] for path in self._entries if (match := _ARCHIVE.fullmatch(path))}
+        else:
+            known = {recording.subject for recording in self._listed.values()}
+        return self._wanted("subjects", known)
+
+    def files(self, subject: str) -> list[str]:
+        """Records of the downloads of a subject: one per recording and session, or one of the authors' epochs."""
+        return [self.record(unit) for unit in self._subject_units(subject)]
+
+    def stimulus_files(self) -> list[str]:
+        """The table that stage ``images`` writes when all pictures are unpacked."""
+        return [str(self._stimuli)]
+
+    def label_files(self) -> list[str]:
+        """The index of the pictures, so that responses need not wait for the pictures themselves."""
+        return [self.block.images]
+
+    def recordings(self, subject: str) -> list[Recording]:
+        """Recordings of a subject in the order of session, task, run; from the manifest, whether downloaded or not."""
+        self._check_subject(subject)
+        found = []
+        for session in self._sessions:
+            for task, run in (("test", None), *(("train", run) for run in self._runs)):
+                if (subject, session, task, run) not in self._listed:
+                    what = f"ses-{session}_task-{task}" + (f"_run-{run}" if run else "")
+                    raise InputError(
+                        f"{self.block.manifest}: lists no recording sub-{subject}_{what}, which studies.{self.name} "
+                        "wants (settings sessions, runs); expected a .bdf; complete the manifest, or name other labels"
+                    )
+                found.append(self._listed[subject, session, task, run])
+        return found
+
+    def expected_counts(self, subject: str) -> dict[str, int] | None:
+        """Picture trials per split, surplus included; None for the authors' epochs, which hold averages or a choice."""
+        if self.block.signal == "preprocessed":
+            return None
+        sessions = len(self._sessions)
+        return {
+            "train": EVENTS["train"]["image"] * len(self._runs) * sessions,
+            "test": EVENTS["test"]["image"] * sessions,
+        }
+
+    # ----------------------------------------------------------------------------------------- stimuli
+
+    @cached_property
+    def index(self) -> pd.DataFrame:
+        """The index of the pictures (:func:`read_index`), checked once."""
+        return read_index(Path(self.block.images))
+
+    def stimulus_table(self) -> pd.DataFrame:
+        """One row per picture: training pictures by number, then test pictures.
+
+        Image paths are those of the unpacked pictures; before they are unpacked, those that the index gives.
+        """
+        index = self.index
+        table = stimulus_rows(index)
+        table["image"] = self._unpacked(table) if self._stimuli.is_file() else table["image"]
+        table["image"] = [str(self._stimuli.parent / path) for path in table["image"]]
+        table["caption"] = ""
+        table["prompts"] = [[f"a photo of a {spoken(concept)}"] for concept in table["concept"]]
+        return table[["stimulus_id", "split", "concept", "image", "caption", "prompts"]]
+
+    def _unpacked(self, table: pd.DataFrame) -> pd.Series:
+        """Paths in the table of the unpacked pictures, which must have the rows of the index."""
+        found = _read_text(self._stimuli, "\t")
+        keys = [name for name in TABLE_COLUMNS if name != "image"]
+        if not set(TABLE_COLUMNS) <= set(found) or not found[keys].equals(table[keys]):
+            raise InputError(
+                f"{self._stimuli}: {len(found)} pictures, unpacked by another index than {self.block.images} "
+                f"({len(table)} pictures; setting studies.{self.name}.images)\n"
+                "  expected the same pictures in the same order; delete the table and start snakemake again, and give "
+                f"all studies of {self.dataset} the same index"
+            )
+        return found["image"]
+
+    # ------------------------------------------------------------------------------------------ trials
+
+    def trials(self, recording: Recording) -> pd.DataFrame:
+        """Picture trials of a recording in time order; what they show is read from ``tot_img_number``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``onset`` (s from the start of the recording), ``stimulus`` (row of the stimulus table), ``split``
+            (the task).
+
+        Raises
+        ------
+        brain2clip.stage.InputError
+            When the signal is absent or has another size than the manifest says, a column is absent, the numbers of
+            pictures and targets are not those of every run, onsets are no increasing seconds or differ from
+            ``sample``, or a label is out of range or not of the concept that stands beside it.
+        """
+        import pandas as pd
+
+        self._check_there(recording.path)
+        self._check_there(recording.events, size=False)  # its content is checked row by row
+        events = Events(
+            path=recording.events,
+            task=recording.task,
+            table=bids_files.read_tsv(recording.events),
+            record=self.record(manifests.unit_of(self._relative(recording.events))),
+        )
+        events.check_columns()
+        shown = events.shown()
+        onsets = events.onsets()[shown]
+        return pd.DataFrame({"onset": onsets, "stimulus": self._rows(events, shown), "split": recording.task})
+
+    def _rows(self, events: Events, shown: np.ndarray) -> np.ndarray:
+        """Rows of the stimulus table [n_trials], checked against the concepts that the events name."""
+        rows = (self.index["split"] == events.task).to_numpy().nonzero()[0]
+        numbers = events.picture_numbers(shown, len(rows), self.block.images)
+        stimulus = rows[numbers - 1]
+        events.check_concepts(shown, numbers, self.index["folder"].to_numpy()[stimulus], self.block.images)
+        return stimulus
+
+    def _check_there(self, path: Path, size: bool = True) -> None:
+        """Refuse a file that is not in its place, or not of the size that the manifest lists."""
+        entry = self._entries.get(self._relative(path))
+        if entry is None:
+            raise InputError(
+                f"{path}: not listed in {self.block.manifest} (setting studies.{self.name}.manifest), so it is never "
+                "downloaded; complete the manifest"
+            )
+        again = f"delete {self.record(manifests.unit_of(entry.path))} and start snakemake again, so that it is fetched"
+        if not path.is_file():
+            raise InputError(f"{path}: no such file, expected one of {entry.size} bytes; {again}")
+        found = path.stat().st_size
+        if size and entry.size is not None and found != entry.size:
+            raise InputError(
+                f"{path}: {found} bytes, expected {entry.size} ({self.block.manifest}); it was changed or cut after "
+                f"its download; {again}"
+            )
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+    # ---------------------------------------------------------------------------------------- manifest
+
+    @property
+    def _stimuli(self) -> Path:
+        return self.root / "stimuli" / "stimuli.tsv"
+
+    @cached_property
+    def _entries(self) -> dict[str, Entry]:
+        """Files of the manifest by path."""
+        return {entry.path: entry for entry in manifests.read(Path(self.block.manifest))}
+
+    @cached_property
+    def _units(self) -> dict[str, tuple[Entry, ...]]:
+        return manifests.units(self._entries.values())
+
+    @cached_property
+    def _listed(self) -> dict[tuple[str, str, str, str | None], Recording]:
+        """Training and test recordings of the manifest by subject, session, task, run."""
+        found = {}
+        for path in self._entries:
+            if match := _RECORDING.fullmatch(path):
+                key = (match["subject"], match["session"], match["task"], match["run"])
+                subject, session, task, run = key
+                signal = self.root / path
+                events = bids_files.sibling(signal, "events.tsv")
+                found[key] = Recording(subject, task, session, run, self.root, signal, events)
+        return found
+
+    @cached_property
+    def _sessions(self) -> tuple[str, ...]:
+        return self._wanted("sessions", {recording.session or "" for recording in self._listed.values()})
+
+    @cached_property
+    def _runs(self) -> tuple[str, ...]:
+        """Training runs of each session."""
+        return self._wanted("runs", {one.run for one in self._listed.values() if one.task == "train" and one.run})
+
+    def _wanted(self, setting: str, known: set[str]) -> tuple[str, ...]:
+        """Labels that a setting asks for, sorted; refused where the manifest does not know one."""
+        where, given = f"studies.{self.name}.{setting}", getattr(self.block, setting)
+        if given == "all":
+            given = known
+        for label in given:
+            if label not in known:
+                raise InputError(
+                    f"{where}: {label!r} is not in {self.block.manifest}{_meant(label, known)}\n"
+                    f"  expected 'all' or labels of {', '.join(sorted(known)) or 'nothing: the manifest lists none'}"
+                )
+        if not given:
+            raise InputError(
+                f"{where}: names none, or {self.block.manifest} lists none; expected 'all' or labels such as '01'"
+            )
+        return tuple(sorted(set(given)))
+
+    def _check_whole(self) -> None:
+        for setting in ("sessions", "runs"):
+            if getattr(self.block, setting) != "all":
+                raise InputError(
+                    f"studies.{self.name}.{setting}: the authors' epochs (signal: preprocessed) are of all sessions "
+                    f"and runs together; leave {setting} out, or take signal: raw"
+                )
+
+    def _check_subject(self, subject: str) -> None:
+        known = self.subjects()
+        if subject not in known:
+            raise InputError(
+                f"studies.{self.name}: no subject {subject!r}{_meant(subject, known)}; "
+                f"expected one of {', '.join(known)}"
+            )
+
+    def _subject_units(self, subject: str) -> list[str]:
+        self._check_subject(subject)
+        if self.block.signal == "preprocessed":
+            self._check_whole()
+            return [self._unit(f"derivatives/preprocessed_eeg/sub-{subject}.zip")]
+        sessions = [f"sub-{subject}_ses-{session}" for session in self._sessions]
+        recordings = [manifests.unit_of(self._relative(one.path)) for one in self.recordings(subject)]
+        return [unit for unit in sessions if unit in self._units] + recordings
+
+    def _picture_units(self) -> list[str]:
+        """Archives of pictures and their licence, as far as listed: responses can do without."""
+        paths = [*(f"stimuli/{FOLDERS[split]}.zip" for split in SPLITS), "stimuli/LICENSE.txt"]
+        return [manifests.unit_of(path) for path in paths if path in self._entries]
+
+    def _unit(self, path: str) -> str:
+        """Download unit of a file that the manifest must list."""
+        if path not in self._entries:
+            raise InputError(
+                f"{self.block.manifest}: does not list {path}, which studies.{self.name} needs; complete the "
+                f"manifest (setting studies.{self.name}.manifest)"
+            )
+        return manifests.unit_of(path)
+
+
+def _meant(label: str, known: Iterable[str]) -> str:
+    """Labels are numbers of two digits: 1 and sub-01 mean 01, which is not the closest in spelling."""
+    digits = re.sub(r"\D", "", label)
+    likely = f"{int(digits):02d}" if digits else label
+    return f" (did you mean {likely!r}?)" if likely in known else suggestion(label, known)
+
+
+# ----------------------------------------------------------------------------------------------- events
+
+
+@dataclass(frozen=True)
+class Events:
+    """An events table of a training or test run, and its checks.
+
+    Attributes
+    ----------
+    path : Path
+        Where it lies.
+    task : str
+        ``train`` or ``test``.
+    table : dict of list of str
+        Its columns as text.
+    record : str
+        Record of its download, for messages.
+    """
+
+    path: Path
+    task: str
+    table: Table
+    record: str
+
+    def wrong(self, what: str) -> InputError:
+        """A refusal with what to do about it."""
+        return InputError(
+            f"{self.path}: {what}\n  this is not the table that was published; delete {self.record} and start "
+            "snakemake again, so that it is fetched"
+        )
+
+    def check_columns(self) -> None:
+        """Refuse a table without a column that is needed."""
+        for name in NEEDED:
+            if name not in self.table:
+                raise self.wrong(f"no column {name!r}{suggestion(name, self.table)}; found {', '.join(self.table)}")
+
+    def shown(self) -> np.ndarray:
+        """Which events show a picture [n_events]; refuses other events and other numbers of them than in every run."""
+        types = np.array(self.table["trial_type"], dtype=str)
+        names, counts = np.unique(types, return_counts=True)
+        found, expected = dict(zip(names.tolist(), counts.tolist())), EVENTS[self.task]
+        unknown = sorted(set(found) - set(expected))
+        if unknown:
+            raise self.wrong(
+                f"trial_type {', '.join(map(repr, unknown))}{suggestion(unknown[0], expected)} in "
+                f"{sum(found[name] for name in unknown)} of {len(types)} events; expected image or target"
+            )
+        if found != expected:
+            raise self.wrong(
+                f"{found.get('image', 0)} image and {found.get('target', 0)} target events; expected "
+                f"{expected['image']} and {expected['target']} in a {self.task} run"
+            )
+        return types == "image"
+
+    def onsets(self) -> np.ndarray:
+        """Onsets of all events [n_events], s from the start of the recording."""
+        onsets = self._numbers("onset")
+        bad = ~np.isfinite(onsets) | (onsets < 0)
+        if bad.any():
+            raise self.wrong(f"{self._cell('onset', bad)}; expected seconds from the start of the recording")
+        steps = np.diff(onsets)
+        if (steps <= 0).any():
+            bad = np.append(False, steps <= 0)
+            before = self.table["onset"][int(bad.argmax()) - 1]
+            raise self.wrong(f"{self._cell('onset', bad)}, after {before!r}; expected increasing onsets")
+        if np.median(steps) > LONGEST_STEP_S:
+            raise self.wrong(
+                f"onsets are {np.median(steps):g} apart (median), so they are in milliseconds or samples; expected "
+                "seconds (0.2 s from picture to picture)"
+            )
+        if "sample" in self.table:
+            self._check_samples(onsets)
+        return onsets
+
+    def _check_samples(self, onsets: np.ndarray) -> None:
+        """Refuse onsets that are not where the recording's sample numbers say."""
+        apart = onsets - self._numbers("sample") / SFREQ
+        bad = ~(np.abs(apart) <= TOLERANCE_S + 1e-9)  # NaN is bad, too
+        if bad.any():
+            row = int(bad.argmax())
+            raise self.wrong(
+                f"onset and sample disagree in {bad.sum()} of {len(bad)} events: in event {row + 1} onset is "
+                f"{self.table['onset'][row]} s and sample is {self.table['sample'][row]}, at {SFREQ:g} Hz; expected a "
+                f"difference of at most {TOLERANCE_S} s"
+            )
+
+    def picture_numbers(self, shown: np.ndarray, count: int, index: str) -> np.ndarray:
+        """Numbers of the pictures shown [n_trials], from 1 to ``count``."""
+        numbers = self._numbers("tot_img_number")
+        whole = np.isfinite(numbers) & (numbers == np.round(numbers))
+        bad = shown & ~(whole & (numbers >= 1) & (numbers <= count))
+        if bad.any():
+            raise self.wrong(
+                f"{self._cell('tot_img_number', bad)} (and {bad.sum() - 1} more); expected numbers from 1 to {count}, "
+                f"the {self.task} pictures of {index}"
+            )
+        return numbers[shown].astype(int)
+
+    def check_concepts(self, shown: np.ndarray, numbers: np.ndarray, folders: np.ndarray, index: str) -> None:
+        """Refuse labels whose concept by the index is not the one that the event names.
+
+        Parameters
+        ----------
+        shown : ndarray of bool [n_events]
+            Which events show a picture.
+        numbers : ndarray [n_trials]
+            Their labels.
+        folders : ndarray of str [n_trials]
+            Concept folder of each label by the index.
+        index : str
+            Path of the index, for the message.
+        """
+        named = np.array(self.table["category_name"], dtype=object)[shown]
+        wrong = named != folders
+        if wrong.any():
+            first = int(wrong.argmax())
+            raise self.wrong(
+                f"labels and concepts disagree in {wrong.sum()} of {len(wrong)} trials: in event "
+                f"{shown.nonzero()[0][first] + 1} tot_img_number {numbers[first]} is {folders[first]} by {index}, but "
+                f"category_name is {named[first]!r}{self._trigger_hint(shown, numbers)}"
+            )
+        categories = self._numbers("img_category")
+        bad = np.zeros(len(shown), dtype=bool)
+        bad[shown] = categories[shown] != np.array([int(folder[:5]) for folder in folders])
+        if bad.any():
+            row = int(bad.argmax())
+            raise self.wrong(
+                f"{self._cell('img_category', bad)} (and {bad.sum() - 1} more), but category_name is "
+                f"{self.table['category_name'][row]!r}; expected the number in that name"
+            )
+
+    def _trigger_hint(self, shown: np.ndarray, numbers: np.ndarray) -> str:
+        if self.task == "train" and "value" in self.table and (self._numbers("value")[shown] == numbers).all():
+            return "; tot_img_number repeats the column value, a trigger that goes round from 1 to 99 and is no label"
+        return ""
+
+    def _numbers(self, name: str) -> np.ndarray:
+        """A column as numbers [n_events], NaN where it holds none."""
+        import pandas as pd
+
+        return pd.to_numeric(pd.Series(self.table[name], dtype=object), errors="coerce").to_numpy(float)
+
+    def _cell(self, name: str, bad: np.ndarray) -> str:
+        row = int(bad.argmax())
+        return f"{name} of event {row + 1} is {self.table[name][row]!r}"
+
+
+# ------------------------------------------------------------------------------------------------ index
+
+
+def read_index(path: Path) -> pd.DataFrame:
+    """The index of the pictures.
+
+    Parameters
+    ----------
+    path : Path
+        CSV table with the columns :data:`INDEX_COLUMNS`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``split``, ``number`` (from 1 within the split), ``folder`` (``00001_aardvark``), ``file``, ``listed`` (whether
+        the file's name is published; else it is inferred); training first, by number.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When the table is absent, lacks a column, or breaks the rule by which numbers and folders go together.
+    """
+    import pandas as pd
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected the index of the pictures (setting images of the study)")
+    table = _read_text(path, ",")
+    lost = [name for name in INDEX_COLUMNS if name not in table]
+    if lost:
+        raise InputError(f"{path}: no column {', '.join(lost)}; found {', '.join(table)}, expected {INDEX_COLUMNS}")
+    parts = [_split_index(table[table["split"] == split], split, path) for split in SPLITS]
+    if sum(map(len, parts)) != len(table):
+        raise InputError(f"{path}: column split holds {sorted(set(table['split']))}; expected train or test")
+    return pd.concat(parts, ignore_index=True)
+
+
+def _read_text(path: Path, separator: str) -> pd.DataFrame:
+    """A table whose columns are all text."""
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a table ({error}); expected UTF-8 text with a header line") from None
+
+
+def _split_index(rows: pd.DataFrame, split: str, path: Path) -> pd.DataFrame:
+    """Rows of one split in the order of their numbers, checked."""
+    import pandas as pd
+
+    number = pd.to_numeric(rows["tot_img_number"], errors="coerce").to_numpy(float)
+    order = np.argsort(number, kind="stable")
+    index = pd.DataFrame(
+        {
+            "split": split,
+            "number": np.arange(1, len(rows) + 1),
+            "folder": rows["concept_folder"].to_numpy(object)[order],
+            "file": rows["file_name"].to_numpy(object)[order],
+            "listed": (rows["file_name_source"] == "listed").to_numpy()[order],
+        }
+    )
+    per = PER_CONCEPT[split]
+    if not len(rows) or len(rows) % per or not np.array_equal(number[order], index["number"]):
+        raise InputError(
+            f"{path}: tot_img_number of the {len(rows)} {split} rows; expected every number from 1 on once, "
+            f"{per} for each concept"
+        )
+    if not all(re.fullmatch(r"[0-9]{5}_[^/\\\s]+", folder) for folder in index["folder"].unique()):
+        raise InputError(f"{path}: column concept_folder; expected names such as 00001_aardvark in every row")
+    wrong = index["folder"].str[:5].astype(int) != (index["number"] - 1) // per + 1
+    wrong |= index["folder"] != index["folder"].to_numpy()[(index["number"] - 1) // per * per]
+    wrong |= ~index["file"].str.fullmatch(r"[^/\\\s.][^/\\\s]*")
+    if wrong.any():
+        row = index[wrong].iloc[0]
+        raise InputError(
+            f"{path}: {split} picture {row['number']} is {row['folder']}/{row['file']}; expected a file of folder "
+            f"{(row['number'] - 1) // per + 1:05d}_…, {per} in a folder in the order of their numbers"
+        )
+    return index
+
+
+def stimulus_rows(index: pd.DataFrame) -> pd.DataFrame:
+    """Columns of the table of pictures, :data:`TABLE_COLUMNS`, with paths that the index gives.
+
+    Parameters
+    ----------
+    index : pandas.DataFrame
+        From :func:`read_index`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``stimulus_id`` (``train-00001``), ``concept`` (``aardvark``), ``image`` (relative to the folder ``stimuli``),
+        ``split``.
+    """
+    import pandas as pd
+
+    columns = (index["split"], index["number"], index["folder"], index["file"])
+    rows = [
+        (f"{split}-{number:05d}", folder.partition("_")[2], f"{FOLDERS[split]}/{folder}/{file}", split)
+        for split, number, folder, file in zip(*columns)
+    ]
+    return pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
+
+
+def spoken(concept: str) -> str:
+    """A concept as a noun: spaces for underscores, without the digit that tells homonyms (bat1, bat2) apart."""
+    return concept.rstrip("0123456789").replace("_", " ")
