@@ -40,6 +40,17 @@ class Erp:
     potential: NDArray[np.float64]
     position: NDArray[np.float64]
     n_subjects: int
+    unit: str = "V"
+
+    @property
+    def shown(self) -> NDArray[np.float64]:
+        """Values as they are drawn: volts in microvolt, others as they are."""
+        return self.potential * 1e6 if self.unit == "V" else self.potential
+
+    @property
+    def label(self) -> str:
+        """Name of the axis of values."""
+        return "potential (µV)" if self.unit == "V" else f"response ({self.unit}s)"
 
 
 def figure_erp(data: Erp, topography_times: Sequence[float]) -> Figure:
@@ -57,17 +68,17 @@ def figure_erp(data: Erp, topography_times: Sequence[float]) -> Figure:
 
 
 def _butterfly(axis: Axes, data: Erp, times: Sequence[float]) -> None:
-    microvolt = data.potential * 1e6
+    values = data.shown
     few = len(data.channels) <= len(style.PALETTE) - 2
     colours = style.PALETTE if few else _front_to_back(data.position[:, 1])
-    for name, potential, colour in zip(data.channels, microvolt, colours):
+    for name, potential, colour in zip(data.channels, values, colours):
         axis.plot(data.times * 1e3, potential, color=colour, linewidth=0.7, alpha=0.9, label=name if few else None)
-    power = microvolt.std(axis=0)
+    power = values.std(axis=0)
     axis.plot(data.times * 1e3, power, color="black", linewidth=1.8, label="global field power (sd over channels)")
     for time in times:
         axis.axvline(time * 1e3, color=style.GREY, linewidth=0.8, linestyle=":")
     axis.axvline(0, color="black", linewidth=0.8)
-    axis.set(xlabel="time from picture onset (ms)", ylabel="potential (µV)", xlim=data.times[[0, -1]] * 1e3)
+    axis.set(xlabel="time from picture onset (ms)", ylabel=data.label, xlim=data.times[[0, -1]] * 1e3)
     count = f"{len(data.channels)} channels, mean over {data.n_subjects} subject{'s' if data.n_subjects > 1 else ''}"
     shade = "; light: front, dark: back of the head" if _known(data).any() and not few else ""
     axis.set_title(f"{data.title}: {count}{shade}")
@@ -88,7 +99,7 @@ def _maps(panel: SubFigure, data: Erp, times: Sequence[float]) -> None:
     places = dict(zip(info.ch_names, data.position[known], strict=True))
     info.set_montage(mne.channels.make_dig_montage(ch_pos=places, coord_frame="head"))
     moments = [int(np.abs(data.times - time).argmin()) for time in times]
-    shown = data.potential[known][:, moments] * 1e6
+    shown = data.shown[known][:, moments]
     limit = float(np.abs(shown).max()) or 1.0
     axes = panel.subplots(1, len(times), squeeze=False)[0]
     for axis, moment, potential in zip(axes, moments, shown.T, strict=True):
@@ -104,7 +115,7 @@ def _maps(panel: SubFigure, data: Erp, times: Sequence[float]) -> None:
         )
         axis.set_title(f"{data.times[moment] * 1e3:.0f} ms", loc="center")
     bar = panel.colorbar(image, ax=list(axes), shrink=0.8, aspect=12)
-    bar.set_label("potential (µV)")
+    bar.set_label(data.label)
 
 
 def _known(data: Erp) -> NDArray[np.bool_]:

@@ -21,12 +21,15 @@ class Spectrum:
     freqs : array [n_freqs]
         Hz.
     psd : array [n_subjects, n_freqs]
-        V²/Hz, mean over channels.
+        V²/Hz (or the square of ``unit`` per Hz), mean over channels.
+    unit : str
+        ``V``, or what responses are in that somebody else has whitened.
     """
 
     label: str
     freqs: NDArray[np.float64]
     psd: NDArray[np.float64]
+    unit: str = "V"
 
 
 def figure_spectra(data: list[Spectrum]) -> Figure:
@@ -36,7 +39,8 @@ def figure_spectra(data: list[Spectrum]) -> Figure:
     peaks = []
     for number, one in enumerate(data):
         kept = one.freqs > 0
-        decibel = 10 * np.log10(np.maximum(one.psd[:, kept] * 1e12, 1e-12))
+        scale = 1e12 if one.unit == "V" else 1.0
+        decibel = 10 * np.log10(np.maximum(one.psd[:, kept] * scale, 1e-12))
         colour = style.colour(number)
         axis.plot(one.freqs[kept], decibel.mean(axis=0), color=colour, linestyle=style.line(number), label=one.label)
         if len(decibel) > 1:
@@ -46,6 +50,7 @@ def figure_spectra(data: list[Spectrum]) -> Figure:
     axis.xaxis.set_major_formatter("{x:g}")
     # Stop bands reach far below anything that matters.
     axis.set_ylim(bottom=max(axis.get_ylim()[0], max(peaks) - 80))
-    axis.set(xlabel="frequency (Hz)", ylabel="power spectral density (dB re 1 µV²/Hz)")
+    references = {"1 µV²/Hz" if one.unit == "V" else f"1 ({one.unit})²/Hz" for one in data}
+    axis.set(xlabel="frequency (Hz)", ylabel=f"power spectral density (dB re {' or '.join(sorted(references))})")
     axis.legend(title="study, band")
     return made

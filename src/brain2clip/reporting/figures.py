@@ -57,16 +57,20 @@ def erp(job: stage.Job) -> Figure:
 def spectra(job: stage.Job) -> Figure:
     """Every band of every study, channels averaged."""
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    units = {}
     for path, expected in stage.progress(job.each("responses"), "reading spectra"):
         names = blocks.from_response_path(path)
         with artefact.open_h5(path, expected) as file:
             pair = (file["quality/freqs"][:], np.nanmean(file["quality/psd"][:], axis=0))
-        found.setdefault(f"{names['study']}, {names['band']}", []).append(pair)
+            unit = str(file["quality"].attrs.get("unit", "V"))
+        label = f"{names['study']}, {names['band']}"
+        found.setdefault(label, []).append(pair)
+        units[label] = unit
     data = []
     for label, pairs in found.items():
         freqs = pairs[0][0]
         psd = np.stack([np.interp(freqs, own, values) for own, values in pairs])
-        data.append(Spectrum(label, freqs.astype(np.float64), psd.astype(np.float64)))
+        data.append(Spectrum(label, freqs.astype(np.float64), psd.astype(np.float64), units[label]))
     return figure_spectra(data)
 
 
@@ -145,6 +149,7 @@ def _read_erp(path: Path, expected: dict[str, Any] | None, title: str) -> Erp:
             potential=file["quality/erp"][:].astype(np.float64),
             position=file["position"][:].astype(np.float64),
             n_subjects=1,
+            unit=str(file["quality"].attrs.get("unit", "V")),
         )
 
 
@@ -156,7 +161,8 @@ def _grand_mean(subjects: list[Erp]) -> Erp:
     known = np.asarray(np.isfinite(positions).all(axis=(0, 2)))
     potential = np.mean([one.potential[row] for one, row in zip(subjects, rows, strict=True)], axis=0)
     position = np.where(known[:, None], positions.mean(axis=0), np.nan)
-    return Erp(subjects[0].title, common, subjects[0].times, potential, position, len(subjects))
+    first = subjects[0]
+    return Erp(first.title, common, first.times, potential, position, len(subjects), first.unit)
 
 
 def _candidates(job: stage.Job) -> Candidates:

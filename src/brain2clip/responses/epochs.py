@@ -9,19 +9,19 @@ A session without training trials is whitened by the mean of the operators of th
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from brain2clip import artefact, settings, stage
-from brain2clip.responses import preprocess, recording, whitening
+from brain2clip.responses import preprocess, recording, whitening, writing
+from brain2clip.responses.writing import NO_LABEL, SPLITS
 from brain2clip.settings import Band, Responses
 from brain2clip.stage import InputError
 from brain2clip.studies import contract
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("brain2clip")
 
-NO_LABEL = "n/a"
-SPLITS = ("train", "test")
 #: Length of a segment of the Welch spectrum, s.
 WELCH_S = 2.0
 #: Trials that are whitened and written at the same time.
@@ -61,13 +59,11 @@ def run(job: stage.Job) -> None:
         check_split(study, subject, kept, "after rejection")
         operators = session_operators(collected, kept)
         with artefact.create_h5(output, job.provenance()) as file:
-            write_trials(file, kept, stimuli)
+            writing.write_trials(file, kept, stimuli)
             write_responses(file, kept, collected, operators, responses, scratch)
             write_quality(file, collected, operators)
             dropped = {"surplus": surplus, "cut_off": collected.cut_off, "rejected": collected.rejected}
-            file.attrs.update({name: json.dumps(counts) for name, counts in dropped.items()})
-            file.attrs["sfreq"] = responses.sfreq
-            file.attrs["unit"] = whitening.UNITS[responses.whitening.kind]
+            writing.write_attributes(file, responses.sfreq, whitening.UNITS[responses.whitening.kind], dropped)
     log.info("epochs: %d training and %d test trials", *((kept["split"] == side).sum() for side in SPLITS))
 
 
@@ -356,16 +352,6 @@ def session_operators(collected: Collected, kept: pd.DataFrame) -> dict[str, whi
 # --------------------------------------------------------------------------------------------- writing
 
 
-def write_trials(file: h5py.File, trials: pd.DataFrame, stimuli: pd.DataFrame) -> None:
-    """What each row is."""
-    file["stimulus"] = trials["stimulus"].to_numpy(np.int32)
-    file["split"] = (trials["split"] == "test").to_numpy(np.uint8)
-    file["onset"] = trials["onset"].to_numpy(float)
-    for name in ("session", "run"):
-        _write_text(file, name, trials[name])
-    _write_text(file, "stimulus_id", stimuli["stimulus_id"])
-
-
 def write_responses(
     file: h5py.File,
     trials: pd.DataFrame,
@@ -376,9 +362,7 @@ def write_responses(
 ) -> None:
     """Whiten the scratch file chunk by chunk into ``response``."""
     shape = (len(trials), len(collected.channels), len(collected.times))
-    dtype = np.dtype(responses.dtype)
-    rows = max(1, min(len(trials), 2**20 // (shape[1] * shape[2] * dtype.itemsize)))
-    response = file.create_dataset("response", shape, dtype, chunks=(rows, *shape[1:]))
+    response = writing.create_response(file, shape, responses.dtype)
     sessions = trials["session"].to_numpy()
     for begin, epochs in _chunks(scratch, shape):
         names = sessions[begin : begin + len(epochs)]
@@ -386,18 +370,10 @@ def write_responses(
         for session in np.unique(names):
             mask = names == session
             whitened[mask] = operators[session].apply(epochs[mask].astype(float), responses.whitening.clamp)
-        stored = whitened.astype(dtype)
-        if not np.isfinite(stored).all():
-            raise InputError(
-                f"whitened responses reach {np.abs(whitened).max():.3g}, which {dtype} cannot hold; "
-                "use responses.dtype float32, or responses.whitening.clamp"
-            )
-        response[begin : begin + len(epochs)] = stored
-    if dtype == np.float16:
+        writing.store(response, begin, whitened)
+    if response.dtype == np.float16:
         log.info("epochs: stored as float16, relative rounding error at most 2^-11 (0.05 %%)")
-    _write_text(file, "channel", collected.channels)
-    file["times"] = collected.times
-    file["position"] = collected.position
+    writing.write_axes(file, collected.channels, collected.times, collected.position)
 
 
 def _chunks(scratch: IO[bytes], shape: tuple[int, int, int]) -> Iterator[tuple[int, np.ndarray]]:
@@ -411,19 +387,8 @@ def _chunks(scratch: IO[bytes], shape: tuple[int, int, int]) -> Iterator[tuple[i
 
 def write_quality(file: h5py.File, collected: Collected, operators: dict[str, whitening.Operator]) -> None:
     """Whitening operators, evoked response and spectrum."""
-    for session, operator in operators.items():
-        group = file.create_group(f"whitening/{session}")
-        group["mean"], group["operator"] = operator.mean, operator.matrix
-    quality = file.create_group("quality")
-    quality["erp"] = collected.erp_sum / sum(collected.trained.values())
-    quality["psd"] = collected.psd_sum / collected.recordings
-    quality["freqs"] = collected.freqs
-
-
-def _write_text(file: h5py.File, name: str, values: Any) -> None:
-    import h5py
-
-    file.create_dataset(name, data=[str(value) for value in values], dtype=h5py.string_dtype())
+    erp = collected.erp_sum / sum(collected.trained.values())
+    writing.write_quality(file, operators, erp, collected.psd_sum / collected.recordings, collected.freqs)
 
 
 if __name__ == "__main__":
