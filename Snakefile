@@ -23,12 +23,14 @@ wildcard_constraints:
 
 
 include: "workflow/rules/simulate.smk"
+include: "workflow/rules/download.smk"
 include: "workflow/rules/epochs.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/rank.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/export.smk"
 
 
 rule all:
@@ -37,3 +39,4 @@ rule all:
         descriptions(),
         table_files(),
         figure_files(),
+        export_files(),

@@ -260,7 +260,9 @@ class ThingsEeg1Study(StudyBase):
 
     kind: Literal["things_eeg1"] = "things_eeg1"
     subjects: tuple[Name, ...] | Literal["all"] = Field(
-        "all", description="labels 01 to 50; all: without the four that the authors exclude (01, 06, 18, 23)"
+        "all",
+        description="labels 01 to 50; all: without the four that the authors exclude (01, 06, 18, 23). 49 and 50 have "
+        "caps of 128 channels, the others of 63: across subjects name responses.channels that all have",
     )
     test: Literal["concepts", "block"] = Field(
         "concepts",
@@ -277,7 +279,9 @@ class ThingsEeg1Study(StudyBase):
     )
     manifest: str = Field("workflow/manifests/things-eeg1.csv", description="what to download: path, size, hash, url")
     test_concepts: str = Field(
-        "workflow/manifests/things-eeg2-images.csv", description="table whose rows of split test name the test concepts"
+        "workflow/manifests/things-eeg2-images.csv",
+        description="table of the 1854 concepts (columns split, concept_folder); those of split test are the test "
+        "concepts",
     )
 
 
@@ -594,7 +598,7 @@ class Download(Block):
 
     sources: dict[str, str] = Field(
         default_factory=dict,
-        description="base URL in place of the manifest's own addresses, by kind of study, e.g. {things_eeg2: "
+        description="base URL in place of the manifest's own addresses, by dataset, e.g. {things-eeg2: "
         "'file:///data/nm000232'} for a folder on this machine, or the address of a mirror",
     )
     at_once: int = Field(4, ge=1, le=32, description="downloads that run at the same time")

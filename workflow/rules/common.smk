@@ -15,7 +15,7 @@ from brain2clip import artefact, settings
 from brain2clip.fingerprint import fingerprint
 from brain2clip.stage import InputError
 from brain2clip.stimuli import tower_files
-from brain2clip.studies import contract
+from brain2clip.studies import contract, manifests
 
 if not workflow.overwrite_configfiles:
 
@@ -86,8 +86,11 @@ def subjects_of(study):
 
 #: Settings of a study that neither responses nor pictures read (responses settings are passed beside the study).
 NOT_READ = {"responses", "subjects", "licence", "citation"}
-#: Settings that the pictures of the simulated study depend on.
-PICTURES = {"kind", "training_concepts", "pictures_per_concept", "test_concepts", "seed"}
+#: Settings that the pictures depend on, by kind of study (kinds that are not listed: all).
+PICTURES = {
+    "simulated": {"kind", "training_concepts", "pictures_per_concept", "test_concepts", "seed"},
+    "things_eeg2": {"kind", "manifest", "images"},
+}
 
 
 def study_settings(name):
@@ -101,11 +104,44 @@ def simulated():
     return "|".join(name for name, study in CONFIG.studies.items() if study.kind == "simulated") or "(?!)"
 
 
+def preprocessed():
+    """Wildcard pattern of the studies whose responses come from the authors' own epochs."""
+    return (
+        "|".join(name for name, study in CONFIG.studies.items() if getattr(study, "signal", "raw") == "preprocessed")
+        or "(?!)"
+    )
+
+
+def is_downloaded(name):
+    return hasattr(study_of(name), "downloads")
+
+
+def record(study, unit):
+    """File that a finished download leaves."""
+    return f"{RESULTS}/downloads/{study_of(study).dataset}/{unit}.json"
+
+
+@cache
+def downloads():
+    """All downloads that the configuration may ask for: dataset to unit to files of the manifest."""
+    found = {}
+    for name in CONFIG.studies:
+        if not is_downloaded(name):
+            continue
+        units = found.setdefault(study_of(name).dataset, {})
+        for unit, files in asked(study_of(name).downloads).items():
+            if units.setdefault(unit, files) != files:
+                raise WorkflowError(
+                    f"studies.{name}: another study takes other files for {unit} of {study_of(name).dataset}; "
+                    "give both the same manifest"
+                )
+    return found
+
+
 def picture_settings(name):
     values = study_settings(name)
-    if values["kind"] == "simulated":
-        return {key: value for key, value in values.items() if key in PICTURES}
-    return values
+    read = PICTURES.get(values["kind"], values.keys())
+    return {key: value for key, value in values.items() if key in read}
 
 
 def study_module(name):
@@ -164,11 +200,13 @@ def studies_run():
 
 
 def descriptions():
-    return [
+    """What makes a BIDS dataset of the recordings; downloaded datasets bring their own."""
+    simulated_ones = [
         f"{RESULTS}/raw/{study}/dataset_description.json"
         for study in studies_run()
         if CONFIG.studies[study].kind == "simulated"
     ]
+    return simulated_ones + sorted({record(study, "dataset") for study in studies_run() if is_downloaded(study)})
 
 
 def methods_of_kind(*kinds):

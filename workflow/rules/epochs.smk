@@ -9,6 +9,8 @@ rule epochs:
         f"{RESULTS}/logs/epochs/{{study}}/{{band}}/sub-{{subject}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/epochs/{{study}}/{{band}}/sub-{{subject}}.tsv"
+    wildcard_constraints:
+        study=f"(?!({preprocessed()})/)[A-Za-z0-9-]+",
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -25,3 +27,31 @@ rule epochs:
         'for given in {params.recordings:q} {params.stimuli:q}; do set -- "$@" --input "$given"; done;'
         ' python -m brain2clip.responses.epochs --spec {params.spec:q} "$@"'
         " --output responses={output.responses:q} > {log:q} 2>&1"
+
+
+# The same artefact from epochs that the authors of the dataset made.
+rule preprocessed:
+    input:
+        record=lambda w: asked(lambda: study_of(w.study).files(w.subject)),
+        stimuli=lambda w: asked(lambda: study_of(w.study).label_files()),
+    output:
+        responses=rules.epochs.output.responses,
+    log:
+        f"{RESULTS}/logs/preprocessed/{{study}}/{{band}}/sub-{{subject}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/preprocessed/{{study}}/{{band}}/sub-{{subject}}.tsv"
+    wildcard_constraints:
+        study=preprocessed(),
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: attempt * 6000,
+        runtime=lambda w, attempt: attempt * 30,
+    params:
+        spec=lambda w: settings.canonical(preprocessed_spec(w.study, w.band, w.subject)),
+    message:
+        "The authors' epochs of {wildcards.study} sub-{wildcards.subject}"
+    shell:
+        "python -m brain2clip.responses.preprocessed --spec {params.spec:q} --input record={input.record:q}"
+        " --input stimuli={input.stimuli:q} --output responses={output.responses:q} > {log:q} 2>&1"

@@ -20,7 +20,70 @@ def simulate_dataset_spec(study):
     return spec("simulate_dataset", "brain2clip.studies.simulate_dataset", values)
 
 
+# --------------------------------------------------------------------------------------- download
+
+
+def download_spec(dataset, unit):
+    """Files of a download and nothing else: neither code nor how they are fetched makes it run again."""
+    files = downloads()[dataset].get(unit)
+    if files is None:
+        raise WorkflowError(f"{dataset}: no download named {unit!r}; the manifest of the study does not list it")
+    values = {
+        "dataset": dataset,
+        "root": f"{RESULTS}/raw/{dataset}",
+        "files": [
+            {"path": file.path, "size": file.size, "algorithm": file.algorithm, "hash": file.hash, "url": file.url}
+            for file in files
+        ],
+    }
+    return {"stage": "download", "settings": values, "modules": [], "code": "", "expects": {}}
+
+
+def amount(files):
+    """Number and size of files in words."""
+    return f"{len(files)} files, {sum(file.size or 0 for file in files) / 1e9:.3g} GB"
+
+
+def missing_downloads():
+    """Files that the configuration needs and that no finished download has brought."""
+    return [
+        file
+        for dataset, units in downloads().items()
+        for unit, files in units.items()
+        if not Path(f"{RESULTS}/downloads/{dataset}/{unit}.json").exists()
+        for file in files
+    ]
+
+
+def images_spec(study):
+    values = {"name": study, "study": picture_settings(study), "results": RESULTS}
+    return spec("images", "brain2clip.studies.images", values, extra=(study_module(study),))
+
+
+def bringing_pictures():
+    """Wildcard pattern of the datasets that bring their pictures in archives."""
+    found = {study_of(name).dataset for name in CONFIG.studies if hasattr(study_of(name), "archive_files")}
+    return "|".join(sorted(found)) or "(?!)"
+
+
+def dataset_study(dataset):
+    """A study of a dataset that brings its own pictures."""
+    return next(name for name in CONFIG.studies if getattr(study_of(name), "dataset", None) == dataset)
+
+
 # ----------------------------------------------------------------------------------------- epochs
+
+
+def responses_spec(study, band, subject):
+    """Spec of the rule that makes the responses of a subject."""
+    if getattr(CONFIG.studies[study], "signal", "raw") == "preprocessed":
+        return preprocessed_spec(study, band, subject)
+    return epochs_spec(study, band, subject)
+
+
+def preprocessed_spec(study, band, subject):
+    one = epochs_spec(study, band, subject)
+    return spec("preprocessed", "brain2clip.responses.preprocessed", one["settings"], extra=(study_module(study),))
 
 
 def epochs_spec(study, band, subject):
@@ -53,6 +116,32 @@ def weights_of(tower):
     return tower_files.of(CONFIG.towers[tower].model, CONFIG.towers[tower].pretrained)
 
 
+# ----------------------------------------------------------------------------------------- export
+
+#: Endings of the two files (training, test) of each format.
+EXPORTED = {
+    "nice": ("preprocessed_eeg_training.npy", "preprocessed_eeg_test.npy"),
+    "ubp": ("train.pt", "test.pt"),
+}
+
+
+def export_spec(form, study, band, subject):
+    values = {"format": form, "name": study, "study": study_settings(study), "results": RESULTS, "subject": subject}
+    expects = {"epochs": expected(responses_spec(study, band, subject))}
+    return spec("export", "brain2clip.responses.export", values, expects, extra=(study_module(study),))
+
+
+def export_files():
+    return [
+        f"{RESULTS}/export/{form}/{one.study}/{band}/sub-{subject}/{ending}"
+        for one in CONFIG.exports.values()
+        for form in one.formats
+        for band in one.bands
+        for subject in subjects_of(one.study)
+        for ending in EXPORTED[form]
+    ]
+
+
 # ------------------------------------------------------------------------------------------ train
 
 
@@ -76,7 +165,7 @@ def train_spec(w):
     }
     expects = {
         "epochs": [
-            expected(epochs_spec(w.study, w.band, source)) for source in sources(w.study, w.protocol, w.subject)
+            expected(responses_spec(w.study, w.band, source)) for source in sources(w.study, w.protocol, w.subject)
         ],
         "features": expected(features_spec(w.study, method.tower)),
     }
@@ -106,7 +195,7 @@ def rank_spec(w):
         "retrieval": dump(CONFIG.retrieval),
     }
     expects = {
-        "epochs": expected(epochs_spec(w.study, w.band, w.subject)),
+        "epochs": expected(responses_spec(w.study, w.band, w.subject)),
         "features": trained["expects"]["features"],
         "train": expected(trained),
     }
@@ -128,7 +217,7 @@ def ceiling_spec(w):
         "retrieval": dump(CONFIG.retrieval),
     }
     expects = {
-        "epochs": expected(epochs_spec(w.study, w.band, w.subject)),
+        "epochs": expected(responses_spec(w.study, w.band, w.subject)),
         "features": expected(features_spec(w.study, tower)),
         "simulate_recordings": expected(simulate_recordings_spec(w.study, w.subject)),
     }
@@ -213,7 +302,7 @@ def figure_inputs(w):
 
     def responses(bands):
         return {
-            f"{RESULTS}/responses/{w.study}/{band}/sub-{subject}.h5": epochs_spec(w.study, band, subject)
+            f"{RESULTS}/responses/{w.study}/{band}/sub-{subject}.h5": responses_spec(w.study, band, subject)
             for band in bands
             for subject in subjects_of(w.study)
         }
