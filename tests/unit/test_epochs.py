@@ -12,7 +12,9 @@ from pathlib import Path
 import h5py
 import mne
 import numpy as np
+import pandas as pd
 import pytest
+import yaml
 from bids_fixtures import (
     CHANNELS,
     N170,
@@ -28,7 +30,7 @@ from bids_fixtures import (
     write_tsv,
 )
 
-from brain2clip import artefact
+from brain2clip import artefact, settings
 from brain2clip.responses import epochs as stage_epochs
 from brain2clip.responses import preprocess, whitening
 from brain2clip.settings import Band, Responses
@@ -93,6 +95,19 @@ def test_equals_the_resampling_of_the_papers_code():
     found, times = preprocess.epochs_of(raw, onsets, Band(), responses)
     np.testing.assert_allclose(found, expected.get_data()[:, :, 50:], rtol=1e-9, atol=1e-15)
     np.testing.assert_allclose(times, np.arange(250) / 250, atol=1e-12)
+
+
+@pytest.mark.parametrize("sfreq", [100.0, 128.0, 200.0, 250.0])
+@pytest.mark.parametrize("tmax", [0.8, 1.0])
+def test_resampled_epochs_stay_where_they_are_in_time(sfreq, tmax):
+    """A bump at 300 ms is found at 300 ms, to a tenth of a millisecond."""
+    onsets, time = np.array([3.0, 6.0]), np.arange(10_000) / 1000
+    bump = sum(np.exp(-(((time - onset - 0.3) / 0.04) ** 2)) for onset in onsets) * 1e-6
+    raw = raw_of(np.stack([bump] * 4), 1000.0)
+    responses = Responses(tmin=-0.2, tmax=tmax, baseline=None, sfreq=sfreq, resampling="epochs")
+    found, times = preprocess.epochs_of(raw, onsets, Band(), responses)
+    centre = (found[:, 0] * times).sum(axis=1) / found[:, 0].sum(axis=1)
+    np.testing.assert_allclose(centre, 0.3, atol=1e-4)
 
 
 def test_baseline_window_reference_and_channel_order():
@@ -574,3 +589,65 @@ def test_n170_known_answer():
     assert roc_auc_score(y, score) == pytest.approx(known["auc"], abs=0.02)
     shuffled = np.random.default_rng(0).permutation(y)
     assert roc_auc_score(shuffled, score) == pytest.approx(0.5, abs=0.05)
+
+
+# -------------------------------------------------------------------------- the protocols of THINGS-EEG2
+
+
+def test_channel_sets_are_those_of_the_field():
+    """Written out as NICE, ATM and UBP list them: their readers take channels by place."""
+    occipital = "P7 P5 P3 P1 Pz P2 P4 P6 P8 PO7 PO3 POz PO4 PO8 O1 Oz O2"
+    front = (
+        "Fp1 Fp2 AF7 AF3 AFz AF4 AF8 F7 F5 F3 F1 F2 F4 F6 F8 FT9 FT7 FC5 FC3 FC1 FCz FC2 FC4 FC6 FT8 FT10 "
+        "T7 C5 C3 C1 Cz C2 C4 C6 T8 TP9 TP7 CP5 CP3 CP1 CPz CP2 CP4 CP6 TP8 TP10"
+    )
+    assert " ".join(preprocess.CHANNEL_SETS["occipital-parietal-17"]) == occipital
+    assert " ".join(preprocess.CHANNEL_SETS["nice-63"]) == f"{front} {occipital}"
+
+
+def test_channel_sets_are_in_the_recordings(shared_data):
+    folder = shared_data("things-eeg2") / "bids/sub-01/ses-01/eeg"
+    found = pd.read_csv(folder / "sub-01_ses-01_task-test_channels.tsv", sep="\t", encoding="utf-8-sig")["name"]
+    assert set(preprocess.CHANNEL_SETS["nice-63"]) == set(found)
+    assert set(preprocess.CHANNEL_SETS["occipital-parietal-17"]) < set(found)
+
+
+@pytest.mark.parametrize(("task", "count"), [("train", 2), ("test", 20)])
+def test_shuffled_surplus_equals_the_call_of_the_papers_code(shared_data, task, count):
+    """``shuffle(idx, random_state=seed, n_samples=max_rep)`` picture by picture, on the events of a real session."""
+    from sklearn.utils import shuffle
+
+    folder = shared_data("things-eeg2") / "bids/sub-01/ses-01/eeg"
+    tables = [pd.read_csv(path, sep="\t") for path in sorted(folder.glob(f"*task-{task}*_events.tsv"))]
+    shown = pd.concat(tables).query("trial_type == 'image'")["tot_img_number"].to_numpy(int)
+    expected = [
+        shuffle(np.flatnonzero(shown == picture), random_state=20200220, n_samples=count)
+        for picture in np.unique(shown)
+    ]
+    trials = pd.DataFrame({"stimulus": shown, "split": task, "session": "01", "row": np.arange(len(shown))})
+    rule = {"train": 2, "test": 20, "rule": "shuffle", "seed": 20200220}
+    kept, surplus = stage_epochs.without_surplus(trials, Responses.model_validate({"repetitions": rule}))
+    np.testing.assert_array_equal(kept["row"], np.sort(np.concatenate(expected)))
+    assert surplus[task]["01"] == len(shown) - len(kept) > 0
+
+
+@pytest.mark.parametrize(
+    ("preset", "channels", "sfreq", "count", "first", "last"),
+    [
+        ("gifford-2022", 17, 100, 100, -0.2, 0.79),
+        ("nice-63", 63, 250, 250, 0.0, 0.996),
+        ("nice-17", 17, 250, 250, 0.0, 0.996),
+    ],
+)
+def test_presets_of_the_paper(preset, channels, sfreq, count, first, last):
+    """config.yaml, its bases resolved."""
+    raw = yaml.safe_load((Path(__file__).resolve().parents[2] / "config.yaml").read_text())
+    found = settings.load(raw).presets[preset]
+    times = preprocess.epoch_times(1000.0, found)
+    assert (found.resampling, found.sfreq, found.baseline) == ("epochs", sfreq, (None, 0.0))
+    assert len(preprocess.CHANNEL_SETS[found.channels]) == channels
+    assert len(times) == count
+    np.testing.assert_allclose(times[[0, -1]], [first, last], atol=1e-9)
+    assert (found.whitening.kind, found.repetitions.rule) == ("mvnn", "shuffle")
+    assert (found.repetitions.train, found.repetitions.test, found.repetitions.seed) == (2, 20, 20200220)
+    assert settings.load(raw).studies["things-eeg2"].responses == settings.load(raw).presets["nice-17"]

@@ -113,6 +113,21 @@ def test_every_presentation_carries_the_code_of_its_picture(fetched):
         assert all(name.startswith(task) for name in shown[mask])
         found = things.recovered(response[mask], times, task)
         np.testing.assert_array_equal(found, numbers(shown[mask]))
+        check_place_and_size(response[mask], times, task, numbers(shown[mask]))
+
+
+def check_place_and_size(response: np.ndarray, times: np.ndarray, task: str, shown: np.ndarray) -> None:
+    """The first pulse of every channel by name: as large as it was written, in V, and at its time to 2 ms."""
+    mean = things.aligned(response, task, shown)
+    mean -= mean[:, times < 0.04].mean(axis=1, keepdims=True)
+    begin, end = things.SLOTS[0]
+    flat = mean[:, (times > begin + 0.008) & (times < end - 0.008)].mean(axis=1)
+    np.testing.assert_allclose(flat, things.AMPLITUDE_UV * 1e-6, rtol=0.1)
+    rise = mean.mean(axis=0)
+    rise /= flat.mean()
+    for edge, sign in ((begin, 1), (end, -1)):
+        near = np.abs(times - edge) < 0.015
+        assert np.interp(0.5 * sign, sign * rise[near], times[near]) == pytest.approx(edge, abs=0.002)
 
 
 def test_the_downloads_survived_their_server_and_are_not_repeated(fetched):

@@ -128,6 +128,12 @@ def write_manifest(served: Path, base: str, path: Path) -> None:
             rows.writerow([name, one.stat().st_size, "sha256", digest, f"{base}/{name}"])
 
 
+def aligned(response: np.ndarray, task: str, numbers: np.ndarray) -> np.ndarray:
+    """Mean response [n_channels, n_times], each trial and channel multiplied by its sign in the first slot."""
+    signs = codes(task, response.shape[1])[numbers - 1, 0].astype(np.float32)
+    return np.einsum("nct,nc->ct", response - response.mean(axis=2, keepdims=True), signs) / len(response)
+
+
 def recovered(response: np.ndarray, times: np.ndarray, task: str) -> np.ndarray:
     """Number (from 1) of the picture whose code each response [n, n_channels, n_times] carries."""
     slots = [(times >= begin + 0.008) & (times < end - 0.008) for begin, end in SLOTS]

@@ -3,11 +3,27 @@
 if "download" not in workflow.global_resources:
     workflow.register_resource("download", CONFIG.download.at_once)
 
+for name in CONFIG.download.sources:
+    if name not in downloads():
+        raise WorkflowError(
+            f"download.sources: no dataset named {name!r}{bids_files.suggestion(name, downloads())}; "
+            f"the studies of this configuration download {', '.join(downloads()) or 'nothing'}"
+        )
+
 if workflow.is_main_process and missing_downloads():
     logger.info(f"Still to download: {amount(missing_downloads())} (results go to {RESULTS}/raw)")
+    room = shutil.disk_usage(next(path for path in Path(RESULTS, "raw").absolute().parents if path.exists())).free
+    if sum(file.size or 0 for file in missing_downloads()) > room:
+        logger.warning(
+            f"Only {room / 1e9:.3g} GB are free there: make room, or let {RESULTS} be a link to another disk"
+        )
 
-#: How files are fetched; stands in the command but in no parameter, so that another mirror re-runs nothing.
+#: How files are fetched and which tables say from where; both stand in the command but in no parameter, so that another
+#: mirror re-runs nothing.
 FETCHING = settings.canonical(CONFIG.download)
+MANIFESTS = settings.canonical(
+    {study_of(name).dataset: CONFIG.studies[name].manifest for name in CONFIG.studies if is_downloaded(name)}
+)
 
 
 rule download:
@@ -33,7 +49,8 @@ rule download:
     message:
         "Download {wildcards.unit} of {wildcards.dataset}: {params.amount}"
     shell:
-        "BRAIN2CLIP_DOWNLOAD={FETCHING:q} python -m brain2clip.studies.download --spec {params.spec:q}"
+        "BRAIN2CLIP_DOWNLOAD={FETCHING:q} BRAIN2CLIP_MANIFESTS={MANIFESTS:q}"
+        " python -m brain2clip.studies.download --spec {params.spec:q}"
         " --output record={output.record:q} > {log:q} 2>&1"
 
 

@@ -29,7 +29,17 @@ rule epochs:
         " --output responses={output.responses:q} > {log:q} 2>&1"
 
 
-# The same artefact from epochs that the authors of the dataset made.
+# The same artefact from epochs that the authors of the dataset made. What they cannot be asked for is refused before an
+# archive is downloaded.
+for one in CONFIG.experiments.values():
+    if getattr(CONFIG.studies[one.study], "signal", "raw") == "preprocessed":
+        from brain2clip.responses.preprocessed import refuse  # imports pandas: only where there is such a study
+
+        block = CONFIG.studies[one.study]
+        for band in one.bands:
+            asked(lambda: refuse(one.study, dump(block), CONFIG.bands[band], block.responses))
+
+
 rule preprocessed:
     input:
         record=lambda w: asked(lambda: study_of(w.study).files(w.subject)),

@@ -372,7 +372,7 @@ def write_responses(
             whitened[mask] = operators[session].apply(epochs[mask].astype(float), responses.whitening.clamp)
         writing.store(response, begin, whitened)
     if response.dtype == np.float16:
-        log.info("epochs: stored as float16, relative rounding error at most 2^-11 (0.05 %%)")
+        log.info("epochs: stored as float16, relative rounding error at most 2^-11 (0.05 %)")
     writing.write_axes(file, collected.channels, collected.times, collected.position)
 
 

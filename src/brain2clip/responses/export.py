@@ -321,7 +321,10 @@ def _check_format(file: h5py.File, form: str, path: Path) -> None:
             "(mvnn, zscore, robust), or export the format nice"
         )
     if tuple(file["channel"].asstr()[:]) != preprocess.CHANNEL_SETS["nice-63"]:
-        log.warning("export: UBP's reader counts on the 63 channels of responses.channels: nice-63 in that order")
+        log.warning(
+            "export: UBP's reader takes channels by their place among the 63 of responses.channels: nice-63 (preset "
+            "nice-63); with others it fails or mixes them up"
+        )
 
 
 def _nice(file: h5py.File, block: Block, _: Pictures) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +41,8 @@ CHANNEL_SETS = {
         *_OCCIPITAL,
     ),
 }
+#: Samples of padding on each side of an epoch that is resampled, at least.
+PADDING = 100
 #: Epochs that are in memory at full rate at the same time.
 CHUNK = 64
 #: Where the pass band of the anti-aliasing filter ends, as a part of the new Nyquist frequency (its stop band
@@ -289,8 +292,6 @@ def cut(
     peak_to_peak : ndarray [m]
         Largest peak-to-peak amplitude over channels in the whole epoch (before crop and decimation), V.
     """
-    import mne
-
     sfreq = raw.info["sfreq"]
     window = np.arange(_length(sfreq, responses))
     first = round(responses.tmin * sfreq)
@@ -307,11 +308,43 @@ def cut(
             data = data - data[:, :, baseline].mean(axis=2, keepdims=True)
         peak_to_peak = np.ptp(data, axis=2).max(axis=1)
         if resampled:
-            # npad and pad as in mne.Epochs.resample, which the papers' code calls
-            data = mne.filter.resample(
-                np.ascontiguousarray(data), responses.sfreq, sfreq, npad="auto", pad="edge", verbose="ERROR"
-            )
+            data = resample(data, responses.sfreq, sfreq)
         yield rows, data[:, :, kept], peak_to_peak
+
+
+def resample(data: np.ndarray, up: float, down: float) -> np.ndarray:
+    """Epochs at another rate, in the Fourier domain; the first sample stays where it is.
+
+    Where MNE's own padding (to a power of two, as :meth:`mne.Epochs.resample` in the papers' code) is a whole number of
+    new samples, it is used. Else it would move the epochs by a part of a sample (5 ms at 100 Hz), because MNE rounds
+    what it cuts off again; then they are padded by a length that both rates share.
+
+    Parameters
+    ----------
+    data : ndarray [..., n_times]
+    up, down : float
+        New and old rate, Hz.
+
+    Returns
+    -------
+    ndarray [..., n_new]
+        ``n_new`` is ``n_times * up / down``, rounded.
+    """
+    import mne
+
+    ratio = Fraction(up / down).limit_denominator(100_000)
+    length = data.shape[-1]
+    count = max(round(length * ratio), 1)
+    own = (2 ** int(np.ceil(np.log2(length + 2 * PADDING))) - length) / 2  # what npad="auto" takes on each side
+    if own.is_integer() and (int(own) * ratio).denominator == 1 and (length * ratio).denominator == 1:
+        return mne.filter.resample(np.ascontiguousarray(data), up, down, npad="auto", pad="edge", verbose="ERROR")
+    step = ratio.denominator
+    before = -(-PADDING // step) * step
+    after = before + -length % step
+    padded = np.pad(data, [(0, 0)] * (data.ndim - 1) + [(before, after)], mode="edge")
+    moved = mne.filter.resample(padded, up, down, npad=0, verbose="ERROR")
+    first = int(before * ratio)
+    return moved[..., first : first + count]
 
 
 def source(raw: mne.io.BaseRaw) -> str:

@@ -153,7 +153,7 @@ def refuse(name: str, study: dict[str, Any], band: Band, responses: Responses) -
             f"studies.{name}: signal: preprocessed takes the epochs as the dataset's authors made them: unfiltered, "
             "whitened, 2 training and 20 test trials per picture and session, all sessions mixed\n"
             + "\n".join(lines)
-            + "\n  change these, or take signal: raw, where they are free"
+            + "\n  change these (the preset gifford-2022-epochs has them all), or take signal: raw, where they are free"
         )
 
 

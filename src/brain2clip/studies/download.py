@@ -3,7 +3,8 @@
 Output ``record`` (JSON: what is there now). Files are fetched into a hidden folder ``.download`` of the dataset,
 checked, and renamed into place one by one, so that a name never stands for a part and nothing finished is fetched
 again. How they are fetched is no setting of the stage, because no result depends on it: the environment variable
-``BRAIN2CLIP_DOWNLOAD`` holds the block ``download`` of the configuration as JSON.
+``BRAIN2CLIP_DOWNLOAD`` holds the block ``download`` of the configuration as JSON, and ``BRAIN2CLIP_MANIFESTS`` the
+manifest of each dataset, where files are looked up that come without an address.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from brain2clip.studies.manifests import Entry
 log = stage.log
 
 VARIABLE = "BRAIN2CLIP_DOWNLOAD"
+MANIFESTS = "BRAIN2CLIP_MANIFESTS"
 EXAMPLE = '{"sources": {"things-eeg2": "file:///data/nm000232"}, "retries": 5, "timeout_s": 60}'
 PARTS = ".download"
 #: Pause before the first further attempt, s; it doubles with each.
@@ -106,13 +108,21 @@ def _how() -> settings.Download:
         raise InputError(f"environment variable {VARIABLE}: {problems}\n  expected JSON such as {EXAMPLE}") from None
 
 
+def _addresses(dataset: str) -> dict[str, str]:
+    """Published address of each file by path, from the manifest that the environment names for a dataset."""
+    given = os.environ.get(MANIFESTS, "").strip()
+    manifest = json.loads(given).get(dataset) if given else None
+    return {entry.path: entry.url for entry in manifests.read(manifest)} if manifest else {}
+
+
 def _entries(job: stage.Job) -> tuple[Entry, ...]:
     """Files of the unit; checked again, for they decide where this process writes."""
     found: dict[str, Entry] = {}
+    addresses = _addresses(job.settings["dataset"])
     for number, file in enumerate(job.settings["files"], 1):
         where = f"stage {job.stage}: file {number} of {job.settings['dataset']}"
         try:
-            entry = Entry(**file)
+            entry = Entry(**{"url": addresses.get(file.get("path"), ""), **file})
         except TypeError as error:
             raise InputError(f"{where}: {error}; expected path, size, algorithm, hash, url") from None
         manifests.check(entry, where)

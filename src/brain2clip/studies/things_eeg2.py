@@ -51,8 +51,8 @@ PER_CONCEPT = {"train": 10, "test": 1}
 FOLDERS = {"train": "training_images", "test": "test_images"}
 #: Sampling rate of the recordings, Hz.
 SFREQ = 1000.0
-#: Largest difference between ``onset`` and ``sample``, s: onsets are rounded to 1 ms.
-TOLERANCE_S = 0.002
+#: Largest difference between ``onset`` and ``sample``, s: onsets are rounded to 1 ms, so half of that.
+TOLERANCE_S = 0.0006
 #: Where events are further apart than this in the median, onsets are no seconds (in the data: 0.2 s).
 LONGEST_STEP_S = 10.0
 
