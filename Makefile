@@ -17,7 +17,7 @@ PY := .venv/bin/python
 export PYTHONPATH := $(CURDIR)/src
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help env demo study report test lint format docs bench tower lock clean
+.PHONY: help env demo study report why test lint format docs bench tower lock clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-15s %s\n", $$1, $$2 }'
@@ -32,6 +32,10 @@ study: $(STAMP) ## the full simulated study (takes long), then its tables
 
 report: $(STAMP) ## the report alone (CONFIG=config.yaml for another configuration than the demo)
 	@$(PY) workflow/run.py --report-only $(CONFIG)
+
+why: $(STAMP) ## what an edit would cost: make why KEY=bands.broad.h_freq VALUE=30 (CONFIG=config.yaml)
+	@[ -n "$(KEY)" ] || { echo "make why needs KEY=bands.broad.h_freq VALUE=30 or the like" >&2; exit 1; }
+	@$(PY) workflow/why.py $(CONFIG) '$(KEY)' '$(VALUE)'
 
 test: $(STAMP) ## every test that this machine can run; says which it skipped and why
 	@$(PY) -m pytest -n $(WORKERS) --dist loadfile

@@ -305,10 +305,12 @@ def test_shipped_configuration_fits_the_schema(path):
 # ------------------------------------------------------------------------------------------------ reference
 
 
-@pytest.mark.parametrize("path", reference.generated(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [reference.DOCUMENT, reference.SCHEMA], ids=lambda path: path.name)
 def test_generated_reference_is_up_to_date(path):
     text = (ROOT / path).read_text(encoding="utf-8")
-    assert text == reference.generated()[path], f"{path} is not what the settings classes say; run `make docs`"
+    assert text == reference.generated()[path], (
+        f"{path} is not what the settings classes and the rules say; run `make docs`"
+    )
 
 
 def test_every_field_is_described():

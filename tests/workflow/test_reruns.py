@@ -1,120 +1,530 @@
-"""What an edit re-runs, counted in dry runs after a finished run of the tiny study."""
+"""What an edit re-runs, counted in dry runs after a finished run of the tiny study.
+
+The tables of cases below are the promise; ``docs/reruns.md`` is written from them::
+
+    python tests/workflow/test_reruns.py
+"""
 
 from __future__ import annotations
 
-import re
+import json
+import os
+import random
 import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
+from planner import PlannedProject, Planner
+from project import ROOT, SNAKEMAKE, Project
+
+from brain2clip import artefact, records, settings
 
 pytestmark = pytest.mark.workflow
 
-# Two subjects: 8 trainings in the first experiment (2 protocols, 2 methods), 2 in the second, and 4 ceilings.
+DOCUMENT = ROOT / "docs" / "reruns.md"
+REMOVED = object()
+TOWER = "workflow/towers/grammar-vit"
+WEIGHTS = "open_clip_model.safetensors"
 
 
-def test_nothing_changed(project):
-    assert project.planned() == {}
+@dataclass(frozen=True)
+class Case:
+    """An edit and the jobs that it re-runs.
+
+    Attributes
+    ----------
+    edit : str
+        In words, for the document.
+    reruns : dict
+        Jobs by rule.
+    settings : dict
+        Settings that are changed: dotted keys to values (``REMOVED``: taken out).
+    change : callable, optional
+        What else is done to the project.
+    """
+
+    edit: str
+    reruns: dict[str, int]
+    settings: dict[str, Any] = field(default_factory=dict)
+    change: Callable[[Project], None] = lambda project: None
+
+    def apply(self, project: Project) -> None:
+        if self.settings:
+            project.edit(self._set)
+        self.change(project)
+
+    def _set(self, config: dict[str, Any]) -> None:
+        for key, value in self.settings.items():
+            *parents, last = key.split(".")
+            place = config
+            for name in parents:
+                place = place.setdefault(name, {})
+            if value is REMOVED:
+                del place[last]
+            else:
+                place[last] = value
 
 
-def test_key_order_float_form_and_comments_change_nothing(project):
-    config = project.config
-    assert isinstance(config["bands"]["broad"]["h_freq"], int)
-    config["bands"]["broad"]["h_freq"] = 20.0
-    project.write_config(config, sort_keys=True)
+def appended(file: str, text: str = "CHANGED = 1") -> Callable[[Project], None]:
+    """A line of code at the end of a module: a formula that is another one."""
+
+    def append(project: Project) -> None:
+        with (project.folder / "src/brain2clip" / file).open("a") as stream:
+            stream.write(f"\n{text}\n")
+
+    return append
+
+
+def sorted_and_commented(project: Project) -> None:
+    project.write_config(project.config, sort_keys=True)
     project.config_file.write_text("# a comment\n" + project.config_file.read_text())
-    assert project.planned() == {}
 
 
-def test_an_edited_band_reruns_only_what_depends_on_it(project):
-    project.edit(lambda config: config["bands"]["slow"].update(h_freq=7.0))
-    counts = project.planned()
-    assert counts == {"epochs": 2, "train": 2, "rank": 2, "tables": 1, "figures": 1}  # figure: the band spectra
-    project.edit(lambda config: config["bands"]["slow"].update(h_freq=8.0))
-    assert project.planned() == {}
-
-
-def test_an_added_band_computes_only_that_band(project):
-    def add(config):
-        config["bands"]["fast"] = {"l_freq": 8.0, "h_freq": 20.0}
-        config["experiments"]["bands"]["bands"].append("fast")
-
-    project.edit(add)
-    assert project.planned() == {"epochs": 2, "train": 2, "rank": 2, "tables": 1, "figures": 1}
-
-
-def test_an_edited_method_leaves_responses_features_and_other_methods_alone(project):
-    project.edit(lambda config: config["methods"]["frozen"].update(optimiser={"epochs": 2}))
-    counts = project.planned()
-    assert counts == {"train": 6, "rank": 6, "tables": 1, "figures": 2}  # training curves, rank histogram
-
-
-def test_an_added_seed_trains_only_the_new_one(project):
-    project.edit(lambda config: config["experiments"]["bands"].update(seeds=[0, 1]))
-    assert project.planned() == {"train": 2, "rank": 2, "tables": 1}
-
-
-def test_an_added_subject_leaves_pictures_features_and_finished_subjects_alone(project):
-    project.edit(lambda config: config["studies"]["simulated"].update(subjects=3))
-    counts = project.planned()
-    assert counts["simulate_recordings"] == 1
-    assert counts["epochs"] == 2  # the new subject in both bands
-    assert "simulate_pictures" not in counts
-    assert "features" not in counts
-    # New: intra 2 methods, inter 2 methods, band 1; again: inter of the two old subjects, whose sources have grown.
-    assert counts["train"] == 5 + 4
-    assert counts["ceiling"] == 2
-
-
-def test_the_filter_bank_of_pictures_does_not_touch_responses(project):
-    project.edit(lambda config: config["towers"]["grammar-vit"].update(filter_bank={"bands": 3}))
-    counts = project.planned()
-    assert counts["features"] == 1
-    assert "epochs" not in counts
-    assert "simulate_recordings" not in counts
-
-
-def test_a_table_setting_reruns_the_tables_only(project):
-    project.edit(lambda config: config["tables"]["main"].update(metric="top-5"))
-    assert project.planned() == {"tables": 1}
-
-
-def test_a_label_reruns_no_training(project):
-    project.edit(lambda config: config["methods"]["frozen"].update(label="Baseline"))
-    assert set(project.planned()) <= {"tables", "figures"}
-
-
-def test_comments_docstrings_and_touched_sources_rerun_nothing(project):
+def comments(project: Project) -> None:
     project.replace("src/brain2clip/responses/whitening.py", '"""', '"""Edited. ')
     project.replace("src/brain2clip/training/train.py", "\n\n\n", "\n\n\n# a comment\n")
-    (project.folder / "src/brain2clip/models/tower.py").touch()
+
+
+def touched(project: Project) -> None:
+    for path in [*(project.folder / "src").rglob("*.py"), *(project.folder / "workflow/rules").iterdir()]:
+        path.touch()
+
+
+def other_weights(project: Project) -> None:
+    path = project.folder / TOWER / WEIGHTS
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def other_tower_file(project: Project) -> None:
+    path = project.folder / TOWER / "open_clip_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "note": "another one"}))
+
+
+def copied_tower(project: Project) -> None:
+    """A copy of the tower with other weights, under a name of its own."""
+    folder = project.folder / f"{TOWER}-2"
+    shutil.copytree(project.folder / TOWER, folder)
+    other_weights(project)
+    shutil.copy2(project.folder / TOWER / WEIGHTS, folder / WEIGHTS)
+    shutil.copy2(ROOT / TOWER / WEIGHTS, project.folder / TOWER / WEIGHTS)
+
+
+# -------------------------------------------------------------------------------------------------- the promise
+
+#: All jobs of the tiny study: two subjects, a band with both protocols and all methods, a band with one of each.
+WHOLE = {
+    **{"simulate_pictures": 1, "simulate_recordings": 2, "simulate_dataset": 1, "epochs": 4, "features": 1},
+    **{"train": 10, "rank": 10, "ceiling": 4, "inspect": 2, "tables": 1, "figures": 7},
+}
+#: What follows from features, from training, and from responses of the main band.
+RANKED = {"train": 10, "rank": 10, "inspect": 2, "tables": 1, "figures": 5}
+READ = {"train": 10, "rank": 10, "ceiling": 4, "inspect": 2, "tables": 1}
+
+RIDGE = {"kind": "ridge", "tower": "grammar-vit"}
+FAST = {"l_freq": 8, "h_freq": 20}
+
+SAME = (
+    Case("nothing", {}),
+    Case("the order of keys; a comment", {}, change=sorted_and_commented),
+    Case("20 to 20.0", {}, {"bands.broad.h_freq": 20.0}),
+    Case("a default written out", {}, {"retrieval.level": 0.95}),
+    Case("how files are fetched", {}, {"download.at_once": 1}),
+    Case("all source files and rules touched", {}, change=touched),
+    Case("a comment, a docstring in the source", {}, change=comments),
+    Case("the code of a kind of study that is not used", {}, change=appended("studies/bids_eeg.py")),
+)
+SETTINGS = (
+    Case(
+        "an edge of the band `slow`",
+        {"epochs": 2, "train": 2, "rank": 2, "tables": 1, "figures": 1},
+        {"bands.slow.h_freq": 7},
+    ),
+    Case(
+        "an edge of the band `broad`",
+        {"epochs": 2, "train": 8, "rank": 8, "ceiling": 4, "inspect": 2, "tables": 1, "figures": 7},
+        {"bands.broad.h_freq": 18},
+    ),
+    Case(
+        "a band added",
+        {"epochs": 2, "train": 2, "rank": 2, "tables": 1, "figures": 1},
+        {"bands.fast": FAST, "experiments.bands.bands": ["slow", "fast"]},
+    ),
+    Case("a band removed", {"tables": 1, "figures": 1}, {"bands.slow": REMOVED, "experiments.bands": REMOVED}),
+    Case("whitening", {"epochs": 4, **READ, "figures": 7}, {"studies.simulated.responses.whitening.kind": "robust"}),
+    Case(
+        "the filter bank of pictures",
+        {"features": 1, **READ, "figures": 5},
+        {"towers.grammar-vit.filter_bank": {"bands": 3}},
+    ),
+    Case("a method", {"train": 6, "rank": 6, "tables": 1, "figures": 2}, {"methods.frozen.optimiser.epochs": 2}),
+    Case(
+        "a method added",
+        {"train": 4, "rank": 4, "tables": 1, "figures": 7},
+        {"methods.ridge": RIDGE, "experiments.main.methods": ["neuroclip", "frozen", "ceiling", "ridge"]},
+    ),
+    Case("a loss weight (of `neuroclip`, `frozen` inherits it)", RANKED, {"methods.neuroclip.objective.beta": 0.3}),
+    Case("the label of a method", {"tables": 1, "figures": 7}, {"methods.frozen.label": "Baseline"}),
+    Case(
+        "a seed added (to the band `slow`)", {"train": 2, "rank": 2, "tables": 1}, {"experiments.bands.seeds": [0, 1]}
+    ),
+    Case(
+        "a subject added (leave-one-subject-out trains the others again)",
+        {
+            **{"simulate_recordings": 1, "simulate_dataset": 1, "epochs": 2, "train": 9, "rank": 9, "ceiling": 2},
+            **{"inspect": 1, "tables": 1, "figures": 6},
+        },
+        {"studies.simulated.subjects": 3},
+    ),
+    Case(
+        "the noise of the simulation",
+        {"simulate_recordings": 2, "simulate_dataset": 1, "epochs": 4, **READ, "figures": 7},
+        {"studies.simulated.noise.pink_uv": 7},
+    ),
+    Case(
+        "the CLIP: another one",
+        {"features": 1, **READ, "figures": 5},
+        {"towers.grammar-vit.model": f"local-dir:{TOWER}-2"},
+        copied_tower,
+    ),
+    Case("the CLIP: its weights", {"features": 1, **READ, "figures": 5}, change=other_weights),
+    Case("the CLIP: its architecture file", {"features": 1, **READ, "figures": 5}, change=other_tower_file),
+    Case("intervals", {"rank": 10, "ceiling": 4, "tables": 1, "figures": 2}, {"retrieval.bootstrap": 300}),
+    Case("a table", {"tables": 1}, {"tables.main.metric": "top-5"}),
+    Case("the times of topographies", {"figures": 7}, {"figures.topography_times": [0.1]}),
+)
+SOURCE = (
+    Case(
+        "`studies/world.py`",
+        {rule: jobs for rule, jobs in WHOLE.items() if rule != "simulate_dataset"},
+        change=appended("studies/world.py"),
+    ),
+    Case("`responses/whitening.py`", {"epochs": 4, **READ, "figures": 7}, change=appended("responses/whitening.py")),
+    Case("`stimuli/filter_bank.py`", {"features": 1, **READ, "figures": 5}, change=appended("stimuli/filter_bank.py")),
+    Case("`training/objective.py`", RANKED, change=appended("training/objective.py")),
+    Case(
+        "`retrieval/ranks.py`",
+        {"rank": 10, "ceiling": 4, "inspect": 2, "tables": 1, "figures": 4},
+        change=appended("retrieval/ranks.py"),
+    ),
+    Case("`retrieval/ceiling.py`", {"ceiling": 4, "tables": 1, "figures": 1}, change=appended("retrieval/ceiling.py")),
+    Case("`reporting/tables.py`", {"tables": 1}, change=appended("reporting/tables.py")),
+    Case("`reporting/style.py`", {"figures": 7}, change=appended("reporting/style.py")),
+    Case("`artefact.py`, which all stages read and write with", WHOLE, change=appended("artefact.py")),
+)
+CASES = (*SAME, *SETTINGS, *SOURCE)
+#: Cases that are asked again of results that were copied without Snakemake's records.
+COPIED = tuple(
+    case
+    for case in CASES
+    if case.edit
+    in {
+        *("nothing", "an edge of the band `slow`", "a loss weight (of `neuroclip`, `frozen` inherits it)", "a table"),
+        *("the CLIP: its weights", "a comment, a docstring in the source", "`responses/whitening.py`"),
+    }
+)
+
+
+# --------------------------------------------------------------------------------------------- the document
+
+INTRODUCTION = """\
+# What runs again
+
+<!-- Written from the cases in tests/workflow/test_reruns.py by `python tests/workflow/test_reruns.py`; the same file
+tests every line of it, and that this page says what the cases say. -->
+
+The promise: change a setting or a formula and only what depends on it runs again, on a laptop or on a cluster, and no
+table is ever stale. Every line below is a test: the tiny study of `tests/workflow/tiny.yaml` is run to the end, one
+thing is changed, and a dry run must count just these jobs.
+
+The study has {total} jobs: {whole}. It has two subjects; a band `broad` with both protocols and the methods
+`neuroclip`, `frozen` and the ideal observer; and a band `slow` with `frozen` within subjects.
+
+For every setting, [configuration.md](configuration.md) says which stages read it. What an edit costs is shown before it
+is made:
+
+```bash
+make why KEY=bands.broad.h_freq VALUE=30 CONFIG=workflow/study.yaml
+```
+"""
+SECTIONS = (
+    ("Nothing runs again", "You change", SAME),
+    ("Settings", "You change", SETTINGS),
+    ("A formula in the source", "You change", SOURCE),
+)
+CLOSING = """\
+## Results that were moved
+
+Snakemake keeps its records in `.snakemake/`. Where they are missing, or are about other files than those that lie there
+(a file has another time than in its record), the artefacts are asked what made them: those that fit the plan and the
+inputs that lie there stay, whatever their times say, and all others are made again. So a copy of `results/` may be
+continued anywhere. These lines hold for copies in another folder without `.snakemake/`, made with `cp -a` and with a
+plain `cp` that gave all files new times in any order:
+
+{moved}
+
+`snakemake --touch --forceall` with the same configuration writes the records, so that the next start need not look into
+the files.
+
+Files of other formats do not say what made them. Without records, exports are made again, records of downloads are
+compared with what the plan lists, and the unpacked pictures of a downloaded dataset and the description of a simulated
+one are trusted. A Markdown or LaTeX table is trusted beside the Parquet files of the same job.
+
+## Edits while jobs run
+
+- The configuration: jobs run with the settings that the run was planned with, also those that start later on another
+  node. Put the file back or leave it edited: the next start compares with what was really made.
+- The source: a job whose code changed between planning and start stops and says so. Start snakemake again.
+- `git checkout` of an older state and back: times of source files do not matter.
+"""
+
+
+def document() -> str:
+    """Text of ``docs/reruns.md``."""
+    parts = [INTRODUCTION.format(total=sum(WHOLE.values()), whole=in_words(WHOLE))]
+    parts += [f"## {title}\n\n{rows(head, cases)}\n" for title, head, cases in SECTIONS]
+    parts.append(CLOSING.format(moved=rows("You change after copying", COPIED)))
+    return "\n".join(parts)
+
+
+def rows(head: str, cases: tuple[Case, ...]) -> str:
+    lines = [f"| {case.edit} | {'everything' if case.reruns == WHOLE else in_words(case.reruns)} |" for case in cases]
+    return "\n".join([f"| {head} | runs again |", "|---|---|", *lines])
+
+
+def in_words(jobs: dict[str, int]) -> str:
+    """Jobs by rule in the order of the pipeline."""
+    return ", ".join(f"{jobs[rule]} {rule}" for rule in WHOLE if rule in jobs) or "nothing"
+
+
+def test_the_document_says_what_the_cases_say():
+    assert DOCUMENT.read_text(encoding="utf-8") == document(), "run `python tests/workflow/test_reruns.py`"
+
+
+# -------------------------------------------------------------------------------------------------- dry runs
+
+
+@pytest.fixture(scope="module")
+def planner() -> Iterator[Planner]:
+    process = Planner()
+    yield process
+    process.close()
+
+
+@pytest.fixture
+def planned_project(project: Project, planner: Planner) -> PlannedProject:
+    """A copy of the finished study of its own."""
+    return PlannedProject(project.folder, planner)
+
+
+@pytest.fixture(scope="module")
+def shared(finished: Project, planner: Planner, tmp_path_factory) -> PlannedProject:
+    """One copy for all cases that are put back."""
+    return PlannedProject(finished.copy(tmp_path_factory.mktemp("shared") / "project").folder, planner)
+
+
+def put_back(project: Project, finished: Project) -> None:
+    """Everything but the results as it was, times included."""
+    shutil.rmtree(project.folder / f"{TOWER}-2", ignore_errors=True)
+    for name in ("src", "workflow"):
+        shutil.copytree(finished.folder / name, project.folder / name, dirs_exist_ok=True)
+    shutil.copy2(finished.config_file, project.config_file)
+
+
+@pytest.fixture
+def edited(shared: PlannedProject, finished: Project) -> Iterator[PlannedProject]:
+    yield shared
+    put_back(shared, finished)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.edit)
+def test_an_edit_reruns_what_depends_on_it_and_no_more(edited, case):
+    case.apply(edited)
+    assert edited.planned() == case.reruns
+
+
+def test_everything_put_back_reruns_nothing(shared):
+    assert shared.planned() == {}
+
+
+def test_the_whole_study(finished, planner, tmp_path):
+    """The counts that the other cases are parts of."""
+    assert PlannedProject(Project.create(tmp_path / "new").folder, planner).planned() == WHOLE
+
+
+def test_a_dry_run_of_another_process_counts_the_same(project):
+    """The planner forks a process that has imported snakemake; this one is started as a user does."""
+    SETTINGS[0].apply(project)
+    assert project.planned() == SETTINGS[0].reruns
+
+
+def git(project: Project, *arguments: str) -> None:
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *identity, *arguments], cwd=project.folder, check=True, capture_output=True)
+
+
+def test_checkout_of_an_older_state_and_back(planned_project):
+    """Times of the sources are new after each checkout."""
+    project, (band, formula) = planned_project, (SETTINGS[0], SOURCE[1])
+    (project.folder / ".gitignore").write_text("results/\n.snakemake/\n__pycache__/\n")
+    git(project, "init", "--initial-branch", "main")
+    git(project, "add", ".")
+    git(project, "commit", "-m", "finished")
+    for case in (band, formula):
+        case.apply(project)
+        git(project, "commit", "-am", case.edit)
+    git(project, "checkout", "main~1")
+    assert project.planned() == band.reruns
+    git(project, "checkout", "main~2")
+    assert project.planned() == {}
+    git(project, "checkout", "main")
+    assert project.planned() == formula.reruns
+    git(project, "checkout", "main~2")
     assert project.planned() == {}
 
 
-def test_a_changed_formula_reruns_its_stage_and_what_follows(project):
-    project.replace("src/brain2clip/responses/whitening.py", "class NoneFit", "CHANGED = 1\n\n\nclass NoneFit")
-    counts = project.planned()
-    assert counts["epochs"] == 4
-    assert {"train", "rank", "tables"} <= set(counts)
-    assert not {"simulate_pictures", "simulate_recordings", "features"} & set(counts)
+# --------------------------------------------------------------------------- results without Snakemake's records
 
 
-def test_a_changed_style_of_figures_draws_figures_again_and_no_more(project):
-    with (project.folder / "src/brain2clip/reporting/style.py").open("a") as file:
-        file.write("\nCHANGED = 1\n")
-    assert set(project.planned()) <= {"figures", "tables"}
+def as_it_was(folder: Path) -> None:
+    """Copied with ``cp -a``."""
 
 
-def test_results_without_snakemakes_records_are_not_trusted_blindly(project):
-    """Without .snakemake Snakemake sees no changed setting: then the reader of the artefact refuses it."""
+def any_times(folder: Path) -> None:
+    """Copied with a plain ``cp``: every file has a new time, outputs before inputs as it comes."""
+    shuffled = random.Random(0)
+    for path in [path for name in ("results", "workflow") for path in (folder / name).rglob("*")]:
+        moment = time.time() - shuffled.randrange(10_000)
+        os.utime(path, (moment, moment))
+
+
+@pytest.fixture(scope="module", params=[as_it_was, any_times], ids=lambda change: change.__name__)
+def moved(request, finished: Project, planner: Planner, tmp_path_factory) -> PlannedProject:
+    folder = finished.copy(tmp_path_factory.mktemp("another-machine") / "elsewhere" / "clone").folder
+    shutil.rmtree(folder / ".snakemake")
+    request.param(folder)
+    return PlannedProject(folder, planner)
+
+
+@pytest.mark.parametrize("case", COPIED, ids=lambda case: case.edit)
+def test_moved_results_rerun_the_same(moved, finished, case):
+    case.apply(moved)
+    try:
+        assert moved.planned() == case.reruns
+    finally:
+        put_back(moved, finished)
+
+
+def test_results_without_records_are_asked_and_not_trusted(project):
+    """A real run after an edit, then records from now on."""
     shutil.rmtree(project.folder / ".snakemake")
-    project.edit(lambda config: config["bands"]["slow"].update(h_freq=7.0))
-    for folder in ("training", "retrieval"):
-        shutil.rmtree(project.folder / f"results/{folder}/simulated/slow")
-    shutil.rmtree(project.folder / "results/tables")
-    done = project.run("--show-failed-logs", check=False)
-    assert done.returncode
-    output = done.stdout + done.stderr
-    assert "made by other settings than its reader expects" in output
-    assert re.search(r'-\s+"h_freq": 8\.0', output)
-    assert re.search(r'\+\s+"h_freq": 7\.0', output)
-    assert not (project.folder / "results/tables/summary.parquet").exists()
+    any_times(project.folder)
+    before = pd.read_parquet(project.folder / "results/tables/summary.parquet")
+    SETTINGS[0].apply(project)
+    told = project.run("-n").stdout
+    assert "8 do not fit and are made again" in told
+    assert "results/responses/simulated/slow/sub-01.h5: made by other settings" in told
+    untouched = {
+        path: path.stat().st_mtime_ns for path in (project.folder / "results/training").rglob("*broad*/**/*.*")
+    }
+    project.run("--show-failed-logs")
+    assert untouched == {path: path.stat().st_mtime_ns for path in untouched}
+    summary = pd.read_parquet(project.folder / "results/tables/summary.parquet")
+    slow = summary["band"] == "slow"
+    pd.testing.assert_frame_equal(summary[~slow], before[before["band"] != "slow"])
+    assert not summary[slow]["value"].equals(before[before["band"] == "slow"]["value"])
+    assert project.planned() == {}
+    assert "fit and stay" in project.run("-n").stdout
+    project.run("--touch", "--forceall", "--quiet", "all")
+    assert project.planned() == {}
+    assert "fit and stay" not in project.run("-n").stdout
+
+
+def test_files_that_were_laid_over_newer_ones_are_noticed(planned_project, finished):
+    """Records are there, but they are about other files."""
+    project = planned_project
+    table = project.folder / "results/tables/summary.parquet"
+    made = artefact.stored_provenance(table)
+    frame = pd.read_parquet(table)
+    artefact.write_table(table, frame, artefact.Provenance(made.stage, made.settings, "0" * 16, made.inputs))
+    assert project.planned() == {"tables": 1}
+    shutil.copy(finished.folder / "results/tables/summary.parquet", table)  # the right one, its time is new
+    assert project.planned() == {}
+
+
+def test_a_file_with_its_record_is_not_opened(planned_project):
+    path = planned_project.folder / "results/responses/simulated/slow/sub-01.h5"
+    before = path.stat()
+    path.write_bytes(b"not what it was")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert planned_project.planned() == {}
+
+
+def test_a_damaged_file_without_a_record_is_made_again(planned_project):
+    shutil.rmtree(planned_project.folder / ".snakemake")
+    path = planned_project.folder / "results/responses/simulated/slow/sub-01.h5"
+    path.write_bytes(path.read_bytes()[:1000])
+    assert planned_project.planned()["epochs"] == 1
+
+
+def test_a_target_that_does_not_need_a_stale_file_leaves_it(planned_project):
+    shutil.rmtree(planned_project.folder / ".snakemake")
+    SETTINGS[0].apply(planned_project)
+    target = "results/responses/simulated/slow/sub-01.h5"
+    assert planned_project.planned("--", target) == {"epochs": 1}
+
+
+# -------------------------------------------------------------------------------------- edits while jobs run
+
+
+def upper_edge(project: Project, subject: str) -> float:
+    made = artefact.stored_provenance(project.folder / f"results/responses/simulated/slow/sub-{subject}.h5")
+    return made.settings["band"]["h_freq"]
+
+
+def test_configuration_edited_while_jobs_run_and_put_back(project):
+    """What was planned is what is made; what was put back is stale, and is seen to be."""
+
+    def edge(value: float) -> None:
+        project.edit(lambda config: config["bands"]["slow"].update(h_freq=value))
+
+    edge(7)
+    run = project.start()
+    log = project.folder / "results/logs/epochs/simulated/slow/sub-01.log"
+    started = log.stat().st_mtime_ns
+    while log.stat().st_mtime_ns == started:
+        assert run.poll() is None
+        time.sleep(0.1)
+    edge(6)
+    assert run.wait(timeout=600) == 0
+    assert (upper_edge(project, "01"), upper_edge(project, "02")) == (7, 7)
+    edge(7)
+    assert project.planned() == {}
+    edge(8)
+    assert project.planned() == SETTINGS[0].reruns
+
+
+def test_a_job_on_another_node_takes_the_settings_of_the_plan(project):
+    """Such a job reads the configuration file again, which has changed since; its record will say what was planned."""
+    planned = settings.canonical(settings.load(project.config))
+    project.edit(lambda config: config["bands"]["slow"].update(h_freq=6))
+    job = ["--target-jobs", "epochs:study=simulated,band=slow,subject=01", "--allowed-rules", "epochs"]
+    command = [*SNAKEMAKE, "--configfile", "tiny.yaml", "--cores", "1", "--mode", "remote", "--force", "--nolock", *job]
+    for plan, edge in ((planned, 8.0), (None, 6.0)):
+        environment = {key: value for key, value in project.environment().items() if key != records.PLANNED}
+        if plan is not None:
+            environment[records.PLANNED] = records.pack(plan)
+        done = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert upper_edge(project, "01") == edge
+
+
+if __name__ == "__main__":
+    artefact.write_text(DOCUMENT, document())

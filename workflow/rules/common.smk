@@ -1,8 +1,10 @@
 # What all rules share: the validated configuration, one canonical JSON of settings per job, and the lists of targets.
 # Only light modules are imported here, because every scheduled job parses this file.
+import os
 import shlex
+import shutil
 import sys
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,21 +13,28 @@ from snakemake.exceptions import WorkflowError
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
 
-from brain2clip import artefact, settings
+from brain2clip import artefact, records, settings
 from brain2clip.fingerprint import fingerprint
 from brain2clip.stage import InputError
 from brain2clip.stimuli import tower_files
-from brain2clip.studies import contract, manifests
+from brain2clip.studies import bids_files, contract
 
 if not workflow.overwrite_configfiles:
 
     configfile: "config.yaml"
 
 
+# A job on another node parses this again: it takes the settings that the run was planned with, whatever the file says now.
+given = config if workflow.is_main_process else records.unpack(os.environ.get(records.PLANNED)) or config
 try:
-    CONFIG = settings.load(config, source=" + ".join(map(str, workflow.overwrite_configfiles)) or "config.yaml")
+    CONFIG = settings.load(given, source=" + ".join(map(str, workflow.overwrite_configfiles)) or "config.yaml")
 except settings.SettingsError as error:
     raise WorkflowError(str(error))
+
+if workflow.is_main_process:
+    os.environ[records.PLANNED] = records.pack(settings.canonical(CONFIG))
+    workflow.register_envvars(records.PLANNED)
+    records.watch(workflow)
 
 RESULTS = CONFIG.results
 # The prefix is not part of the text that Snakemake compares, so a moved environment re-runs nothing.
@@ -39,26 +48,31 @@ def dump(block):
     return block.model_dump(mode="json")
 
 
-def spec(stage, module, values, expects=None, extra=()):
+class Spec(dict):
     """The one JSON of a job: what it reads, the code it reaches, what its inputs must carry."""
+
+    @cached_property
+    def origin(self):
+        """Digest of a spec and, through what it expects, of all specs before it."""
+        return artefact.origin(self["stage"], self["settings"], self["code"], self["expects"])
+
+    @cached_property
+    def expected(self):
+        """The part that the job's artefacts must carry."""
+        return {key: self[key] for key in ("stage", "settings", "code")} | {"origin": self.origin}
+
+
+def spec(stage, module, values, expects=None, extra=()):
     modules = [module, *extra]
-    return {
-        "stage": stage,
-        "settings": values,
-        "modules": modules,
-        "code": code(*modules),
-        "expects": expects or {},
-    }
+    return Spec(stage=stage, settings=values, modules=modules, code=code(*modules), expects=expects or {})
 
 
 def expected(one):
-    """The part of a producer's spec that its artefacts must carry."""
-    return {key: one[key] for key in ("stage", "settings", "code")} | {"origin": origin(one)}
+    return one.expected
 
 
 def origin(one):
-    """Digest of a spec and, through what it expects, of all specs before it."""
-    return artefact.origin(one["stage"], one["settings"], one["code"], one["expects"])
+    return one.origin
 
 
 @cache
@@ -122,10 +136,10 @@ def record(study, unit):
 
 
 @cache
-def downloads():
-    """All downloads that the configuration may ask for: dataset to unit to files of the manifest."""
+def downloads(*names):
+    """All downloads that studies (none named: all) may ask for: dataset to unit to files of the manifest."""
     found = {}
-    for name in CONFIG.studies:
+    for name in names or CONFIG.studies:
         if not is_downloaded(name):
             continue
         units = found.setdefault(study_of(name).dataset, {})
@@ -174,6 +188,7 @@ class Run(NamedTuple):
         return f"{self.study}/{self.band}/{self.protocol}/{self.method}/sub-{self.subject}_seed-{self.seed}"
 
 
+@cache
 def runs_of(experiment):
     """All runs of an experiment."""
     return [
@@ -186,9 +201,16 @@ def runs_of(experiment):
     ]
 
 
+@cache
 def runs():
     """Runs of all experiments, each once; sorted, because the order of keys in the configuration must not matter."""
     return sorted({run for experiment in CONFIG.experiments.values() for run in runs_of(experiment)})
+
+
+def per_run(spec_of):
+    """Spec of a run, which may be given as wildcards; made once, because many others hold it."""
+    made = cache(spec_of)
+    return lambda w: made(Run(w.study, w.band, w.protocol, w.method, w.subject, int(w.seed)))
 
 
 def results(folder, chosen, ending):
@@ -221,3 +243,9 @@ def neuroclip_methods():
         for name, method in CONFIG.methods.items()
         if method.kind == "contrastive" and method.visual.kind == "neuroclip"
     ]
+
+
+# The report names licence and citation of every study; those that are downloaded know them themselves.
+for name in CONFIG.studies:
+    for key in ("licence", "citation"):
+        config["studies"][name].setdefault(key, getattr(study_of(name), key))

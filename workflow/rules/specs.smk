@@ -4,11 +4,13 @@
 # --------------------------------------------------------------------------------------- simulate
 
 
+@cache
 def simulate_pictures_spec(study):
     values = {"name": study, "study": picture_settings(study)}
     return spec("simulate_pictures", "brain2clip.studies.simulate_pictures", values)
 
 
+@cache
 def simulate_recordings_spec(study, subject):
     values = {"name": study, "study": study_settings(study), "subject": subject}
     expects = {"simulate_pictures": expected(simulate_pictures_spec(study))}
@@ -32,8 +34,7 @@ def download_spec(dataset, unit):
         "dataset": dataset,
         "root": f"{RESULTS}/raw/{dataset}",
         "files": [
-            {"path": file.path, "size": file.size, "algorithm": file.algorithm, "hash": file.hash, "url": file.url}
-            for file in files
+            {"path": file.path, "size": file.size, "algorithm": file.algorithm, "hash": file.hash} for file in files
         ],
     }
     return {"stage": "download", "settings": values, "modules": [], "code": "", "expects": {}}
@@ -45,10 +46,11 @@ def amount(files):
 
 
 def missing_downloads():
-    """Files that the configuration needs and that no finished download has brought."""
+    """Files that experiments and exports need and that no finished download has brought."""
+    used = sorted({*studies_run(), *(one.study for one in CONFIG.exports.values())})
     return [
         file
-        for dataset, units in downloads().items()
+        for dataset, units in downloads(*used).items()
         for unit, files in units.items()
         if not Path(f"{RESULTS}/downloads/{dataset}/{unit}.json").exists()
         for file in files
@@ -56,7 +58,7 @@ def missing_downloads():
 
 
 def images_spec(study):
-    values = {"name": study, "study": picture_settings(study), "results": RESULTS}
+    values = {"name": study_of(study).dataset, "study": picture_settings(study), "results": RESULTS}
     return spec("images", "brain2clip.studies.images", values, extra=(study_module(study),))
 
 
@@ -74,6 +76,7 @@ def dataset_study(dataset):
 # ----------------------------------------------------------------------------------------- epochs
 
 
+@cache
 def responses_spec(study, band, subject):
     """Spec of the rule that makes the responses of a subject."""
     if getattr(CONFIG.studies[study], "signal", "raw") == "preprocessed":
@@ -81,11 +84,13 @@ def responses_spec(study, band, subject):
     return epochs_spec(study, band, subject)
 
 
+@cache
 def preprocessed_spec(study, band, subject):
     one = epochs_spec(study, band, subject)
     return spec("preprocessed", "brain2clip.responses.preprocessed", one["settings"], extra=(study_module(study),))
 
 
+@cache
 def epochs_spec(study, band, subject):
     values = {
         "name": study,
@@ -101,6 +106,7 @@ def epochs_spec(study, band, subject):
 # --------------------------------------------------------------------------------------- features
 
 
+@cache
 def features_spec(study, tower):
     values = {
         "name": study,
@@ -151,10 +157,14 @@ def sources(study, protocol, subject):
         return [subject]
     others = [other for other in subjects_of(study) if other != subject]
     if not others:
-        raise WorkflowError(f"protocols.{protocol}: leave-one-subject-out needs at least two subjects in {study}")
+        raise WorkflowError(
+            f"protocols.{protocol}: leave-one-subject-out needs at least two subjects in {study}; "
+            "name more, or leave the protocol out of the experiments of this study"
+        )
     return others
 
 
+@per_run
 def train_spec(w):
     method = CONFIG.methods[w.method]
     values = {
@@ -186,6 +196,7 @@ def run_columns(w):
     }
 
 
+@per_run
 def rank_spec(w):
     trained = train_spec(w)
     values = {
@@ -202,12 +213,14 @@ def rank_spec(w):
     return spec("rank", "brain2clip.retrieval.rank", values, expects)
 
 
+@per_run
 def inspect_spec(w):
     ranked = rank_spec(w)
     values = {key: ranked["settings"][key] for key in ("run", "method", "tower")}
     return spec("inspect", "brain2clip.retrieval.inspect", values, ranked["expects"])
 
 
+@per_run
 def ceiling_spec(w):
     tower = CONFIG.methods[w.method].tower
     values = {
@@ -262,12 +275,14 @@ def tables_spec():
 # ---------------------------------------------------------------------------------------- figures
 
 
+@cache
 def main_experiment(study):
     """The experiment of a study with the most runs: its band, protocol and seed are those of figures of single runs."""
     listed = [(len(runs_of(one)), name) for name, one in CONFIG.experiments.items() if one.study == study]
     return CONFIG.experiments[max(listed)[1]]
 
 
+@cache
 def shown_method(study):
     """Method of gallery, gains and prompts: the named one where it was run, else the first NeuroCLIP, else the first."""
     ran = main_experiment(study).methods
@@ -297,7 +312,8 @@ def figure_inputs(w):
     tower = CONFIG.methods[shown_method(w.study)].tower
     stimuli = {f"{RESULTS}/stimuli/{w.study}/{tower}.h5": features_spec(w.study, tower)}
     main = [run for run in runs_of(experiment) if run.band == experiment.bands[0]]
-    shown = [run for run in main if (run.protocol, run.method) == (experiment.protocols[0], shown_method(w.study))]
+    wanted = (experiment.protocols[0], shown_method(w.study))
+    shown = [run for run in main if (run.protocol, run.method) == wanted]
     trained = [run for run in main if CONFIG.methods[run.method].kind == "contrastive"]
 
     def responses(bands):

@@ -1,7 +1,8 @@
 """Reference of all settings, generated from the settings classes: ``python -m brain2clip.reporting.reference``.
 
-Writes ``docs/configuration.md`` for people and ``workflow/schemas/config.schema.json`` for editors. With ``--check``
-nothing is written; files that no longer match the classes are named and the exit code is 1.
+What a setting re-runs is asked of the rules (:mod:`brain2clip.reporting.reruns`). Writes ``docs/configuration.md`` for
+people and ``workflow/schemas/config.schema.json`` for editors. With ``--check`` nothing is written; files that no
+longer match are named and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from brain2clip import artefact
+from brain2clip.reporting import reruns
 from brain2clip.settings import Block, Config
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,16 +32,21 @@ SCHEMA = Path("workflow/schemas/config.schema.json")
 _INTRODUCTION = """\
 # Configuration
 
-<!-- Generated from src/brain2clip/settings.py by `make docs`; a test fails when the two differ. -->
+<!-- Generated from src/brain2clip/settings.py and workflow/rules by `make docs`; a test fails when they differ. -->
 
 Every key, its type, default and meaning, block by block. A key that is not listed here is an error, and all errors are
 reported at once before anything runs. Where the type is an upper-case word (`BAND`), the name is yours: letters, digits
 and hyphens, because it becomes part of a path.
 
 Settings are compared after they were read: the order of keys changes nothing, and 8 and 8.0 are one value. A stage
-reruns when a value that it reads changes, and only then.
+reruns when a value that it reads changes, and only then. The last column says which: **bold** stages read the setting
+themselves, *new* ones get further jobs (and lose others), the rest follow because their inputs change. Only jobs that
+the value stands for are meant: the edge of one band re-runs the responses in that band, and no others. What an edit
+would cost is shown before it is made by `make why KEY=bands.alpha.h_freq VALUE=12`; [reruns.md](reruns.md) has examples
+with numbers of jobs.
 
-An entry under `methods` may say `base: OTHER`: it starts from that method and overrides what it lists itself.
+An entry under `methods` may say `base: OTHER`: it starts from that method and overrides what it lists itself. So may an
+entry under `presets`, and the `responses` of a study, which start from a preset.
 
 For completion and checks in an editor, put this line first in a configuration file:
 
@@ -66,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
             artefact.write_text(target, text)
             print(f"wrote {path.as_posix()}")
     if stale:
-        sys.exit(f"not what the settings classes say: {', '.join(stale)}; run `make docs`")
+        sys.exit(f"not what the settings classes and the rules say: {', '.join(stale)}; run `make docs`")
 
 
 def generated() -> dict[Path, str]:
@@ -75,26 +82,40 @@ def generated() -> dict[Path, str]:
 
 
 def schema() -> dict[str, Any]:
-    """JSON schema of a configuration as written, so with ``base`` allowed in a method."""
+    """JSON schema of a configuration as written, so with ``base`` allowed in methods, presets and responses."""
     made = Config.model_json_schema(by_alias=True)
     made["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     made["title"] = "brain2clip configuration"
-    # A method with a base may leave out what it inherits, its kind included: only its keys can be checked here.
+    # What has a base may leave out what it inherits, its kind included: only its keys can be checked here.
     methods = made["properties"]["methods"]["patternProperties"]
     ((pattern, method),) = methods.items()
-    keys: dict[str, Any] = {"base": {"type": "string", "description": "method to start from"}}
-    for member in method["oneOf"]:
-        for key in made["$defs"][member["$ref"].rpartition("/")[2]]["properties"]:
+    members = [made["$defs"][member["$ref"].rpartition("/")[2]] for member in method["oneOf"]]
+    methods[pattern] = _or_on_base(method, members, "method")
+    responses = made["$defs"]["Responses"]
+    on_preset = _or_on_base({"$ref": "#/$defs/Responses"}, [responses], "preset")
+    presets = made["properties"]["presets"]["patternProperties"]
+    presets.update(dict.fromkeys(presets, on_preset))
+    for block in made["$defs"].values():
+        if "responses" in block.get("properties", {}):
+            text = block["properties"]["responses"].get("description", "")
+            block["properties"]["responses"] = {**on_preset, "description": text}
+    return made
+
+
+def _or_on_base(whole: dict[str, Any], members: list[dict[str, Any]], what: str) -> dict[str, Any]:
+    """A block as it is, or one that names its base and some of the keys of its kinds."""
+    keys: dict[str, Any] = {"base": {"type": "string", "description": f"{what} to start from"}}
+    for member in members:
+        for key in member["properties"]:
             keys.setdefault(key, {})
     inherited = {
         "type": "object",
-        "description": "starts from another method and overrides what is listed",
+        "description": f"starts from a {what} and overrides what is listed",
         "required": ["base"],
         "properties": keys,
         "additionalProperties": False,
     }
-    methods[pattern] = {"if": {"required": ["base"]}, "then": inherited, "else": method}
-    return made
+    return {"if": {"required": ["base"]}, "then": inherited, "else": whole}
 
 
 def document() -> str:
@@ -103,8 +124,8 @@ def document() -> str:
     for block, (path, *others) in blocks().items():
         title = f"`{path}`" if path else "Top level"
         also = f" The same keys at {', '.join(f'`{other}`' for other in others)}." if others else ""
-        rows = [_row(name, field) for name, field in block.model_fields.items()]
-        head = "| key | type | default | meaning |\n|---|---|---|---|"
+        rows = [_row(name, field, _reruns(block, name, field)) for name, field in block.model_fields.items()]
+        head = "| key | type | default | meaning | re-runs |\n|---|---|---|---|---|"
         parts.append(f"## {title}\n\n{_purpose(block)}{also}\n\n{head}\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
 
@@ -140,10 +161,37 @@ def _children(annotation: Any, name: str) -> Iterator[tuple[str, type[BaseModel]
                 yield f" (kind: {member.model_fields['kind'].default})", member
 
 
-def _row(name: str, field: FieldInfo) -> str:
+def _row(name: str, field: FieldInfo, stages: str) -> str:
     """One line of a block's table."""
-    cells = (f"`{name}`", _type(field, name), _default(field), field.description or _fixed(field))
+    cells = (f"`{name}`", _type(field, name), _default(field), field.description or _fixed(field), stages)
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _reruns(block: type[BaseModel], name: str, field: FieldInfo) -> str:
+    """What a change of a setting re-runs; nothing for blocks, whose own tables say it, and for names of kinds."""
+    fixed = _fixed(field) and len(typing.get_args(field.annotation)) == 1
+    if fixed or any(_children(field.annotation, name)):
+        return ""
+    found = reruns.effects().get((block, name))
+    if found is None:
+        raise LookupError(f"{block.__name__}.{name}: stands nowhere in reruns.EXAMPLE with another value; add it there")
+    if not found:
+        return "nothing"
+    if set(found) == set(reruns.STAGES):
+        return "all, in another place" if set(found.values()) == {"new"} else "all"
+    stages = {
+        effect: [one for one in reruns.STAGES if found.get(one) == effect] for effect in ("reads", "new", "follows")
+    }
+    words = [f"**{stage}**" for stage in stages["reads"]]
+    return "; ".join(
+        text
+        for text in (
+            ", ".join(words),
+            f"*new* {', '.join(stages['new'])}" if stages["new"] else "",
+            ", ".join(stages["follows"]),
+        )
+        if text
+    )
 
 
 def _type(field: FieldInfo, name: str) -> str:

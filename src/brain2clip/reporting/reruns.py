@@ -1,0 +1,367 @@
+"""Which stages each setting re-runs, asked of the rules themselves.
+
+Every setting of an example configuration is changed to another valid value, one at a time, and what each job would be
+given (its spec, ``workflow/rules/specs.smk``) is compared with before. A job whose own settings differ reads the
+setting; a job that only expects something else of its inputs follows; a job that was not there before is new.
+
+The functions that make specs stand in files of Snakemake's language, so its own parser turns them into Python here.
+A setting without an effect on the example has none; a block that the example lacks is an error, so that a new study,
+method or table has to be added below.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import re
+import tempfile
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel
+
+from brain2clip import records, settings
+from brain2clip.fingerprint import fingerprint
+
+ROOT = Path(__file__).resolve().parents[3]
+#: Files with functions and no rule, in the order in which the Snakefile includes them.
+FUNCTIONS = ("common.smk", "specs.smk")
+
+#: A configuration with every kind of block in it, small: all its specs are made for each setting of each block.
+EXAMPLE = """
+presets:
+  short: {tmax: 0.6, crop: [0.0, 0.5]}
+studies:
+  simulated: {kind: simulated, subjects: 2, responses: {base: short}}
+  pictures:
+    {kind: bids_eeg, root: FOLDER, tasks: [view], stimulus: picture, keep: {trial_type: [image]},
+     stimuli: FOLDER/pictures.tsv, split: {by: column, column: part, test: [b]}}
+  prompts:
+    {kind: bids_eeg, root: FOLDER, tasks: [view], stimulus: trial_type, split: {by: run, test: ["02"]},
+     categories: {face: [a photo of a face], house: [a photo of a house]}}
+  things-eeg2:
+    {kind: things_eeg2, subjects: ["01"], sessions: ["01"], runs: ["01"], manifest: FOLDER/things-eeg2.csv}
+  things-eeg2-epochs:
+    {kind: things_eeg2, subjects: ["01"], signal: preprocessed, manifest: FOLDER/things-eeg2.csv}
+  things-eeg1: {kind: things_eeg1, subjects: ["02"], manifest: FOLDER/things-eeg1.csv}
+bands:
+  one: {l_freq: 1, h_freq: 20}
+  two: {l_freq: 1, h_freq: 8}
+  spare: {}
+towers:
+  small: {model: ViT-B-32, pretrained: a.pt}
+  spare: {model: ViT-B-16, pretrained: b.pt}
+protocols:
+  intra: {kind: intra-subject}
+  inter: {kind: leave-one-subject-out}
+methods:
+  neuroclip:
+    {kind: contrastive, label: N, tower: small, visual: {head: {kind: none}, readout: {pool: patches}}}
+  ridge: {kind: ridge, label: R, tower: small}
+  ceiling: {kind: ideal-observer, label: C, tower: small}
+  spare: {kind: ridge, tower: small}
+experiments:
+  main:
+    {study: simulated, bands: [one], protocols: [intra, inter], methods: [neuroclip, ridge, ceiling]}
+  pictures: {study: pictures, bands: [one], protocols: [intra], methods: [ridge]}
+  prompts: {study: prompts, bands: [one], protocols: [intra], methods: [ridge]}
+  things-eeg2: {study: things-eeg2, bands: [one], protocols: [intra], methods: [ridge]}
+  things-eeg2-epochs: {study: things-eeg2-epochs, bands: [one], protocols: [intra], methods: [ridge]}
+  things-eeg1: {study: things-eeg1, bands: [two], protocols: [intra], methods: [ridge]}
+retrieval: {repetitions: [1, 2, all]}
+tables:
+  main: {kind: contrast, experiments: [main], reference: ridge}
+exports:
+  one: {study: things-eeg2, bands: [one], formats: [nice]}
+"""
+
+#: Subjects of the example's datasets.
+SUBJECTS = ("01", "02", "03")
+
+#: Other values of settings for which none can be guessed from the type.
+VALUES: dict[tuple[str, str], list[Any]] = {
+    ("BidsEegStudy", "subjects"): [["01"]],
+    ("BidsEegStudy", "keep"): [{"trial_type": ["picture"]}],
+    ("BidsEegStudy", "categories"): [{"face": ["a face"], "house": ["a house"]}],
+    ("ThingsEeg1Study", "subjects"): [["02", "03"]],
+    ("ThingsEeg2Study", "subjects"): [["02"]],
+    ("ThingsEeg2Study", "sessions"): [["02"]],
+    ("ThingsEeg2Study", "runs"): [["02"]],
+    ("Responses", "baseline"): [None],
+    ("Responses", "crop"): [[0.0, 0.4]],
+    ("Download", "sources"): [{"things-eeg2": "file:///data"}],
+    ("Table", "metric"): ["top-5"],
+}
+#: Settings that name entries: block of the configuration that these stand in, by name of the setting.
+NAMED = {
+    **{name: name for name in ("bands", "protocols", "methods", "experiments")},
+    **{"tower": "towers", "study": "studies", "reference": "methods", "method": "methods"},
+}
+#: Classes whose settings name entries.
+NAMING = {"Contrastive", "Ridge", "IdealObserver", "Experiment", "Table", "Figures", "Export"}
+
+Effect = Literal["reads", "follows", "new"]
+#: Stages in the order of the pipeline.
+STAGES = (
+    *("download", "images", "simulate_pictures", "simulate_recordings", "simulate_dataset", "epochs", "preprocessed"),
+    *("features", "export", "train", "rank", "ceiling", "inspect", "tables", "figures"),
+)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A job: its stage, the canonical JSON of its settings and of its whole spec."""
+
+    stage: str
+    settings: str
+    spec: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of the example.
+
+    Attributes
+    ----------
+    block : type
+        Class that it is a field of.
+    name : str
+        Name of the field.
+    path : tuple of str
+        Keys from the top of the configuration.
+    value : object
+        What it is, as in JSON.
+    """
+
+    block: type[BaseModel]
+    name: str
+    path: tuple[str, ...]
+    value: Any
+
+
+@cache
+def effects() -> dict[tuple[type[BaseModel], str], dict[str, Effect]]:
+    """Strongest effect of every setting by stage over all places of the example at which it stands, by class and field.
+
+    A setting that the example does not have, or for which no other value is valid, is not there.
+    """
+    found: dict[tuple[type[BaseModel], str], dict[str, Effect]] = {}
+    with example() as raw:
+        before = plan(raw)
+        for setting in leaves(settings.load(raw)):
+            after = changed(raw, setting)
+            if after is not None:
+                known = found.setdefault((setting.block, setting.name), {})
+                for stage, effect in compared(before, after).items():
+                    known[stage] = _stronger(known.get(stage), effect)
+    return found
+
+
+@contextlib.contextmanager
+def example() -> Iterator[dict[str, Any]]:
+    """The example as it is written, its files in a temporary folder; other paths are found below the root."""
+    with tempfile.TemporaryDirectory() as name, contextlib.chdir(ROOT):
+        folder = Path(os.path.relpath(name))
+        for subject in SUBJECTS:
+            (folder / f"sub-{subject}").mkdir()
+        (folder / "pictures.tsv").write_text("stimulus_id\tconcept\timage\n", encoding="utf-8")
+        for manifest in (ROOT / "workflow" / "manifests").glob("*.csv"):
+            (folder / manifest.name).write_text(_shortened(manifest.read_text(encoding="utf-8")), encoding="utf-8")
+        yield yaml.safe_load(EXAMPLE.replace("FOLDER", str(folder)))
+
+
+def _shortened(manifest: str) -> str:
+    """The lines of a few subjects: whole manifests take most of the time."""
+    listed = re.compile(rf"sub-({'|'.join(SUBJECTS)})\b")
+    return "".join(line for line in manifest.splitlines(True) if "sub-" not in line or listed.search(line))
+
+
+# -------------------------------------------------------------------------------------------------- plans
+
+
+def plan(raw: Mapping[str, Any]) -> dict[str, Planned]:
+    """Every job of a configuration, by a name that holds its stage and the path of what it makes."""
+    rules = evaluated(raw)
+    return {
+        f"{rules.RESULTS}/{name}": Planned(one["stage"], settings.canonical(one["settings"]), settings.canonical(one))
+        for name, one in _jobs(rules)
+    }
+
+
+def _jobs(rules: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    runs = rules.runs()
+    for dataset, units in rules.downloads().items():
+        for unit in units:
+            yield f"download {dataset}/{unit}", rules.download_spec(dataset, unit)
+    for study in rules.studies_run():
+        yield from _study_jobs(rules, study)
+        for tower in sorted({rules.CONFIG.methods[run.method].tower for run in runs if run.study == study}):
+            yield f"features {study}/{tower}", rules.features_spec(study, tower)
+        for figure in rules.figures_of(study):
+            yield f"figures {study}/{figure}", rules.figures_spec(SimpleNamespace(study=study, figure=figure))
+    for run in runs:
+        for source in {run.subject, *rules.sources(run.study, run.protocol, run.subject)}:
+            one = rules.responses_spec(run.study, run.band, source)
+            yield f"{one['stage']} {run.study}/{run.band}/{source}", one
+        if rules.CONFIG.methods[run.method].kind != "ideal-observer":
+            yield f"train {run.path}", rules.train_spec(run)
+        one = rules.retrieval_spec(run)
+        yield f"{one['stage']} {run.path}", one
+    yield from _shown(rules)
+    for path in rules.export_files():
+        form, study, band, subject = Path(path).relative_to(rules.RESULTS).parts[1:5]
+        yield f"export {path}", rules.export_spec(form, study, band, subject.removeprefix("sub-"))
+    yield "tables", rules.tables_spec()
+
+
+def _study_jobs(rules: Any, study: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Jobs that write a study, as far as the pipeline does."""
+    if rules.CONFIG.studies[study].kind == "simulated":
+        yield f"simulate_pictures {study}", rules.simulate_pictures_spec(study)
+        yield f"simulate_dataset {study}", rules.simulate_dataset_spec(study)
+        for subject in rules.subjects_of(study):
+            yield f"simulate_recordings {study}/{subject}", rules.simulate_recordings_spec(study, subject)
+    elif hasattr(rules.study_of(study), "archive_files"):
+        # Studies of one dataset share its pictures.
+        dataset = rules.study_of(study).dataset
+        yield f"images {dataset}", rules.images_spec(rules.dataset_study(dataset))
+
+
+def _shown(rules: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Jobs that only figures ask for."""
+    for study in rules.studies_run():
+        for figure in rules.figures_of(study):
+            for makers in rules.figure_inputs(SimpleNamespace(study=study, figure=figure)).values():
+                found = (one for one in makers.values() if one["stage"] == "inspect")
+                yield from ((f"inspect {settings.canonical(one['settings']['run'])}", one) for one in found)
+
+
+def compared(before: Mapping[str, Planned], after: Mapping[str, Planned]) -> dict[str, Effect]:
+    """Strongest effect on the jobs of each stage: a job reads what changed, or is new (either way), or follows."""
+    found: dict[str, Effect] = {}
+    for name in before.keys() | after.keys():
+        one, other = before.get(name), after.get(name)
+        if one != other:
+            stage = (one or other).stage  # type: ignore[union-attr]
+            found[stage] = _stronger(found.get(stage), _effect(one, other))
+    return found
+
+
+def _effect(before: Planned | None, after: Planned | None) -> Effect:
+    if before is None or after is None:
+        return "new"
+    return "reads" if before.settings != after.settings else "follows"
+
+
+def _stronger(one: Effect | None, other: Effect) -> Effect:
+    order: list[Effect] = ["follows", "new", "reads"]
+    return other if one is None else max(one, other, key=order.index)
+
+
+# ------------------------------------------------------------------------------------------ rules as Python
+
+
+def evaluated(raw: Mapping[str, Any]) -> SimpleNamespace:
+    """The functions of the rules with a configuration, each time anew: nothing of another configuration is left."""
+    workflow = SimpleNamespace(basedir=str(ROOT), overwrite_configfiles=["example"], is_main_process=False)
+    os.environ.pop(records.PLANNED, None)  # else these would be the settings of the run that we are part of
+    scope: dict[str, Any] = {"workflow": workflow, "config": copy.deepcopy(raw), "shell": SimpleNamespace(prefix=str)}
+    for code in _compiled():
+        exec(code, scope)
+    scope["code"] = _code
+    return SimpleNamespace(**scope)
+
+
+@cache
+def _compiled() -> list[types.CodeType]:
+    from snakemake.parser import parse
+    from snakemake.sourcecache import infer_source_file
+
+    reader = SimpleNamespace(sourcecache=SimpleNamespace(open=_opened))
+    paths = [str(ROOT / "workflow" / "rules" / name) for name in FUNCTIONS]
+    return [compile(parse(infer_source_file(path), reader, {})[0], path, "exec") for path in paths]
+
+
+def _opened(source: Any) -> Any:
+    return Path(source.get_path_or_uri(secret_free=True)).open(encoding="utf-8")
+
+
+_code: Callable[..., str] = cache(fingerprint)  # the source does not change meanwhile
+
+
+# ------------------------------------------------------------------------------------------ other values
+
+
+def leaves(block: BaseModel, path: tuple[str, ...] = ()) -> Iterator[Setting]:
+    """Every setting of a block that is no block itself; the names of kinds are left out."""
+    for name in type(block).model_fields:
+        value = getattr(block, name)
+        if isinstance(value, BaseModel):
+            yield from leaves(value, (*path, name))
+        elif isinstance(value, dict) and any(isinstance(entry, BaseModel) for entry in value.values()):
+            for key, entry in value.items():
+                yield from leaves(entry, (*path, name, key))
+        elif not _names_its_kind(block, name):
+            yield Setting(type(block), name, (*path, name), block.model_dump(mode="json")[name])
+
+
+def changed(raw: Mapping[str, Any], setting: Setting) -> dict[str, Planned] | None:
+    """Plan with a setting at the first other value that is valid, or None where this place allows none."""
+    from snakemake.exceptions import WorkflowError
+
+    annotation = setting.block.model_fields[setting.name].annotation
+    for value in others(setting, raw, annotation):
+        other = copy.deepcopy(dict(raw))
+        place = other
+        for key in setting.path[:-1]:
+            place = place.setdefault(key, {})
+        place[setting.path[-1]] = value
+        try:
+            if settings.canonical(settings.load(other)) != settings.canonical(settings.load(raw)):
+                return plan(other)
+        except (settings.SettingsError, WorkflowError):
+            continue
+    return None
+
+
+def others(setting: Setting, raw: Mapping[str, Any], annotation: Any) -> list[Any]:
+    """Values to try in place of the one that stands there."""
+    given = VALUES.get((setting.block.__name__, setting.name))
+    if given is not None:
+        return given
+    value = setting.value
+    words = _literals(annotation)
+    if setting.block.__name__ in NAMING and setting.name in NAMED:
+        words = list(raw[NAMED[setting.name]])
+    if isinstance(value, list):
+        return [[*value, item] for item in (*words, 7, 50.0, "x") if item not in value]
+    return [word for word in words if word != value] or _near(value)
+
+
+def _near(value: Any) -> list[Any]:
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int | float):
+        return [value + 1, value * 2, value / 2, 0.1]
+    if isinstance(value, str):
+        return [f"./{value}", f"{value}x"]  # where it is a path, still the same file
+    return [1, 1.0, "x", ["x"], [50.0]]
+
+
+def _literals(annotation: Any) -> list[Any]:
+    """Words that an annotation allows, wherever they stand in it."""
+    if typing.get_origin(annotation) is Literal:
+        return list(typing.get_args(annotation))
+    return [word for part in typing.get_args(annotation) for word in _literals(part)]
+
+
+def _names_its_kind(block: BaseModel, name: str) -> bool:
+    return len(_literals(type(block).model_fields[name].annotation)) == 1 and name == "kind"

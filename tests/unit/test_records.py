@@ -1,0 +1,131 @@
+"""Results without Snakemake's records: what fits a plan, what does not, and what is said."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from brain2clip import artefact, records, settings
+from brain2clip.reporting import style
+
+
+def spec_of(stage: str = "epochs", expects: dict[str, Any] | None = None, **values: Any) -> dict[str, Any]:
+    return {"stage": stage, "settings": values, "code": "c0de", "expects": expects or {}}
+
+
+def made_by(spec: dict[str, Any], *inputs: Path) -> artefact.Provenance:
+    origin = artefact.origin(spec["stage"], spec["settings"], spec["code"], spec["expects"])
+    given = {f"input.{number:03d}": path for number, path in enumerate(inputs)}
+    return artefact.provenance(spec["stage"], spec["settings"], spec["code"], given, origin)
+
+
+@pytest.fixture
+def chain(tmp_path) -> tuple[dict[str, Path], dict[str, dict[str, Any]]]:
+    """A text file, an HDF5 artefact made from it, and a table made from that."""
+    files = {name: tmp_path / name for name in ("events.tsv", "epochs.h5", "rows.parquet")}
+    first = spec_of(edge=8.0)
+    second = spec_of("rank", {"epochs": {"origin": made_by(first).origin}}, k=[1, 5])
+    files["events.tsv"].write_text("onset\n1.0\n")
+    with artefact.create_h5(files["epochs.h5"], made_by(first, files["events.tsv"])) as file:
+        file["x"] = np.zeros(3)
+    artefact.write_table(files["rows.parquet"], pd.DataFrame({"a": [1]}), made_by(second, files["epochs.h5"]))
+    return files, {"epochs.h5": first, "rows.parquet": second}
+
+
+def test_what_was_made_by_the_plan_fits_whatever_its_times(chain):
+    files, specs = chain
+    os.utime(files["events.tsv"], (2e9, 2e9))
+    assert records.difference([files["epochs.h5"]], [files["events.tsv"]], specs["epochs.h5"]) is None
+    assert records.difference([files["rows.parquet"]], [files["epochs.h5"]], specs["rows.parquet"]) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"settings": {"edge": 7.0}}, "made by other settings"),
+        ({"code": "other"}, "made by other code"),
+        ({"settings": {}, "code": "other"}, "made by other settings and code"),
+        ({"expects": {"raw": {"origin": "1"}}}, "made from what other settings or code made"),
+    ],
+)
+def test_another_plan_does_not_fit(chain, change, words):
+    files, specs = chain
+    found = records.difference([files["epochs.h5"]], [files["events.tsv"]], {**specs["epochs.h5"], **change})
+    assert found == f"{files['epochs.h5']}: {words}"
+
+
+def test_another_input_does_not_fit(chain):
+    files, specs = chain
+    files["events.tsv"].write_text("onset\n2.0\n")
+    found = records.difference([files["epochs.h5"]], [files["events.tsv"]], specs["epochs.h5"])
+    assert found == f"{files['epochs.h5']}: made from another {files['events.tsv']}"
+
+
+def test_an_artefact_that_was_made_again_from_something_else_does_not_fit(chain):
+    """The plan of an input says nothing of the bytes that went into it."""
+    files, specs = chain
+    files["events.tsv"].write_text("onset\n2.0\n")
+    with artefact.create_h5(files["epochs.h5"], made_by(specs["epochs.h5"], files["events.tsv"])) as file:
+        file["x"] = np.ones(3)
+    found = records.difference([files["rows.parquet"]], [files["epochs.h5"]], specs["rows.parquet"])
+    assert found == f"{files['rows.parquet']}: made from another {files['epochs.h5']}"
+
+
+def test_inputs_that_were_not_copied_are_not_missed(chain):
+    files, specs = chain
+    files["epochs.h5"].unlink()
+    assert records.difference([files["rows.parquet"]], [files["epochs.h5"]], specs["rows.parquet"]) is None
+
+
+def test_a_text_beside_an_artefact_is_trusted_with_it(chain, tmp_path):
+    files, specs = chain
+    (tmp_path / "rows.md").write_text("| a |\n")
+    outputs = [tmp_path / "rows.md", files["rows.parquet"], tmp_path / "not-there.tex"]
+    assert records.difference(outputs, [files["epochs.h5"]], specs["rows.parquet"]) is None
+    alone = records.difference([tmp_path / "rows.md"], [files["epochs.h5"]], specs["rows.parquet"])
+    assert alone == f"{tmp_path / 'rows.md'}: carries no provenance"
+
+
+def test_figures_say_what_made_them(chain, tmp_path):
+    files, specs = chain
+    drawn = spec_of("figures", {"rows": [{"origin": made_by(specs["rows.parquet"]).origin}]}, label="a < b & c")
+    path = tmp_path / "figure.svg"
+    style.save(style.figure(2, 2), path, made_by(drawn, files["rows.parquet"]))
+    assert records.difference([path], [files["rows.parquet"]], drawn) is None
+    other = {**drawn, "settings": {"label": "a"}}
+    assert records.difference([path], [files["rows.parquet"]], other) == f"{path}: made by other settings"
+    path.write_text("<svg><metadata></metadata></svg>")
+    assert records.difference([path], [], drawn) == f"{path}: carries no provenance"
+
+
+def test_a_record_of_a_download_lists_what_is_planned(tmp_path):
+    path = tmp_path / "unit.json"
+    path.write_text('{"dataset": "d", "files": [{"path": "a", "size": 1, "algorithm": "md5", "hash": "x"}]}')
+    file = {"path": "a", "size": 1, "algorithm": "md5", "hash": "x", "url": "https://example.org/a"}
+    assert records.difference([path], [], spec_of("download", files=[file])) is None
+    other = spec_of("download", files=[{**file, "hash": "y"}])
+    assert records.difference([path], [], other) == f"{path}: lists other files"
+
+
+def test_settings_of_a_run_survive_as_one_word():
+    canonical = settings.canonical({"bands": {"a b": {"h_freq": 8.0, "quote": "'\"$"}}})
+    word = records.pack(canonical)
+    assert word.isascii()
+    assert not set(word) & set(" '\"$\n\\")
+    assert settings.canonical(records.unpack(word)) == canonical
+    assert records.unpack(None) is None
+
+
+def test_a_few_differences_are_told_and_the_rest_is_counted():
+    told = records._told(2, [f"file-{number}: made by other code\nmore" for number in range(9)])
+    assert "Results of 11 jobs" in told
+    assert "2 fit and stay" in told
+    assert "9 do not fit" in told
+    assert "file-4" in told
+    assert "file-5" not in told
+    assert "more" not in told

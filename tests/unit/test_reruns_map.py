@@ -1,0 +1,102 @@
+"""The map of reruns: asked of the rules, for every setting, and spot checks of what it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from brain2clip import settings
+from brain2clip.reporting import reference, reruns
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLLOWING = {"train", "rank", "inspect", "tables", "figures"}
+
+
+def effect(block: type, name: str) -> dict[str, str]:
+    return reruns.effects()[block, name]
+
+
+def test_every_setting_has_its_place_on_the_map():
+    lost = [
+        f"{block.__name__}.{name}"
+        for block in reference.blocks()
+        for name, field in block.model_fields.items()
+        if not reference._fixed(field) and not any(reference._children(field.annotation, name))
+        if (block, name) not in reruns.effects()
+    ]
+    assert lost == [], "add blocks of these kinds to reruns.EXAMPLE, or other values to reruns.VALUES"
+
+
+def test_every_rule_is_a_stage_of_the_map():
+    rules = {
+        name
+        for path in (ROOT / "workflow" / "rules").glob("*.smk")
+        for name in re.findall(r"^rule (\w+):", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert rules == set(reruns.STAGES)
+
+
+def test_the_example_has_jobs_of_every_stage():
+    with reruns.example() as raw:
+        assert {job.stage for job in reruns.plan(raw).values()} == set(reruns.STAGES)
+
+
+def test_the_plan_of_a_configuration_is_that_of_snakemake():
+    """Names of jobs and their specs, against counts that tests/workflow/test_reruns.py has from dry runs."""
+    import yaml
+
+    raw = yaml.safe_load((ROOT / "tests/workflow/tiny.yaml").read_text(encoding="utf-8"))
+    counts: dict[str, int] = {}
+    for job in reruns.plan(raw).values():
+        counts[job.stage] = counts.get(job.stage, 0) + 1
+    assert counts == {
+        **{"simulate_pictures": 1, "simulate_recordings": 2, "simulate_dataset": 1, "epochs": 4, "features": 1},
+        **{"train": 10, "rank": 10, "ceiling": 4, "inspect": 2, "tables": 1, "figures": 7},
+    }
+
+
+def test_a_band_reaches_what_depends_on_responses():
+    found = effect(settings.Band, "h_freq")
+    assert found["epochs"] == "reads"
+    assert {stage for stage, how in found.items() if how == "follows"} == {*FOLLOWING, "export"}
+    assert not {"features", "simulate_recordings", "download", "images"} & set(found)
+
+
+def test_the_filter_bank_reaches_no_response():
+    found = effect(settings.FilterBank, "bands")
+    assert found["features"] == "reads"
+    assert not {"epochs", "preprocessed", "export"} & set(found)
+
+
+@pytest.mark.parametrize(
+    ("block", "name", "expected"),
+    [
+        (settings.Table, "metric", {"tables": "reads"}),
+        (settings.Figures, "topography_times", {"figures": "reads"}),
+        (settings.Ridge, "label", {"tables": "reads", "figures": "reads"}),
+        (settings.Download, "at_once", {}),
+        (settings.BidsEegStudy, "licence", {}),
+        (settings.Export, "formats", {"export": "new"}),
+    ],
+)
+def test_settings_that_reach_little(block, name, expected):
+    assert effect(block, name) == expected
+
+
+def test_a_seed_makes_new_jobs():
+    found = effect(settings.Experiment, "seeds")
+    assert (found["train"], found["rank"], found["tables"]) == ("new", "new", "reads")
+
+
+def test_another_folder_of_results_is_another_place_for_everything():
+    assert set(effect(settings.Config, "results").values()) == {"new"}
+    assert "| all, in another place |" in reference.document()
+
+
+def test_a_setting_that_the_example_lacks_is_an_error(monkeypatch):
+    known = {key: value for key, value in reruns.effects().items() if key != (settings.Band, "notch")}
+    monkeypatch.setattr(reruns, "effects", lambda: known)
+    with pytest.raises(LookupError, match=r"Band\.notch"):
+        reference.document()
