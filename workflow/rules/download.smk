@@ -18,11 +18,13 @@ if workflow.is_main_process and missing_downloads():
             f"Only {room / 1e9:.3g} GB are free there: make room, or let {RESULTS} be a link to another disk"
         )
 
-#: How files are fetched and which tables say from where; both stand in the command but in no parameter, so that another
-#: mirror re-runs nothing.
-FETCHING = settings.canonical(CONFIG.download)
-MANIFESTS = settings.canonical(
-    {study_of(name).dataset: CONFIG.studies[name].manifest for name in CONFIG.studies if is_downloaded(name)}
+# How files are fetched and which tables say from where goes to the jobs by the environment, not by a parameter, so that
+# another mirror re-runs nothing.
+os.environ.update(
+    BRAIN2CLIP_DOWNLOAD=settings.canonical(CONFIG.download),
+    BRAIN2CLIP_MANIFESTS=settings.canonical(
+        {study_of(name).dataset: CONFIG.studies[name].manifest for name in CONFIG.studies if is_downloaded(name)}
+    ),
 )
 
 
@@ -49,8 +51,7 @@ rule download:
     message:
         "Download {wildcards.unit} of {wildcards.dataset}: {params.amount}"
     shell:
-        "BRAIN2CLIP_DOWNLOAD={FETCHING:q} BRAIN2CLIP_MANIFESTS={MANIFESTS:q}"
-        " python -m brain2clip.studies.download --spec {params.spec:q}"
+        "python -m brain2clip.studies.download --spec {params.spec:q}"
         " --output record={output.record:q} > {log:q} 2>&1"
 
 
