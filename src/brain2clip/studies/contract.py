@@ -63,6 +63,12 @@ class Study(Protocol):
         Whether training and test concepts must be disjoint.
     split_from_events : bool
         Whether the stimulus table's split comes from the events of all subjects, so that it changes with them.
+
+    Notes
+    -----
+    A study that is downloaded has more, which the rules look for: ``dataset`` (name of the folder in ``results/raw``,
+    shared by all studies of that dataset), ``downloads()`` (unit to files of the manifest), ``record(unit)`` (path that
+    a finished download leaves) and, where it brings its pictures, ``archive_files()`` (records of their archives).
     """
 
     name: str
