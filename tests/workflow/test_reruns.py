@@ -11,6 +11,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -496,14 +497,18 @@ def test_configuration_edited_while_jobs_run_and_put_back(project):
         project.edit(lambda config: config["bands"]["slow"].update(h_freq=value))
 
     edge(7)
-    run = project.start()
     log = project.folder / "results/logs/epochs/simulated/slow/sub-01.log"
-    started = log.stat().st_mtime_ns
-    while log.stat().st_mtime_ns == started:
-        assert run.poll() is None
-        time.sleep(0.1)
-    edge(6)
-    assert run.wait(timeout=600) == 0
+    before = log.stat().st_mtime_ns
+    run = project.start()
+    try:
+        while not log.exists() or log.stat().st_mtime_ns == before:  # snakemake removes it before the job starts
+            assert run.poll() is None
+            time.sleep(0.05)
+        edge(6)
+        assert run.wait(timeout=600) == 0
+    finally:
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
     assert (upper_edge(project, "01"), upper_edge(project, "02")) == (7, 7)
     edge(7)
     assert project.planned() == {}
