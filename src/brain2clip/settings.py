@@ -50,6 +50,15 @@ class Band(Block):
         return self
 
 
+class Roi(Block):
+    """A named set of voxels; for fMRI it stands where a band stands for EEG, in paths as well."""
+
+    include: tuple[str, ...] = Field(
+        (), description="names of regions in the dataset whose voxels are taken (none: all)"
+    )
+    exclude: tuple[str, ...] = Field((), description="names of regions whose voxels are left out")
+
+
 # -------------------------------------------------------------------------------------------- responses
 
 
@@ -124,6 +133,36 @@ class Responses(Block):
             raise ValueError(f"crop {self.crop} must lie inside the epoch [{self.tmin}, {self.tmax}] s")
         if self.dtype == "float16" and self.whitening.kind == "none":
             raise ValueError("dtype float16 needs whitening (volts of 1e-6 would underflow); use float32")
+        return self
+
+
+class Voxels(Block):
+    """From voxel signals to responses: each step in the order of these keys."""
+
+    detrend: Literal["none", "linear"] = Field(
+        "none",
+        description="linear: take each voxel's straight line over a run away (all rows of the run, those without a "
+        "stimulus too)",
+    )
+    normalise: Literal["training", "run", "none"] = Field(
+        "training",
+        description="z-score of each voxel. training: by mean and deviation of the training responses, for both "
+        "splits; run: by those of all rows of the same run (also in test runs, without their labels); none",
+    )
+    delay: int = Field(
+        0, ge=0, description="rows from a stimulus to the row that answers it (time series: the haemodynamic delay)"
+    )
+    average: Literal["none", "block"] = Field(
+        "none", description="block: neighbouring rows of a run with the same stimulus become one response, their mean"
+    )
+    dtype: Literal["float32", "float16"] = Field(
+        "float32", description="stored precision; float16 only with normalisation (its relative error is 2^-11)"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Voxels:
+        if self.dtype == "float16" and self.normalise == "none":
+            raise ValueError("dtype float16 needs normalise: training or run; use float32")
         return self
 
 
@@ -285,7 +324,143 @@ class ThingsEeg1Study(StudyBase):
     )
 
 
-Study = Annotated[SimulatedStudy | BidsEegStudy | ThingsEeg2Study | ThingsEeg1Study, Field(discriminator="kind")]
+class VoxelStudyBase(Block):
+    """Settings that every fMRI study has."""
+
+    voxels: Voxels = Field(default_factory=Voxels, description="from voxel signals to responses")
+    ready_features: dict[Name, str] = Field(
+        default_factory=dict,
+        description="by tower: HDF5 or npz file with stimulus_id [n] and embedding [n, d], instead of pictures that "
+        "cannot be had; d is that of the tower, whose text side is used as it is",
+    )
+
+
+class SimulatedFmriStudy(VoxelStudyBase):
+    """Simulated fMRI of the same world as the simulated EEG; its truth is known."""
+
+    kind: Literal["simulated_fmri"] = "simulated_fmri"
+    subjects: int = Field(2, ge=1, le=99, description="number of simulated subjects")
+    training_concepts: int = Field(100, ge=2, le=568, description="training concepts")
+    pictures_per_concept: int = Field(8, ge=1, description="training pictures of each concept")
+    test_concepts: int = Field(50, ge=2, le=200, description="test concepts, one picture each, unseen by the tower")
+    training_repetitions: int = Field(1, ge=1, description="presentations of a training picture")
+    test_repetitions: int = Field(35, ge=1, description="presentations of a test picture")
+    run_trials: int = Field(50, ge=2, description="trials of a run")
+    voxels_per_roi: int = Field(
+        60, ge=4, description="mean number of voxels of a region; regions and subjects differ from it"
+    )
+    snr: float = Field(
+        1.0, gt=0, description="difficulty: deviation of the picture-driven part over that of the noise of a trial"
+    )
+    noise_correlation: float = Field(0.3, ge=0, lt=1, description="part of the noise variance that neighbours share")
+    drift: float = Field(0.5, ge=0, description="deviation of slow changes over a run, in units of the noise")
+    seed: int = Field(20251112, description="seed of the whole study (pictures, subjects, noise)")
+
+
+class GodStudy(VoxelStudyBase):
+    """Generic Object Decoding (Horikawa and Kamitani 2017), preprocessed, downloaded file by file."""
+
+    kind: Literal["god"] = "god"
+    subjects: tuple[Name, ...] | Literal["all"] = Field(
+        "all", description="source figshare: labels 01 to 05; source fmriprep: labels 01 to 03"
+    )
+    source: Literal["figshare", "fmriprep"] = Field(
+        "figshare",
+        description="figshare: Subject1.h5 and so on of article 7387130 (5 subjects, one training and 35 test trials "
+        "of a picture); fmriprep: the newer files of three subjects (5 training and 24 test trials)",
+    )
+    captions: str | None = Field(
+        None,
+        description="sentences of the training pictures, from their authors: JSON (picture id to list of sentences) "
+        "or JSON lines; null: class prompts only",
+    )
+    pictures: str | None = Field(
+        None,
+        description="folder of the pictures, which are on request, <folder>/**/<picture id>.<JPEG or jpg or png>; "
+        "null: ready_features or class prompts only",
+    )
+    class_names: str | None = Field(
+        None,
+        description="table of WordNet ids and names (two columns, tab separated: n01443537, goldfish) of the training "
+        "classes, for their prompts; those of the 50 test classes are known",
+    )
+    manifest: str = Field("workflow/manifests/god.csv", description="what to download: path, size, hash, url")
+
+
+class ThingsFmriStudy(VoxelStudyBase):
+    """THINGS-fMRI (Hebart et al. 2023): single-trial betas, 720 x 12 training and 100 test pictures."""
+
+    kind: Literal["things_fmri"] = "things_fmri"
+    root: str = Field(description="folder of the unpacked single-trial betas (sub-01_ResponseData.h5 and so on)")
+    subjects: tuple[Name, ...] | Literal["all"] = Field("all", description="labels 01 to 03")
+    pictures: str | None = Field(
+        None,
+        description="folder of the THINGS pictures, <folder>/<concept>/<file>.jpg, which are on request; null: "
+        "ready_features or text prompts of the concepts",
+    )
+    keep_test_concepts: bool = Field(
+        False,
+        description="the 100 test pictures show concepts of the training pictures; false: training trials of those "
+        "concepts are left out, so that retrieval is zero-shot; true: all are kept, and reports say so",
+    )
+
+
+class VoxelTableStudy(VoxelStudyBase):
+    """Any voxel data on disk: a file of voxel signals and a table of its rows per subject."""
+
+    kind: Literal["voxel_table"] = "voxel_table"
+    signals: str = Field(
+        description="file of voxel signals, {subject} stands for the label: .nii or .nii.gz (x, y, z, rows), .npz "
+        "(array 'data' [rows, voxels]), .npy, or .h5 (dataset 'data'; BData files by their own layout)"
+    )
+    table: str = Field(
+        description="table of the rows of the signals with a header, tab, comma or space separated; {subject} stands "
+        "for the label"
+    )
+    columns: tuple[str, ...] | None = Field(None, description="names of the table's columns where it has no header")
+    subjects: tuple[Name, ...] = Field(min_length=1, description="subject labels")
+    mask: str | None = Field(None, description="NIfTI mask of the voxels to read, {subject} stands for the label")
+    rois: dict[str, str] = Field(
+        default_factory=dict,
+        description="regions by name: NIfTI mask, or the name of a mask [voxels] in an .npz or .h5 file of signals",
+    )
+    stimulus: str = Field(description="column that names the stimulus of a row")
+    rest: tuple[str, ...] = Field((), description="values of that column that are no stimulus, e.g. [rest]")
+    run: str | None = Field(None, description="column that names the run of a row (null: one run)")
+    split: Split = Field(description="what is training and what is test (by: column, run or concepts)")
+    stimuli: str | None = Field(None, description="table of the pictures, as for bids_eeg")
+    categories: dict[str, tuple[str, ...]] | None = Field(
+        None, description="instead of pictures: each stimulus name with its text prompts, as for bids_eeg"
+    )
+    licence: str = Field("see the dataset", description="licence of the dataset, for the report")
+    citation: str = Field("see the dataset", description="how to cite the dataset, for the report")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> VoxelTableStudy:
+        if (self.stimuli is None) == (self.categories is None):
+            raise ValueError(
+                "give either stimuli (a table of pictures) or categories (text prompts), and only one of them"
+            )
+        if self.split.by in ("session", "task"):
+            raise ValueError(f"split.by: {self.split.by} is of recordings; a voxel table has column, run and concepts")
+        if self.split.by == "run" and self.run is None:
+            raise ValueError("split.by: run needs the setting run, the column that names the run of a row")
+        return self
+
+
+Study = Annotated[
+    SimulatedStudy
+    | BidsEegStudy
+    | ThingsEeg2Study
+    | ThingsEeg1Study
+    | SimulatedFmriStudy
+    | GodStudy
+    | ThingsFmriStudy
+    | VoxelTableStudy,
+    Field(discriminator="kind"),
+]
+#: Kinds of studies whose responses are voxels: they have regions instead of bands.
+VOXEL_KINDS = ("simulated_fmri", "god", "things_fmri", "voxel_table")
 
 
 # ---------------------------------------------------------------------------------------------- stimuli
@@ -327,8 +502,10 @@ class Tower(Block):
 class Protocol(Block):
     """Which subjects train and which are tested."""
 
-    kind: Literal["intra-subject", "leave-one-subject-out"] = Field(
-        description="intra-subject: the same subject trains and is tested; leave-one-subject-out: all others train"
+    kind: Literal["intra-subject", "leave-one-subject-out", "joint"] = Field(
+        description="intra-subject: the same subject trains and is tested; leave-one-subject-out: all others train; "
+        "joint: one model trains on all subjects and is tested on each (methods of kind mapping, which give every "
+        "subject an input layer of its own)"
     )
 
 
@@ -452,19 +629,33 @@ class Objective(Block):
     learn_scale: bool = Field(True, description="whether the scale is trained")
 
 
-class Optimiser(Block):
+class Budget(Block):
     """AdamW and its budget; a baseline gets the same."""
 
     epochs: int = Field(50, ge=1, description="passes over the training pictures")
     batch_size: int = Field(
         1024, ge=2, description="pictures per step, each with all its responses (single responses for few categories)"
     )
-    lr: float = Field(1e-4, gt=0, description="learning rate of encoder and heads")
-    lr_visual: float = Field(1e-3, gt=0, description="learning rate of filter, fusion and prompts")
+    lr: float = Field(1e-4, gt=0, description="learning rate of encoder, mapping and heads")
     weight_decay: float = Field(1e-4, ge=0, description="decoupled weight decay")
     schedule: Literal["constant", "cosine"] = Field("cosine", description="learning rate over the steps")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps over which the rate rises")
     clip_norm: float = Field(1.0, gt=0, description="largest gradient norm")
+
+
+class MappingBudget(Budget):
+    """The same with what suits a mapping network."""
+
+    epochs: int = Field(100, ge=1, description="passes over the training pictures")
+    batch_size: int = Field(256, ge=2, description="pictures per step, each with all its responses")
+    lr: float = Field(1e-3, gt=0, description="learning rate")
+    weight_decay: float = Field(0.05, ge=0, description="decoupled weight decay")
+
+
+class Optimiser(Budget):
+    """The same for a method that drives the tower."""
+
+    lr_visual: float = Field(1e-3, gt=0, description="learning rate of filter, fusion and prompts")
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="autocast of the tower in training: auto takes bf16 where the device is fast with it"
     )
@@ -518,6 +709,94 @@ class Ridge(Block):
         (1e1, 1e2, 1e3, 1e4, 1e5, 1e6), description="penalties; chosen by cross-validation over training concepts"
     )
     folds: int = Field(5, ge=2, description="folds of the cross-validation, concept-disjoint")
+    target: Literal["stimulus", "text"] = Field(
+        "stimulus",
+        description="stimulus: the embedding of the picture (of the prompts where a study has none); text: the mean "
+        "embedding of the stimulus' captions and class prompts",
+    )
+    average_repetitions: bool = Field(True, description="train on the mean over repetitions of a picture")
+    shuffle_labels: bool = Field(False, description="control: pictures of training trials permuted; must give chance")
+
+
+class Network(Block):
+    """Mapping network from a response to the frozen CLIP space."""
+
+    name: Literal["linear", "mlp", "vae"] = Field(
+        "linear",
+        description="linear: one matrix; mlp: hidden layer and residual blocks; vae: hidden layer, latent variable, "
+        "linear read-out (its mean is used in tests)",
+    )
+    hidden: int = Field(1024, ge=8, description="width of hidden layers (mlp, vae)")
+    blocks: int = Field(1, ge=0, description="residual blocks (mlp, vae)")
+    latent: int = Field(256, ge=2, description="size of the latent variable (vae)")
+    dropout: float = Field(0.5, ge=0, lt=1, description="dropout probability after the first layer (mlp, vae)")
+    subject_width: int = Field(
+        512, ge=2, description="protocol joint: every subject's own linear layer maps its voxels to this many numbers"
+    )
+
+
+class Supervision(Block):
+    """Contrastive loss to the image and the text embedding, and the prior of a VAE.
+
+    (1 - text) L(z, image) + text L(z, sentence) + kl KL(posterior | N(0, 1)).
+    """
+
+    text: float = Field(0.5, ge=0, le=1, description="lambda, weight of the text: 0 image only, 1 text only")
+    sentences: tuple[Literal["captions", "prompts"], ...] = Field(
+        ("captions", "prompts"),
+        min_length=1,
+        description="what one sentence per stimulus and step is drawn from: its captions, the prompts of its class",
+    )
+    kl: float = Field(1e-3, ge=0, description="beta, weight of the prior (vae only)")
+    multi_positive: bool = Field(
+        True,
+        description="equal sentences of a batch share the mass of the target; false: all but the own one are negatives",
+    )
+    centre: bool = Field(
+        False, description="take the mean training embedding of each modality away before lengths are set to one"
+    )
+    scale_init: float = Field(2.6593, description="start of the learnable logit scale a; ln(1/0.07) = 2.6593")
+    learn_scale: bool = Field(True, description="whether the scale is trained, within [1, 100]")
+
+
+class Augmentation(Block):
+    """What is done to responses in training, never to test responses."""
+
+    noise: float = Field(0.1, ge=0, description="deviation of Gaussian noise, in units of the responses")
+    dropout: float = Field(0.2, ge=0, lt=1, description="probability that an input (voxel) is set to zero")
+    mixco: float = Field(
+        0.0,
+        ge=0,
+        description="MixCo: a response is mixed with another by a share from Beta(x, x), both being targets; 0: off",
+    )
+
+
+class Classifier(Block):
+    """Text side of zero-shot category decoding."""
+
+    kind: Literal["prompt", "ensemble", "context"] = Field(
+        "ensemble",
+        description="prompt: the first prompt of a class; ensemble: mean embedding of all its prompts; context: "
+        "learned context tokens before the class name (CoOp), trained on training classes after the mapping",
+    )
+    tokens: int = Field(4, ge=1, description="learned context tokens")
+    epochs: int = Field(20, ge=1, description="passes over the training responses for the context")
+    batch_size: int = Field(64, ge=2, description="responses per step for the context")
+    lr: float = Field(2e-3, gt=0, description="learning rate of the context")
+
+
+class BrainMapping(Block):
+    """A mapping network from brain responses to the frozen CLIP space under image and text supervision: BrainCLIP."""
+
+    kind: Literal["mapping"] = "mapping"
+    label: str = Field("", description="name in the tables (empty: the key)")
+    tower: Name = Field(description="name of a tower")
+    network: Network = Field(default_factory=Network, description="mapping network")
+    supervision: Supervision = Field(default_factory=Supervision, description="loss")
+    augmentation: Augmentation = Field(default_factory=Augmentation, description="augmentation of responses")
+    classifier: Classifier = Field(default_factory=Classifier, description="text side of category decoding")
+    optimiser: MappingBudget = Field(default_factory=MappingBudget, description="optimiser and budget")
+    selection: Selection = Field(default_factory=Selection, description="choice of the epoch")
     average_repetitions: bool = Field(True, description="train on the mean over repetitions of a picture")
     shuffle_labels: bool = Field(False, description="control: pictures of training trials permuted; must give chance")
 
@@ -530,14 +809,34 @@ class IdealObserver(Block):
     tower: Name = Field(description="name of a tower; only its list of stimuli is read")
 
 
-Method = Annotated[Contrastive | Ridge | IdealObserver, Field(discriminator="kind")]
+Method = Annotated[Contrastive | BrainMapping | Ridge | IdealObserver, Field(discriminator="kind")]
 
 
 # -------------------------------------------------------------------------------- retrieval and reporting
 
 
+Task = Literal["stimulus", "category", "caption", "stimulus-to-brain", "caption-to-brain"]
+
+
+class Pools(Block):
+    """Candidates drawn at random: metrics for galleries of another size than the test set."""
+
+    size: int = Field(ge=2, description="candidates of a pool, the true one included, e.g. 300")
+    draws: int = Field(30, ge=1, description="pools drawn; a metric is the mean over all queries of all pools")
+    seed: int = Field(0, ge=0, description="seed of the draws, the same pools for every method")
+
+
 class Retrieval(Block):
     """Ranking of candidates and its statistics."""
+
+    tasks: tuple[Task, ...] = Field(
+        ("stimulus",),
+        min_length=1,
+        description="what is looked for. stimulus: the seen picture among the test pictures (the prompts where a study "
+        "has no pictures); category: the class of the picture, by its text prompts; caption: its caption; "
+        "stimulus-to-brain and caption-to-brain: the brain response to a picture or caption among those to all",
+    )
+    pools: Pools | None = Field(None, description="also rank in random pools of candidates (null: all candidates only)")
 
     repetitions: tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...] = Field(
         ("all",),
@@ -558,7 +857,7 @@ class Experiment(Block):
     """A block of runs: every combination of what is listed."""
 
     study: Name = Field(description="name of a study")
-    bands: tuple[Name, ...] = Field(min_length=1, description="names of bands")
+    bands: tuple[Name, ...] = Field(min_length=1, description="names of bands; of rois for a study of fMRI")
     protocols: tuple[Name, ...] = Field(min_length=1, description="names of protocols")
     methods: tuple[Name, ...] = Field(min_length=1, description="names of methods")
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1, description="seeds of training")
@@ -567,15 +866,18 @@ class Experiment(Block):
 class Table(Block):
     """A table of the report."""
 
-    kind: Literal["methods", "ablation", "repetitions", "contrast"] = Field(
+    kind: Literal["methods", "ablation", "repetitions", "contrast", "overview"] = Field(
         description="methods: methods by subjects; ablation: difference of each method to the reference; repetitions: "
-        "accuracy over averaged repetitions; contrast: paired differences to the reference with intervals"
+        "accuracy over averaged repetitions; contrast: paired differences to the reference with intervals; overview: "
+        "EEG and fMRI side by side, a line per study, band or region, protocol and method, a column per task"
     )
     experiments: tuple[Name, ...] = Field(min_length=1, description="experiments whose runs it shows")
     metric: str = Field(
         "top-1",
-        pattern=r"^(top-[1-9]\d*|[1-9]\d*-way|median-rank|mean-rank)(@[1-9]\d*)?$",
-        description="metric shown: top-K, N-way, median-rank or mean-rank, with @R for R averaged repetitions",
+        pattern=r"^((stimulus|category|caption|stimulus-to-brain|caption-to-brain)(/[1-9]\d*)?:)?"
+        r"(top-[1-9]\d*|[1-9]\d*-way|median-rank|mean-rank)(@[1-9]\d*)?$",
+        description="metric shown: top-K, N-way, median-rank or mean-rank, with @R for R averaged repetitions and, "
+        "before it, 'TASK:' for another task than stimulus or 'TASK/SIZE:' for pools, as in category:top-1@1",
     )
     reference: Name | None = Field(None, description="method that differences are taken to")
 
@@ -637,7 +939,10 @@ class Config(Block):
     )
     download: Download = Field(default_factory=Download, description="how datasets are fetched")
     studies: dict[Name, Study] = Field(min_length=1, description="datasets by name")
-    bands: dict[Name, Band] = Field(min_length=1, description="filter bands by name")
+    bands: dict[Name, Band] = Field(default_factory=dict, description="filter bands by name, for studies of EEG")
+    rois: dict[Name, Roi] = Field(
+        default_factory=dict, description="sets of voxels by name, for studies of fMRI; they stand where bands stand"
+    )
     towers: dict[Name, Tower] = Field(min_length=1, description="frozen CLIPs by name")
     protocols: dict[Name, Protocol] = Field(min_length=1, description="protocols by name")
     methods: dict[Name, Method] = Field(
@@ -663,9 +968,12 @@ class Config(Block):
             check(f"methods.{label}.tower", method.tower, "towers")
         for label, experiment in self.experiments.items():
             check(f"experiments.{label}.study", experiment.study, "studies")
-            for kind in ("bands", "protocols", "methods"):
+            for kind in ("protocols", "methods"):
                 for name in getattr(experiment, kind):
                     check(f"experiments.{label}.{kind}", name, kind)
+            known = self._bands_of(experiment.study)
+            for name in experiment.bands:
+                check(f"experiments.{label}.bands", name, known)
         for label, table in self.tables.items():
             for name in table.experiments:
                 check(f"tables.{label}.experiments", name, "experiments")
@@ -675,13 +983,19 @@ class Config(Block):
             check("figures.method", self.figures.method, "methods")
         for label, export in self.exports.items():
             check(f"exports.{label}.study", export.study, "studies")
+            if self._bands_of(export.study) == "rois":
+                problems.append(f"exports.{label}.study: {export.study!r} is a study of fMRI; exports are of EEG")
             for name in export.bands:
                 check(f"exports.{label}.bands", name, "bands")
         if not problems:
-            problems = [*self._ceilings_need_truth(), *self._tables_are_filled()]
+            problems = [*self._ceilings_need_truth(), *self._protocols_fit(), *self._tables_are_filled()]
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _bands_of(self, study: str) -> str:
+        """Block whose names stand in an experiment's bands."""
+        return "rois" if study in self.studies and self.studies[study].kind in VOXEL_KINDS else "bands"
 
     def _ceilings_need_truth(self) -> list[str]:
         """An ideal observer exists only where the truth is known."""
@@ -689,20 +1003,49 @@ class Config(Block):
             f"experiments.{label}.methods: {name!r} is an ideal observer, but study {one.study!r} is not simulated"
             for label, one in self.experiments.items()
             for name in one.methods
-            if self.methods[name].kind == "ideal-observer" and self.studies[one.study].kind != "simulated"
+            if self.methods[name].kind == "ideal-observer"
+            and self.studies[one.study].kind not in ("simulated", "simulated_fmri")
         ]
+
+    def _protocols_fit(self) -> list[str]:
+        """Voxels of two subjects are not the same inputs; only a mapping has an input layer for each subject."""
+        problems = []
+        for label, one in self.experiments.items():
+            kinds = {self.protocols[name].kind for name in one.protocols}
+            if self.studies[one.study].kind in VOXEL_KINDS and "leave-one-subject-out" in kinds:
+                problems.append(
+                    f"experiments.{label}.protocols: leave-one-subject-out on {one.study!r}, whose subjects have other "
+                    "voxels each; take intra-subject or joint"
+                )
+            if "joint" in kinds:
+                problems += [
+                    f"experiments.{label}.methods: {name!r} ({self.methods[name].kind}) cannot train on all subjects "
+                    "together; protocol joint takes methods of kind mapping"
+                    for name in one.methods
+                    if self.methods[name].kind not in ("mapping", "ideal-observer")
+                ]
+        return problems
 
     def _tables_are_filled(self) -> list[str]:
         """What a table shows must be computed."""
         problems = []
         for label, table in self.tables.items():
-            repetitions = table.metric.partition("@")[2] or "all"
+            task, _, metric = table.metric.rpartition(":")
+            repetitions = metric.partition("@")[2] or "all"
+            task, _, size = task.partition("/")
+            if (task or "stimulus") not in self.retrieval.tasks:
+                problems.append(
+                    f"tables.{label}.metric: {table.metric!r} needs the task {task or 'stimulus'} in retrieval.tasks, "
+                    f"found {', '.join(self.retrieval.tasks)}"
+                )
+            if size and (self.retrieval.pools is None or int(size) != self.retrieval.pools.size):
+                problems.append(f"tables.{label}.metric: {table.metric!r} needs retrieval.pools of size {size}")
             if repetitions not in map(str, self.retrieval.repetitions) and table.kind != "repetitions":
                 problems.append(
                     f"tables.{label}.metric: {table.metric!r} needs {repetitions} in retrieval.repetitions, "
                     f"found {', '.join(map(str, self.retrieval.repetitions))}"
                 )
-            kind, k = table.metric.partition("@")[0].partition("-")[::2]
+            kind, k = metric.partition("@")[0].partition("-")[::2]
             computed = {"top": self.retrieval.top_k}.get(kind) or (self.retrieval.n_way if k == "way" else None)
             number = k if kind == "top" else kind
             if computed is not None and int(number) not in computed:

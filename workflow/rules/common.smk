@@ -99,10 +99,11 @@ def subjects_of(study):
 
 
 #: Settings of a study that neither responses nor pictures read (responses settings are passed beside the study).
-NOT_READ = {"responses", "subjects", "licence", "citation"}
+NOT_READ = {"responses", "voxels", "ready_features", "subjects", "licence", "citation"}
 #: Settings that the pictures depend on, by kind of study (kinds that are not listed: all).
 PICTURES = {
     "simulated": {"kind", "training_concepts", "pictures_per_concept", "test_concepts", "seed"},
+    "simulated_fmri": {"kind", "training_concepts", "pictures_per_concept", "test_concepts", "seed"},
     "things_eeg2": {"kind", "manifest", "images"},
 }
 
@@ -113,9 +114,14 @@ def study_settings(name):
     return {key: value for key, value in dump(CONFIG.studies[name]).items() if key not in unread}
 
 
-def simulated():
-    """Wildcard pattern of the simulated studies (one that matches nothing where there are none)."""
-    return "|".join(name for name, study in CONFIG.studies.items() if study.kind == "simulated") or "(?!)"
+def studies_of(*kinds):
+    """Wildcard pattern of the studies of some kinds (one that matches nothing where there are none)."""
+    return "|".join(name for name, study in CONFIG.studies.items() if study.kind in kinds) or "(?!)"
+
+
+def is_voxels(study):
+    """Whether the responses of a study are voxels, and its bands regions."""
+    return CONFIG.studies[study].kind in settings.VOXEL_KINDS
 
 
 def preprocessed():
@@ -167,9 +173,15 @@ def study_module(name):
 
 def seeds_of(experiment, method):
     """Seeds of a method: one is enough where nothing is random."""
-    if CONFIG.methods[method].kind == "contrastive" or getattr(CONFIG.methods[method], "shuffle_labels", False):
+    if CONFIG.methods[method].kind in ("contrastive", "mapping") or getattr(
+        CONFIG.methods[method], "shuffle_labels", False
+    ):
         return experiment.seeds
     return experiment.seeds[:1]
+
+
+#: Stands for all subjects in the name of a model that was trained on them together.
+EVERYONE = "all"
 
 
 class Run(NamedTuple):
@@ -205,6 +217,12 @@ def runs_of(experiment):
 def runs():
     """Runs of all experiments, each once; sorted, because the order of keys in the configuration must not matter."""
     return sorted({run for experiment in CONFIG.experiments.values() for run in runs_of(experiment)})
+
+
+def model_of(run):
+    """The run whose training makes a run's model: of all subjects together for a joint protocol."""
+    one = Run(run.study, run.band, run.protocol, run.method, run.subject, int(run.seed))
+    return one._replace(subject=EVERYONE) if CONFIG.protocols[run.protocol].kind == "joint" else one
 
 
 def per_run(spec_of):

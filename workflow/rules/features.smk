@@ -3,6 +3,7 @@ rule features:
     input:
         stimuli=lambda w: asked(lambda: study_of(w.study).stimulus_files()),
         weights=lambda w: weights_of(w.tower),
+        ready=lambda w: ready_features(w.study, w.tower) or [],
     output:
         stimuli=f"{RESULTS}/stimuli/{{study}}/{{tower}}.h5",
     log:
@@ -19,7 +20,8 @@ rule features:
     params:
         spec=lambda w: settings.canonical(features_spec(w.study, w.tower)),
         given=lambda w, input: [f"table={path}" for path in input.stimuli]
-        + [f"weights={path}" for path in input.weights],
+        + [f"weights={path}" for path in input.weights]
+        + ([f"ready={input.ready}"] if input.ready else []),
     message:
         "CLIP features of {wildcards.study}, tower {wildcards.tower}"
     shell:

@@ -3,7 +3,7 @@ rule rank:
     input:
         responses=f"{RESULTS}/responses/{{study}}/{{band}}/sub-{{subject}}.h5",
         stimuli=tower_of,
-        checkpoint=rules.train.output.checkpoint,
+        checkpoint=checkpoint_of,
     output:
         rows=f"{RESULTS}/retrieval/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.parquet",
         summary=f"{RESULTS}/retrieval/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.summary.parquet",
@@ -12,7 +12,7 @@ rule rank:
     benchmark:
         f"{RESULTS}/benchmarks/rank/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
     wildcard_constraints:
-        method=methods_of_kind("contrastive", "ridge"),
+        method=methods_of_kind("contrastive", "mapping", "ridge"),
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -42,7 +42,7 @@ rule ceiling:
     benchmark:
         f"{RESULTS}/benchmarks/ceiling/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
     wildcard_constraints:
-        study=simulated(),
+        study=studies_of("simulated", "simulated_fmri"),
         method=methods_of_kind("ideal-observer"),
     conda:
         "../../envs/environment.yaml"
@@ -64,7 +64,7 @@ rule inspect:
     input:
         responses=rules.rank.input.responses,
         stimuli=tower_of,
-        checkpoint=rules.train.output.checkpoint,
+        checkpoint=checkpoint_of,
     output:
         gains=f"{RESULTS}/retrieval/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.gains.parquet",
         prompts=f"{RESULTS}/retrieval/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.prompts.parquet",

@@ -8,7 +8,7 @@ rule simulate_pictures:
     benchmark:
         f"{RESULTS}/benchmarks/simulate_pictures/{{study}}.tsv"
     wildcard_constraints:
-        study=simulated(),
+        study=studies_of("simulated", "simulated_fmri"),
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -36,7 +36,7 @@ rule simulate_recordings:
     benchmark:
         f"{RESULTS}/benchmarks/simulate_recordings/{{study}}/sub-{{subject}}.tsv"
     wildcard_constraints:
-        study=simulated(),
+        study=studies_of("simulated"),
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -53,13 +53,42 @@ rule simulate_recordings:
         " --output sessions={output.sessions:q} --output truth={output.truth:q} > {log:q} 2>&1"
 
 
+rule simulate_voxels:
+    input:
+        stimuli=rules.simulate_pictures.output.stimuli,
+        features=rules.simulate_pictures.output.features,
+    output:
+        signals=f"{RESULTS}/raw/{{study}}/sub-{{subject}}/sub-{{subject}}_voxels.h5",
+        truth=f"{RESULTS}/raw/{{study}}/derivatives/truth/sub-{{subject}}.h5",
+    log:
+        f"{RESULTS}/logs/simulate_voxels/{{study}}/sub-{{subject}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/simulate_voxels/{{study}}/sub-{{subject}}.tsv"
+    wildcard_constraints:
+        study=studies_of("simulated_fmri"),
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: attempt * 1000,
+        runtime=lambda w, attempt: attempt * 10,
+    params:
+        spec=lambda w: settings.canonical(simulate_voxels_spec(w.study, w.subject)),
+    message:
+        "Simulate the voxels of {wildcards.study} sub-{wildcards.subject}"
+    shell:
+        "python -m brain2clip.studies.simulate_voxels --spec {params.spec:q}"
+        " --input stimuli={input.stimuli:q} --input features={input.features:q}"
+        " --output signals={output.signals:q} --output truth={output.truth:q} > {log:q} 2>&1"
+
+
 rule simulate_dataset:
     output:
         description=f"{RESULTS}/raw/{{study}}/dataset_description.json",
     log:
         f"{RESULTS}/logs/simulate_dataset/{{study}}.log",
     wildcard_constraints:
-        study=simulated(),
+        study=studies_of("simulated"),
     conda:
         "../../envs/environment.yaml"
     threads: 1

@@ -17,6 +17,18 @@ def simulate_recordings_spec(study, subject):
     return spec("simulate_recordings", "brain2clip.studies.simulate_recordings", values, expects)
 
 
+@cache
+def simulate_voxels_spec(study, subject):
+    values = {"name": study, "study": study_settings(study), "subject": subject}
+    expects = {"simulate_pictures": expected(simulate_pictures_spec(study))}
+    return spec("simulate_voxels", "brain2clip.studies.simulate_voxels", values, expects)
+
+
+def truth_spec(study, subject):
+    """Spec of the rule that writes the truth about a simulated subject."""
+    return (simulate_voxels_spec if is_voxels(study) else simulate_recordings_spec)(study, subject)
+
+
 def simulate_dataset_spec(study):
     values = {"name": study, "study": {**study_settings(study), "subjects": len(subjects_of(study))}}
     return spec("simulate_dataset", "brain2clip.studies.simulate_dataset", values)
@@ -79,6 +91,8 @@ def dataset_study(dataset):
 @cache
 def responses_spec(study, band, subject):
     """Spec of the rule that makes the responses of a subject."""
+    if is_voxels(study):
+        return voxels_spec(study, band, subject)
     if getattr(CONFIG.studies[study], "signal", "raw") == "preprocessed":
         return preprocessed_spec(study, band, subject)
     return epochs_spec(study, band, subject)
@@ -90,17 +104,29 @@ def preprocessed_spec(study, band, subject):
     return spec("preprocessed", "brain2clip.responses.preprocessed", one["settings"], extra=(study_module(study),))
 
 
+def signal_settings(study, band):
+    """What makes responses of a study's recordings: the study's own settings and those of the band or region."""
+    block = CONFIG.studies[study]
+    if is_voxels(study):
+        return {"voxels": dump(block.voxels), "roi": dump(CONFIG.rois[band])}
+    return {"responses": dump(block.responses), "band": dump(CONFIG.bands[band])}
+
+
+def subject_settings(study, band, subject):
+    own = {"name": study, "study": study_settings(study), "subject": subject, "results": RESULTS}
+    return own | signal_settings(study, band)
+
+
 @cache
 def epochs_spec(study, band, subject):
-    values = {
-        "name": study,
-        "study": study_settings(study),
-        "responses": dump(CONFIG.studies[study].responses),
-        "band": dump(CONFIG.bands[band]),
-        "subject": subject,
-        "results": RESULTS,
-    }
+    values = subject_settings(study, band, subject)
     return spec("epochs", "brain2clip.responses.epochs", values, extra=(study_module(study),))
+
+
+@cache
+def voxels_spec(study, roi, subject):
+    values = subject_settings(study, roi, subject)
+    return spec("voxels", "brain2clip.responses.voxels", values, extra=(study_module(study),))
 
 
 # --------------------------------------------------------------------------------------- features
@@ -112,9 +138,15 @@ def features_spec(study, tower):
         "name": study,
         "study": picture_settings(study),
         "tower": dump(CONFIG.towers[tower]),
+        "ready": ready_features(study, tower),
         "results": RESULTS,
     }
     return spec("features", "brain2clip.stimuli.features", values, extra=(study_module(study),))
+
+
+def ready_features(study, tower):
+    """File of embeddings that stand in for a study's pictures, or None."""
+    return getattr(CONFIG.studies[study], "ready_features", {}).get(tower)
 
 
 def weights_of(tower):
@@ -133,7 +165,7 @@ EXPORTED = {
 
 def export_spec(form, study, band, subject):
     values = {"format": form, "name": study, "study": study_settings(study), "results": RESULTS, "subject": subject}
-    expects = {"epochs": expected(responses_spec(study, band, subject))}
+    expects = {"responses": expected(responses_spec(study, band, subject))}
     return spec("export", "brain2clip.responses.export", values, expects, extra=(study_module(study),))
 
 
@@ -153,6 +185,8 @@ def export_files():
 
 def sources(study, protocol, subject):
     """Subjects whose training trials are used."""
+    if CONFIG.protocols[protocol].kind == "joint":
+        return list(subjects_of(study))
     if CONFIG.protocols[protocol].kind == "intra-subject":
         return [subject]
     others = [other for other in subjects_of(study) if other != subject]
@@ -173,8 +207,10 @@ def train_spec(w):
         "tower": dump(CONFIG.towers[method.tower]),
         "seed": int(w.seed),
     }
+    if method.kind == "mapping":
+        values["subjects"] = sources(w.study, w.protocol, w.subject)
     expects = {
-        "epochs": [
+        "responses": [
             expected(responses_spec(w.study, w.band, source)) for source in sources(w.study, w.protocol, w.subject)
         ],
         "features": expected(features_spec(w.study, method.tower)),
@@ -198,7 +234,7 @@ def run_columns(w):
 
 @per_run
 def rank_spec(w):
-    trained = train_spec(w)
+    trained = train_spec(model_of(w))
     values = {
         "run": run_columns(w),
         "method": trained["settings"]["method"],
@@ -206,7 +242,7 @@ def rank_spec(w):
         "retrieval": dump(CONFIG.retrieval),
     }
     expects = {
-        "epochs": expected(responses_spec(w.study, w.band, w.subject)),
+        "responses": expected(responses_spec(w.study, w.band, w.subject)),
         "features": trained["expects"]["features"],
         "train": expected(trained),
     }
@@ -225,14 +261,13 @@ def ceiling_spec(w):
     tower = CONFIG.methods[w.method].tower
     values = {
         "run": run_columns(w),
-        "responses": dump(CONFIG.studies[w.study].responses),
-        "band": dump(CONFIG.bands[w.band]),
+        **signal_settings(w.study, w.band),
         "retrieval": dump(CONFIG.retrieval),
     }
     expects = {
-        "epochs": expected(responses_spec(w.study, w.band, w.subject)),
+        "responses": expected(responses_spec(w.study, w.band, w.subject)),
         "features": expected(features_spec(w.study, tower)),
-        "simulate_recordings": expected(simulate_recordings_spec(w.study, w.subject)),
+        "truth": expected(truth_spec(w.study, w.subject)),
     }
     return spec("ceiling", "brain2clip.retrieval.ceiling", values, expects)
 
@@ -240,6 +275,10 @@ def ceiling_spec(w):
 def retrieval_spec(run):
     """Spec of the rule that makes the retrieval artefacts of a run."""
     return ceiling_spec(run) if CONFIG.methods[run.method].kind == "ideal-observer" else rank_spec(run)
+
+
+def checkpoint_of(w):
+    return f"{RESULTS}/training/{model_of(w).path}.safetensors"
 
 
 def tower_of(w):
@@ -275,6 +314,10 @@ def tables_spec():
 # ---------------------------------------------------------------------------------------- figures
 
 
+#: Kinds of methods that are trained epoch by epoch.
+LEARNING = ("contrastive", "mapping")
+
+
 @cache
 def main_experiment(study):
     """The experiment of a study with the most runs: its band, protocol and seed are those of figures of single runs."""
@@ -293,9 +336,9 @@ def shown_method(study):
 
 def figures_of(study):
     """Figures that the study's runs can fill."""
-    trained = any(CONFIG.methods[name].kind == "contrastive" for name in main_experiment(study).methods)
+    trained = any(CONFIG.methods[name].kind in LEARNING for name in main_experiment(study).methods)
     return [
-        *("erp", "spectra", "ranks"),
+        *(["ranks"] if is_voxels(study) else ["erp", "spectra", "ranks"]),
         *(["training"] if trained else []),
         *(["gallery"] if "all" in CONFIG.retrieval.repetitions else []),
         *(["gains", "prompts"] if shown_method(study) in neuroclip_methods() else []),
@@ -314,7 +357,7 @@ def figure_inputs(w):
     main = [run for run in runs_of(experiment) if run.band == experiment.bands[0]]
     wanted = (experiment.protocols[0], shown_method(w.study))
     shown = [run for run in main if (run.protocol, run.method) == wanted]
-    trained = [run for run in main if CONFIG.methods[run.method].kind == "contrastive"]
+    trained = list(dict.fromkeys(model_of(run) for run in main if CONFIG.methods[run.method].kind in LEARNING))
 
     def responses(bands):
         return {

@@ -16,7 +16,7 @@ rule train:
     benchmark:
         f"{RESULTS}/benchmarks/train/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
     wildcard_constraints:
-        method=methods_of_kind("contrastive", "ridge"),
+        method=methods_of_kind("contrastive", "mapping", "ridge"),
     conda:
         "../../envs/environment.yaml"
     threads: 1

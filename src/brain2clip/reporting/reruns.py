@@ -111,8 +111,20 @@ NAMING = {"Contrastive", "Ridge", "IdealObserver", "Experiment", "Table", "Figur
 Effect = Literal["reads", "follows", "new"]
 #: Stages in the order of the pipeline.
 STAGES = (
-    *("download", "images", "simulate_pictures", "simulate_recordings", "simulate_dataset", "epochs", "preprocessed"),
-    *("features", "export", "train", "rank", "ceiling", "inspect", "tables", "figures"),
+    *("download", "images", "simulate_pictures", "simulate_recordings", "simulate_voxels", "simulate_dataset"),
+    *(
+        "epochs",
+        "preprocessed",
+        "voxels",
+        "features",
+        "export",
+        "train",
+        "rank",
+        "ceiling",
+        "inspect",
+        "tables",
+        "figures",
+    ),
 )
 
 
@@ -212,7 +224,7 @@ def _jobs(rules: Any) -> Iterator[tuple[str, dict[str, Any]]]:
             one = rules.responses_spec(run.study, run.band, source)
             yield f"{one['stage']} {run.study}/{run.band}/{source}", one
         if rules.CONFIG.methods[run.method].kind != "ideal-observer":
-            yield f"train {run.path}", rules.train_spec(run)
+            yield f"train {rules.model_of(run).path}", rules.train_spec(rules.model_of(run))
         one = rules.retrieval_spec(run)
         yield f"{one['stage']} {run.path}", one
     yield from _shown(rules)
@@ -224,7 +236,11 @@ def _jobs(rules: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _study_jobs(rules: Any, study: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Jobs that write a study, as far as the pipeline does."""
-    if rules.CONFIG.studies[study].kind == "simulated":
+    if rules.CONFIG.studies[study].kind == "simulated_fmri":
+        yield f"simulate_pictures {study}", rules.simulate_pictures_spec(study)
+        for subject in rules.subjects_of(study):
+            yield f"simulate_voxels {study}/{subject}", rules.simulate_voxels_spec(study, subject)
+    elif rules.CONFIG.studies[study].kind == "simulated":
         yield f"simulate_pictures {study}", rules.simulate_pictures_spec(study)
         yield f"simulate_dataset {study}", rules.simulate_dataset_spec(study)
         for subject in rules.subjects_of(study):

@@ -25,7 +25,7 @@ from brain2clip.responses.writing import NO_LABEL, SPLITS
 from brain2clip.settings import Band, Responses
 from brain2clip.stage import InputError
 from brain2clip.studies import contract
-from brain2clip.studies.contract import Recording, Study
+from brain2clip.studies.contract import EegStudy, Recording, Study
 
 if TYPE_CHECKING:
     import h5py
@@ -70,7 +70,7 @@ def run(job: stage.Job) -> None:
 # ----------------------------------------------------------------------------------------------- trials
 
 
-def all_trials(study: Study, recordings: list[Recording]) -> pd.DataFrame:
+def all_trials(study: EegStudy, recordings: list[Recording]) -> pd.DataFrame:
     """Trials of all recordings in time order.
 
     Returns

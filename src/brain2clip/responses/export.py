@@ -121,7 +121,7 @@ def run(job: stage.Job) -> None:
     else:
         pictures = from_table(contract.load(given["name"], given["study"], given["results"]).stimulus_table())
     outputs = {side: job.output(name) for side, name in OUTPUTS.items()}
-    export(job.input("responses"), job.expects.get("epochs"), given["format"], pictures, outputs)
+    export(job.input("responses"), job.expects.get("responses"), given["format"], pictures, outputs)
 
 
 def by_hand(arguments: list[str]) -> None:

@@ -33,10 +33,10 @@ SILENCE = 8.0
 def run(job: stage.Job) -> None:
     """Rank the candidates by the discriminant and write rows and summary."""
     retrieval = parse(Retrieval, job.settings["retrieval"])
-    with artefact.open_h5(job.input("truth"), job.expects.get("simulate_recordings")) as truth:
+    with artefact.open_h5(job.input("truth"), job.expects.get("truth")) as truth:
         evoked, basis = processed_truth(truth, job.settings)
         weights = truth["weights"][:].astype(np.float32)
-    trials = _Trials(job.input("responses"), job.expects.get("epochs"))
+    trials = _Trials(job.input("responses"), job.expects.get("responses"))
     evoked, basis = trials.whiten(evoked[None])[:, 0], trials.whiten(basis)
     precision, noise_mean = _noise(trials, weights, evoked, basis)
     with artefact.open_h5(job.input("stimuli"), job.expects.get("features")) as stimuli:

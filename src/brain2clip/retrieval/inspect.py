@@ -21,7 +21,7 @@ from brain2clip.training.predict import Predictor
 
 def run(job: stage.Job) -> None:
     """Write the tables of gains and of the prompt effect."""
-    test = load_responses([job.input("responses")], "test", job.expects.get("epochs"))
+    test = load_responses([job.input("responses")], "test", job.expects.get("responses"))
     tensors = artefact.read_tensors(job.input("checkpoint"), job.expects.get("train"))
     with open_stimuli(job.input("stimuli"), job.expects.get("features")) as stimuli:
         check_same_stimuli(test, stimuli, job.input("stimuli"))

@@ -18,7 +18,7 @@ log = logging.getLogger("brain2clip")
 def run(job: stage.Job) -> None:
     """Embed test responses and candidates, rank, write rows and summary."""
     retrieval = parse(Retrieval, job.settings["retrieval"])
-    test = load_responses([job.input("responses")], "test", job.expects.get("epochs"))
+    test = load_responses([job.input("responses")], "test", job.expects.get("responses"))
     tensors = artefact.read_tensors(job.input("checkpoint"), job.expects.get("train"))
     with open_stimuli(job.input("stimuli"), job.expects.get("features")) as stimuli:
         check_same_stimuli(test, stimuli, job.input("stimuli"))

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from brain2clip import artefact, stage
 from brain2clip.settings import Tower, parse
-from brain2clip.stimuli import towers
+from brain2clip.stimuli import ready, towers
 from brain2clip.stimuli.filter_bank import BandTokens, windows
 from brain2clip.studies import contract
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("brain2clip")
 CHUNK = 256
 CURVE_POINTS = 128
+#: Columns of the stimulus table that hold sentences, and what their datasets are called.
+SENTENCES = {"captions": "caption", "prompts": "prompt"}
 
 
 def run(job: stage.Job) -> None:
@@ -39,8 +41,16 @@ def run(job: stage.Job) -> None:
     clip = towers.load(tower, device)
     made = job.provenance()
     output = job.output("stimuli")
-    if (table["image"] == "").all():
-        _write(output, made, table, _texts(clip, table, device), {"kind": "prompts", "cache": "tokens"})
+    texts = _texts(clip, table, device)
+    if "ready" in job.inputs or (table["image"] == "").all():
+        kind = "embeddings" if "ready" in job.inputs else "prompts"
+        embedding = (
+            ready.read(job.input("ready"), table["stimulus_id"]) if kind == "embeddings" else _prompts(texts, table)
+        )
+        _check_width(embedding, texts, job, tower)
+        digests = np.array([""] * len(table), dtype=object)
+        arrays = {**texts, "embedding": embedding, "pixel_digest": digests}
+        _write(output, made, table, arrays, {"kind": kind, "cache": "none"})
         return
     _check_images(table)
     cache = _cache_kind(tower, clip, len(table))
@@ -54,7 +64,7 @@ def run(job: stage.Job) -> None:
     for (start, stop), file in stage.progress(list(zip(chunks, files)), "features: chunks"):
         if not _complete(file):
             _write_chunk(file, made, _pictures(clip, bands, table.iloc[start:stop], tower, cache, device))
-    arrays = {**_texts(clip, table, device), **_band_curves(tower)}
+    arrays = {**texts, **_band_curves(tower)}
     _write(output, made, table, arrays, {"kind": "pictures", "cache": cache}, files)
     shutil.rmtree(parts)
 
@@ -91,26 +101,60 @@ def _pictures(
 
 
 def _texts(clip: towers.Clip, table: pd.DataFrame, device: str) -> dict[str, np.ndarray]:
-    """Caption embedding [n, d]: mean of the normalised embeddings of a row's texts.
+    """Every distinct sentence with its embedding, whose it is, and the mean embedding of a row's sentences.
 
-    For a study without pictures it is the candidate embedding as well.
+    Means are of embeddings of unit length, and of unit length themselves; NaN where a row has no sentence of that sort.
     """
-    rows = [list(prompts) or [caption] for prompts, caption in zip(table["prompts"], table["caption"])]
-    texts = [text for row in rows for text in row]
-    encoded = []
+    sentences = sorted({text for column in SENTENCES for texts in table[column] for text in texts})
+    number = {text: index for index, text in enumerate(sentences)}
+    parts = [np.zeros((0, _text_width(clip)), np.float32)]
     with torch.inference_mode():
-        for start in range(0, len(texts), CHUNK):
-            tokens = clip.tokenize(texts[start : start + CHUNK]).to(device)
-            encoded.append(F.normalize(clip.model.encode_text(tokens).float(), dim=-1).cpu())
-    stacked = torch.cat(encoded)
-    owner = torch.tensor([index for index, row in enumerate(rows) for _ in row])
-    total = torch.zeros(len(rows), stacked.shape[1]).index_add_(0, owner, stacked)
-    mean = F.normalize(total, dim=-1).numpy()
-    arrays = {"caption_embedding": mean}
-    if (table["image"] == "").all():
-        arrays["embedding"] = mean
-        arrays["pixel_digest"] = np.array([""] * len(rows), dtype=object)
+        for start in range(0, len(sentences), CHUNK):
+            tokens = clip.tokenize(sentences[start : start + CHUNK]).to(device)
+            parts.append(F.normalize(clip.model.encode_text(tokens).float(), dim=-1).cpu().numpy())
+    encoded = np.concatenate(parts)
+    arrays = {"sentence": np.array(sentences, dtype=object), "sentence_embedding": encoded}
+    for column, name in SENTENCES.items():
+        links = [(row, number[text]) for row, texts in enumerate(table[column]) for text in texts]
+        arrays[f"{name}_link"] = np.array(links, np.int32).reshape(-1, 2)
+        arrays[f"{name}_embedding"] = _means(arrays[f"{name}_link"], encoded, len(table))
     return arrays
+
+
+def _text_width(clip: towers.Clip) -> int:
+    """Width d of the tower's text embedding."""
+    with torch.inference_mode():
+        tokens = clip.tokenize([""]).to(next(clip.model.parameters()).device)
+        return clip.model.encode_text(tokens).shape[-1]
+
+
+def _means(links: np.ndarray, encoded: np.ndarray, n_rows: int) -> np.ndarray:
+    """Mean of the linked embeddings per row, of unit length; NaN without a link."""
+    total = np.full((n_rows, encoded.shape[1]), np.nan, np.float32)
+    total[links[:, 0]] = 0
+    np.add.at(total, links[:, 0], encoded[links[:, 1]])
+    return total / np.linalg.norm(total, axis=1, keepdims=True)
+
+
+def _prompts(texts: dict[str, np.ndarray], table: pd.DataFrame) -> np.ndarray:
+    """Candidates of a study without pictures [n, d]: its class prompts, or captions where a row has none."""
+    embedding = np.where(np.isnan(texts["prompt_embedding"]), texts["caption_embedding"], texts["prompt_embedding"])
+    if np.isnan(embedding).any():
+        bare = table["stimulus_id"].to_numpy()[np.isnan(embedding).any(axis=1)]
+        raise stage.InputError(
+            f"{len(bare)} stimuli have neither a picture nor a text, the first is {bare[0]}; give the study pictures, "
+            "ready_features or texts"
+        )
+    return embedding
+
+
+def _check_width(embedding: np.ndarray, texts: dict[str, np.ndarray], job: stage.Job, tower: Tower) -> None:
+    width = texts["sentence_embedding"].shape[1]
+    if embedding.shape[1] != width:
+        raise stage.InputError(
+            f"{job.input('ready')}: embeddings of width {embedding.shape[1]}, but those of {tower.model} have {width}; "
+            "ready_features must be made by the tower that they are named under"
+        )
 
 
 def _band_curves(tower: Tower) -> dict[str, np.ndarray]:
@@ -175,8 +219,10 @@ def _write(
     text = h5py.string_dtype()
     with artefact.create_h5(output, made) as target:
         target.attrs.update(attributes)
-        for name in ("stimulus_id", "split", "concept", "caption", "image"):
-            target.create_dataset(name, data=table[name].astype(str).to_numpy(dtype=object), dtype=text)
+        columns = {name: table[name].astype(str) for name in ("stimulus_id", "split", "concept", "image")}
+        columns["caption"] = table["captions"].str[0].fillna("")
+        for name, values in columns.items():
+            target.create_dataset(name, data=values.to_numpy(dtype=object), dtype=text)
         for name, values in arrays.items():
             target.create_dataset(name, data=values, dtype=text if values.dtype == object else None)
         start = 0

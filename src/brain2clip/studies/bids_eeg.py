@@ -17,7 +17,7 @@ from brain2clip import settings as schema
 from brain2clip.stage import InputError
 from brain2clip.studies import bids_files
 from brain2clip.studies.bids_files import Table, column, read_tsv, suggestion
-from brain2clip.studies.contract import Recording
+from brain2clip.studies.contract import STIMULUS_COLUMNS, Recording, sentences
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,7 +122,7 @@ class Study:
         table["split"] = self._stimulus_splits
         if self.zero_shot:
             self._check_disjoint(table["concept"], table["split"])
-        return table[["stimulus_id", "split", "concept", "image", "caption", "prompts"]]
+        return table[list(STIMULUS_COLUMNS)]
 
     @cached_property
     def _stimuli(self) -> dict[str, list[Any]]:
@@ -139,7 +139,7 @@ class Study:
                 "stimulus_id": list(prompts),
                 "concept": list(prompts),
                 "image": [""] * len(prompts),
-                "caption": [texts[0] for texts in prompts.values()],
+                "captions": [[] for _ in prompts],
                 "prompts": list(prompts.values()),
             }
         return self._pictures()
@@ -163,13 +163,13 @@ class Study:
                 f"{path}: {len(lost)} of {len(names)} stimuli have no image file: {_some(lost)}\n"
                 "  image paths are relative to the table; get the pictures or take the rows out"
             )
-        captions = ["" if text in MISSING else text for text in table.get("caption", [""] * len(names))]
+        captions = [[] if cell in MISSING else sentences(cell) for cell in table.get("caption", [""] * len(names))]
         return {
             "stimulus_id": names,
             "concept": concepts,
             "image": [str(item) for item in paths],
-            "caption": captions,
-            "prompts": [[text] if text else [] for text in captions],
+            "captions": captions,
+            "prompts": [["a photo of a " + concept.replace("_", " ")] for concept in concepts],
         }
 
     @cached_property

@@ -12,7 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
+
+
+#: Columns of a stimulus table, see :meth:`Study.stimulus_table`.
+STIMULUS_COLUMNS = ("stimulus_id", "split", "concept", "image", "captions", "prompts")
+#: Between several sentences in one cell of a table on disk.
+SEPARATOR = " | "
+
+
+def sentences(cell: str) -> list[str]:
+    """Sentences of a cell, none for an empty one."""
+    return [text for text in cell.split(SEPARATOR) if text]
 
 
 @dataclass(frozen=True)
@@ -49,7 +62,7 @@ class Recording:
 
 
 class Study(Protocol):
-    """The contract.
+    """What studies of all modalities provide; see :class:`EegStudy` and :class:`VoxelStudy` for the rest.
 
     Attributes
     ----------
@@ -90,15 +103,23 @@ class Study(Protocol):
     def label_files(self) -> list[str]:
         """Paths that tell which stimulus an event shows (inputs of the rule that makes responses); often the same."""
 
-    def recordings(self, subject: str) -> list[Recording]:
-        """Recordings of a subject in the order of session, task, run."""
-
     def stimulus_table(self) -> pd.DataFrame:
         """One row per stimulus; the row number is the stimulus' identity in every artefact.
 
         Columns: ``stimulus_id`` (str, unique), ``split`` (``train``, ``test`` or ``both``), ``concept`` (str),
-        ``image`` (path, or empty for text candidates), ``caption`` (str), ``prompts`` (list of str).
+        ``image`` (path, or empty where there is no picture), ``captions`` (list of str, sentences about this picture),
+        ``prompts`` (list of str, sentences about its class: equal within a concept).
         """
+
+    def expected_counts(self, subject: str) -> dict[str, int] | None:
+        """Expected number of trials per split (``{"train": n, "test": m}``), or None where it is not known."""
+
+
+class EegStudy(Study, Protocol):
+    """A study of EEG recordings."""
+
+    def recordings(self, subject: str) -> list[Recording]:
+        """Recordings of a subject in the order of session, task, run."""
 
     def trials(self, recording: Recording) -> pd.DataFrame:
         """Trials of a recording in time order; targets and other events are left out.
@@ -112,8 +133,30 @@ class Study(Protocol):
             When a label has no row in the stimulus table, an onset is not a number, or a needed column is absent.
         """
 
-    def expected_counts(self, subject: str) -> dict[str, int] | None:
-        """Expected number of trials per split (``{"train": n, "test": m}``), or None where it is not known."""
+
+class VoxelStudy(Study, Protocol):
+    """A study of voxel signals: rows (volumes or trials) by voxels."""
+
+    def rows(self, subject: str) -> pd.DataFrame:
+        """What each row of the subject's signals is, in the order of the file.
+
+        Columns: ``stimulus`` (row of the stimulus table, -1 where no stimulus is shown), ``split`` (``train``,
+        ``test``; empty without a stimulus), ``session``, ``run`` (str, ``n/a`` where there is no such level).
+
+        Raises
+        ------
+        brain2clip.stage.InputError
+            When a label has no row in the stimulus table, or the file has another layout.
+        """
+
+    def regions(self, subject: str) -> dict[str, NDArray[np.bool_]]:
+        """Regions by name, each a mask [n_voxels] over all voxels of the file."""
+
+    def voxel_names(self, subject: str) -> list[str]:
+        """A name per voxel of the file, unique and the same at every reading."""
+
+    def signals(self, subject: str, voxels: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Signals [n_rows, len(voxels)] of some voxels (ascending numbers); reads no more than it must."""
 
 
 def module_name(kind: str) -> str:
@@ -121,7 +164,7 @@ def module_name(kind: str) -> str:
     return f"brain2clip.studies.{kind}"
 
 
-def load(name: str, settings: dict[str, Any], results: str) -> Study:
-    """The study of a validated settings block (as JSON-like dict)."""
+def load(name: str, settings: dict[str, Any], results: str) -> Any:
+    """The study of a validated settings block (as JSON-like dict): an :class:`EegStudy` or a :class:`VoxelStudy`."""
     module = importlib.import_module(module_name(settings["kind"]))
     return module.Study(name=name, settings=settings, results=Path(results))

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brain2clip import artefact, settings, stage
-from brain2clip.studies import simulated, world
+from brain2clip.studies import contract, simulated, world
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +101,7 @@ def describe(picture: Picture, digest: str) -> dict[str, str]:
         "image": picture.path.as_posix(),
         "caption": world.caption(picture.shown, len(world.PROMPTS)),
         "sha256": digest,
-        "prompts": simulated.PROMPT_SEPARATOR.join(world.prompts(picture.shown.concept)),
+        "prompts": contract.SEPARATOR.join(world.prompts(picture.shown.concept)),
     }
 
 

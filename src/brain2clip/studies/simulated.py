@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as blocks
 from brain2clip.stage import InputError
-from brain2clip.studies.contract import Recording
+from brain2clip.studies.contract import STIMULUS_COLUMNS, Recording, sentences
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,8 +36,6 @@ COLUMNS = (
     "block", "sequence", "img_in_sequence", "soa",
 )  # fmt: skip
 """Columns of events.tsv, in the order of the BIDS version of THINGS-EEG2 (NEMAR nm000232)."""
-PROMPT_SEPARATOR = " | "
-"""Between the class prompts of a stimulus in stimuli.tsv."""
 
 
 # ------------------------------------------------------------------------------------------------- plan
@@ -161,8 +159,9 @@ class Study:
         """One row per picture: training pictures by concept, then test pictures."""
         table = read_stimuli(Path(self.stimulus_files()[0]))
         table["image"] = [str(self.root / "stimuli" / path) for path in table["image"]]
-        table["prompts"] = [prompts.split(PROMPT_SEPARATOR) for prompts in table["prompts"]]
-        return table[["stimulus_id", "split", "concept", "image", "caption", "prompts"]]
+        table["captions"] = [sentences(cell) for cell in table["caption"]]
+        table["prompts"] = [sentences(cell) for cell in table["prompts"]]
+        return table[list(STIMULUS_COLUMNS)]
 
     def trials(self, recording: Recording) -> pd.DataFrame:
         """Image trials; the label is ``tot_img_number`` within the task, for ``value`` repeats in training."""

@@ -41,7 +41,7 @@ from brain2clip import settings as schema
 from brain2clip.stage import InputError
 from brain2clip.studies import bids_files, manifests
 from brain2clip.studies.bids_files import Table, column, suggestion
-from brain2clip.studies.contract import Recording
+from brain2clip.studies.contract import STIMULUS_COLUMNS, Recording
 from brain2clip.studies.manifests import Entry
 
 if TYPE_CHECKING:
@@ -209,21 +209,20 @@ class Study:
             When the table of concepts or an events table is wrong, or a picture is not in its place.
         """
         table = self._concept_rows() if self.block.pictures is None else self._picture_rows(self.block.pictures)
-        return table[["stimulus_id", "split", "concept", "image", "caption", "prompts"]]
+        return table[list(STIMULUS_COLUMNS)]
 
     def _concept_rows(self) -> pd.DataFrame:
         import pandas as pd
 
         names = list(self.concepts)
-        texts = [prompt(concept) for concept in names]
         return pd.DataFrame(
             {
                 "stimulus_id": names,
                 "split": ["test" if concept in self._test_concepts else "train" for concept in names],
                 "concept": names,
                 "image": "",
-                "caption": texts,
-                "prompts": [[text] for text in texts],
+                "captions": [[] for _ in names],
+                "prompts": [[prompt(concept)] for concept in names],
             }
         )
 
@@ -239,7 +238,7 @@ class Study:
                 "or set pictures to null, so that text prompts are the candidates"
             )
         table["image"] = [str(path) for path in paths]
-        table["caption"] = ""
+        table["captions"] = [[] for _ in paths]
         table["prompts"] = [[prompt(concept)] for concept in table["concept"]]
         return table
 

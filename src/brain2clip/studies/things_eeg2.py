@@ -36,7 +36,7 @@ from brain2clip import settings as schema
 from brain2clip.stage import InputError
 from brain2clip.studies import bids_files, manifests
 from brain2clip.studies.bids_files import Table, suggestion
-from brain2clip.studies.contract import Recording
+from brain2clip.studies.contract import STIMULUS_COLUMNS, Recording
 from brain2clip.studies.manifests import Entry
 
 if TYPE_CHECKING:
@@ -193,9 +193,9 @@ class Study:
         table = stimulus_rows(index)
         table["image"] = self._unpacked(table) if self._stimuli.is_file() else table["image"]
         table["image"] = [str(self._stimuli.parent / path) for path in table["image"]]
-        table["caption"] = ""
+        table["captions"] = [[] for _ in range(len(table))]
         table["prompts"] = [[f"a photo of a {spoken(concept)}"] for concept in table["concept"]]
-        return table[["stimulus_id", "split", "concept", "image", "caption", "prompts"]]
+        return table[list(STIMULUS_COLUMNS)]
 
     def _unpacked(self, table: pd.DataFrame) -> pd.Series:
         """Paths in the table of the unpacked pictures, which must have the rows of the index."""

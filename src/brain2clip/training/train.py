@@ -55,7 +55,7 @@ def run(job: stage.Job) -> None:
     seed = job.settings["seed"]
     device = device_of_choice()
     files = job.inputs["responses"]
-    responses = load_responses(files, "train", job.expects.get("epochs"), method["average_repetitions"])
+    responses = load_responses(files, "train", job.expects.get("responses"), method["average_repetitions"])
     if method["shuffle_labels"]:
         responses = shuffled(responses, seed)
     log.info(

@@ -1,0 +1,59 @@
+"""Embeddings of pictures that others made, for datasets whose pictures cannot be had."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from brain2clip.stage import InputError
+
+NAMES = ("stimulus_id", "embedding")
+
+
+def read(path: Path, stimulus_id: Sequence[str]) -> np.ndarray:
+    """Embeddings [n, d] float32 in the order of the stimulus table.
+
+    Parameters
+    ----------
+    path : Path
+        HDF5 or npz with ``stimulus_id [m]`` (text) and ``embedding [m, d]``; rows for other stimuli are left out.
+    stimulus_id : sequence of str
+        Identities of the stimulus table.
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be read, lacks an array or a stimulus, or holds a value that is not finite.
+    """
+    names, values = _arrays(path)
+    if values.ndim != 2 or len(names) != len(values):
+        raise InputError(
+            f"{path}: stimulus_id has {len(names)} entries, embedding is {values.shape}; expected [n] and [n, d]"
+        )
+    place = {name: row for row, name in enumerate(names)}
+    lost = [name for name in stimulus_id if name not in place]
+    if lost:
+        raise InputError(
+            f"{path}: no embedding for {len(lost)} of {len(stimulus_id)} stimuli, the first is {lost[0]}; "
+            "ready_features needs all of a study's"
+        )
+    chosen = values[[place[name] for name in stimulus_id]].astype(np.float32)
+    if not np.isfinite(chosen).all() or (np.linalg.norm(chosen, axis=1) == 0).any():
+        raise InputError(f"{path}: an embedding is zero, infinite or not a number; make the file again")
+    return chosen
+
+
+def _arrays(path: Path) -> tuple[list[str], np.ndarray]:
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as file:
+                return [str(name) for name in file[NAMES[0]]], file[NAMES[1]]
+        with h5py.File(path, "r") as file:
+            return list(file[NAMES[0]].asstr()[:]), file[NAMES[1]][:]
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{path}: not readable as ready features ({error}); expected HDF5 or npz with the arrays {', '.join(NAMES)}"
+        ) from None
