@@ -21,7 +21,7 @@ from sklearn.covariance import ledoit_wolf
 
 from brain2clip import artefact, stage
 from brain2clip.responses.preprocess import epochs_of
-from brain2clip.retrieval import ranks, rows
+from brain2clip.retrieval import ranks, rows, tasks
 from brain2clip.retrieval.rank import candidate_rows
 from brain2clip.settings import Band, Responses, Retrieval, parse
 
@@ -41,7 +41,8 @@ def run(job: stage.Job) -> None:
     precision, noise_mean = _noise(trials, weights, evoked, basis)
     with artefact.open_h5(job.input("stimuli"), job.expects.get("features")) as stimuli:
         candidates = candidate_rows(stimuli["split"].asstr()[:])
-        ids = stimuli["stimulus_id"].asstr()[:][candidates]
+        columns = {"stimulus": "stimulus_id", "category": "concept", "caption": "caption"}
+        labels = {kind: stimuli[name].asstr()[:][candidates] for kind, name in columns.items()}
     templates = evoked[:, None] + np.einsum("gk,skct->sgct", weights[candidates], basis)
     templates = templates.reshape(*templates.shape[:2], -1)  # [session, candidate, channel * time]
     values, stimulus, session = trials.read("test")
@@ -55,11 +56,13 @@ def run(job: stage.Job) -> None:
         share = np.stack(
             [np.bincount(session[members], minlength=len(templates)) / len(members) for _, members in groups]
         )
-        scores = discriminants(mean, share, templates, precision)
+        # The noise of a mean over n trials has the n-th part of the covariance.
+        count = np.array([len(members) for _, members in groups])
+        scores = count[:, None] * discriminants(mean, share, templates, precision)
         target = np.searchsorted(candidates, [row for row, _ in groups])
-        queries.append(rows.Queries(repetitions, target, scores))
-        log.info("ceiling: %d queries of %s repetitions", len(groups), repetitions)
-    rows.write(job, queries, ids)
+        queries += tasks.of_observer(retrieval.tasks, repetitions, scores, target, labels)
+        log.info("ceiling: %d averages of %s repetitions", len(groups), repetitions)
+    rows.write(job, queries)
 
 
 def discriminants(mean: np.ndarray, share: np.ndarray, templates: np.ndarray, precision: Any) -> np.ndarray:
@@ -79,7 +82,7 @@ def discriminants(mean: np.ndarray, share: np.ndarray, templates: np.ndarray, pr
     Returns
     -------
     ndarray [Q, G]
-        Up to a factor (the number of averaged trials) that does not change the order.
+        Logarithm of the likelihood, up to a constant per response, divided by the number of averaged trials.
     """
     scores = np.empty((len(mean), templates.shape[1]))
     for mixture in np.unique(share, axis=0):
