@@ -76,7 +76,8 @@ def write_world(folder, kind: str, offset: float = 1.0, seed: int = 0) -> World:
             file[f"whitening/0{number + 1}/mean"] = np.zeros(CHANNELS)
     with artefact.create_h5(folder / "stimuli.h5", MADE) as file:
         file["split"] = ["train"] * TRAIN + ["test"] * TEST
-        file["stimulus_id"] = [f"s-{row:02d}" for row in range(TRAIN + TEST)]
+        for name in ("stimulus_id", "concept", "caption"):
+            file[name] = [f"{name[0]}-{row:02d}" for row in range(TRAIN + TEST)]
     test = split == 1
     return World(clean[:, TRAIN:], values[test], stimulus[test] - TRAIN, session[test], offset * mean)
 

@@ -17,7 +17,7 @@ from scipy.linalg import cho_factor, cho_solve
 from sklearn.covariance import ledoit_wolf
 
 from brain2clip import artefact, stage
-from brain2clip.retrieval import ranks, rows, truth
+from brain2clip.retrieval import ranks, rows, tasks, truth
 from brain2clip.retrieval.rank import candidate_rows
 from brain2clip.settings import Retrieval, parse
 
@@ -34,14 +34,16 @@ def run(job: stage.Job) -> None:
         observer = Observer(truth.known(known, responses, job.settings))
     with artefact.open_h5(job.input("stimuli"), job.expects.get("features")) as stimuli:
         candidates = candidate_rows(stimuli["split"].asstr()[:])
-        ids = stimuli["stimulus_id"].asstr()[:][candidates]
+        columns = {"stimulus": "stimulus_id", "category": "concept", "caption": "caption"}
+        labels = {kind: stimuli[name].asstr()[:][candidates] for kind, name in columns.items()}
     queries = []
     for repetitions in retrieval.repetitions:
         seen, scores = observer.scores(candidates, repetitions, retrieval.seed)
         if len(seen):
-            queries.append(rows.Queries(repetitions, np.searchsorted(candidates, seen), scores))
-            log.info("ceiling: %d queries of %s repetitions", len(seen), repetitions)
-    rows.write(job, queries, ids)
+            target = np.searchsorted(candidates, seen)
+            queries += tasks.of_observer(retrieval.tasks, repetitions, scores, target, labels)
+            log.info("ceiling: %d averages of %s repetitions", len(seen), repetitions)
+    rows.write(job, queries)
 
 
 class Observer:
