@@ -30,6 +30,7 @@ def rows_of(
             **{name: [value] * len(rank) for name, value in names.items()},
             **{"subject": subject, "seed": seed, "repetitions": repetitions, "query": np.arange(len(rank))},
             **{"target": [f"picture-{one}" for one in target], "n_candidates": n_candidates, "rank": rank},
+            **{"task": "stimulus", "pool": 0},
         }
     )
 

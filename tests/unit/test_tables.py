@@ -37,7 +37,8 @@ def rows_of(study: str, method: str, subject: str, seed: int, share: float) -> p
         names = {"study": study, "band": "broad", "protocol": "intra-subject", "method": method}
         part = pd.DataFrame({"query": np.arange(n_queries), "rank": np.where(right, 1, 7)})
         part["target"] = [f"picture-{number % 20}" for number in range(n_queries)]
-        parts.append(part.assign(**names, subject=subject, seed=seed, repetitions=repetitions, n_candidates=20))
+        part = part.assign(**names, subject=subject, seed=seed, repetitions=repetitions, n_candidates=20)
+        parts.append(part.assign(task="stimulus", pool=0))
     return pd.concat(parts, ignore_index=True)
 
 
