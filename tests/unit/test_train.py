@@ -163,7 +163,7 @@ def test_features_of_another_study_are_refused(files, tmp_path):
 
 def test_foreign_settings_in_the_responses_are_refused(files, tmp_path):
     one = job(files, tmp_path)
-    one.expects["epochs"] = {"stage": "made-by-a-test", "settings": {"a": 2}}
+    one.expects["responses"] = {"stage": "made-by-a-test", "settings": {"a": 2}}
     with pytest.raises(artefact.ArtefactError, match="made by other settings"):
         train.run(one)
 

@@ -122,7 +122,8 @@ def fit(
     )
     best = settings.alphas[int(np.argmax(history["held_out_mrr"]))]
     weight, intercept = Solutions(everything).at(best)
-    tensors = {"weight": weight, "intercept": intercept, "centre": everything.y / everything.n}
+    centre = everything.y / everything.n
+    tensors = {"weight": weight, "intercept": intercept, "centre": centre, "stimulus_centre": centre}
     return {name: torch.from_numpy(value.astype(np.float32)) for name, value in tensors.items()}, history
 
 

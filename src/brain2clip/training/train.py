@@ -23,7 +23,7 @@ from brain2clip.models.neuroclip import BrainToClip
 from brain2clip.settings import Contrastive, Optimiser, Ridge, Tower, parse
 from brain2clip.training import ridge
 from brain2clip.training.data import PictureSource, Responses, check_same_stimuli, load_responses, open_stimuli
-from brain2clip.training.model import CHANNELS, build, channels_as_tensor, device_of_choice, picture_source
+from brain2clip.training.model import CHANNELS, build, device_of_choice, names_as_tensor, picture_source
 from brain2clip.training.objective import logits, softened_contrastive
 
 log = logging.getLogger("brain2clip")
@@ -76,7 +76,7 @@ def run(job: stage.Job) -> None:
             pictures = picture_source(settings, tower, stimuli, np.unique(responses.stimulus), clip, device)
             history = fit(model, settings, responses, pictures, concept, seed, device)
             tensors = trainable(model)
-    tensors = {**tensors, CHANNELS: channels_as_tensor(responses.channel)}
+    tensors = {**tensors, CHANNELS: names_as_tensor(responses.channel)}
     made = job.provenance()
     artefact.write_table(job.output("history"), history, made)
     artefact.write_tensors(job.output("checkpoint"), tensors, made)
