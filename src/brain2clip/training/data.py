@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -247,3 +247,60 @@ def check_same_stimuli(responses: Responses, file: h5py.File, path: Path) -> Non
             f"{path}: the stimulus table of the features ({len(ids)} rows) differs from that of the responses "
             f"({len(responses.stimulus_id)} rows) from row {differs} on; run snakemake so that both are made again"
         )
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Training pairs on the device.
+
+    Attributes
+    ----------
+    responses : list of Tensor [n, *shape]
+        One for each set of responses: subjects who have inputs of their own cannot be one tensor.
+    part, place : ndarray [n]
+        Set and row in it, of each response.
+    stimulus : ndarray [n]
+        Row of the stimulus table of each response.
+    units : list of ndarray
+        What a batch is drawn from: the responses of one picture, or single responses where there are few stimuli.
+    """
+
+    responses: list[Tensor]
+    part: np.ndarray
+    place: np.ndarray
+    stimulus: np.ndarray
+    units: list[np.ndarray]
+
+    def take(self, rows: np.ndarray) -> list[tuple[int, np.ndarray, Tensor]]:
+        """Chosen responses by set: its number, the rows that are in it, in the order asked for, and their values."""
+        found = []
+        for number in np.unique(self.part[rows]):
+            own = rows[self.part[rows] == number]
+            values = self.responses[number]
+            found.append((int(number), own, values[torch.from_numpy(self.place[own]).to(values.device)]))
+        return found
+
+
+def pairs(sets: Sequence[Responses], rows: np.ndarray, device: torch.device) -> Pairs:
+    """Chosen responses (rows of all sets one after the other) on the device, grouped for batches.
+
+    A picture comes with all its responses (subjects of leave-one-subject-out, single repetitions), so that it goes
+    through the tower once per batch. Where stimuli are few categories, single responses are drawn.
+    """
+    part = np.repeat(np.arange(len(sets)), [len(one.stimulus) for one in sets])[rows]
+    first = np.cumsum([0, *(len(one.stimulus) for one in sets)])[part]
+    stimulus = np.concatenate([one.stimulus for one in sets])[rows]
+    own = [(rows - first)[part == number] for number in range(len(sets))]
+    place = np.empty(len(rows), np.int64)
+    for number, chosen in enumerate(own):
+        place[part == number] = np.arange(len(chosen))
+    order = np.argsort(stimulus, kind="stable")
+    units = np.split(order, np.flatnonzero(np.diff(stimulus[order])) + 1)
+    many_per_stimulus = len(rows) > 50 * len(units)
+    return Pairs(
+        responses=[torch.from_numpy(one.values[chosen]).to(device) for one, chosen in zip(sets, own)],
+        part=part,
+        place=place,
+        stimulus=stimulus,
+        units=[np.array([row]) for row in range(len(rows))] if many_per_stimulus else units,
+    )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from brain2clip.models.context import ContextPrompt, class_name, prompts_with_room
 from brain2clip.models.mappings import MappingNetwork, key
 from brain2clip.models.neuroclip import FrozenVisual
 from brain2clip.settings import BrainMapping, Contrastive, Method, Ridge, Tower, parse
@@ -19,6 +20,10 @@ from brain2clip.training.data import PictureSource, Responses
 from brain2clip.training.model import SUBJECTS, build, check_inputs, device_of_choice, picture_source
 
 AT_ONCE = 512
+NO_TEXT_CENTRE = (
+    "{who} centres texts by the mean of the training stimuli's sentences, and these have none: give the study captions "
+    "or class prompts of its training stimuli, or take the tasks category and caption out of retrieval.tasks"
+)
 Kind = Literal["stimulus", "category", "caption"]
 
 
@@ -133,11 +138,7 @@ class RidgeSide:
     def texts(self, unit: Tensor) -> Tensor:
         """Centred embedding of texts."""
         if "text_centre" not in self.tensors:
-            raise InputError(
-                "ridge regression centres texts by the mean of the training stimuli's sentences, and these have none: "
-                "give the study captions or class prompts of its training stimuli, or take the tasks category and "
-                "caption out of retrieval.tasks"
-            )
+            raise InputError(NO_TEXT_CENTRE.format(who="ridge regression"))
         return unit - self.tensors["text_centre"]
 
     def classes(self, concepts: list[str], rows: np.ndarray) -> Tensor:
@@ -222,13 +223,29 @@ class MappingSide:
 
     def classes(self, concepts: list[str], rows: np.ndarray) -> Tensor:
         """Text side of the classifier: first prompt, mean prompt, or learned context before the name."""
+        if self.settings.classifier.kind == "context":
+            return self.texts(self._in_context(concepts))
         first = self.settings.classifier.kind == "prompt"
         return self.texts(torch.from_numpy(prompts(self.file, rows, first)))
+
+    def _in_context(self, concepts: list[str]) -> Tensor:
+        """Unit-length embeddings of class names behind the learned context."""
+        from brain2clip.stimuli import towers  # open_clip takes seconds to import: only where it is needed
+
+        clip, context = towers.load(self.tower, self.device), self.tensors["context"]
+        tokens = prompts_with_room(clip.tokenize, [class_name(name) for name in concepts], len(context))
+        prompt = ContextPrompt(clip.model, context)
+        parts = [prompt(part.to(self.device)) for part in tokens.split(AT_ONCE)]
+        return F.normalize(torch.cat(parts).float(), dim=-1)
 
     def _placed(self, embedding: Tensor, centre: str) -> Tensor:
         """Unit length, and without the training mean of the modality where the method centres."""
         unit = F.normalize(embedding.to(self.device).float(), dim=-1)
-        return unit - self.tensors[centre] if self.settings.supervision.centre else unit
+        if not self.settings.supervision.centre:
+            return unit
+        if centre not in self.tensors:
+            raise InputError(NO_TEXT_CENTRE.format(who="supervision.centre"))
+        return unit - self.tensors[centre]
 
 
 def restore(model: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
