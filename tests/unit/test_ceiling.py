@@ -12,7 +12,7 @@ from scipy.stats import multivariate_normal
 
 from brain2clip import artefact, settings, stage
 from brain2clip.responses.preprocess import epochs_of
-from brain2clip.retrieval import ceiling
+from brain2clip.retrieval import ceiling, truth
 
 MADE = artefact.Provenance("made-by-a-test", {}, "code")
 CHANNELS, TIMES, SFREQ = 3, 6, 50.0
@@ -204,7 +204,7 @@ def test_processed_factors_make_the_processed_templates(tmp_path, band, response
         file["evoked"], file["basis"] = parts[0], parts[1:]
     given = {"band": band, "responses": responses}
     with artefact.open_h5(tmp_path / "truth.h5") as file:
-        evoked, basis = ceiling.processed_truth(file, given)
+        evoked, basis = truth.through_epochs(file, given)
     found = evoked + np.tensordot(weights, basis, axes=1)
     onset = 10.0
     for template, row in zip(found, weights):
