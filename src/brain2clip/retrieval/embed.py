@@ -16,12 +16,20 @@ from brain2clip.retrieval.rank import candidate_rows
 from brain2clip.training.data import check_same_stimuli, load_responses, open_stimuli
 from brain2clip.training.predict import Predictor
 
+#: Kinds of methods whose predictions stay in CLIP's joint space.
+JOINT_SPACE = ("mapping", "ridge")
+
 
 def run(job: stage.Job) -> None:
     """Write the embeddings of all test stimuli of a subject."""
     test = load_responses([job.input("responses")], "test", job.expects.get("responses"))
     tensors = artefact.read_tensors(job.input("checkpoint"), job.expects.get("train"))
     method = job.settings["method"]
+    if method["kind"] not in JOINT_SPACE:
+        raise stage.InputError(
+            f"method {job.settings['run']['method']} of kind {method['kind']} has a shared space of its own; predicted "
+            f"embeddings are those of methods of kind {' and '.join(JOINT_SPACE)}, which stay in CLIP's joint space"
+        )
     with open_stimuli(job.input("stimuli"), job.expects.get("features")) as stimuli:
         check_same_stimuli(test, stimuli, job.input("stimuli"))
         candidates = candidate_rows(stimuli["split"].asstr()[:])
@@ -31,11 +39,6 @@ def run(job: stage.Job) -> None:
         groups = ranks.trial_groups(test.stimulus, "all", 0)
         predicted = predictor.brains(np.stack([test.values[trials].mean(axis=0) for _, trials in groups]))
         width = stimuli["embedding"].shape[1]
-    if predicted.shape[1] != width:
-        raise stage.InputError(
-            f"method {job.settings['run']['method']} predicts embeddings of width {predicted.shape[1]}, those of the "
-            f"tower have {width}; only methods of kind mapping and ridge stay in the joint space"
-        )
     with artefact.create_h5(job.output("embeddings"), job.provenance()) as file:
         file.attrs.update(job.settings["run"])
         file["predicted"] = predicted
