@@ -345,8 +345,9 @@ def _contrast(table: dict[str, Any], part: Part, context: Context) -> tuple[list
     ]
     caption = (
         f"{_title(shown, part, context)}; paired differences on the same queries. Averaged over training seeds, then "
-        f"queries, then subjects. {_resampling(records, context)} Beside it the t-interval over subject means (subjects − 1 "
-        f"degrees of freedom) and the two-sided p of sign flips over subjects, which cannot fall below 2 / 2^subjects."
+        f"queries, then subjects. {_resampling(records, context)} Beside it the t-interval over subject means "
+        f"(subjects − 1 degrees of freedom) and the two-sided p of sign flips over subjects, which cannot fall below "
+        f"2 / 2^subjects."
     )
     return records, typeset.Sheet(part.title, header, body, caption)
 

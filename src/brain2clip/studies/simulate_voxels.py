@@ -48,7 +48,7 @@ class Region:
         Standard deviation of a voxel's receptive field, picture widths; it grows from V1 on (Dumoulin and Wandell,
         2008). It weighs the low-level features, which have places.
     prefers : tuple of str
-        Starts of the names of semantic features that drive all voxels of the region.
+        Names of semantic features that drive all voxels of the region.
     """
 
     name: str
@@ -78,8 +78,8 @@ NOISE_LENGTH = 0.15
 """The same for the noise that neighbours share."""
 WAVES = 64
 """Plane waves of a random field."""
-PREFERENCE = 2.0
-"""Weight of a preferred feature; those of the others have a standard deviation of 1."""
+PREFERENCE = 1.0
+"""Deviation of the response to a preferred feature, relative to that to all semantic features by random tuning."""
 EVOKED = 1.5
 """Mean of what every picture evokes beyond rest."""
 
@@ -185,10 +185,11 @@ def tuning(
         weight = np.sqrt(1 - OWN_MIXING**2) * shared + OWN_MIXING * private
         if level == "low":
             weight = weight * np.exp(-(cdist(place, feature_places()) ** 2) / (2 * region.field**2))
-        if level == "semantic" and region.prefers:
-            weight = weight + PREFERENCE * np.array([name.startswith(region.prefers) for name in names])
-        response = values[:n_training] @ weight.T
-        parts.append(weight.T * (np.sqrt(region.levels.get(level, 0.0)) / response.std(0)))
+        weight = weight.T / (values[:n_training] @ weight.T).std(0)
+        if level == "semantic":
+            weight[[name in region.prefers for name in names]] += PREFERENCE
+            weight /= (values[:n_training] @ weight).std(0)
+        parts.append(weight * np.sqrt(region.levels.get(level, 0.0)))
     together = np.concatenate([features[level][:n_training] for level in drawn_pictures.LEVELS], axis=1)
     basis = np.concatenate(parts)
     return basis / (together @ basis).std(0)
