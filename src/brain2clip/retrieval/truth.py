@@ -149,12 +149,6 @@ def of_voxels(truth: h5py.File, responses: h5py.File, given: dict[str, Any]) -> 
     so that every run has its templates and no more: see :func:`taken`.
     """
     voxels = parse(Voxels, given["voxels"])
-    place = {name: number for number, name in enumerate(truth["voxel"].asstr()[:])}
-    names = responses["voxel"].asstr()[:]
-    chosen = np.array([place[name] for name in names])
-    factors = np.concatenate([truth["evoked"][:][None], truth["basis"][:]])[:, chosen].astype(np.float64)
-    runs = truth["run"].asstr()[:]
-    parts = truth["gain"][:][:, None, None] * factors / deviations(responses, runs)[:, None]
     shown, number = truth["shown"][:], truth["shown_run"][:].astype(np.int64)
     trial = shown >= 0
     if voxels.delay or not np.array_equal(shown[trial], responses["stimulus"][:]):
@@ -163,6 +157,10 @@ def of_voxels(truth: h5py.File, responses: h5py.File, given: dict[str, Any]) -> 
             f"{truth.filename}, one by one; in a simulated study every row answers its own picture. Set voxels.delay "
             f"to 0 (found {voxels.delay}) and voxels.average to none (found {voxels.average})"
         )
+    chosen = _places(truth, responses)
+    factors = np.concatenate([truth["evoked"][:][None], truth["basis"][:]])[:, chosen].astype(np.float64)
+    runs = truth["run"].asstr()[:]
+    parts = truth["gain"][:][:, None, None] * factors / deviations(responses, runs)[:, None]
     weights = truth["weights"][:].astype(np.float64)
     clean = np.zeros((len(shown), len(chosen)))
     for run, part in enumerate(parts):
@@ -176,6 +174,19 @@ def of_voxels(truth: h5py.File, responses: h5py.File, given: dict[str, Any]) -> 
         basis=parts[:, 1:].astype(np.float32),
         pool=np.zeros(len(runs), np.int64),
     )
+
+
+def _places(truth: h5py.File, responses: h5py.File) -> NDArray[np.int64]:
+    """Number in the truth of every voxel of the responses."""
+    place = {name: number for number, name in enumerate(truth["voxel"].asstr()[:])}
+    names = responses["voxel"].asstr()[:]
+    unknown = [name for name in names if name not in place]
+    if unknown:
+        raise InputError(
+            f"{responses.filename}: voxel {unknown[0]} ({len(unknown)} in all) is none of the {len(place)} of "
+            f"{truth.filename}; the two are of other subjects or settings. Delete both and run snakemake"
+        )
+    return np.array([place[name] for name in names])
 
 
 def deviations(responses: h5py.File, runs: NDArray[np.object_]) -> NDArray[np.float64]:
