@@ -430,7 +430,10 @@ class VoxelTableStudy(VoxelStudyBase):
     stimulus: str = Field(description="column that names the stimulus of a row")
     rest: tuple[str, ...] = Field((), description="values of that column that are no stimulus, e.g. [rest]")
     run: str | None = Field(None, description="column that names the run of a row (null: one run)")
-    split: Split = Field(description="what is training and what is test (by: column, run or concepts)")
+    split: Split = Field(
+        description="what is training and what is test (by: column, run or concepts); {subject} in its values stands "
+        "for the label, so that runs of one person can be folds, each a subject named after the run it leaves out"
+    )
     stimuli: str | None = Field(None, description="table of the pictures, as for bids_eeg")
     categories: dict[str, tuple[str, ...]] | None = Field(
         None, description="instead of pictures: each stimulus name with its text prompts, as for bids_eeg"

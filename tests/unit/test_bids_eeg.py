@@ -36,7 +36,7 @@ def pictures(folder: Path, columns: dict | None = None, without: str | None = No
         "stimulus_id": names,
         "concept": [name[:3] for name in names],
         "image": [f"images/{name}.png" for name in names],
-        "caption": ["a cat", "a dog", "n/a", "a key"],
+        "caption": ["a cat", "a dog | it barks", "n/a", "a key"],
         **(columns or {}),
     }
     (folder / "images").mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,8 @@ def test_pictures_take_their_split_from_the_events(tmp_path):
     table = study.stimulus_table()
     assert study.zero_shot
     assert table["split"].tolist() == ["train", "train", "test", "train"]  # key-1 is never shown
-    assert table["caption"].tolist() == ["a cat", "a dog", "", "a key"]
+    assert table["captions"].tolist() == [["a cat"], ["a dog", "it barks"], [], ["a key"]]
+    assert table["prompts"].tolist() == [[f"a photo of a {name}"] for name in ("cat", "dog", "cup", "key")]
     assert all(Path(path).is_file() for path in table["image"])
     assert [Path(path).name for path in study.stimulus_files()] == [
         "stimuli.tsv",

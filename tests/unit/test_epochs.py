@@ -31,8 +31,8 @@ from bids_fixtures import (
 )
 
 from brain2clip import artefact, settings
+from brain2clip.responses import checks, preprocess, whitening
 from brain2clip.responses import epochs as stage_epochs
-from brain2clip.responses import preprocess, whitening
 from brain2clip.settings import Band, Responses
 from brain2clip.stage import InputError
 from brain2clip.studies import bids_eeg, contract
@@ -461,7 +461,7 @@ def test_concept_on_both_sides(tmp_path):
     stimuli = study.stimulus_table()
     study.zero_shot = True
     with pytest.raises(InputError, match=r"2 concepts stand on both sides of the split, e.g. face, house"):
-        stage_epochs.check_trials(study, "01", trials, stimuli)
+        checks.check_trials(study, "01", trials, stimuli)
 
 
 def test_flat_channel(tmp_path):

@@ -36,7 +36,7 @@ def write_pictures(folder) -> pd.DataFrame:
             "split": ["train"] * 5 + ["test"] * 3,
             "concept": [f"concept-{index // 2}" for index in range(N)],
             "image": [str(path) for path in paths],
-            "caption": [f"a photo of number {index}" for index in range(N)],
+            "captions": [[f"this is {index}", "one of several"][: index % 3] for index in range(N)],
             "prompts": [[] if index % 2 else [f"number {index}", f"a {index}"] for index in range(N)],
         }
     )
@@ -56,13 +56,14 @@ def table(tmp_path):
 def make(model, table, tmp_path, monkeypatch):
     """Run the stage for a table of stimuli with settings of the tower; returns the path of the artefact."""
 
-    def run(given=table, name="stimuli", **tower):
+    def run(given=table, name="stimuli", ready=None, **tower):
         study = SimpleNamespace(stimulus_table=lambda: given)
         monkeypatch.setattr("brain2clip.studies.contract.load", lambda *_: study)
         block = Tower(model=model, **{"batch_size": 3, **tower}).model_dump(mode="json")
         output = tmp_path / f"{name}.h5"
         values = {"name": "s", "study": {"kind": "x"}, "tower": block, "results": "results"}
-        features.run(stage.Job("features", values, "code", {}, {}, {"stimuli": output}))
+        inputs = {"ready": [ready]} if ready else {}
+        features.run(stage.Job("features", values, "code", {}, inputs, {"stimuli": output}))
         return output
 
     return run
@@ -91,13 +92,42 @@ def test_embeddings_are_those_of_open_clip(make, model, table):
     with torch.no_grad():
         pictures = torch.stack([transform(Image.open(path)) for path in table["image"]])
         image = clip.encode_image(pictures).numpy()
-        rows = [prompts or [caption] for prompts, caption in zip(table["prompts"], table["caption"])]
-        encoded = [F.normalize(clip.encode_text(tokenize(texts)), dim=-1).mean(dim=0) for texts in rows]
-        text = F.normalize(torch.stack(encoded), dim=-1).numpy()
+        for name, column in (("caption", "captions"), ("prompt", "prompts")):
+            mean = np.full((N, image.shape[1]), np.nan)
+            for row, texts in enumerate(table[column]):
+                if texts:
+                    encoded = F.normalize(clip.encode_text(tokenize(texts)), dim=-1).mean(dim=0)
+                    mean[row] = F.normalize(encoded, dim=0).numpy()
+            np.testing.assert_allclose(found[f"{name}_embedding"], mean, atol=1e-5)
+            assert np.nanmax(np.ptp(mean[~np.isnan(mean[:, 0])], axis=0)) > 0.01, f"all {column} look the same"
     np.testing.assert_allclose(found["embedding"], image, atol=1e-5)
-    np.testing.assert_allclose(found["caption_embedding"], text, atol=1e-5)
     assert np.ptp(found["embedding"], axis=0).max() > 0.01, "all pictures look the same"
-    assert np.ptp(found["caption_embedding"], axis=0).max() > 0.01, "all captions look the same"
+
+
+def test_every_sentence_stands_once_and_is_linked_to_its_pictures(make, model, table):
+    found = read(make())
+    clip, tokenize = open_clip.create_model(model).eval(), open_clip.get_tokenizer(model)
+    sentences = list(found["sentence"])
+    assert sentences == sorted(
+        {text for column in ("captions", "prompts") for texts in table[column] for text in texts}
+    )
+    with torch.no_grad():
+        encoded = F.normalize(clip.encode_text(tokenize(sentences)), dim=-1).numpy()
+    np.testing.assert_allclose(found["sentence_embedding"], encoded, atol=1e-5)
+    for name, column in (("caption", "captions"), ("prompt", "prompts")):
+        linked = [[] for _ in range(N)]
+        for row, sentence in found[f"{name}_link"]:
+            linked[row].append(sentences[sentence])
+        assert linked == list(table[column])
+
+
+def test_a_study_without_any_sentence(make, table):
+    bare = table.assign(captions=[[] for _ in range(N)], prompts=[[] for _ in range(N)])
+    found = read(make(bare))
+    assert found["sentence_embedding"].shape == (0, found["embedding"].shape[1])
+    assert found["caption_link"].shape == found["prompt_link"].shape == (0, 2)
+    assert np.isnan(found["caption_embedding"]).all()
+    assert np.isnan(found["prompt_embedding"]).all()
 
 
 def test_tokens_are_those_of_the_patch_embedding_and_bands_add_up(make, model, table):
@@ -116,8 +146,9 @@ def test_tokens_are_those_of_the_patch_embedding_and_bands_add_up(make, model, t
 def test_rows_stand_in_the_order_of_the_table(make, table):
     path = make()
     found = read(path)
-    for name in ("stimulus_id", "split", "concept", "caption", "image"):
+    for name in ("stimulus_id", "split", "concept", "image"):
         assert list(found[name]) == list(table[name])
+    assert list(found["caption"]) == [texts[0] if texts else "" for texts in table["captions"]]
     assert len(set(found["pixel_digest"])) == N
     turned = read(make(table[::-1].reset_index(drop=True), "turned"))
     np.testing.assert_allclose(turned["embedding"], found["embedding"][::-1], atol=1e-5)
@@ -168,7 +199,7 @@ def test_a_study_of_prompts_has_texts_for_candidates(make, model):
             "split": "both",
             "concept": ["face", "house"],
             "image": "",
-            "caption": [texts[0] for texts in prompts],
+            "captions": [[], ["a house with a garden"]],
             "prompts": prompts,
         }
     )
@@ -181,10 +212,46 @@ def test_a_study_of_prompts_has_texts_for_candidates(make, model):
         )
     expected = F.normalize(torch.stack([face, house]), dim=-1).numpy()
     np.testing.assert_allclose(found["embedding"], expected, atol=1e-5)
-    np.testing.assert_array_equal(found["embedding"], found["caption_embedding"])
+    np.testing.assert_array_equal(found["embedding"], found["prompt_embedding"])
     assert not {"tokens", "band_tokens", "pictures"} & set(found)
     with artefact.open_h5(path) as file:
         assert file.attrs["kind"] == "prompts"
+
+
+def test_captions_stand_in_where_a_row_has_no_prompt_and_no_text_is_refused(make):
+    given = pd.DataFrame(
+        {
+            "stimulus_id": ["face", "house"],
+            "split": "both",
+            "concept": ["face", "house"],
+            "image": "",
+            "captions": [["a smile"], []],
+            "prompts": [[], ["a house"]],
+        }
+    )
+    found = read(make(given))
+    np.testing.assert_array_equal(found["embedding"][0], found["caption_embedding"][0])
+    np.testing.assert_array_equal(found["embedding"][1], found["prompt_embedding"][1])
+    given["captions"] = [[], []]
+    with pytest.raises(stage.InputError, match="1 stimuli have neither a picture nor a text, the first is face"):
+        make(given)
+
+
+def test_ready_features_stand_in_for_pictures(make, table, tmp_path):
+    width = read(make())["embedding"].shape[1]
+    vectors = np.random.default_rng(0).normal(size=(N + 1, width)).astype(np.float32)
+    file = tmp_path / "ready.npz"
+    np.savez(file, stimulus_id=["spare", *table["stimulus_id"][::-1]], embedding=vectors)
+    absent = table.assign(image="")
+    path = make(absent, "ready", ready=file)
+    found = read(path)
+    np.testing.assert_array_equal(found["embedding"], vectors[1:][::-1])
+    assert found["sentence_embedding"].shape[1] == width
+    with artefact.open_h5(path) as content:
+        assert content.attrs["kind"] == "embeddings"
+    np.savez(file, stimulus_id=["spare", *table["stimulus_id"]], embedding=vectors[:, 1:])
+    with pytest.raises(stage.InputError, match=rf"embeddings of width {width - 1}, but those of .* have {width}"):
+        make(absent, "narrow", ready=file)
 
 
 def test_a_missing_picture_is_named_before_any_work(make, table, tmp_path, monkeypatch):

@@ -449,7 +449,7 @@ def test_large_caps_are_told(there, caplog):
 
 def test_text_prompts(there):
     table = load(there).stimulus_table()
-    assert list(table) == ["stimulus_id", "split", "concept", "image", "caption", "prompts"]
+    assert list(table) == ["stimulus_id", "split", "concept", "image", "captions", "prompts"]
     assert len(table) == 1854
     assert table["stimulus_id"].is_unique
     assert table["stimulus_id"].tolist() == sorted(table["stimulus_id"])
@@ -656,12 +656,12 @@ def test_concepts_without_numbers(tmp_path):
 
 @pytest.mark.parametrize("subject", ["02", "03"])
 def test_the_stage_epochs_takes_the_trials(there, subject):
-    from brain2clip.responses import epochs
+    from brain2clip.responses import checks, epochs
 
     study = load(there, targets="keep")
     trials = epochs.all_trials(study, study.recordings(subject))
     assert set(trials["session"]) == {"n/a"}
-    epochs.check_trials(study, subject, trials, study.stimulus_table())
+    checks.check_trials(study, subject, trials, study.stimulus_table())
     kept, surplus = epochs.without_surplus(trials, settings.Responses())
     assert len(kept) == len(trials)
     assert surplus == {"train": {"n/a": 0}, "test": {"n/a": 0}}

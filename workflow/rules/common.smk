@@ -246,7 +246,10 @@ def descriptions():
         for study in studies_run()
         if CONFIG.studies[study].kind == "simulated"
     ]
-    return simulated_ones + sorted({record(study, "dataset") for study in studies_run() if is_downloaded(study)})
+    downloaded = {
+        path for study in studies_run() if is_downloaded(study) for path in study_of(study).description_files()
+    }
+    return simulated_ones + sorted(downloaded)
 
 
 def methods_of_kind(*kinds):

@@ -20,12 +20,12 @@ import numpy as np
 import pandas as pd
 
 from brain2clip import artefact, settings, stage
-from brain2clip.responses import preprocess, recording, whitening, writing
+from brain2clip.responses import checks, preprocess, recording, whitening, writing
 from brain2clip.responses.writing import NO_LABEL, SPLITS
 from brain2clip.settings import Band, Responses
 from brain2clip.stage import InputError
 from brain2clip.studies import contract
-from brain2clip.studies.contract import EegStudy, Recording, Study
+from brain2clip.studies.contract import EegStudy, Recording
 
 if TYPE_CHECKING:
     import h5py
@@ -49,14 +49,14 @@ def run(job: stage.Job) -> None:
     recordings = study.recordings(subject)
     stimuli = study.stimulus_table()
     trials = all_trials(study, recordings)
-    check_trials(study, subject, trials, stimuli)
+    checks.check_trials(study, subject, trials, stimuli)
     trials, surplus = without_surplus(trials, responses)
     output = job.output("responses")
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=output.parent) as scratch:
         collected = collect(recordings, trials, band, responses, scratch)
         kept = trials[collected.kept]
-        check_split(study, subject, kept, "after rejection")
+        checks.check_split(study, subject, kept, "after rejection")
         operators = session_operators(collected, kept)
         with artefact.create_h5(output, job.provenance()) as file:
             writing.write_trials(file, kept, stimuli)
@@ -84,40 +84,6 @@ def all_trials(study: EegStudy, recordings: list[Recording]) -> pd.DataFrame:
         labels = {"session": item.session or NO_LABEL, "run": item.run or NO_LABEL, "recording": index}
         tables.append(table.assign(**labels))
     return pd.concat(tables, ignore_index=True)
-
-
-def check_trials(study: Study, subject: str, trials: pd.DataFrame, stimuli: pd.DataFrame) -> None:
-    """Refuse other counts than the study expects, an empty split, and shared concepts."""
-    found = {side: int((trials["split"] == side).sum()) for side in SPLITS}
-    expected = study.expected_counts(subject)
-    if expected is not None and expected != found:
-        raise InputError(
-            f"study {study.name}, subject {subject}: found {found['train']} training and {found['test']} test trials, "
-            f"expected {expected.get('train')} and {expected.get('test')}; a recording or events.tsv is incomplete"
-        )
-    check_split(study, subject, trials, "in all recordings")
-    if study.zero_shot:
-        concepts = stimuli["concept"].to_numpy()[trials["stimulus"].to_numpy(int)]
-        sides = [set(concepts[(trials["split"] == side).to_numpy()]) for side in SPLITS]
-        shared = sorted(sides[0] & sides[1])
-        if shared:
-            raise InputError(
-                f"study {study.name}, subject {subject}: {len(shared)} concepts stand on both sides of the split, "
-                f"e.g. {', '.join(shared[:5])}; expected none in a zero-shot study"
-            )
-
-
-def check_split(study: Study, subject: str, trials: pd.DataFrame, when: str) -> None:
-    """Refuse a subject without training or without test trials."""
-    for side in SPLITS:
-        if not (trials["split"] == side).any():
-            counts = trials.groupby(["session", "run"])["split"].agg(lambda labels: labels.value_counts().to_dict())
-            listing = "; ".join(f"session {session} run {run}: {count}" for (session, run), count in counts.items())
-            raise InputError(
-                f"study {study.name}, subject {subject}: no {side} trial {when} ({len(trials)} trials)\n"
-                f"  found: {listing or 'nothing'}\n  expected trials on both sides; see studies.{study.name}.split"
-                + (" and responses.reject_uv" if "rejection" in when else "")
-            )
 
 
 def without_surplus(trials: pd.DataFrame, responses: Responses) -> tuple[pd.DataFrame, dict[str, dict[str, int]]]:

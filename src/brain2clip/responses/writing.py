@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,41 +31,45 @@ def write_trials(file: h5py.File, trials: pd.DataFrame, stimuli: pd.DataFrame) -
     file : h5py.File
         Artefact that is being written.
     trials : pandas.DataFrame
-        ``stimulus`` (row of the stimulus table), ``split``, ``session``, ``run``, ``onset`` (s).
+        ``stimulus`` (row of the stimulus table), ``split``, ``session``, ``run`` and, of recordings, ``onset`` (s).
     stimuli : pandas.DataFrame
         The stimulus table.
     """
     file["stimulus"] = trials["stimulus"].to_numpy(np.int32)
     file["split"] = (trials["split"] == "test").to_numpy(np.uint8)
-    file["onset"] = trials["onset"].to_numpy(float)
+    if "onset" in trials:
+        file["onset"] = trials["onset"].to_numpy(float)
     for name in ("session", "run"):
         write_text(file, name, trials[name])
     write_text(file, "stimulus_id", stimuli["stimulus_id"])
 
 
-def create_response(file: h5py.File, shape: tuple[int, int, int], dtype: np.dtype | str) -> h5py.Dataset:
-    """Empty dataset ``response`` [n_trials, n_channels, n_times], chunked by rows."""
+def create_response(file: h5py.File, shape: tuple[int, ...], dtype: np.dtype | str) -> h5py.Dataset:
+    """Empty dataset ``response`` [n_trials, n_channels, n_times] or [n_trials, n_voxels], chunked by rows."""
     dtype = np.dtype(dtype)
-    rows = max(1, min(shape[0], CHUNK_BYTES // (shape[1] * shape[2] * dtype.itemsize)))
+    rows = max(1, min(shape[0], CHUNK_BYTES // (math.prod(shape[1:]) * dtype.itemsize)))
     return file.create_dataset("response", shape, dtype, chunks=(rows, *shape[1:]))
 
 
 def store(response: h5py.Dataset, begin: int, values: np.ndarray) -> None:
-    """Write rows of ``response`` in its precision.
+    """Write rows of ``response`` in its precision (:func:`in_precision`)."""
+    advice = "use responses.dtype float32, or responses.whitening.clamp"
+    response[begin : begin + len(values)] = in_precision(values, response.dtype, advice)
+
+
+def in_precision(values: np.ndarray, dtype: np.dtype, advice: str) -> np.ndarray:
+    """Values in another precision.
 
     Raises
     ------
     brain2clip.stage.InputError
-        When a value is NaN or infinite, or becomes so in that precision.
+        When a value is NaN or infinite, or becomes so in that precision; ends with the advice.
     """
     with np.errstate(over="ignore"):
-        stored = values.astype(response.dtype)
+        stored = values.astype(dtype)
     if not np.isfinite(stored).all():
-        raise InputError(
-            f"whitened responses reach {np.abs(values).max():.3g}, which {response.dtype} cannot hold; "
-            "use responses.dtype float32, or responses.whitening.clamp"
-        )
-    response[begin : begin + len(values)] = stored
+        raise InputError(f"normalised responses reach {np.abs(values).max():.3g}, which {dtype} cannot hold; {advice}")
+    return stored
 
 
 def write_axes(file: h5py.File, channels: Sequence[str], times: np.ndarray, position: np.ndarray) -> None:

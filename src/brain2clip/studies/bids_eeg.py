@@ -7,8 +7,7 @@ without pictures, named categories with text prompts are the candidates.
 from __future__ import annotations
 
 import string
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +16,13 @@ from brain2clip import settings as schema
 from brain2clip.stage import InputError
 from brain2clip.studies import bids_files
 from brain2clip.studies.bids_files import Table, column, read_tsv, suggestion
-from brain2clip.studies.contract import STIMULUS_COLUMNS, Recording, sentences
+from brain2clip.studies.catalogue import MISSING, Catalogue, some
+from brain2clip.studies.contract import Recording
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ENTITIES = ("subject", "session", "task", "run")
-MISSING = ("n/a", "")
-SPLITS = ("train", "test")
 
 
 class Study:
@@ -48,8 +46,8 @@ class Study:
         self.root = Path(self.block.root)
         self.licence = self.block.licence
         self.citation = self.block.citation
-        # Categories may be seen in training and asked for in the test; pictures (and listed concepts) may not.
-        self.zero_shot = self.block.stimuli is not None or self.block.split.by == "concepts"
+        self.catalogue = Catalogue(name, self.block.stimuli, self.block.categories, self.block.split)
+        self.zero_shot = self.catalogue.zero_shot
 
     # ------------------------------------------------------------------------------------------- files
 
@@ -106,134 +104,29 @@ class Study:
     def stimulus_table(self) -> pd.DataFrame:
         """One row per picture or category; the row number is its identity in every artefact.
 
-        The split of a picture is, in this order: that of its concept (``split.by: concepts``), the column ``split``
-        of the table if it has one, or what the events of all subjects say; a picture that is never shown counts as
-        training, so that it is no candidate in the test.
-
         Raises
         ------
         brain2clip.stage.InputError
             When a column is absent, an id stands twice, a picture is missing, a concept that the split lists is
             unknown, or (for pictures) a concept stands on both sides of the split.
         """
-        import pandas as pd
-
-        table = pd.DataFrame(self._stimuli)
-        table["split"] = self._stimulus_splits
-        if self.zero_shot:
-            self._check_disjoint(table["concept"], table["split"])
-        return table[list(STIMULUS_COLUMNS)]
-
-    @cached_property
-    def _stimuli(self) -> dict[str, list[Any]]:
-        """Columns of the stimulus table but the split."""
-        if self.block.categories is not None:
-            prompts = {name: list(texts) for name, texts in self.block.categories.items()}
-            empty = [name for name, texts in prompts.items() if not texts]
-            if empty or not prompts:
-                raise InputError(
-                    f"{self._setting('categories')}: no text prompt for {', '.join(empty) or 'any category'}; "
-                    "expected a list of texts for each category"
-                )
-            return {
-                "stimulus_id": list(prompts),
-                "concept": list(prompts),
-                "image": [""] * len(prompts),
-                "captions": [[] for _ in prompts],
-                "prompts": list(prompts.values()),
-            }
-        return self._pictures()
-
-    def _pictures(self) -> dict[str, list[Any]]:
-        path = self._stimuli_path
-        table = read_tsv(path)
-        needed = [column(table, name, path, "the study") for name in ("stimulus_id", "concept", "image")]
-        names, concepts, images = needed
-        twice = [name for name, count in Counter(names).items() if count > 1]
-        if twice:
-            raise InputError(f"{path}: stimulus_id {_some(twice)} stands more than once; expected one row per picture")
-        paths = [path.parent / image for image in images]
-        lost = [
-            f"{name} ({where})"
-            for name, image, where in zip(names, images, paths)
-            if image in MISSING or not where.is_file()
-        ]
-        if lost:
-            raise InputError(
-                f"{path}: {len(lost)} of {len(names)} stimuli have no image file: {_some(lost)}\n"
-                "  image paths are relative to the table; get the pictures or take the rows out"
-            )
-        captions = [[] if cell in MISSING else sentences(cell) for cell in table.get("caption", [""] * len(names))]
-        return {
-            "stimulus_id": names,
-            "concept": concepts,
-            "image": [str(item) for item in paths],
-            "captions": captions,
-            "prompts": [["a photo of a " + concept.replace("_", " ")] for concept in concepts],
-        }
-
-    @cached_property
-    def _row_of(self) -> dict[str, int]:
-        return {name: row for row, name in enumerate(self._stimuli["stimulus_id"])}
+        return self.catalogue.table(self._stimulus_splits)
 
     @cached_property
     def _stimulus_splits(self) -> list[str]:
         """``train``, ``test`` or ``both`` for each row of the stimulus table."""
-        concepts = self._stimuli["concept"]
-        if self.block.split.by == "concepts":
-            return [self._side(concept) or "train" for concept in self._known_concepts(concepts)]
-        if self.block.categories is not None:
-            return ["both"] * len(concepts)
-        if not self.split_from_events:
-            return self._written_splits()
-        seen: list[set[str]] = [set() for _ in concepts]
+        return self.catalogue.splits(self._shown)
+
+    def _shown(self) -> Iterator[tuple[int, str]]:
+        """Row and side of what the events of all subjects show."""
         for subject in self.subjects():
             for recording in self.recordings(subject):
-                trials = self.trials(recording)
-                for row, side in trials[["stimulus", "split"]].drop_duplicates().itertuples(index=False):
-                    seen[row].add(side)
-        return ["both" if len(sides) == 2 else next(iter(sides), "train") for sides in seen]
-
-    def _written_splits(self) -> list[str]:
-        path = self._stimuli_path
-        written = read_tsv(path)["split"]
-        wrong = sorted({value for value in written if value not in SPLITS})
-        if wrong:
-            raise InputError(f"{path}: column split holds {_some(wrong)}; expected train or test in each row")
-        return written
-
-    @cached_property
-    def split_from_events(self) -> bool:
-        """Whether only the events tell which pictures are training and which test."""
-        if self.block.stimuli is None or self.block.split.by == "concepts":
-            return False
-        return "split" not in read_tsv(self._stimuli_path)
+                yield from self.trials(recording)[["stimulus", "split"]].drop_duplicates().itertuples(index=False)
 
     @property
-    def _stimuli_path(self) -> Path:
-        assert self.block.stimuli is not None
-        return Path(self.block.stimuli)
-
-    def _known_concepts(self, concepts: list[str]) -> list[str]:
-        for concept in (*self.block.split.test, *(self.block.split.train or ())):
-            if concept not in concepts:
-                raise InputError(
-                    f"{self._setting('split')}: no stimulus of the concept {concept!r}{suggestion(concept, concepts)}\n"
-                    f"  concepts found: {_some(sorted(set(concepts)))}"
-                )
-        return concepts
-
-    def _check_disjoint(self, concepts: Iterable[str], splits: Iterable[str]) -> None:
-        sides: dict[str, set[str]] = {}
-        for concept, side in zip(concepts, splits):
-            sides.setdefault(concept, set()).update(SPLITS if side == "both" else (side,))
-        shared = sorted(concept for concept, found in sides.items() if len(found) > 1)
-        if shared:
-            raise InputError(
-                f"{self._setting('split')}: {len(shared)} concepts stand on both sides of the split: {_some(shared)}\n"
-                "  pictures are searched among unseen concepts, so expected none; split by concepts, or give "
-                "categories with text prompts instead of pictures"
-            )
+    def split_from_events(self) -> bool:
+        """Whether only the events tell which pictures are training and which test."""
+        return self.catalogue.split_from_trials
 
     # ------------------------------------------------------------------------------------------ trials
 
@@ -258,9 +151,10 @@ class Study:
         kept = self._kept(events, recording)
         onsets = self._onsets(events, kept, recording)
         names = self._names(events, kept, recording)
-        rows = self._rows(names, recording)
+        made_by = f"{self._setting('stimulus')} = {self.block.stimulus!r}"
+        rows = self.catalogue.rows(names, recording.events, made_by)
         sides = self._sides(events, kept, rows, recording)
-        self._check_written(rows, sides, recording)
+        self.catalogue.check_written(rows, sides, recording.events)
         trials = pd.DataFrame({"onset": onsets, "stimulus": rows, "split": sides})
         trials = trials[trials["split"].notna()]
         return trials.sort_values("onset", kind="stable", ignore_index=True)
@@ -273,7 +167,7 @@ class Study:
             cells = column(events, name, path, self._setting("keep"))
             kept = [row for row in kept if cells[row] in values]
         if not kept:
-            found = "; ".join(f"{name}: {_some(sorted(set(events[name])))}" for name in self.block.keep)
+            found = "; ".join(f"{name}: {some(sorted(set(events[name])))}" for name in self.block.keep)
             raise InputError(
                 f"{path}: no trial is left of {len(events['onset'])} events\n"
                 f"  {self._setting('keep')} wants {_plain(self.block.keep)}\n"
@@ -321,29 +215,16 @@ class Study:
             return [columns[wanted][row] for row in kept]
         return [wanted.format(**{**entities, **{name: columns[name][row] for name in columns}}) for row in kept]
 
-    def _rows(self, names: list[str], recording: Recording) -> list[int]:
-        """Rows of the stimulus table."""
-        lost = sorted(set(names) - set(self._row_of))
-        if lost:
-            source = self.block.stimuli or self._setting("categories")
-            raise InputError(
-                f"{recording.events}: {len(lost)} stimuli have no row in {source}: {_some(lost)}"
-                f"{suggestion(lost[0], self._row_of)}\n"
-                f"  expected one of {_some(list(self._row_of))}; made by {self._setting('stimulus')} = "
-                f"{self.block.stimulus!r}"
-            )
-        return [self._row_of[name] for name in names]
-
     def _sides(self, events: Table, kept: list[int], rows: list[int], recording: Recording) -> list[str | None]:
         """``train``, ``test`` or None (left out) for each trial."""
         split = self.block.split
         if split.by == "column":
             assert split.column is not None
             cells = column(events, split.column, recording.events, self._setting("split.column"))
-            return [self._side(cells[row]) for row in kept]
+            return [self.catalogue.side(cells[row]) for row in kept]
         if split.by == "concepts":
-            concepts = self._known_concepts(self._stimuli["concept"])
-            return [self._side(concepts[row]) for row in rows]
+            concepts = self.catalogue.known_concepts()
+            return [self.catalogue.side(concepts[row]) for row in rows]
         label = getattr(recording, split.by)
         if label is None:
             raise InputError(
@@ -351,32 +232,10 @@ class Study:
                 "cannot tell training from test; split by another entity, a column or concepts"
             )
         both = f"{recording.session}/{recording.run}"
-        return [self._side(label, both)] * len(kept)
-
-    def _check_written(self, rows: list[int], sides: list[str | None], recording: Recording) -> None:
-        """Refuse trials on another side of the split than the column ``split`` of the table of pictures says."""
-        if self.block.stimuli is None or self.block.split.by == "concepts" or self.split_from_events:
-            return
-        written = self._stimulus_splits
-        wrong = sorted({row for row, side in zip(rows, sides) if side is not None and side != written[row]})
-        if wrong:
-            names = [f"{self._stimuli['stimulus_id'][row]} ({written[row]})" for row in wrong]
-            raise InputError(
-                f"{recording.events}: {len(wrong)} stimuli are on the other side of the split than the column split of "
-                f"{self._stimuli_path} says: {_some(names)}\n"
-                f"  expected both to agree; mend the table or {self._setting('split')}"
-            )
-
-    def _side(self, *labels: str) -> str | None:
-        """Side on which any of the names of a trial's value stands."""
-        if any(label in self.block.split.test for label in labels):
-            return "test"
-        if self.block.split.train is None or any(label in self.block.split.train for label in labels):
-            return "train"
-        return None
+        return [self.catalogue.side(label, both)] * len(kept)
 
     def _setting(self, key: str) -> str:
-        return f"studies.{self.name}.{key}"
+        return self.catalogue.setting(key)
 
 
 def _fields(template: str, setting: str) -> list[str]:
@@ -391,11 +250,6 @@ def _fields(template: str, setting: str) -> list[str]:
     if any(not name or set(name) & set(".[]") for name in fields):
         raise InputError(f"{setting} = {template!r}: expected plain column names in braces")
     return fields
-
-
-def _some(items: list[str], most: int = 8) -> str:
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(items[:most]) + more
 
 
 def _plain(keep: dict[str, tuple[str, ...]]) -> str:

@@ -21,7 +21,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -90,9 +90,11 @@ def run(job: stage.Job) -> None:
                 progress.end_file()
                 _place(part, root / entry.path)
         for entry in entries:
-            if entry.algorithm == "size":
-                log.warning("%s: only its size was checked, because the manifest has no hash of it", root / entry.path)
-        _write_record(record, _record(job.settings["dataset"], entries))
+            if entry.algorithm in manifests.WITHOUT_HASH:
+                checked = "nothing was checked" if entry.size is None else "only its size was checked"
+                log.warning("%s: %s, because the manifest has no hash of it", root / entry.path, checked)
+        found = [_measured(entry, root) if entry.algorithm == "none" else entry for entry in entries]
+        _write_record(record, _record(job.settings["dataset"], found))
 
 
 # ----------------------------------------------------------------------------------------------- settings
@@ -207,7 +209,7 @@ class _Transfer:
 
         pooch.get_logger().setLevel(logging.WARNING)
         entry, self.page = self.entry, ""
-        known = None if entry.algorithm in ("git-sha1", "size") else f"{entry.algorithm}:{entry.hash}"
+        known = None if entry.algorithm in ("git-sha1", *manifests.WITHOUT_HASH) else f"{entry.algorithm}:{entry.hash}"
         self.progress.start_file()
         try:
             return Path(pooch.retrieve(self.url, known, Path(entry.path).name, folder.absolute(), downloader=self))
@@ -234,8 +236,8 @@ class _Transfer:
         size = os.path.getsize(output_file)
         if self.entry.size is not None and size != self.entry.size:
             raise self._wrong(f"{size} bytes came, expected {self.entry.size}")
-        if self.entry.algorithm == "size" and self.page:
-            raise self._wrong("it has the right size, and no hash is known that could clear it")
+        if self.entry.algorithm in manifests.WITHOUT_HASH and self.page:
+            raise self._wrong("no hash is known that could clear it")
         if self.entry.algorithm == "git-sha1" and not _has_hash(Path(output_file), self.entry):
             raise self._wrong(f"wrong content: its git-sha1 is not {self.entry.hash}")
 
@@ -350,15 +352,25 @@ def _is_there(entry: Entry, root: Path) -> bool:
 
 
 def _has_hash(path: Path, entry: Entry) -> bool:
-    if entry.algorithm == "size":  # the size was compared before, and no more is known than what the file is not
+    if entry.algorithm in manifests.WITHOUT_HASH:  # no more is known (but the size) than what the file is not
         return not _page(path, entry)
-    digest = hashlib.new("sha1" if entry.algorithm == "git-sha1" else entry.algorithm, usedforsecurity=False)
-    if entry.algorithm == "git-sha1":
+    return _digest(path, entry.algorithm) == entry.hash
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    digest = hashlib.new("sha1" if algorithm == "git-sha1" else algorithm, usedforsecurity=False)
+    if algorithm == "git-sha1":
         digest.update(f"blob {path.stat().st_size}\0".encode())
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
-    return digest.hexdigest() == entry.hash
+    return digest.hexdigest()
+
+
+def _measured(entry: Entry, root: Path) -> Entry:
+    """A file about which nothing was known, with size and hash as they are: so the record tells what is read."""
+    path = root / entry.path
+    return replace(entry, size=path.stat().st_size, algorithm="sha256", hash=_digest(path, "sha256"))
 
 
 def _page(path: Path, entry: Entry) -> str:

@@ -23,8 +23,11 @@ from brain2clip.stage import InputError
 
 COLUMNS = ("path", "size_bytes", "hash_algorithm", "hash", "url")
 #: Hexadecimal digits of each algorithm; git-sha1 is that of a git blob: ``blob <size>``, a null byte, the content.
-#: ``size`` is none: no hash of the file is known, so that another content of the same length goes unnoticed.
-DIGITS = {"sha256": 64, "md5": 32, "git-sha1": 40, "size": 0}
+#: ``size`` is none: no hash of the file is known, so that another content of the same length goes unnoticed. ``none``:
+#: not even the size; what reads the file has to tell whether it is the right one.
+DIGITS = {"sha256": 64, "md5": 32, "git-sha1": 40, "size": 0, "none": 0}
+#: Algorithms that say nothing of the content.
+WITHOUT_HASH = ("size", "none")
 
 _ENTITY = re.compile(r"(task|acq|run)-[A-Za-z0-9]+")
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
@@ -46,7 +49,7 @@ class Entry:
     algorithm : str
         One of :data:`DIGITS`.
     hash : str
-        Lower-case hexadecimal digits; empty for algorithm ``size``.
+        Lower-case hexadecimal digits; empty for the algorithms ``size`` and ``none``.
     url : str
         Where the file is published.
     """

@@ -39,7 +39,7 @@ import numpy as np
 
 from brain2clip import settings as schema
 from brain2clip.stage import InputError
-from brain2clip.studies import bids_files, manifests
+from brain2clip.studies import bids_files, manifests, things
 from brain2clip.studies.bids_files import Table, column, suggestion
 from brain2clip.studies.contract import STIMULUS_COLUMNS, Recording
 from brain2clip.studies.manifests import Entry
@@ -222,24 +222,16 @@ class Study:
                 "concept": names,
                 "image": "",
                 "captions": [[] for _ in names],
-                "prompts": [[prompt(concept)] for concept in names],
+                "prompts": [[things.prompt(concept)] for concept in names],
             }
         )
 
     def _picture_rows(self, folder: str) -> pd.DataFrame:
         table = self._pictures.reset_index(drop=True)
-        paths = [Path(folder) / concept / file for concept, file in zip(table["concept"], table["file"])]
-        lost = [path for path in paths if not path.is_file()]
-        if lost:
-            raise InputError(
-                f"{folder}: {len(lost)} of {len(paths)} pictures are not there, the first is {lost[0]} "
-                f"(setting studies.{self.name}.pictures)\n"
-                "  expected the pictures of THINGS as <folder>/<concept>/<file>.jpg; get them from the THINGS project, "
-                "or set pictures to null, so that text prompts are the candidates"
-            )
-        table["image"] = [str(path) for path in paths]
-        table["captions"] = [[] for _ in paths]
-        table["prompts"] = [[prompt(concept)] for concept in table["concept"]]
+        pictures = zip(table["concept"], table["file"])
+        table["image"] = things.picture_files(folder, pictures, f"studies.{self.name}.pictures")
+        table["captions"] = [[] for _ in range(len(table))]
+        table["prompts"] = [[things.prompt(concept)] for concept in table["concept"]]
         return table
 
     @cached_property
@@ -421,15 +413,6 @@ class Study:
                 f"manifest (setting studies.{self.name}.manifest)"
             )
         return manifests.unit_of(path)
-
-
-def prompt(concept: str) -> str:
-    """Text of a concept: spaces for underscores, without the digit that tells homonyms (bat1, bat2) apart.
-
-    Homonyms share their text. No two of the 200 test concepts of THINGS-EEG2 do, but four of them do with a training
-    concept (baton4, chest2, pepper1, punch2): there the text, though not the pictures, is known from training.
-    """
-    return f"a photo of a {concept.rstrip('0123456789').replace('_', ' ')}"
 
 
 def _stems(files: pd.Series) -> pd.Series:

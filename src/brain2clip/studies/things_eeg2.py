@@ -34,7 +34,7 @@ import numpy as np
 
 from brain2clip import settings as schema
 from brain2clip.stage import InputError
-from brain2clip.studies import bids_files, manifests
+from brain2clip.studies import bids_files, manifests, things
 from brain2clip.studies.bids_files import Table, suggestion
 from brain2clip.studies.contract import STIMULUS_COLUMNS, Recording
 from brain2clip.studies.manifests import Entry
@@ -194,7 +194,7 @@ class Study:
         table["image"] = self._unpacked(table) if self._stimuli.is_file() else table["image"]
         table["image"] = [str(self._stimuli.parent / path) for path in table["image"]]
         table["captions"] = [[] for _ in range(len(table))]
-        table["prompts"] = [[f"a photo of a {spoken(concept)}"] for concept in table["concept"]]
+        table["prompts"] = [[things.prompt(concept)] for concept in table["concept"]]
         return table[list(STIMULUS_COLUMNS)]
 
     def _unpacked(self, table: pd.DataFrame) -> pd.Series:
@@ -624,8 +624,3 @@ def stimulus_rows(index: pd.DataFrame) -> pd.DataFrame:
         for split, number, folder, file in zip(*columns)
     ]
     return pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
-
-
-def spoken(concept: str) -> str:
-    """A concept as a noun: spaces for underscores, without the digit that tells homonyms (bat1, bat2) apart."""
-    return concept.rstrip("0123456789").replace("_", " ")

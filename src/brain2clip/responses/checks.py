@@ -1,0 +1,70 @@
+"""What is asked of the trials of every study, whatever was recorded."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from brain2clip.responses.writing import SPLITS
+from brain2clip.stage import InputError
+from brain2clip.studies.contract import Study
+
+#: What trials come from, by modality, for messages.
+SOURCES = {"eeg": "a recording or events.tsv", "fmri": "the file of signals or the table of its rows"}
+
+
+def check_trials(study: Study, subject: str, trials: pd.DataFrame, stimuli: pd.DataFrame) -> None:
+    """Refuse other counts than the study expects, an empty split, and what stands on both sides of it.
+
+    Parameters
+    ----------
+    trials : pandas.DataFrame
+        ``stimulus`` (row of the stimulus table), ``split``, ``session``, ``run``.
+    stimuli : pandas.DataFrame
+        The stimulus table.
+    """
+    found = {side: int((trials["split"] == side).sum()) for side in SPLITS}
+    expected = study.expected_counts(subject)
+    if expected is not None and expected != found:
+        raise InputError(
+            f"study {study.name}, subject {subject}: found {found['train']} training and {found['test']} test trials, "
+            f"expected {expected.get('train')} and {expected.get('test')}; {SOURCES[study.modality]} is incomplete"
+        )
+    check_split(study, subject, trials, "in all recordings")
+    _check_sides(study, subject, trials, stimuli)
+    if study.zero_shot:
+        shared = _on_both_sides(trials, stimuli["concept"])
+        if shared:
+            raise InputError(
+                f"study {study.name}, subject {subject}: {len(shared)} concepts stand on both sides of the split, "
+                f"e.g. {', '.join(shared[:5])}; expected none in a zero-shot study"
+            )
+
+
+def check_split(study: Study, subject: str, trials: pd.DataFrame, when: str) -> None:
+    """Refuse a subject without training or without test trials."""
+    for side in SPLITS:
+        if not (trials["split"] == side).any():
+            counts = trials.groupby(["session", "run"])["split"].agg(lambda labels: labels.value_counts().to_dict())
+            listing = "; ".join(f"session {session} run {run}: {count}" for (session, run), count in counts.items())
+            raise InputError(
+                f"study {study.name}, subject {subject}: no {side} trial {when} ({len(trials)} trials)\n"
+                f"  found: {listing or 'nothing'}\n  expected trials on both sides; see studies.{study.name}.split"
+                + (" and responses.reject_uv" if "rejection" in when else "")
+            )
+
+
+def _check_sides(study: Study, subject: str, trials: pd.DataFrame, stimuli: pd.DataFrame) -> None:
+    """Refuse stimuli on both sides of the split, unless the stimulus table says that they may be (categories)."""
+    shared = _on_both_sides(trials, stimuli["stimulus_id"].where(stimuli["split"] != "both", ""))
+    if shared:
+        raise InputError(
+            f"study {study.name}, subject {subject}: {len(shared)} stimuli stand on both sides of the split, "
+            f"e.g. {', '.join(shared[:5])}; expected each in training or in test; see studies.{study.name}.split"
+        )
+
+
+def _on_both_sides(trials: pd.DataFrame, labels: pd.Series) -> list[str]:
+    """Labels (of stimuli; empty ones do not count) that trials of both sides show, sorted."""
+    shown = labels.to_numpy(object)[trials["stimulus"].to_numpy(int)]
+    sides = [set(shown[(trials["split"] == side).to_numpy()]) for side in SPLITS]
+    return sorted(label for label in sides[0] & sides[1] if label)

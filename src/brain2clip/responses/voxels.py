@@ -1,0 +1,321 @@
+"""Stage ``voxels``: voxel signals of one subject to single-trial brain responses in one named region.
+
+Everything is done voxel by voxel, so that signals are read and written some thousand voxels at a time and memory does
+not grow with the region. What a test response is made of (drift and deviation of its run, for ``normalise: run``) is
+never read for another run, and statistics over runs come from training responses alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from brain2clip import artefact, settings, stage
+from brain2clip.responses import checks, writing
+from brain2clip.responses.writing import NO_LABEL, SPLITS
+from brain2clip.settings import Roi, Voxels
+from brain2clip.stage import InputError
+from brain2clip.studies import contract
+from brain2clip.studies.bids_files import suggestion
+from brain2clip.studies.contract import VoxelStudy
+
+if TYPE_CHECKING:
+    import h5py
+    from numpy.typing import NDArray
+
+log = logging.getLogger("brain2clip")
+
+#: Bytes of the signals (in double precision) that are worked on at the same time.
+PART_BYTES = 2**28
+#: Signals are float32: a deviation below this part of the largest value is rounding, and the voxel constant.
+RESOLUTION = 2.0**-22
+UNITS = {"training": "standard deviation", "run": "standard deviation", "none": "signal"}
+#: Name of the group of statistics over training responses.
+TRAINING = "training"
+
+
+def run(job: stage.Job) -> None:
+    """Make the responses of one subject and region."""
+    given = job.settings
+    study: VoxelStudy = contract.load(given["name"], given["study"], given["results"])
+    steps: Voxels = settings.parse(Voxels, given["voxels"])
+    subject = given["subject"]
+    rows = study.rows(subject)
+    stimuli = study.stimulus_table()
+    shown = rows[rows["stimulus"] >= 0]
+    checks.check_trials(study, subject, shown, stimuli)
+    names, regions = study.voxel_names(subject), study.regions(subject)
+    chosen = voxels_of(settings.parse(Roi, given["roi"]), regions, len(names), f"study {study.name}, subject {subject}")
+    plan = plan_responses(rows, steps)
+    checks.check_split(study, subject, plan.trials, "with the delay of voxels.delay")
+    with artefact.create_h5(job.output("responses"), job.provenance()) as file:
+        writing.write_trials(file, plan.trials, stimuli)
+        writing.write_text(file, "voxel", [names[voxel] for voxel in chosen])
+        for name, mask in sorted(regions.items()):
+            if mask[chosen].any():
+                file[f"region/{name.replace('/', '-')}"] = mask[chosen]
+        constant = write_responses(file, study, subject, chosen, rows, plan, steps)
+        file.attrs.update(kind="voxels", unit=UNITS[steps.normalise])
+        file.attrs["constant"] = json.dumps(constant)
+    counts = ((plan.trials["split"] == side).sum() for side in SPLITS)
+    log.info("voxels: %d training and %d test responses of %d voxels", *counts, len(chosen))
+
+
+# ---------------------------------------------------------------------------------------------- regions
+
+
+def voxels_of(roi: Roi, regions: dict[str, NDArray[np.bool_]], n_voxels: int, where: str) -> NDArray[np.int64]:
+    """Numbers of the voxels of a region, ascending.
+
+    Parameters
+    ----------
+    roi : Roi
+        Names of regions to take and to leave out.
+    regions : dict
+        Mask [n_voxels] by name.
+    n_voxels : int
+        Voxels of the file.
+    where : str
+        Study and subject, for messages.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When a region is unknown (names the closest one and all), or no voxel is left.
+    """
+    for key in ("include", "exclude"):
+        for name in getattr(roi, key):
+            if name not in regions:
+                raise InputError(
+                    f"{where}: no region {name!r}{suggestion(name, regions)}, which rois.*.{key} names\n"
+                    f"  regions found: {', '.join(sorted(regions)) or 'none; leave include and exclude out'}"
+                )
+    kept = np.ones(n_voxels, dtype=bool) if not roi.include else np.zeros(n_voxels, dtype=bool)
+    for name in roi.include:
+        kept |= regions[name]
+    for name in roi.exclude:
+        kept &= ~regions[name]
+    if not kept.any():
+        sizes = ", ".join(f"{name}: {int(mask.sum())}" for name, mask in sorted(regions.items()))
+        raise InputError(
+            f"{where}: no voxel in rois with include {list(roi.include)} and exclude {list(roi.exclude)}\n"
+            f"  voxels by region: {sizes or 'no regions'}, {n_voxels} in all; expected at least one"
+        )
+    return np.flatnonzero(kept)
+
+
+# ------------------------------------------------------------------------------------------------- plan
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which rows make each response.
+
+    Attributes
+    ----------
+    runs : dict
+        Rows of each run by its label, in the order of the file.
+    trials : pandas.DataFrame
+        One per response, in the order of the file: ``stimulus``, ``split``, ``session``, ``run``.
+    rows : ndarray [n_kept]
+        Rows that go into responses, those of one response together.
+    starts : ndarray [n_responses]
+        Place in ``rows`` of the first row of each response.
+    """
+
+    runs: dict[str, NDArray[np.int64]]
+    trials: pd.DataFrame
+    rows: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+    def averaged(self, signals: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Responses [n_responses, n_voxels]: mean of the rows of each, of signals [n_rows, n_voxels]."""
+        counts = np.diff(self.starts, append=len(self.rows))
+        return np.add.reduceat(signals[self.rows], self.starts, axis=0) / counts[:, None]
+
+
+def plan_responses(rows: pd.DataFrame, steps: Voxels) -> Plan:
+    """Delay, average and drop rows without a stimulus, on the labels alone."""
+    stimulus, split = rows["stimulus"].to_numpy(int), rows["split"].to_numpy(object)
+    runs = {
+        _label(session, name): group.index.to_numpy()
+        for (session, name), group in rows.reset_index(drop=True).groupby(["session", "run"], sort=False)
+    }
+    found: list[tuple[NDArray[np.int64], int]] = []
+    for own in runs.values():
+        answering, answered = own[steps.delay :], own[: max(len(own) - steps.delay, 0)]
+        # A block ends where another stimulus (or side of the split) begins, or a row of another run is between.
+        ends = (np.diff(stimulus[answered]) != 0) | (split[answered][1:] != split[answered][:-1])
+        ends |= np.diff(answering) != 1
+        if steps.average == "none":
+            ends[:] = True
+        for block in np.split(np.arange(len(answered)), np.flatnonzero(ends) + 1):
+            if len(block) and stimulus[answered[block[0]]] >= 0:
+                found.append((answering[block], answered[block[0]]))
+    found.sort(key=lambda one: one[0][0])
+    trials = rows.iloc[[label for _, label in found]].reset_index(drop=True)
+    lengths = [len(block) for block, _ in found]
+    kept = np.concatenate([block for block, _ in found]) if found else np.zeros(0, int)
+    return Plan(runs, trials, kept, np.cumsum([0, *lengths[:-1]]) if found else np.zeros(0, int))
+
+
+def _label(session: str, run: str) -> str:
+    """Name of a run among all sessions, without the separator of HDF5 paths."""
+    label = run if session == NO_LABEL else f"{session}_{run}"
+    return label.replace("/", "-")
+
+
+# -------------------------------------------------------------------------------------------- responses
+
+
+def write_responses(
+    file: h5py.File,
+    study: VoxelStudy,
+    subject: str,
+    chosen: NDArray[np.int64],
+    rows: pd.DataFrame,
+    plan: Plan,
+    steps: Voxels,
+) -> dict[str, int]:
+    """Write ``response`` and the statistics of its normalisation.
+
+    Returns
+    -------
+    dict
+        Number of voxels that are constant, by group of the normalisation; groups without any are left out.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When a signal is NaN or infinite: the number of such voxels, the first, and its first row.
+    """
+    response = writing.create_response(file, (len(plan.trials), len(chosen)), steps.dtype)
+    is_training = (plan.trials["split"] == "train").to_numpy()
+    constant: dict[str, int] = {}
+    bad = Bad()
+    parts = list(_parts(len(chosen), len(rows)))
+    for part in stage.progress(parts, "parts of the voxels"):
+        signals = study.signals(subject, chosen[part]).astype(float)
+        if bad.found(signals, part, chosen):
+            continue
+        if steps.detrend == "linear":
+            detrend(signals, plan)
+        statistics = normalise_runs(signals, plan) if steps.normalise == "run" else {}
+        values = plan.averaged(signals)
+        if steps.normalise == "training":
+            statistics[TRAINING] = statistics_of(values[is_training])
+            values = statistics[TRAINING].apply(values)
+        advice = "use voxels.dtype float32, or another voxels.normalise"
+        response[:, part] = writing.in_precision(values, response.dtype, advice)
+        for group, one in statistics.items():
+            one.write(file, group, part, len(chosen))
+            constant[group] = constant.get(group, 0) + int(one.constant.sum())
+    bad.refuse(study, subject)
+    constant = {group: count for group, count in constant.items() if count}
+    for group, count in constant.items():
+        log.warning("voxels: %d of %d voxels are constant in %s; kept, as zeros there", count, len(chosen), group)
+    return constant
+
+
+def _parts(n_voxels: int, n_rows: int) -> Iterator[slice]:
+    """Slices of the chosen voxels whose signals fit into memory."""
+    size = max(1, PART_BYTES // (8 * n_rows))
+    for begin in range(0, n_voxels, size):
+        yield slice(begin, min(begin + size, n_voxels))
+
+
+class Bad:
+    """Voxels whose signals are no numbers; all are counted before the first is named."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: tuple[int, int] | None = None
+
+    def found(self, signals: NDArray[np.float64], part: slice, chosen: NDArray[np.int64]) -> bool:
+        """Whether some of these signals [n_rows, n_part] are NaN or infinite."""
+        wrong = ~np.isfinite(signals)
+        voxels = np.flatnonzero(wrong.any(axis=0))
+        self.count += len(voxels)
+        if len(voxels) and self.first is None:
+            self.first = (int(chosen[part][voxels[0]]), int(wrong[:, voxels[0]].argmax()))
+        return bool(len(voxels))
+
+    def refuse(self, study: VoxelStudy, subject: str) -> None:
+        """Stop where there were any."""
+        if self.first is None:
+            return
+        voxel, row = self.first
+        raise InputError(
+            f"study {study.name}, subject {subject}: {self.count} voxels hold NaN or infinite signals, the first is "
+            f"{study.voxel_names(subject)[voxel]} in row {row + 1}\n"
+            "  expected numbers; leave these voxels out by a mask or by rois.*.exclude, or mend the file"
+        )
+
+
+def detrend(signals: NDArray[np.float64], plan: Plan) -> None:
+    """Take the least-squares line over each run away, in place; what is then only rounding becomes zero."""
+    from scipy import signal
+
+    for own in plan.runs.values():
+        largest = np.abs(signals[own]).max(axis=0)
+        rest = signal.detrend(signals[own], axis=0, type="linear")
+        rest[:, rest.std(axis=0) <= RESOLUTION * largest] = 0
+        signals[own] = rest
+
+
+def normalise_runs(signals: NDArray[np.float64], plan: Plan) -> dict[str, Statistics]:
+    """Z-score each run by its own mean and deviation, in place; those by run."""
+    found = {}
+    for label, own in plan.runs.items():
+        if len(own) < 2:
+            raise InputError(
+                f"run {label}: one row, which has no deviation; expected more for voxels.normalise: run (which column "
+                "names the run of a row?), or take normalise: training"
+            )
+        found[label] = statistics_of(signals[own])
+        signals[own] = found[label].apply(signals[own])
+    return found
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and deviation of voxels.
+
+    Attributes
+    ----------
+    mean, deviation : ndarray [n_voxels]
+        In units of the signals; the deviation of a constant voxel is one.
+    constant : ndarray [n_voxels] of bool
+    """
+
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+    constant: NDArray[np.bool_]
+
+    def apply(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Z-scores of values [n, n_voxels]."""
+        return (values - self.mean) / self.deviation
+
+    def write(self, file: h5py.File, group: str, part: slice, n_voxels: int) -> None:
+        """Add a part of the voxels to ``normalisation/{group}``."""
+        for name in ("mean", "deviation"):
+            data = file.require_dataset(f"normalisation/{group}/{name}", (n_voxels,), float)
+            data[part] = getattr(self, name)
+
+
+def statistics_of(values: NDArray[np.float64]) -> Statistics:
+    """Mean and deviation (n - 1) over the rows of values [n, n_voxels]."""
+    mean = values.mean(axis=0)
+    deviation = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros_like(mean)
+    constant = deviation <= RESOLUTION * np.abs(values).max(axis=0)
+    return Statistics(mean, np.where(constant, 1.0, deviation), constant)
+
+
+if __name__ == "__main__":
+    stage.main(run)

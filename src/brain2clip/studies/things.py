@@ -1,0 +1,51 @@
+"""What studies with the pictures of THINGS share, so that EEG and fMRI have equal prompts and look in equal places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from brain2clip.stage import InputError
+
+
+def spoken(concept: str) -> str:
+    """A concept as a noun: spaces for underscores, without the digit that tells homonyms (bat1, bat2) apart.
+
+    Homonyms share their text. No two of the 200 test concepts of THINGS-EEG2 do, but four of them do with a training
+    concept (baton4, chest2, pepper1, punch2): there the text, though not the pictures, is known from training.
+    """
+    return concept.rstrip("0123456789").replace("_", " ")
+
+
+def prompt(concept: str) -> str:
+    """Text of a concept."""
+    return f"a photo of a {spoken(concept)}"
+
+
+def picture_files(folder: str, pictures: Iterable[tuple[str, str]], setting: str) -> list[str]:
+    """Paths of pictures in a copy of THINGS, ``<folder>/<concept>/<file>``.
+
+    Parameters
+    ----------
+    folder : str
+        The copy.
+    pictures : iterable of (str, str)
+        Concept and file name of each picture.
+    setting : str
+        Setting that names the folder, for messages.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When pictures are not there: how many, and the first.
+    """
+    paths = [Path(folder) / concept / file for concept, file in pictures]
+    lost = [path for path in paths if not path.is_file()]
+    if lost:
+        raise InputError(
+            f"{folder}: {len(lost)} of {len(paths)} pictures are not there, the first is {lost[0]} (setting "
+            f"{setting})\n"
+            "  expected the pictures of THINGS as <folder>/<concept>/<file>.jpg; get them from the THINGS project, "
+            "or set pictures to null, so that text prompts are the candidates"
+        )
+    return [str(path) for path in paths]

@@ -1,0 +1,260 @@
+"""Any voxel data on disk as a study, by settings alone (:class:`brain2clip.settings.VoxelTableStudy`).
+
+A file of signals and a table of its rows per subject. What is shown is a picture of a table of the user or, without
+pictures, a named category with text prompts. Values of the split may hold ``{subject}``: so one person's runs become
+folds, each a "subject" whose label is the run that it leaves out.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brain2clip import settings as schema
+from brain2clip.stage import InputError
+from brain2clip.studies.bids_files import Table, column, suggestion
+from brain2clip.studies.catalogue import MISSING, Catalogue, side_of, some
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from brain2clip.studies.voxel_files import Signals
+
+#: Stands for the label of a subject in paths and in values of the split.
+SUBJECT = "{subject}"
+NO_LABEL = "n/a"
+
+
+class Study:
+    """A user's voxel data; see :class:`brain2clip.studies.contract.VoxelStudy` for the contract.
+
+    Parameters
+    ----------
+    name : str
+        Name in the configuration.
+    settings : dict
+        A :class:`brain2clip.settings.VoxelTableStudy` as JSON-like dict; without ``subjects`` where a stage does not
+        read them.
+    results : Path
+        Folder of the pipeline's results; not used, because the data lie where the settings say.
+    """
+
+    modality = "fmri"
+
+    def __init__(self, name: str, settings: dict[str, Any], results: Path) -> None:
+        self.name = name
+        # Responses of one subject do not depend on which others there are, so their stage is not told.
+        self.block: schema.VoxelTableStudy = schema.parse(schema.VoxelTableStudy, {"subjects": ["none"], **settings})
+        self.licence = self.block.licence
+        self.citation = self.block.citation
+        self.catalogue = Catalogue(name, self.block.stimuli, self.block.categories, self.block.split)
+        self.zero_shot = self.catalogue.zero_shot
+        self._signals = cache(self._open_signals)
+
+    @property
+    def split_from_events(self) -> bool:
+        """Whether only the rows of all subjects tell which pictures are training and which test."""
+        return self.catalogue.split_from_trials
+
+    # ------------------------------------------------------------------------------------------- files
+
+    def subjects(self) -> tuple[str, ...]:
+        """Subject labels, sorted."""
+        return tuple(sorted(set(self.block.subjects)))
+
+    def files(self, subject: str) -> list[str]:
+        """Signals, table of rows, mask and masks of regions of a subject."""
+        given = [self.block.signals, self.block.table, self.block.mask, *self.block.rois.values()]
+        masks = [path for path in given[2:] if path is not None and path.endswith((".nii", ".nii.gz"))]
+        return list(dict.fromkeys(_for(subject, path) for path in [*given[:2], *masks] if path is not None))
+
+    def stimulus_files(self) -> list[str]:
+        """The table of pictures, and the rows of all subjects where these decide what is training and test."""
+        if self.block.stimuli is None:
+            return []
+        rows = [_for(subject, self.block.table) for subject in self.subjects()] if self.split_from_events else []
+        return list(dict.fromkeys([self.block.stimuli, *rows]))
+
+    def label_files(self) -> list[str]:
+        """What :meth:`stimulus_files` says: labels are looked up in the table of pictures."""
+        return self.stimulus_files()
+
+    def expected_counts(self, subject: str) -> dict[str, int] | None:
+        """Not known for a user's data."""
+        return None
+
+    # ----------------------------------------------------------------------------------------- stimuli
+
+    def stimulus_table(self) -> pd.DataFrame:
+        """One row per picture or category; the row number is its identity in every artefact.
+
+        Raises
+        ------
+        brain2clip.stage.InputError
+            When a column is absent, an id stands twice, a picture is missing, a concept that the split lists is
+            unknown, or (for pictures) a concept stands on both sides of the split.
+        """
+        return self.catalogue.table(self._splits)
+
+    @cached_property
+    def _splits(self) -> list[str]:
+        return self.catalogue.splits(self._shown)
+
+    def _shown(self) -> Iterator[tuple[int, str]]:
+        """Row and side of what all subjects see."""
+        for subject in self.subjects():
+            rows = self.rows(subject)
+            yield from rows.loc[rows["stimulus"] >= 0, ["stimulus", "split"]].drop_duplicates().itertuples(index=False)
+
+    # -------------------------------------------------------------------------------------------- rows
+
+    def rows(self, subject: str) -> pd.DataFrame:
+        """What each row of the signals is (:meth:`brain2clip.studies.contract.VoxelStudy.rows`).
+
+        Rows of rest, and those that the split names on neither side, have no stimulus.
+
+        Raises
+        ------
+        brain2clip.stage.InputError
+            When a column is absent, the table has another number of rows than the signals, a stimulus is unknown, or
+            a picture is on another side of the split than its table says.
+        """
+        import pandas as pd
+
+        path = Path(_for(subject, self.block.table))
+        table = self._table(path)
+        names = column(table, self.block.stimulus, path, self._setting("stimulus"))
+        runs = [NO_LABEL] * len(names)
+        if self.block.run is not None:
+            runs = column(table, self.block.run, path, self._setting("run"))
+        shown = [row for row, name in enumerate(names) if name not in self.block.rest]
+        self._check_named(names, shown, path)
+        made_by = f"{self._setting('stimulus')} = {self.block.stimulus!r} (rest: {list(self.block.rest)})"
+        stimuli = self.catalogue.rows([names[row] for row in shown], path, made_by)
+        sides = self._sides(subject, table, shown, stimuli, runs, path)
+        self.catalogue.check_written(stimuli, sides, path)
+        rows = pd.DataFrame({"stimulus": -1, "split": "", "session": NO_LABEL, "run": runs})
+        for row, stimulus, side in zip(shown, stimuli, sides):
+            if side is not None:
+                rows.loc[row, ["stimulus", "split"]] = stimulus, side
+        found = self._signals(subject).n_rows
+        if found != len(rows):
+            raise InputError(
+                f"{path}: {len(rows)} rows (setting {self._setting('table')}), but {self._signals(subject).path} has "
+                f"{found}; expected one line for each row of the signals"
+                + ("" if self.block.columns else ", after a line with the names of the columns (or setting columns)")
+            )
+        return rows
+
+    def _check_named(self, names: list[str], shown: list[int], path: Path) -> None:
+        unknown = [row for row in shown if names[row] in MISSING]
+        if unknown:
+            raise InputError(
+                f"{path}: {len(unknown)} rows do not say what was shown ({self.block.stimulus} is empty or n/a, first "
+                f"in row {unknown[0] + 1}); name the stimulus, or list the value in {self._setting('rest')}"
+            )
+
+    def _sides(
+        self, subject: str, table: Table, shown: list[int], stimuli: list[int], runs: list[str], path: Path
+    ) -> list[str | None]:
+        """``train``, ``test`` or None (left out) for each row with a stimulus."""
+        split = _fold(self.block.split, subject)
+        if split.by == "concepts":
+            concepts = self.catalogue.known_concepts()
+            return [side_of(split, concepts[row]) for row in stimuli]
+        labels = runs
+        if split.by == "column":
+            assert split.column is not None
+            labels = column(table, split.column, path, self._setting("split.column"))
+        lost = [value for value in split.test if value not in labels]
+        if lost:
+            raise InputError(
+                f"{path}: no row with the {split.by} {lost[0]!r}{suggestion(lost[0], labels)}, which "
+                f"{self._setting('split.test')} names; found {some(sorted(set(labels)))}"
+            )
+        return [side_of(split, labels[row]) for row in shown]
+
+    def _table(self, path: Path) -> Table:
+        return read_rows(path, self.block.columns, self._setting("table"))
+
+    # ------------------------------------------------------------------------------------------ voxels
+
+    def regions(self, subject: str) -> dict[str, NDArray[np.bool_]]:
+        """Regions by name: those of the settings, and those that the file itself names."""
+        signals = self._signals(subject)
+        own = {
+            name: signals.region(_for(subject, source), self._setting(f"rois.{name}"))
+            for name, source in self.block.rois.items()
+        }
+        return {**signals.own_regions(), **own}
+
+    def voxel_names(self, subject: str) -> list[str]:
+        """Places on the grid, or numbers where there is none."""
+        return self._signals(subject).names()
+
+    def signals(self, subject: str, voxels: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Signals [n_rows, len(voxels)] of some voxels."""
+        return self._signals(subject).read(voxels)
+
+    def _open_signals(self, subject: str) -> Signals:
+        from brain2clip.studies import voxel_files
+
+        mask = None if self.block.mask is None else _for(subject, self.block.mask)
+        return voxel_files.open_signals(Path(_for(subject, self.block.signals)), mask, f"studies.{self.name}")
+
+    def _setting(self, key: str) -> str:
+        return self.catalogue.setting(key)
+
+
+def _for(subject: str, text: str) -> str:
+    return text.replace(SUBJECT, subject)
+
+
+def _fold(split: schema.Split, subject: str) -> schema.Split:
+    """The split of one subject."""
+    train = None if split.train is None else tuple(_for(subject, value) for value in split.train)
+    return split.model_copy(update={"test": tuple(_for(subject, value) for value in split.test), "train": train})
+
+
+def read_rows(path: Path, names: tuple[str, ...] | None, setting: str) -> Table:
+    """Columns of a table as text: separated by tabs, else by commas, else by spaces, as its first line is.
+
+    Parameters
+    ----------
+    path : Path
+        UTF-8 text.
+    names : tuple of str or None
+        Names of the columns where the table has no header.
+    setting : str
+        Setting that names the table, for messages.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When the file is absent, empty, no text, or has a line of another length.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such table (setting {setting})")
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text ({error}) (setting {setting})") from None
+    if not lines:
+        raise InputError(f"{path}: the table is empty (setting {setting})")
+    delimiter = next((one for one in "\t," if one in lines[0]), None)
+    rows = list(csv.reader(lines, delimiter=delimiter)) if delimiter else [line.split() for line in lines]
+    header = list(names) if names else rows.pop(0)
+    if len(set(header)) != len(header):
+        raise InputError(f"{path}: two columns of the same name: {', '.join(header)} (setting {setting})")
+    for number, row in enumerate(rows, 1 if names else 2):
+        if len(row) != len(header):
+            raise InputError(
+                f"{path}: line {number} has {len(row)} cells, expected {len(header)}: {', '.join(header)} "
+                f"(setting {setting})"
+            )
+    return {name.strip(): [row[place].strip() for row in rows] for place, name in enumerate(header)}
