@@ -49,6 +49,14 @@ _TASKS = {
     "stimulus-to-brain": "matching picture to brain: {} brain responses",
     "caption-to-brain": "matching caption to brain: {} brain responses",
 }
+#: The same for the head of a column.
+_COLUMNS = {
+    "stimulus": "the seen stimulus is looked for",
+    "category": "its class, by class prompts",
+    "caption": "its caption",
+    "stimulus-to-brain": "the brain response to a picture",
+    "caption-to-brain": "that to a caption",
+}
 
 
 @dataclass(frozen=True)
@@ -345,8 +353,9 @@ def _contrast(table: dict[str, Any], part: Part, context: Context) -> tuple[list
     ]
     caption = (
         f"{_title(shown, part, context)}; paired differences on the same queries. Averaged over training seeds, then "
-        f"queries, then subjects. {_resampling(records, context)} Beside it the t-interval over subject means (subjects − 1 "
-        f"degrees of freedom) and the two-sided p of sign flips over subjects, which cannot fall below 2 / 2^subjects."
+        f"queries, then subjects. {_resampling(records, context)} Beside it the t-interval over subject means "
+        f"(subjects − 1 degrees of freedom) and the two-sided p of sign flips over subjects, which cannot fall below "
+        f"2 / 2^subjects."
     )
     return records, typeset.Sheet(part.title, header, body, caption)
 
@@ -376,11 +385,11 @@ def _overview(
         chance = [shown.number(_chance(chances[task])) if chances[task] else "" for task in columns]
         body.append([*[""] * len(head), "chance", *chance])
     header = ["modality", "study", "band or region", "protocol", "method", *columns]
-    words = "; ".join(f"{task}: {_TASKS[task].replace('{} ', '').replace(' among {}', '')}" for task in columns)
+    words = ", ".join(f"{task}: {_COLUMNS[task]}" for task in columns)
     pools = "" if name.pool is None else f", {_pools(name.pool, context)}"
     caption = (
         f"{shown.short}{_averaged(name)}{pools}, mean over training seeds, queries and then subjects, with "
-        f"{_interval_name(context)}. A column per task ({words}); its candidates are those of each study, so chance "
+        f"{_interval_name(context)}. A column per task ({words}); the candidates are those of each study, so chance "
         f"stands below each block. {_resampling(records, context)}"
     )
     return records, typeset.Sheet("EEG and fMRI side by side", header, body, caption, left=5)

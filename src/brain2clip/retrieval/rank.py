@@ -49,7 +49,7 @@ def candidate_rows(split: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.isin(split, ["test", "both"]))
 
 
-def _gallery(predictor: Predictor, kind: str, names: dict[str, np.ndarray]) -> tasks.Gallery:
+def _gallery(predictor: Predictor, kind: tasks.Kind, names: dict[str, np.ndarray]) -> tasks.Gallery:
     """Candidates of a kind; a method that has none of that kind stops here with its own error."""
     embedding = predictor.candidates(kind)
     if kind == "category":

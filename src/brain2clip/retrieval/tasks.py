@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +20,7 @@ from brain2clip.retrieval import ranks
 
 log = logging.getLogger("brain2clip")
 TO_BRAIN = "-to-brain"
+Kind = Literal["stimulus", "category", "caption"]
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,9 @@ class Gallery:
     column: NDArray[np.int64]
 
 
-def kind_of(task: str) -> str:
-    """What brain responses are compared with: ``stimulus``, ``category`` or ``caption``."""
-    return task.removesuffix(TO_BRAIN)
+def kind_of(task: str) -> Kind:
+    """What brain responses are compared with."""
+    return cast(Kind, task.removesuffix(TO_BRAIN))
 
 
 def gallery(embedding: ArrayLike, names: Sequence[str], of_stimulus: Sequence[str]) -> Gallery:
