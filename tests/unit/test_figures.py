@@ -188,10 +188,8 @@ def of_figure(name: str, inputs: dict[str, list[Path]]) -> dict[str, list[Path]]
     methods = {"regions": ("neuroclip", "ridge"), "place": ("neuroclip",)}.get(name)
     if methods is None:
         return inputs
-    return {
-        **inputs,
-        "rows": [folder / f"{method}-{subject}.parquet" for method in methods for subject in ("01", "02")],
-    }
+    paths = [folder / f"{method}-{subject}.parquet" for method in methods for subject in ("01", "02")]
+    return {**inputs, "rows": paths, "responses": inputs["responses"][:2]}
 
 
 def job(inputs: dict[str, list[Path]], outputs: dict[str, Path], method: str | None = None) -> stage.Job:

@@ -49,6 +49,14 @@ _TASKS = {
     "stimulus-to-brain": "matching picture to brain: {} brain responses",
     "caption-to-brain": "matching caption to brain: {} brain responses",
 }
+#: The same for the head of a column.
+_COLUMNS = {
+    "stimulus": "the seen stimulus is looked for",
+    "category": "its class, by class prompts",
+    "caption": "its caption",
+    "stimulus-to-brain": "the brain response to a picture",
+    "caption-to-brain": "that to a caption",
+}
 
 
 @dataclass(frozen=True)
@@ -377,11 +385,11 @@ def _overview(
         chance = [shown.number(_chance(chances[task])) if chances[task] else "" for task in columns]
         body.append([*[""] * len(head), "chance", *chance])
     header = ["modality", "study", "band or region", "protocol", "method", *columns]
-    words = "; ".join(f"{task}: {_TASKS[task].replace('{} ', '').replace(' among {}', '')}" for task in columns)
+    words = ", ".join(f"{task}: {_COLUMNS[task]}" for task in columns)
     pools = "" if name.pool is None else f", {_pools(name.pool, context)}"
     caption = (
         f"{shown.short}{_averaged(name)}{pools}, mean over training seeds, queries and then subjects, with "
-        f"{_interval_name(context)}. A column per task ({words}); its candidates are those of each study, so chance "
+        f"{_interval_name(context)}. A column per task ({words}); the candidates are those of each study, so chance "
         f"stands below each block. {_resampling(records, context)}"
     )
     return records, typeset.Sheet("EEG and fMRI side by side", header, body, caption, left=5)

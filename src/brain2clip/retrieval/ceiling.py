@@ -115,11 +115,11 @@ def discriminants(mean: np.ndarray, share: np.ndarray, templates: np.ndarray, pr
         Logarithm of the likelihood, up to a constant per response, divided by the number of averaged trials.
     """
     scores = np.empty((len(mean), templates.shape[1]))
+    solved = cho_solve(precision, templates.reshape(-1, templates.shape[2]).T).T.reshape(templates.shape)
     for mixture in np.unique(share, axis=0):
-        chosen = (share == mixture).all(axis=1)
-        mixed = np.tensordot(mixture, templates, axes=1)
-        solved = cho_solve(precision, mixed.T)
-        scores[chosen] = mean[chosen] @ solved - 0.5 * np.einsum("gp,pg->g", mixed, solved)
+        chosen, part = (share == mixture).all(axis=1), np.flatnonzero(mixture)
+        mixed, weighted = (np.tensordot(mixture[part], one[part], axes=1) for one in (templates, solved))
+        scores[chosen] = mean[chosen] @ weighted.T - 0.5 * np.einsum("gp,gp->g", mixed, weighted)
     return scores
 
 
