@@ -350,7 +350,10 @@ class SimulatedFmriStudy(VoxelStudyBase):
         60, ge=4, description="mean number of voxels of a region; regions and subjects differ from it"
     )
     snr: float = Field(
-        1.0, gt=0, description="difficulty: deviation of the picture-driven part over that of the noise of a trial"
+        0.25,
+        gt=0,
+        description="difficulty: deviation of the picture-driven part over that of the noise of a trial (0.25: some 5 "
+        "percent of a trial's variance)",
     )
     noise_correlation: float = Field(0.3, ge=0, lt=1, description="part of the noise variance that neighbours share")
     drift: float = Field(0.5, ge=0, description="deviation of slow changes over a run, in units of the noise")

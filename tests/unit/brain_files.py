@@ -40,7 +40,51 @@ def write_stimuli(path: Path, cache: str = "tokens") -> np.ndarray:
             file["tokens"], file["band_tokens"] = tokens.numpy(), bands.numpy()
         else:
             file["pictures"] = pixels.numpy()
+        write_texts(file, embedding)
     return embedding
+
+
+def write_texts(file, embedding: np.ndarray, noise: float = 0.3) -> None:
+    """Two captions per picture and one prompt per concept near the picture's embedding, as the features stage does."""
+    rng = np.random.default_rng(11)
+    concept = file["concept"].asstr()[:].tolist()
+    unit = embedding - embedding.mean(axis=0)
+    unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
+    names = sorted(set(concept))
+    of_concept = np.stack([unit[[one == name for one in concept]].mean(axis=0) for name in names])
+    encoded = np.concatenate([unit, unit, of_concept])
+    encoded = encoded + noise * rng.standard_normal(encoded.shape) / np.sqrt(encoded.shape[1]) + 0.5
+    encoded = (encoded / np.linalg.norm(encoded, axis=1, keepdims=True)).astype(np.float32)
+    n = len(unit)
+    captions = [(row, row + n * which) for row in range(n) for which in range(2)]
+    prompts = [(row, 2 * n + names.index(concept[row])) for row in range(n)]
+    file["sentence"] = [f"sentence {number:03d}" for number in range(len(encoded))]
+    file["sentence_embedding"] = encoded
+    for name, links in (("caption", captions), ("prompt", prompts)):
+        file[f"{name}_link"] = np.array(links, np.int32)
+        mean = np.stack([encoded[[number for row, number in links if row == one]].mean(axis=0) for one in range(n)])
+        file[f"{name}_embedding"] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+
+def write_voxels(
+    path: Path, embedding: np.ndarray, n_voxels: int, subject: int = 0, noise: float = 0.3, test_value=None
+) -> None:
+    """As :func:`write_responses`, of voxels; every subject has a mixing of its own."""
+    mixing = np.random.default_rng(70 + subject).standard_normal((embedding.shape[1], n_voxels))
+    unit = (embedding - embedding.mean(0)) / embedding.std(0)
+    rng = np.random.default_rng(100 + subject)
+    stimulus = np.repeat(np.arange(TRAIN + TEST), REPETITIONS)
+    clean = unit[stimulus] @ mixing / np.sqrt(embedding.shape[1])
+    values = (clean + noise * rng.standard_normal(clean.shape)).astype(np.float32)
+    split = (stimulus >= TRAIN).astype(np.uint8)
+    if test_value is not None:
+        values[split == 1] = test_value
+    with artefact.create_h5(path, MADE) as file:
+        file.attrs.update(kind="voxels", unit="z")
+        file["response"], file["stimulus"], file["split"] = values, stimulus.astype(np.int32), split
+        file["voxel"] = [f"sub-{subject}-voxel-{number:04d}" for number in range(n_voxels)]
+        file["stimulus_id"] = stimulus_ids()
+        file["session"] = file["run"] = ["n/a"] * len(stimulus)
 
 
 def write_responses(path: Path, embedding: np.ndarray, subject: int = 0, noise: float = 0.3, test_value=None) -> None:

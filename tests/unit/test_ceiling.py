@@ -12,7 +12,7 @@ from scipy.stats import multivariate_normal
 
 from brain2clip import artefact, settings, stage
 from brain2clip.responses.preprocess import epochs_of
-from brain2clip.retrieval import ceiling
+from brain2clip.retrieval import ceiling, truth
 
 MADE = artefact.Provenance("made-by-a-test", {}, "code")
 CHANNELS, TIMES, SFREQ = 3, 6, 50.0
@@ -76,7 +76,8 @@ def write_world(folder, kind: str, offset: float = 1.0, seed: int = 0) -> World:
             file[f"whitening/0{number + 1}/mean"] = np.zeros(CHANNELS)
     with artefact.create_h5(folder / "stimuli.h5", MADE) as file:
         file["split"] = ["train"] * TRAIN + ["test"] * TEST
-        file["stimulus_id"] = [f"s-{row:02d}" for row in range(TRAIN + TEST)]
+        for name in ("stimulus_id", "concept", "caption"):
+            file[name] = [f"{name[0]}-{row:02d}" for row in range(TRAIN + TEST)]
     test = split == 1
     return World(clean[:, TRAIN:], values[test], stimulus[test] - TRAIN, session[test], offset * mean)
 
@@ -203,7 +204,7 @@ def test_processed_factors_make_the_processed_templates(tmp_path, band, response
         file["evoked"], file["basis"] = parts[0], parts[1:]
     given = {"band": band, "responses": responses}
     with artefact.open_h5(tmp_path / "truth.h5") as file:
-        evoked, basis = ceiling.processed_truth(file, given)
+        evoked, basis = truth.through_epochs(file, given)
     found = evoked + np.tensordot(weights, basis, axes=1)
     onset = 10.0
     for template, row in zip(found, weights):

@@ -14,13 +14,21 @@ from brain2clip import artefact, stage
 from brain2clip.reporting import blocks, figures, style
 from brain2clip.reporting.figure_gains import gain_curves
 from brain2clip.reporting.figure_gallery import chosen
+from brain2clip.reporting.figure_place import split_half
 from brain2clip.reporting.figure_prompts import figure_prompts
 from brain2clip.reporting.figure_ranks import binned
-from brain2clip.retrieval import ranks
+from brain2clip.reporting.figure_regions import by_region
+from brain2clip.retrieval import ranks, statistics
+from brain2clip.retrieval.bank import nearest
 
 METHODS = {"neuroclip": "NeuroCLIP", "frozen": "Frozen CLIP", "ridge": "Ridge"}
 N_CANDIDATES = 50
+N_TRAINING = 30
+WIDTH = 12
 IDS = [f"picture-{number:03d}" for number in range(N_CANDIDATES)]
+ALL_IDS = [*(f"training-{number:03d}" for number in range(N_TRAINING)), *IDS]
+REGIONS = ["V1", "V2", "V3", "V4", "LOC", "FFA", "PPA"]
+BOOTSTRAP = {"bootstrap": 200, "level": 0.95, "seed": 0}
 
 #: Right and front of each electrode on the unit sphere.
 PLACES = {
@@ -43,11 +51,16 @@ def write_responses(path: Path, seed: int, known: bool = True) -> None:
     back = np.clip(-position[:, 1] / 0.08, -0.3, 1)[:, None]
     erp = 4e-6 * back * np.exp(-(((times - 0.17) / 0.04) ** 2)) + 3e-7 * rng.standard_normal((len(names), len(times)))
     freqs = np.arange(0, 125, 0.5)
+    stimulus = np.repeat(np.arange(20), 4)
+    answers = np.exp(-(((times - 0.2) / 0.08) ** 2)) * back * rng.standard_normal((20, 1, 1))
+    response = answers[stimulus] + 0.5 * rng.standard_normal((len(stimulus), len(names), len(times)))
     psd = 1e-11 / (1 + freqs) + 2e-12 * np.exp(-(((freqs - 10) / 1.5) ** 2)) + 1e-15
     with artefact.create_h5(path, made("epochs")) as file:
         file["channel"] = names
         file["times"] = times
         file["position"] = position if known else np.full_like(position, np.nan)
+        file["response"], file["stimulus"] = response.astype(np.float32), stimulus.astype(np.int32)
+        file["split"] = (stimulus >= 15).astype(np.uint8)
         file["quality/erp"] = erp
         file["quality/freqs"] = freqs
         file["quality/psd"] = psd * rng.uniform(0.5, 2, (len(names), 1))
@@ -56,25 +69,55 @@ def write_responses(path: Path, seed: int, known: bool = True) -> None:
 def write_stimuli(path: Path, pictures: Path | None) -> None:
     from PIL import Image
 
-    images = [""] * N_CANDIDATES
+    images = [""] * len(ALL_IDS)
     if pictures is not None:
         pictures.mkdir(exist_ok=True)
-        for number, name in enumerate(IDS):
+        for number, name in enumerate(ALL_IDS):
             pixels = np.zeros((60, 60, 3), np.uint8)
-            pixels[..., number % 3] = 5 * number
-            pixels[10:50, 10 + number % 20 : 40] = 255 - 4 * number
+            pixels[..., number % 3] = 3 * number
+            pixels[10:50, 10 + number % 20 : 40] = 255 - 3 * number
             Image.fromarray(pixels).save(pictures / f"{name}.png")
             images[number] = str(pictures / f"{name}.png")
     frequency = np.linspace(0, 1, 64)
     edges = np.clip((np.log2(np.maximum(frequency, 1e-3) / 0.1) + 0.5), 0, 3)
     window = np.stack([np.clip(1 - np.abs(edges - band), 0, 1) for band in range(4)])
     with artefact.create_h5(path, made("features")) as file:
-        file["stimulus_id"] = IDS
+        file["stimulus_id"] = ALL_IDS
         file["image"] = images
-        file["concept"] = [f"concept {number}" for number in range(N_CANDIDATES)]
-        file["caption"] = [f"a photo of a striped red thing number {number}" for number in range(N_CANDIDATES)]
+        concepts = [number // 4 if number < N_TRAINING else number for number in range(len(ALL_IDS))]
+        file["concept"] = [f"concept {number}" for number in concepts]
+        file["caption"] = [f"a photo of a striped red thing number {number}" for number in range(len(ALL_IDS))]
+        file["embedding"] = embeddings(pictures is None, concepts)
         file["band_window"], file["band_frequency"] = window, frequency
         file.attrs["kind"] = "prompts" if pictures is None else "pictures"
+
+
+def embeddings(of_classes: bool, concepts: list[int]) -> np.ndarray:
+    """Of every stimulus; equal within a class where a study has class prompts only."""
+    values = np.random.default_rng(2).standard_normal((len(ALL_IDS), WIDTH)).astype(np.float32)
+    return values[concepts] if of_classes else values
+
+
+def write_embeddings(path: Path, noise: float) -> None:
+    rng = np.random.default_rng(4)
+    own = embeddings(False, [])[N_TRAINING:]
+    centre = np.full(WIDTH, 0.05, np.float32)
+    seen = own / np.linalg.norm(own, axis=1, keepdims=True) - centre + noise * rng.standard_normal(own.shape)
+    with artefact.create_h5(path, made("embed")) as file:
+        file["predicted"] = seen / np.linalg.norm(seen, axis=1, keepdims=True)
+        file["centre"], file["stimulus_id"] = centre, IDS
+        run = {"study": "voxels", "band": "VC", "protocol": "joint", "method": "mapping", "subject": "01", "seed": 0}
+        file.attrs.update(run)
+
+
+def region_rows(method: str, subject: str, regions: list[str] = REGIONS) -> pd.DataFrame:
+    """Rows of a voxel study whose later regions know more, for two tasks, in pools as well."""
+    parts = []
+    for number, region in enumerate(regions):
+        one = retrieval_rows("voxels", "intra", method, subject, 0, 0.5 * number).assign(band=region)
+        pooled = one.iloc[::3].assign(pool=1, n_candidates=17, rank=1)
+        parts += [one, one.assign(task="category"), one.assign(task="stimulus-to-brain", rank=1), pooled]
+    return pd.concat(parts, ignore_index=True)
 
 
 def retrieval_rows(study: str, protocol: str, method: str, subject: str, seed: int, strength: float) -> pd.DataFrame:
@@ -89,6 +132,7 @@ def retrieval_rows(study: str, protocol: str, method: str, subject: str, seed: i
             "similarity": np.diag(similarity),
             "top_ids": [[IDS[index] for index in row] for row in indices],
             "top_similarities": list(values),
+            **{"task": "stimulus", "pool": 0},
         }
     )
 
@@ -130,12 +174,30 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
         found[name].append(path)
     write_stimuli(folder / "stimuli.h5", folder / "pictures")
     write_stimuli(folder / "prompts.h5", None)
-    return {**found, "stimuli": [folder / "stimuli.h5"]}
+    write_embeddings(folder / "embeddings.h5", 0.2)
+    for method in ("neuroclip", "ridge"):
+        for subject in ("01", "02"):
+            path = folder / f"{method}-{subject}.parquet"
+            artefact.write_table(path, region_rows(method, subject), made("rank"))
+    return {**found, "stimuli": [folder / "stimuli.h5"], "embeddings": [folder / "embeddings.h5"]}
+
+
+def of_figure(name: str, inputs: dict[str, list[Path]]) -> dict[str, list[Path]]:
+    """Inputs of a figure: regions and place show the rows of a voxel study."""
+    folder = inputs["stimuli"][0].parent
+    methods = {"regions": ("neuroclip", "ridge"), "place": ("neuroclip",)}.get(name)
+    if methods is None:
+        return inputs
+    return {
+        **inputs,
+        "rows": [folder / f"{method}-{subject}.parquet" for method in methods for subject in ("01", "02")],
+    }
 
 
 def job(inputs: dict[str, list[Path]], outputs: dict[str, Path], method: str | None = None) -> stage.Job:
     shown = {"method": method, "topography_times": [0.1, 0.17, 0.3]}
-    return stage.Job("figures", {"figures": shown, "methods": METHODS}, "code", {}, inputs, outputs)
+    given = {"figures": shown, "methods": METHODS, "retrieval": BOOTSTRAP, "rois": REGIONS}
+    return stage.Job("figures", given, "code", {}, inputs, outputs)
 
 
 @pytest.mark.parametrize("name", list(figures.FIGURES))
@@ -144,7 +206,7 @@ def test_figure_renders_without_warning(name: str, inputs: dict[str, list[Path]]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", category=DeprecationWarning)
-        figures.run(job(inputs, {name: path}))
+        figures.run(job(of_figure(name, inputs), {name: path}))
     root = ElementTree.parse(path).getroot()
     assert root.tag.endswith("svg")
     assert path.stat().st_size < 3_000_000
@@ -219,3 +281,108 @@ def test_run_names_come_from_the_path() -> None:
     }
     with pytest.raises(ValueError, match="expected STUDY"):
         blocks.from_run_path(Path("history.parquet"))
+
+
+# ------------------------------------------------------------------------------- reconstruction, regions, place
+
+
+def test_bank_leaves_out_the_seen_one_and_ranks_it() -> None:
+    """Against the obvious: cosine of centred vectors by scipy."""
+    from scipy.spatial.distance import cdist
+
+    rng = np.random.default_rng(0)
+    bank, centre = 3 * rng.standard_normal((20, 6)), 0.1 * rng.standard_normal(6)
+    seen = np.array([3, 7, 7, 19])
+    predicted = rng.standard_normal((4, 6))
+    predicted /= np.linalg.norm(predicted, axis=1, keepdims=True)
+    found = nearest(predicted, bank, centre, seen, 5)
+    distance = cdist(predicted, bank / np.linalg.norm(bank, axis=1, keepdims=True) - centre, "cosine")
+    for own, rows, rank, line in zip(seen, found.rows, found.rank, distance, strict=True):
+        order = np.argsort(line).tolist()
+        assert rank == order.index(own) + 1
+        assert rows.tolist() == [row for row in order if row != own][:5]
+
+
+def test_reconstruction_takes_embeddings_and_stimuli_only(inputs: dict[str, list[Path]], tmp_path: Path) -> None:
+    given = {name: inputs[name] for name in ("embeddings", "stimuli")}
+    with style.applied():
+        drawn = figures.reconstruction(job(given, {}))
+    ranked = [axis.get_ylabel() for axis in drawn.axes if axis.get_ylabel()]
+    assert ranked == ["rank 1"] * 8
+    assert "bank of 80 training and test stimuli" in " ".join(drawn.get_suptitle().split())
+
+
+def test_classes_without_pictures_are_shown_once(inputs: dict[str, list[Path]]) -> None:
+    given = {**inputs, "stimuli": [inputs["stimuli"][0].with_name("prompts.h5")]}
+    with style.applied():
+        drawn = figures.reconstruction(job(given, {}))
+    assert "bank of 58" in drawn.get_suptitle()  # 8 training and 50 test classes
+
+
+def test_regions_show_the_numbers_of_the_tables() -> None:
+    rows = pd.concat([region_rows("ridge", subject) for subject in ("01", "02")])
+    found = by_region(rows, BOOTSTRAP).set_index(["task", "band"])
+    assert set(found.index.get_level_values("task")) == {"stimulus", "category"}
+    one = rows[(rows["band"] == "FFA") & (rows["task"] == "category")]
+    expected = statistics.mean_over_subjects(one, "category:top-1", 200)
+    for name in ("value", "ci_low", "ci_high", "chance"):
+        assert found.loc[("category", "FFA"), name] == expected[name]
+    whole = rows[(rows["band"] == "FFA") & (rows["task"] == "stimulus") & (rows["pool"] == 0)]
+    assert found.loc[("stimulus", "FFA"), "value"] == pytest.approx((whole["rank"] == 1).mean())
+
+
+def test_split_half_is_the_correlation_of_half_means() -> None:
+    """Against numpy's corrcoef, with pictures of other numbers of presentations, in chunks."""
+    rng = np.random.default_rng(1)
+    stimulus = rng.permutation(np.repeat(np.arange(600), rng.integers(1, 6, 600)))
+    rows = np.arange(len(stimulus)) * 2  # every second trial of the file
+    response = rng.standard_normal((2 * len(stimulus), 2, 3)) + 5
+    response[rows] += rng.standard_normal((600, 2, 3))[stimulus]
+    found, n_pictures = split_half(response, rows, stimulus)
+    halves: list[list[np.ndarray]] = [[], []]
+    for one in range(600):
+        trials = rows[stimulus == one]
+        if len(trials) > 1:
+            for half in (0, 1):
+                halves[half].append(response[trials[half::2]].mean(axis=0))
+    assert n_pictures == len(halves[0])
+    first, second = np.array(halves[0]), np.array(halves[1])
+    for channel, time in np.ndindex(2, 3):
+        expected = np.corrcoef(first[:, channel, time], second[:, channel, time])[0, 1]
+        assert found[channel, time] == pytest.approx(expected)
+
+
+def test_reliability_reads_training_trials_only(tmp_path: Path) -> None:
+    import h5py
+
+    paths = [tmp_path / "r" / "eeg" / name / "sub-01.h5" for name in ("a", "b")]
+    for path in paths:
+        write_responses(path, 3)
+    with h5py.File(paths[1], "r+") as file:
+        test = np.flatnonzero(file["split"][:] == 1)
+        file["response"][test[0] : test[-1] + 1] = 1e6
+    a, b = (figures._reliability(job({"responses": [path]}, {})) for path in paths)
+    np.testing.assert_array_equal(a.correlation, b.correlation)
+    assert a.correlation.max() > 0.8
+    assert a.n_pictures == 15
+
+
+def test_pictures_shown_once_have_no_reliability(inputs: dict[str, list[Path]], tmp_path: Path) -> None:
+    import h5py
+
+    path = tmp_path / "r" / "eeg" / "broad" / "sub-01.h5"
+    write_responses(path, 3)
+    with h5py.File(path, "r+") as file:
+        file["stimulus"][:] = np.arange(len(file["stimulus"]))
+    with style.applied():
+        drawn = figures.place(job({**of_figure("place", inputs), "responses": [path]}, {}))
+    assert "no training picture\nwas shown twice" in drawn.axes[0].texts[0].get_text()
+
+
+def test_ranks_have_a_panel_per_task(inputs: dict[str, list[Path]]) -> None:
+    path = of_figure("place", inputs)["rows"][:1]
+    with style.applied():
+        drawn = figures.ranks(job({"rows": path}, {}))
+    titles = [axis.get_title(loc="left") for axis in drawn.axes]
+    assert len(titles) == 3 * len(REGIONS)
+    assert titles[:2] == ["voxels, intra, V1: stimulus", "voxels, intra, V1: category"]

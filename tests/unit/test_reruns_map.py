@@ -11,7 +11,7 @@ from brain2clip import settings
 from brain2clip.reporting import reference, reruns
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLLOWING = {"train", "rank", "inspect", "tables", "figures"}
+FOLLOWING = {"train", "rank", "inspect", "embed", "tables", "figures"}
 
 
 def effect(block: type, name: str) -> dict[str, str]:

@@ -24,6 +24,7 @@ from PIL import Image
 from brain2clip import artefact, settings, stage
 from brain2clip.studies import (
     contract,
+    drawn_pictures,
     simulate_dataset,
     simulate_pictures,
     simulate_recordings,
@@ -128,7 +129,7 @@ def test_stimulus_table_is_complete_and_concepts_are_disjoint(study):
 
 def test_pictures_have_the_stated_digest(study):
     path = Path(study.stimulus_files()[0])
-    raw = simulated.read_stimuli(path)
+    raw = drawn_pictures.read_stimuli(path)
     for image, digest in zip(raw["image"], raw["sha256"]):
         assert hashlib.sha256((path.parent / image).read_bytes()).hexdigest() == digest
     assert np.asarray(Image.open(study.stimulus_table()["image"][0])).shape == (64, 64, 3)

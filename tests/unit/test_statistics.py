@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from brain2clip.retrieval import ranks, statistics
+from brain2clip.settings import Table
 
 RETRIEVAL = {"top_k": (1, 3, 5, 10), "n_way": (2, 4, 10, 50), "bootstrap": 500, "level": 0.95, "seed": 0}
 
@@ -30,6 +34,7 @@ def rows_of(
             **{name: [value] * len(rank) for name, value in names.items()},
             **{"subject": subject, "seed": seed, "repetitions": repetitions, "query": np.arange(len(rank))},
             **{"target": [f"picture-{one}" for one in target], "n_candidates": n_candidates, "rank": rank},
+            **{"task": "stimulus", "pool": 0},
         }
     )
 
@@ -158,6 +163,72 @@ def test_large_runs_are_fast_enough_to_be_summarised() -> None:
     found = statistics.summary(rows, {**RETRIEVAL, "bootstrap": 2000})
     top = found.set_index("metric").loc["top-1@1"]
     assert top["ci_low"] <= 0.005 <= top["ci_high"]
+
+
+# ------------------------------------------------------------------------------------------ names, pools
+
+
+@given(
+    st.sampled_from(["top-1", "10-way", "median-rank"]),
+    st.sampled_from(["all", "1", "12"]),
+    st.sampled_from(["stimulus", "category", "caption-to-brain"]),
+    st.none() | st.integers(2, 999),
+)
+def test_a_written_name_is_read_again(base: str, repetitions: str, task: str, pool: int | None) -> None:
+    name = statistics.MetricName(base, repetitions, task, pool)
+    assert statistics.metric_name(str(name)) == name
+    pattern = Table.model_fields["metric"].metadata[0].pattern
+    assert re.fullmatch(pattern, str(name))
+
+
+def test_names_are_those_of_the_settings() -> None:
+    name = statistics.MetricName
+    assert str(name("top-1")) == "top-1"
+    assert str(name("top-1", "4")) == "top-1@4"
+    assert str(name("top-1", pool=300)) == "stimulus/300:top-1"
+    assert str(name("top-5", "1", "category")) == "category:top-5@1"
+    assert str(statistics.metric_name("stimulus:top-1")) == "top-1"
+
+
+def pooled(rank: np.ndarray, n_pools: int, target: np.ndarray | None = None, n_candidates: int = 20) -> pd.DataFrame:
+    """The same queries in several pools, with the same ranks."""
+    one = rows_of(rank, target=target, n_candidates=n_candidates)
+    return pd.concat([one.assign(pool=number) for number in range(1, n_pools + 1)], ignore_index=True)
+
+
+@pytest.mark.parametrize("n_targets", [40, 2])
+def test_pools_are_averaged_never_resampled_as_if_they_were_more_queries(n_targets: int) -> None:
+    """Thirty pools of the same ranks say no more than one, whether stimuli or queries are resampled."""
+    rank = np.random.default_rng(11).integers(1, 4, 40)
+    target = np.arange(40) % n_targets
+    size = max(n_targets, 5)
+    one, many = (pooled(rank, count, target, size) for count in (1, 30))
+    for metric in (f"stimulus/{size}:top-1", f"stimulus/{size}:mean-rank"):
+        first, second = (statistics.summary(rows, RETRIEVAL).set_index("metric").loc[metric] for rows in (one, many))
+        assert second["value"] == pytest.approx(first["value"])
+        assert second["n_queries"] == 40
+        width = first["ci_high"] - first["ci_low"]
+        assert second["ci_high"] - second["ci_low"] == pytest.approx(width, rel=0.15)
+        first, second = (statistics.mean_over_subjects(rows, metric, 500) for rows in (one, many))
+        assert second["n_queries"] == 40
+        assert second["ci_high"] - second["ci_low"] == pytest.approx(first["ci_high"] - first["ci_low"], rel=0.15)
+
+
+def test_tasks_and_pools_do_not_mix() -> None:
+    rank = np.array([1, 2, 2, 3])
+    rows = pd.concat(
+        [
+            rows_of(rank),
+            rows_of(np.ones(4, dtype=int)).assign(task="category", n_candidates=10),
+            pooled(np.array([1, 1, 2, 2]), 3, n_candidates=5),
+        ]
+    )
+    found = statistics.summary(rows, RETRIEVAL).set_index("metric")["value"]
+    assert found[["top-1", "category:top-1", "stimulus/5:top-1"]].tolist() == [0.25, 1.0, 0.5]
+    for metric in ("top-1", "category:top-1", "stimulus/5:top-1"):
+        assert statistics.mean_over_subjects(rows, metric, 200)["value"] == found[metric]
+    assert statistics.mean_over_subjects(rows, "stimulus/5:top-1", 200)["chance"] == pytest.approx(0.2)
+    assert np.isnan(statistics.mean_over_subjects(rows, "stimulus/7:top-1", 200)["value"])
 
 
 # ------------------------------------------------------------------------------------ paired difference

@@ -14,13 +14,16 @@ import pytest
 
 from brain2clip import artefact, stage
 from brain2clip.reporting import published, tables, typeset
+from brain2clip.retrieval import rows as retrieval_rows
 from brain2clip.retrieval import statistics
+from brain2clip.retrieval.tasks import Queries
 
 RETRIEVAL = {
     **{"repetitions": ["all", 1], "top_k": [1, 5], "n_way": [2], "bootstrap": 200, "level": 0.95, "seed": 0},
 }
 METHODS = {"neuroclip": "NeuroCLIP", "frozen": "Frozen_CLIP & head", "ideal-observer": "Ideal observer"}
 PUBLISHED = Path(__file__).parents[2] / "workflow" / "published" / "things_eeg2.csv"
+GOD = PUBLISHED.with_name("god.csv")
 KINDS = {
     "main": {"kind": "methods", "reference": None},
     "ablation": {"kind": "ablation", "reference": "neuroclip"},
@@ -37,7 +40,8 @@ def rows_of(study: str, method: str, subject: str, seed: int, share: float) -> p
         names = {"study": study, "band": "broad", "protocol": "intra-subject", "method": method}
         part = pd.DataFrame({"query": np.arange(n_queries), "rank": np.where(right, 1, 7)})
         part["target"] = [f"picture-{number % 20}" for number in range(n_queries)]
-        parts.append(part.assign(**names, subject=subject, seed=seed, repetitions=repetitions, n_candidates=20))
+        part = part.assign(**names, subject=subject, seed=seed, repetitions=repetitions, n_candidates=20)
+        parts.append(part.assign(task="stimulus", pool=0))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -209,6 +213,159 @@ def test_published_file_without_source_is_refused(tmp_path: Path) -> None:
     path.write_text("study,method,value\nx,M,0.5\n")
     with pytest.raises(stage.InputError, match="no column protocol, metric, source"):
         published.read([path])
+
+
+def test_published_god_rows_stand_beside_that_study_task_and_single_trials_only() -> None:
+    table = published.read([GOD, PUBLISHED])
+    own = table[table["study"] == "god"]
+    # The printed means, and nothing that was only recalled.
+    assert dict(zip(zip(own["method"], own["metric"], strict=True), own["value"], strict=True)) == {
+        (method, f"category:top-{k}@1"): value
+        for method, values in {
+            **{"CADA-VAE": (0.1002, 0.4037), "MVAE": (0.1004, 0.3960), "MMVAE": (0.1168, 0.4329)},
+            **{"MoPoE-VAE": (0.1290, 0.5178), "BraVL": (0.1399, 0.5313)},
+        }.items()
+        for k, value in zip((1, 5), values, strict=True)
+    }
+    assert own["note"].str.contains("single trials; SVM").all()
+    assert own["note"].str.contains("not like for like").all()
+
+    def shown(study: str, kind: str | None, metric: str) -> int:
+        return len(published.for_block(table, study, kind, "intra", metric, "intra-subject"))
+
+    assert shown("mine", "god", "category:top-1@1") == 5
+    assert shown("god", "voxel_table", "category:top-1@1") == 0
+    assert shown("god", "simulated_fmri", "category:top-1@1") == 0
+    for metric in ("top-1", "top-1@1", "category:top-1", "caption:top-1@1", "category/50:top-1@1"):
+        assert shown("god", "god", metric) == 0
+    assert len(published.for_block(table, "god", "god", "joint", "category:top-1@1", "joint")) == 0
+
+
+# ----------------------------------------------------------------------------------- tasks, EEG and fMRI together
+
+BOTH_KINDS = {"eeg": "simulated", "fmri": "simulated_fmri"}
+POOLS = {"size": 5, "draws": 4, "seed": 0}
+
+
+def task_rows(study: str, method: str, subject: str, tasks: dict[str, int]) -> pd.DataFrame:
+    """Single trials and averages of some tasks with their numbers of candidates, with pools where they fit."""
+    rng = np.random.default_rng([len(study), len(method), int(subject)])
+    queries = []
+    for (task, count), repetitions in itertools.product(tasks.items(), ("all", 1)):
+        target = np.tile(np.arange(count), 1 if repetitions == "all" else 3)
+        similarity = rng.standard_normal((len(target), count)) + 1.5 * np.eye(count)[target]
+        ids = np.array([f"{task} {number}" for number in range(count)], dtype=object)
+        queries.append(Queries(task, repetitions, ids, target, similarity))
+    run = {"study": study, "band": "broad" if study == "eeg" else "VC", "protocol": "intra", "method": method}
+    return retrieval_rows.table(queries, {**run, "subject": subject, "seed": 0}, POOLS)
+
+
+@pytest.fixture
+def both_job(tmp_path: Path) -> stage.Job:
+    fmri = {"stimulus": 12, "category": 8, "stimulus-to-brain": 12}
+    runs = {
+        ("eeg", "ridge"): {"stimulus": 15},
+        ("eeg", "ideal-observer"): {"stimulus": 15},
+        ("fmri", "ridge"): fmri,
+        ("fmri", "mapping"): fmri,
+        ("fmri", "ideal-observer"): {"stimulus": 12},
+    }
+    inputs: dict[str, list[Path]] = {"rows": [], "summary": []}
+    options = {**RETRIEVAL, "pools": POOLS}
+    for ((study, method), tasks), subject in itertools.product(runs.items(), ("01", "02")):
+        path = tmp_path / study / method / f"sub-{subject}.parquet"
+        rows = task_rows(study, method, subject, tasks)
+        made = artefact.Provenance("rank", {"path": str(path)}, "code")
+        artefact.write_table(path, rows, made)
+        artefact.write_table(path.with_suffix(".summary.parquet"), statistics.summary(rows, options), made)
+        inputs["rows"].append(path)
+        inputs["summary"].append(path.with_suffix(".summary.parquet"))
+    experiments = {
+        study: {
+            **{"study": study, "bands": ["broad" if study == "eeg" else "VC"], "protocols": ["intra"], "seeds": [0]},
+            "methods": ["ideal-observer", *(m for s, m in runs if s == study and m != "ideal-observer")],
+        }
+        for study in BOTH_KINDS
+    }
+    shown = {
+        "overview": {"kind": "overview", "experiments": ["eeg", "fmri"], "metric": "top-1", "reference": None},
+        "classes": {"kind": "methods", "experiments": ["fmri"], "metric": "category:top-1@1", "reference": None},
+        "pools": {"kind": "methods", "experiments": ["fmri"], "metric": "stimulus/5:top-1", "reference": None},
+        "back": {
+            **{"kind": "contrast", "experiments": ["fmri"], "metric": "stimulus-to-brain:top-1"},
+            "reference": "ridge",
+        },
+        "curve": {"kind": "repetitions", "experiments": ["fmri"], "metric": "category:top-1", "reference": None},
+        "same": {"kind": "methods", "experiments": ["fmri"], "metric": "stimulus:top-1@1", "reference": None},
+    }
+    outputs = {
+        f"{name}.{suffix}": tmp_path / f"{name}.{suffix}" for name in shown for suffix in ("parquet", "md", "tex")
+    }
+    given = {
+        **{"tables": shown, "experiments": experiments, "studies": BOTH_KINDS, "zero_shot": ["fmri"]},
+        "methods": {"ridge": "Ridge", "mapping": "Linear", "ideal-observer": "Ideal observer"},
+    }
+    return stage.Job(
+        "tables", {**given, "retrieval": options}, "code", {}, inputs, {**outputs, "summary": tmp_path / "s.parquet"}
+    )
+
+
+def test_overview_has_a_line_per_method_and_a_column_per_task(both_job: stage.Job) -> None:
+    tables.run(both_job)
+    body = cells(both_job.output("overview.md").read_text())
+    assert body[0] == [
+        *("modality", "study", "band or region", "protocol", "method", "stimulus", "category", "stimulus-to-brain")
+    ]
+    assert [row[4] for row in body[2:]] == [
+        *("Ridge", "Ideal observer (ceiling)", "chance", "Ridge", "Linear", "Ideal observer (ceiling)", "chance")
+    ]
+    assert body[2][:4] == ["EEG", "eeg", "broad", "intra"]
+    assert body[5][:4] == ["fMRI", "fmri", "VC", "intra"]
+    assert body[2][6:] == ["", ""]
+    assert body[7][6:] == ["", ""]  # the observer did not do these
+    assert body[4][5:] == [f"{100 / 15:.1f}", "", ""]
+    assert body[8][5:] == [f"{100 / 12:.1f}", "12.5", f"{100 / 12:.1f}"]
+    frame = artefact.read_table(both_job.output("overview.parquet"))
+    assert frame.columns.tolist() == tables.COLUMNS
+    means = frame[frame["level"] == "mean"].set_index(["study", "method", "task"])
+    assert set(means["modality"]) == {"EEG", "fMRI"}
+    one = means.loc[("fmri", "mapping", "category")]
+    assert (one["modality"], one["metric"]) == ("fMRI", "category:top-1")
+    assert body[6][6] == f"{100 * one['value']:.1f} [{100 * one['ci_low']:.1f}, {100 * one['ci_high']:.1f}]"
+    latex = both_job.output("overview.tex").read_text()
+    assert r"\begin{tabular}{lllllrrr}" in latex
+    assert latex.isascii()
+
+
+def test_captions_say_the_task_and_its_candidates(both_job: stage.Job) -> None:
+    tables.run(both_job)
+    words = {
+        "classes": "Top-1 (%), single trials: zero-shot category decoding: 8 class prompts.",
+        "pools": "finding the seen stimulus among 12, in pools of 5, 4 draws.",
+        "back": "Top-1 (%): matching picture to brain: 12 brain responses; paired differences",
+        "curve": "zero-shot category decoding: 8 class prompts; by the number of test repetitions",
+        "same": "Top-1 (%), single trials: finding the seen stimulus among 12.",
+    }
+    for name, text in words.items():
+        assert text in " ".join(both_job.output(f"{name}.md").read_text().split()), name
+    assert {"top-1@1"} == set(artefact.read_table(both_job.output("same.parquet"))["metric"])
+    pools = artefact.read_table(both_job.output("pools.parquet"))
+    assert set(pools["chance"]) == {0.2}
+    observer = cells(both_job.output("classes.md").read_text())
+    assert observer[-2] == ["Ideal observer (ceiling)", "–", "–", "–", "–"]
+
+
+def test_means_over_pools_are_those_of_the_runs(both_job: stage.Job) -> None:
+    """A run's value is the mean over all queries of all pools; the mean over subjects is the mean of these."""
+    tables.run(both_job)
+    frame = artefact.read_table(both_job.output("pools.parquet"))
+    own = frame[frame["method"] == "mapping"].set_index("level")["value"]
+    rows = pd.concat([artefact.read_table(path) for path in both_job.inputs["rows"]])
+    rows = rows[(rows["study"] == "fmri") & (rows["method"] == "mapping") & (rows["pool"] > 0)]
+    rows = rows[(rows["task"] == "stimulus") & (rows["repetitions"] == "all")]
+    by_subject = (rows["rank"] == 1).groupby(rows["subject"]).mean()
+    assert own["run"].tolist() == pytest.approx(by_subject.tolist())
+    assert own["mean"] == pytest.approx(by_subject.mean())
 
 
 # ---------------------------------------------------------------------------------------------- errors

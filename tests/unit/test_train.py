@@ -7,8 +7,8 @@ from sklearn.linear_model import Ridge
 from brain2clip import artefact, stage
 from brain2clip.retrieval import rank
 from brain2clip.settings import Contrastive, Encoder, Optimiser, Tower
-from brain2clip.training import train
-from brain2clip.training.data import load_responses
+from brain2clip.training import loop, train
+from brain2clip.training.data import load_responses, pairs
 
 SMALL = {
     "encoder": {"width": 32, "dropout": 0.0},
@@ -114,7 +114,7 @@ def test_both_caches_train_the_same_model(files, tmp_path):
 def test_selection_holds_out_whole_concepts_and_trains_again_on_all(files, tmp_path):
     responses = load_responses([files / "sub-0.h5"], "train", None, True)
     concept = np.array([f"c{i // 2}" for i in range(brain_files.TRAIN)] + ["t"] * brain_files.TEST)
-    rows = train.held_out_rows(responses, concept, 0.2, seed=3)
+    rows = loop.held_out_rows(concept[responses.stimulus], 0.2, seed=3)
     aside, kept = concept[responses.stimulus[rows]], concept[np.delete(responses.stimulus, rows)]
     assert len(set(aside)) == 4
     assert not set(aside) & set(kept)
@@ -133,7 +133,7 @@ def test_selection_holds_out_whole_concepts_and_trains_again_on_all(files, tmp_p
 
 def test_leave_one_subject_out_takes_all_source_subjects_and_each_picture_once(files, tmp_path):
     responses = load_responses([files / "sub-1.h5", files / "sub-2.h5"], "train", None, True)
-    data = train.pairs(responses, np.arange(len(responses.stimulus)), torch.device("cpu"))
+    data = pairs([responses], np.arange(len(responses.stimulus)), torch.device("cpu"))
     assert len(data.units) == brain_files.TRAIN
     assert all(len(unit) == 2 and len(set(data.stimulus[unit])) == 1 for unit in data.units)
     one = job(files, tmp_path, subjects=("sub-1", "sub-2"))
@@ -163,7 +163,7 @@ def test_features_of_another_study_are_refused(files, tmp_path):
 
 def test_foreign_settings_in_the_responses_are_refused(files, tmp_path):
     one = job(files, tmp_path)
-    one.expects["epochs"] = {"stage": "made-by-a-test", "settings": {"a": 2}}
+    one.expects["responses"] = {"stage": "made-by-a-test", "settings": {"a": 2}}
     with pytest.raises(artefact.ArtefactError, match="made by other settings"):
         train.run(one)
 
@@ -180,12 +180,12 @@ def test_tsconv_trains_and_refuses_short_responses(files, tmp_path):
 
 
 def test_learning_rate_rises_then_falls_to_zero():
-    factor = train.learning_rate(Optimiser(warmup=0.1), 100)
+    factor = loop.learning_rate(Optimiser(warmup=0.1), 100)
     values = [factor(step) for step in range(101)]
     assert values[0] == pytest.approx(0.1)
     assert max(values) == 1
     assert values[100] == pytest.approx(0)
-    assert train.learning_rate(Optimiser(schedule="constant"), 100)(100) == 1
+    assert loop.learning_rate(Optimiser(schedule="constant"), 100)(100) == 1
 
 
 def test_ridge_weights_are_scikit_learns_on_raw_inputs(files):

@@ -24,7 +24,8 @@ SNAPSHOT = {
     "train": MODELS,
     "rank": MODELS,
     "inspect": SUBJECTS * SEEDS,
-    "figures": 7,
+    "embed": 1,
+    "figures": 8,
     "tables": 1,
 }
 

@@ -168,7 +168,7 @@ SETTINGS = (
     Case("a method", {"train": 6, "rank": 6, "tables": 1, "figures": 2}, {"methods.frozen.optimiser.epochs": 2}),
     Case(
         "a method added",
-        {"train": 4, "rank": 4, "tables": 1, "figures": 7},
+        {"train": 4, "rank": 4, "embed": 1, "tables": 1, "figures": 8},
         {"methods.ridge": RIDGE, "experiments.main.methods": ["neuroclip", "frozen", "ceiling", "ridge"]},
     ),
     Case("a loss weight (of `neuroclip`, `frozen` inherits it)", RANKED, {"methods.neuroclip.objective.beta": 0.3}),

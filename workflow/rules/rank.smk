@@ -1,4 +1,5 @@
-# The only reader of test trials: candidates ranked for every test response, and what the prompts do to them.
+# The only reader of test trials: candidates ranked for every test response, and what the prompts do to them;
+# and the predicted embeddings, for what shows or draws pictures from them.
 rule rank:
     input:
         responses=f"{RESULTS}/responses/{{study}}/{{band}}/sub-{{subject}}.h5",
@@ -86,3 +87,30 @@ rule inspect:
         "python -m brain2clip.retrieval.inspect --spec {params.spec:q} --input responses={input.responses:q}"
         " --input stimuli={input.stimuli:q} --input checkpoint={input.checkpoint:q}"
         " --output gains={output.gains:q} --output prompts={output.prompts:q} > {log:q} 2>&1"
+
+
+rule embed:
+    input:
+        responses=rules.rank.input.responses,
+        stimuli=tower_of,
+        checkpoint=checkpoint_of,
+    output:
+        embeddings=f"{RESULTS}/retrieval/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.embeddings.h5",
+    log:
+        f"{RESULTS}/logs/embed/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
+    wildcard_constraints:
+        method=methods_of_kind(*JOINT_SPACE),
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: attempt * 8000,
+        runtime=lambda w, attempt: attempt * 30,
+    params:
+        spec=lambda w: settings.canonical(embed_spec(w)),
+    message:
+        "Predicted embeddings of {wildcards.method} for {wildcards.study} sub-{wildcards.subject}"
+    shell:
+        "python -m brain2clip.retrieval.embed --spec {params.spec:q} --input responses={input.responses:q}"
+        " --input stimuli={input.stimuli:q} --input checkpoint={input.checkpoint:q}"
+        " --output embeddings={output.embeddings:q} > {log:q} 2>&1"

@@ -272,6 +272,13 @@ def ceiling_spec(w):
     return spec("ceiling", "brain2clip.retrieval.ceiling", values, expects)
 
 
+@per_run
+def embed_spec(w):
+    ranked = rank_spec(w)
+    values = {key: ranked["settings"][key] for key in ("run", "method", "tower")}
+    return spec("embed", "brain2clip.retrieval.embed", values, ranked["expects"])
+
+
 def retrieval_spec(run):
     """Spec of the rule that makes the retrieval artefacts of a run."""
     return ceiling_spec(run) if CONFIG.methods[run.method].kind == "ideal-observer" else rank_spec(run)
@@ -304,6 +311,7 @@ def tables_spec():
         "studies": {name: study.kind for name, study in CONFIG.studies.items()},
         "protocols": {name: protocol.kind for name, protocol in CONFIG.protocols.items()},
         "methods": {name: method.label or name for name, method in CONFIG.methods.items()},
+        "zero_shot": [name for name in studies_run() if asked(lambda: study_of(name).zero_shot)],
         "ceilings": sorted(name for name, method in CONFIG.methods.items() if method.kind == "ideal-observer"),
         "retrieval": dump(CONFIG.retrieval),
     }
@@ -334,50 +342,138 @@ def shown_method(study):
     return next((name for name in ran if name in neuroclip_methods()), ran[0])
 
 
+#: Kinds of methods whose predictions stay in CLIP's joint space.
+JOINT_SPACE = ("mapping", "ridge")
+#: Stands for a study in the paths of figures that show an EEG and an fMRI study together.
+BOTH = "both"
+
+
+@cache
+def mapped_runs(study):
+    """Runs of the main experiment whose predictions are embeddings of the joint space: first band, protocol, method."""
+    experiment = main_experiment(study)
+    ran = [name for name in experiment.methods if CONFIG.methods[name].kind in JOINT_SPACE]
+    first = sorted(ran, key=lambda name: (name != CONFIG.figures.method, JOINT_SPACE.index(CONFIG.methods[name].kind)))
+    wanted = (experiment.bands[0], experiment.protocols[0], *first[:1])
+    return [run for run in runs_of(experiment) if run[1:4] == wanted]
+
+
+@cache
+def regions_experiment(study):
+    """The experiment of a study with the most regions, then runs."""
+    listed = [
+        (len(one.bands), len(runs_of(one)), name) for name, one in CONFIG.experiments.items() if one.study == study
+    ]
+    return CONFIG.experiments[max(listed)[2]]
+
+
+@cache
+def regions_of(study):
+    """Regions in the order of that experiment, then those of others."""
+    others = [band for one in CONFIG.experiments.values() if one.study == study for band in sorted(one.bands)]
+    return list(dict.fromkeys([*regions_experiment(study).bands, *sorted(others)]))
+
+
+def region_runs(study):
+    """Runs of all regions by the methods of that experiment."""
+    experiment = regions_experiment(study)
+    return [
+        run
+        for run in runs()
+        if (run.study, run.protocol) == (study, experiment.protocols[0]) and run.method in experiment.methods
+    ]
+
+
+@cache
+def both_studies():
+    """The EEG study and the fMRI study with the most runs; None where one of the two is not run."""
+    found = []
+    for voxels in (False, True):
+        ran = [run.study for run in runs() if is_voxels(run.study) == voxels]
+        found.append(max(sorted(set(ran)), key=ran.count, default=None))
+    return None if None in found else tuple(found)
+
+
+def figure_studies():
+    """Names that stand for studies in the paths of figures."""
+    if both_studies() and BOTH in CONFIG.studies:
+        raise WorkflowError(f"studies.{BOTH}: this name is that of figures of EEG and fMRI together; take another")
+    return studies_run() + ([BOTH] if both_studies() else [])
+
+
 def figures_of(study):
     """Figures that the study's runs can fill."""
+    if study == BOTH:
+        return ["place"]
     trained = any(CONFIG.methods[name].kind in LEARNING for name in main_experiment(study).methods)
     return [
         *(["ranks"] if is_voxels(study) else ["erp", "spectra", "ranks"]),
         *(["training"] if trained else []),
-        *(["gallery"] if "all" in CONFIG.retrieval.repetitions else []),
+        *(["gallery"] if "all" in CONFIG.retrieval.repetitions and "stimulus" in CONFIG.retrieval.tasks else []),
+        # A handful of categories is no bank.
+        *(["reconstruction"] if mapped_runs(study) and not getattr(CONFIG.studies[study], "categories", None) else []),
+        *(["regions"] if is_voxels(study) and len(regions_of(study)) > 1 else []),
         *(["gains", "prompts"] if shown_method(study) in neuroclip_methods() else []),
     ]
 
 
 def figure_files():
-    return [f"{RESULTS}/figures/{study}/{figure}.svg" for study in studies_run() for figure in figures_of(study)]
+    return [f"{RESULTS}/figures/{study}/{figure}.svg" for study in figure_studies() for figure in figures_of(study)]
+
+
+def made_files(folder, chosen, ending, spec_of):
+    """Files of runs, each with the spec that makes it."""
+    return {f"{RESULTS}/{folder}/{run.path}{ending}": spec_of(run) for run in chosen}
+
+
+def responses_files(study, bands):
+    return {
+        f"{RESULTS}/responses/{study}/{band}/sub-{subject}.h5": responses_spec(study, band, subject)
+        for band in bands
+        for subject in subjects_of(study)
+    }
+
+
+def stimuli_file(study, method):
+    tower = CONFIG.methods[method].tower
+    return {f"{RESULTS}/stimuli/{study}/{tower}.h5": features_spec(study, tower)}
+
+
+def place_inputs():
+    """The first band of the EEG study, and all regions of the fMRI study by its shown method."""
+    eeg, fmri = both_studies()
+    chosen = region_runs(fmri)
+    methods = [name for name in regions_experiment(fmri).methods if CONFIG.methods[name].kind != "ideal-observer"]
+    method = shown_method(fmri) if shown_method(fmri) in methods else methods[0]
+    rows = made_files("retrieval", [run for run in chosen if run.method == method], ".parquet", retrieval_spec)
+    return {"responses": responses_files(eeg, main_experiment(eeg).bands[:1]), "rows": rows}
 
 
 def figure_inputs(w):
     """Inputs of a figure: name to paths, each with the spec that makes it."""
+    if w.study == BOTH:
+        return place_inputs()
     experiment = main_experiment(w.study)
-    tower = CONFIG.methods[shown_method(w.study)].tower
-    stimuli = {f"{RESULTS}/stimuli/{w.study}/{tower}.h5": features_spec(w.study, tower)}
+    stimuli = stimuli_file(w.study, shown_method(w.study))
     main = [run for run in runs_of(experiment) if run.band == experiment.bands[0]]
     wanted = (experiment.protocols[0], shown_method(w.study))
     shown = [run for run in main if (run.protocol, run.method) == wanted]
     trained = list(dict.fromkeys(model_of(run) for run in main if CONFIG.methods[run.method].kind in LEARNING))
-
-    def responses(bands):
-        return {
-            f"{RESULTS}/responses/{w.study}/{band}/sub-{subject}.h5": responses_spec(w.study, band, subject)
-            for band in bands
-            for subject in subjects_of(w.study)
-        }
-
-    def made(folder, chosen, ending, spec_of):
-        return {f"{RESULTS}/{folder}/{run.path}{ending}": spec_of(run) for run in chosen}
-
+    mapped = mapped_runs(w.study)[:1]
     bands = sorted({run.band for run in runs() if run.study == w.study})
     named = {
-        "erp": lambda: {"responses": responses(experiment.bands[:1])},
-        "spectra": lambda: {"responses": responses(bands)},
-        "training": lambda: {"history": made("training", trained, ".history.parquet", train_spec)},
-        "ranks": lambda: {"rows": made("retrieval", main, ".parquet", retrieval_spec)},
-        "gallery": lambda: {"rows": made("retrieval", shown[:1], ".parquet", retrieval_spec), "stimuli": stimuli},
-        "gains": lambda: {"gains": made("retrieval", shown, ".gains.parquet", inspect_spec), "stimuli": stimuli},
-        "prompts": lambda: {"prompts": made("retrieval", shown, ".prompts.parquet", inspect_spec)},
+        "erp": lambda: {"responses": responses_files(w.study, experiment.bands[:1])},
+        "spectra": lambda: {"responses": responses_files(w.study, bands)},
+        "training": lambda: {"history": made_files("training", trained, ".history.parquet", train_spec)},
+        "ranks": lambda: {"rows": made_files("retrieval", main, ".parquet", retrieval_spec)},
+        "gallery": lambda: {"rows": made_files("retrieval", shown[:1], ".parquet", retrieval_spec), "stimuli": stimuli},
+        "reconstruction": lambda: {
+            "embeddings": made_files("retrieval", mapped, ".embeddings.h5", embed_spec),
+            "stimuli": stimuli_file(w.study, mapped[0].method),
+        },
+        "regions": lambda: {"rows": made_files("retrieval", region_runs(w.study), ".parquet", retrieval_spec)},
+        "gains": lambda: {"gains": made_files("retrieval", shown, ".gains.parquet", inspect_spec), "stimuli": stimuli},
+        "prompts": lambda: {"prompts": made_files("retrieval", shown, ".prompts.parquet", inspect_spec)},
     }
     return named[w.figure]()
 
@@ -388,6 +484,9 @@ def figures_spec(w):
         "methods": {name: method.label or name for name, method in CONFIG.methods.items()},
         "study": w.study,
     }
+    if w.figure in ("regions", "place"):
+        values["rois"] = regions_of(both_studies()[1] if w.study == BOTH else w.study)
+        values["retrieval"] = {name: getattr(CONFIG.retrieval, name) for name in ("bootstrap", "level", "seed")}
     expects = {
         name: [{"origin": origin(maker)} for maker in makers.values()] for name, makers in figure_inputs(w).items()
     }

@@ -106,7 +106,12 @@ class TSConv(nn.Sequential):
 
 
 def build(settings: Encoder, n_channels: int, n_times: int, sfreq: float) -> nn.Module:
-    """Encoder of the settings for responses [B, n_channels, n_times] at ``sfreq`` Hz."""
+    """Encoder of the settings for responses [B, n_channels, n_times] at ``sfreq`` Hz (0 for voxels [B, n_channels])."""
+    if settings.name == "tsconv" and not sfreq:
+        raise InputError(
+            "encoder.name: tsconv convolves over time, and voxels have no time axis; take encoder.name: eegproject, "
+            "or a method of kind mapping"
+        )
     if settings.name == "eegproject":
         network: nn.Module = EEGProject(n_channels, n_times, settings.width, settings.dropout)
     else:

@@ -43,7 +43,7 @@ def figure_gallery(rows: pd.DataFrame, candidates: Candidates, title: str) -> Fi
     Parameters
     ----------
     rows : DataFrame
-        Retrieval rows of one run with all repetitions averaged.
+        Retrieval rows of one run, of the task ``stimulus`` among all candidates, with all repetitions averaged.
     candidates : Candidates
     title : str
         Which run is shown.
@@ -52,15 +52,15 @@ def figure_gallery(rows: pd.DataFrame, candidates: Candidates, title: str) -> Fi
     n_best = min(N_BEST, int(rows["n_candidates"].max()))
     made = style.figure(1.15 * (n_best + 1) + 0.6, 1.28 * len(shown) + 0.7)
     axes = made.subplots(len(shown), n_best + 1, squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
-    draw = _picture(candidates) if candidates.picture else _text(candidates)
+    draw = drawing(candidates)
     for line, (_, row) in zip(axes, shown.iterrows(), strict=True):
         draw(line[0], row["target"])
-        _frame(line[0], "black", 0.8)
+        frame(line[0], "black", 0.8)
         line[0].set_ylabel(f"rank {row['rank']}", fontsize=8)
         for axis, candidate in zip(line[1:], row["top_ids"][:n_best], strict=True):
             draw(axis, candidate)
             right = candidate == row["target"]
-            _frame(axis, style.GREEN if right else "#CCCCCC", 3.5 if right else 0.6)
+            frame(axis, style.GREEN if right else "#CCCCCC", 3.5 if right else 0.6)
     for number, axis in enumerate(axes[0]):
         axis.set_title("seen" if number == 0 else f"{number}.", loc="center", fontsize=9)
     made.suptitle("\n".join(textwrap.wrap(title, 90)), fontsize=9)
@@ -72,6 +72,18 @@ def chosen(rows: pd.DataFrame, n_queries: int = N_QUERIES) -> pd.DataFrame:
     ordered = rows.sort_values("query")
     places = np.linspace(0, len(ordered) - 1, min(n_queries, len(ordered))).round().astype(int)
     return ordered.iloc[places]
+
+
+def drawing(candidates: Candidates) -> Callable[[Axes, str], None]:
+    """How a stimulus is drawn: its picture where the study has pictures, else its words."""
+    return _picture(candidates) if candidates.picture else _text(candidates)
+
+
+def frame(axis: Axes, colour: str, width: float) -> None:
+    """A frame around a stimulus, without ticks."""
+    axis.set(xticks=[], yticks=[])
+    for spine in axis.spines.values():
+        spine.set(visible=True, edgecolor=colour, linewidth=width)
 
 
 def _picture(candidates: Candidates) -> Callable[[Axes, str], None]:
@@ -106,9 +118,3 @@ def _thumbnail(name: str, pictures: dict[str, Path]) -> NDArray[np.uint8]:
         small = image.convert("RGB")
         small.thumbnail((_THUMBNAIL, _THUMBNAIL))
         return np.asarray(small)
-
-
-def _frame(axis: Axes, colour: str, width: float) -> None:
-    axis.set(xticks=[], yticks=[])
-    for spine in axis.spines.values():
-        spine.set(visible=True, edgecolor=colour, linewidth=width)

@@ -14,18 +14,23 @@ from brain2clip.reporting import blocks, style
 
 
 def figure_ranks(rows: pd.DataFrame, methods: Mapping[str, str]) -> Figure:
-    """Share of queries per bin of rank (1, 2, 3-4, 5-8, …), one line per method, chance as a dashed line.
+    """Share of queries per bin of rank (1, 2, 3-4, …): a panel per block and task, a line per method, chance dashed.
 
     Parameters
     ----------
     rows : DataFrame
-        Retrieval rows; those with all repetitions averaged are used, of all subjects and seeds.
+        Retrieval rows; those with all repetitions averaged, among all candidates, are used, of all subjects and seeds.
     methods : mapping
         Name to label, in the order of the tables.
     """
-    rows = rows[rows["repetitions"].astype(str) == "all"]
+    rows = rows[(rows["repetitions"].astype(str) == "all") & (rows["pool"] == 0)]
     numbers = blocks.ordered(methods, rows["method"])
-    panels = blocks.split(rows)
+    several = rows["task"].nunique() > 1
+    panels = [
+        (f"{title}: {task}" if several else title, part)
+        for title, block in blocks.split(rows)
+        for task, part in block.groupby("task", sort=False)
+    ]
     made, axes = style.grid(len(panels))
     for axis, (title, part) in zip(axes, panels, strict=True):
         _histogram(axis, part, numbers)

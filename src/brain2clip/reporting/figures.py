@@ -1,7 +1,8 @@
 """Stage ``figures``: the pictures of the report, as SVG.
 
-Settings: ``figures`` (dump of :class:`brain2clip.settings.Figures`) and ``methods`` (name to label). Only the figures
-that are named among the outputs are made: ``erp``, ``spectra``, ``training``, ``ranks``, ``gallery``, ``gains``,
+Settings: ``figures`` (dump of :class:`brain2clip.settings.Figures`), ``methods`` (name to label) and, for regions and
+place, ``retrieval`` (its bootstrap) and ``rois`` (their order). Only the figures that are named among the outputs are
+made: ``erp``, ``spectra``, ``training``, ``ranks``, ``gallery``, ``reconstruction``, ``regions``, ``place``, ``gains``,
 ``prompts``. The drawing itself is in ``figure_<name>.py``; here the artefacts are read.
 """
 
@@ -22,10 +23,14 @@ from brain2clip.reporting import blocks, style
 from brain2clip.reporting.figure_erp import Erp, figure_erp
 from brain2clip.reporting.figure_gains import figure_gains
 from brain2clip.reporting.figure_gallery import Candidates, figure_gallery
+from brain2clip.reporting.figure_place import Reliability, figure_place, split_half
 from brain2clip.reporting.figure_prompts import figure_prompts
 from brain2clip.reporting.figure_ranks import figure_ranks
+from brain2clip.reporting.figure_reconstruction import Bank, Predicted, figure_reconstruction
+from brain2clip.reporting.figure_regions import by_region, figure_regions
 from brain2clip.reporting.figure_spectra import Spectrum, figure_spectra
 from brain2clip.reporting.figure_training import figure_training
+from brain2clip.retrieval import statistics
 
 log = logging.getLogger("brain2clip")
 
@@ -94,10 +99,11 @@ def ranks(job: stage.Job) -> Figure:
 def gallery(job: stage.Job) -> Figure:
     """First block, subject and seed of the figures' method."""
     rows = _tables(job, "rows")
-    rows = rows[(rows["method"] == _method(job, rows)) & (rows["repetitions"].astype(str) == "all")]
+    rows = statistics.of_metric(rows[rows["method"] == _method(job, rows)], "top-1")
     if rows.empty:
         raise stage.InputError(
-            "figure gallery: no rows of its method with all repetitions averaged (retrieval.repetitions)"
+            "figure gallery: no rows of its method for the task stimulus with all repetitions averaged "
+            "(retrieval.tasks, retrieval.repetitions)"
         )
     first = rows.iloc[0]
     names = [*blocks.BLOCK, "method", "subject", "seed"]
@@ -108,6 +114,49 @@ def gallery(job: stage.Job) -> Figure:
         f"{label}: {block}, subject {first['subject']}, seed {first['seed']}; {one['n_candidates'].iloc[0]} candidates"
     )
     return figure_gallery(one, _candidates(job), title)
+
+
+def reconstruction(job: stage.Job) -> Figure:
+    """One embeddings artefact against all pictures of a stimuli artefact; nothing else is read."""
+    path, expected = job.each("embeddings")[0]
+    with artefact.open_h5(path, expected) as file:
+        names = [str(name) for name in file["stimulus_id"].asstr()[:]]
+        predicted = Predicted(file["predicted"][:], file["centre"][:], names)
+        run = {name: str(file.attrs[name]) for name in ("study", "band", "protocol", "method", "subject", "seed")}
+    with artefact.open_h5(*job.each("stimuli")[0]) as file:
+        ids, concepts = ([str(text) for text in file[name].asstr()[:]] for name in ("stimulus_id", "concept"))
+        rows = np.arange(len(ids))
+        if file.attrs["kind"] == "prompts":  # all stimuli of a class are one point
+            first = {concept: row for row, concept in reversed(list(enumerate(concepts)))}
+            rows = np.array(sorted({*first.values(), *(ids.index(name) for name in names)}))
+        embedding = file["embedding"][:][rows]
+    kept = [[column[row] for row in rows] for column in (ids, concepts)]
+    bank = Bank(embedding, kept[0], kept[1], _candidates(job))
+    label = job.settings["methods"].get(run["method"], run["method"])
+    title = (
+        f"{label}: {run['study']}, {run['protocol']}, {run['band']}, subject {run['subject']}, seed {run['seed']}. "
+        f"Nearest in a bank of {len(bank.stimulus_id)} training and test stimuli without the seen one, whose rank "
+        "stands beside it; green: same class"
+    )
+    return figure_reconstruction(predicted, bank, title)
+
+
+def regions(job: stage.Job) -> Figure:
+    """Retrieval rows of all regions of a study."""
+    rows = _tables(job, "rows")
+    title = f"{rows['study'].iloc[0]}, {rows['protocol'].iloc[0]}: {_interval(job, rows)}"
+    points = by_region(rows, job.settings["retrieval"])
+    return figure_regions(points, job.settings["rois"], job.settings["methods"], title)
+
+
+def place(job: stage.Job) -> Figure:
+    """Responses of an EEG study, and retrieval rows of all regions of an fMRI study and one method."""
+    rows = _tables(job, "rows")
+    method = rows["method"].iloc[0]
+    words = {"study": rows["study"].iloc[0], "method": job.settings["methods"].get(method, method)}
+    words["method"] += f", {_interval(job, rows)}"
+    points = by_region(rows, job.settings["retrieval"])
+    return figure_place(_reliability(job), points, job.settings["rois"], words)
 
 
 def gains(job: stage.Job) -> Figure:
@@ -132,6 +181,9 @@ FIGURES: dict[str, Callable[[stage.Job], Figure]] = {
     "training": training,
     "ranks": ranks,
     "gallery": gallery,
+    "reconstruction": reconstruction,
+    "regions": regions,
+    "place": place,
     "gains": gains,
     "prompts": prompts,
 }
@@ -165,13 +217,42 @@ def _grand_mean(subjects: list[Erp]) -> Erp:
     return Erp(first.title, common, first.times, potential, position, len(subjects), first.unit)
 
 
+def _reliability(job: stage.Job) -> Reliability:
+    """Split-half reliability of training pictures, mean over the subjects on the channels that all have."""
+    files = stage.progress(job.each("responses"), "reading responses")
+    channels: list[list[str]] = []
+    found, positions, counts = [], [], []
+    for path, expected in files:
+        names = blocks.from_response_path(path)
+        with artefact.open_h5(path, expected) as file:
+            rows = np.flatnonzero(file["split"][:] == 0)
+            correlation, count = split_half(file["response"], rows, file["stimulus"][:][rows])
+            channels.append([str(name) for name in file["channel"].asstr()[:]])
+            times = file["times"][:].astype(np.float64)
+            positions.append(file["position"][:].astype(np.float64))
+        found.append(correlation)
+        counts.append(count)
+    common = [name for name in channels[0] if all(name in own for own in channels)]
+    order = [[own.index(name) for name in common] for own in channels]
+    mean = np.mean([one[own] for one, own in zip(found, order, strict=True)], axis=0)
+    title = f"{names['study']}, {names['band']}"
+    return Reliability(title, common, times, mean, positions[0][order[0]], max(counts), len(found))
+
+
+def _interval(job: stage.Job, rows: pd.DataFrame) -> str:
+    """What points and intervals are, in words."""
+    count = rows["subject"].nunique()
+    level = job.settings["retrieval"]["level"]
+    return f"mean of {count} subject{'' if count == 1 else 's'}, {level * 100:g} % CI"
+
+
 def _candidates(job: stage.Job) -> Candidates:
     with artefact.open_h5(*job.each("stimuli")[0]) as file:
         names, images, concepts, captions = (
             [str(text) for text in file[key].asstr()[:]] for key in ("stimulus_id", "image", "concept", "caption")
         )
-        prompts_only = file.attrs["kind"] == "prompts"
-    pictures = {} if prompts_only else {name: Path(path) for name, path in zip(names, images, strict=True)}
+        pictures_known = file.attrs["kind"] == "pictures"
+    pictures = {} if not pictures_known else {name: Path(path) for name, path in zip(names, images, strict=True)}
     words = {name: caption or concept or name for name, concept, caption in zip(names, concepts, captions, strict=True)}
     return Candidates(pictures, words)
 

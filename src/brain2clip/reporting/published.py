@@ -1,6 +1,7 @@
 """Published numbers: which rows may stand beside measured ones.
 
-A row belongs to one study; it is shown only beside measurements of that study, and never beside simulated data.
+A row belongs to one study, task and number of repetitions; it is shown only beside measurements of just that, and never
+beside simulated data.
 """
 
 from __future__ import annotations
@@ -44,15 +45,14 @@ def for_block(
     published : DataFrame
         From :func:`read`.
     study, protocol : str
-        Names in the configuration; hyphen and underscore are one.
+        Names in the configuration; hyphen and underscore are one. That of a study counts only where its kind is not
+        known: a study of another kind may be called like a published one, a simulated one too.
     kind, protocol_kind : str or None
-        Kinds in the configuration, where known. Nothing belongs to a study of kind ``simulated``.
+        Kinds in the configuration, where known.
     metric : str
-        Name of the metric, all repetitions averaged.
+        Name of the metric, with its task and repetitions.
     """
-    if kind == "simulated":
-        return published.iloc[:0]
-    studies, protocols = _names(study, kind), _names(protocol, protocol_kind)
+    studies, protocols = _names(kind or study), _names(protocol, protocol_kind)
     chosen = (
         published["study"].map(_plain).isin(studies)
         & published["protocol"].map(_plain).isin(protocols)

@@ -122,6 +122,7 @@ STAGES = (
         "rank",
         "ceiling",
         "inspect",
+        "embed",
         "tables",
         "figures",
     ),
@@ -217,6 +218,7 @@ def _jobs(rules: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         yield from _study_jobs(rules, study)
         for tower in sorted({rules.CONFIG.methods[run.method].tower for run in runs if run.study == study}):
             yield f"features {study}/{tower}", rules.features_spec(study, tower)
+    for study in rules.figure_studies():
         for figure in rules.figures_of(study):
             yield f"figures {study}/{figure}", rules.figures_spec(SimpleNamespace(study=study, figure=figure))
     for run in runs:
@@ -253,11 +255,11 @@ def _study_jobs(rules: Any, study: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _shown(rules: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """Jobs that only figures ask for."""
-    for study in rules.studies_run():
+    for study in rules.figure_studies():
         for figure in rules.figures_of(study):
             for makers in rules.figure_inputs(SimpleNamespace(study=study, figure=figure)).values():
-                found = (one for one in makers.values() if one["stage"] == "inspect")
-                yield from ((f"inspect {settings.canonical(one['settings']['run'])}", one) for one in found)
+                found = (one for one in makers.values() if one["stage"] in ("inspect", "embed"))
+                yield from ((f"{one['stage']} {settings.canonical(one['settings']['run'])}", one) for one in found)
 
 
 def compared(before: Mapping[str, Planned], after: Mapping[str, Planned]) -> dict[str, Effect]:

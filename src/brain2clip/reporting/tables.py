@@ -5,7 +5,8 @@ seeds, means over subjects, differences and published numbers. Markdown and LaTe
 
 Settings: ``tables``, ``experiments``, ``methods`` (name to label), ``retrieval``, where given, ``studies`` and
 ``protocols`` (name to kind), ``ceilings`` (methods that are upper bounds; default: a method named
-``ideal-observer``) and ``published`` (false: published rows are not shown).
+``ideal-observer``), ``zero_shot`` (studies whose training and test concepts are disjoint) and ``published`` (false:
+published rows are not shown).
 """
 
 from __future__ import annotations
@@ -23,19 +24,31 @@ import pandas as pd
 from brain2clip import artefact, stage
 from brain2clip.reporting import published, typeset
 from brain2clip.retrieval import ranks, statistics
+from brain2clip.settings import VOXEL_KINDS
 
 log = logging.getLogger("brain2clip")
 
 COLUMNS = [
     *("study", "band", "protocol", "method", "label", "reference", "level", "subject", "seed", "metric", "value"),
     *("spread", "ci_low", "ci_high", "t_low", "t_high", "p_sign_flip", "chance"),
-    *("n_subjects", "n_seeds", "n_stimuli", "n_queries", "resampled", "source", "note"),
+    *("n_subjects", "n_seeds", "n_stimuli", "n_queries", "resampled", "source", "note", "modality", "task"),
 ]
-_TEXT = ("study", "band", "protocol", "method", "label", "reference", "level", "subject", "metric", "resampled")
+_TEXT = (
+    *("study", "band", "protocol", "method", "label", "reference", "level", "subject", "metric", "resampled"),
+    *("source", "note", "modality", "task"),
+)
 _COUNTS = ("seed", "n_subjects", "n_seeds", "n_stimuli", "n_queries")
 _EMPTY = "–"
 #: What tables need of a retrieval row; the lists of best candidates stay on disk.
-_ROW_COLUMNS = [*statistics.RUN, "repetitions", "query", "target", "n_candidates", "rank"]
+_ROW_COLUMNS = [*statistics.RUN, "repetitions", "query", "target", "n_candidates", "rank", "task", "pool"]
+#: What a task is in words, by its name; the number is that of the candidates.
+_TASKS = {
+    "stimulus": "finding the seen stimulus among {}",
+    "category": "category decoding: {} class prompts",
+    "caption": "matching brain to caption: {} captions",
+    "stimulus-to-brain": "matching picture to brain: {} brain responses",
+    "caption-to-brain": "matching caption to brain: {} brain responses",
+}
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,10 @@ class Context:
         """Name of a method in the tables."""
         label = self.settings["methods"].get(method, method)
         return f"{label} (ceiling)" if self.is_ceiling(method) and "ceiling" not in label.lower() else label
+
+    def modality(self, study: str) -> str:
+        """EEG or fMRI."""
+        return "fMRI" if self.settings.get("studies", {}).get(study) in VOXEL_KINDS else "EEG"
 
     def is_ceiling(self, method: str) -> bool:
         """Whether a method is an upper bound that knows the truth of a simulation."""
@@ -151,11 +168,16 @@ def build(name: str, table: dict[str, Any], context: Context) -> tuple[pd.DataFr
     frame : DataFrame
         Columns :data:`COLUMNS`.
     sheets : list of Sheet
-        One per study, protocol and band.
+        One per study, protocol and band; one of all together for an overview.
     """
-    records: list[dict[str, Any]] = []
+    table = {**table, "metric": str(statistics.metric_name(table["metric"]))}  # without what is the default
+    found = list(parts(name, table, context))
+    if table["kind"] == "overview":
+        records, sheet = _overview(table, found, context)
+        return _frame(records), [sheet]
+    records = []
     sheets = []
-    for part in parts(name, table, context):
+    for part in found:
         new, sheet = _KINDS[table["kind"]](table, part, context)
         records += new
         sheets.append(sheet)
@@ -221,7 +243,7 @@ def _methods(table: dict[str, Any], part: Part, context: Context) -> tuple[list[
     header = ["method", *(f"sub-{subject}" for subject in subjects), "mean", _interval_name(context)]
     several = any(record.get("n_seeds", 0) > 1 for record in records if record["level"] == "subject")
     caption = (
-        f"{shown.title}. Subject: "
+        f"{_title(shown, part, context)}. Subject: "
         f"{'mean over training seeds ± their standard deviation' if several else 'one training seed, [interval]'}; "
         f"mean: over {len(subjects)} {_plural('subject', len(subjects))}"
         f"{', ± standard deviation over seeds of the subject mean' if several else ''}. "
@@ -255,8 +277,8 @@ def _ablation(table: dict[str, Any], part: Part, context: Context) -> tuple[list
     name = _interval_name(context)
     header = ["method", shown.short, name, "difference", name]
     caption = (
-        f"{shown.title}; difference of each method to {context.label(reference)} on the same queries. Means over "
-        f"training seeds, queries and then subjects; ± standard deviation over seeds of the subject mean. "
+        f"{_title(shown, part, context)}; difference of each method to {context.label(reference)} on the same queries. "
+        f"Means over training seeds, queries and then subjects; ± standard deviation over seeds of the subject mean. "
         f"{_resampling(records, context)} {_common(records, shown)}"
     )
     return records, typeset.Sheet(part.title, header, body, caption)
@@ -264,15 +286,16 @@ def _ablation(table: dict[str, Any], part: Part, context: Context) -> tuple[list
 
 def _repetitions(table: dict[str, Any], part: Part, context: Context) -> tuple[list[dict[str, Any]], typeset.Sheet]:
     """Every method by the number of averaged test repetitions."""
-    base = statistics.split_metric(table["metric"])[0]
-    shown = Numbers(base)
-    counts = sorted(part.rows["repetitions"].astype(str).unique(), key=_repetition_order)
+    base = statistics.metric_name(table["metric"])._replace(repetitions="all")
+    shown = Numbers(str(base))
+    there = part.rows.loc[part.rows["task"] == base.task, "repetitions"].astype(str)
+    counts = sorted(there.unique(), key=_repetition_order)
     records: list[dict[str, Any]] = []
     body: list[list[str]] = []
     for method in part.methods:
         cells = []
         for count in counts:
-            new = _levels(part, method, statistics.metric_with_repetitions(base, count), context)
+            new = _levels(part, method, str(base._replace(repetitions=count)), context)
             records += new
             cells.append(f"{shown.number(new[-1]['value'])} {shown.interval(new[-1])}" if new else _EMPTY)
         if method == _first_ceiling(part, context) and body:
@@ -280,8 +303,8 @@ def _repetitions(table: dict[str, Any], part: Part, context: Context) -> tuple[l
         body.append([context.label(method), *cells])
     body += [[], ["chance", *[shown.number(_chance(records))] * len(counts)]]
     caption = (
-        f"{shown.title} by the number of test repetitions that are averaged into a query, in disjoint groups, with "
-        f"{_interval_name(context)}. Means over training seeds, queries and then subjects. "
+        f"{_title(shown, part, context)}; by the number of test repetitions that are averaged, in disjoint groups, "
+        f"with {_interval_name(context)}. Means over training seeds, queries and then subjects. "
         f"{_resampling(records, context)} {_common(records, shown, queries=False)}"
     )
     return records, typeset.Sheet(part.title, ["method", *counts], body, caption)
@@ -321,11 +344,47 @@ def _contrast(table: dict[str, Any], part: Part, context: Context) -> tuple[list
         "stimuli",
     ]
     caption = (
-        f"{shown.title}: paired differences on the same queries. Averaged over training seeds, then queries, then "
-        f"subjects. {_resampling(records, context)} Beside it the t-interval over subject means (subjects − 1 "
-        f"degrees of freedom) and the two-sided p of sign flips over subjects, which cannot fall below 2 / 2^subjects."
+        f"{_title(shown, part, context)}; paired differences on the same queries. Averaged over training seeds, then "
+        f"queries, then subjects. {_resampling(records, context)} Beside it the t-interval over subject means "
+        f"(subjects − 1 degrees of freedom) and the two-sided p of sign flips over subjects, which cannot fall below "
+        f"2 / 2^subjects."
     )
     return records, typeset.Sheet(part.title, header, body, caption)
+
+
+def _overview(
+    table: dict[str, Any], found: Sequence[Part], context: Context
+) -> tuple[list[dict[str, Any]], typeset.Sheet]:
+    """EEG and fMRI side by side: a line per block and method, a column per task, chance below each block."""
+    name = statistics.metric_name(table["metric"])
+    known = {task for part in found for task in part.rows["task"].unique()}
+    columns = [task for task in _TASKS if task in known]
+    shown = Numbers(str(name._replace(task="stimulus")))
+    records: list[dict[str, Any]] = []
+    body: list[list[str]] = []
+    for part in found:
+        chances: dict[str, list[dict[str, Any]]] = {task: [] for task in columns}
+        head = [context.modality(part.study), part.study, part.band, part.protocol]
+        body += [[]] if body else []
+        for number, method in enumerate(part.methods):
+            cells = []
+            for task in columns:
+                new = _levels(part, method, str(name._replace(task=task)), context)
+                records += new
+                chances[task] += new
+                cells.append(f"{shown.number(new[-1]['value'])} {shown.interval(new[-1])}" if new else "")
+            body.append([*(head if number == 0 else [""] * len(head)), context.label(method), *cells])
+        chance = [shown.number(_chance(chances[task])) if chances[task] else "" for task in columns]
+        body.append([*[""] * len(head), "chance", *chance])
+    header = ["modality", "study", "band or region", "protocol", "method", *columns]
+    words = "; ".join(f"{task}: {_TASKS[task].replace('{} ', '').replace(' among {}', '')}" for task in columns)
+    pools = "" if name.pool is None else f", {_pools(name.pool, context)}"
+    caption = (
+        f"{shown.short}{_averaged(name)}{pools}, mean over training seeds, queries and then subjects, with "
+        f"{_interval_name(context)}. A column per task ({words}); its candidates are those of each study, so chance "
+        f"stands below each block. {_resampling(records, context)}"
+    )
+    return records, typeset.Sheet("EEG and fMRI side by side", header, body, caption, left=5)
 
 
 _KINDS: dict[str, Callable[[dict[str, Any], Part, Context], tuple[list[dict[str, Any]], typeset.Sheet]]] = {
@@ -344,7 +403,7 @@ def _levels(part: Part, method: str, metric: str, context: Context) -> list[dict
     runs = part.summary[(part.summary["method"] == method) & (part.summary["metric"] == metric)]
     if runs.empty:
         return []
-    base = {**_names(part, method, context), "metric": metric}
+    base = {**_names(part, method, context), "metric": metric, "task": statistics.metric_name(metric).task}
     kept = ["subject", "seed", "value", "ci_low", "ci_high", "chance", "n_queries"]
     records = [{**base, "level": "run", **run} for run in runs[kept].to_dict("records")]
     rows, options = part.of(method), context.settings["retrieval"]
@@ -360,7 +419,7 @@ def _levels(part: Part, method: str, metric: str, context: Context) -> list[dict
 
 def _names(part: Part, method: str, context: Context) -> dict[str, Any]:
     names = {"study": part.study, "band": part.band, "protocol": part.protocol}
-    return {**names, "method": method, "label": context.label(method)}
+    return {**names, "modality": context.modality(part.study), "method": method, "label": context.label(method)}
 
 
 def _over_seeds(runs: pd.DataFrame) -> dict[str, Any]:
@@ -389,6 +448,7 @@ def _difference(part: Part, method: str, reference: str, metric: str, context: C
         **_names(part, method, context),
         "reference": reference,
         "level": "difference",
+        "task": statistics.metric_name(metric).task,
         "value": found["difference"],
         **kept,
     }
@@ -425,6 +485,7 @@ def _published(
             label = f"{method}, published"
             record = {"study": part.study, "protocol": part.protocol, "method": method, "label": label, **plain}
             record |= {"level": "published", "subject": subject, "metric": metric, "value": row["value"]}
+            record |= {"modality": context.modality(part.study), "task": statistics.metric_name(metric).task}
             records.append(record)
             if subject is None:
                 notes.append(f"{label}: {plain['source']}" + (f"; {plain['note']}" if plain["note"] else ""))
@@ -447,7 +508,7 @@ def _frame(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
     for name in COLUMNS:
         if name in _COUNTS:
             frame[name] = frame[name].astype("Int64")
-        elif name in (*_TEXT, "source", "note"):
+        elif name in _TEXT:
             frame[name] = frame[name].astype("string")
         else:
             frame[name] = frame[name].astype("float64")
@@ -468,27 +529,21 @@ class Numbers:
     Attributes
     ----------
     metric : str
-        With ``@r`` where r repetitions are averaged.
+        With its task, pools and repetitions.
     """
 
     metric: str
 
     @property
     def _share(self) -> bool:
-        return ranks.is_share(statistics.split_metric(self.metric)[0])
+        return ranks.is_share(statistics.metric_name(self.metric).base)
 
     @property
     def short(self) -> str:
         """Metric with its unit."""
-        name = statistics.split_metric(self.metric)[0]
+        name = statistics.metric_name(self.metric).base
         name = name[:1].upper() + name[1:] if not name[0].isdigit() else name
         return f"{name} (%)" if self._share else name.replace("-", " ")
-
-    @property
-    def title(self) -> str:
-        """Metric with its unit and what is averaged into a query."""
-        repetitions = statistics.split_metric(self.metric)[1]
-        return self.short if repetitions == "all" else f"{self.short}, {repetitions} averaged test repetitions"
 
     def number(self, value: float) -> str:
         """One decimal; percent for shares."""
@@ -518,6 +573,30 @@ class Numbers:
             return _EMPTY
         write = self.signed if signed else self.number
         return f"[{write(low)}, {write(high)}]"
+
+
+def _title(shown: Numbers, part: Part, context: Context) -> str:
+    """Metric with its unit, what is averaged, and the task with its candidates, in words."""
+    name = statistics.metric_name(shown.metric)
+    counts = part.rows.loc[(part.rows["task"] == name.task) & (part.rows["pool"] == 0), "n_candidates"]
+    task = _TASKS[name.task].format(_span(counts.unique().tolist()))
+    if name.task == "category" and part.study in context.settings.get("zero_shot", ()):
+        task = f"zero-shot {task}"
+    if name.pool is not None:
+        task += f", {_pools(name.pool, context)}"
+    return f"{shown.short}{_averaged(name)}: {task}"
+
+
+def _averaged(name: statistics.MetricName) -> str:
+    """What is averaged into a response, in words; nothing where all repetitions are."""
+    if name.repetitions == "all":
+        return ""
+    return ", single trials" if name.repetitions == "1" else f", {name.repetitions} averaged test repetitions"
+
+
+def _pools(size: int, context: Context) -> str:
+    draws = (context.settings["retrieval"].get("pools") or {}).get("draws")
+    return f"in pools of {size}" + ("" if draws is None else f", {draws} draws")
 
 
 def _interval_name(context: Context) -> str:

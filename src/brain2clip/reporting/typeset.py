@@ -36,13 +36,15 @@ class Sheet:
     title : str
         What the block is about: study, protocol, band.
     header : sequence of str
-        Names of the columns; the first is left-aligned, the others right-aligned.
+        Names of the columns.
     rows : sequence of sequences of str
         Body; an empty sequence is a rule between rows.
     caption : str
         What is shown and how it was obtained.
     notes : sequence of str
         Lines below the block.
+    left : int
+        Columns that are left-aligned, from the first on; the others are right-aligned.
     """
 
     title: str
@@ -50,6 +52,7 @@ class Sheet:
     rows: Sequence[Sequence[str]]
     caption: str
     notes: Sequence[str] = field(default_factory=tuple)
+    left: int = 1
 
 
 def markdown(name: str, sheets: Sequence[Sheet]) -> str:
@@ -77,14 +80,16 @@ def escape(text: str) -> str:
 def _markdown_table(sheet: Sheet) -> str:
     body = [[_one_line(cell).replace("|", "\\|") for cell in row] for row in (sheet.header, *filter(None, sheet.rows))]
     widths = [max(3, *(len(row[column]) for row in body)) for column in range(len(sheet.header))]
-    lines = [_markdown_line(row, widths) for row in body]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return "\n".join([lines[0], _markdown_line(rule, widths), *lines[1:]])
+    lines = [_markdown_line(row, widths, sheet.left) for row in body]
+    rule = ["-" * width if number < sheet.left else "-" * (width - 1) + ":" for number, width in enumerate(widths)]
+    return "\n".join([lines[0], _markdown_line(rule, widths, sheet.left), *lines[1:]])
 
 
-def _markdown_line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = zip(cells, widths, strict=True)
-    padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
+def _markdown_line(cells: Sequence[str], widths: Sequence[int], left: int) -> str:
+    padded = [
+        cell.ljust(width) if number < left else cell.rjust(width)
+        for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
     return "| " + " | ".join(padded) + " |"
 
 
@@ -94,7 +99,7 @@ def _latex_table(label: str, sheet: Sheet) -> str:
         "\\centering",
         f"\\caption{{{escape(sheet.title)}. {escape(sheet.caption)}}}",
         f"\\label{{{label}}}",
-        f"\\begin{{tabular}}{{l{'r' * (len(sheet.header) - 1)}}}",
+        f"\\begin{{tabular}}{{{'l' * sheet.left}{'r' * (len(sheet.header) - sheet.left)}}}",
         "\\toprule",
         _latex_row(sheet.header),
         "\\midrule",

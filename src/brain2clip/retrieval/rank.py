@@ -1,4 +1,4 @@
-"""Stage ``rank``: the only reader of test trials. Ranks the candidates for every averaged test response."""
+"""Stage ``rank``: the only reader of test trials. Ranks the candidates of every task for averaged test responses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import numpy as np
 
 from brain2clip import artefact, stage
-from brain2clip.retrieval import ranks, rows
+from brain2clip.retrieval import ranks, rows, tasks
 from brain2clip.settings import Retrieval, parse
 from brain2clip.training.data import check_same_stimuli, load_responses, open_stimuli
 from brain2clip.training.predict import Predictor
@@ -23,9 +23,10 @@ def run(job: stage.Job) -> None:
     with open_stimuli(job.input("stimuli"), job.expects.get("features")) as stimuli:
         check_same_stimuli(test, stimuli, job.input("stimuli"))
         candidates = candidate_rows(stimuli["split"].asstr()[:])
-        ids = stimuli["stimulus_id"].asstr()[:][candidates]
-        predictor = Predictor(job.settings["method"], job.settings["tower"], tensors, test, stimuli, candidates)
-        gallery = predictor.candidates()
+        names = {name: stimuli[name].asstr()[:][candidates] for name in ("stimulus_id", "concept")}
+        given = (job.settings["method"], job.settings["tower"], tensors, test, stimuli, candidates)
+        predictor = Predictor(*given, job.settings["run"]["subject"])
+        galleries = {kind: _gallery(predictor, kind, names) for kind in {*map(tasks.kind_of, retrieval.tasks)}}
     queries = []
     for repetitions in retrieval.repetitions:
         groups = ranks.trial_groups(test.stimulus, repetitions, retrieval.seed)
@@ -33,15 +34,27 @@ def run(job: stage.Job) -> None:
             log.info("rank: no stimulus has %s test repetitions; left out", repetitions)
             continue
         brains = predictor.brains(np.stack([test.values[trials].mean(axis=0) for _, trials in groups]))
-        target = np.searchsorted(candidates, [stimulus for stimulus, _ in groups])
-        queries.append(rows.Queries(repetitions, target, brains @ gallery.T))
-        log.info("rank: %d queries of %s repetitions among %d candidates", len(groups), repetitions, len(ids))
-    rows.write(job, queries, ids)
+        shown = np.searchsorted(candidates, [stimulus for stimulus, _ in groups])
+        for task in retrieval.tasks:
+            one = tasks.of_brains(task, repetitions, brains, shown, galleries[tasks.kind_of(task)])
+            log.info(
+                "rank: %s, %d queries of %s repetitions among %d", task, len(one.target), repetitions, len(one.ids)
+            )
+            queries.append(one)
+    rows.write(job, queries)
 
 
 def candidate_rows(split: np.ndarray) -> np.ndarray:
     """Rows of the stimulus table that are candidates of the test."""
     return np.flatnonzero(np.isin(split, ["test", "both"]))
+
+
+def _gallery(predictor: Predictor, kind: tasks.Kind, names: dict[str, np.ndarray]) -> tasks.Gallery:
+    """Candidates of a kind; a method that has none of that kind stops here with its own error."""
+    embedding = predictor.candidates(kind)
+    if kind == "category":
+        return tasks.gallery(embedding, predictor.concepts, names["concept"].tolist())
+    return tasks.gallery(embedding, names["stimulus_id"].tolist(), names["stimulus_id"].tolist())
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
-"""From a similarity matrix to the retrieval artefacts: one row per query, and their summary."""
+"""From similarities to the retrieval artefacts: one row per query, and their summary."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from brain2clip import artefact, stage
-from brain2clip.retrieval import ranks, statistics
+from brain2clip.retrieval import ranks, statistics, tasks
+from brain2clip.retrieval.tasks import Queries
 from brain2clip.settings import Retrieval, parse
 
 #: Columns that say which run a row belongs to, filled from the job's settings.
@@ -18,48 +19,31 @@ RUN = ("study", "band", "protocol", "method", "subject", "seed")
 KEPT = 10
 
 
-@dataclass(frozen=True)
-class Queries:
-    """Queries of one number of averaged repetitions.
+def table(queries: list[Queries], run: Mapping[str, object], pools: dict[str, Any] | None = None) -> pd.DataFrame:
+    """Retrieval rows (columns in docs/architecture.md) of all queries of a run.
 
-    Attributes
+    Parameters
     ----------
-    repetitions : int or 'all'
-    target : ndarray [Q] int
-        Column of the true candidate.
-    similarity : ndarray [Q, G]
+    queries : list of Queries
+    run : mapping
+        Values of the columns :data:`RUN`.
+    pools : dict or None
+        The ``retrieval.pools`` settings. Rows in pools name no best candidates.
     """
-
-    repetitions: int | Literal["all"]
-    target: NDArray[np.int64]
-    similarity: NDArray[np.floating]
-
-
-def table(queries: list[Queries], candidate_ids: NDArray[np.object_], run: dict[str, object]) -> pd.DataFrame:
-    """Retrieval rows (columns in docs/architecture.md) of all queries of a run."""
     parts = []
     for one in queries:
         indices, values = ranks.best(one.similarity, KEPT)
-        count = len(one.target)
-        parts.append(
-            pd.DataFrame(
-                {
-                    **{name: [run[name]] * count for name in RUN},
-                    "repetitions": [str(one.repetitions)] * count,
-                    "query": np.arange(count),
-                    "target": candidate_ids[one.target],
-                    "n_candidates": len(candidate_ids),
-                    "rank": ranks.ranks(one.similarity, one.target),
-                    "similarity": one.similarity[np.arange(count), one.target].astype(np.float64),
-                    "top_ids": list(candidate_ids[indices]),
-                    "top_similarities": list(values.astype(np.float64)),
-                }
-            )
-        )
+        everything = np.arange(len(one.target))
+        best = [list(one.ids[indices]), list(values.astype(np.float64))]
+        rank = ranks.ranks(one.similarity, one.target)
+        parts.append(_part(run, one, everything, rank, len(one.ids), best, 0))
+        for number, pool in enumerate(tasks.pools_of(one, pools), 1):
+            chosen, rank = tasks.in_pool(one, pool)
+            parts.append(_part(run, one, chosen, rank, len(pool), [[[]] * len(chosen)] * 2, number))
     return pd.concat(parts, ignore_index=True)
 
 
-def write(job: stage.Job, queries: list[Queries], candidate_ids: NDArray[np.object_]) -> None:
+def write(job: stage.Job, queries: list[Queries]) -> None:
     """Write rows and summary of a job."""
     retrieval = parse(Retrieval, job.settings["retrieval"])
     if not queries:
@@ -67,7 +51,35 @@ def write(job: stage.Job, queries: list[Queries], candidate_ids: NDArray[np.obje
             f"retrieval.repetitions {list(retrieval.repetitions)}: no stimulus of this subject has that many test "
             "trials; add a smaller number or 'all'"
         )
-    rows = table(queries, candidate_ids, job.settings["run"])
+    rows = table(queries, job.settings["run"], retrieval.model_dump()["pools"])
     made = job.provenance()
     artefact.write_table(job.output("summary"), statistics.summary(rows, retrieval.model_dump()), made)
     artefact.write_table(job.output("rows"), rows, made)
+
+
+def _part(
+    run: Mapping[str, object],
+    queries: Queries,
+    chosen: NDArray[np.int64],
+    rank: NDArray[np.int64],
+    n_candidates: int,
+    best: list[list[Any]],
+    pool: int,
+) -> pd.DataFrame:
+    """Rows of some queries in one pool (0: among all candidates)."""
+    count, target = len(chosen), queries.target[chosen]
+    return pd.DataFrame(
+        {
+            **{name: [run[name]] * count for name in RUN},
+            "repetitions": [str(queries.repetitions)] * count,
+            "query": chosen,
+            "target": queries.ids[target],
+            "n_candidates": n_candidates,
+            "rank": rank,
+            "similarity": queries.similarity[chosen, target].astype(np.float64),
+            "top_ids": best[0],
+            "top_similarities": best[1],
+            "task": [queries.task] * count,
+            "pool": np.full(count, pool, dtype=np.int32),
+        }
+    )

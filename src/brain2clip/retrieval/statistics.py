@@ -3,7 +3,8 @@
 What is resampled is what another experiment would draw anew: stimuli where the candidates are pictures (all queries
 of a picture go together), queries where they are a handful of fixed categories, and subjects where a number speaks
 about several of them. Seeds of training are averaged, never resampled; their scatter is part of that between
-subjects.
+subjects. Random pools of candidates are averaged as well: a query counts in every pool that it is in, and all of that
+goes with its stimulus.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ RUN = ["study", "band", "protocol", "method", "subject", "seed"]
 ROW_COLUMNS = [
     *RUN,
     *("repetitions", "query", "target", "n_candidates", "rank", "similarity", "top_ids", "top_similarities"),
+    *("task", "pool"),
 ]
 SUMMARY_COLUMNS = [*RUN, "metric", "value", "ci_low", "ci_high", "chance", "n_queries"]
 
@@ -85,7 +87,7 @@ def bootstrap_interval(
 
 
 def summary(rows: pd.DataFrame, retrieval: Mapping[str, Any], cluster: Cluster = "auto") -> pd.DataFrame:
-    """Summaries of retrieval rows, one line per run, number of averaged repetitions and metric.
+    """Summaries of retrieval rows, one line per run, task (in pools or not), averaged repetitions and metric.
 
     Parameters
     ----------
@@ -102,8 +104,9 @@ def summary(rows: pd.DataFrame, retrieval: Mapping[str, Any], cluster: Cluster =
         Columns of :data:`SUMMARY_COLUMNS`. Metrics that need more candidates than there are, are left out.
     """
     lines = []
-    for keys, part in rows.groupby([*RUN, "repetitions"], sort=False, dropna=False):
-        *run, repetitions = keys
+    pooled = (rows["pool"] > 0).rename("pooled")
+    for keys, part in rows.groupby([*RUN, "repetitions", "task", pooled], sort=False, dropna=False):
+        *run, repetitions, task, in_pools = keys
         n_candidates = _one_count(part)
         labels = cluster_labels(part, cluster)
         rank = part["rank"].to_numpy()
@@ -117,8 +120,8 @@ def summary(rows: pd.DataFrame, retrieval: Mapping[str, Any], cluster: Cluster =
                 retrieval["seed"],
             )
             value, chance = ranks.value(metric, rank, n_candidates), ranks.chance(metric, n_candidates)
-            name = metric_with_repetitions(metric, repetitions)
-            lines.append([*run, name, value, low, high, chance, len(part)])
+            name = MetricName(metric, str(repetitions), task, n_candidates if in_pools else None)
+            lines.append([*run, str(name), value, low, high, chance, part["query"].nunique()])
     return pd.DataFrame(lines, columns=SUMMARY_COLUMNS)
 
 
@@ -130,33 +133,65 @@ def metric_names(retrieval: Mapping[str, Any], n_candidates: int) -> list[str]:
     return [name for name in names if ranks.applies(name, n_candidates)]
 
 
-def metric_with_repetitions(metric: str, repetitions: Any) -> str:
-    """``top-1`` where all repetitions are averaged, else ``top-1@4``."""
-    return metric if str(repetitions) == "all" else f"{metric}@{repetitions}"
+class MetricName(NamedTuple):
+    """A metric of a task, as it is written in summaries, tables and their settings.
+
+    Attributes
+    ----------
+    base : str
+        ``top-K``, ``N-way``, ``median-rank`` or ``mean-rank``.
+    repetitions : str
+        Averaged test repetitions: a number or ``all``.
+    task : str
+    pool : int or None
+        Size of the random pools, None for all candidates.
+    """
+
+    base: str
+    repetitions: str = "all"
+    task: str = "stimulus"
+    pool: int | None = None
+
+    def __str__(self) -> str:
+        """``[TASK[/SIZE]:]metric[@repetitions]``, without what is the default: ``top-1``, ``category:top-1@4``."""
+        where = self.task + ("" if self.pool is None else f"/{self.pool}")
+        before = "" if where == "stimulus" else f"{where}:"
+        return before + self.base + ("" if self.repetitions == "all" else f"@{self.repetitions}")
 
 
-def split_metric(name: str) -> tuple[str, str]:
-    """Metric and repetitions of a name: ``top-1@4`` -> ``('top-1', '4')``, ``top-1`` -> ``('top-1', 'all')``."""
-    metric, _, repetitions = name.partition("@")
-    return metric, repetitions or "all"
+def metric_name(text: str) -> MetricName:
+    """What a written name stands for: ``caption/300:top-5@2`` is Top-5 in pools of 300, 2 repetitions averaged."""
+    where, _, metric = text.rpartition(":")
+    task, _, size = where.partition("/")
+    base, _, repetitions = metric.partition("@")
+    return MetricName(base, repetitions or "all", task or "stimulus", int(size) if size else None)
+
+
+def of_metric(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Retrieval rows that a metric is about: its task, its repetitions, in pools of its size or all candidates."""
+    name = metric_name(metric)
+    chosen = (rows["repetitions"].astype(str) == name.repetitions) & (rows["task"] == name.task)
+    if name.pool is None:
+        return rows[chosen & (rows["pool"] == 0)]
+    return rows[chosen & (rows["pool"] > 0) & (rows["n_candidates"] == name.pool)]
 
 
 def cluster_labels(rows: pd.DataFrame, cluster: Cluster = "auto") -> NDArray[np.int64]:
-    """Label of the cluster of every query.
+    """Label of the cluster of every query, 0 to one less than their number.
 
     Parameters
     ----------
     rows : DataFrame
-        Columns ``target`` and ``query``.
+        Columns ``subject``, ``query`` and ``target``; a query has several rows where there are pools.
     cluster : {'auto', 'target', 'query'}
-        ``'target'``: queries of one target go together (the stimuli are a sample); ``'query'``: each query by
-        itself (the targets are fixed categories); ``'auto'``: ``'target'`` from :data:`FEWEST_STIMULI` distinct
-        targets on.
+        ``'target'``: queries of one target go together (the stimuli are a sample); ``'query'``: each query of a
+        subject by itself (the targets are fixed categories); ``'auto'``: ``'target'`` from :data:`FEWEST_STIMULI`
+        distinct targets on.
     """
     targets = pd.factorize(rows["target"])[0].astype(np.int64)
     if cluster == "target" or (cluster == "auto" and len(set(targets.tolist())) >= FEWEST_STIMULI):
         return targets
-    return np.arange(len(rows), dtype=np.int64)
+    return rows.groupby(["subject", "query"], sort=False).ngroup().to_numpy(dtype=np.int64)
 
 
 # ------------------------------------------------------------------------------------- several subjects
@@ -180,9 +215,9 @@ def mean_over_subjects(
         ``value``, ``ci_low``, ``ci_high`` (bootstrap), ``t_low``, ``t_high`` (t-interval over subject means),
         ``chance``, ``n_subjects``, ``n_seeds``, ``n_stimuli``, ``n_queries``, ``resampled``.
     """
-    part = _of_repetitions(rows, metric)
+    part = of_metric(rows, metric)
     found = _effect(part, None, metric, n, level, seed, cluster)
-    name = split_metric(metric)[0]
+    name = metric_name(metric).base
     return {
         "value": float(found["means"].mean()) if len(found["means"]) else math.nan,
         **found["intervals"],
@@ -225,7 +260,7 @@ def paired_difference(
     rows_a, rows_b : DataFrame
         Retrieval rows of one study, band, protocol and method each.
     metric : str
-        As in the summary; ``@r`` picks the rows of r averaged repetitions.
+        As in the summary (:class:`MetricName`); task, pools and repetitions pick the rows.
     n, level, seed
         Bootstrap samples, coverage, seed.
     cluster : {'auto', 'target', 'query'}
@@ -238,7 +273,7 @@ def paired_difference(
         ``p_sign_flip`` (NaN below 2 subjects), ``n_subjects``, ``n_seeds`` (smaller of the two), ``n_stimuli``,
         ``n_queries`` (per subject and seed, summed over subjects), ``resampled`` (words).
     """
-    part_a, part_b = _of_repetitions(rows_a, metric), _of_repetitions(rows_b, metric)
+    part_a, part_b = of_metric(rows_a, metric), of_metric(rows_b, metric)
     found = _effect(part_a, part_b, metric, n, level, seed, cluster)
     means = found["means"]
     return {
@@ -290,7 +325,7 @@ def _effect(
     cluster: Cluster,
 ) -> dict[str, Any]:
     """Subject means of a - b (of a alone without b), the intervals of their mean, and what was counted."""
-    name = split_metric(metric)[0]
+    name = metric_name(metric).base
     table = _query_table(rows_a, rows_b, name)
     labels = cluster_labels(table, cluster)
     crossed = bool(len(table)) and (cluster == "target" or _by_target(table, cluster))
@@ -323,7 +358,7 @@ def _effect(
             "n_subjects": len(means),
             "n_seeds": min(seeds),
             "n_stimuli": table["target"].nunique(),
-            "n_queries": len(table),
+            "n_queries": len(table[["subject", "query"]].drop_duplicates()),
             "resampled": words,
         },
     }
@@ -333,8 +368,8 @@ _NONE = (math.nan, math.nan)
 
 
 def _query_table(rows_a: pd.DataFrame, rows_b: pd.DataFrame | None, metric: str) -> pd.DataFrame:
-    """One row per (subject, query): value of a and difference a - b, averaged over seeds."""
-    keys = ["subject", "query", "target"]
+    """One row per (subject, query, pool): value of a and difference a - b, averaged over seeds."""
+    keys = ["subject", "query", "target", "pool"]
     table = _seed_means(rows_a, metric, keys).rename("a").reset_index()
     if rows_b is None:
         return table.assign(difference=table["a"])
@@ -360,7 +395,7 @@ def _median_means(
     """Per subject: median rank over the common queries, averaged over seeds."""
 
     def of(rows: pd.DataFrame) -> pd.Series:
-        common = rows.merge(table[["subject", "query"]], on=["subject", "query"])
+        common = rows.merge(table[["subject", "query", "pool"]], on=["subject", "query", "pool"])
         return common.groupby(["subject", "seed"])["rank"].median().groupby("subject").mean()
 
     means_a = of(rows_a).to_numpy()
@@ -374,7 +409,8 @@ def _resampled_means(
     subject = pd.factorize(table["subject"], sort=True)[0]
     value = table["difference"].to_numpy()
     if not crossed:
-        return np.stack([_mean_samples(part, np.arange(len(part)), n, rng) for part in _split(value, subject)])
+        parts = [(value[subject == one], labels[subject == one]) for one in range(subject.max() + 1)]
+        return np.stack([_mean_samples(own, np.unique(query, return_inverse=True)[1], n, rng) for own, query in parts])
     shape = (subject.max() + 1, labels.max() + 1)
     sums, counts = np.zeros(shape), np.zeros(shape)
     np.add.at(sums, (subject, labels), value)
@@ -437,10 +473,6 @@ def _draw(n_units: int, n: int, rng: np.random.Generator) -> NDArray[np.float64]
     return rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=n).astype(np.float64)
 
 
-def _split(values: NDArray[np.float64], codes: NDArray[np.int64]) -> list[NDArray[np.float64]]:
-    return [values[codes == code] for code in range(codes.max() + 1)]
-
-
 def _percentiles(samples: NDArray[np.float64], level: float) -> tuple[float, float]:
     low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
@@ -460,10 +492,6 @@ def _statistic(metric: str) -> Statistic:
     if metric == "median-rank":
         return "median"
     return "share" if ranks.is_share(metric) else "mean"
-
-
-def _of_repetitions(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    return rows[rows["repetitions"].astype(str) == split_metric(metric)[1]]
 
 
 def _one_count(rows: pd.DataFrame) -> int:

@@ -1,4 +1,6 @@
-"""Stage ``simulate_pictures``: draw the pictures of the simulated study and measure what sources answer to.
+"""Stage ``simulate_pictures``: draw the pictures of a simulated study and measure what its brains answer to.
+
+Studies of EEG and of fMRI with the same seed and counts have the same pictures and features.
 
 Outputs ``stimuli`` (stimuli.tsv; the PNG files stand beside it and are complete when it is there) and ``features``
 (features.h5).
@@ -12,13 +14,14 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from brain2clip import artefact, settings, stage
-from brain2clip.studies import contract, simulated, world
+from brain2clip.studies import contract, drawn_pictures, world
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +29,12 @@ if TYPE_CHECKING:
 SIZE = 64
 """Width and height of a picture, pixels."""
 FOLDERS = {"train": "training", "test": "test"}
+CAPTIONS = {
+    "simulated": ("a photo of {a_name} {place}",),
+    "simulated_fmri": ("a photo of {a_name} {place}", "{a_coloured} with {pattern} {place}", "{scene}, {a_name}"),
+}
+"""Captions of a picture by kind of study, of :data:`world.CAPTIONS`. Data of fMRI come with several."""
+Study = Annotated[settings.SimulatedStudy | settings.SimulatedFmriStudy, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ class Picture:
         return Path(FOLDERS[self.split]) / folder / f"{concept}_{self.shown.index + 1:02d}.png"
 
 
-def pictures(study: settings.SimulatedStudy) -> Iterator[Picture]:
+def pictures(study: settings.SimulatedStudy | settings.SimulatedFmriStudy) -> Iterator[Picture]:
     """All pictures in the order of the stimulus table."""
     for category, concept in enumerate(world.training_concepts(study.training_concepts, study.seed)):
         for index in range(study.pictures_per_concept):
@@ -71,7 +80,7 @@ def run(job: stage.Job) -> None:
     """Draw all pictures, then write the features and, last, the table."""
     import pandas as pd
 
-    study = settings.parse(settings.SimulatedStudy, job.settings["study"])
+    study = settings.parse(Study, job.settings["study"])
     table = job.output("stimuli")
     table.unlink(missing_ok=True)
     for folder in FOLDERS.values():
@@ -85,21 +94,22 @@ def run(job: stage.Job) -> None:
         png = encode(pixels)
         path.write_bytes(png)
         levels.append(world.features(picture.shown, pixels))
-        rows.append(describe(picture, hashlib.sha256(png).hexdigest()))
+        rows.append(describe(picture, CAPTIONS[study.kind], hashlib.sha256(png).hexdigest()))
 
     frame = pd.DataFrame(rows)
     write_features(job, frame, levels)
     artefact.write_text(table, frame.to_csv(sep="\t", index=False, lineterminator="\n"))
 
 
-def describe(picture: Picture, digest: str) -> dict[str, str]:
-    """Row of the stimulus table."""
+def describe(picture: Picture, captions: Sequence[str], digest: str) -> dict[str, str]:
+    """Row of the stimulus table; captions by their templates."""
+    variants = [world.CAPTIONS.index(template) for template in captions]
     return {
-        "stimulus_id": simulated.stimulus_id(picture.split, picture.number),
+        "stimulus_id": drawn_pictures.stimulus_id(picture.split, picture.number),
         "split": picture.split,
         "concept": picture.shown.concept.name,
         "image": picture.path.as_posix(),
-        "caption": world.caption(picture.shown, len(world.PROMPTS)),
+        "caption": contract.SEPARATOR.join(world.caption(picture.shown, variant) for variant in variants),
         "sha256": digest,
         "prompts": contract.SEPARATOR.join(world.prompts(picture.shown.concept)),
     }

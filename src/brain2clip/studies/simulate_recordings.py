@@ -25,7 +25,7 @@ import psutil
 from numpy.typing import NDArray
 
 from brain2clip import artefact, settings, stage
-from brain2clip.studies import simulated
+from brain2clip.studies import drawn_pictures, simulated
 from brain2clip.studies.contract import Recording
 
 if TYPE_CHECKING:
@@ -479,7 +479,7 @@ def run(job: stage.Job) -> None:
             f"simulated study: sfreq is {study.sfreq:g} Hz; expected at least 100 Hz, for the earliest responses last "
             "some 20 ms. Set a higher sfreq."
         )
-    stimuli, features = read_inputs(job)
+    stimuli, features = drawn_pictures.with_features(job)
     n_training = int((stimuli["split"] == "train").sum())
     brain = make_brain(study, subject, features, n_training)
     write_truth(job, brain, stimuli)
@@ -500,20 +500,6 @@ def run(job: stage.Job) -> None:
     )
     rows = "".join(f"{session}\t{count}\n" for session, count in counts.items())
     artefact.write_text(job.output("sessions"), "session_id\tn_trials\n" + rows)
-
-
-def read_inputs(job: stage.Job) -> tuple[pd.DataFrame, dict[str, Floats]]:
-    """The stimulus table, and the features that belong to it."""
-    stimuli = simulated.read_stimuli(job.input("stimuli"))
-    with artefact.open_h5(job.input("features"), job.expects.get("simulate_pictures")) as file:
-        found = file["stimulus_id"].asstr()[:].tolist()
-        features = {level.name: file[level.name][:] for level in LEVELS}
-    if found != stimuli["stimulus_id"].to_list():
-        raise stage.InputError(
-            f"{job.input('features')}: has {len(found)} stimuli that are not the {len(stimuli)} of "
-            f"{job.input('stimuli')}. Delete both and let snakemake make them again."
-        )
-    return stimuli, features
 
 
 def recordings(

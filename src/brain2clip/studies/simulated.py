@@ -6,13 +6,10 @@ not import them, so that a change of the generator does not count as a change of
 Layout below ``results/raw/{study}``, a BIDS dataset::
 
     dataset_description.json  participants.tsv
-    stimuli/stimuli.tsv                 one row per picture; the row number is the stimulus' identity
-    stimuli/training/00001_striped_red_fish/striped_red_fish_01.png
-    stimuli/test/00001_plain_blue_car/plain_blue_car_01.png
+    stimuli/stimuli.tsv                 and the pictures, see drawn_pictures
     sub-01/sub-01_sessions.tsv          written last: a subject is complete when it is there
     sub-01/ses-01/eeg/sub-01_ses-01_task-train_run-01_eeg.vhdr, …_events.tsv, …
     sub-01/ses-01/eeg/sub-01_ses-01_task-test_eeg.vhdr, …
-    derivatives/truth/features.h5       what the simulated sources answer to in every picture
     derivatives/truth/sub-01.h5         the noise-free response of a subject to every picture
 """
 
@@ -24,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as blocks
 from brain2clip.stage import InputError
-from brain2clip.studies.contract import STIMULUS_COLUMNS, Recording, sentences
+from brain2clip.studies import drawn_pictures
+from brain2clip.studies.contract import Recording
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,7 +139,7 @@ class Study:
 
     def stimulus_files(self) -> list[str]:
         """The stimulus table, which is written when all pictures are there."""
-        return [str(self.root / "stimuli" / "stimuli.tsv")]
+        return [str(drawn_pictures.table_path(self.root))]
 
     def label_files(self) -> list[str]:
         """What :meth:`stimulus_files` says: labels are looked up in the table of pictures."""
@@ -157,11 +155,7 @@ class Study:
 
     def stimulus_table(self) -> pd.DataFrame:
         """One row per picture: training pictures by concept, then test pictures."""
-        table = read_stimuli(Path(self.stimulus_files()[0]))
-        table["image"] = [str(self.root / "stimuli" / path) for path in table["image"]]
-        table["captions"] = [sentences(cell) for cell in table["caption"]]
-        table["prompts"] = [sentences(cell) for cell in table["prompts"]]
-        return table[list(STIMULUS_COLUMNS)]
+        return drawn_pictures.stimulus_table(self.root)
 
     def trials(self, recording: Recording) -> pd.DataFrame:
         """Image trials; the label is ``tot_img_number`` within the task, for ``value`` repeats in training."""
@@ -185,18 +179,9 @@ class Study:
                     f"{path}: {column} of image trial {first + 1} is {events[column][first]!r}; expected a number. "
                     "Correct the row, or delete the subject's folder and let snakemake make it again."
                 )
-        rows = {name: row for row, name in enumerate(read_stimuli(Path(self.stimulus_files()[0]))["stimulus_id"])}
-        names = [stimulus_id(recording.task, int(value)) for value in number]
-        unknown = sorted(set(names) - set(rows))
-        if unknown:
-            raise InputError(
-                f"{path}: {', '.join(unknown[:5])} ({len(unknown)} in all) have no row in "
-                f"{self.stimulus_files()[0]}; the pictures and the recordings were made with other settings. "
-                "Delete the older of the two and let snakemake make it again."
-            )
-        return pd.DataFrame(
-            {"onset": onset.astype(float), "stimulus": [rows[name] for name in names], "split": recording.task}
-        )
+        names = [drawn_pictures.stimulus_id(recording.task, int(value)) for value in number]
+        rows = drawn_pictures.rows_of(names, drawn_pictures.table_path(self.root), path)
+        return pd.DataFrame({"onset": onset.astype(float), "stimulus": rows, "split": recording.task})
 
     def expected_counts(self, subject: str) -> dict[str, int]:
         """Image trials per split over all sessions, surplus included; the same for every subject."""
@@ -216,17 +201,3 @@ def recording(root: Path, subject: str, session: str, task: str, run: str | None
     parts = [f"sub-{subject}", f"ses-{session}", f"task-{task}"] + ([f"run-{run}"] if run else [])
     stem = root / f"sub-{subject}" / f"ses-{session}" / "eeg" / "_".join(parts)
     return Recording(subject, task, session, run, root, Path(f"{stem}_eeg.vhdr"), Path(f"{stem}_events.tsv"))
-
-
-def stimulus_id(split: str, number: int) -> str:
-    """Identity of picture ``number`` (from 1) of a split, as in ``train-00001``."""
-    return f"{split}-{number:05d}"
-
-
-def read_stimuli(path: Path) -> pd.DataFrame:
-    """The stimulus table as it stands on disk, all columns text."""
-    import pandas as pd
-
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; run snakemake so that the pictures are made")
-    return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)

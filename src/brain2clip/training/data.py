@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,17 +29,18 @@ class Responses:
 
     Attributes
     ----------
-    values : ndarray [n, C, T] float32
+    values : ndarray [n, C, T] or [n, V] float32
+        Signals of channels over time, or of voxels.
     stimulus : ndarray [n] int64
         Row of the stimulus table.
     subject : ndarray [n] int64
         Number of the file that the row came from.
     times : ndarray [T]
-        s.
+        s; empty for voxels.
     sfreq : float
-        Hz.
+        Hz; 0 for voxels.
     channel : list of str
-        Names, in the order of C.
+        Names, in the order of C or V.
     stimulus_id : list of str
         Of the stimulus table, for the check against the stimuli file.
     """
@@ -59,14 +60,14 @@ class Responses:
         total = np.zeros((len(keys), *self.values.shape[1:]), np.float32)
         for place, value in zip(group, self.values):  # faster than np.add.at for long rows
             total[place] += value
-        total /= np.bincount(group).astype(np.float32)[:, None, None]
+        total /= np.bincount(group).astype(np.float32).reshape(-1, *[1] * (self.values.ndim - 1))
         return replace(self, values=total, stimulus=keys[:, 1], subject=keys[:, 0])
 
 
 def load_responses(
     files: list[Path], split: str, expected: Mapping[str, Any] | list[Mapping[str, Any]] | None, average: bool = False
 ) -> Responses:
-    """Responses of one split; the rows of the other split are never read.
+    """Responses of one split, of all subjects as one; the rows of the other split are never read.
 
     Parameters
     ----------
@@ -78,30 +79,18 @@ def load_responses(
         What the files must carry (one for each).
     average : bool
         Average repetitions file by file: at no time are single trials of two subjects in memory.
+
+    Raises
+    ------
+    InputError
+        Where the files have other channels, voxels or times.
     """
-    wanted = expected if isinstance(expected, list) else [expected] * len(files)
-    loaded = []
-    for number, (file, must) in enumerate(zip(files, wanted)):
-        with artefact.open_h5(file, must) as source:
-            rows = np.flatnonzero(source["split"][:] == SPLITS[split])
-            part = Responses(
-                values=_read_rows(source["response"], rows),
-                stimulus=source["stimulus"][:][rows].astype(np.int64),
-                subject=np.full(len(rows), number),
-                times=source["times"][:],
-                sfreq=float(source.attrs["sfreq"]),
-                channel=list(source["channel"].asstr()[:]),
-                stimulus_id=list(source["stimulus_id"].asstr()[:]),
-            )
-        loaded.append(part.averaged() if average else part)
+    loaded = load_each(files, split, expected, average)
     first = loaded[0]
     for file, part in zip(files, loaded):
         difference = first_difference(first, part)
         if difference:
-            raise InputError(
-                f"{file}: {difference} than in {files[0]}, but both train one model; name the channels in "
-                "studies.*.responses.channels so that all subjects have the same in the same order"
-            )
+            raise InputError(f"{file}: {difference} than in {files[0]}, but both train one model; {_way_out(first)}")
     return replace(
         first,
         values=np.concatenate([part.values for part in loaded]),
@@ -110,15 +99,60 @@ def load_responses(
     )
 
 
+def load_each(
+    files: list[Path], split: str, expected: Mapping[str, Any] | list[Mapping[str, Any]] | None, average: bool = False
+) -> list[Responses]:
+    """As :func:`load_responses`, one for each subject, who may have voxels of their own."""
+    wanted = expected if isinstance(expected, list) else [expected] * len(files)
+    loaded = []
+    for number, (file, must) in enumerate(zip(files, wanted)):
+        with artefact.open_h5(file, must) as source:
+            part = _responses(source, np.flatnonzero(source["split"][:] == SPLITS[split]), number)
+        loaded.append(part.averaged() if average else part)
+    return loaded
+
+
+def _responses(source: h5py.File, rows: np.ndarray, number: int) -> Responses:
+    """Chosen rows of an open responses artefact."""
+    voxels = "voxel" in source
+    return Responses(
+        values=_read_rows(source["response"], rows),
+        stimulus=source["stimulus"][:][rows].astype(np.int64),
+        subject=np.full(len(rows), number),
+        times=np.zeros(0) if voxels else source["times"][:],
+        sfreq=0.0 if voxels else float(source.attrs["sfreq"]),
+        channel=list(source["voxel" if voxels else "channel"].asstr()[:]),
+        stimulus_id=list(source["stimulus_id"].asstr()[:]),
+    )
+
+
 def first_difference(one: Responses, other: Responses) -> str | None:
     """What keeps two sets of responses from going through one model, in words, or None."""
     if one.channel != other.channel:
-        return f"other channels ({', '.join(other.channel)} instead of {', '.join(one.channel)})"
+        return f"other {inputs_of(one)} ({names_in_words(other.channel)} instead of {names_in_words(one.channel)})"
     if one.sfreq != other.sfreq or not np.array_equal(one.times, other.times):
-        return f"another time axis ({len(other.times)} samples at {other.sfreq} Hz from {other.times[0]:g} s)"
+        start = f" from {other.times[0]:g} s" if len(other.times) else ""
+        return f"another time axis ({len(other.times)} samples at {other.sfreq} Hz{start})"
     if one.stimulus_id != other.stimulus_id:
         return "another stimulus table"
     return None
+
+
+def inputs_of(responses: Responses) -> str:
+    """What the inputs of a model of these responses are called."""
+    return "voxels" if responses.values.ndim == 2 else "channels"
+
+
+def names_in_words(names: list[str]) -> str:
+    """All names where they can be read, else their number and the first."""
+    return ", ".join(names) if len(names) <= 130 else f"{len(names)} from {names[0]} to {names[-1]}"
+
+
+def _way_out(responses: Responses) -> str:
+    """What to do about subjects whose inputs differ."""
+    if responses.values.ndim == 2:
+        return "voxels are a subject's own: take protocol intra-subject, or joint with a method of kind mapping"
+    return "name the channels in studies.*.responses.channels so that all subjects have the same in the same order"
 
 
 def _read_rows(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
@@ -213,3 +247,60 @@ def check_same_stimuli(responses: Responses, file: h5py.File, path: Path) -> Non
             f"{path}: the stimulus table of the features ({len(ids)} rows) differs from that of the responses "
             f"({len(responses.stimulus_id)} rows) from row {differs} on; run snakemake so that both are made again"
         )
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Training pairs on the device.
+
+    Attributes
+    ----------
+    responses : list of Tensor [n, *shape]
+        One for each set of responses: subjects who have inputs of their own cannot be one tensor.
+    part, place : ndarray [n]
+        Set and row in it, of each response.
+    stimulus : ndarray [n]
+        Row of the stimulus table of each response.
+    units : list of ndarray
+        What a batch is drawn from: the responses of one picture, or single responses where there are few stimuli.
+    """
+
+    responses: list[Tensor]
+    part: np.ndarray
+    place: np.ndarray
+    stimulus: np.ndarray
+    units: list[np.ndarray]
+
+    def take(self, rows: np.ndarray) -> list[tuple[int, np.ndarray, Tensor]]:
+        """Chosen responses by set: its number, the rows that are in it, in the order asked for, and their values."""
+        found = []
+        for number in np.unique(self.part[rows]):
+            own = rows[self.part[rows] == number]
+            values = self.responses[number]
+            found.append((int(number), own, values[torch.from_numpy(self.place[own]).to(values.device)]))
+        return found
+
+
+def pairs(sets: Sequence[Responses], rows: np.ndarray, device: torch.device) -> Pairs:
+    """Chosen responses (rows of all sets one after the other) on the device, grouped for batches.
+
+    A picture comes with all its responses (subjects of leave-one-subject-out, single repetitions), so that it goes
+    through the tower once per batch. Where stimuli are few categories, single responses are drawn.
+    """
+    part = np.repeat(np.arange(len(sets)), [len(one.stimulus) for one in sets])[rows]
+    first = np.cumsum([0, *(len(one.stimulus) for one in sets)])[part]
+    stimulus = np.concatenate([one.stimulus for one in sets])[rows]
+    own = [(rows - first)[part == number] for number in range(len(sets))]
+    place = np.empty(len(rows), np.int64)
+    for number, chosen in enumerate(own):
+        place[part == number] = np.arange(len(chosen))
+    order = np.argsort(stimulus, kind="stable")
+    units = np.split(order, np.flatnonzero(np.diff(stimulus[order])) + 1)
+    many_per_stimulus = len(rows) > 50 * len(units)
+    return Pairs(
+        responses=[torch.from_numpy(one.values[chosen]).to(device) for one, chosen in zip(sets, own)],
+        part=part,
+        place=place,
+        stimulus=stimulus,
+        units=[np.array([row]) for row in range(len(rows))] if many_per_stimulus else units,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import h5py
@@ -12,24 +13,63 @@ from brain2clip.models.neuroclip import BrainToClip
 from brain2clip.settings import Contrastive, Tower
 from brain2clip.stage import InputError
 from brain2clip.stimuli.filter_bank import BandTokens
-from brain2clip.training.data import PictureSource, Responses
+from brain2clip.training.data import PictureSource, Responses, inputs_of, names_in_words
 
 if TYPE_CHECKING:
     from brain2clip.stimuli.towers import Clip
 
 
-#: Name under which a checkpoint keeps the channels that it was trained on.
-CHANNELS = "channels"
+#: Names under which a checkpoint keeps the channels or voxels that it was trained on (of a joint model: by subject, the
+#: label after a dot) and the subjects of a joint model.
+CHANNELS, SUBJECTS = "channels", "subjects"
 
 
-def channels_as_tensor(channels: list[str]) -> torch.Tensor:
-    """Channel names as UTF-8 bytes, one name a line: a checkpoint holds tensors only."""
-    return torch.tensor(list("\n".join(channels).encode()), dtype=torch.uint8)
+def names_as_tensor(names: list[str]) -> torch.Tensor:
+    """Names as UTF-8 bytes, one a line: a checkpoint holds tensors only."""
+    return torch.tensor(list("\n".join(names).encode()), dtype=torch.uint8)
 
 
-def channels_from_tensor(tensor: torch.Tensor) -> list[str]:
-    """Inverse of :func:`channels_as_tensor`."""
+def names_from_tensor(tensor: torch.Tensor) -> list[str]:
+    """Inverse of :func:`names_as_tensor`."""
     return bytes(tensor.tolist()).decode().split("\n")
+
+
+def inputs_as_tensors(parts: list[Responses], subjects: list[str] | None) -> dict[str, torch.Tensor]:
+    """Names of the inputs of a model; of a joint one (``subjects`` given) also whose they are."""
+    if subjects is None:
+        return {CHANNELS: names_as_tensor(parts[0].channel)}
+    own = {f"{CHANNELS}.{subject}": names_as_tensor(part.channel) for subject, part in zip(subjects, parts)}
+    return {SUBJECTS: names_as_tensor(subjects), **own}
+
+
+def check_inputs(tensors: Mapping[str, torch.Tensor], responses: Responses, subject: str | None) -> None:
+    """Responses must have the channels or voxels that the model was trained on.
+
+    Raises
+    ------
+    InputError
+        Where they have others, or a joint model has no layer for the subject.
+    """
+    name = CHANNELS
+    if SUBJECTS in tensors:
+        known = names_from_tensor(tensors[SUBJECTS])
+        if subject not in known:
+            raise InputError(
+                f"the model was trained jointly on the subjects {', '.join(known)}; it has no input layer for "
+                f"{subject!r}. Test one of them, or take another protocol"
+            )
+        name = f"{CHANNELS}.{subject}"
+    trained, what = names_from_tensor(tensors[name]), inputs_of(responses)
+    if trained != responses.channel:
+        advice = (
+            "make responses and model again from the same voxels (snakemake)"
+            if what == "voxels"
+            else "name them in studies.*.responses.channels so that all subjects agree"
+        )
+        raise InputError(
+            f"the model was trained on the {what} {names_in_words(trained)}, these responses have "
+            f"{names_in_words(responses.channel)}; {advice}"
+        )
 
 
 def device_of_choice() -> torch.device:
@@ -53,7 +93,7 @@ def build(
         clip = towers.load(tower, device)
     model = BrainToClip(
         settings,
-        responses.values.shape[1:],
+        (*responses.values.shape[1:], 1)[:2],  # a voxel is a channel with one sample
         responses.sfreq,
         stimuli["embedding"].shape[1],
         tower.filter_bank.bands,

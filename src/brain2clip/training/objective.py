@@ -66,20 +66,20 @@ def softened_contrastive(scores: Tensor, picture_of: Tensor, frozen: Tensor, set
     belongs = F.one_hot(picture_of, scores.shape[1]).to(scores.dtype)
     share = belongs / belongs.sum(dim=0, keepdim=True)
     if settings.beta == 0:
-        return _symmetric(scores, belongs, share.T)
+        return symmetric(scores, belongs, share.T)
     soft = soft_target(frozen, settings).to(scores.dtype)
     soft_rows, soft_columns = belongs @ soft, soft @ share.T
     if not settings.disentangle:
-        return _symmetric(
+        return symmetric(
             scores,
             torch.lerp(belongs, soft_rows, settings.beta),
             torch.lerp(share.T, soft_columns, settings.beta),
         )
     negatives = scores.masked_fill(belongs.bool(), torch.finfo(scores.dtype).min)
-    hard = _symmetric(scores, belongs, share.T)
-    return torch.lerp(hard, _symmetric(negatives, soft_rows, soft_columns), settings.beta)
+    hard = symmetric(scores, belongs, share.T)
+    return torch.lerp(hard, symmetric(negatives, soft_rows, soft_columns), settings.beta)
 
 
-def _symmetric(scores: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def symmetric(scores: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Mean cross-entropy of both directions; ``rows`` [B, U] and ``columns`` [U, B] are distributions."""
     return (F.cross_entropy(scores, rows) + F.cross_entropy(scores.T, columns)) / 2

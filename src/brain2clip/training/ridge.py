@@ -1,10 +1,11 @@
-"""Ridge regression from brain responses to the frozen CLIP embedding: the linear baseline.
+"""Ridge regression from brain responses to the frozen CLIP embedding (of pictures or of texts): the linear baseline.
 
 The penalty is chosen by cross-validation over training concepts, scored by retrieval among the pictures of the fold.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,8 +59,8 @@ class Moments:
         return Moments(*(own - his for own, his in zip(vars(self).values(), vars(other).values())))
 
 
-class Solutions:
-    """Ridge solutions for any penalty from one eigendecomposition of the correlation matrix of the inputs.
+class Primal:
+    """Ridge solutions for any penalty from one eigendecomposition of the correlation matrix of the inputs [p, p].
 
     Inputs are standardised with these rows' own mean and deviation, targets are centred; weights are given for raw
     inputs.
@@ -80,39 +81,95 @@ class Solutions:
         weight /= self.deviation[:, None]
         return weight, self.mean_y - self.mean_x @ weight
 
+    def predicted(self, x: np.ndarray, alphas: Sequence[float]) -> Iterator[np.ndarray]:
+        """Predictions [n, d] for raw inputs, for each penalty."""
+        for alpha in alphas:
+            weight, intercept = self.at(alpha)
+            yield x @ weight.astype(np.float32) + intercept
+
+
+class Dual:
+    """The same solutions from the products between rows [n, n], for more inputs than rows.
+
+    ``(X'X + alpha I)^-1 X'Y = X' (XX' + alpha I)^-1 Y``.
+    """
+
+    def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
+        self.mean_x, self.mean_y = x.mean(axis=0, dtype=np.float64), y.mean(axis=0)
+        self.deviation = x.std(axis=0, dtype=np.float64) + 1e-12
+        self.rows = self._standard(x)
+        self.values, self.vectors = scipy.linalg.eigh(self.rows @ self.rows.T)
+        self.projected = self.vectors.T @ (y - self.mean_y)
+
+    def _standard(self, x: np.ndarray) -> np.ndarray:
+        return (x - self.mean_x) / self.deviation
+
+    def _coefficients(self, alpha: float) -> np.ndarray:
+        """(XX' + alpha I)^-1 Y [n, d]."""
+        return self.vectors @ (self.projected / (np.maximum(self.values, 0) + alpha)[:, None])
+
+    def at(self, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+        """Weights [p, d] and intercept [d] for raw inputs."""
+        weight = self.rows.T @ self._coefficients(alpha) / self.deviation[:, None]
+        return weight, self.mean_y - self.mean_x @ weight
+
+    def predicted(self, x: np.ndarray, alphas: Sequence[float]) -> Iterator[np.ndarray]:
+        """Predictions [n, d] for raw inputs, for each penalty; weights are not needed."""
+        products = self._standard(x) @ self.rows.T
+        for alpha in alphas:
+            yield products @ self._coefficients(alpha) + self.mean_y
+
+
+class Problem:
+    """Solutions for all rows, or without those of a fold, in the smaller of the two spaces.
+
+    Memory is that of the responses and a few matrices [p, p] with more rows than inputs (no fold is copied), and of
+    the standardised responses in double precision and a few matrices [n, n] otherwise.
+    """
+
+    def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
+        self.x, self.y = x, y
+        self.moments = Moments.of(x, y) if len(x) >= x.shape[1] else None
+
+    def solutions(self, without: np.ndarray | None = None) -> Primal | Dual:
+        """Solutions of all rows, or of those that are not in a fold."""
+        if self.moments is not None:
+            return Primal(self.moments if without is None else self.moments.without(self._moments_of(without)))
+        kept = slice(None) if without is None else np.setdiff1d(np.arange(len(self.x)), without)
+        return Dual(self.x[kept], self.y[kept])
+
+    def _moments_of(self, rows: np.ndarray) -> Moments:
+        return Moments.of(self.x[rows], self.y[rows])
+
 
 def fit(
     responses: Responses, embedding: np.ndarray, concept: np.ndarray, settings: Ridge
 ) -> tuple[dict[str, torch.Tensor], pd.DataFrame]:
-    """Fit weights [C*T, d] and intercept [d] for raw responses.
-
-    Memory is that of the responses and a few matrices [C*T, C*T]; no fold is copied.
+    """Fit weights [p, d] and intercept [d] for raw responses, p being C*T or V.
 
     Parameters
     ----------
     responses : Responses
         Training responses, n rows.
     embedding : ndarray [n_stimuli, d]
-        Frozen embeddings; only rows of training stimuli are used.
+        Targets; only rows of training stimuli are used.
     concept : ndarray [n_stimuli] of str
         For concept-disjoint folds.
 
     Returns
     -------
     tensors, history
-        ``weight``, ``intercept``, ``centre`` (mean training embedding, for cosine ranking); one row per penalty with
+        ``weight``, ``intercept``, ``centre`` (mean training target, for cosine ranking); one row per penalty with
         ``alpha`` and ``held_out_mrr`` (mean reciprocal rank in the folds).
     """
     x = responses.values.reshape(len(responses.values), -1)
     unit = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
     y = unit[responses.stimulus].astype(np.float64)
-    everything = Moments.of(x, y)
+    problem = Problem(x, y)
     scores: dict[float, list[float]] = {alpha: [] for alpha in settings.alphas}
     for _, test in _folds(settings.folds, concept[responses.stimulus]):
-        inner = Solutions(everything.without(Moments.of(x[test], y[test])))
-        for alpha in settings.alphas:
-            weight, intercept = inner.at(alpha)
-            predicted = x[test] @ weight.astype(np.float32) + intercept
+        inner = problem.solutions(without=test)
+        for alpha, predicted in zip(settings.alphas, inner.predicted(x[test], settings.alphas)):
             scores[alpha].append(_retrieval(predicted, responses.stimulus[test], unit, inner.mean_y))
     history = pd.DataFrame(
         {
@@ -121,8 +178,9 @@ def fit(
         }
     )
     best = settings.alphas[int(np.argmax(history["held_out_mrr"]))]
-    weight, intercept = Solutions(everything).at(best)
-    tensors = {"weight": weight, "intercept": intercept, "centre": everything.y / everything.n}
+    chosen = problem.solutions()
+    weight, intercept = chosen.at(best)
+    tensors = {"weight": weight, "intercept": intercept, "centre": chosen.mean_y}
     return {name: torch.from_numpy(value.astype(np.float32)) for name, value in tensors.items()}, history
 
 

@@ -1,17 +1,15 @@
-"""Stage ``train``: one model per subject, protocol, method and seed. Reads training trials only.
+"""Stage ``train``: one model per subject (or of all subjects jointly), protocol, method and seed.
 
-The epoch is either fixed in advance, or chosen on training concepts kept aside and the model then trained again on
-all training concepts for that many epochs. Test trials are never opened here.
+Reads training trials only; test trials are never opened here.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import math
-import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
+import h5py
 import numpy as np
 import pandas as pd
 import torch
@@ -19,232 +17,151 @@ from torch import Tensor
 
 from brain2clip import artefact, stage
 from brain2clip.models.encoders import trainable
-from brain2clip.models.neuroclip import BrainToClip
-from brain2clip.settings import Contrastive, Optimiser, Ridge, Tower, parse
-from brain2clip.training import ridge
-from brain2clip.training.data import PictureSource, Responses, check_same_stimuli, load_responses, open_stimuli
-from brain2clip.training.model import CHANNELS, build, channels_as_tensor, device_of_choice, picture_source
-from brain2clip.training.objective import logits, softened_contrastive
+from brain2clip.settings import BrainMapping, Contrastive, Method, Ridge, Tower, parse
+from brain2clip.training import classifier, mapping, ridge
+from brain2clip.training.contrastive import ContrastiveLearner
+from brain2clip.training.data import (
+    Responses,
+    check_same_stimuli,
+    load_each,
+    load_responses,
+    open_stimuli,
+    pairs,
+)
+from brain2clip.training.loop import fit
+from brain2clip.training.model import build, device_of_choice, inputs_as_tensors, picture_source
+from brain2clip.training.supervision import Targets
+from brain2clip.training.texts import Texts
 
 log = logging.getLogger("brain2clip")
-#: Width of a tower from which bf16 pays on a CPU that has it.
-WIDE = 512
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Training pairs on the device.
-
-    Attributes
-    ----------
-    responses : Tensor [n, C, T]
-    stimulus : ndarray [n]
-        Row of the stimulus table of each response.
-    units : list of ndarray
-        What a batch is drawn from: the responses of one picture, or single responses where there are few stimuli.
-    """
-
-    responses: Tensor
-    stimulus: np.ndarray
-    units: list[np.ndarray]
 
 
 def run(job: stage.Job) -> None:
     """Train and write the checkpoint and its history."""
-    method = job.settings["method"]
+    method = parse(Method, job.settings["method"])
+    tower = parse(Tower, job.settings["tower"])
     seed = job.settings["seed"]
     device = device_of_choice()
-    files = job.inputs["responses"]
-    responses = load_responses(files, "train", job.expects.get("responses"), method["average_repetitions"])
-    if method["shuffle_labels"]:
-        responses = shuffled(responses, seed)
+    subjects = joint_subjects(job)
+    sets = responses_of(job, method.average_repetitions, subjects is not None)
+    if method.shuffle_labels:
+        sets = shuffled(sets, seed)
+    stimulus = np.unique(np.concatenate([one.stimulus for one in sets]))
     log.info(
         "train: %d responses of %d subject(s), %d stimuli, on %s",
-        len(responses.values), len(files), len(np.unique(responses.stimulus)), device,
+        sum(len(one.values) for one in sets), len(job.inputs["responses"]), len(stimulus), device,
     )  # fmt: skip
     with open_stimuli(job.input("stimuli"), job.expects.get("features")) as stimuli:
-        check_same_stimuli(responses, stimuli, job.input("stimuli"))
-        concept = stimuli["concept"].asstr()[:]
-        if method["kind"] == "ridge":
-            settings = parse(Ridge, method)
-            tensors, history = ridge.fit(responses, stimuli["embedding"][:], concept, settings)
+        for one in sets:
+            check_same_stimuli(one, stimuli, job.input("stimuli"))
+        if isinstance(method, Ridge):
+            tensors, history = train_ridge(method, sets[0], stimuli)
+        elif isinstance(method, Contrastive):
+            tensors, history = train_contrastive(method, tower, sets, stimuli, seed, device)
         else:
-            settings = parse(Contrastive, method)
-            tower = parse(Tower, job.settings["tower"])
-            torch.manual_seed(seed)
-            model, clip = build(settings, tower, responses, stimuli, device)
-            pictures = picture_source(settings, tower, stimuli, np.unique(responses.stimulus), clip, device)
-            history = fit(model, settings, responses, pictures, concept, seed, device)
-            tensors = trainable(model)
-    tensors = {**tensors, CHANNELS: channels_as_tensor(responses.channel)}
+            tensors, history = train_mapping(method, tower, sets, subjects, stimuli, seed, device)
     made = job.provenance()
     artefact.write_table(job.output("history"), history, made)
-    artefact.write_tensors(job.output("checkpoint"), tensors, made)
+    artefact.write_tensors(job.output("checkpoint"), {**tensors, **inputs_as_tensors(sets, subjects)}, made)
 
 
-def shuffled(responses: Responses, seed: int) -> Responses:
-    """Control: the stimuli of the training responses permuted among each other."""
-    order = np.random.default_rng(seed).permutation(len(responses.stimulus))
-    return replace(responses, stimulus=responses.stimulus[order])
+def joint_subjects(job: stage.Job) -> list[str] | None:
+    """Labels of the subjects of a joint model in the order of the responses, else None.
 
-
-def fit(
-    model: BrainToClip,
-    settings: Contrastive,
-    responses: Responses,
-    pictures: PictureSource,
-    concept: np.ndarray,
-    seed: int,
-    device: torch.device,
-) -> pd.DataFrame:
-    """Train in place, choosing the epoch by the settings' rule; history with a row per epoch."""
-    everything = np.arange(len(responses.stimulus))
-    if settings.selection.rule == "last":
-        return loop(model, settings, pairs(responses, everything, device), pictures, seed, device)
-    held_out = held_out_rows(responses, concept, settings.selection.share, seed)
-    start = {name: value.clone() for name, value in trainable(model).items()}
-    kept = pairs(responses, np.setdiff1d(everything, held_out), device)
-    aside = pairs(responses, held_out, device)
-    search = loop(model, settings, kept, pictures, seed, device, validation=aside)
-    best = int(search["epoch"][search["held_out_top1"].idxmax()])
-    log.info("train: epoch %d is best on held-out concepts (Top-1 %.3f); training again on all concepts",
-             best, search["held_out_top1"].max())  # fmt: skip
-    model.load_state_dict(start, strict=False)
-    final = loop(model, settings, pairs(responses, everything, device), pictures, seed, device, stop_after=best)
-    final["held_out_top1"] = search["held_out_top1"][:best].to_numpy()
-    return final
-
-
-def loop(
-    model: BrainToClip,
-    settings: Contrastive,
-    data: Pairs,
-    pictures: PictureSource,
-    seed: int,
-    device: torch.device,
-    validation: Pairs | None = None,
-    stop_after: int | None = None,
-) -> pd.DataFrame:
-    """The training loop: AdamW over batches of pictures, each with all its responses."""
-    budget = settings.optimiser
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    optimiser = torch.optim.AdamW(model.parameter_groups(budget.lr, budget.lr_visual), weight_decay=budget.weight_decay)
-    steps = max(1, len(data.units) // budget.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, learning_rate(budget, steps * budget.epochs))
-    autocast = precision(budget, device, model.visual.width)
-    history = []
-    epochs = range(1, (stop_after or budget.epochs) + 1)
-    for epoch in stage.progress(epochs, "train: epochs", every_s=10):
-        started = time.perf_counter()
-        model.train()
-        losses = []
-        for batch in np.array_split(rng.permutation(len(data.units)), steps):
-            rows = np.concatenate([data.units[unit] for unit in batch])
-            distinct, picture_of = np.unique(data.stimulus[rows], return_inverse=True)
-            seen = pictures(distinct)
-            with autocast():
-                brain = model.brain(data.responses[torch.from_numpy(rows).to(device)])
-                picture = model.picture(seen)
-            scores = logits(brain, picture, model.scale, settings.objective.normalise)
-            owner = torch.from_numpy(picture_of).to(device)
-            loss = softened_contrastive(scores, owner, seen.embedding, settings.objective)
-            if not torch.isfinite(loss):
-                raise stage.InputError(
-                    f"training diverged in epoch {epoch} (loss {loss.item()}): lower optimiser.lr or lr_visual, or "
-                    "check the responses' whitening (responses.whitening)"
-                )
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), budget.clip_norm)
-            optimiser.step()
-            schedule.step()
-            losses.append(loss.item())
-        history.append(
-            {
-                "epoch": epoch,
-                "loss": float(np.mean(losses)),
-                "scale": model.scale.item(),
-                "lr": schedule.get_last_lr()[0],
-                "held_out_top1": math.nan if validation is None else top1(model, validation, pictures),
-                "seconds": time.perf_counter() - started,
-            }
-        )
-    return pd.DataFrame(history)
-
-
-def pairs(responses: Responses, rows: np.ndarray, device: torch.device) -> Pairs:
-    """Chosen responses on the device, grouped for batches.
-
-    A picture comes with all its responses (subjects of leave-one-subject-out, single repetitions), so that it goes
-    through the tower once per batch. Where stimuli are few categories, single responses are drawn.
+    Raises
+    ------
+    InputError
+        Where a joint protocol meets a method that has no input layer for each subject.
     """
-    stimulus = responses.stimulus[rows]
-    order = np.argsort(stimulus, kind="stable")
-    units = np.split(order, np.flatnonzero(np.diff(stimulus[order])) + 1)
-    many_per_stimulus = len(rows) > 50 * len(units)
-    return Pairs(
-        responses=torch.from_numpy(responses.values[rows]).to(device),
-        stimulus=stimulus,
-        units=[np.array([row]) for row in range(len(rows))] if many_per_stimulus else units,
-    )
-
-
-def held_out_rows(responses: Responses, concept: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Responses to a share of the training concepts (at least two concepts)."""
-    concepts = np.unique(concept[responses.stimulus])
-    count = max(2, round(share * len(concepts)))
-    if count >= len(concepts):
+    if job.settings["protocol"].get("kind") != "joint":
+        return None
+    if job.settings["method"]["kind"] != "mapping":
+        raise stage.InputError(f"protocol joint takes methods of kind mapping, found {job.settings['method']['kind']}")
+    subjects = job.settings["subjects"]
+    if len(subjects) != len(job.inputs["responses"]):
         raise stage.InputError(
-            f"selection.share {share} of {len(concepts)} training concepts leaves none to train on; "
-            "use selection.rule: last"
+            f"stage train: {len(job.inputs['responses'])} inputs responses for the subjects {', '.join(subjects)}"
         )
-    chosen = np.random.default_rng(seed).choice(concepts, count, replace=False)
-    return np.flatnonzero(np.isin(concept[responses.stimulus], chosen))
+    return subjects
 
 
-@torch.inference_mode()
-def top1(model: BrainToClip, data: Pairs, pictures: PictureSource) -> float:
-    """Share of responses whose own picture is the most similar among the pictures of the set."""
-    model.eval()
-    distinct, picture_of = np.unique(data.stimulus, return_inverse=True)
-    candidates = torch.cat(
-        [model.picture(pictures(part)) for part in np.array_split(distinct, len(distinct) // 256 + 1)]
-    )
-    scores = (
-        torch.nn.functional.normalize(model.brain(data.responses), dim=-1)
-        @ torch.nn.functional.normalize(candidates, dim=-1).T
-    )
-    return float((scores.argmax(dim=1).cpu().numpy() == picture_of).mean())
+def responses_of(job: stage.Job, average: bool, joint: bool) -> list[Responses]:
+    """Training responses: a set per subject for a joint model, else all in one."""
+    given = job.inputs["responses"], "train", job.expects.get("responses"), average
+    return load_each(*given) if joint else [load_responses(*given)]
 
 
-def learning_rate(budget: Optimiser, steps: int):
-    """Factor on the learning rate by step: linear rise, then constant or half a cosine down to zero."""
-    rise = max(1, round(budget.warmup * steps))
-
-    def factor(step: int) -> float:
-        if step < rise:
-            return (step + 1) / rise
-        if budget.schedule == "constant":
-            return 1.0
-        return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
-
-    return factor
+def shuffled(sets: Sequence[Responses], seed: int) -> list[Responses]:
+    """Control: the stimuli of the training responses permuted among each other, within each set."""
+    rng = np.random.default_rng(seed)
+    return [replace(one, stimulus=one.stimulus[rng.permutation(len(one.stimulus))]) for one in sets]
 
 
-def precision(budget: Optimiser, device: torch.device, width: int):
-    """A context maker: bf16 autocast where asked for, or where the device is fast with it.
+def train_ridge(settings: Ridge, responses: Responses, stimuli: h5py.File) -> tuple[dict[str, Tensor], pd.DataFrame]:
+    """Ridge regression, and the means of both modalities over the training responses' stimuli."""
+    embedding = stimuli["embedding"][:]
+    rows, place = np.unique(responses.stimulus, return_inverse=True)
+    unit = embedding[rows] / np.linalg.norm(embedding[rows], axis=1, keepdims=True)
+    centres = {"stimulus_centre": unit[place].mean(axis=0, dtype=np.float64)}
+    texts = Texts(stimuli)
+    spoken = texts.centre(responses.stimulus)
+    if spoken is not None:
+        centres["text_centre"] = spoken
+    target = embedding
+    if settings.target == "text":
+        texts.require(rows, "target: text")
+        target = np.full_like(embedding, np.nan)
+        target[rows] = texts.means(rows)
+    tensors, history = ridge.fit(responses, target, stimuli["concept"].asstr()[:], settings)
+    return tensors | {name: torch.from_numpy(value.astype(np.float32)) for name, value in centres.items()}, history
 
-    On a CPU the casts of a narrow tower cost more than its bf16 products save (bench/prompted_tower.py), so there it is
-    taken from ``WIDE`` on.
-    """
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported()
-    else:
-        fast = width >= WIDE and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    if budget.precision == "bf16" or (budget.precision == "auto" and fast):
-        return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
-    return contextlib.nullcontext
+
+def train_contrastive(
+    settings: Contrastive,
+    tower: Tower,
+    sets: Sequence[Responses],
+    stimuli: h5py.File,
+    seed: int,
+    device: torch.device,
+) -> tuple[dict[str, Tensor], pd.DataFrame]:
+    """Brain encoder and picture side."""
+    torch.manual_seed(seed)
+    model, clip = build(settings, tower, sets[0], stimuli, device)
+    pictures = picture_source(settings, tower, stimuli, np.unique(sets[0].stimulus), clip, device)
+    learner = ContrastiveLearner(model, settings, pictures, device)
+    concept = stimuli["concept"].asstr()[:]
+    history = fit(learner, settings.optimiser, settings.selection, sets, concept, seed, device)
+    return trainable(model), history
+
+
+def train_mapping(
+    settings: BrainMapping,
+    tower: Tower,
+    sets: Sequence[Responses],
+    subjects: Sequence[str] | None,
+    stimuli: h5py.File,
+    seed: int,
+    device: torch.device,
+) -> tuple[dict[str, Tensor], pd.DataFrame]:
+    """Mapping network, what was taken away from its targets, and the context of its classifier."""
+    rows = np.unique(np.concatenate([one.stimulus for one in sets]))
+    targets = Targets.of(stimuli, settings.supervision, rows, device)
+    torch.manual_seed(seed)
+    model = mapping.build(settings, sets, subjects, stimuli, device)
+    learner = mapping.MappingLearner(model, settings, targets, subjects)
+    concept = stimuli["concept"].asstr()[:]
+    history = fit(learner, settings.optimiser, settings.selection, sets, concept, seed, device)
+    tensors = trainable(model) | targets.centres
+    if settings.classifier.kind == "context":
+        from brain2clip.stimuli import towers  # open_clip takes seconds to import: only where it is needed
+
+        everything = pairs(sets, np.arange(sum(len(one.stimulus) for one in sets)), device)
+        brains, stimulus = learner.embed(everything)
+        tensors["context"] = classifier.learn_context(
+            towers.load(tower, device), brains, concept[stimulus], model.scale, targets.text_centre,
+            settings.classifier, seed,
+        )  # fmt: skip
+    return tensors, history
 
 
 if __name__ == "__main__":

@@ -1,0 +1,155 @@
+"""Figure ``place``: when sensors answer to pictures (EEG), and which regions tell pictures apart (fMRI)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from brain2clip.reporting import style
+from brain2clip.reporting.figure_regions import TASKS, dots
+
+_PICTURES_AT_ONCE = 256
+_MOST_NAMES = 24
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Split-half reliability of the responses to pictures, by sensor and time.
+
+    Attributes
+    ----------
+    title : str
+    channels : list of str
+    times : array [n_times]
+        s.
+    correlation : array [n_channels, n_times]
+        Mean over subjects of :func:`split_half`; NaN where no picture was shown twice.
+    position : array [n_channels, 3]
+        m, NaN where unknown.
+    n_pictures, n_subjects : int
+    """
+
+    title: str
+    channels: list[str]
+    times: NDArray[np.float64]
+    correlation: NDArray[np.float64]
+    position: NDArray[np.float64]
+    n_pictures: int
+    n_subjects: int
+
+
+def split_half(response: Any, rows: NDArray[np.int64], stimulus: NDArray[np.int64]) -> tuple[NDArray[np.float64], int]:
+    """Correlation over pictures between the means of the odd and of the even presentations.
+
+    Pearson's, for every channel and time; presentations in the order of the file, pictures that were shown at least
+    twice. It is that of half the presentations: no correction for length is applied.
+
+    Parameters
+    ----------
+    response : array or h5py.Dataset [n_trials, n_channels, n_times]
+        Read some hundred pictures at a time.
+    rows : array [n] int
+        Trials to use, ascending.
+    stimulus : array [n] int
+        Picture of each of these trials.
+
+    Returns
+    -------
+    correlation : array [n_channels, n_times]
+        NaN below three pictures.
+    n_pictures : int
+    """
+    shape = response.shape[1:]
+    pictures, counts = np.unique(stimulus, return_counts=True)
+    pictures = pictures[counts > 1]
+    sums = np.zeros((5, *shape))
+    for start in range(0, len(pictures), _PICTURES_AT_ONCE):
+        chosen = np.isin(stimulus, pictures[start : start + _PICTURES_AT_ONCE])
+        first, second = _half_means(np.asarray(response[rows[chosen]], dtype=np.float64), stimulus[chosen])
+        for total, value in zip(sums, (first, second, first**2, second**2, first * second), strict=True):
+            total += value.sum(axis=0)
+    n = len(pictures)
+    if n < 3:
+        return np.full(shape, np.nan), n
+    a, b, aa, bb, ab = sums / n
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (ab - a * b) / np.sqrt((aa - a**2) * (bb - b**2)), n
+
+
+def figure_place(eeg: Reliability, regions: pd.DataFrame, bands: Sequence[str], labels: Mapping[str, str]) -> Figure:
+    """Left: sensors by time; right: regions by accuracy.
+
+    Parameters
+    ----------
+    eeg : Reliability
+    regions : DataFrame
+        From :func:`brain2clip.reporting.figure_regions.by_region`, of one method; its first task is shown, classes
+        before pictures.
+    bands : sequence of str
+        Order of the regions.
+    labels : mapping
+        ``study`` of the fMRI side and ``method``, in words, with what points and intervals are.
+    """
+    made = style.figure(9.2, 4.4)
+    left, right = made.subplots(1, 2, width_ratios=(1.35, 1))
+    _sensors(left, eeg)
+    task = next(name for name in ("category", *TASKS) if (regions["task"] == name).any())
+    part = regions[regions["task"] == task]
+    dots(right, part, bands, {part["method"].iloc[0]: (0, labels["method"])}, upright=False)
+    right.set_title(f"fMRI, {labels['study']}: {TASKS[task]}, of {part['n_candidates'].max()}\n{labels['method']}")
+    handles, names = right.get_legend_handles_labels()
+    right.legend([handles[names.index("chance")]], ["chance"], loc="best")
+    return made
+
+
+# ----------------------------------------------------------------------------------------------- inside
+
+
+def _half_means(values: NDArray[np.float64], stimulus: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
+    """Means over the odd and over the even presentations of each picture, [n_pictures, n_channels, n_times] each."""
+    number = np.unique(stimulus, return_inverse=True)[1]
+    turn = pd.Series(number).groupby(number).cumcount().to_numpy() % 2
+    means = []
+    for half in (0, 1):
+        own = number[turn == half]
+        total = np.zeros((number.max() + 1, *values.shape[1:]))
+        np.add.at(total, own, values[turn == half])
+        means.append(total / np.bincount(own)[:, None, None])
+    return tuple(means)
+
+
+def _sensors(axis: Axes, eeg: Reliability) -> None:
+    if not np.isfinite(eeg.correlation).any():
+        style.note(axis, f"EEG, {eeg.title}: no training picture\nwas shown twice")
+        return
+    known = np.isfinite(eeg.position[:, 1])
+    order = np.argsort(-eeg.position[:, 1], kind="stable") if known.all() else np.arange(len(eeg.channels))
+    times = eeg.times * 1e3
+    step = times[1] - times[0] if len(times) > 1 else 1.0
+    image = axis.imshow(
+        eeg.correlation[order],
+        aspect="auto",
+        extent=(times[0] - step / 2, times[-1] + step / 2, len(order) - 0.5, -0.5),
+        cmap="viridis",
+        vmin=0,
+        vmax=max(float(np.nanmax(eeg.correlation)), 0.01),
+    )
+    every = -(-len(order) // _MOST_NAMES)
+    axis.set_yticks(range(0, len(order), every), [eeg.channels[place] for place in order[::every]], fontsize=7)
+    axis.grid(visible=False)
+    axis.axvline(0, color="white", linewidth=0.8)
+    axis.set(xlabel="time from picture onset (ms)", ylabel="sensors, front to back" if known.all() else "sensors")
+    plural = "" if eeg.n_subjects == 1 else "s"
+    axis.set_title(
+        f"EEG, {eeg.title}: odd against even presentations\n"
+        f"{eeg.n_pictures} training pictures, mean of {eeg.n_subjects} subject{plural}"
+    )
+    bar = axis.figure.colorbar(image, ax=axis, shrink=0.8, aspect=25)
+    bar.set_label("correlation over pictures")

@@ -1,0 +1,231 @@
+"""What is looked for: from the similarity of brain responses and candidates to the queries of every task. Arrays only.
+
+A task asks with a brain response for its picture, its class or its caption, or, the other way round (``-to-brain``),
+with a picture or caption for the brain response to it. Both directions come from one matrix of brain responses by
+candidates.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax
+
+from brain2clip.retrieval import ranks
+
+log = logging.getLogger("brain2clip")
+TO_BRAIN = "-to-brain"
+Kind = Literal["stimulus", "category", "caption"]
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Queries of one task and number of averaged repetitions.
+
+    Attributes
+    ----------
+    task : str
+        As in the settings: ``stimulus``, ``category``, ``caption``, ``stimulus-to-brain``, ``caption-to-brain``.
+    repetitions : int or 'all'
+        Trials that are averaged into a brain response, be it query or candidate.
+    ids : ndarray [G] of str
+        Candidates: stimulus ids (for ``-to-brain`` of the pictures that the responses are to), names of classes.
+    target : ndarray [Q] int
+        Column of the true candidate.
+    similarity : ndarray [Q, G]
+    """
+
+    task: str
+    repetitions: int | Literal["all"]
+    ids: NDArray[np.object_]
+    target: NDArray[np.int64]
+    similarity: NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Candidates of one kind, for brain queries.
+
+    Attributes
+    ----------
+    embedding : ndarray [G, d]
+        Of unit length.
+    ids : ndarray [G] of str
+    column : ndarray [n_stimuli] int
+        Candidate that each test stimulus belongs to.
+    """
+
+    embedding: NDArray[np.floating]
+    ids: NDArray[np.object_]
+    column: NDArray[np.int64]
+
+
+def kind_of(task: str) -> Kind:
+    """What brain responses are compared with."""
+    return cast(Kind, task.removesuffix(TO_BRAIN))
+
+
+def gallery(embedding: ArrayLike, names: Sequence[str], of_stimulus: Sequence[str]) -> Gallery:
+    """Candidates with their names, and which of them each test stimulus belongs to.
+
+    Parameters
+    ----------
+    embedding : array [G, d]
+    names : sequence [G]
+        Unique.
+    of_stimulus : sequence [n_stimuli]
+        Name of the candidate that belongs to each test stimulus: its own id, or its class.
+    """
+    embedding = np.asarray(embedding)
+    column = {str(name): number for number, name in enumerate(names)}
+    if not len(column) == len(names) == len(embedding):
+        raise ValueError(f"{len(embedding)} candidates with {len(names)} names, {len(column)} of them distinct")
+    return Gallery(embedding, np.array(list(column), dtype=object), np.array([column[name] for name in of_stimulus]))
+
+
+def of_brains(
+    task: str,
+    repetitions: int | Literal["all"],
+    brains: NDArray[np.floating],
+    stimulus: NDArray[np.int64],
+    candidates: Gallery,
+) -> Queries:
+    """Queries of a task from embeddings.
+
+    Parameters
+    ----------
+    task, repetitions
+        See :class:`Queries`.
+    brains : ndarray [B, d]
+        Embeddings of averaged responses, of unit length.
+    stimulus : ndarray [B] int
+        Number of the test stimulus that each is a response to.
+    candidates : Gallery
+        Of the task's kind (:func:`kind_of`).
+    """
+    forward = Queries(
+        kind_of(task), repetitions, candidates.ids, candidates.column[stimulus], brains @ candidates.embedding.T
+    )
+    return forward if forward.task == task else to_brain(forward)
+
+
+def to_brain(forward: Queries) -> Queries:
+    """The same comparison the other way round: every candidate looks for the brain response to it.
+
+    The g-th averaged responses to all stimuli form gallery g, so that a gallery holds one response per stimulus; every
+    stimulus asks once in each. Stimuli without a response are no candidates, and responses beyond the number that all
+    others have are left out.
+
+    Parameters
+    ----------
+    forward : Queries
+        Brain queries of kind ``stimulus`` or ``caption``; larger similarities must mean the same for all queries.
+    """
+    shown, members = _complete_galleries(forward.target)
+    n_galleries = len(members)
+    unused = len(forward.target) - members.size
+    if unused:
+        log.info("retrieval: %d averaged responses belong to no complete gallery; left out", unused)
+    similarity = np.concatenate([forward.similarity[np.ix_(rows, shown)].T for rows in members])
+    target = np.tile(np.arange(len(shown)), n_galleries)
+    return replace(forward, task=forward.task + TO_BRAIN, ids=forward.ids[shown], target=target, similarity=similarity)
+
+
+def of_observer(
+    wanted: Sequence[str],
+    repetitions: int | Literal["all"],
+    scores: NDArray[np.floating],
+    target: NDArray[np.int64],
+    labels: dict[str, NDArray[np.object_]],
+) -> list[Queries]:
+    """Queries of an ideal observer, which decides between test pictures, for every task that is that decision.
+
+    Class or caption is the same decision as the picture where no two test pictures share it. For ``-to-brain``
+    responses are compared by the posterior of the picture given each of them: the likelihood of a response alone
+    would also say how typical its noise is.
+
+    Parameters
+    ----------
+    wanted : sequence of str
+        Tasks of the settings.
+    repetitions
+        See :class:`Queries`.
+    scores : ndarray [Q, G]
+        Logarithm of the likelihood of each averaged response under each test picture, up to a constant per response.
+    target : ndarray [Q] int
+        Column of the picture that was shown.
+    labels : dict
+        ``stimulus``, ``category`` and ``caption`` [G] of the test pictures.
+    """
+    found = []
+    for task in wanted:
+        ids = labels[kind_of(task)]
+        if len(set(ids)) < len(ids) or "" in ids:
+            log.info("ceiling: task %s left out; test pictures share a %s, or have none", task, kind_of(task))
+            continue
+        forward = Queries(kind_of(task), repetitions, ids, target, scores)
+        if forward.task == task:
+            found.append(forward)
+            continue
+        shown = np.unique(target)
+        posterior = np.full_like(scores, -np.inf)
+        posterior[:, shown] = log_softmax(scores[:, shown], axis=1)
+        found.append(to_brain(replace(forward, similarity=posterior)))
+    return found
+
+
+# ----------------------------------------------------------------------------------------------- pools
+
+
+def pools(n_candidates: int, size: int, draws: int, seed: int) -> NDArray[np.int64]:
+    """Random pools of candidates, columns [draws, size], ascending; the same for everything with as many candidates."""
+    drawn = [
+        np.random.default_rng([seed, draw]).choice(n_candidates, size, replace=False, shuffle=False)
+        for draw in range(draws)
+    ]
+    return np.sort(np.array(drawn, dtype=np.int64), axis=1)
+
+
+def in_pool(queries: Queries, pool: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Queries whose true candidate is in a pool, and its rank within the pool.
+
+    Parameters
+    ----------
+    queries : Queries
+    pool : ndarray [size] int
+        Columns, ascending.
+
+    Returns
+    -------
+    chosen, rank : ndarray [q] int
+        Numbers of the queries; 1 to size.
+    """
+    chosen = np.flatnonzero(np.isin(queries.target, pool))
+    similarity = queries.similarity[np.ix_(chosen, pool)]
+    return chosen, ranks.ranks(similarity, np.searchsorted(pool, queries.target[chosen]))
+
+
+def pools_of(queries: Queries, settings: dict[str, Any] | None) -> NDArray[np.int64]:
+    """Pools [draws, size] for some queries by the ``retrieval.pools`` settings, none where there are too few."""
+    if settings is None:
+        return np.empty((0, 0), np.int64)
+    if settings["size"] > len(queries.ids):
+        log.info("pools: task %s has %d candidates, fewer than %d", queries.task, len(queries.ids), settings["size"])
+        return np.empty((0, 0), np.int64)
+    return pools(len(queries.ids), settings["size"], settings["draws"], settings["seed"])
+
+
+# ----------------------------------------------------------------------------------------------- inside
+
+
+def _complete_galleries(target: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Columns that have a response [n], and the numbers of their g-th responses [n_galleries, n]."""
+    shown, counts = np.unique(target, return_counts=True)
+    order = np.argsort(target, kind="stable")
+    first = np.cumsum(counts) - counts
+    return shown, order[first[None, :] + np.arange(counts.min())[:, None]]

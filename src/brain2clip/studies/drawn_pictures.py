@@ -1,0 +1,100 @@
+"""The drawn pictures of simulated studies as their readers see them: table and names, the same for EEG and fMRI.
+
+Layout below ``results/raw/{study}``::
+
+    stimuli/stimuli.tsv                 one row per picture; the row number is the stimulus' identity
+    stimuli/training/00001_striped_red_fish/striped_red_fish_01.png
+    stimuli/test/00001_plain_blue_car/plain_blue_car_01.png
+    derivatives/truth/features.h5       what simulated brains answer to in every picture
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brain2clip import artefact
+from brain2clip.stage import InputError, Job
+from brain2clip.studies.contract import STIMULUS_COLUMNS, sentences
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+#: Groups of features, from the retina to meaning.
+LEVELS = ("low", "mid", "semantic")
+
+
+def table_path(root: Path) -> Path:
+    """The stimulus table of a study's folder; it is written when all pictures are there."""
+    return root / "stimuli" / "stimuli.tsv"
+
+
+def stimulus_id(split: str, number: int) -> str:
+    """Identity of picture ``number`` (from 1) of a split, as in ``train-00001``."""
+    return f"{split}-{number:05d}"
+
+
+def read_stimuli(path: Path) -> pd.DataFrame:
+    """The stimulus table as it stands on disk, all columns text."""
+    import pandas as pd
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run snakemake so that the pictures are made")
+    return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+
+
+def stimulus_table(root: Path) -> pd.DataFrame:
+    """One row per picture, training pictures by concept, then test pictures; columns of the contract."""
+    table = read_stimuli(table_path(root))
+    table["image"] = [str(root / "stimuli" / path) for path in table["image"]]
+    table["captions"] = [sentences(cell) for cell in table["caption"]]
+    table["prompts"] = [sentences(cell) for cell in table["prompts"]]
+    return table[list(STIMULUS_COLUMNS)]
+
+
+def rows_of(names: list[str], table: Path, source: Path) -> list[int]:
+    """Rows of the stimulus table of some stimulus ids.
+
+    Parameters
+    ----------
+    names : list of str
+    table : Path
+        The stimulus table.
+    source : Path
+        File that the names come from, for the message.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When a name has no row.
+    """
+    rows = {name: row for row, name in enumerate(read_stimuli(table)["stimulus_id"])}
+    unknown = sorted(set(names) - set(rows))
+    if unknown:
+        raise InputError(
+            f"{source}: {', '.join(unknown[:5])} ({len(unknown)} in all) have no row in {table}; the pictures and the "
+            "recordings were made with other settings. Delete the older of the two and let snakemake make it again."
+        )
+    return [rows[name] for name in names]
+
+
+def with_features(job: Job) -> tuple[pd.DataFrame, dict[str, NDArray[np.floating]]]:
+    """The stimulus table of a job's inputs, and by level the features [n_stimuli, n_features] that belong to it.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When they are not of the same pictures.
+    """
+    stimuli = read_stimuli(job.input("stimuli"))
+    with artefact.open_h5(job.input("features"), job.expects.get("simulate_pictures")) as file:
+        found = file["stimulus_id"].asstr()[:].tolist()
+        features = {level: file[level][:] for level in LEVELS}
+    if found != stimuli["stimulus_id"].to_list():
+        raise InputError(
+            f"{job.input('features')}: has {len(found)} stimuli that are not the {len(stimuli)} of "
+            f"{job.input('stimuli')}. Delete both and let snakemake make them again."
+        )
+    return stimuli, features

@@ -1,0 +1,368 @@
+"""Stage ``simulate_voxels``: the fMRI of one simulated subject, and its truth.
+
+Voxels of visual areas answer to the features of the picture: the low-level ones in V1 to V3, at a place of the visual
+field; mid-level ones in V4 and LOC; semantic ones in LOC, FFA and PPA, the last two with a preference. Rows are trials,
+and some of rest. Noise that neighbours share, slow drift and differences between runs are added. The response to a
+picture is linear in its features and the same at every presentation (up to the gain of the run), so the truth is known
+exactly.
+
+Inputs ``stimuli`` and ``features``; outputs ``truth`` (:func:`write_truth`) and ``signals`` (:func:`write_signals`).
+Everything is a function of the settings: the same settings give the same signals. One unit is the deviation of the
+noise of a trial.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from brain2clip import artefact, settings, stage
+from brain2clip.studies import drawn_pictures, simulated_fmri, world
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[np.floating]
+
+
+# ------------------------------------------------------------------------------------------------ brain
+
+
+@dataclass(frozen=True)
+class Region:
+    """A visual area.
+
+    Attributes
+    ----------
+    name : str
+        As in the data of Horikawa and Kamitani (2017).
+    size : float
+        Number of voxels relative to the mean over regions.
+    levels : dict of float
+        Share of each level of features in the variance of a voxel's response.
+    field : float
+        Standard deviation of a voxel's receptive field, picture widths; it grows from V1 on (Dumoulin and Wandell,
+        2008). It weighs the low-level features, which have places.
+    prefers : tuple of str
+        Names of semantic features that drive all voxels of the region.
+    """
+
+    name: str
+    size: float
+    levels: dict[str, float]
+    field: float
+    prefers: tuple[str, ...] = ()
+
+
+REGIONS = (
+    Region("V1", 1.5, {"low": 1.0}, 0.10),
+    Region("V2", 1.3, {"low": 0.9, "mid": 0.1}, 0.15),
+    Region("V3", 1.1, {"low": 0.75, "mid": 0.25}, 0.22),
+    Region("V4", 0.9, {"low": 0.3, "mid": 0.6, "semantic": 0.1}, 0.30),
+    # Objects whatever their place (Malach et al., 1995).
+    Region("LOC", 1.0, {"low": 0.1, "mid": 0.4, "semantic": 0.5}, 0.40),
+    # Faces (Kanwisher et al., 1997), of which animals come nearest in these pictures.
+    Region("FFA", 0.6, {"mid": 0.2, "semantic": 0.8}, 0.40, ("category_animal",)),
+    # Places and buildings (Epstein and Kanwisher, 1998).
+    Region("PPA", 0.6, {"low": 0.1, "mid": 0.1, "semantic": 0.8}, 0.40, ("scene_city", "category_vehicle")),
+)
+AGGREGATES = {"LVC": ("V1", "V2", "V3"), "HVC": ("LOC", "FFA", "PPA"), "VC": tuple(one.name for one in REGIONS)}
+FEWEST_VOXELS = 2
+TUNING_LENGTH = 0.2
+"""Distance over which tuning changes, in widths of a region; that of a region with places is a picture wide."""
+NOISE_LENGTH = 0.15
+"""The same for the noise that neighbours share."""
+WAVES = 64
+"""Plane waves of a random field."""
+PREFERENCE = 1.0
+"""Deviation of the response to a preferred feature, relative to that to all semantic features by random tuning."""
+EVOKED = 1.5
+"""Mean of what every picture evokes beyond rest."""
+
+# Differences between voxels, subjects and runs: standard deviations.
+OWN_MIXING = 0.5
+"""Correlation of a subject's tuning with a part of its own; 0.87 with the part common to all."""
+VOXELS = 0.12
+"""Of the logarithm of the number of voxels of a region."""
+RELIABILITY = 0.5
+"""Of the logarithm of a voxel's picture-driven part: voxels of one region differ widely."""
+GAIN = 0.1
+"""Of the logarithm of a subject's picture-driven part."""
+RUN_GAIN = 0.05
+"""Of the logarithm of the gain of a run."""
+RUN_MEAN = 0.5
+"""Of the mean of a voxel from run to run."""
+
+# Rows of a run without a picture.
+REST_BEFORE, REST_AFTER = 3, 3
+
+
+@dataclass(frozen=True)
+class Brain:
+    """A simulated subject.
+
+    Attributes
+    ----------
+    weights : array, shape (n_stimuli, n_components)
+        Features of each picture.
+    basis : array, shape (n_components, n_voxels)
+        Response to a feature of strength 1.
+    evoked : array, shape (n_voxels,)
+        What every picture evokes.
+    level : tuple of str, length n_components
+        Level of each feature.
+    region : array of str, shape (n_voxels,)
+        Region of each voxel.
+    place : array, shape (n_voxels, 2)
+        Place within the region, from 0 to 1; where there are receptive fields, their centre in the picture.
+    """
+
+    weights: NDArray[np.float32]
+    basis: NDArray[np.float32]
+    evoked: NDArray[np.float32]
+    level: tuple[str, ...]
+    region: NDArray[np.str_]
+    place: Floats
+
+
+def make_brain(study: settings.SimulatedFmriStudy, subject: str, features: dict[str, Floats], n_training: int) -> Brain:
+    """Draw a subject.
+
+    Parameters
+    ----------
+    study : SimulatedFmriStudy
+        Settings; ``seed`` fixes what all subjects share.
+    subject : str
+        Label, a number.
+    features : dict of array, shape (n_stimuli, n_features)
+        Standardised features by level.
+    n_training : int
+        The first rows are the training pictures; amplitudes are set over them.
+    """
+    common, own = generator(study, "brain"), generator(study, "subject", int(subject))
+    gain = study.snr * float(np.exp(own.normal(0, GAIN)))
+    regions, places, bases = [], [], []
+    for region in REGIONS:
+        size = study.voxels_per_roi * region.size / np.mean([one.size for one in REGIONS])
+        count = max(FEWEST_VOXELS, round(size * float(np.exp(own.normal(0, VOXELS)))))
+        place = own.uniform(0, 1, (count, 2))
+        weight = tuning(region, place, features, n_training, common, own)
+        reliability = np.exp(own.normal(0, RELIABILITY, count) - RELIABILITY**2 / 2)
+        bases.append(weight * gain * reliability)
+        regions += [region.name] * count
+        places.append(place)
+    return Brain(
+        weights=np.concatenate([features[level] for level in drawn_pictures.LEVELS], axis=1).astype(np.float32),
+        basis=np.concatenate(bases, axis=1).astype(np.float32),
+        evoked=(EVOKED * np.exp(own.normal(0, 0.3, len(regions)))).astype(np.float32),
+        level=tuple(level for level in drawn_pictures.LEVELS for _ in range(features[level].shape[1])),
+        region=np.array(regions),
+        place=np.concatenate(places),
+    )
+
+
+def tuning(
+    region: Region,
+    place: Floats,
+    features: dict[str, Floats],
+    n_training: int,
+    common: np.random.Generator,
+    own: np.random.Generator,
+) -> Floats:
+    """Weight of every feature in every voxel, [n_components, n_voxels].
+
+    Tuning is a smooth random field over the region, most of it common to all subjects. The response of a voxel has
+    standard deviation 1 over the training pictures, its levels in the shares of the region.
+    """
+    parts = []
+    for level in drawn_pictures.LEVELS:
+        names, values = world.feature_names()[level], features[level]
+        shared, private = smooth_field(place, len(names), common), smooth_field(place, len(names), own)
+        weight = np.sqrt(1 - OWN_MIXING**2) * shared + OWN_MIXING * private
+        if level == "low":
+            weight = weight * np.exp(-(cdist(place, feature_places()) ** 2) / (2 * region.field**2))
+        weight = weight.T / (values[:n_training] @ weight.T).std(0)
+        if level == "semantic":
+            weight[[name in region.prefers for name in names]] += PREFERENCE
+            weight /= (values[:n_training] @ weight).std(0)
+        parts.append(weight * np.sqrt(region.levels.get(level, 0.0)))
+    together = np.concatenate([features[level][:n_training] for level in drawn_pictures.LEVELS], axis=1)
+    basis = np.concatenate(parts)
+    return basis / (together @ basis).std(0)
+
+
+def smooth_field(place: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Random functions of the place of unit variance, [n_places, n]; correlated over :data:`TUNING_LENGTH`.
+
+    A sum of random plane waves, which has a Gaussian covariance (Rahimi and Recht, 2007); unlike values at given
+    places it can be common to subjects whose voxels lie elsewhere.
+    """
+    wave = rng.normal(0, 1 / TUNING_LENGTH, (2, WAVES))
+    phase = rng.uniform(0, 2 * np.pi, WAVES)
+    return np.sqrt(2 / WAVES) * np.cos(place @ wave + phase) @ rng.standard_normal((WAVES, n))
+
+
+def feature_places() -> Floats:
+    """Centre in the picture of the part that each low-level feature is measured in, [n_low, 2] (right, down)."""
+    quadrants = {"upper_left": (0.25, 0.25), "upper_right": (0.75, 0.25), "lower_left": (0.25, 0.75),
+                 "lower_right": (0.75, 0.75)}  # fmt: skip
+    places = []
+    for name in world.feature_names()["low"]:
+        quadrant = next((place for end, place in quadrants.items() if name.endswith(end)), None)
+        row, column = (name[-2], name[-1]) if quadrant is None else ("0", "0")
+        places.append(quadrant or ((int(column) + 0.5) / 4, (int(row) + 0.5) / 4))
+    return np.array(places)
+
+
+# ------------------------------------------------------------------------------------------------- runs
+
+
+@dataclass(frozen=True)
+class Run:
+    """Rows that are measured together.
+
+    Attributes
+    ----------
+    split : str
+        ``train`` or ``test``.
+    label : str
+        As in ``train-01``.
+    shown : array of int, shape (n_rows,)
+        Row of the stimulus table, -1 for rest.
+    """
+
+    split: str
+    label: str
+    shown: NDArray[np.int64]
+
+
+def plan(study: settings.SimulatedFmriStudy, subject: str) -> list[Run]:
+    """Runs of a subject in the order of the file: of equal length up to a trial, at most ``run_trials``.
+
+    All pictures are shown once in random order, then all once more, and so on.
+    """
+    rng = generator(study, "order", int(subject))
+    n_training = study.training_concepts * study.pictures_per_concept
+    shown = {
+        "train": (np.arange(n_training), study.training_repetitions),
+        "test": (n_training + np.arange(study.test_concepts), study.test_repetitions),
+    }
+    runs = []
+    for split, (pictures, repetitions) in shown.items():
+        order = np.concatenate([rng.permutation(pictures) for _ in range(repetitions)])
+        for number, part in enumerate(np.array_split(order, -(-len(order) // study.run_trials)), 1):
+            rows = np.pad(part, (REST_BEFORE, REST_AFTER), constant_values=-1)
+            runs.append(Run(split, f"{split}-{number:02d}", rows))
+    return runs
+
+
+def simulate(study: settings.SimulatedFmriStudy, subject: str, brain: Brain) -> tuple[list[Run], Floats, Floats]:
+    """Runs of a subject, the gain of each [n_runs], and the signals of all rows [n_rows, n_voxels]."""
+    runs = plan(study, subject)
+    gains = np.exp(generator(study, "gain", int(subject)).normal(0, RUN_GAIN, len(runs)))
+    sharing = neighbours(brain)
+    signals = []
+    for number, (run, gain) in enumerate(zip(runs, gains)):
+        rng = generator(study, "noise", int(subject), number)
+        trial = run.shown >= 0
+        driven = np.zeros((len(run.shown), len(brain.evoked)))
+        driven[trial] = gain * (brain.evoked + brain.weights[run.shown[trial]].astype(float) @ brain.basis)
+        signals.append(driven + disturbances(study, sharing, len(run.shown), rng))
+    return runs, gains, np.concatenate(signals)
+
+
+def disturbances(study: settings.SimulatedFmriStudy, sharing: Floats, n_rows: int, rng: np.random.Generator) -> Floats:
+    """Everything that is no response in a run, [n_rows, n_voxels]."""
+    shared, private, slow, mean = (rng.standard_normal((rows, len(sharing))) for rows in (n_rows, n_rows, 2, 1))
+    noise = np.sqrt(study.noise_correlation) * shared @ sharing + np.sqrt(1 - study.noise_correlation) * private
+    # A line and a bow over the run, each of standard deviation 1 (Legendre polynomials); the line is the larger part.
+    time = np.linspace(-1, 1, n_rows)
+    shapes = np.stack([np.sqrt(0.7 * 3) * time, np.sqrt(0.3 * 5) * (1.5 * time**2 - 0.5)], axis=1)
+    return noise + study.drift * shapes @ (slow @ sharing) + RUN_MEAN * mean
+
+
+def neighbours(brain: Brain) -> Floats:
+    """Operator [n_voxels, n_voxels] that makes white noise smooth over each region; its columns have length 1."""
+    weight = np.exp(-(cdist(brain.place, brain.place) ** 2) / (2 * (NOISE_LENGTH / np.sqrt(2)) ** 2))
+    weight *= brain.region[:, None] == brain.region
+    return weight / np.linalg.norm(weight, axis=0)
+
+
+# ------------------------------------------------------------------------------------------------- stage
+
+
+def run(job: stage.Job) -> None:
+    """Draw the subject, write its truth, then its signals."""
+    study = settings.parse(settings.SimulatedFmriStudy, job.settings["study"])
+    stimuli, features = drawn_pictures.with_features(job)
+    brain = make_brain(study, job.settings["subject"], features, int((stimuli["split"] == "train").sum()))
+    runs, gains, signals = simulate(study, job.settings["subject"], brain)
+    write_truth(job, brain, runs, gains, stimuli)
+    write_signals(job, brain, runs, signals, stimuli)
+
+
+def generator(study: settings.SimulatedFmriStudy, purpose: str, *numbers: int) -> np.random.Generator:
+    """Random numbers of their own for each purpose, subject and run; others than those of the simulated EEG."""
+    purposes = ("brain", "subject", "order", "gain", "noise")
+    return np.random.default_rng([study.seed, 100 + purposes.index(purpose), *numbers])
+
+
+def voxel_names(brain: Brain) -> list[str]:
+    """Region and number within it, as in ``V1-001``."""
+    names, seen = [], dict.fromkeys(brain.region.tolist(), 0)
+    for region in brain.region.tolist():
+        seen[region] += 1
+        names.append(f"{region}-{seen[region]:03d}")
+    return names
+
+
+def write_truth(job: stage.Job, brain: Brain, runs: list[Run], gains: Floats, stimuli: pd.DataFrame) -> None:
+    """Write the noise-free responses as factors: that to picture i is ``gain * (evoked + weights[i] @ basis)``.
+
+    Datasets: ``stimulus_id [n_stimuli]``; ``weights [n_stimuli, n_components]``; ``basis [n_components, n_voxels]``;
+    ``evoked [n_voxels]``; ``level [n_components]``; ``voxel [n_voxels]``; ``place [n_voxels, 2]``; ``run [n_runs]`` and
+    ``gain [n_runs]``; what was shown in each row of the signals, ``shown [n_rows]`` (row of the stimulus table, -1 for
+    rest) and ``shown_run [n_rows]`` (number of the run). Attribute ``unit``.
+    """
+    with artefact.create_h5(job.output("truth"), job.provenance()) as file:
+        file["stimulus_id"] = stimuli["stimulus_id"].to_list()
+        file["weights"], file["basis"], file["evoked"] = brain.weights, brain.basis, brain.evoked
+        file["level"] = list(brain.level)
+        file["voxel"] = voxel_names(brain)
+        file["place"] = brain.place
+        file["run"] = [run.label for run in runs]
+        file["gain"] = gains
+        file["shown"] = np.concatenate([run.shown for run in runs]).astype(np.int32)
+        file["shown_run"] = np.repeat(np.arange(len(runs)), [len(run.shown) for run in runs])
+        file.attrs["unit"] = "noise of a trial"
+
+
+def write_signals(job: stage.Job, brain: Brain, runs: list[Run], signals: Floats, stimuli: pd.DataFrame) -> None:
+    """Write the signals as a study has them.
+
+    Datasets: ``signal [n_rows, n_voxels]`` float32, chunked by voxels; ``stimulus [n_rows]`` (its id, or ``rest``),
+    ``split [n_rows]`` (empty for rest), ``run [n_rows]``; ``voxel [n_voxels]``; ``region/{name} [n_voxels]`` bool.
+    Attribute ``unit``.
+    """
+    names = np.array([*stimuli["stimulus_id"], simulated_fmri.REST])
+    shown = np.concatenate([run.shown for run in runs])
+    splits = np.repeat([run.split for run in runs], [len(run.shown) for run in runs])
+    groups = {one.name: (one.name,) for one in REGIONS} | AGGREGATES
+    with artefact.create_h5(job.output("signals"), job.provenance()) as file:
+        chunks = (len(shown), min(16, signals.shape[1]))
+        file.create_dataset("signal", data=signals.astype(np.float32), chunks=chunks)
+        file["stimulus"] = names[shown].tolist()  # -1 is the last name
+        file["split"] = np.where(shown >= 0, splits, "").tolist()
+        file["run"] = np.repeat([run.label for run in runs], [len(run.shown) for run in runs]).tolist()
+        file["voxel"] = voxel_names(brain)
+        for name, members in groups.items():
+            file[f"region/{name}"] = np.isin(brain.region, members)
+        file.attrs["unit"] = "noise of a trial"
+
+
+if __name__ == "__main__":
+    stage.main(run)

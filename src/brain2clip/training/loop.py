@@ -1,0 +1,147 @@
+"""The training loop, the same for every method, and the choice of the epoch.
+
+The epoch is either fixed in advance, or chosen on training concepts kept aside and the model then trained again on
+all training concepts for that many epochs.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from brain2clip import stage
+from brain2clip.models.encoders import trainable
+from brain2clip.settings import Budget, Selection
+from brain2clip.training.data import Pairs, Responses, pairs
+
+log = logging.getLogger("brain2clip")
+
+
+class Learner(Protocol):
+    """What the loop trains.
+
+    Attributes
+    ----------
+    model : nn.Module
+        With a logit scale, ``scale``.
+    """
+
+    model: Any
+
+    def parameter_groups(self) -> list[dict]:
+        """Groups for the optimiser, each with its learning rate."""
+
+    def loss(self, data: Pairs, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """Loss of a batch, the responses ``rows``; ``rng`` is for its draws."""
+
+    def top1(self, data: Pairs) -> float:
+        """Share of responses whose own stimulus is the most similar one of the set."""
+
+
+def fit(
+    learner: Learner,
+    budget: Budget,
+    selection: Selection,
+    sets: Sequence[Responses],
+    concept: np.ndarray,
+    seed: int,
+    device: torch.device,
+) -> pd.DataFrame:
+    """Train in place, choosing the epoch by the settings' rule; history with a row per epoch."""
+    concepts = concept[np.concatenate([one.stimulus for one in sets])]
+    everything = np.arange(len(concepts))
+    if selection.rule == "last":
+        return loop(learner, budget, pairs(sets, everything, device), seed)
+    held_out = held_out_rows(concepts, selection.share, seed)
+    start = {name: value.clone() for name, value in trainable(learner.model).items()}
+    kept = pairs(sets, np.setdiff1d(everything, held_out), device)
+    search = loop(learner, budget, kept, seed, validation=pairs(sets, held_out, device))
+    best = int(search["epoch"][search["held_out_top1"].idxmax()])
+    log.info("train: epoch %d is best on held-out concepts (Top-1 %.3f); training again on all concepts",
+             best, search["held_out_top1"].max())  # fmt: skip
+    learner.model.load_state_dict(start, strict=False)
+    final = loop(learner, budget, pairs(sets, everything, device), seed, stop_after=best)
+    final["held_out_top1"] = search["held_out_top1"][:best].to_numpy()
+    return final
+
+
+def loop(
+    learner: Learner,
+    budget: Budget,
+    data: Pairs,
+    seed: int,
+    validation: Pairs | None = None,
+    stop_after: int | None = None,
+) -> pd.DataFrame:
+    """AdamW over batches of pictures, each with all its responses."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    (draws,) = rng.spawn(1)  # so that what a loss draws does not change the order of the batches
+    optimiser = torch.optim.AdamW(learner.parameter_groups(), weight_decay=budget.weight_decay)
+    steps = max(1, len(data.units) // budget.batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, learning_rate(budget, steps * budget.epochs))
+    history = []
+    epochs = range(1, (stop_after or budget.epochs) + 1)
+    for epoch in stage.progress(epochs, "train: epochs", every_s=10):
+        started = time.perf_counter()
+        learner.model.train()
+        losses = []
+        for batch in np.array_split(rng.permutation(len(data.units)), steps):
+            loss = learner.loss(data, np.concatenate([data.units[unit] for unit in batch]), draws)
+            if not torch.isfinite(loss):
+                raise stage.InputError(
+                    f"training diverged in epoch {epoch} (loss {loss.item()}): lower optimiser.lr (and lr_visual where "
+                    "there is one), or check how the responses are normalised (responses.whitening, voxels.normalise)"
+                )
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(learner.model.parameters(), budget.clip_norm)
+            optimiser.step()
+            schedule.step()
+            losses.append(loss.item())
+        history.append(
+            {
+                "epoch": epoch,
+                "loss": float(np.mean(losses)),
+                "scale": learner.model.scale.item(),
+                "lr": schedule.get_last_lr()[0],
+                "held_out_top1": math.nan if validation is None else learner.top1(validation),
+                "seconds": time.perf_counter() - started,
+            }
+        )
+    return pd.DataFrame(history)
+
+
+def held_out_rows(concepts: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Responses to a share of the training concepts (at least two); ``concepts`` has that of each response."""
+    names = np.unique(concepts)
+    count = max(2, round(share * len(names)))
+    if count >= len(names):
+        raise stage.InputError(
+            f"selection.share {share} of {len(names)} training concepts leaves none to train on; "
+            "use selection.rule: last"
+        )
+    chosen = np.random.default_rng(seed).choice(names, count, replace=False)
+    return np.flatnonzero(np.isin(concepts, chosen))
+
+
+def learning_rate(budget: Budget, steps: int):
+    """Factor on the learning rate by step: linear rise, then constant or half a cosine down to zero."""
+    rise = max(1, round(budget.warmup * steps))
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        if budget.schedule == "constant":
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+    return factor

@@ -1,0 +1,146 @@
+"""Image and text supervision of a mapping network.
+
+``(1 - text) L(z, image) + text L(z, sentence) + kl KL(posterior | N(0, 1))``, L being symmetric InfoNCE in which equal
+targets of a batch share the mass (the paper's own equations are not public; docs/protocols.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from brain2clip.settings import Supervision
+from brain2clip.training.augmentation import Mixture
+from brain2clip.training.objective import logits, symmetric
+from brain2clip.training.texts import Texts
+
+
+def shared_targets(identity: Tensor) -> Tensor:
+    """Target distributions [B, B] of responses over the targets of a batch: even over those of one identity [B]."""
+    same = (identity[:, None] == identity[None, :]).float()
+    return same / same.sum(dim=1, keepdim=True)
+
+
+def contrast(z: Tensor, target: Tensor, identity: Tensor, scale: Tensor, mixture: Mixture | None = None) -> Tensor:
+    """Symmetric InfoNCE with several positives.
+
+    Parameters
+    ----------
+    z, target : Tensor [B, d]
+        Row i of ``target`` belongs to row i of ``z``.
+    identity : Tensor [B]
+        Equal where targets are the same.
+    scale : Tensor
+        Logarithm of the scale, which is kept within [1, 100].
+    mixture : Mixture, optional
+        Then both targets of a mixed response are positives, by their shares.
+
+    Returns
+    -------
+    Tensor
+        Scalar: mean cross-entropy over rows and over columns.
+    """
+    rows = shared_targets(identity)
+    if mixture is not None:
+        rows = mixture.of(rows)
+    columns = rows.T / rows.T.sum(dim=1, keepdim=True)
+    return symmetric(logits(z, target, scale, "both"), rows, columns)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What responses are mapped to, by row of the stimulus table, on the device.
+
+    Attributes
+    ----------
+    image : Tensor [n, d]
+        Unit-length embedding of the picture (of the prompts where a study has none), centred where asked for.
+    image_identity : Tensor [n]
+        Equal where embeddings are.
+    texts : Texts
+        Sentences by row.
+    sentence : Tensor [m, d]
+        Embedding of every sentence, centred where asked for.
+    centres : dict
+        ``stimulus_centre`` and ``text_centre`` [d], what was taken away; for the checkpoint.
+    """
+
+    image: Tensor
+    image_identity: Tensor
+    texts: Texts
+    sentence: Tensor
+    centres: dict[str, Tensor]
+
+    @property
+    def text_centre(self) -> Tensor | None:
+        """What was taken away from sentences, on the device."""
+        centre = self.centres.get("text_centre")
+        return None if centre is None else centre.to(self.sentence.device)
+
+    @classmethod
+    def of(cls, stimuli: h5py.File, settings: Supervision, rows: np.ndarray, device: torch.device) -> Targets:
+        """Targets from a stimuli artefact; means are taken over the training stimuli ``rows`` only.
+
+        Raises
+        ------
+        InputError
+            Where a training stimulus has no sentence and ``text`` is above 0.
+        """
+        texts = Texts(stimuli, settings.sentences)
+        if settings.text > 0:
+            texts.require(rows, f"supervision.text: {settings.text:g}")
+        embedding = stimuli["embedding"][:]
+        image = F.normalize(torch.from_numpy(embedding).float(), dim=-1)
+        sentence = torch.from_numpy(texts.embedding)
+        _, identity = np.unique(embedding, axis=0, return_inverse=True)
+        centres = {}
+        if settings.centre:
+            centres["stimulus_centre"] = image[rows].mean(dim=0)
+            image = image - centres["stimulus_centre"]
+            spoken = texts.centre(rows)
+            if spoken is not None:
+                centres["text_centre"] = torch.from_numpy(spoken)
+                sentence = sentence - centres["text_centre"]
+        number = torch.from_numpy(identity.reshape(-1))
+        return cls(image.to(device), number.to(device), texts, sentence.to(device), centres)
+
+    def loss(
+        self,
+        z: Tensor,
+        stimulus: np.ndarray,
+        scale: Tensor,
+        settings: Supervision,
+        rng: np.random.Generator,
+        mixture: Mixture | None = None,
+    ) -> Tensor:
+        """Weighted contrast of embeddings [B, d] with the images and with one sentence each of stimuli [B].
+
+        A weight of 0 leaves its part out altogether. All responses to a stimulus get the same sentence.
+        """
+        own = torch.from_numpy(stimulus).to(z.device)
+        parts = []
+        if settings.text < 1:
+            identity = self.image_identity[own] if settings.multi_positive else own
+            parts.append((1 - settings.text) * contrast(z, self.image[own], identity, scale, mixture))
+        if settings.text > 0:
+            distinct, place = np.unique(stimulus, return_inverse=True)
+            drawn = torch.from_numpy(self.texts.draw(distinct, rng)[place]).to(z.device)
+            identity = drawn if settings.multi_positive else own
+            parts.append(settings.text * contrast(z, self.sentence[drawn], identity, scale, mixture))
+        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+
+    def similarity(self, z: Tensor, rows: np.ndarray, settings: Supervision) -> Tensor:
+        """Cosine [B, len(rows)] to image and mean sentence of stimuli, weighted as the loss is."""
+        unit = F.normalize(z.float(), dim=-1)
+        image = unit @ F.normalize(self.image[torch.from_numpy(rows).to(z.device)], dim=-1).T
+        if settings.text == 0:
+            return image
+        mean = torch.from_numpy(self.texts.means(rows)).to(z.device)
+        if self.text_centre is not None:
+            mean = mean - self.text_centre
+        return (1 - settings.text) * image + settings.text * (unit @ F.normalize(mean, dim=-1).T)
