@@ -222,7 +222,7 @@ def example() -> Iterator[dict[str, Any]]:
 
 def _shortened(manifest: str) -> str:
     """The lines of a few subjects: whole manifests take most of the time."""
-    listed = re.compile(rf"sub-({'|'.join(SUBJECTS)})\b")
+    listed = re.compile(rf"sub-({'|'.join(SUBJECTS)})(?!\d)")
     return "".join(line for line in manifest.splitlines(True) if "sub-" not in line or listed.search(line))
 
 
