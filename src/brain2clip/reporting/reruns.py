@@ -91,7 +91,7 @@ experiments:
   things-eeg2: {study: things-eeg2, bands: [one], protocols: [intra], methods: [ridge]}
   things-eeg2-epochs: {study: things-eeg2-epochs, bands: [one], protocols: [intra], methods: [ridge]}
   things-eeg1: {study: things-eeg1, bands: [two], protocols: [intra], methods: [ridge]}
-  simulated-fmri: {study: simulated-fmri, bands: [vc], protocols: [intra, joint], methods: [mapping]}
+  simulated-fmri: {study: simulated-fmri, bands: [vc], protocols: [intra, joint], methods: [mapping, ceiling]}
   god: {study: god, bands: [vc], protocols: [intra], methods: [mapping]}
   things-fmri: {study: things-fmri, bands: [vc], protocols: [intra], methods: [ridge]}
   voxels: {study: voxels, bands: [vc], protocols: [intra], methods: [ridge]}
