@@ -394,11 +394,18 @@ def both_studies():
     return None if None in found else tuple(found)
 
 
+def shows_accuracy():
+    """Whether accuracy of averaged brain responses is there to be shown."""
+    return "all" in CONFIG.retrieval.repetitions and bool(
+        {"stimulus", "category", "caption"} & {*CONFIG.retrieval.tasks}
+    )
+
+
 def figure_studies():
     """Names that stand for studies in the paths of figures."""
     if both_studies() and BOTH in CONFIG.studies:
         raise WorkflowError(f"studies.{BOTH}: this name is that of figures of EEG and fMRI together; take another")
-    return studies_run() + ([BOTH] if both_studies() else [])
+    return studies_run() + ([BOTH] if both_studies() and shows_accuracy() else [])
 
 
 def figures_of(study):
@@ -412,7 +419,7 @@ def figures_of(study):
         *(["gallery"] if "all" in CONFIG.retrieval.repetitions and "stimulus" in CONFIG.retrieval.tasks else []),
         # A handful of categories is no bank.
         *(["reconstruction"] if mapped_runs(study) and not getattr(CONFIG.studies[study], "categories", None) else []),
-        *(["regions"] if is_voxels(study) and len(regions_of(study)) > 1 else []),
+        *(["regions"] if is_voxels(study) and len(regions_of(study)) > 1 and shows_accuracy() else []),
         *(["gains", "prompts"] if shown_method(study) in neuroclip_methods() else []),
     ]
 
