@@ -144,6 +144,18 @@ def test_algorithms(tmp_path, server, how, algorithm, size):
     assert server.requests == [*[BDF] * 6, JSON, TSV]
 
 
+def test_a_file_of_which_nothing_is_known_is_recorded_as_it_came(tmp_path, server, how, caplog):
+    server.faults[BDF] = [page(), drop(1000)]
+    unknown = [entry(BDF, server.url, size=None, algorithm="sha256") | {"algorithm": "none", "hash": ""}]
+    for _ in range(2):
+        fetch(tmp_path, unknown)
+    assert fetched(tmp_path) == content(BDF)
+    assert server.requests == [BDF] * 3, "an answer in words and half a file were not taken, and the whole one once"
+    (found,) = json.loads((tmp_path / "records" / f"{UNIT}.json").read_text())["files"]
+    assert found == {key: entry(BDF)[key] for key in ("path", "size", "algorithm", "hash")}
+    assert "nothing was checked" in caplog.text
+
+
 def test_what_is_there_stays(tmp_path, server, how, caplog):
     fetch(tmp_path, files(server))
     before = (tmp_path / "raw" / BDF).stat()

@@ -156,7 +156,11 @@ def _children(annotation: Any, name: str) -> Iterator[tuple[str, type[BaseModel]
         for suffix, child in _children(typing.get_args(annotation)[1], name):
             yield f".{_placeholder(name)}{suffix}", child
     elif _is_union(annotation):
-        for member in map(_bare, typing.get_args(annotation)):
+        members = [one for one in map(_bare, typing.get_args(annotation)) if one is not type(None)]
+        if len(members) == 1:
+            yield from _children(members[0], name)
+            return
+        for member in members:
             if isinstance(member, type) and issubclass(member, Block):
                 yield f" (kind: {member.model_fields['kind'].default})", member
 

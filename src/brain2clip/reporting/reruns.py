@@ -52,9 +52,22 @@ studies:
   things-eeg2-epochs:
     {kind: things_eeg2, subjects: ["01"], signal: preprocessed, manifest: FOLDER/things-eeg2.csv}
   things-eeg1: {kind: things_eeg1, subjects: ["02"], manifest: FOLDER/things-eeg1.csv}
+  simulated-fmri: {kind: simulated_fmri, subjects: 2, training_concepts: 4, pictures_per_concept: 2, test_concepts: 3}
+  god: {kind: god, subjects: ["01"], manifest: FOLDER/god.csv}
+  things-fmri: {kind: things_fmri, root: FOLDER, subjects: ["01"]}
+  voxels:
+    {kind: voxel_table, signals: "FOLDER/sub-{subject}.npz", table: "FOLDER/sub-{subject}.tsv", subjects: ["01"],
+     stimulus: name, run: run, split: {by: run, test: ["02"]},
+     categories: {face: [a photo of a face], house: [a photo of a house]}}
+  voxels-pictures:
+    {kind: voxel_table, signals: "FOLDER/sub-{subject}.npz", table: "FOLDER/sub-{subject}.tsv", subjects: ["01"],
+     stimulus: name, stimuli: FOLDER/pictures.tsv, split: {by: column, column: part, test: [b]}}
 bands:
   one: {l_freq: 1, h_freq: 20}
   two: {l_freq: 1, h_freq: 8}
+  spare: {}
+rois:
+  vc: {include: [VC]}
   spare: {}
 towers:
   small: {model: ViT-B-32, pretrained: a.pt}
@@ -62,9 +75,11 @@ towers:
 protocols:
   intra: {kind: intra-subject}
   inter: {kind: leave-one-subject-out}
+  joint: {kind: joint}
 methods:
   neuroclip:
     {kind: contrastive, label: N, tower: small, visual: {head: {kind: none}, readout: {pool: patches}}}
+  mapping: {kind: mapping, label: M, tower: small}
   ridge: {kind: ridge, label: R, tower: small}
   ceiling: {kind: ideal-observer, label: C, tower: small}
   spare: {kind: ridge, tower: small}
@@ -76,7 +91,12 @@ experiments:
   things-eeg2: {study: things-eeg2, bands: [one], protocols: [intra], methods: [ridge]}
   things-eeg2-epochs: {study: things-eeg2-epochs, bands: [one], protocols: [intra], methods: [ridge]}
   things-eeg1: {study: things-eeg1, bands: [two], protocols: [intra], methods: [ridge]}
-retrieval: {repetitions: [1, 2, all]}
+  simulated-fmri: {study: simulated-fmri, bands: [vc], protocols: [intra, joint], methods: [mapping, ceiling]}
+  god: {study: god, bands: [vc], protocols: [intra], methods: [mapping]}
+  things-fmri: {study: things-fmri, bands: [vc], protocols: [intra], methods: [ridge]}
+  voxels: {study: voxels, bands: [vc], protocols: [intra], methods: [ridge]}
+  voxels-pictures: {study: voxels-pictures, bands: [vc], protocols: [intra], methods: [ridge]}
+retrieval: {repetitions: [1, 2, all], pools: {size: 2}}
 tables:
   main: {kind: contrast, experiments: [main], reference: ridge}
 exports:
@@ -85,6 +105,9 @@ exports:
 
 #: Subjects of the example's datasets.
 SUBJECTS = ("01", "02", "03")
+
+#: Studies whose pictures ready features can stand in for.
+READY = ("SimulatedFmriStudy", "GodStudy", "ThingsFmriStudy", "VoxelTableStudy")
 
 #: Other values of settings for which none can be guessed from the type.
 VALUES: dict[tuple[str, str], list[Any]] = {
@@ -99,6 +122,12 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     ("Responses", "crop"): [[0.0, 0.4]],
     ("Download", "sources"): [{"things-eeg2": "file:///data"}],
     ("Table", "metric"): ["top-5"],
+    **{(study, "ready_features"): [{"small": "features.npz"}] for study in READY},
+    ("GodStudy", "subjects"): [["02"]],
+    ("ThingsFmriStudy", "subjects"): [["02"]],
+    ("VoxelTableStudy", "rois"): [{"VC": "vc.nii.gz"}],
+    ("VoxelTableStudy", "categories"): [{"face": ["a face"], "house": ["a house"]}],
+    ("Supervision", "sentences"): [["captions"]],
 }
 #: Settings that name entries: block of the configuration that these stand in, by name of the setting.
 NAMED = {
@@ -106,7 +135,7 @@ NAMED = {
     **{"tower": "towers", "study": "studies", "reference": "methods", "method": "methods"},
 }
 #: Classes whose settings name entries.
-NAMING = {"Contrastive", "Ridge", "IdealObserver", "Experiment", "Table", "Figures", "Export"}
+NAMING = {"Contrastive", "BrainMapping", "Ridge", "IdealObserver", "Experiment", "Table", "Figures", "Export"}
 
 Effect = Literal["reads", "follows", "new"]
 #: Stages in the order of the pipeline.
@@ -193,7 +222,7 @@ def example() -> Iterator[dict[str, Any]]:
 
 def _shortened(manifest: str) -> str:
     """The lines of a few subjects: whole manifests take most of the time."""
-    listed = re.compile(rf"sub-({'|'.join(SUBJECTS)})\b")
+    listed = re.compile(rf"sub-({'|'.join(SUBJECTS)})(?!\d)")
     return "".join(line for line in manifest.splitlines(True) if "sub-" not in line or listed.search(line))
 
 

@@ -54,6 +54,8 @@ def run(job: stage.Job) -> None:
     chosen = voxels_of(settings.parse(Roi, given["roi"]), regions, len(names), f"study {study.name}, subject {subject}")
     plan = plan_responses(rows, steps)
     checks.check_split(study, subject, plan.trials, "with the delay of voxels.delay")
+    if steps.detrend != "none" or steps.normalise == "run":
+        check_runs(study, subject, rows, plan)
     with artefact.create_h5(job.output("responses"), job.provenance()) as file:
         writing.write_trials(file, plan.trials, stimuli)
         writing.write_text(file, "voxel", [names[voxel] for voxel in chosen])
@@ -163,6 +165,18 @@ def plan_responses(rows: pd.DataFrame, steps: Voxels) -> Plan:
     lengths = [len(block) for block, _ in found]
     kept = np.concatenate([block for block, _ in found]) if found else np.zeros(0, int)
     return Plan(runs, trials, kept, np.cumsum([0, *lengths[:-1]]) if found else np.zeros(0, int))
+
+
+def check_runs(study: VoxelStudy, subject: str, rows: pd.DataFrame, plan: Plan) -> None:
+    """Refuse runs with training and test trials, whose test rows would count in what training responses are made of."""
+    split = rows["split"].to_numpy(object)
+    mixed = [label for label, own in plan.runs.items() if set(SPLITS) <= set(split[own])]
+    if mixed:
+        raise InputError(
+            f"study {study.name}, subject {subject}: {len(mixed)} runs hold training and test trials, the first is "
+            f"{mixed[0]}; voxels.detrend: linear and voxels.normalise: run look at all rows of a run, so that test "
+            "rows would move training responses\n  take detrend: none and normalise: training, or split by run"
+        )
 
 
 def _label(session: str, run: str) -> str:
