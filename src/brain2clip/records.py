@@ -9,12 +9,14 @@ are asked where a record is missing, or is about another file than the one that 
   then their times do not matter;
 - they do not fit otherwise, and Snakemake is told to make them again.
 
-A file with a record of its own is never opened.
+A file with a record of its own is never opened. Where a killed run left the mark "incomplete" on a file that is whole,
+because the job went on in a cluster or ended in the same moment, the file fits by the same rule, and gets its record.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import html
 import json
 import re
@@ -134,6 +136,13 @@ def watch(workflow: Any) -> None:
             await decide(*given, **named)
 
         workflow.dag.update_needrun = judged
+        refuse = workflow.dag.check_incomplete
+
+        async def forgiving() -> None:
+            await finish(workflow.dag)
+            await refuse()
+
+        workflow.dag.check_incomplete = forgiving
 
     workflow._prepare_dag = prepared
 
@@ -160,6 +169,31 @@ async def judge(dag: Any) -> None:
             dag.forcefiles.update(job.output)
     if fitting or differing:
         logger.info(_told(fitting, differing))
+
+
+async def finish(dag: Any) -> None:
+    """Jobs whose end nobody saw: those whose files are there and fit are taken as done."""
+    from snakemake.logging import logger
+
+    persistence, identities, done = dag.workflow.persistence, {}, set()  # type: Any, dict[str, str], set[Any]
+    incomplete = persistence.incomplete
+    for job in (job for level in dag.toposorted() for job in level):
+        text = job.params.get("spec")
+        if text is None or not await incomplete(job) or not all([await file.exists() for file in job.output]):
+            continue
+        with contextlib.suppress(artefact.ArtefactError):
+            carried = any(provenance(Path(file)) is not None for file in job.output)
+            if carried and difference(job.output, job.input, json.loads(text), identities) is None:
+                done.add(job)
+                if not dag.workflow.dryrun:
+                    await persistence.finished(job)
+    if done:
+        logger.info(f"{len(done)} jobs of a run that was killed have ended since; their files fit and stay.")
+
+    async def others(job: Any) -> list[Any]:
+        return [] if job in done else await incomplete(job)
+
+    persistence.incomplete = others
 
 
 async def _unrecorded(job: Any, persistence: Any) -> bool:

@@ -24,6 +24,8 @@ FOR_ACCOUNTING = ("slurmdbd", "sacctmgr", "sacct", "mariadbd", "mariadb-install-
 PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin", "/usr/local/sbin"])
 START_S = 60
 PR_SET_PDEATHSIG = 1
+#: Environment variable of all daemons and jobs of a cluster.
+MARK = "BRAIN2CLIP_THROWAWAY_CLUSTER"
 
 #: The account of all jobs where there is accounting.
 ACCOUNT = "brains"
@@ -123,16 +125,22 @@ class Cluster:
         for name in [name for name in self.environment if name.startswith(("SLURM_", "SBATCH_", "SRUN_"))]:
             if name != "SLURM_CONF":
                 del self.environment[name]
+        self.environment["PATH"] = os.pathsep.join([str(folder / "bin"), PATH])
+        self.environment[MARK] = str(folder)
         self._write(cpus)
 
     def _write(self, cpus: int) -> None:
         folder = self.folder
         folder.mkdir(parents=True, mode=0o755)
-        for name in ("munge", "state", "database", *(f"spool-{node}" for node in self.nodes)):
+        for name in ("bin", "munge", "state", "database", *(f"spool-{node}" for node in self.nodes)):
             (folder / name).mkdir(mode=0o755)
         key = folder / "munge" / "key"
         key.write_bytes(secrets.token_bytes(128))
         key.chmod(0o400)
+        # Snakemake starts steps without the variables of SLURM: on other clusters srun finds its configuration in /etc.
+        srun = folder / "bin" / "srun"
+        srun.write_text(f'#!/bin/sh\nexport SLURM_CONF="{folder}/slurm.conf"\nexec {found("srun")} "$@"\n')
+        srun.chmod(0o755)
         (folder / "plugstack.conf").touch()
         (folder / "cgroup.conf").touch()
         nodes = "\n".join(
@@ -165,9 +173,7 @@ class Cluster:
             )
         )
         # A file that any machine has stands for the device; jobs get its number in CUDA_VISIBLE_DEVICES.
-        (folder / "gres.conf").write_text(
-            "".join(f"NodeName={node} Name=gpu File=/dev/null\n" for node in self.nodes)
-        )
+        (folder / "gres.conf").write_text("".join(f"NodeName={node} Name=gpu File=/dev/null\n" for node in self.nodes))
 
     # ------------------------------------------------------------------------------------------- daemons
 
@@ -185,7 +191,7 @@ class Cluster:
         self.start_controller()
         for node in self.nodes:
             self.start_node(node)
-        self.wait("nodes", lambda: self.states() == {node: "idle" for node in self.nodes})
+        self.wait("nodes", lambda: self.states() == dict.fromkeys(self.nodes, "idle"))
 
     def start_controller(self) -> None:
         self.start_daemon("slurmctld", "slurmctld", "-D")
@@ -250,11 +256,11 @@ class Cluster:
         psutil.wait_procs(left, timeout=10)
 
     def processes(self) -> list[psutil.Process]:
-        """Daemons and jobs of this cluster: what has its configuration in the environment."""
-        own, mine = str(self.folder / "slurm.conf"), []
+        """Daemons and jobs of this cluster: what has its mark in the environment."""
+        mine = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if process.pid != os.getpid() and process.environ().get("SLURM_CONF") == own:
+                if process.pid != os.getpid() and process.environ().get(MARK) == str(self.folder):
                     mine.append(process)
         return mine
 
