@@ -136,13 +136,20 @@ def watch(workflow: Any) -> None:
             await decide(*given, **named)
 
         workflow.dag.update_needrun = judged
-        refuse = workflow.dag.check_incomplete
+        refuse, settle = workflow.dag.check_incomplete, workflow.dag.postprocess
+        ended: list[Any] = []
 
         async def forgiving() -> None:
-            await finish(workflow.dag)
+            ended.extend(await finished_unseen(workflow.dag))
             await refuse()
 
+        async def settled(*given: Any, **named: Any) -> None:
+            await settle(*given, **named)
+            while ended and not workflow.dryrun:  # jobs have numbers now, which a record needs
+                await workflow.persistence.finished(ended.pop())
+
         workflow.dag.check_incomplete = forgiving
+        workflow.dag.postprocess = settled
 
     workflow._prepare_dag = prepared
 
@@ -171,12 +178,13 @@ async def judge(dag: Any) -> None:
         logger.info(_told(fitting, differing))
 
 
-async def finish(dag: Any) -> None:
-    """Jobs whose end nobody saw: those whose files are there and fit are taken as done."""
+async def finished_unseen(dag: Any) -> list[Any]:
+    """Jobs whose end nobody saw: marked as incomplete, but their files are there and fit. They are taken as done."""
     from snakemake.logging import logger
 
-    persistence, identities, done = dag.workflow.persistence, {}, set()  # type: Any, dict[str, str], set[Any]
-    incomplete = persistence.incomplete
+    identities: dict[str, str] = {}
+    done: list[Any] = []
+    incomplete = dag.workflow.persistence.incomplete
     for job in (job for level in dag.toposorted() for job in level):
         text = job.params.get("spec")
         if text is None or not await incomplete(job) or not all([await file.exists() for file in job.output]):
@@ -184,16 +192,16 @@ async def finish(dag: Any) -> None:
         with contextlib.suppress(artefact.ArtefactError):
             carried = any(provenance(Path(file)) is not None for file in job.output)
             if carried and difference(job.output, job.input, json.loads(text), identities) is None:
-                done.add(job)
-                if not dag.workflow.dryrun:
-                    await persistence.finished(job)
+                done.append(job)
     if done:
         logger.info(f"{len(done)} jobs of a run that was killed have ended since; their files fit and stay.")
+    known = set(done)
 
     async def others(job: Any) -> list[Any]:
-        return [] if job in done else await incomplete(job)
+        return [] if job in known else await incomplete(job)
 
-    persistence.incomplete = others
+    dag.workflow.persistence.incomplete = others
+    return done
 
 
 async def _unrecorded(job: Any, persistence: Any) -> bool:

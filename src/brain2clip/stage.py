@@ -171,6 +171,11 @@ def progress(items: Iterable[T], label: str, total: int | None = None, every_s: 
             log.info("%s: %d%s%s", label, count, f" of {total}" if total else "", left)
 
 
+def on_device(device: object) -> str:
+    """A torch device in words, for a log: that a job runs on the CPU must not be found out by waiting."""
+    return "on cpu (no CUDA device found)" if str(device) == "cpu" else f"on {device}"
+
+
 def peak_memory_gb() -> float:
     """Largest resident memory of this process so far, GB (1e9 bytes)."""
     import resource

