@@ -9,12 +9,14 @@ are asked where a record is missing, or is about another file than the one that 
   then their times do not matter;
 - they do not fit otherwise, and Snakemake is told to make them again.
 
-A file with a record of its own is never opened.
+A file with a record of its own is never opened. Where a killed run left the mark "incomplete" on a file that is whole,
+because the job went on in a cluster or ended in the same moment, the file fits by the same rule, and gets its record.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import html
 import json
 import re
@@ -134,6 +136,20 @@ def watch(workflow: Any) -> None:
             await decide(*given, **named)
 
         workflow.dag.update_needrun = judged
+        refuse, settle = workflow.dag.check_incomplete, workflow.dag.postprocess
+        ended: list[Any] = []
+
+        async def forgiving() -> None:
+            ended.extend(await finished_unseen(workflow.dag))
+            await refuse()
+
+        async def settled(*given: Any, **named: Any) -> None:
+            await settle(*given, **named)
+            while ended and not workflow.dryrun:  # jobs have numbers now, which a record needs
+                await workflow.persistence.finished(ended.pop())
+
+        workflow.dag.check_incomplete = forgiving
+        workflow.dag.postprocess = settled
 
     workflow._prepare_dag = prepared
 
@@ -160,6 +176,32 @@ async def judge(dag: Any) -> None:
             dag.forcefiles.update(job.output)
     if fitting or differing:
         logger.info(_told(fitting, differing))
+
+
+async def finished_unseen(dag: Any) -> list[Any]:
+    """Jobs whose end nobody saw: marked as incomplete, but their files are there and fit. They are taken as done."""
+    from snakemake.logging import logger
+
+    identities: dict[str, str] = {}
+    done: list[Any] = []
+    incomplete = dag.workflow.persistence.incomplete
+    for job in (job for level in dag.toposorted() for job in level):
+        text = job.params.get("spec")
+        if text is None or not await incomplete(job) or not all([await file.exists() for file in job.output]):
+            continue
+        with contextlib.suppress(artefact.ArtefactError):
+            carried = any(provenance(Path(file)) is not None for file in job.output)
+            if carried and difference(job.output, job.input, json.loads(text), identities) is None:
+                done.append(job)
+    if done:
+        logger.info(f"{len(done)} jobs of a run that was killed have ended since; their files fit and stay.")
+    known = set(done)
+
+    async def others(job: Any) -> list[Any]:
+        return [] if job in known else await incomplete(job)
+
+    dag.workflow.persistence.incomplete = others
+    return done
 
 
 async def _unrecorded(job: Any, persistence: Any) -> bool:

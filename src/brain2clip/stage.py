@@ -126,8 +126,11 @@ def check_code(job: Job) -> None:
 
 
 def parse(arguments: list[str]) -> Job:
-    """A job from command line arguments."""
-    parser = argparse.ArgumentParser(prog="python -m brain2clip.<package>.<stage>")
+    """A job from command line arguments, or from a file ``@PATH`` that holds one per line.
+
+    A command takes about 2 MB, and 128 KiB in one argument; tables of thousands of models need more.
+    """
+    parser = argparse.ArgumentParser(prog="python -m brain2clip.<package>.<stage>", fromfile_prefix_chars="@")
     parser.add_argument("--spec", required=True, help="canonical JSON: stage, settings, code, expects")
     parser.add_argument("--input", action="append", default=[], metavar="NAME=PATH", help="may be repeated")
     parser.add_argument("--output", action="append", default=[], metavar="NAME=PATH")
@@ -166,6 +169,11 @@ def progress(items: Iterable[T], label: str, total: int | None = None, every_s: 
             shown = now
             left = f", {(now - started) / count * (total - count):.0f} s left" if total else ""
             log.info("%s: %d%s%s", label, count, f" of {total}" if total else "", left)
+
+
+def on_device(device: object) -> str:
+    """A torch device in words, for a log: that a job runs on the CPU must not be found out by waiting."""
+    return "on cpu (no CUDA device found)" if str(device) == "cpu" else f"on {device}"
 
 
 def peak_memory_gb() -> float:

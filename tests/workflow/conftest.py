@@ -1,26 +1,11 @@
-import os
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
+from finished import finished  # noqa: F401  a fixture
 from project import Project
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Project:
-    """The tiny study, run to the end once for all workers; do not edit, copy."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    folder, done = shared / "finished", shared / "finished.done"
-    with FileLock(shared / "finished.lock"):
-        if not done.exists():
-            Project.create(folder).run("--show-failed-logs")
-            done.touch()
-    return Project(folder)
-
-
 @pytest.fixture
-def project(finished: Project, tmp_path: Path) -> Project:
+def project(finished: Project, tmp_path: Path) -> Project:  # noqa: F811
     """A copy of the finished study, to edit."""
     return finished.copy(tmp_path / "project")

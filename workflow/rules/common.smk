@@ -13,7 +13,7 @@ from snakemake.exceptions import WorkflowError
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
 
-from brain2clip import artefact, records, settings
+from brain2clip import artefact, records, settings, slurm
 from brain2clip.fingerprint import fingerprint
 from brain2clip.stage import InputError
 from brain2clip.stimuli import tower_files
@@ -35,6 +35,7 @@ if workflow.is_main_process:
     os.environ[records.PLANNED] = records.pack(settings.canonical(CONFIG))
     workflow.register_envvars(records.PLANNED)
     records.watch(workflow)
+    slurm.watch(workflow, CONFIG.results)
 
 RESULTS = CONFIG.results
 # The prefix is not part of the text that Snakemake compares, so a moved environment re-runs nothing.

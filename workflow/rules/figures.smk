@@ -24,6 +24,7 @@ rule figures:
     message:
         "Figure {wildcards.figure} of {wildcards.study}"
     shell:
-        'for given in {params.given:q}; do set -- "$@" --input "$given"; done;'
-        ' python -m brain2clip.reporting.figures --spec {params.spec:q} "$@"'
-        " --output {wildcards.figure}={output.figure:q} > {log:q} 2>&1"
+        # By a file, as for tables.
+        "( printf '%s\\n' --spec {params.spec:q} --output {wildcards.figure}={output.figure:q};"
+        " printf -- '--input\\n%s\\n' {params.given:q} )"
+        " | python -m brain2clip.reporting.figures @/dev/stdin > {log:q} 2>&1"

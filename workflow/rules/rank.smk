@@ -18,8 +18,8 @@ rule rank:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 8000,
-        runtime=lambda w, attempt: attempt * 30,
+        mem_mb=lambda w, attempt: attempt * 4000,
+        runtime=lambda w, attempt: attempt * 10,
     params:
         spec=lambda w: settings.canonical(rank_spec(w)),
     message:
@@ -49,8 +49,8 @@ rule ceiling:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 6000,
-        runtime=lambda w, attempt: attempt * 30,
+        mem_mb=lambda w, attempt: attempt * 4000,
+        runtime=lambda w, attempt: attempt * 10,
     params:
         spec=lambda w: settings.canonical(ceiling_spec(w)),
     message:
@@ -77,8 +77,8 @@ rule inspect:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 8000,
-        runtime=lambda w, attempt: attempt * 30,
+        mem_mb=lambda w, attempt: attempt * 4000,
+        runtime=lambda w, attempt: attempt * 10,
     params:
         spec=lambda w: settings.canonical(inspect_spec(w)),
     message:

@@ -26,9 +26,9 @@ rule tables:
     message:
         "Tables"
     shell:
-        'for given in {input.summary:q}; do set -- "$@" --input summary="$given"; done;'
-        ' for given in {input.rows:q}; do set -- "$@" --input rows="$given"; done;'
-        ' for given in {input.published:q}; do set -- "$@" --input published="$given"; done;'
-        ' for given in {output.tables:q}; do set -- "$@" --output "$(basename "$given")=$given"; done;'
-        ' python -m brain2clip.reporting.tables --spec {params.spec:q} "$@"'
-        " --output summary={output.summary:q} > {log:q} 2>&1"
+        # By a file, one argument per line: those of thousands of models are more than a command takes.
+        "( printf '%s\\n' --spec {params.spec:q} --output summary={output.summary:q};"
+        " printf -- '--input\\nsummary=%s\\n' {input.summary:q}; printf -- '--input\\nrows=%s\\n' {input.rows:q};"
+        " for given in {input.published:q}; do printf -- '--input\\npublished=%s\\n' \"$given\"; done;"
+        ' for given in {output.tables:q}; do printf -- "--output\\n$(basename "$given")=%s\\n" "$given"; done )'
+        " | python -m brain2clip.reporting.tables @/dev/stdin > {log:q} 2>&1"

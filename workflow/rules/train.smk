@@ -21,7 +21,7 @@ rule train:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 8000,
+        mem_mb=lambda w, attempt: attempt * 16000,
         runtime=lambda w, attempt: attempt * 120,
         gpu=1,
     params:

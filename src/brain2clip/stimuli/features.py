@@ -36,7 +36,7 @@ def run(job: stage.Job) -> None:
     study = contract.load(job.settings["name"], job.settings["study"], job.settings["results"])
     tower = parse(Tower, job.settings["tower"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    log.info("features: %s on %s", tower.model, device)
+    log.info("features: %s, %s", tower.model, stage.on_device(device))
     table = study.stimulus_table()
     clip = towers.load(tower, device)
     made = job.provenance()

@@ -48,8 +48,8 @@ def run(job: stage.Job) -> None:
         sets = shuffled(sets, seed)
     stimulus = np.unique(np.concatenate([one.stimulus for one in sets]))
     log.info(
-        "train: %d responses of %d subject(s), %d stimuli, on %s",
-        sum(len(one.values) for one in sets), len(job.inputs["responses"]), len(stimulus), device,
+        "train: %d responses of %d subject(s), %d stimuli, %s",
+        sum(len(one.values) for one in sets), len(job.inputs["responses"]), len(stimulus), stage.on_device(device),
     )  # fmt: skip
     with open_stimuli(job.input("stimuli"), job.expects.get("features")) as stimuli:
         for one in sets:
