@@ -5,10 +5,13 @@ import torch
 from sklearn.linear_model import Ridge
 
 from brain2clip import artefact, stage
+from brain2clip.models.encoders import trainable
 from brain2clip.retrieval import rank
 from brain2clip.settings import Contrastive, Encoder, Optimiser, Tower
 from brain2clip.training import loop, train
-from brain2clip.training.data import load_responses, pairs
+from brain2clip.training.data import load_responses, open_stimuli, pairs
+from brain2clip.training.model import build, device_of_choice, picture_source
+from brain2clip.training.objective import logits, softened_contrastive
 
 SMALL = {
     "encoder": {"width": 32, "dropout": 0.0},
@@ -16,6 +19,7 @@ SMALL = {
     "visual": {"head": {"width": 24}, "fusion": {"width": 16, "heads": 2}},
     "optimiser": {"epochs": 60, "batch_size": 20, "lr": 3e-3, "lr_visual": 1e-3},
 }
+SHORT = {"batch_size": 20, "lr": 3e-3, "lr_visual": 1e-3, "precision": "fp32"}
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +105,43 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(files, tmp_
     other, _ = trained(job(files, tmp_path, "neuroclip", optimiser={"epochs": 2, "batch_size": 20}, seed=1))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["brain_head.weight"], other["brain_head.weight"])
+
+
+def test_the_shared_loop_is_a_plain_loop_bit_for_bit(files, tmp_path):
+    """The steps of a contrastive method written out: nothing else may draw numbers or touch the model."""
+    one = job(files, tmp_path, "neuroclip", encoder={"width": 32, "dropout": 0.3}, optimiser={**SHORT, "epochs": 3})
+    found, history = trained(one)
+    settings = Contrastive.model_validate(one.settings["method"])
+    tower = Tower.model_validate(one.settings["tower"])
+    responses = load_responses(one.inputs["responses"], "train", None, True)
+    device = device_of_choice()
+    with open_stimuli(one.inputs["stimuli"][0], None) as stimuli:
+        torch.manual_seed(0)
+        model, clip = build(settings, tower, responses, stimuli, device)
+        pictures = picture_source(settings, tower, stimuli, responses.stimulus, clip, device)
+        torch.manual_seed(0)
+        rng = np.random.default_rng(0)
+        optimiser = torch.optim.AdamW(model.parameter_groups(3e-3, 1e-3), weight_decay=1e-4)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, loop.learning_rate(settings.optimiser, 6))
+        losses = []
+        for _ in range(3):
+            model.train()
+            for rows in np.array_split(rng.permutation(brain_files.TRAIN), 2):
+                stimulus = np.sort(responses.stimulus[rows])
+                seen = pictures(stimulus)
+                brain = model.brain(torch.from_numpy(responses.values[rows]).to(device))
+                scores = logits(brain, model.picture(seen), model.scale, "image")
+                owner = torch.from_numpy(np.searchsorted(stimulus, responses.stimulus[rows])).to(device)
+                loss = softened_contrastive(scores, owner, seen.embedding, settings.objective)
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimiser.step()
+                schedule.step()
+                losses.append(loss.item())
+    assert history["loss"].tolist() == [np.mean(losses[start : start + 2]) for start in (0, 2, 4)]
+    expected = trainable(model)
+    assert all(torch.equal(found[name], value.cpu()) for name, value in expected.items())
 
 
 def test_both_caches_train_the_same_model(files, tmp_path):
