@@ -24,7 +24,8 @@ class Project:
         self.config_file = folder / "tiny.yaml"
 
     @classmethod
-    def create(cls, folder: Path) -> Project:
+    def create(cls, folder: Path, config: str = "tiny.yaml") -> Project:
+        """A copy without results; its configuration is that of these tests of the given name."""
         folder.mkdir(parents=True, exist_ok=True)
         for name in COPIED:
             source = ROOT / name
@@ -32,7 +33,7 @@ class Project:
                 shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy2(source, folder / name)
-        shutil.copy2(Path(__file__).parent / "tiny.yaml", folder / "tiny.yaml")
+        shutil.copy2(Path(__file__).parent / config, folder / "tiny.yaml")
         return cls(folder)
 
     def copy(self, folder: Path) -> Project:

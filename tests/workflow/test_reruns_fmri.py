@@ -1,0 +1,154 @@
+"""What an edit re-runs in the fMRI track, counted in dry runs after a finished run of the tiny study of voxels.
+
+The cases are the promise, as in ``test_reruns.py``; ``docs/reruns-fmri.md`` is written from them::
+
+    python tests/workflow/test_reruns_fmri.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+import pytest
+from planner import PlannedProject, Planner
+from project import ROOT, Project
+from test_reruns import Case, appended
+
+from brain2clip import artefact
+
+pytestmark = pytest.mark.workflow
+
+DOCUMENT = ROOT / "docs" / "reruns-fmri.md"
+CONFIG = "tiny-fmri.yaml"
+
+#: All jobs of the study: two subjects; a region with both protocols and two methods, another one with one of each.
+WHOLE = {
+    **{"simulate_pictures": 1, "simulate_voxels": 2, "voxels": 4, "features": 1, "train": 8, "rank": 10, "ceiling": 4},
+    **{"embed": 1, "tables": 1, "figures": 5},
+}
+#: What follows from training, and what follows from responses.
+RANKED = {"train": 8, "rank": 10, "embed": 1, "tables": 1, "figures": 5}
+READ = {**RANKED, "ceiling": 4}
+
+CASES = (
+    Case("nothing", {}),
+    Case("the code of EEG epochs", {}, change=appended("responses/epochs.py")),
+    Case("the code of a kind of study that is not used", {}, change=appended("studies/god.py")),
+    Case(
+        "the voxels of the region `low`",
+        {"voxels": 2, "train": 2, "rank": 2, "ceiling": 2, "tables": 1, "figures": 1},
+        {"rois.low.include": ["V1"]},
+    ),
+    Case("normalisation of voxels", {"voxels": 4, **READ}, {"studies.voxels.voxels": {"normalise": "run"}}),
+    Case(
+        "the weight of the text (of `brainclip`; `image` has its own)",
+        {"train": 5, "rank": 6, "embed": 1, "tables": 1, "figures": 5},
+        {"methods.brainclip.supervision": {"text": 0.25}},
+    ),
+    Case("the mapping network (`image` inherits it)", RANKED, {"methods.brainclip.network.name": "mlp"}),
+    Case(
+        "a subject added (the joint models train again)",
+        {"simulate_voxels": 1, "voxels": 2, "train": 5, "rank": 9, "ceiling": 2, "tables": 1, "figures": 3},
+        {"studies.voxels.subjects": 3},
+    ),
+    Case(
+        "the noise of the simulation",
+        {"simulate_voxels": 2, "voxels": 4, **READ},
+        {"studies.voxels.snr": 0.5},
+    ),
+    Case(
+        "random pools of candidates",
+        {"rank": 10, "ceiling": 4, "tables": 1, "figures": 3},
+        {"retrieval.pools.draws": 4},
+    ),
+    Case("a table", {"tables": 1}, {"tables.main.metric": "caption:top-1"}),
+    Case("`models/mappings.py`", RANKED, change=appended("models/mappings.py")),
+    Case("`responses/voxels.py`", {"voxels": 4, **READ}, change=appended("responses/voxels.py")),
+    Case(
+        "`studies/simulate_voxels.py`",
+        {"simulate_voxels": 2, "voxels": 4, **READ},
+        change=appended("studies/simulate_voxels.py"),
+    ),
+)
+
+
+def document() -> str:
+    """Text of the page."""
+    lines = [f"| {case.edit} | {in_words(case.reruns)} |" for case in CASES]
+    return f"""\
+# What runs again: fMRI
+
+<!-- Written from the cases in tests/workflow/test_reruns_fmri.py by `python tests/workflow/test_reruns_fmri.py`; the
+same file tests every line of it, and that this page says what the cases say. -->
+
+The same promise as in [reruns.md](reruns.md), for voxels. The tiny study of `tests/workflow/tiny-fmri.yaml` has
+{sum(WHOLE.values())} jobs: {in_words(WHOLE)}. A region stands where a band stands for EEG.
+
+| You change | runs again |
+|---|---|
+{chr(10).join(lines)}
+"""
+
+
+def in_words(jobs: dict[str, int]) -> str:
+    """Jobs by rule in the order of the pipeline."""
+    return ", ".join(f"{jobs[rule]} {rule}" for rule in WHOLE if rule in jobs) or "nothing"
+
+
+def test_the_document_says_what_the_cases_say():
+    assert DOCUMENT.read_text(encoding="utf-8") == document(), "run `python tests/workflow/test_reruns_fmri.py`"
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Project:
+    """The tiny study of voxels, run to the end; the tests put back what they edit."""
+    project = Project.create(tmp_path_factory.mktemp("voxels") / "project", CONFIG)
+    project.run("--show-failed-logs")
+    return project
+
+
+@pytest.fixture(scope="module")
+def planner() -> Iterator[Planner]:
+    process = Planner()
+    yield process
+    process.close()
+
+
+@pytest.fixture
+def edited(study: Project, planner: Planner) -> Iterator[PlannedProject]:
+    before = {path: path.read_bytes() for path in [study.config_file, *(study.folder / "src").rglob("*.py")]}
+    yield PlannedProject(study.folder, planner)
+    for path, content in before.items():
+        if path.read_bytes() != content:
+            path.write_bytes(content)
+
+
+def test_the_whole_study(planner, tmp_path):
+    assert PlannedProject(Project.create(tmp_path / "new", CONFIG).folder, planner).planned() == WHOLE
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.edit)
+def test_an_edit_reruns_what_depends_on_it_and_no_more(edited, case):
+    case.apply(edited)
+    assert edited.planned() == case.reruns
+
+
+def test_tasks_pools_and_both_modalities_of_models_are_in_the_tables(study):
+    results = study.folder / "results"
+    summary = pd.read_parquet(results / "tables/summary.parquet")
+    metrics = set(summary["metric"])
+    for task in ("", "category:", "caption:", "stimulus-to-brain:", "caption-to-brain:"):
+        assert {f"{task}top-1", f"{task}top-1@1"} <= metrics
+    assert {"stimulus/4:top-1", "category/4:top-1"} <= metrics
+    assert set(summary["protocol"]) == {"intra", "joint"}
+    # One model of all subjects stands behind the runs of each.
+    joint = results / "training/voxels/vc/joint/brainclip"
+    assert [path.name for path in joint.glob("*.safetensors")] == ["sub-all_seed-0.safetensors"]
+    ceiling = summary[(summary["method"] == "ceiling") & (summary["metric"] == "top-1") & (summary["band"] == "vc")]
+    learned = summary[(summary["method"] != "ceiling") & (summary["metric"] == "top-1") & (summary["band"] == "vc")]
+    assert ceiling["value"].min() >= learned["value"].max()
+
+
+if __name__ == "__main__":
+    artefact.write_text(DOCUMENT, document())
