@@ -272,8 +272,8 @@ plain `cp` that gave all files new times in any order:
 
 {moved}
 
-A job that went on after its Snakemake was killed, on another node or in the same moment, is judged in the same way: where
-all its files are there and fit it is done, and gets its record.
+A job that went on after its Snakemake was killed, on another node or in the same moment, is judged in the same way:
+where all its files are there and fit it is done, and gets its record.
 
 `snakemake --touch --forceall` with the same configuration writes the records, so that the next start need not look into
 the files.
