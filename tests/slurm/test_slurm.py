@@ -47,7 +47,7 @@ def studied(request, tmp_path_factory) -> Iterator[tuple[ClusterProject, str]]:
     project.edit(within_subjects)
     run = project.start("tables")
     try:
-        project.end(run, 400)
+        project.end(run, 900)
         yield project, project.said()
     finally:
         project.stop(run)
@@ -204,7 +204,7 @@ def test_snakemake_killed_and_started_again_neither_doubles_nor_repeats_a_job(pr
     try:
         running(project, run, 2)  # there are two GPUs for four trainings
         killed(project, run)
-        project.cluster.wait("two trainings", lambda: len(project.jobs("rule_train", "COMPLETED")) == 2, 120)
+        project.cluster.wait("two trainings", lambda: len(project.jobs("rule_train", "COMPLETED")) >= 2, 300)
         again = project.start("tables")
         project.end(again)
     finally:
