@@ -211,12 +211,9 @@ def test_snakemake_killed_and_started_again_neither_doubles_nor_repeats_a_job(pr
     training = project.jobs("rule_train")
     assert [job["JobState"] for job in training] == ["COMPLETED"] * 4
     said = project.said()
-    ended = re.search(r"(\d) jobs of a run that was killed have ended since; their files fit and stay\.", said)
-    taken_over = re.findall(r"Job \d+ is in the queue already", said)
-    assert ended is not None
-    assert int(ended[1]) >= 2
-    assert len(taken_over) >= 1
-    assert int(ended[1]) + len(taken_over) == 4
+    assert "fit and stay" in said  # those that ended meanwhile
+    assert len(re.findall(r"Job \d+ is in the queue already", said)) in (1, 2)
+    assert said.count("has been submitted with SLURM jobid") + said.count("Submitted array job") == 1
     assert len({job["JobName"] for job in project.jobs()}) == 1
     assert project.planned(*FOUR) == {}
     # Every output was made by one process.
