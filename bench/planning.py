@@ -24,8 +24,9 @@ sys.path.insert(0, str(ROOT / "src"))
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 #: Modules of stages that every study runs, light to heavy.
 STAGES = ("reporting.tables", "responses.epochs", "retrieval.rank", "training.train")
-#: Longest single argument of a command on Linux, bytes.
+#: Longest single argument of a command on Linux, bytes; tables and figures get theirs from a file.
 ARGUMENT = 131_072
+BY_FILE = ("tables", "figures")
 #: Jobs that do nothing, for the scheduler alone.
 EMPTY = """
 rule all:
@@ -144,12 +145,13 @@ def start_up(folder: Path, config: dict[str, Any]) -> Usage:
 
 
 def longest_arguments(config: dict[str, Any]) -> dict[str, int]:
-    """Bytes of the longest spec by stage; each is one argument of a command line."""
+    """Bytes of the longest spec by stage, of those that are one argument of a command line."""
     from brain2clip.reporting import reruns
 
     found: dict[str, int] = {}
     for job in reruns.plan(config).values():
-        found[job.stage] = max(found.get(job.stage, 0), len(job.spec.encode()))
+        if job.stage not in BY_FILE:
+            found[job.stage] = max(found.get(job.stage, 0), len(job.spec.encode()))
     return found
 
 

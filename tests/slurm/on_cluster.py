@@ -18,7 +18,7 @@ from project import ROOT, SNAKEMAKE, Project
 PROFILE = ROOT / "slurm" / "profile.yaml"
 #: Lines of the profile that a site edits; here those of a site with a partition for GPU jobs.
 PARTITIONS = ("slurm_partition", "set-resources", "train", "features")
-WAIT_S = 120
+WAIT_S = 300
 
 
 def site(profile: str, *keys: str) -> str:
@@ -70,7 +70,7 @@ class ClusterProject(Project):
         """What runs in the background said."""
         return (self.folder / "snakemake.out").read_text(errors="replace")
 
-    def end(self, run: subprocess.Popen[bytes], seconds: float = 240) -> None:
+    def end(self, run: subprocess.Popen[bytes], seconds: float = 480) -> None:
         """Wait for a run in the background, which must succeed."""
         try:
             code = run.wait(timeout=seconds)

@@ -24,6 +24,8 @@ from brain2clip import artefact
 pytestmark = [pytest.mark.slurm, pytest.mark.workflow]
 
 TRAINED = "results/training/simulated/slow/intra/frozen/sub-{}_seed-0.safetensors"
+BOTH = [TRAINED.format(subject) for subject in ("01", "02")]
+FOUR = [*BOTH, *(path.replace("seed-0", "seed-1") for path in BOTH)]
 
 
 def within_subjects(config: dict) -> None:
@@ -47,7 +49,7 @@ def studied(request, tmp_path_factory) -> Iterator[tuple[ClusterProject, str]]:
     project.edit(within_subjects)
     run = project.start("tables")
     try:
-        project.end(run, 400)
+        project.end(run, 900)
         yield project, project.said()
     finally:
         project.stop(run)
@@ -155,27 +157,25 @@ def test_a_job_killed_by_memory_is_tried_again_with_more(project):
 
 
 def test_scancel_and_a_controller_that_is_killed(project):
-    run = project.start("tables")
+    run = project.start(*BOTH)
     try:
-        jobs = running(project, run, 2)
+        one, _ = running(project, run, 2)
+        project.cluster.call("scancel", "{ArrayJobId}_{ArrayTaskId}".format(**one))
         project.cluster.kill("slurmctld")
         time.sleep(3)
         project.cluster.start_controller()
         project.cluster.wait("controller", lambda: bool(project.jobs("rule_train")))
-        project.cluster.ask("scancel", jobs[0]["JobId"])
         project.end(run)
     finally:
         project.stop(run)
-    states = sorted(job["JobState"] for job in project.jobs("rule_train"))
-    assert states == ["CANCELLED", *["COMPLETED"] * (len(states) - 1)]
-    assert epochs_trained(project.folder / TRAINED.format("01")) == 200
-    assert epochs_trained(project.folder / TRAINED.format("02")) == 200
-    assert project.planned("tables") == {}
+    assert sorted(job["JobState"] for job in project.jobs("rule_train")) == ["CANCELLED", "COMPLETED", "COMPLETED"]
+    assert [epochs_trained(project.folder / path) for path in BOTH] == [200, 200]
+    assert project.planned(*BOTH) == {}
 
 
 def test_a_node_that_goes_down(project):
     cluster = project.cluster
-    run = project.start(TRAINED.format("01"), TRAINED.format("02"))
+    run = project.start(*BOTH)
     try:
         lost, _ = running(project, run, 2)
         node = lost["NodeList"]
@@ -186,8 +186,7 @@ def test_a_node_that_goes_down(project):
         cluster.ask("scontrol", "update", f"nodename={node}", "state=resume")
         cluster.wait("node", lambda: cluster.states()[node] == "idle")
     assert {job["NodeList"] for job in project.jobs("rule_train", "COMPLETED")} == set(cluster.nodes) - {node}
-    assert epochs_trained(project.folder / TRAINED.format("01")) == 200
-    assert epochs_trained(project.folder / TRAINED.format("02")) == 200
+    assert [epochs_trained(project.folder / path) for path in BOTH] == [200, 200]
 
 
 def killed(project: ClusterProject, run: subprocess.Popen[bytes]) -> None:
@@ -199,27 +198,24 @@ def killed(project: ClusterProject, run: subprocess.Popen[bytes]) -> None:
 
 def test_snakemake_killed_and_started_again_neither_doubles_nor_repeats_a_job(project):
     project.edit(lambda config: config["experiments"]["bands"].update(seeds=[0, 1]))
-    run = project.start("tables")
+    run = project.start(*FOUR)
     again = run
     try:
         running(project, run, 2)  # there are two GPUs for four trainings
         killed(project, run)
-        project.cluster.wait("two trainings", lambda: len(project.jobs("rule_train", "COMPLETED")) == 2, 120)
-        again = project.start("tables")
+        project.cluster.wait("two trainings", lambda: len(project.jobs("rule_train", "COMPLETED")) >= 2, 300)
+        again = project.start(*FOUR)
         project.end(again)
     finally:
         project.stop(again)
     training = project.jobs("rule_train")
     assert [job["JobState"] for job in training] == ["COMPLETED"] * 4
     said = project.said()
-    ended = re.search(r"(\d) jobs of a run that was killed have ended since; their files fit and stay\.", said)
-    taken_over = re.findall(r"Job \d+ is in the queue already", said)
-    assert ended is not None
-    assert int(ended[1]) >= 2
-    assert len(taken_over) >= 1
-    assert int(ended[1]) + len(taken_over) == 4
+    assert "fit and stay" in said  # those that ended meanwhile
+    assert len(re.findall(r"Job \d+ is in the queue already", said)) in (1, 2)
+    assert said.count("has been submitted with SLURM jobid") + said.count("Submitted array job") == 1
     assert len({job["JobName"] for job in project.jobs()}) == 1
-    assert project.planned("tables") == {}
+    assert project.planned(*FOUR) == {}
     # Every output was made by one process.
     logs = (project.folder / "results/logs/train/simulated/slow").rglob("*.log")
     assert [path.read_text().count("train: start") for path in logs] == [1] * 4
@@ -244,8 +240,7 @@ def test_a_job_in_the_queue_that_does_something_else_is_cancelled(project):
 def test_a_ceiling_of_gpus_with_arrays_loses_no_job(project):
     """The plugin alone submits none of three trainings that are ready when one may run, and waits for ever."""
     project.edit(lambda config: config["experiments"]["bands"].update(seeds=[0, 1]))
-    targets = [TRAINED.format("01"), TRAINED.format("02"), TRAINED.format("01").replace("seed-0", "seed-1")]
-    run = project.start("--resources", "gpu=1", "--", *targets)
+    run = project.start("--resources", "gpu=1", "--", *FOUR[:3])
     try:
         project.end(run)
     finally:

@@ -7,6 +7,7 @@ The tables of cases below are the promise; ``docs/reruns.md`` is written from th
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import random
@@ -271,6 +272,9 @@ plain `cp` that gave all files new times in any order:
 
 {moved}
 
+A job that went on after its Snakemake was killed, on another node or in the same moment, is judged in the same way:
+where all its files are there and fit it is done, and gets its record.
+
 `snakemake --touch --forceall` with the same configuration writes the records, so that the next start need not look into
 the files.
 
@@ -480,6 +484,43 @@ def test_a_target_that_does_not_need_a_stale_file_leaves_it(planned_project):
     SETTINGS[0].apply(planned_project)
     target = "results/responses/simulated/slow/sub-01.h5"
     assert planned_project.planned("--", target) == {"epochs": 1}
+
+
+# ------------------------------------------------------------------------------- jobs that ended while nobody saw it
+
+TRAINED = "results/training/simulated/slow/intra/frozen/sub-01_seed-0"
+
+
+def unseen(project: Project) -> Path:
+    """Leave the records as a killed run leaves them when a job on another node goes on; folder of the marks."""
+    marks = project.folder / ".snakemake" / "incomplete"
+    marks.mkdir(exist_ok=True)
+    for ending in (".safetensors", ".history.parquet"):
+        name = base64.urlsafe_b64encode(f"{TRAINED}{ending}".encode()).decode()
+        (project.folder / ".snakemake" / "metadata" / name).rename(marks / name)
+    return marks
+
+
+def test_a_job_that_ended_unseen_is_done_and_gets_its_record(project):
+    marks = unseen(project)
+    assert project.planned() == {}
+    assert len(list(marks.iterdir())) == 2
+    assert "1 jobs of a run that was killed have ended since" in project.run().stderr
+    assert list(marks.iterdir()) == []
+    assert "without a record" not in project.run("-n").stdout
+
+
+@pytest.mark.parametrize("how", ["damaged", "missing", "other settings"])
+def test_a_job_that_did_not_end_is_run_again(planned_project, how):
+    unseen(planned_project)
+    path = planned_project.folder / f"{TRAINED}.safetensors"
+    if how == "damaged":
+        path.write_bytes(path.read_bytes()[:1000])
+    elif how == "missing":
+        path.unlink()
+    else:
+        planned_project.edit(lambda config: config["methods"]["frozen"]["optimiser"].update(epochs=2))
+    assert planned_project.planned("--rerun-incomplete")["train"] == (6 if how == "other settings" else 1)
 
 
 # -------------------------------------------------------------------------------------- edits while jobs run
