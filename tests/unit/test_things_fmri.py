@@ -150,7 +150,7 @@ def test_other_pictures_of_another_subject_are_refused(tmp_path):
     write(tmp_path, "02", other.assign(stimulus=other["stimulus"].str.replace("thing_000_01b", "thing_000_99b")))
     study = load(tmp_path)
     assert len(study.rows("01")) == 9840
-    with pytest.raises(InputError, match="sub-02_StimulusMetadata.csv: other pictures than another subject's"):
+    with pytest.raises(InputError, match=r"sub-02_StimulusMetadata\.csv: other pictures than another subject's"):
         study.rows("02")
 
 
