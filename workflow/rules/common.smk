@@ -109,6 +109,10 @@ PICTURES = {
 }
 
 
+#: Settings that only the features read, by kind of study: its rows are the same without pictures and sentences.
+OF_FEATURES = {"god": {"captions", "pictures", "class_names"}, "things_fmri": {"pictures"}}
+
+
 def study_settings(name):
     """Settings of a study; with its subjects only where their events decide which pictures are the test."""
     unread = NOT_READ - {"subjects"} if asked(lambda: study_of(name).split_from_events) else NOT_READ

@@ -113,7 +113,9 @@ def signal_settings(study, band):
 
 
 def subject_settings(study, band, subject):
-    own = {"name": study, "study": study_settings(study), "subject": subject, "results": RESULTS}
+    unread = OF_FEATURES.get(CONFIG.studies[study].kind, set())
+    read = {key: value for key, value in study_settings(study).items() if key not in unread}
+    own = {"name": study, "study": read, "subject": subject, "results": RESULTS}
     return own | signal_settings(study, band)
 
 
