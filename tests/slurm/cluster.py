@@ -63,7 +63,7 @@ SchedulerParameters=sched_interval=2,sched_min_interval=100000,bf_interval=2,bat
 KillWait=2
 SlurmdTimeout=30
 InactiveLimit=0
-ReturnToService=2
+ReturnToService=1
 MinJobAge=300
 {accounting}
 {nodes}
