@@ -6,6 +6,7 @@ Reads training trials only; test trials are never opened here.
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -92,9 +93,13 @@ def responses_of(job: stage.Job, average: bool, joint: bool) -> list[Responses]:
 
 
 def shuffled(sets: Sequence[Responses], seed: int) -> list[Responses]:
-    """Control: the stimuli of the training responses permuted among each other, within each set."""
-    rng = np.random.default_rng(seed)
-    return [replace(one, stimulus=one.stimulus[rng.permutation(len(one.stimulus))]) for one in sets]
+    """Control: the stimuli of the training responses permuted among each other, within each set.
+
+    The permutation depends on the responses as well: with one and the same for all subjects (or folds) of a study, the
+    mean over them would be hardly more certain than a single one.
+    """
+    drawn = (np.random.default_rng([seed, zlib.crc32(np.ascontiguousarray(one.values).data)]) for one in sets)
+    return [replace(one, stimulus=one.stimulus[rng.permutation(len(one.stimulus))]) for one, rng in zip(sets, drawn)]
 
 
 def train_ridge(settings: Ridge, responses: Responses, stimuli: h5py.File) -> tuple[dict[str, Tensor], pd.DataFrame]:
