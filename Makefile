@@ -27,8 +27,9 @@ env: $(STAMP) ## .venv alone, from the hash lock
 demo: $(STAMP) ## the whole pipeline on the embedded simulated study, then its tables
 	@$(PY) workflow/run.py --cores $(CORES) workflow/demo.yaml
 
-study: $(STAMP) ## the full simulated study (takes long), then its tables
+study: $(STAMP) ## the full simulated studies, EEG and fMRI (takes long), then their tables
 	@$(PY) workflow/run.py --cores $(CORES) workflow/study.yaml
+	@$(PY) workflow/run.py --cores $(CORES) workflow/study-fmri.yaml
 
 report: $(STAMP) ## the report alone (CONFIG=config.yaml for another configuration than the demo)
 	@$(PY) workflow/run.py --report-only $(CONFIG)
