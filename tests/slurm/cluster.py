@@ -64,7 +64,7 @@ KillWait=2
 SlurmdTimeout=30
 InactiveLimit=0
 ReturnToService=1
-MinJobAge=300
+MinJobAge=36000
 {accounting}
 {nodes}
 PartitionName=cpu Nodes=ALL MaxTime=INFINITE State=UP
