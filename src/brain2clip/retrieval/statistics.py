@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from brain2clip.retrieval import ranks
 
@@ -292,7 +292,7 @@ def t_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     values = np.asarray(values, dtype=np.float64)
     if values.size < 2:
         return math.nan, math.nan
-    half = stats.t.ppf((1 + level) / 2, values.size - 1) * values.std(ddof=1) / math.sqrt(values.size)
+    half = special.stdtrit(values.size - 1, (1 + level) / 2) * values.std(ddof=1) / math.sqrt(values.size)
     return float(values.mean() - half), float(values.mean() + half)
 
 

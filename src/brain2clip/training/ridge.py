@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import scipy.linalg
 import torch
-from sklearn.model_selection import GroupKFold, KFold
 
 from brain2clip.settings import Ridge
 from brain2clip.training.data import Responses
@@ -186,6 +185,8 @@ def fit(
 
 def _folds(count: int, groups: np.ndarray):
     """Concept-disjoint folds; for a study of few categories, folds of trials in time order."""
+    from sklearn.model_selection import GroupKFold, KFold  # seconds to import: only where a ridge is fitted
+
     if len(np.unique(groups)) >= 2 * count:
         return GroupKFold(count).split(groups, groups=groups)
     return KFold(count).split(groups)
