@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 
 from brain2clip import artefact
 
@@ -75,10 +76,17 @@ def line(number: int) -> str:
 
 
 def legend_below(made: Figure, axes: Sequence[Axes], columns: int = 4) -> None:
-    """One legend for all panels, under them."""
+    """One legend for all panels, under them, in as many columns as fit into the width of the figure."""
     found = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    if found:
-        made.legend(found.values(), found.keys(), loc="outside lower center", ncols=min(columns, len(found)))
+    if not found:
+        return
+    size = float(_RC["legend.fontsize"])
+    longest = max(TextPath((0, 0), label, size=size).get_extents().width for label in found)
+    # Points: the line, the gaps beside it and between columns are given in parts of the font size.
+    fitting = int(made.get_figwidth() * 72 / (longest + 5 * size))
+    columns = max(1, min(columns, len(found), fitting))
+    made.set_figheight(made.get_figheight() + (len(found) - 1) // columns * 1.6 * size / 72)  # not from the panels
+    made.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns)
 
 
 def note(axis: Axes, text: str) -> None:
