@@ -12,6 +12,8 @@ rule figures:
         ),
     log:
         f"{RESULTS}/logs/figures/{{study}}/{{figure}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/figures/{{study}}/{{figure}}.tsv"
     conda:
         "../../envs/environment.yaml"
     threads: 1

@@ -71,6 +71,8 @@ rule inspect:
         prompts=f"{RESULTS}/retrieval/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.prompts.parquet",
     log:
         f"{RESULTS}/logs/inspect/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/inspect/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
     wildcard_constraints:
         method="|".join(neuroclip_methods()) or "(?!)",
     conda:
@@ -98,14 +100,16 @@ rule embed:
         embeddings=f"{RESULTS}/retrieval/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.embeddings.h5",
     log:
         f"{RESULTS}/logs/embed/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/embed/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
     wildcard_constraints:
         method=methods_of_kind(*JOINT_SPACE),
     conda:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 8000,
-        runtime=lambda w, attempt: attempt * 30,
+        mem_mb=lambda w, attempt: attempt * 4000,
+        runtime=lambda w, attempt: attempt * 10,
     params:
         spec=lambda w: settings.canonical(embed_spec(w)),
     message:
