@@ -32,6 +32,9 @@ ENDED = frozenset(
 )
 #: How often and how long apart the controller is asked before we give up, s.
 ATTEMPTS, PAUSE_S = 10, 6.0
+#: The longest pause between two looks at the queue, in units of the first (`slurm-init-seconds-before-status-checks`).
+#: The plugin lets pauses grow to three minutes, and a study has six steps one after the other.
+LONGEST_PAUSE = 3
 #: How long a cancelled job may take to go, s.
 GONE_S = 180.0
 
@@ -203,6 +206,7 @@ def _executor(journal: Journal) -> type:
     import snakemake_executor_plugin_slurm as plugin
     from snakemake.exceptions import WorkflowError
     from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+    from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
     # With arrays the plugin (2.8.0, its issue 473) does not submit what was selected as long as more jobs of the rule
     # are ready, and forgets it: the run waits for ever. Jobs are ready and not selected wherever `jobs` or `gpu` limit.
@@ -240,6 +244,15 @@ def _executor(journal: Journal) -> type:
                 self.logger.info(f"Cancelling SLURM jobs of an earlier run: {' '.join(sorted(unwanted))}")
                 for job in unwanted:
                     cancel([job], jobs[job].run if job in jobs else self.run_uuid)
+
+        @property
+        def next_seconds_between_status_checks(self) -> int:
+            return super().next_seconds_between_status_checks
+
+        @next_seconds_between_status_checks.setter
+        def next_seconds_between_status_checks(self, seconds: int) -> None:
+            first = self.workflow.executor_settings.init_seconds_before_status_checks
+            RemoteExecutor.next_seconds_between_status_checks.fset(self, min(seconds, LONGEST_PAUSE * first))
 
         def run_jobs(self, jobs: list[Any]) -> None:
             new = []
