@@ -158,11 +158,13 @@ async def judge(dag: Any) -> None:
     """Force the jobs whose unrecorded outputs differ from the plan; make the times of those that fit right."""
     from snakemake.logging import logger
 
+    persistence = dag.workflow.persistence
     identities: dict[str, str] = {}
     fitting, differing = 0, []
+    believed: set[str] = set()
     for job in (job for level in dag.toposorted() for job in level):
         text = job.params.get("spec")
-        if text is None or not await _unrecorded(job, dag.workflow.persistence):
+        if text is None or not await _unrecorded(job, persistence):
             continue
         try:
             found = difference(job.output, job.input, json.loads(text), identities)
@@ -170,10 +172,14 @@ async def judge(dag: Any) -> None:
             found = str(error)
         if found is None:
             fitting += 1
+            believed.update(map(str, job.output))
             await _believe(job, dag.workflow.iocache.mtime)
         else:
             differing.append(found)
             dag.forcefiles.update(job.output)
+    recorded = persistence.metadata
+    # A record of the files that lay there before says other settings, for which a job would run again.
+    persistence.metadata = lambda target: None if str(target) in believed else recorded(target)
     if fitting or differing:
         logger.info(_told(fitting, differing))
 

@@ -464,6 +464,20 @@ def test_files_that_were_laid_over_newer_ones_are_noticed(planned_project, finis
     assert project.planned() == {}
 
 
+def test_a_record_of_what_lay_there_before_says_nothing(planned_project):
+    """The files came from elsewhere (a cluster, a copy) and fit; the record still holds the settings of older ones."""
+    project = planned_project
+    output = "results/training/simulated/slow/intra/frozen/sub-01_seed-0.safetensors"
+    record = project.folder / ".snakemake/metadata" / base64.b64encode(output.encode()).decode()
+    fields = json.loads(record.read_text())
+    fields.update(params=["other settings"], code="other command")
+    record.write_text(json.dumps(fields))
+    assert project.planned()["train"] == 1
+    fields["endtime"] -= 100
+    record.write_text(json.dumps(fields))
+    assert project.planned() == {}
+
+
 def test_a_file_with_its_record_is_not_opened(planned_project):
     path = planned_project.folder / "results/responses/simulated/slow/sub-01.h5"
     before = path.stat()

@@ -352,9 +352,17 @@ BOTH = "both"
 
 @cache
 def mapped_runs(study):
-    """Runs of the main experiment whose predictions are embeddings of the joint space: first band, protocol, method."""
-    experiment = main_experiment(study)
-    ran = [name for name in experiment.methods if CONFIG.methods[name].kind in JOINT_SPACE]
+    """Runs that predict embeddings of the joint space, of the largest experiment with such: first band, protocol, method."""
+    ran = [name for name, method in CONFIG.methods.items() if method.kind in JOINT_SPACE]
+    listed = [
+        (len(runs_of(one)), name)
+        for name, one in CONFIG.experiments.items()
+        if one.study == study and {*ran} & {*one.methods}
+    ]
+    if not listed:
+        return []
+    experiment = CONFIG.experiments[max(listed)[1]]
+    ran = [name for name in experiment.methods if name in ran]
     first = sorted(ran, key=lambda name: (name != CONFIG.figures.method, JOINT_SPACE.index(CONFIG.methods[name].kind)))
     wanted = (experiment.bands[0], experiment.protocols[0], *first[:1])
     return [run for run in runs_of(experiment) if run[1:4] == wanted]

@@ -18,7 +18,6 @@ from sklearn.covariance import ledoit_wolf
 
 from brain2clip import artefact, stage
 from brain2clip.retrieval import ranks, rows, tasks, truth
-from brain2clip.retrieval.rank import candidate_rows
 from brain2clip.settings import Retrieval, parse
 
 log = logging.getLogger("brain2clip")
@@ -33,7 +32,7 @@ def run(job: stage.Job) -> None:
     ):
         observer = Observer(truth.known(known, responses, job.settings))
     with artefact.open_h5(job.input("stimuli"), job.expects.get("features")) as stimuli:
-        candidates = candidate_rows(stimuli["split"].asstr()[:])
+        candidates = tasks.candidates(stimuli["split"].asstr()[:])
         columns = {"stimulus": "stimulus_id", "category": "concept", "caption": "caption"}
         labels = {kind: stimuli[name].asstr()[:][candidates] for kind, name in columns.items()}
     queries = []

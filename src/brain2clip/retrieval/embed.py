@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from brain2clip import artefact, stage
-from brain2clip.retrieval import ranks
-from brain2clip.retrieval.rank import candidate_rows
+from brain2clip.retrieval import ranks, tasks
 from brain2clip.training.data import check_same_stimuli, load_responses, open_stimuli
 from brain2clip.training.predict import Predictor
 
@@ -32,7 +31,7 @@ def run(job: stage.Job) -> None:
         )
     with open_stimuli(job.input("stimuli"), job.expects.get("features")) as stimuli:
         check_same_stimuli(test, stimuli, job.input("stimuli"))
-        candidates = candidate_rows(stimuli["split"].asstr()[:])
+        candidates = tasks.candidates(stimuli["split"].asstr()[:])
         ids = stimuli["stimulus_id"].asstr()[:]
         given = (method, job.settings["tower"], tensors, test, stimuli, candidates)
         predictor = Predictor(*given, job.settings["run"]["subject"])

@@ -65,6 +65,11 @@ class Gallery:
     column: NDArray[np.int64]
 
 
+def candidates(split: NDArray[np.str_]) -> NDArray[np.int64]:
+    """Rows of the stimulus table that are candidates of the test."""
+    return np.flatnonzero(np.isin(split, ["test", "both"]))
+
+
 def kind_of(task: str) -> Kind:
     """What brain responses are compared with."""
     return cast(Kind, task.removesuffix(TO_BRAIN))
