@@ -128,12 +128,13 @@ def check_code(job: Job) -> None:
 def parse(arguments: list[str]) -> Job:
     """A job from command line arguments, or from a file ``@PATH`` that holds one per line.
 
-    A command takes about 2 MB, and 128 KiB in one argument; tables of thousands of models need more.
+    A command takes about 2 MB, and 128 KiB in one argument; tables of thousands of models need more. Many values follow
+    one ``--input``: options that are repeated thousands of times take argparse minutes.
     """
     parser = argparse.ArgumentParser(prog="python -m brain2clip.<package>.<stage>", fromfile_prefix_chars="@")
     parser.add_argument("--spec", required=True, help="canonical JSON: stage, settings, code, expects")
-    parser.add_argument("--input", action="append", default=[], metavar="NAME=PATH", help="may be repeated")
-    parser.add_argument("--output", action="append", default=[], metavar="NAME=PATH")
+    parser.add_argument("--input", action="extend", nargs="+", default=[], metavar="NAME=PATH", help="may be repeated")
+    parser.add_argument("--output", action="extend", nargs="+", default=[], metavar="NAME=PATH")
     given = parser.parse_args(arguments)
     try:
         spec = json.loads(given.spec)

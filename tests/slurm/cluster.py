@@ -62,6 +62,8 @@ SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=2,sched_min_interval=100000,bf_interval=2,batch_sched_delay=1
 KillWait=2
 SlurmdTimeout=30
+# How long srun waits for a controller that does not answer.
+SlurmctldTimeout=10
 InactiveLimit=0
 ReturnToService=1
 MinJobAge=36000

@@ -420,14 +420,14 @@ def test_as_a_stage(tmp_path, monkeypatch, form):
     monkeypatch.setattr(contract, "load", lambda name, settings, results: study)
     outputs = {name: tmp_path / "out" / export.FILES[form][side] for side, name in export.OUTPUTS.items()}
     settings = {"format": form, "name": "things", "study": {}, "results": "results", "subject": "01"}
-    expects = {"epochs": {"stage": "epochs", "settings": {"a": 1}, "code": "code"}}
+    expects = {"responses": {"stage": "epochs", "settings": {"a": 1}, "code": "code"}}
     export.run(stage.Job("export", settings, "code", expects, {"responses": [responses]}, outputs))
     if form == "nice":
         found = np.load(outputs["training"], allow_pickle=True)["preprocessed_eeg_data"]
     else:
         found = torch.load(outputs["training"], weights_only=False)["eeg"]
     np.testing.assert_array_equal(found, expected_data("train"))
-    expects = {"epochs": {"stage": "epochs", "settings": {"a": 2}}}
+    expects = {"responses": {"stage": "epochs", "settings": {"a": 2}}}
     with pytest.raises(artefact.ArtefactError, match="other settings"):
         export.run(stage.Job("export", settings, "code", expects, {"responses": [responses]}, outputs))
 

@@ -27,7 +27,7 @@ def test_both_ways_are_scikit_learns_ridge(seed, n, p, alpha):
     expected = Sklearn(alpha=alpha).fit(scaler.transform(x), y).predict(scaler.transform(new.astype(np.float64)))
     for solved in (ridge.Primal(ridge.Moments.of(x, y)), ridge.Dual(x, y)):
         weight, intercept = solved.at(alpha)
-        np.testing.assert_allclose(new @ weight + intercept, expected, atol=1e-5, rtol=1e-4)
+        np.testing.assert_allclose(new @ weight + intercept, expected, atol=2e-4, rtol=1e-4)
         (predicted,) = solved.predicted(new, [alpha])
         np.testing.assert_allclose(predicted, expected, atol=1e-4, rtol=1e-3)
 

@@ -225,7 +225,7 @@ def test_more_arguments_than_a_command_takes_come_from_a_file(tmp_path):
     spec = json.dumps({"stage": "tables", "settings": {"x": "y" * 200_000}, "code": ""})
     inputs = [f"summary=results/{number}.parquet" for number in range(30_000)]
     given = tmp_path / "arguments"
-    given.write_text("\n".join(["--spec", spec, *(part for one in inputs for part in ("--input", one))]) + "\n")
+    given.write_text("\n".join(["--spec", spec, "--input", *inputs]) + "\n")
     job = stage.parse([f"@{given}"])
     assert len(job.inputs["summary"]) == 30_000
     assert len(job.settings["x"]) == 200_000

@@ -16,6 +16,6 @@ def finished(tmp_path_factory) -> Project:
     folder, done = shared / "finished", shared / "finished.done"
     with FileLock(shared / "finished.lock"):
         if not done.exists():
-            Project.create(folder).run("--show-failed-logs")
+            Project.create(folder).run_preloaded()
             done.touch()
     return Project(folder)

@@ -7,11 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from preloaded import preloaded
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("Snakefile", "config.yaml", "envs", "src", "workflow")
@@ -65,11 +66,13 @@ class Project:
     def environment(self) -> dict[str, str]:
         return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
-    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, check: bool = True, variables: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
-            env=self.environment(),
+            env={**self.environment(), **(variables or {})},
             capture_output=True,
             text=True,
             timeout=900,
@@ -77,6 +80,11 @@ class Project:
         if check and done.returncode:
             raise AssertionError(f"snakemake failed\n{done.stdout[-3000:]}\n{done.stderr[-8000:]}")
         return done
+
+    def run_preloaded(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The same with libraries that its jobs need not load: many small jobs take a third of the time."""
+        with preloaded() as variables:
+            return self.run("--show-failed-logs", *arguments, variables=variables)
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """A run in the background in a process group of its own."""

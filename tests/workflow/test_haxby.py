@@ -31,7 +31,7 @@ def top_1(data: Path, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     del config["tables"]["against-ridge"]
     project.write_config(config)
     tables = "results/haxby/tables"
-    project.run("--show-failed-logs", f"{tables}/main.md")
+    project.run_preloaded(f"{tables}/main.md")
     print((project.folder / tables / "main.md").read_text())
     summary = pd.read_parquet(project.folder / tables / "summary.parquet")
     means = pd.read_parquet(project.folder / tables / "main.parquet").query("level == 'mean'").set_index("method")

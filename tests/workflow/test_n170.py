@@ -28,7 +28,7 @@ def single_trials(root: Path, folder: Path) -> pd.DataFrame:
     config["experiments"]["main"]["seeds"] = [0]
     project.write_config(config)
     table = "results/n170/tables/main.md"
-    project.run("--show-failed-logs", table)
+    project.run_preloaded(table)
     print((project.folder / table).read_text())
     summary = pd.read_parquet(project.folder / "results/n170/tables/summary.parquet")
     return summary[summary["metric"] == "top-1@1"].set_index(["method", "subject"]).sort_index()

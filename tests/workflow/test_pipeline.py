@@ -16,6 +16,7 @@ RUN_COLUMNS = ["study", "band", "protocol", "method", "subject", "seed"]
 ROW_COLUMNS = [
     *RUN_COLUMNS,
     *["repetitions", "query", "target", "n_candidates", "rank", "similarity", "top_ids", "top_similarities"],
+    *["task", "pool"],
 ]
 SUMMARY_COLUMNS = [*RUN_COLUMNS, "metric", "value", "ci_low", "ci_high", "chance", "n_queries"]
 
@@ -95,6 +96,6 @@ def test_a_killed_run_loses_only_the_running_jobs(project, how):
     counts = project.planned("--rerun-incomplete")
     assert counts.get("train") == 4  # the four NeuroCLIP trainings, nothing else
     assert not {"simulate_recordings", "epochs", "features"} & set(counts)
-    project.run("--rerun-incomplete", "--show-failed-logs")
+    project.run_preloaded("--rerun-incomplete")
     assert project.planned() == {}
     assert not list((project.folder / "results").rglob("*.part*"))

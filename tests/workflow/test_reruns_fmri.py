@@ -104,7 +104,7 @@ def test_the_document_says_what_the_cases_say():
 def study(tmp_path_factory) -> Project:
     """The tiny study of voxels, run to the end; the tests put back what they edit."""
     project = Project.create(tmp_path_factory.mktemp("voxels") / "project", CONFIG)
-    project.run("--show-failed-logs")
+    project.run_preloaded()
     return project
 
 

@@ -28,5 +28,5 @@ rule figures:
     shell:
         # By a file, as for tables.
         "( printf '%s\\n' --spec {params.spec:q} --output {wildcards.figure}={output.figure:q};"
-        " printf -- '--input\\n%s\\n' {params.given:q} )"
+        " echo --input; printf '%s\\n' {params.given:q} )"
         " | python -m brain2clip.reporting.figures @/dev/stdin > {log:q} 2>&1"

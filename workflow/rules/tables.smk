@@ -28,7 +28,7 @@ rule tables:
     shell:
         # By a file, one argument per line: those of thousands of models are more than a command takes.
         "( printf '%s\\n' --spec {params.spec:q} --output summary={output.summary:q};"
-        " printf -- '--input\\nsummary=%s\\n' {input.summary:q}; printf -- '--input\\nrows=%s\\n' {input.rows:q};"
-        " for given in {input.published:q}; do printf -- '--input\\npublished=%s\\n' \"$given\"; done;"
+        " echo --input; printf 'summary=%s\\n' {input.summary:q}; printf 'rows=%s\\n' {input.rows:q};"
+        " for given in {input.published:q}; do printf 'published=%s\\n' \"$given\"; done;"
         ' for given in {output.tables:q}; do printf -- "--output\\n$(basename "$given")=%s\\n" "$given"; done )'
         " | python -m brain2clip.reporting.tables @/dev/stdin > {log:q} 2>&1"
