@@ -38,8 +38,9 @@ why: $(STAMP) ## what an edit would cost: make why KEY=bands.broad.h_freq VALUE=
 	@[ -n "$(KEY)" ] || { echo "make why needs KEY=bands.broad.h_freq VALUE=30 or the like" >&2; exit 1; }
 	@$(PY) workflow/why.py $(CONFIG) '$(KEY)' '$(VALUE)'
 
+# In the order of the folders: the cluster of tests/slurm waits a lot, so its worker starts first.
 test: $(STAMP) ## every test that this machine can run; says which it skipped and why
-	@$(PY) -m pytest -n $(WORKERS) --dist loadfile
+	@$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP) ## ruff, snakefmt, mypy, snakemake --lint
 	$(PY) -m ruff check .
