@@ -10,22 +10,26 @@ from __future__ import annotations
 
 import array
 import contextlib
+import functools
 import json
 import os
 import runpy
+import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
 LIBRARIES = (
     "h5py", "matplotlib.pyplot", "mne", "mne_bids", "open_clip", "pandas", "pyarrow.parquet", "pydantic",
     "safetensors.torch", "scipy.special", "sklearn.covariance", "sklearn.linear_model", "torch", "yaml",
 )  # fmt: skip
+#: A process that nobody refers to would lose its standard input.
+KEPT: list[subprocess.Popen[str]] = []
 #: Starts fast: no site-packages, no environment.
 CLIENT = """
 import array, json, os, socket, sys
@@ -40,30 +44,28 @@ with socket.socket(socket.AF_UNIX) as server:
 """
 
 
-@contextlib.contextmanager
-def preloaded() -> Iterator[dict[str, str]]:
-    """Environment variables with which the shells of jobs use one loaded Python, as long as the context is open."""
+@functools.cache
+def preloaded() -> dict[str, str]:
+    """Environment variables with which the shells of jobs use one loaded Python, for as long as this process lives."""
     # Not pytest's folder: the path of a socket may have 107 characters.
-    with tempfile.TemporaryDirectory(prefix="preloaded-") as folder:
-        path, client = Path(folder) / "socket", Path(folder) / "client.py"
-        client.write_text(CLIENT)
-        server = subprocess.Popen([sys.executable, __file__, str(path)], stdout=subprocess.PIPE, text=True)
-        assert server.stdout is not None
-        try:
-            assert server.stdout.readline() == "ready\n", "the loaded Python did not start"
-            yield {"BASH_FUNC_python%%": f'() {{ {sys.executable} -I -S {client} {path} "$@"\n}}'}
-        finally:
-            server.terminate()
-            server.wait()
+    folder = Path(tempfile.mkdtemp(prefix="preloaded-"))
+    path, client = folder / "socket", folder / "client.py"
+    client.write_text(CLIENT)
+    command = [sys.executable, __file__, str(path)]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    KEPT.append(server)
+    assert server.stdout is not None
+    assert server.stdout.readline() == "ready\n", "the loaded Python did not start"
+    return {"BASH_FUNC_python%%": f'() {{ {sys.executable} -I -S {client} {path} "$@"\n}}'}
 
 
 def serve(path: str) -> None:
-    """Fork for each job that comes."""
+    """Fork for each job that comes, until who started us is gone, however that was: then our standard input ends."""
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
         listening.listen()
         print("ready", flush=True)
-        while True:
+        while listening in select.select([listening, sys.stdin], [], [])[0]:
             job, _ = listening.accept()
             # Forked twice, so that nobody has to wait for the job here.
             if (child := os.fork()) == 0:
@@ -112,3 +114,4 @@ if __name__ == "__main__":
     for library in LIBRARIES:
         __import__(library)
     serve(sys.argv[1])
+    shutil.rmtree(Path(sys.argv[1]).parent)

@@ -83,8 +83,7 @@ class Project:
 
     def run_preloaded(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The same with libraries that its jobs need not load: many small jobs take a third of the time."""
-        with preloaded() as variables:
-            return self.run("--show-failed-logs", *arguments, variables=variables)
+        return self.run("--show-failed-logs", *arguments, variables=preloaded())
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """A run in the background in a process group of its own."""
