@@ -328,11 +328,20 @@ def tables_spec():
 LEARNING = ("contrastive", "mapping")
 
 
+def largest_experiment(study, methods):
+    """The experiment with the most runs, of those of a study that run one of some methods; None where none does."""
+    listed = [
+        (len(runs_of(one)), name)
+        for name, one in CONFIG.experiments.items()
+        if one.study == study and not methods.isdisjoint(one.methods)
+    ]
+    return CONFIG.experiments[max(listed)[1]] if listed else None
+
+
 @cache
 def main_experiment(study):
     """The experiment of a study with the most runs: its band, protocol and seed are those of figures of single runs."""
-    listed = [(len(runs_of(one)), name) for name, one in CONFIG.experiments.items() if one.study == study]
-    return CONFIG.experiments[max(listed)[1]]
+    return largest_experiment(study, CONFIG.methods.keys())
 
 
 @cache
@@ -353,16 +362,11 @@ BOTH = "both"
 @cache
 def mapped_runs(study):
     """Runs that predict embeddings of the joint space, of the largest experiment with such: first band, protocol, method."""
-    ran = [name for name, method in CONFIG.methods.items() if method.kind in JOINT_SPACE]
-    listed = [
-        (len(runs_of(one)), name)
-        for name, one in CONFIG.experiments.items()
-        if one.study == study and {*ran} & {*one.methods}
-    ]
-    if not listed:
+    able = {name for name, method in CONFIG.methods.items() if method.kind in JOINT_SPACE}
+    experiment = largest_experiment(study, able)
+    if experiment is None:
         return []
-    experiment = CONFIG.experiments[max(listed)[1]]
-    ran = [name for name in experiment.methods if name in ran]
+    ran = [name for name in experiment.methods if name in able]
     first = sorted(ran, key=lambda name: (name != CONFIG.figures.method, JOINT_SPACE.index(CONFIG.methods[name].kind)))
     wanted = (experiment.bands[0], experiment.protocols[0], *first[:1])
     return [run for run in runs_of(experiment) if run[1:4] == wanted]

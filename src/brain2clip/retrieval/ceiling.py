@@ -32,7 +32,7 @@ def run(job: stage.Job) -> None:
     ):
         observer = Observer(truth.known(known, responses, job.settings))
     with artefact.open_h5(job.input("stimuli"), job.expects.get("features")) as stimuli:
-        candidates = tasks.candidates(stimuli["split"].asstr()[:])
+        candidates = tasks.candidate_rows(stimuli["split"].asstr()[:])
         columns = {"stimulus": "stimulus_id", "category": "concept", "caption": "caption"}
         labels = {kind: stimuli[name].asstr()[:][candidates] for kind, name in columns.items()}
     queries = []

@@ -31,7 +31,7 @@ def run(job: stage.Job) -> None:
         )
     with open_stimuli(job.input("stimuli"), job.expects.get("features")) as stimuli:
         check_same_stimuli(test, stimuli, job.input("stimuli"))
-        candidates = tasks.candidates(stimuli["split"].asstr()[:])
+        candidates = tasks.candidate_rows(stimuli["split"].asstr()[:])
         ids = stimuli["stimulus_id"].asstr()[:]
         given = (method, job.settings["tower"], tensors, test, stimuli, candidates)
         predictor = Predictor(*given, job.settings["run"]["subject"])

@@ -24,7 +24,7 @@ def run(job: stage.Job) -> None:
     tensors = artefact.read_tensors(job.input("checkpoint"), job.expects.get("train"))
     with open_stimuli(job.input("stimuli"), job.expects.get("features")) as stimuli:
         check_same_stimuli(test, stimuli, job.input("stimuli"))
-        candidates = tasks.candidates(stimuli["split"].asstr()[:])
+        candidates = tasks.candidate_rows(stimuli["split"].asstr()[:])
         ids = stimuli["stimulus_id"].asstr()[:][candidates]
         predictor = Predictor(job.settings["method"], job.settings["tower"], tensors, test, stimuli, candidates)
         groups = ranks.trial_groups(test.stimulus, "all", 0)

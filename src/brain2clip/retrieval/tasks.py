@@ -65,7 +65,7 @@ class Gallery:
     column: NDArray[np.int64]
 
 
-def candidates(split: NDArray[np.str_]) -> NDArray[np.int64]:
+def candidate_rows(split: NDArray[np.str_]) -> NDArray[np.int64]:
     """Rows of the stimulus table that are candidates of the test."""
     return np.flatnonzero(np.isin(split, ["test", "both"]))
 
