@@ -61,7 +61,7 @@ bench: $(STAMP) ## benchmarks: bench/*.py, one after the other
 	@set -e; for file in bench/*.py; do [ -e "$$file" ] || continue; echo "== $$file"; $(PY) "$$file"; done
 
 tower: $(STAMP) ## train the small CLIP of the simulated study again (TOWER=folder)
-	$(PY) -m brain2clip.studies.train_tower --output $(TOWER)
+	$(PY) -m brain2clip.simulation.train_tower --output $(TOWER)
 
 lock: ## resolve the requirements of pyproject.toml again (needs uv and a package index)
 	@command -v uv > /dev/null || { echo "make lock needs uv on the PATH" >&2; exit 1; }

@@ -15,7 +15,7 @@ SOURCE = Path(__file__).resolve().parent
 PACKAGE = SOURCE.name
 
 #: Declarations only: what they resolve to is part of the settings of each stage, value by value.
-NOT_COUNTED = frozenset({f"{PACKAGE}.settings", f"{PACKAGE}.fingerprint"})
+NOT_COUNTED = (f"{PACKAGE}.settings", f"{PACKAGE}.fingerprint")
 
 
 def fingerprint(*modules: str) -> str:
@@ -47,7 +47,7 @@ def reachable(*modules: str) -> set[str]:
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name in found or name in NOT_COUNTED:
+        if name in found or f"{name}.".startswith(tuple(f"{one}." for one in NOT_COUNTED)):
             continue
         if _file(name) is None:
             raise ValueError(f"fingerprint: no module {name!r} below {SOURCE}")

@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from loopback import Loopback, drop, page, slow, stall, status, truncate, wrong
 
 from brain2clip import stage
+from brain2clip.downloads import download
 from brain2clip.stage import InputError
-from brain2clip.studies import download
 
 UNIT = "sub-01_task-x"
 BDF, TSV, JSON = (f"sub-01/eeg/{UNIT}_{ending}" for ending in ("eeg.bdf", "events.tsv", "eeg.json"))
@@ -457,7 +457,7 @@ def test_a_folder_in_place_of_a_file(tmp_path, server, how):
 
 
 def start(folder: Path, files: list[dict]) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "brain2clip.studies.download", *arguments(folder, files)]
+    command = [sys.executable, "-m", "brain2clip.downloads.download", *arguments(folder, files)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # a few lines, which the pipe holds
 
 
@@ -563,6 +563,6 @@ def test_the_command_says_what_is_wrong_in_one_message(tmp_path, server):
 
 
 def test_loading_the_module_is_light():
-    code = "import sys, brain2clip.studies.download; print(*{'mne', 'torch', 'pooch', 'requests'} & set(sys.modules))"
+    code = "import sys, brain2clip.downloads.download; print(*{'mne', 'torch', 'pooch', 'requests'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

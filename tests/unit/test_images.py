@@ -24,8 +24,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from brain2clip import artefact
+from brain2clip.downloads import images
 from brain2clip.stage import InputError, Job
-from brain2clip.studies import images, things_eeg2
+from brain2clip.studies import things_eeg2
 
 NAMES = {"train": "training_images", "test": "test_images"}
 #: Folders and files as the authors' archives have them, by split.
@@ -413,7 +414,7 @@ def whole(tmp_path_factory) -> Place:
 def test_killed_half_way_and_started_again(whole):
     """kill -9 while pictures are written: nothing looks finished, and the next start makes all of it."""
     spec = {"stage": "images", "settings": whole.settings, "code": ""}
-    command = [sys.executable, "-m", "brain2clip.studies.images", "--spec", json.dumps(spec)]
+    command = [sys.executable, "-m", "brain2clip.downloads.images", "--spec", json.dumps(spec)]
     command += [part for split in NAMES for part in ("--input", f"record={whole.record(split)}")]
     running = subprocess.Popen([*command, "--output", f"stimuli={whole.table}"], stderr=subprocess.PIPE)
     aside = whole.stimuli / ".training_images.part"

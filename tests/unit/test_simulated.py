@@ -22,15 +22,8 @@ import pytest
 from PIL import Image
 
 from brain2clip import artefact, settings, stage
-from brain2clip.studies import (
-    contract,
-    drawn_pictures,
-    simulate_dataset,
-    simulate_pictures,
-    simulate_recordings,
-    simulated,
-    world,
-)
+from brain2clip.simulation import simulate_dataset, simulate_pictures, simulate_recordings, world
+from brain2clip.studies import contract, drawn_pictures, simulated
 
 SILENT = dict.fromkeys(
     ("pink_uv", "alpha_uv", "sensor_uv", "mains_uv", "blink_uv", "blinks_per_minute", "drift_uv"), 0.0

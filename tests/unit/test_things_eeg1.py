@@ -20,9 +20,10 @@ import yaml
 from loopback import Loopback, page
 
 from brain2clip import settings, stage
+from brain2clip.downloads import download
 from brain2clip.settings import canonical, parse
 from brain2clip.stage import InputError
-from brain2clip.studies import bids_files, contract, download, manifests, things_eeg1
+from brain2clip.studies import bids_files, contract, manifests, things_eeg1
 from brain2clip.studies.things_eeg1 import Events
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from brain2clip.studies import train_tower, world
+from brain2clip.simulation import train_tower, world
 
 TOWER = Path(__file__).parents[2] / "workflow" / "towers" / "grammar-vit"
 

@@ -136,7 +136,7 @@ def test_the_downloads_survived_their_server_and_are_not_repeated(fetched):
     assert not [name for name in server.requests if "rest" in name or "stimuli" in name]
     asked = len(server.requests)
     assert project.planned("--", RESPONSES) == {}
-    project.replace("src/brain2clip/studies/download.py", "SPARE = 1.05", "SPARE = 1.04")
+    project.replace("src/brain2clip/downloads/download.py", "SPARE = 1.05", "SPARE = 1.04")
     assert "download" not in project.planned("--", RESPONSES)
     project.edit(lambda config: config.update(download={"sources": {"things-eeg2": "file:///elsewhere"}, "at_once": 1}))
     assert project.planned("--", RESPONSES) == {}

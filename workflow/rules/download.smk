@@ -51,7 +51,7 @@ rule download:
     message:
         "Download {wildcards.unit} of {wildcards.dataset}: {params.amount}"
     shell:
-        "python -m brain2clip.studies.download --spec {params.spec:q}"
+        "python -m brain2clip.downloads.download --spec {params.spec:q}"
         " --output record={output.record:q} > {log:q} 2>&1"
 
 
@@ -77,5 +77,5 @@ rule images:
         "Unpack and check the pictures of {wildcards.dataset}"
     shell:
         'for given in {input.records:q}; do set -- "$@" --input record="$given"; done;'
-        ' python -m brain2clip.studies.images --spec {params.spec:q} "$@"'
+        ' python -m brain2clip.downloads.images --spec {params.spec:q} "$@"'
         " --output stimuli={output.stimuli:q} > {log:q} 2>&1"

@@ -20,7 +20,7 @@ rule simulate_pictures:
     message:
         "Draw the pictures of {wildcards.study}"
     shell:
-        "python -m brain2clip.studies.simulate_pictures --spec {params.spec:q}"
+        "python -m brain2clip.simulation.simulate_pictures --spec {params.spec:q}"
         " --output stimuli={output.stimuli:q} --output features={output.features:q} > {log:q} 2>&1"
 
 
@@ -48,7 +48,7 @@ rule simulate_recordings:
     message:
         "Simulate the recordings of {wildcards.study} sub-{wildcards.subject}"
     shell:
-        "python -m brain2clip.studies.simulate_recordings --spec {params.spec:q}"
+        "python -m brain2clip.simulation.simulate_recordings --spec {params.spec:q}"
         " --input stimuli={input.stimuli:q} --input features={input.features:q}"
         " --output sessions={output.sessions:q} --output truth={output.truth:q} > {log:q} 2>&1"
 
@@ -77,7 +77,7 @@ rule simulate_voxels:
     message:
         "Simulate the voxels of {wildcards.study} sub-{wildcards.subject}"
     shell:
-        "python -m brain2clip.studies.simulate_voxels --spec {params.spec:q}"
+        "python -m brain2clip.simulation.simulate_voxels --spec {params.spec:q}"
         " --input stimuli={input.stimuli:q} --input features={input.features:q}"
         " --output signals={output.signals:q} --output truth={output.truth:q} > {log:q} 2>&1"
 
@@ -100,5 +100,5 @@ rule simulate_dataset:
     message:
         "Describe the dataset {wildcards.study}"
     shell:
-        "python -m brain2clip.studies.simulate_dataset --spec {params.spec:q}"
+        "python -m brain2clip.simulation.simulate_dataset --spec {params.spec:q}"
         " --output description={output.description:q} > {log:q} 2>&1"

@@ -7,21 +7,21 @@
 @cache
 def simulate_pictures_spec(study):
     values = {"name": study, "study": picture_settings(study)}
-    return spec("simulate_pictures", "brain2clip.studies.simulate_pictures", values)
+    return spec("simulate_pictures", "brain2clip.simulation.simulate_pictures", values)
 
 
 @cache
 def simulate_recordings_spec(study, subject):
     values = {"name": study, "study": study_settings(study), "subject": subject}
     expects = {"simulate_pictures": expected(simulate_pictures_spec(study))}
-    return spec("simulate_recordings", "brain2clip.studies.simulate_recordings", values, expects)
+    return spec("simulate_recordings", "brain2clip.simulation.simulate_recordings", values, expects)
 
 
 @cache
 def simulate_voxels_spec(study, subject):
     values = {"name": study, "study": study_settings(study), "subject": subject}
     expects = {"simulate_pictures": expected(simulate_pictures_spec(study))}
-    return spec("simulate_voxels", "brain2clip.studies.simulate_voxels", values, expects)
+    return spec("simulate_voxels", "brain2clip.simulation.simulate_voxels", values, expects)
 
 
 def truth_spec(study, subject):
@@ -31,7 +31,7 @@ def truth_spec(study, subject):
 
 def simulate_dataset_spec(study):
     values = {"name": study, "study": {**study_settings(study), "subjects": len(subjects_of(study))}}
-    return spec("simulate_dataset", "brain2clip.studies.simulate_dataset", values)
+    return spec("simulate_dataset", "brain2clip.simulation.simulate_dataset", values)
 
 
 # --------------------------------------------------------------------------------------- download
@@ -71,7 +71,7 @@ def missing_downloads():
 
 def images_spec(study):
     values = {"name": study_of(study).dataset, "study": picture_settings(study), "results": RESULTS}
-    return spec("images", "brain2clip.studies.images", values, extra=(study_module(study),))
+    return spec("images", "brain2clip.downloads.images", values, extra=(study_module(study),))
 
 
 def bringing_pictures():

@@ -1,7 +1,7 @@
-"""Train the small CLIP of the simulated study: `python -m brain2clip.studies.train_tower --output FOLDER`.
+"""Train the small CLIP of the simulated study: `python -m brain2clip.simulation.train_tower --output FOLDER`.
 
 The model, the loss and the tokenizer are open_clip's own; the pictures and captions come from
-:mod:`brain2clip.studies.world`, without the held-out concepts. The folder that is written loads by
+:mod:`brain2clip.simulation.world`, without the held-out concepts. The folder that is written loads by
 ``open_clip.create_model_and_transforms("local-dir:FOLDER")``.
 """
 
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from open_clip.loss import ClipLoss
 from open_clip.tokenizer import SimpleTokenizer, bytes_to_unicode
 
-from brain2clip.studies import world
+from brain2clip.simulation import world
 
 VOCABULARY = "vocabulary.txt.gz"
 WEIGHTS = "open_clip_model.safetensors"
@@ -371,13 +371,13 @@ def measure(model: open_clip.CLIP, tokenizer: SimpleTokenizer, settings: TowerSe
 
 _README = """# A small CLIP for the simulated study
 
-A CLIP of {parameters:,} weights, trained from nothing on pictures and captions of `brain2clip.studies.world`
+A CLIP of {parameters:,} weights, trained from nothing on pictures and captions of `brain2clip.simulation.world`
 with open_clip's own model, tokenizer and loss. It has never seen the 200 concepts of `world.HELD_OUT`,
 neither as pictures nor as captions.
 
 Made by
 
-    python -m brain2clip.studies.train_tower --output workflow/towers/grammar-vit
+    python -m brain2clip.simulation.train_tower --output workflow/towers/grammar-vit
 
 with seed {seed}: {steps} steps of {batch} pairs, {pictures:,} pictures of {concepts} concepts, float32,
 {threads} threads, {minutes:.1f} minutes ({pace:.2f} s per step). `training.json` holds the settings and the

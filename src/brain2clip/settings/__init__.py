@@ -1,0 +1,109 @@
+"""Every setting of the pipeline as frozen pydantic classes: one file per block, each field with its unit.
+
+``load`` turns the merged YAML into a :class:`Config`: unknown keys fail with a suggestion, all errors are
+reported at once, and values are coerced (8 and 8.0 are one value) before any stage sees them.
+The JSON schema and ``docs/configuration.md`` are generated from these classes.
+"""
+
+from brain2clip.settings.bands import Band
+from brain2clip.settings.base import NAME, Block, Name, SettingsError, canonical, parse
+from brain2clip.settings.config import Config
+from brain2clip.settings.downloads import Download
+from brain2clip.settings.encoders import Encoder
+from brain2clip.settings.experiments import Experiment
+from brain2clip.settings.exports import Export
+from brain2clip.settings.figures import Figures
+from brain2clip.settings.heads import Head
+from brain2clip.settings.loading import load, merge
+from brain2clip.settings.mappings import Augmentation, Classifier, Network, Supervision
+from brain2clip.settings.methods import BrainMapping, Contrastive, IdealObserver, Method, Ridge
+from brain2clip.settings.objective import Objective
+from brain2clip.settings.optimisers import Budget, MappingBudget, Optimiser, Selection
+from brain2clip.settings.protocols import Protocol
+from brain2clip.settings.responses import Repetitions, Responses, Whitening
+from brain2clip.settings.retrieval import Pools, Retrieval, Task
+from brain2clip.settings.rois import Roi
+from brain2clip.settings.studies import (
+    VOXEL_KINDS,
+    BidsEegStudy,
+    GodStudy,
+    SimulatedFmriStudy,
+    SimulatedNoise,
+    SimulatedStudy,
+    Split,
+    Study,
+    StudyBase,
+    ThingsEeg1Study,
+    ThingsEeg2Study,
+    ThingsFmriStudy,
+    VoxelStudyBase,
+    VoxelTableStudy,
+)
+from brain2clip.settings.tables import Table
+from brain2clip.settings.towers import FilterBank, Tower
+from brain2clip.settings.visual import DynamicFilter, Fusion, Readout, SharedPrompts, Visual
+from brain2clip.settings.voxels import Voxels
+
+__all__ = [
+    "NAME",
+    "VOXEL_KINDS",
+    "Augmentation",
+    "Band",
+    "BidsEegStudy",
+    "Block",
+    "BrainMapping",
+    "Budget",
+    "Classifier",
+    "Config",
+    "Contrastive",
+    "Download",
+    "DynamicFilter",
+    "Encoder",
+    "Experiment",
+    "Export",
+    "Figures",
+    "FilterBank",
+    "Fusion",
+    "GodStudy",
+    "Head",
+    "IdealObserver",
+    "MappingBudget",
+    "Method",
+    "Name",
+    "Network",
+    "Objective",
+    "Optimiser",
+    "Pools",
+    "Protocol",
+    "Readout",
+    "Repetitions",
+    "Responses",
+    "Retrieval",
+    "Ridge",
+    "Roi",
+    "Selection",
+    "SettingsError",
+    "SharedPrompts",
+    "SimulatedFmriStudy",
+    "SimulatedNoise",
+    "SimulatedStudy",
+    "Split",
+    "Study",
+    "StudyBase",
+    "Supervision",
+    "Table",
+    "Task",
+    "ThingsEeg1Study",
+    "ThingsEeg2Study",
+    "ThingsFmriStudy",
+    "Tower",
+    "Visual",
+    "VoxelStudyBase",
+    "VoxelTableStudy",
+    "Voxels",
+    "Whitening",
+    "canonical",
+    "load",
+    "merge",
+    "parse",
+]

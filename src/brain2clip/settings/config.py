@@ -1,0 +1,154 @@
+"""The whole configuration."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from brain2clip.settings.bands import Band
+from brain2clip.settings.base import Block, Name, suggest
+from brain2clip.settings.downloads import Download
+from brain2clip.settings.experiments import Experiment
+from brain2clip.settings.exports import Export
+from brain2clip.settings.figures import Figures
+from brain2clip.settings.methods import Method
+from brain2clip.settings.protocols import Protocol
+from brain2clip.settings.responses import Responses
+from brain2clip.settings.retrieval import Retrieval
+from brain2clip.settings.rois import Roi
+from brain2clip.settings.studies import VOXEL_KINDS, Study
+from brain2clip.settings.tables import Table
+from brain2clip.settings.towers import Tower
+
+
+class Config(Block):
+    """The whole configuration."""
+
+    results: str = Field("results", description="folder of everything that the pipeline writes")
+    presets: dict[Name, Responses] = Field(
+        default_factory=dict,
+        description="named settings of responses; 'base: name' in studies.*.responses starts from one and overrides "
+        "what is listed",
+    )
+    download: Download = Field(default_factory=Download, description="how datasets are fetched")
+    studies: dict[Name, Study] = Field(min_length=1, description="datasets by name")
+    bands: dict[Name, Band] = Field(default_factory=dict, description="filter bands by name, for studies of EEG")
+    rois: dict[Name, Roi] = Field(
+        default_factory=dict, description="sets of voxels by name, for studies of fMRI; they stand where bands stand"
+    )
+    towers: dict[Name, Tower] = Field(min_length=1, description="frozen CLIPs by name")
+    protocols: dict[Name, Protocol] = Field(min_length=1, description="protocols by name")
+    methods: dict[Name, Method] = Field(
+        min_length=1,
+        description="methods by name; 'base: other' starts from another method and overrides what is listed",
+    )
+    experiments: dict[Name, Experiment] = Field(min_length=1, description="what is run")
+    retrieval: Retrieval = Field(default_factory=Retrieval, description="ranking and statistics")
+    tables: dict[Name, Table] = Field(default_factory=dict, description="tables by name")
+    figures: Figures = Field(default_factory=Figures, description="figures")
+    exports: dict[Name, Export] = Field(default_factory=dict, description="responses in other projects' formats")
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Config:
+        problems = []
+
+        def check(where: str, name: str, kind: str) -> None:
+            known = getattr(self, kind)
+            if name not in known:
+                problems.append(f"{where}: no {kind} entry named {name!r}{suggest(name, known)}")
+
+        for label, method in self.methods.items():
+            check(f"methods.{label}.tower", method.tower, "towers")
+        for label, experiment in self.experiments.items():
+            check(f"experiments.{label}.study", experiment.study, "studies")
+            for kind in ("protocols", "methods"):
+                for name in getattr(experiment, kind):
+                    check(f"experiments.{label}.{kind}", name, kind)
+            known = self._bands_of(experiment.study)
+            for name in experiment.bands:
+                check(f"experiments.{label}.bands", name, known)
+        for label, table in self.tables.items():
+            for name in table.experiments:
+                check(f"tables.{label}.experiments", name, "experiments")
+            if table.reference is not None:
+                check(f"tables.{label}.reference", table.reference, "methods")
+        if self.figures.method is not None:
+            check("figures.method", self.figures.method, "methods")
+        for label, export in self.exports.items():
+            check(f"exports.{label}.study", export.study, "studies")
+            if self._bands_of(export.study) == "rois":
+                problems.append(f"exports.{label}.study: {export.study!r} is a study of fMRI; exports are of EEG")
+            for name in export.bands:
+                check(f"exports.{label}.bands", name, "bands")
+        if not problems:
+            problems = [*self._ceilings_need_truth(), *self._protocols_fit(), *self._tables_are_filled()]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _bands_of(self, study: str) -> str:
+        """Block whose names stand in an experiment's bands."""
+        return "rois" if study in self.studies and self.studies[study].kind in VOXEL_KINDS else "bands"
+
+    def _ceilings_need_truth(self) -> list[str]:
+        """An ideal observer exists only where the truth is known."""
+        return [
+            f"experiments.{label}.methods: {name!r} is an ideal observer, but study {one.study!r} is not simulated"
+            for label, one in self.experiments.items()
+            for name in one.methods
+            if self.methods[name].kind == "ideal-observer"
+            and self.studies[one.study].kind not in ("simulated", "simulated_fmri")
+        ]
+
+    def _protocols_fit(self) -> list[str]:
+        """Voxels of two subjects are not the same inputs; only a mapping has an input layer for each subject."""
+        problems = []
+        for label, one in self.experiments.items():
+            kinds = {self.protocols[name].kind for name in one.protocols}
+            if self.studies[one.study].kind in VOXEL_KINDS and "leave-one-subject-out" in kinds:
+                problems.append(
+                    f"experiments.{label}.protocols: leave-one-subject-out on {one.study!r}, whose subjects have other "
+                    "voxels each; take intra-subject or joint"
+                )
+            if "joint" in kinds:
+                problems += [
+                    f"experiments.{label}.methods: {name!r} ({self.methods[name].kind}) cannot train on all subjects "
+                    "together; protocol joint takes methods of kind mapping"
+                    for name in one.methods
+                    if self.methods[name].kind not in ("mapping", "ideal-observer")
+                ]
+        return problems
+
+    def _tables_are_filled(self) -> list[str]:
+        """What a table shows must be computed."""
+        problems = []
+        for label, table in self.tables.items():
+            task, _, metric = table.metric.rpartition(":")
+            repetitions = metric.partition("@")[2] or "all"
+            task, _, size = task.partition("/")
+            if (task or "stimulus") not in self.retrieval.tasks:
+                problems.append(
+                    f"tables.{label}.metric: {table.metric!r} needs the task {task or 'stimulus'} in retrieval.tasks, "
+                    f"found {', '.join(self.retrieval.tasks)}"
+                )
+            if size and (self.retrieval.pools is None or int(size) != self.retrieval.pools.size):
+                problems.append(f"tables.{label}.metric: {table.metric!r} needs retrieval.pools of size {size}")
+            if repetitions not in map(str, self.retrieval.repetitions) and table.kind != "repetitions":
+                problems.append(
+                    f"tables.{label}.metric: {table.metric!r} needs {repetitions} in retrieval.repetitions, "
+                    f"found {', '.join(map(str, self.retrieval.repetitions))}"
+                )
+            kind, k = metric.partition("@")[0].partition("-")[::2]
+            computed = {"top": self.retrieval.top_k}.get(kind) or (self.retrieval.n_way if k == "way" else None)
+            number = k if kind == "top" else kind
+            if computed is not None and int(number) not in computed:
+                problems.append(
+                    f"tables.{label}.metric: {table.metric!r} is not computed; retrieval.top_k is "
+                    f"{list(self.retrieval.top_k)}, retrieval.n_way {list(self.retrieval.n_way)}"
+                )
+            ran = {method for name in table.experiments for method in self.experiments[name].methods}
+            if table.reference is not None and table.reference not in ran:
+                problems.append(
+                    f"tables.{label}.reference: {table.reference!r} is run by none of its experiments "
+                    f"({', '.join(table.experiments)})"
+                )
+        return problems

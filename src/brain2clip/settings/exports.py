@@ -1,0 +1,19 @@
+"""Responses in other projects' formats."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from brain2clip.settings.base import Block, Name
+
+
+class Export(Block):
+    """Responses in other projects' formats, written beside the tables."""
+
+    study: Name = Field(description="name of a study")
+    bands: tuple[Name, ...] = Field(min_length=1, description="names of bands")
+    formats: tuple[Literal["nice", "ubp"], ...] = Field(
+        min_length=1, description="nice: pickled dictionaries as NICE and ATM read; ubp: torch files as UBP reads"
+    )

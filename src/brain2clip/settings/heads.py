@@ -1,0 +1,18 @@
+"""Projections into the space where brain and picture meet."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from brain2clip.settings.base import Block
+
+
+class Head(Block):
+    """Projection into the shared space where brain and picture meet."""
+
+    kind: Literal["linear", "none", "bottleneck"] = Field(
+        "linear", description="linear; none (sizes must agree); bottleneck: down to a quarter and up, no residual"
+    )
+    width: int = Field(512, ge=2, description="size of the shared space (ignored for none)")

@@ -1,0 +1,87 @@
+"""Methods: one class for each kind."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from brain2clip.settings.base import Block, Name
+from brain2clip.settings.encoders import Encoder
+from brain2clip.settings.heads import Head
+from brain2clip.settings.mappings import Augmentation, Classifier, Network, Supervision
+from brain2clip.settings.objective import Objective
+from brain2clip.settings.optimisers import MappingBudget, Optimiser, Selection
+from brain2clip.settings.visual import Visual
+
+
+class Contrastive(Block):
+    """A brain encoder trained against a picture side by a contrastive loss: NeuroCLIP and its baseline."""
+
+    kind: Literal["contrastive"] = "contrastive"
+    label: str = Field("", description="name in the tables (empty: the key)")
+    tower: Name = Field(description="name of a tower")
+    encoder: Encoder = Field(default_factory=Encoder, description="brain side")
+    brain_head: Head = Field(default_factory=Head, description="projection of the brain embedding")
+    visual: Visual = Field(default_factory=Visual, description="picture side")
+    objective: Objective = Field(default_factory=Objective, description="loss")
+    optimiser: Optimiser = Field(default_factory=Optimiser, description="optimiser and budget")
+    selection: Selection = Field(default_factory=Selection, description="choice of the epoch")
+    average_repetitions: bool = Field(True, description="train on the mean over repetitions of a picture")
+    shuffle_labels: bool = Field(False, description="control: pictures of training trials permuted; must give chance")
+
+    @model_validator(mode="after")
+    def _spaces_agree(self) -> Contrastive:
+        brain = self.encoder.width if self.brain_head.kind == "none" else self.brain_head.width
+        if self.visual.head.kind != "none" and brain != self.visual.head.width:
+            raise ValueError(
+                f"brain and picture must meet in one space: brain side gives {brain}, "
+                f"visual.head.width is {self.visual.head.width}"
+            )
+        return self
+
+
+class Ridge(Block):
+    """Ridge regression from brain responses to the frozen CLIP embedding."""
+
+    kind: Literal["ridge"] = "ridge"
+    label: str = Field("", description="name in the tables (empty: the key)")
+    tower: Name = Field(description="name of a tower")
+    alphas: tuple[float, ...] = Field(
+        (1e1, 1e2, 1e3, 1e4, 1e5, 1e6), description="penalties; chosen by cross-validation over training concepts"
+    )
+    folds: int = Field(5, ge=2, description="folds of the cross-validation, concept-disjoint")
+    target: Literal["stimulus", "text"] = Field(
+        "stimulus",
+        description="stimulus: the embedding of the picture (of the prompts where a study has none); text: the mean "
+        "embedding of the stimulus' captions and class prompts",
+    )
+    average_repetitions: bool = Field(True, description="train on the mean over repetitions of a picture")
+    shuffle_labels: bool = Field(False, description="control: pictures of training trials permuted; must give chance")
+
+
+class BrainMapping(Block):
+    """A mapping network from brain responses to the frozen CLIP space under image and text supervision: BrainCLIP."""
+
+    kind: Literal["mapping"] = "mapping"
+    label: str = Field("", description="name in the tables (empty: the key)")
+    tower: Name = Field(description="name of a tower")
+    network: Network = Field(default_factory=Network, description="mapping network")
+    supervision: Supervision = Field(default_factory=Supervision, description="loss")
+    augmentation: Augmentation = Field(default_factory=Augmentation, description="augmentation of responses")
+    classifier: Classifier = Field(default_factory=Classifier, description="text side of category decoding")
+    optimiser: MappingBudget = Field(default_factory=MappingBudget, description="optimiser and budget")
+    selection: Selection = Field(default_factory=Selection, description="choice of the epoch")
+    average_repetitions: bool = Field(True, description="train on the mean over repetitions of a picture")
+    shuffle_labels: bool = Field(False, description="control: pictures of training trials permuted; must give chance")
+
+
+class IdealObserver(Block):
+    """Ceiling of a simulated study: knows the noise-free response to every picture and the noise covariance."""
+
+    kind: Literal["ideal-observer"] = "ideal-observer"
+    label: str = Field("", description="name in the tables (empty: the key)")
+    tower: Name = Field(description="name of a tower; only its list of stimuli is read")
+
+
+Method = Annotated[Contrastive | BrainMapping | Ridge | IdealObserver, Field(discriminator="kind")]

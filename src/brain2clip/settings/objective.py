@@ -1,0 +1,29 @@
+"""Losses."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from brain2clip.settings.base import Block
+
+
+class Objective(Block):
+    """Softened contrastive loss; beta = 0 is symmetric InfoNCE."""
+
+    beta: float = Field(0.2, ge=0, le=1, description="weight of the soft target")
+    soft_temperature: float = Field(0.1, gt=0, description="temperature of the soft target")
+    soft_target: Literal["clip", "uniform"] = Field(
+        "clip", description="clip: similarity of the frozen CLIP embeddings; uniform: label smoothing"
+    )
+    disentangle: bool = Field(
+        False, description="soft part over negatives only, renormalised without the true pair (SoftCLIP)"
+    )
+    normalise: Literal["image", "both"] = Field(
+        "image",
+        description="image (recipe A): only the picture embedding has unit length, scale softplus; both (recipe B): "
+        "both have, scale exp clamped to [1, 100]",
+    )
+    scale_init: float = Field(2.6593, description="start of the learnable logit scale a; ln(1/0.07) = 2.6593")
+    learn_scale: bool = Field(True, description="whether the scale is trained")

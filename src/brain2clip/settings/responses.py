@@ -1,0 +1,83 @@
+"""From recording to single-trial brain responses."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from brain2clip.settings.base import Block
+
+
+class Whitening(Block):
+    """Normalisation of single trials, fitted per recording session on training trials only."""
+
+    kind: Literal["mvnn", "zscore", "robust", "none"] = Field(
+        "mvnn",
+        description="mvnn: multivariate noise normalisation, inverse root of the Ledoit-Wolf covariance of single "
+        "training epochs; zscore: per channel mean and standard deviation; robust: per channel median and "
+        "interquartile range; none",
+    )
+    clamp: float | None = Field(
+        None, gt=0, description="values beyond +/- this many units are set to it (null: no clamp)"
+    )
+
+
+class Repetitions(Block):
+    """What happens to presentations of a picture beyond the intended number."""
+
+    train: int | None = Field(
+        None, ge=1, description="training trials kept per picture and recording session (null: all)"
+    )
+    test: int | None = Field(None, ge=1, description="test trials kept per picture and recording session (null: all)")
+    rule: Literal["first", "random", "shuffle"] = Field(
+        "first",
+        description="which trials are kept: the first in time; a seeded random draw; or, as the code of the "
+        "THINGS-EEG2 papers does, the first of scikit-learn's shuffle with the same seed for every picture",
+    )
+    seed: int = Field(20200220, description="seed of the random draw and of the shuffle")
+
+
+class Responses(Block):
+    """From continuous recording to single-trial brain responses."""
+
+    tmin: float = Field(-0.2, description="start of the epoch relative to picture onset, s")
+    tmax: float = Field(0.8, description="end of the epoch relative to picture onset, s (this sample is left out)")
+    baseline: tuple[float | None, float | None] | None = Field(
+        (None, 0.0), description="window whose mean is subtracted, s (null: none; null inside: the epoch's end)"
+    )
+    crop: tuple[float, float] | None = Field(
+        None, description="part of the epoch that is kept after baseline correction, s (null: all)"
+    )
+    sfreq: float = Field(100.0, gt=0, description="sampling rate of the responses, Hz")
+    resampling: Literal["decimate", "epochs"] = Field(
+        "decimate",
+        description="decimate: anti-aliased low-pass on the continuous signal, then every n-th sample; "
+        "epochs: each epoch resampled in the Fourier domain, as the papers' code does",
+    )
+    channels: tuple[str, ...] | Literal["all", "occipital-parietal-17", "nice-63"] = Field(
+        "all",
+        description="channel names, 'all' (in the order of the recording), or a named set (occipital-parietal-17: the "
+        "17 of the THINGS-EEG2 authors; nice-63: all 63 of THINGS-EEG2 from front to back, as NICE, ATM and UBP)",
+    )
+    reference: Literal["recorded", "average"] = Field(
+        "recorded", description="recorded: as on disk; average: mean of the kept EEG channels"
+    )
+    reject_uv: float | None = Field(
+        None, gt=0, description="drop training epochs with a peak-to-peak amplitude above this, microvolt"
+    )
+    whitening: Whitening = Field(default_factory=Whitening, description="normalisation of single trials")
+    repetitions: Repetitions = Field(default_factory=Repetitions, description="surplus presentations")
+    dtype: Literal["float32", "float16"] = Field(
+        "float32", description="stored precision; float16 only with whitening (its relative error is 2^-11)"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Responses:
+        if self.tmin >= self.tmax:
+            raise ValueError(f"tmin ({self.tmin} s) must be before tmax ({self.tmax} s)")
+        if self.crop is not None and not self.tmin <= self.crop[0] < self.crop[1] <= self.tmax:
+            raise ValueError(f"crop {self.crop} must lie inside the epoch [{self.tmin}, {self.tmax}] s")
+        if self.dtype == "float16" and self.whitening.kind == "none":
+            raise ValueError("dtype float16 needs whitening (volts of 1e-6 would underflow); use float32")
+        return self

@@ -1,0 +1,16 @@
+"""Regions: named sets of voxels."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from brain2clip.settings.base import Block
+
+
+class Roi(Block):
+    """A named set of voxels; for fMRI it stands where a band stands for EEG, in paths as well."""
+
+    include: tuple[str, ...] = Field(
+        (), description="names of regions in the dataset whose voxels are taken (none: all)"
+    )
+    exclude: tuple[str, ...] = Field((), description="names of regions whose voxels are left out")

@@ -1,0 +1,311 @@
+"""Datasets: one class for each kind of study."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from brain2clip.settings.base import Block, Name
+from brain2clip.settings.responses import Responses
+from brain2clip.settings.voxels import Voxels
+
+
+class Split(Block):
+    """How training and test trials of a user's dataset are told apart; the other trials are training."""
+
+    by: Literal["column", "run", "session", "task", "concepts"] = Field(
+        description="column: a column of events.tsv; run, session, task: the BIDS entity; concepts: a list"
+    )
+    column: str | None = Field(None, description="name of the events.tsv column, for by: column")
+    test: tuple[str, ...] = Field(
+        description="values that mean test: column values, entity labels ('02' or '01/02' for session/run), or concepts"
+    )
+    train: tuple[str, ...] | None = Field(
+        None, description="values that mean training (null: every value that is not test)"
+    )
+
+    @model_validator(mode="after")
+    def _column_named(self) -> Split:
+        if (self.by == "column") != (self.column is not None):
+            raise ValueError("split.column goes with split.by: column, and only with it")
+        return self
+
+
+class StudyBase(Block):
+    """Settings that every study has."""
+
+    responses: Responses = Field(default_factory=Responses, description="from recording to responses")
+
+
+class SimulatedNoise(Block):
+    """Strength of each disturbance of the simulated EEG at the sensors."""
+
+    pink_uv: float = Field(8.0, ge=0, description="standard deviation of 1/f brain background per channel, microvolt")
+    alpha_uv: float = Field(5.0, ge=0, description="mean amplitude of the occipital alpha rhythm, microvolt")
+    sensor_uv: float = Field(1.0, ge=0, description="standard deviation of white sensor noise, microvolt")
+    mains_uv: float = Field(2.0, ge=0, description="amplitude of the 50 Hz hum, microvolt")
+    blink_uv: float = Field(120.0, ge=0, description="peak of a blink at the frontal electrodes, microvolt")
+    blinks_per_minute: float = Field(12.0, ge=0, description="mean number of blinks per minute")
+    drift_uv: float = Field(20.0, ge=0, description="standard deviation of slow electrode drift, microvolt")
+
+
+class SimulatedStudy(StudyBase):
+    """The embedded simulated experiment; its truth is known."""
+
+    kind: Literal["simulated"] = "simulated"
+    subjects: int = Field(4, ge=1, le=99, description="number of simulated subjects")
+    sessions: int = Field(2, ge=1, le=9, description="recording sessions per subject")
+    training_concepts: int = Field(100, ge=2, le=568, description="training concepts")
+    pictures_per_concept: int = Field(10, ge=1, description="training pictures of each concept")
+    test_concepts: int = Field(50, ge=2, le=200, description="test concepts, one picture each, unseen by the tower")
+    training_repetitions: int = Field(2, ge=1, description="presentations of a training picture over all sessions")
+    test_repetitions: int = Field(20, ge=1, description="presentations of a test picture over all sessions")
+    surplus: float = Field(
+        0.02, ge=0, le=0.5, description="share of pictures that are shown once more than intended in a session"
+    )
+    catch_trials: float = Field(0.02, ge=0, le=0.5, description="share of target (catch) trials")
+    soa: float = Field(0.2, gt=0.05, description="time from one picture onset to the next within a sequence, s")
+    sequence: int = Field(20, ge=1, description="pictures per sequence; a pause of 1.5 s follows")
+    sfreq: float = Field(250.0, gt=0, description="sampling rate of the recording, Hz")
+    snr: float = Field(
+        1.0,
+        gt=0,
+        description="difficulty: factor on the amplitude of picture-driven sources (1: about 3 microvolt)",
+    )
+    noise: SimulatedNoise = Field(default_factory=SimulatedNoise, description="disturbances")
+    seed: int = Field(20251112, description="seed of the whole study (pictures, subjects, noise)")
+
+
+class BidsEegStudy(StudyBase):
+    """Any BIDS EEG dataset on disk."""
+
+    kind: Literal["bids_eeg"] = "bids_eeg"
+    root: str = Field(description="folder of the BIDS dataset, relative to the working directory or absolute")
+    subjects: tuple[str, ...] | Literal["all"] = Field("all", description="BIDS subject labels without 'sub-'")
+    tasks: tuple[str, ...] = Field(description="BIDS task labels to read")
+    stimulus: str = Field(
+        description="what names the stimulus of an event: a column of events.tsv, or a template with columns and the "
+        "entities subject, session, task, run in braces, e.g. '{task}-{tot_img_number}'"
+    )
+    keep: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="events.tsv columns and the values that make an event a trial, e.g. {trial_type: [image]}",
+    )
+    split: Split = Field(description="what is training and what is test")
+    stimuli: str | None = Field(
+        None,
+        description="table of the pictures (TSV with columns stimulus_id, concept, image[, caption][, split]); image "
+        "paths are relative to the table; with a split column (train, test) the events need not tell the split",
+    )
+    categories: dict[str, tuple[str, ...]] | None = Field(
+        None,
+        description="instead of pictures: each stimulus name with its text prompts, which are the candidates, e.g. "
+        "{face: ['a photo of a face']}",
+    )
+    licence: str = Field("see the dataset", description="licence of the dataset, for the report")
+    citation: str = Field("see the dataset", description="how to cite the dataset, for the report")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> BidsEegStudy:
+        if (self.stimuli is None) == (self.categories is None):
+            raise ValueError(
+                "give either stimuli (a table of pictures) or categories (text prompts), and only one of them"
+            )
+        return self
+
+
+class ThingsEeg2Study(StudyBase):
+    """THINGS-EEG2 (Gifford et al. 2022) from its BIDS version, NEMAR nm000232, downloaded file by file."""
+
+    kind: Literal["things_eeg2"] = "things_eeg2"
+    subjects: tuple[Name, ...] | Literal["all"] = Field("all", description="labels 01 to 10")
+    sessions: tuple[Name, ...] | Literal["all"] = Field("all", description="recording sessions, labels 01 to 04")
+    runs: tuple[Name, ...] | Literal["all"] = Field(
+        "all", description="training runs of each session, labels 01 to 05; the test run is always read"
+    )
+    signal: Literal["raw", "preprocessed"] = Field(
+        "raw",
+        description="raw: the recordings (6 GB per subject); preprocessed: the dataset authors' own epochs (about "
+        "1 GB per subject: 17 channels, 100 Hz, already whitened, by them also on test trials)",
+    )
+    manifest: str = Field("workflow/manifests/things-eeg2.csv", description="what to download: path, size, hash, url")
+    images: str = Field(
+        "workflow/manifests/things-eeg2-images.csv",
+        description="number, split, folder, file name of each picture; the unpacked archives are checked against it",
+    )
+
+
+class ThingsEeg1Study(StudyBase):
+    """THINGS-EEG1 (Grootswagers et al. 2022) from OpenNeuro ds003825, downloaded file by file."""
+
+    kind: Literal["things_eeg1"] = "things_eeg1"
+    subjects: tuple[Name, ...] | Literal["all"] = Field(
+        "all",
+        description="labels 01 to 50; all: without the four that the authors exclude (01, 06, 18, 23). 49 and 50 have "
+        "caps of 128 channels, the others of 63: across subjects name responses.channels that all have",
+    )
+    test: Literal["concepts", "block"] = Field(
+        "concepts",
+        description="test trials. concepts: pictures of the 200 test concepts of THINGS-EEG2 among the 22,248 main "
+        "trials; block: the test block (200 pictures, 12 times each). Training leaves out all concepts of the test",
+    )
+    targets: Literal["keep", "drop"] = Field(
+        "drop", description="pictures at whose time the fixation point changed, which asked for a key press"
+    )
+    pictures: str | None = Field(
+        None,
+        description="folder of the THINGS pictures, <folder>/<concept>/<file>.jpg, which are on request; null: "
+        "text prompts of the concepts are the candidates",
+    )
+    manifest: str = Field("workflow/manifests/things-eeg1.csv", description="what to download: path, size, hash, url")
+    test_concepts: str = Field(
+        "workflow/manifests/things-eeg2-images.csv",
+        description="table of the 1854 concepts (columns split, concept_folder); those of split test are the test "
+        "concepts",
+    )
+
+
+class VoxelStudyBase(Block):
+    """Settings that every fMRI study has."""
+
+    voxels: Voxels = Field(default_factory=Voxels, description="from voxel signals to responses")
+    ready_features: dict[Name, str] = Field(
+        default_factory=dict,
+        description="by tower: HDF5 or npz file with stimulus_id [n] and embedding [n, d], instead of pictures that "
+        "cannot be had; d is that of the tower, whose text side is used as it is",
+    )
+
+
+class SimulatedFmriStudy(VoxelStudyBase):
+    """Simulated fMRI of the same world as the simulated EEG; its truth is known."""
+
+    kind: Literal["simulated_fmri"] = "simulated_fmri"
+    subjects: int = Field(2, ge=1, le=99, description="number of simulated subjects")
+    training_concepts: int = Field(100, ge=2, le=568, description="training concepts")
+    pictures_per_concept: int = Field(8, ge=1, description="training pictures of each concept")
+    test_concepts: int = Field(50, ge=2, le=200, description="test concepts, one picture each, unseen by the tower")
+    training_repetitions: int = Field(1, ge=1, description="presentations of a training picture")
+    test_repetitions: int = Field(35, ge=1, description="presentations of a test picture")
+    run_trials: int = Field(50, ge=2, description="trials of a run")
+    voxels_per_roi: int = Field(
+        60, ge=4, description="mean number of voxels of a region; regions and subjects differ from it"
+    )
+    snr: float = Field(
+        0.25,
+        gt=0,
+        description="difficulty: deviation of the picture-driven part over that of the noise of a trial (0.25: some 5 "
+        "percent of a trial's variance)",
+    )
+    noise_correlation: float = Field(0.3, ge=0, lt=1, description="part of the noise variance that neighbours share")
+    drift: float = Field(0.5, ge=0, description="deviation of slow changes over a run, in units of the noise")
+    seed: int = Field(20251112, description="seed of the whole study (pictures, subjects, noise)")
+
+
+class GodStudy(VoxelStudyBase):
+    """Generic Object Decoding (Horikawa and Kamitani 2017), preprocessed, downloaded file by file."""
+
+    kind: Literal["god"] = "god"
+    subjects: tuple[Name, ...] | Literal["all"] = Field(
+        "all", description="source figshare: labels 01 to 05; source fmriprep: labels 01 to 03"
+    )
+    source: Literal["figshare", "fmriprep"] = Field(
+        "figshare",
+        description="figshare: Subject1.h5 and so on of article 7387130 (5 subjects, one training and 35 test trials "
+        "of a picture); fmriprep: the newer files of three subjects (5 training and 24 test trials)",
+    )
+    captions: str | None = Field(
+        None,
+        description="sentences of the training pictures, from their authors: JSON (picture id to list of sentences) "
+        "or JSON lines; null: class prompts only",
+    )
+    pictures: str | None = Field(
+        None,
+        description="folder of the pictures, which are on request, <folder>/**/<picture id>.<JPEG or jpg or png>; "
+        "null: ready_features or class prompts only",
+    )
+    class_names: str | None = Field(
+        None,
+        description="table of WordNet ids and names (two columns, tab separated: n01443537, goldfish) of the training "
+        "classes, for their prompts; those of the 50 test classes are known",
+    )
+    manifest: str = Field("workflow/manifests/god.csv", description="what to download: path, size, hash, url")
+
+
+class ThingsFmriStudy(VoxelStudyBase):
+    """THINGS-fMRI (Hebart et al. 2023): single-trial betas, 720 x 12 training and 100 test pictures."""
+
+    kind: Literal["things_fmri"] = "things_fmri"
+    root: str = Field(description="folder of the unpacked single-trial betas (sub-01_ResponseData.h5 and so on)")
+    subjects: tuple[Name, ...] | Literal["all"] = Field("all", description="labels 01 to 03")
+    pictures: str | None = Field(
+        None,
+        description="folder of the THINGS pictures, <folder>/<concept>/<file>.jpg, which are on request; null: "
+        "ready_features or text prompts of the concepts",
+    )
+    keep_test_concepts: bool = Field(
+        False,
+        description="the 100 test pictures show concepts of the training pictures; false: training trials of those "
+        "concepts are left out, so that retrieval is zero-shot; true: all are kept, and reports say so",
+    )
+
+
+class VoxelTableStudy(VoxelStudyBase):
+    """Any voxel data on disk: a file of voxel signals and a table of its rows per subject."""
+
+    kind: Literal["voxel_table"] = "voxel_table"
+    signals: str = Field(
+        description="file of voxel signals, {subject} stands for the label: .nii or .nii.gz (x, y, z, rows), .npz "
+        "(array 'data' [rows, voxels]), .npy, or .h5 (dataset 'data'; BData files by their own layout)"
+    )
+    table: str = Field(
+        description="table of the rows of the signals with a header, tab, comma or space separated; {subject} stands "
+        "for the label"
+    )
+    columns: tuple[str, ...] | None = Field(None, description="names of the table's columns where it has no header")
+    subjects: tuple[Name, ...] = Field(min_length=1, description="subject labels")
+    mask: str | None = Field(None, description="NIfTI mask of the voxels to read, {subject} stands for the label")
+    rois: dict[str, str] = Field(
+        default_factory=dict,
+        description="regions by name: NIfTI mask, or the name of a mask [voxels] in an .npz or .h5 file of signals",
+    )
+    stimulus: str = Field(description="column that names the stimulus of a row")
+    rest: tuple[str, ...] = Field((), description="values of that column that are no stimulus, e.g. [rest]")
+    run: str | None = Field(None, description="column that names the run of a row (null: one run)")
+    split: Split = Field(
+        description="what is training and what is test (by: column, run or concepts); {subject} in its values stands "
+        "for the label, so that runs of one person can be folds, each a subject named after the run it leaves out"
+    )
+    stimuli: str | None = Field(None, description="table of the pictures, as for bids_eeg")
+    categories: dict[str, tuple[str, ...]] | None = Field(
+        None, description="instead of pictures: each stimulus name with its text prompts, as for bids_eeg"
+    )
+    licence: str = Field("see the dataset", description="licence of the dataset, for the report")
+    citation: str = Field("see the dataset", description="how to cite the dataset, for the report")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> VoxelTableStudy:
+        if (self.stimuli is None) == (self.categories is None):
+            raise ValueError(
+                "give either stimuli (a table of pictures) or categories (text prompts), and only one of them"
+            )
+        if self.split.by in ("session", "task"):
+            raise ValueError(f"split.by: {self.split.by} is of recordings; a voxel table has column, run and concepts")
+        if self.split.by == "run" and self.run is None:
+            raise ValueError("split.by: run needs the setting run, the column that names the run of a row")
+        return self
+
+
+Study = Annotated[
+    SimulatedStudy
+    | BidsEegStudy
+    | ThingsEeg2Study
+    | ThingsEeg1Study
+    | SimulatedFmriStudy
+    | GodStudy
+    | ThingsFmriStudy
+    | VoxelTableStudy,
+    Field(discriminator="kind"),
+]
+#: Kinds of studies whose responses are voxels: they have regions instead of bands.
+VOXEL_KINDS = ("simulated_fmri", "god", "things_fmri", "voxel_table")

@@ -1,0 +1,39 @@
+"""Frozen CLIPs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from brain2clip.settings.base import Block
+
+
+class FilterBank(Block):
+    """Ring bands over spatial frequency into which every picture is decomposed; they sum to one."""
+
+    bands: int = Field(4, ge=1, le=16, description="number of ring bands K; the constant part is in the first")
+    shape: Literal["raised-cosine", "box"] = Field(
+        "raised-cosine", description="window of a band over the logarithm of spatial frequency"
+    )
+    lowest: float = Field(
+        0.1, gt=0, lt=1, description="centre of the first band, as a part of the Nyquist frequency of the picture"
+    )
+
+
+class Tower(Block):
+    """A frozen CLIP and how its features are kept."""
+
+    model: str = Field(description="open_clip architecture, or 'local-dir:FOLDER' (open_clip_config.json and weights)")
+    pretrained: str | None = Field(
+        None, description="open_clip pretrained tag or path of a checkpoint (null for local-dir)"
+    )
+    batch_size: int = Field(128, ge=1, description="pictures per forward pass")
+    dtype: Literal["float32", "float16"] = Field("float32", description="stored precision of the patch tokens")
+    cache: Literal["tokens", "pictures", "auto"] = Field(
+        "auto",
+        description="tokens: patch tokens of every band are stored; pictures: 8-bit pictures are stored and the bands "
+        "made on the device; auto: tokens up to cache_limit_gb",
+    )
+    cache_limit_gb: float = Field(12.0, gt=0, description="largest token cache that auto writes, GB")
+    filter_bank: FilterBank = Field(default_factory=FilterBank, description="bands of the picture")

@@ -1,0 +1,39 @@
+"""From voxel signals to responses."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from brain2clip.settings.base import Block
+
+
+class Voxels(Block):
+    """From voxel signals to responses: each step in the order of these keys."""
+
+    detrend: Literal["none", "linear"] = Field(
+        "none",
+        description="linear: take each voxel's straight line over a run away (all rows of the run, those without a "
+        "stimulus too)",
+    )
+    normalise: Literal["training", "run", "none"] = Field(
+        "training",
+        description="z-score of each voxel. training: by mean and deviation of the training responses, for both "
+        "splits; run: by those of all rows of the same run (also in test runs, without their labels); none",
+    )
+    delay: int = Field(
+        0, ge=0, description="rows from a stimulus to the row that answers it (time series: the haemodynamic delay)"
+    )
+    average: Literal["none", "block"] = Field(
+        "none", description="block: neighbouring rows of a run with the same stimulus become one response, their mean"
+    )
+    dtype: Literal["float32", "float16"] = Field(
+        "float32", description="stored precision; float16 only with normalisation (its relative error is 2^-11)"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Voxels:
+        if self.dtype == "float16" and self.normalise == "none":
+            raise ValueError("dtype float16 needs normalise: training or run; use float32")
+        return self
