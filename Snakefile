@@ -13,7 +13,7 @@ include: "workflow/rules/specs.smk"
 
 wildcard_constraints:
     study="[A-Za-z0-9-]+",
-    band="[A-Za-z0-9-]+",
+    signal="[A-Za-z0-9-]+",
     tower="[A-Za-z0-9-]+",
     protocol="[A-Za-z0-9-]+",
     method="[A-Za-z0-9-]+",

@@ -85,7 +85,7 @@ def write_world(folder, kind: str, offset: float = 1.0, seed: int = 0) -> World:
 def observe(folder):
     """Single-trial and averaged retrieval rows of the stage."""
     given = {
-        "run": {"study": "s", "band": "b", "protocol": "p", "method": "ceiling", "subject": "01", "seed": 0},
+        "run": {"study": "s", "signal": "b", "protocol": "p", "method": "ceiling", "subject": "01", "seed": 0},
         "band": {},
         "responses": PLAIN,
         "retrieval": {"repetitions": [1, 4], "bootstrap": 100, "top_k": [1], "n_way": [2]},

@@ -30,7 +30,7 @@ named = pytest.mark.parametrize("voxels", STEPS, ids=lambda steps: "-".join(step
 def observe(folder: Path, truth_file: Path, voxels: dict[str, Any], tasks=("stimulus",), repetitions=(1, "all")):
     """Rows of the stage for the responses and stimuli in a folder."""
     given = {
-        "run": {"study": "s", "band": "vc", "protocol": "p", "method": "ceiling", "subject": "01", "seed": 0},
+        "run": {"study": "s", "signal": "vc", "protocol": "p", "method": "ceiling", "subject": "01", "seed": 0},
         "voxels": voxels,
         "roi": {"include": ["VC"]},
         "retrieval": {"repetitions": repetitions, "tasks": tasks, "bootstrap": 100, "top_k": [1], "n_way": [2]},

@@ -45,7 +45,7 @@ def trained(files: Path, folder: Path, method, responses: str = "voxels") -> tup
     inputs = {"responses": [files / f"{responses}.h5"], "stimuli": [files / "stimuli.h5"]}
     outputs = {"checkpoint": folder / "model.safetensors", "history": folder / "history.parquet"}
     train.run(stage.Job("train", given, "code", {}, inputs, outputs))
-    run = {"study": "s", "band": "VC", "protocol": "intra", "method": "m", "subject": "01", "seed": 0}
+    run = {"study": "s", "signal": "VC", "protocol": "intra", "method": "m", "subject": "01", "seed": 0}
     settings = {"run": run, "method": given["method"], "tower": tower}
     return settings, {**inputs, "checkpoint": [outputs["checkpoint"]]}
 

@@ -106,7 +106,7 @@ def write_embeddings(path: Path, noise: float) -> None:
     with artefact.create_h5(path, made("embed")) as file:
         file["predicted"] = seen / np.linalg.norm(seen, axis=1, keepdims=True)
         file["centre"], file["stimulus_id"] = centre, IDS
-        run = {"study": "voxels", "band": "VC", "protocol": "joint", "method": "mapping", "subject": "01", "seed": 0}
+        run = {"study": "voxels", "signal": "VC", "protocol": "joint", "method": "mapping", "subject": "01", "seed": 0}
         file.attrs.update(run)
 
 
@@ -114,7 +114,7 @@ def region_rows(method: str, subject: str, regions: list[str] = REGIONS) -> pd.D
     """Rows of a voxel study whose later regions know more, for two tasks, in pools as well."""
     parts = []
     for number, region in enumerate(regions):
-        one = retrieval_rows("voxels", "intra", method, subject, 0, 0.5 * number).assign(band=region)
+        one = retrieval_rows("voxels", "intra", method, subject, 0, 0.5 * number).assign(signal=region)
         pooled = one.iloc[::3].assign(pool=1, n_candidates=17, rank=1)
         parts += [one, one.assign(task="category"), one.assign(task="stimulus-to-brain", rank=1), pooled]
     return pd.concat(parts, ignore_index=True)
@@ -126,7 +126,7 @@ def retrieval_rows(study: str, protocol: str, method: str, subject: str, seed: i
     indices, values = ranks.best(similarity)
     return pd.DataFrame(
         {
-            **{"study": study, "band": "broad", "protocol": protocol, "method": method},
+            **{"study": study, "signal": "broad", "protocol": protocol, "method": method},
             **{"subject": subject, "seed": seed, "repetitions": "all", "query": np.arange(N_CANDIDATES), "target": IDS},
             **{"n_candidates": N_CANDIDATES, "rank": ranks.ranks(similarity, np.arange(N_CANDIDATES))},
             "similarity": np.diag(similarity),
@@ -274,7 +274,7 @@ def test_gallery_queries_do_not_depend_on_results(inputs: dict[str, list[Path]])
 def test_run_names_come_from_the_path() -> None:
     path = Path("results/training/simulated/broad/intra-subject/neuroclip/sub-01_seed-2.history.parquet")
     assert blocks.from_run_path(path) == {
-        **{"study": "simulated", "band": "broad", "protocol": "intra-subject"},
+        **{"study": "simulated", "signal": "broad", "protocol": "intra-subject"},
         **{"method": "neuroclip", "subject": "01", "seed": 2},
     }
     with pytest.raises(ValueError, match="expected STUDY"):
@@ -319,13 +319,13 @@ def test_classes_without_pictures_are_shown_once(inputs: dict[str, list[Path]]) 
 
 def test_regions_show_the_numbers_of_the_tables() -> None:
     rows = pd.concat([region_rows("ridge", subject) for subject in ("01", "02")])
-    found = by_region(rows, BOOTSTRAP).set_index(["task", "band"])
+    found = by_region(rows, BOOTSTRAP).set_index(["task", "signal"])
     assert set(found.index.get_level_values("task")) == {"stimulus", "category"}
-    one = rows[(rows["band"] == "FFA") & (rows["task"] == "category")]
+    one = rows[(rows["signal"] == "FFA") & (rows["task"] == "category")]
     expected = statistics.mean_over_subjects(one, "category:top-1", 200)
     for name in ("value", "ci_low", "ci_high", "chance"):
         assert found.loc[("category", "FFA"), name] == expected[name]
-    whole = rows[(rows["band"] == "FFA") & (rows["task"] == "stimulus") & (rows["pool"] == 0)]
+    whole = rows[(rows["signal"] == "FFA") & (rows["task"] == "stimulus") & (rows["pool"] == 0)]
     assert found.loc[("stimulus", "FFA"), "value"] == pytest.approx((whole["rank"] == 1).mean())
 
 

@@ -76,7 +76,7 @@ def job(
 ) -> stage.Job:
     settings = {
         "name": "things-eeg2",
-        "study": {"kind": "things_eeg2", "signal": "preprocessed", **(study or {})},
+        "study": {"kind": "things_eeg2", "source": "preprocessed", **(study or {})},
         "responses": {**RESPONSES, **(responses or {})},
         "band": band or {},
         "subject": "01",
@@ -239,7 +239,7 @@ def test_the_real_study_and_the_command_line(tmp_path):
     shape = (10, 4, 17, 100)
     train = {**planted("train"), "preprocessed_eeg_data": np.arange(np.prod(shape), dtype=float).reshape(shape)}
     write_archive(results / "raw" / "things-eeg2", {"train": train})
-    block = ThingsEeg2Study(signal="preprocessed", images=str(index), manifest="none.csv", responses=RESPONSES)
+    block = ThingsEeg2Study(source="preprocessed", images=str(index), manifest="none.csv", responses=RESPONSES)
     values = block.model_dump(mode="json")
     settings = {
         "name": "mine", "study": values, "responses": values["responses"], "band": {}, "subject": "01",
@@ -275,7 +275,7 @@ REFUSED = [
     ({}, {"l_freq": 1.0}, {}, "band l_freq: found 1.0, expected null"),
     ({}, {"h_freq": 40.0}, {}, "band h_freq: found 40.0, expected null"),
     ({}, {"notch": [50.0]}, {}, "band notch: found [50.0], expected []"),
-    ({}, {}, {"signal": "raw"}, "studies.things-eeg2.signal: found raw, expected preprocessed"),
+    ({}, {}, {"source": "raw"}, "studies.things-eeg2.source: found raw, expected preprocessed"),
     ({}, {}, {"sessions": ["01"]}, "studies.things-eeg2.sessions: found [01], expected all"),
     ({}, {}, {"runs": ["01", "02"]}, "studies.things-eeg2.runs: found [01, 02], expected all"),
 ]
@@ -290,7 +290,7 @@ def test_other_choices_are_refused_before_anything_is_read(root, tmp_path, respo
 def test_all_wrong_settings_are_named_at_once(root, tmp_path):
     with pytest.raises(InputError) as caught:
         preprocessed.run(job(tmp_path, {"sfreq": 250, "tmax": 1.0}, {"l_freq": 1.0}))
-    assert all(name in str(caught.value) for name in ("sfreq", "tmax", "l_freq", "signal: raw"))
+    assert all(name in str(caught.value) for name in ("sfreq", "tmax", "l_freq", "source: raw"))
 
 
 def test_what_changes_nothing_is_allowed(root, tmp_path):
@@ -363,7 +363,7 @@ def test_missing_channels_are_refused_with_a_suggestion(root, tmp_path):
     write_archive(root)
     with pytest.raises(InputError, match=r"no channel 'oz' \(did you mean 'Oz'\?\)"):
         preprocessed.run(job(tmp_path, {"channels": ["O1", "oz"]}))
-    with pytest.raises(InputError, match=r"wants 63 channels, not found: Fp1, (?s:.*)signal: raw"):
+    with pytest.raises(InputError, match=r"wants 63 channels, not found: Fp1, (?s:.*)source: raw"):
         preprocessed.run(job(tmp_path, {"channels": "nice-63"}))
 
 

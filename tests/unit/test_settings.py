@@ -39,7 +39,7 @@ SMALL = {
     "experiments": {
         "main": {
             "study": "simulated",
-            "bands": ["broad"],
+            "signals": ["broad"],
             "protocols": ["intra"],
             "methods": ["neuroclip", "ridge"],
         }
@@ -81,6 +81,7 @@ def test_blocks_are_frozen():
 @pytest.mark.parametrize(
     ("path", "suggestion"),
     [
+        ("experiments__main__bands", "experiments.main.bands: renamed to signals"),
         ("bandss", "did you mean 'bands'?"),
         ("bands__alpha__lfreq", "bands.alpha.lfreq: unknown key (did you mean 'l_freq'?)"),
         ("studies__simulated__subject", "studies.simulated.subject: unknown key (did you mean 'subjects'?)"),
@@ -128,7 +129,7 @@ def test_band_upside_down(low, high):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"bands": {}}, "bands: "),
+        ({"bands": {}}, "experiments.main.signals: no bands entry named 'broad'"),
         ({"bands__a_b": {}}, "bands.a_b"),
         ({"bands__alpha__h_freq": float("nan")}, "bands.alpha.h_freq"),
         ({"studies__simulated__kind": "simulatd"}, "'simulated'"),
@@ -152,7 +153,7 @@ def test_refused(values, words):
     ("path", "name", "suggestion"),
     [
         ("experiments__main__study", "simulate", "no studies entry named 'simulate' (did you mean 'simulated'?)"),
-        ("experiments__main__bands", ["brod"], "no bands entry named 'brod' (did you mean 'broad'?)"),
+        ("experiments__main__signals", ["brod"], "no bands entry named 'brod' (did you mean 'broad'?)"),
         ("experiments__main__methods", ["neuroclip", "x"], "no methods entry named 'x' (known: neuroclip, ridge)"),
         ("experiments__main__protocols", ["inter"], "no protocols entry named 'inter'"),
         ("methods__ridge__tower", "large", "methods.ridge.tower: no towers entry named 'large' (known: small)"),

@@ -27,7 +27,7 @@ def rows_of(
     target: np.ndarray | None = None,
     repetitions: str = "all",
 ) -> pd.DataFrame:
-    names = {"study": "simulated", "band": "broad", "protocol": "intra-subject", "method": method}
+    names = {"study": "simulated", "signal": "broad", "protocol": "intra-subject", "method": method}
     target = np.arange(len(rank)) if target is None else target
     return pd.DataFrame(
         {
@@ -129,7 +129,7 @@ def test_summary_has_the_columns_and_metrics_of_the_contract() -> None:
     both = [rows_of(rng.integers(1, 21, 40)), rows_of(rng.integers(1, 21, 80), repetitions="4")]
     found = statistics.summary(pd.concat(both), RETRIEVAL)
     assert found.columns.tolist() == [
-        *("study", "band", "protocol", "method", "subject", "seed", "metric", "value", "ci_low", "ci_high"),
+        *("study", "signal", "protocol", "method", "subject", "seed", "metric", "value", "ci_low", "ci_high"),
         *("chance", "n_queries"),
     ]
     names = ["top-1", "top-3", "top-5", "top-10", "median-rank", "mean-rank", "2-way", "4-way", "10-way"]

@@ -37,7 +37,7 @@ def rows_of(study: str, method: str, subject: str, seed: int, share: float) -> p
     parts = []
     for repetitions, n_queries in (("all", 20), ("1", 40)):
         right = rng.random(n_queries) < (share if repetitions == "all" else share / 2)
-        names = {"study": study, "band": "broad", "protocol": "intra-subject", "method": method}
+        names = {"study": study, "signal": "broad", "protocol": "intra-subject", "method": method}
         part = pd.DataFrame({"query": np.arange(n_queries), "rank": np.where(right, 1, 7)})
         part["target"] = [f"picture-{number % 20}" for number in range(n_queries)]
         part = part.assign(**names, subject=subject, seed=seed, repetitions=repetitions, n_candidates=20)
@@ -58,7 +58,7 @@ def make_job(tmp_path: Path):
             artefact.write_table(summary, statistics.summary(rows, RETRIEVAL), made)
             inputs["rows"].append(path)
             inputs["summary"].append(summary)
-        experiment = {"study": study, "bands": ["broad"], "protocols": ["intra-subject"], "methods": list(METHODS)}
+        experiment = {"study": study, "signals": ["broad"], "protocols": ["intra-subject"], "methods": list(METHODS)}
         shown = {name: {**kind, "experiments": ["demo"], "metric": "top-1"} for name, kind in KINDS.items()}
         given = {"tables": shown, "experiments": {"demo": {**experiment, "seeds": list(seeds)}}, "methods": METHODS}
         outputs = {
@@ -256,7 +256,7 @@ def task_rows(study: str, method: str, subject: str, tasks: dict[str, int]) -> p
         similarity = rng.standard_normal((len(target), count)) + 1.5 * np.eye(count)[target]
         ids = np.array([f"{task} {number}" for number in range(count)], dtype=object)
         queries.append(Queries(task, repetitions, ids, target, similarity))
-    run = {"study": study, "band": "broad" if study == "eeg" else "VC", "protocol": "intra", "method": method}
+    run = {"study": study, "signal": "broad" if study == "eeg" else "VC", "protocol": "intra", "method": method}
     return retrieval_rows.table(queries, {**run, "subject": subject, "seed": 0}, POOLS)
 
 
@@ -282,7 +282,7 @@ def both_job(tmp_path: Path) -> stage.Job:
         inputs["summary"].append(path.with_suffix(".summary.parquet"))
     experiments = {
         study: {
-            **{"study": study, "bands": ["broad" if study == "eeg" else "VC"], "protocols": ["intra"], "seeds": [0]},
+            **{"study": study, "signals": ["broad" if study == "eeg" else "VC"], "protocols": ["intra"], "seeds": [0]},
             "methods": ["ideal-observer", *(m for s, m in runs if s == study and m != "ideal-observer")],
         }
         for study in BOTH_KINDS
@@ -314,7 +314,7 @@ def test_overview_has_a_line_per_method_and_a_column_per_task(both_job: stage.Jo
     tables.run(both_job)
     body = cells(both_job.output("overview.md").read_text())
     assert body[0] == [
-        *("modality", "study", "band or region", "protocol", "method", "stimulus", "category", "stimulus-to-brain")
+        *("modality", "study", "signal", "protocol", "method", "stimulus", "category", "stimulus-to-brain")
     ]
     assert [row[4] for row in body[2:]] == [
         *("Ridge", "Ideal observer (ceiling)", "chance", "Ridge", "Linear", "Ideal observer (ceiling)", "chance")
@@ -373,8 +373,8 @@ def test_means_over_pools_are_those_of_the_runs(both_job: stage.Job) -> None:
 
 def test_missing_runs_are_named(make_job) -> None:
     job = make_job()
-    experiments = {"demo": {**job.settings["experiments"]["demo"], "bands": ["alpha"]}}
-    with pytest.raises(stage.InputError, match="table main: no run of study simulated, band alpha"):
+    experiments = {"demo": {**job.settings["experiments"]["demo"], "signals": ["alpha"]}}
+    with pytest.raises(stage.InputError, match="table main: no run of study simulated, signal alpha"):
         tables.run(
             stage.Job("tables", {**job.settings, "experiments": experiments}, "code", {}, job.inputs, job.outputs)
         )

@@ -15,7 +15,7 @@ from scipy.stats import multivariate_normal
 from brain2clip import artefact, stage
 from brain2clip.retrieval import rank, ranks, rows, statistics, tasks
 
-RUN = {"study": "s", "band": "vc", "protocol": "intra", "method": "m", "subject": "01", "seed": 0}
+RUN = {"study": "s", "signal": "vc", "protocol": "intra", "method": "m", "subject": "01", "seed": 0}
 
 
 def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:

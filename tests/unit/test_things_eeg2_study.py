@@ -166,12 +166,12 @@ def test_all_is_downloaded_but_rest_and_the_authors_epochs():
 
 @REAL
 def test_authors_epochs_instead_of_recordings():
-    study = load(signal="preprocessed", subjects=["03"])
+    study = load(source="preprocessed", subjects=["03"])
     assert study.files("03") == ["results/downloads/things-eeg2/derivatives-preprocessed_eeg-sub-03.json"]
     assert not [unit for unit in study.downloads() if unit.startswith("sub-")]
     assert study.expected_counts("03") is None
     with pytest.raises(InputError, match=r"studies\.things\.sessions: the authors' epochs .* all sessions"):
-        load(signal="preprocessed", sessions=["01"]).files("03")
+        load(source="preprocessed", sessions=["01"]).files("03")
 
 
 @REAL

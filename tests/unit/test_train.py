@@ -51,7 +51,7 @@ def trained(one):
 
 
 def ranked(one, files, tmp_path, subject="sub-0"):
-    run = {"study": "s", "band": "b", "protocol": "p", "method": "m", "subject": "01", "seed": 0}
+    run = {"study": "s", "signal": "b", "protocol": "p", "method": "m", "subject": "01", "seed": 0}
     settings = {
         "run": run,
         "method": one.settings["method"],

@@ -12,7 +12,7 @@ from project import Project
 
 pytestmark = pytest.mark.workflow
 
-RUN_COLUMNS = ["study", "band", "protocol", "method", "subject", "seed"]
+RUN_COLUMNS = ["study", "signal", "protocol", "method", "subject", "seed"]
 ROW_COLUMNS = [
     *RUN_COLUMNS,
     *["repetitions", "query", "target", "n_candidates", "rank", "similarity", "top_ids", "top_similarities"],
@@ -32,7 +32,7 @@ def test_rows_and_summary_have_the_promised_columns(finished):
     assert list(summary.columns) == SUMMARY_COLUMNS
     assert (summary["ci_low"] <= summary["value"] + 1e-9).all()
     assert (summary["value"] <= summary["ci_high"] + 1e-9).all()
-    runs = summary.drop_duplicates(["band", "protocol", "method", "subject", "seed"])
+    runs = summary.drop_duplicates(["signal", "protocol", "method", "subject", "seed"])
     assert len(runs) == 14
 
 

@@ -157,7 +157,7 @@ SETTINGS = (
     Case(
         "a band added",
         {"epochs": 2, "train": 2, "rank": 2, "tables": 1, "figures": 1},
-        {"bands.fast": FAST, "experiments.bands.bands": ["slow", "fast"]},
+        {"bands.fast": FAST, "experiments.bands.signals": ["slow", "fast"]},
     ),
     Case("a band removed", {"tables": 1, "figures": 1}, {"bands.slow": REMOVED, "experiments.bands": REMOVED}),
     Case("whitening", {"epochs": 4, **READ, "figures": 7}, {"studies.simulated.responses.whitening.kind": "robust"}),
@@ -442,9 +442,9 @@ def test_results_without_records_are_asked_and_not_trusted(project):
     project.run_preloaded()
     assert untouched == {path: path.stat().st_mtime_ns for path in untouched}
     summary = pd.read_parquet(project.folder / "results/tables/summary.parquet")
-    slow = summary["band"] == "slow"
-    pd.testing.assert_frame_equal(summary[~slow], before[before["band"] != "slow"])
-    assert not summary[slow]["value"].equals(before[before["band"] == "slow"]["value"])
+    slow = summary["signal"] == "slow"
+    pd.testing.assert_frame_equal(summary[~slow], before[before["signal"] != "slow"])
+    assert not summary[slow]["value"].equals(before[before["signal"] == "slow"]["value"])
     assert project.planned() == {}
     assert "fit and stay" in project.run("-n").stdout
     project.run("--touch", "--forceall", "--quiet", "all")

@@ -61,7 +61,7 @@ def make_project(folder: Path, served: Path, url: str) -> Project:
     config["protocols"] = {"intra": {"kind": "intra-subject"}}
     config["methods"] = {"ridge": {"kind": "ridge", "tower": next(iter(config["towers"]))}}
     config["experiments"] = {
-        "main": {"study": "things-eeg2", "bands": ["recorded"], "protocols": ["intra"], "methods": ["ridge"]}
+        "main": {"study": "things-eeg2", "signals": ["recorded"], "protocols": ["intra"], "methods": ["ridge"]}
     }
     config["tables"] = {}
     config.pop("figures", None)

@@ -125,14 +125,14 @@ def studies_of(*kinds):
 
 
 def is_voxels(study):
-    """Whether the responses of a study are voxels, and its bands regions."""
+    """Whether the responses of a study are voxels, and its signals regions."""
     return CONFIG.studies[study].kind in settings.VOXEL_KINDS
 
 
 def preprocessed():
     """Wildcard pattern of the studies whose responses come from the authors' own epochs."""
     return (
-        "|".join(name for name, study in CONFIG.studies.items() if getattr(study, "signal", "raw") == "preprocessed")
+        "|".join(name for name, study in CONFIG.studies.items() if getattr(study, "source", "raw") == "preprocessed")
         or "(?!)"
     )
 
@@ -193,7 +193,7 @@ class Run(NamedTuple):
     """One model: what its files are named after."""
 
     study: str
-    band: str
+    signal: str
     protocol: str
     method: str
     subject: str
@@ -202,15 +202,15 @@ class Run(NamedTuple):
     @property
     def path(self):
         """Path below a stage's folder, without ending."""
-        return f"{self.study}/{self.band}/{self.protocol}/{self.method}/sub-{self.subject}_seed-{self.seed}"
+        return f"{self.study}/{self.signal}/{self.protocol}/{self.method}/sub-{self.subject}_seed-{self.seed}"
 
 
 @cache
 def runs_of(experiment):
     """All runs of an experiment."""
     return [
-        Run(experiment.study, band, protocol, method, subject, seed)
-        for band in experiment.bands
+        Run(experiment.study, signal, protocol, method, subject, seed)
+        for signal in experiment.signals
         for protocol in experiment.protocols
         for method in experiment.methods
         for subject in subjects_of(experiment.study)
@@ -226,14 +226,14 @@ def runs():
 
 def model_of(run):
     """The run whose training makes a run's model: of all subjects together for a joint protocol."""
-    one = Run(run.study, run.band, run.protocol, run.method, run.subject, int(run.seed))
+    one = Run(run.study, run.signal, run.protocol, run.method, run.subject, int(run.seed))
     return one._replace(subject=EVERYONE) if CONFIG.protocols[run.protocol].kind == "joint" else one
 
 
 def per_run(spec_of):
     """Spec of a run, which may be given as wildcards; made once, because many others hold it."""
     made = cache(spec_of)
-    return lambda w: made(Run(w.study, w.band, w.protocol, w.method, w.subject, int(w.seed)))
+    return lambda w: made(Run(w.study, w.signal, w.protocol, w.method, w.subject, int(w.seed)))
 
 
 def results(folder, chosen, ending):

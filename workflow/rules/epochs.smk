@@ -4,11 +4,11 @@ rule epochs:
         recordings=lambda w: asked(lambda: study_of(w.study).files(w.subject)),
         stimuli=lambda w: asked(lambda: study_of(w.study).label_files()),
     output:
-        responses=f"{RESULTS}/responses/{{study}}/{{band}}/sub-{{subject}}.h5",
+        responses=f"{RESULTS}/responses/{{study}}/{{signal}}/sub-{{subject}}.h5",
     log:
-        f"{RESULTS}/logs/epochs/{{study}}/{{band}}/sub-{{subject}}.log",
+        f"{RESULTS}/logs/epochs/{{study}}/{{signal}}/sub-{{subject}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/epochs/{{study}}/{{band}}/sub-{{subject}}.tsv"
+        f"{RESULTS}/benchmarks/epochs/{{study}}/{{signal}}/sub-{{subject}}.tsv"
     wildcard_constraints:
         study=f"(?!({preprocessed()}|{studies_of(*settings.VOXEL_KINDS)})/)[A-Za-z0-9-]+",
     conda:
@@ -18,11 +18,11 @@ rule epochs:
         mem_mb=lambda w, attempt: attempt * 4000,
         runtime=lambda w, attempt: attempt * 60,
     params:
-        spec=lambda w: settings.canonical(epochs_spec(w.study, w.band, w.subject)),
+        spec=lambda w: settings.canonical(epochs_spec(w.study, w.signal, w.subject)),
         recordings=lambda w, input: [f"recordings={path}" for path in input.recordings],
         stimuli=lambda w, input: [f"stimuli={path}" for path in input.stimuli],
     message:
-        "Brain responses of {wildcards.study} sub-{wildcards.subject}, band {wildcards.band}"
+        "Brain responses of {wildcards.study} sub-{wildcards.subject}, signal {wildcards.signal}"
     shell:
         'for given in {params.recordings:q} {params.stimuli:q}; do set -- "$@" --input "$given"; done;'
         ' python -m brain2clip.responses.epochs --spec {params.spec:q} "$@"'
@@ -32,11 +32,11 @@ rule epochs:
 # The same artefact from epochs that the authors of the dataset made. What they cannot be asked for is refused before an
 # archive is downloaded.
 for one in CONFIG.experiments.values():
-    if getattr(CONFIG.studies[one.study], "signal", "raw") == "preprocessed":
+    if getattr(CONFIG.studies[one.study], "source", "raw") == "preprocessed":
         from brain2clip.responses.preprocessed import refuse  # imports pandas: only where there is such a study
 
         block = CONFIG.studies[one.study]
-        for band in one.bands:
+        for band in one.signals:
             asked(lambda: refuse(one.study, dump(block), CONFIG.bands[band], block.responses))
 
 
@@ -47,9 +47,9 @@ rule preprocessed:
     output:
         responses=rules.epochs.output.responses,
     log:
-        f"{RESULTS}/logs/preprocessed/{{study}}/{{band}}/sub-{{subject}}.log",
+        f"{RESULTS}/logs/preprocessed/{{study}}/{{signal}}/sub-{{subject}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/preprocessed/{{study}}/{{band}}/sub-{{subject}}.tsv"
+        f"{RESULTS}/benchmarks/preprocessed/{{study}}/{{signal}}/sub-{{subject}}.tsv"
     wildcard_constraints:
         study=preprocessed(),
     conda:
@@ -59,7 +59,7 @@ rule preprocessed:
         mem_mb=lambda w, attempt: attempt * 6000,
         runtime=lambda w, attempt: attempt * 30,
     params:
-        spec=lambda w: settings.canonical(preprocessed_spec(w.study, w.band, w.subject)),
+        spec=lambda w: settings.canonical(preprocessed_spec(w.study, w.signal, w.subject)),
     message:
         "The authors' epochs of {wildcards.study} sub-{wildcards.subject}"
     shell:

@@ -2,16 +2,16 @@
 # and the predicted embeddings, for what shows or draws pictures from them.
 rule rank:
     input:
-        responses=f"{RESULTS}/responses/{{study}}/{{band}}/sub-{{subject}}.h5",
+        responses=f"{RESULTS}/responses/{{study}}/{{signal}}/sub-{{subject}}.h5",
         stimuli=tower_of,
         checkpoint=checkpoint_of,
     output:
-        rows=f"{RESULTS}/retrieval/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.parquet",
-        summary=f"{RESULTS}/retrieval/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.summary.parquet",
+        rows=f"{RESULTS}/retrieval/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.parquet",
+        summary=f"{RESULTS}/retrieval/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.summary.parquet",
     log:
-        f"{RESULTS}/logs/rank/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
+        f"{RESULTS}/logs/rank/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/rank/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
+        f"{RESULTS}/benchmarks/rank/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
     wildcard_constraints:
         method=methods_of_kind("contrastive", "mapping", "ridge"),
     conda:
@@ -23,7 +23,7 @@ rule rank:
     params:
         spec=lambda w: settings.canonical(rank_spec(w)),
     message:
-        "Rank candidates with {wildcards.method} ({wildcards.protocol}) for {wildcards.study} sub-{wildcards.subject}, band {wildcards.band}, seed {wildcards.seed}"
+        "Rank candidates with {wildcards.method} ({wildcards.protocol}) for {wildcards.study} sub-{wildcards.subject}, signal {wildcards.signal}, seed {wildcards.seed}"
     shell:
         "python -m brain2clip.retrieval.rank --spec {params.spec:q} --input responses={input.responses:q}"
         " --input stimuli={input.stimuli:q} --input checkpoint={input.checkpoint:q}"
@@ -39,9 +39,9 @@ rule ceiling:
         rows=rules.rank.output.rows,
         summary=rules.rank.output.summary,
     log:
-        f"{RESULTS}/logs/ceiling/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
+        f"{RESULTS}/logs/ceiling/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/ceiling/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
+        f"{RESULTS}/benchmarks/ceiling/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
     wildcard_constraints:
         study=studies_of("simulated", "simulated_fmri"),
         method=methods_of_kind("ideal-observer"),
@@ -54,7 +54,7 @@ rule ceiling:
     params:
         spec=lambda w: settings.canonical(ceiling_spec(w)),
     message:
-        "Ideal observer for {wildcards.study} sub-{wildcards.subject}, band {wildcards.band}"
+        "Ideal observer for {wildcards.study} sub-{wildcards.subject}, signal {wildcards.signal}"
     shell:
         "python -m brain2clip.retrieval.ceiling --spec {params.spec:q} --input responses={input.responses:q}"
         " --input stimuli={input.stimuli:q} --input truth={input.truth:q}"
@@ -67,12 +67,12 @@ rule inspect:
         stimuli=tower_of,
         checkpoint=checkpoint_of,
     output:
-        gains=f"{RESULTS}/retrieval/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.gains.parquet",
-        prompts=f"{RESULTS}/retrieval/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.prompts.parquet",
+        gains=f"{RESULTS}/retrieval/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.gains.parquet",
+        prompts=f"{RESULTS}/retrieval/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.prompts.parquet",
     log:
-        f"{RESULTS}/logs/inspect/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
+        f"{RESULTS}/logs/inspect/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/inspect/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
+        f"{RESULTS}/benchmarks/inspect/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
     wildcard_constraints:
         method="|".join(neuroclip_methods()) or "(?!)",
     conda:
@@ -97,11 +97,11 @@ rule embed:
         stimuli=tower_of,
         checkpoint=checkpoint_of,
     output:
-        embeddings=f"{RESULTS}/retrieval/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.embeddings.h5",
+        embeddings=f"{RESULTS}/retrieval/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.embeddings.h5",
     log:
-        f"{RESULTS}/logs/embed/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
+        f"{RESULTS}/logs/embed/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/embed/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
+        f"{RESULTS}/benchmarks/embed/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
     wildcard_constraints:
         method=methods_of_kind(*JOINT_SPACE),
     conda:

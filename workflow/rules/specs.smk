@@ -89,39 +89,39 @@ def dataset_study(dataset):
 
 
 @cache
-def responses_spec(study, band, subject):
+def responses_spec(study, signal, subject):
     """Spec of the rule that makes the responses of a subject."""
     if is_voxels(study):
-        return voxels_spec(study, band, subject)
-    if getattr(CONFIG.studies[study], "signal", "raw") == "preprocessed":
-        return preprocessed_spec(study, band, subject)
-    return epochs_spec(study, band, subject)
+        return voxels_spec(study, signal, subject)
+    if getattr(CONFIG.studies[study], "source", "raw") == "preprocessed":
+        return preprocessed_spec(study, signal, subject)
+    return epochs_spec(study, signal, subject)
 
 
 @cache
-def preprocessed_spec(study, band, subject):
-    one = epochs_spec(study, band, subject)
+def preprocessed_spec(study, signal, subject):
+    one = epochs_spec(study, signal, subject)
     return spec("preprocessed", "brain2clip.responses.preprocessed", one["settings"], extra=(study_module(study),))
 
 
-def signal_settings(study, band):
+def signal_settings(study, signal):
     """What makes responses of a study's recordings: the study's own settings and those of the band or region."""
     block = CONFIG.studies[study]
     if is_voxels(study):
-        return {"voxels": dump(block.voxels), "roi": dump(CONFIG.rois[band])}
-    return {"responses": dump(block.responses), "band": dump(CONFIG.bands[band])}
+        return {"voxels": dump(block.voxels), "roi": dump(CONFIG.rois[signal])}
+    return {"responses": dump(block.responses), "band": dump(CONFIG.bands[signal])}
 
 
-def subject_settings(study, band, subject):
+def subject_settings(study, signal, subject):
     unread = OF_FEATURES.get(CONFIG.studies[study].kind, set())
     read = {key: value for key, value in study_settings(study).items() if key not in unread}
     own = {"name": study, "study": read, "subject": subject, "results": RESULTS}
-    return own | signal_settings(study, band)
+    return own | signal_settings(study, signal)
 
 
 @cache
-def epochs_spec(study, band, subject):
-    values = subject_settings(study, band, subject)
+def epochs_spec(study, signal, subject):
+    values = subject_settings(study, signal, subject)
     return spec("epochs", "brain2clip.responses.epochs", values, extra=(study_module(study),))
 
 
@@ -165,18 +165,18 @@ EXPORTED = {
 }
 
 
-def export_spec(form, study, band, subject):
+def export_spec(form, study, signal, subject):
     values = {"format": form, "name": study, "study": study_settings(study), "results": RESULTS, "subject": subject}
-    expects = {"responses": expected(responses_spec(study, band, subject))}
+    expects = {"responses": expected(responses_spec(study, signal, subject))}
     return spec("export", "brain2clip.responses.export", values, expects, extra=(study_module(study),))
 
 
 def export_files():
     return [
-        f"{RESULTS}/export/{form}/{one.study}/{band}/sub-{subject}/{ending}"
+        f"{RESULTS}/export/{form}/{one.study}/{signal}/sub-{subject}/{ending}"
         for one in CONFIG.exports.values()
         for form in one.formats
-        for band in one.bands
+        for signal in one.signals
         for subject in subjects_of(one.study)
         for ending in EXPORTED[form]
     ]
@@ -213,7 +213,7 @@ def train_spec(w):
         values["subjects"] = sources(w.study, w.protocol, w.subject)
     expects = {
         "responses": [
-            expected(responses_spec(w.study, w.band, source)) for source in sources(w.study, w.protocol, w.subject)
+            expected(responses_spec(w.study, w.signal, source)) for source in sources(w.study, w.protocol, w.subject)
         ],
         "features": expected(features_spec(w.study, method.tower)),
     }
@@ -226,7 +226,7 @@ def train_spec(w):
 def run_columns(w):
     return {
         "study": w.study,
-        "band": w.band,
+        "signal": w.signal,
         "protocol": w.protocol,
         "method": w.method,
         "subject": w.subject,
@@ -244,7 +244,7 @@ def rank_spec(w):
         "retrieval": dump(CONFIG.retrieval),
     }
     expects = {
-        "responses": expected(responses_spec(w.study, w.band, w.subject)),
+        "responses": expected(responses_spec(w.study, w.signal, w.subject)),
         "features": trained["expects"]["features"],
         "train": expected(trained),
     }
@@ -263,11 +263,11 @@ def ceiling_spec(w):
     tower = CONFIG.methods[w.method].tower
     values = {
         "run": run_columns(w),
-        **signal_settings(w.study, w.band),
+        **signal_settings(w.study, w.signal),
         "retrieval": dump(CONFIG.retrieval),
     }
     expects = {
-        "responses": expected(responses_spec(w.study, w.band, w.subject)),
+        "responses": expected(responses_spec(w.study, w.signal, w.subject)),
         "features": expected(features_spec(w.study, tower)),
         "truth": expected(truth_spec(w.study, w.subject)),
     }
@@ -340,7 +340,7 @@ def largest_experiment(study, methods):
 
 @cache
 def main_experiment(study):
-    """The experiment of a study with the most runs: its band, protocol and seed are those of figures of single runs."""
+    """The experiment of a study with the most runs: its signal, protocol and seed are those of figures of single runs."""
     return largest_experiment(study, CONFIG.methods.keys())
 
 
@@ -361,14 +361,14 @@ BOTH = "both"
 
 @cache
 def mapped_runs(study):
-    """Runs that predict embeddings of the joint space, of the largest experiment with such: first band, protocol, method."""
+    """Runs that predict embeddings of the joint space, of the largest experiment with such: first signal, protocol, method."""
     able = {name for name, method in CONFIG.methods.items() if method.kind in JOINT_SPACE}
     experiment = largest_experiment(study, able)
     if experiment is None:
         return []
     ran = [name for name in experiment.methods if name in able]
     first = sorted(ran, key=lambda name: (name != CONFIG.figures.method, JOINT_SPACE.index(CONFIG.methods[name].kind)))
-    wanted = (experiment.bands[0], experiment.protocols[0], *first[:1])
+    wanted = (experiment.signals[0], experiment.protocols[0], *first[:1])
     return [run for run in runs_of(experiment) if run[1:4] == wanted]
 
 
@@ -376,7 +376,7 @@ def mapped_runs(study):
 def regions_experiment(study):
     """The experiment of a study with the most regions, then runs."""
     listed = [
-        (len(one.bands), len(runs_of(one)), name) for name, one in CONFIG.experiments.items() if one.study == study
+        (len(one.signals), len(runs_of(one)), name) for name, one in CONFIG.experiments.items() if one.study == study
     ]
     return CONFIG.experiments[max(listed)[2]]
 
@@ -384,8 +384,8 @@ def regions_experiment(study):
 @cache
 def regions_of(study):
     """Regions in the order of that experiment, then those of others."""
-    others = [band for one in CONFIG.experiments.values() if one.study == study for band in sorted(one.bands)]
-    return list(dict.fromkeys([*regions_experiment(study).bands, *sorted(others)]))
+    others = [signal for one in CONFIG.experiments.values() if one.study == study for signal in sorted(one.signals)]
+    return list(dict.fromkeys([*regions_experiment(study).signals, *sorted(others)]))
 
 
 def region_runs(study):
@@ -449,8 +449,8 @@ def made_files(folder, chosen, ending, spec_of):
 
 def responses_files(study, bands):
     return {
-        f"{RESULTS}/responses/{study}/{band}/sub-{subject}.h5": responses_spec(study, band, subject)
-        for band in bands
+        f"{RESULTS}/responses/{study}/{signal}/sub-{subject}.h5": responses_spec(study, signal, subject)
+        for signal in bands
         for subject in subjects_of(study)
     }
 
@@ -461,13 +461,13 @@ def stimuli_file(study, method):
 
 
 def place_inputs():
-    """The first band of the EEG study, and all regions of the fMRI study by its shown method."""
+    """The first signal of the EEG study, and all regions of the fMRI study by its shown method."""
     eeg, fmri = both_studies()
     chosen = region_runs(fmri)
     methods = [name for name in regions_experiment(fmri).methods if CONFIG.methods[name].kind != "ideal-observer"]
     method = shown_method(fmri) if shown_method(fmri) in methods else methods[0]
     rows = made_files("retrieval", [run for run in chosen if run.method == method], ".parquet", retrieval_spec)
-    return {"responses": responses_files(eeg, main_experiment(eeg).bands[:1]), "rows": rows}
+    return {"responses": responses_files(eeg, main_experiment(eeg).signals[:1]), "rows": rows}
 
 
 def figure_inputs(w):
@@ -476,14 +476,14 @@ def figure_inputs(w):
         return place_inputs()
     experiment = main_experiment(w.study)
     stimuli = stimuli_file(w.study, shown_method(w.study))
-    main = [run for run in runs_of(experiment) if run.band == experiment.bands[0]]
+    main = [run for run in runs_of(experiment) if run.signal == experiment.signals[0]]
     wanted = (experiment.protocols[0], shown_method(w.study))
     shown = [run for run in main if (run.protocol, run.method) == wanted]
     trained = list(dict.fromkeys(model_of(run) for run in main if CONFIG.methods[run.method].kind in LEARNING))
     mapped = mapped_runs(w.study)[:1]
-    bands = sorted({run.band for run in runs() if run.study == w.study})
+    bands = sorted({run.signal for run in runs() if run.study == w.study})
     named = {
-        "erp": lambda: {"responses": responses_files(w.study, experiment.bands[:1])},
+        "erp": lambda: {"responses": responses_files(w.study, experiment.signals[:1])},
         "spectra": lambda: {"responses": responses_files(w.study, bands)},
         "training": lambda: {"history": made_files("training", trained, ".history.parquet", train_spec)},
         "ranks": lambda: {"rows": made_files("retrieval", main, ".parquet", retrieval_spec)},

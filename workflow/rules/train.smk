@@ -2,19 +2,19 @@
 rule train:
     input:
         responses=lambda w: expand(
-            f"{RESULTS}/responses/{{study}}/{{band}}/sub-{{source}}.h5",
+            f"{RESULTS}/responses/{{study}}/{{signal}}/sub-{{source}}.h5",
             study=w.study,
-            band=w.band,
+            signal=w.signal,
             source=sources(w.study, w.protocol, w.subject),
         ),
         stimuli=lambda w: f"{RESULTS}/stimuli/{w.study}/{CONFIG.methods[w.method].tower}.h5",
     output:
-        checkpoint=f"{RESULTS}/training/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.safetensors",
-        history=f"{RESULTS}/training/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.history.parquet",
+        checkpoint=f"{RESULTS}/training/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.safetensors",
+        history=f"{RESULTS}/training/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.history.parquet",
     log:
-        f"{RESULTS}/logs/train/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
+        f"{RESULTS}/logs/train/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/train/{{study}}/{{band}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
+        f"{RESULTS}/benchmarks/train/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
     wildcard_constraints:
         method=methods_of_kind("contrastive", "mapping", "ridge"),
     conda:
@@ -28,7 +28,7 @@ rule train:
         spec=lambda w: settings.canonical(train_spec(w)),
         responses=lambda w, input: [f"responses={path}" for path in input.responses],
     message:
-        "Train {wildcards.method} ({wildcards.protocol}) for {wildcards.study} sub-{wildcards.subject}, band {wildcards.band}, seed {wildcards.seed}"
+        "Train {wildcards.method} ({wildcards.protocol}) for {wildcards.study} sub-{wildcards.subject}, signal {wildcards.signal}, seed {wildcards.seed}"
     shell:
         'for given in {params.responses:q}; do set -- "$@" --input "$given"; done;'
         ' python -m brain2clip.training.train --spec {params.spec:q} "$@" --input stimuli={input.stimuli:q}'

@@ -6,9 +6,9 @@ rule voxels:
     output:
         responses=rules.epochs.output.responses,
     log:
-        f"{RESULTS}/logs/voxels/{{study}}/{{band}}/sub-{{subject}}.log",
+        f"{RESULTS}/logs/voxels/{{study}}/{{signal}}/sub-{{subject}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/voxels/{{study}}/{{band}}/sub-{{subject}}.tsv"
+        f"{RESULTS}/benchmarks/voxels/{{study}}/{{signal}}/sub-{{subject}}.tsv"
     wildcard_constraints:
         study=studies_of(*settings.VOXEL_KINDS),
     conda:
@@ -18,11 +18,11 @@ rule voxels:
         mem_mb=lambda w, attempt: attempt * 4000,
         runtime=lambda w, attempt: attempt * 30,
     params:
-        spec=lambda w: settings.canonical(voxels_spec(w.study, w.band, w.subject)),
+        spec=lambda w: settings.canonical(voxels_spec(w.study, w.signal, w.subject)),
         signals=lambda w, input: [f"signals={path}" for path in input.signals],
         stimuli=lambda w, input: [f"stimuli={path}" for path in input.stimuli],
     message:
-        "Voxel responses of {wildcards.study} sub-{wildcards.subject}, region {wildcards.band}"
+        "Voxel responses of {wildcards.study} sub-{wildcards.subject}, region {wildcards.signal}"
     shell:
         'for given in {params.signals:q} {params.stimuli:q}; do set -- "$@" --input "$given"; done;'
         ' python -m brain2clip.responses.voxels --spec {params.spec:q} "$@"'

@@ -1,4 +1,4 @@
-"""Names of runs in figures: which study, band, protocol, method, subject and seed a row belongs to."""
+"""Names of runs in figures: which study, signal, protocol, method, subject and seed a row belongs to."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from pathlib import Path
 
 import pandas as pd
 
-BLOCK = ["study", "protocol", "band"]
+BLOCK = ["study", "protocol", "signal"]
 _RUN_FILE = re.compile(r"sub-(?P<subject>.+)_seed-(?P<seed>\d+)\..*")
 
 
 def from_run_path(path: Path) -> dict[str, str | int]:
-    """Study, band, protocol, method, subject and seed from ``…/study/band/protocol/method/sub-S_seed-N.suffix``."""
+    """Study, signal, protocol, method, subject and seed from ``…/study/signal/protocol/method/sub-S_seed-N.suffix``."""
     found = _RUN_FILE.fullmatch(path.name)
     if found is None or len(path.parts) < 5:
         raise ValueError(f"{path}: expected STUDY/BAND/PROTOCOL/METHOD/sub-SUBJECT_seed-SEED.suffix")
-    study, band, protocol, method = path.parts[-5:-1]
-    names: dict[str, str | int] = {"study": study, "band": band, "protocol": protocol, "method": method}
+    study, signal, protocol, method = path.parts[-5:-1]
+    names: dict[str, str | int] = {"study": study, "signal": signal, "protocol": protocol, "method": method}
     return {**names, "subject": found["subject"], "seed": int(found["seed"])}
 
 
 def from_response_path(path: Path) -> dict[str, str]:
-    """Study, band and subject from ``…/study/band/sub-S.h5``."""
+    """Study, signal and subject from ``…/study/signal/sub-S.h5``."""
     if len(path.parts) < 3 or not path.stem.startswith("sub-"):
         raise ValueError(f"{path}: expected STUDY/BAND/sub-SUBJECT.h5")
-    return {"study": path.parts[-3], "band": path.parts[-2], "subject": path.stem.removeprefix("sub-")}
+    return {"study": path.parts[-3], "signal": path.parts[-2], "subject": path.stem.removeprefix("sub-")}
 
 
 def split(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Parts of a table by study, protocol and band, each with its title, in order of appearance."""
+    """Parts of a table by study, protocol and signal, each with its title, in order of appearance."""
     return [(", ".join(keys), part) for keys, part in table.groupby(BLOCK, sort=False)]
 
 

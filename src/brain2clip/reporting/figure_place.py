@@ -83,7 +83,7 @@ def split_half(response: Any, rows: NDArray[np.int64], stimulus: NDArray[np.int6
         return (ab - a * b) / np.sqrt((aa - a**2) * (bb - b**2)), n
 
 
-def figure_place(eeg: Reliability, regions: pd.DataFrame, bands: Sequence[str], labels: Mapping[str, str]) -> Figure:
+def figure_place(eeg: Reliability, regions: pd.DataFrame, names: Sequence[str], labels: Mapping[str, str]) -> Figure:
     """Left: sensors by time; right: regions by accuracy.
 
     Parameters
@@ -92,7 +92,7 @@ def figure_place(eeg: Reliability, regions: pd.DataFrame, bands: Sequence[str], 
     regions : DataFrame
         From :func:`brain2clip.reporting.figure_regions.by_region`, of one method; its first task is shown, classes
         before pictures.
-    bands : sequence of str
+    names : sequence of str
         Order of the regions.
     labels : mapping
         ``study`` of the fMRI side and ``method``, in words, with what points and intervals are.
@@ -102,7 +102,7 @@ def figure_place(eeg: Reliability, regions: pd.DataFrame, bands: Sequence[str], 
     _sensors(left, eeg)
     task = next(name for name in ("category", *TASKS) if (regions["task"] == name).any())
     part = regions[regions["task"] == task]
-    dots(right, part, bands, {part["method"].iloc[0]: (0, labels["method"])}, upright=False)
+    dots(right, part, names, {part["method"].iloc[0]: (0, labels["method"])}, upright=False)
     right.set_title(f"fMRI, {labels['study']}: {TASKS[task]}, of {part['n_candidates'].max()}\n{labels['method']}")
     handles, names = right.get_legend_handles_labels()
     right.legend([handles[names.index("chance")]], ["chance"], loc="best")

@@ -30,27 +30,27 @@ def by_region(rows: pd.DataFrame, options: Mapping[str, Any]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``task, band, method, value, ci_low, ci_high, chance, n_candidates, n_subjects``.
+        ``task, signal, method, value, ci_low, ci_high, chance, n_candidates, n_subjects``.
     """
     found = []
     for task in TASKS:
         metric = str(statistics.MetricName("top-1", task=task))
-        for (band, method), part in statistics.of_metric(rows, metric).groupby(["band", "method"], sort=False):
+        for (signal, method), part in statistics.of_metric(rows, metric).groupby(["signal", "method"], sort=False):
             one = statistics.mean_over_subjects(part, metric, options["bootstrap"], options["level"], options["seed"])
             kept = {name: one[name] for name in ("value", "ci_low", "ci_high", "chance", "n_subjects")}
             count = int(part["n_candidates"].max())
-            found.append({"task": task, "band": band, "method": method, **kept, "n_candidates": count})
+            found.append({"task": task, "signal": signal, "method": method, **kept, "n_candidates": count})
     return pd.DataFrame(found)
 
 
-def figure_regions(points: pd.DataFrame, bands: Sequence[str], methods: Mapping[str, str], title: str) -> Figure:
+def figure_regions(points: pd.DataFrame, regions: Sequence[str], methods: Mapping[str, str], title: str) -> Figure:
     """One panel per task: regions side by side, a point with its interval per method, chance as a dashed line.
 
     Parameters
     ----------
     points : DataFrame
         From :func:`by_region`.
-    bands : sequence of str
+    regions : sequence of str
         Order of the regions.
     methods : mapping
         Name to label, in the order of the tables.
@@ -59,11 +59,11 @@ def figure_regions(points: pd.DataFrame, bands: Sequence[str], methods: Mapping[
     """
     numbers = blocks.ordered(methods, points["method"])
     tasks = [task for task in TASKS if (points["task"] == task).any()]
-    width = max(4.0, 0.7 + 0.16 * len(bands) * (len(numbers) + 1.5))
+    width = max(4.0, 0.7 + 0.16 * len(regions) * (len(numbers) + 1.5))
     made, axes = style.grid(len(tasks), columns=1 if width > 5 else 2, width=width, height=2.7)
     for axis, task in zip(axes, tasks, strict=True):
         part = points[points["task"] == task]
-        dots(axis, part, bands, numbers)
+        dots(axis, part, regions, numbers)
         axis.set_title(f"{TASKS[task]}, of {part['n_candidates'].max()}")
     style.legend_below(made, axes)
     made.suptitle(title, fontsize=9)
@@ -73,13 +73,13 @@ def figure_regions(points: pd.DataFrame, bands: Sequence[str], methods: Mapping[
 def dots(
     axis: Axes,
     points: pd.DataFrame,
-    bands: Sequence[str],
+    regions: Sequence[str],
     numbers: Mapping[str, tuple[int, str]],
     upright: bool = True,
 ) -> None:
     """Points with intervals by region, methods beside each other; regions on the x axis, or (not upright) on the y."""
-    shown = [band for band in bands if band in set(points["band"])]
-    places = {band: place for place, band in enumerate(shown)}
+    shown = [signal for signal in regions if signal in set(points["signal"])]
+    places = {signal: place for place, signal in enumerate(shown)}
     step = 0.7 / max(len(numbers), 1)
     for position, (method, (number, label)) in enumerate(numbers.items()):
         part = points[points["method"] == method]
@@ -88,7 +88,7 @@ def dots(
         value = 100 * part["value"].to_numpy()
         low, high = 100 * part[["ci_low", "ci_high"]].to_numpy().T
         error = np.maximum([value - low, high - value], 0)
-        place = part["band"].map(places).to_numpy() + step * (position - (len(numbers) - 1) / 2)
+        place = part["signal"].map(places).to_numpy() + step * (position - (len(numbers) - 1) / 2)
         look: dict[str, Any] = {"fmt": "o", "ms": 4.5, "color": style.colour(number), "label": label, "elinewidth": 1.4}
         if upright:
             axis.errorbar(place, value, yerr=error, **look)

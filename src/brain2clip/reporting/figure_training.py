@@ -20,7 +20,7 @@ def figure_training(history: pd.DataFrame, methods: Mapping[str, str]) -> Figure
     Parameters
     ----------
     history : DataFrame
-        Columns ``study, band, protocol, method, subject, seed, epoch, loss, held_out_top1``.
+        Columns ``study, signal, protocol, method, subject, seed, epoch, loss, held_out_top1``.
     methods : mapping
         Name to label, in the order of the tables.
     """

@@ -51,16 +51,16 @@ def run(job: stage.Job) -> None:
 
 
 def erp(job: stage.Job) -> Figure:
-    """Mean over the subjects of the first study and band."""
+    """Mean over the subjects of the first study and signal."""
     files = job.each("responses")
     first = blocks.from_response_path(files[0][0])
     same = [file for file in files if {**blocks.from_response_path(file[0]), "subject": ""} == {**first, "subject": ""}]
-    subjects = [_read_erp(*file, f"{first['study']}, {first['band']}") for file in same]
+    subjects = [_read_erp(*file, f"{first['study']}, {first['signal']}") for file in same]
     return figure_erp(_grand_mean(subjects), job.settings["figures"]["topography_times"])
 
 
 def spectra(job: stage.Job) -> Figure:
-    """Every band of every study, channels averaged."""
+    """Every signal of every study, channels averaged."""
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     units = {}
     for path, expected in stage.progress(job.each("responses"), "reading spectra"):
@@ -68,7 +68,7 @@ def spectra(job: stage.Job) -> Figure:
         with artefact.open_h5(path, expected) as file:
             pair = (file["quality/freqs"][:], np.nanmean(file["quality/psd"][:], axis=0))
             unit = str(file["quality"].attrs.get("unit", "V"))
-        label = f"{names['study']}, {names['band']}"
+        label = f"{names['study']}, {names['signal']}"
         found.setdefault(label, []).append(pair)
         units[label] = unit
     data = []
@@ -122,7 +122,7 @@ def reconstruction(job: stage.Job) -> Figure:
     with artefact.open_h5(path, expected) as file:
         names = [str(name) for name in file["stimulus_id"].asstr()[:]]
         predicted = Predicted(file["predicted"][:], file["centre"][:], names)
-        run = {name: str(file.attrs[name]) for name in ("study", "band", "protocol", "method", "subject", "seed")}
+        run = {name: str(file.attrs[name]) for name in ("study", "signal", "protocol", "method", "subject", "seed")}
     with artefact.open_h5(*job.each("stimuli")[0]) as file:
         ids, concepts = ([str(text) for text in file[name].asstr()[:]] for name in ("stimulus_id", "concept"))
         rows = np.arange(len(ids))
@@ -134,7 +134,7 @@ def reconstruction(job: stage.Job) -> Figure:
     bank = Bank(embedding, kept[0], kept[1], _candidates(job))
     label = job.settings["methods"].get(run["method"], run["method"])
     title = (
-        f"{label}: {run['study']}, {run['protocol']}, {run['band']}, subject {run['subject']}, seed {run['seed']}. "
+        f"{label}: {run['study']}, {run['protocol']}, {run['signal']}, subject {run['subject']}, seed {run['seed']}. "
         f"Nearest in a bank of {len(bank.stimulus_id)} training and test stimuli without the seen one, whose rank "
         "stands beside it; green: same class"
     )
@@ -235,7 +235,7 @@ def _reliability(job: stage.Job) -> Reliability:
     common = [name for name in channels[0] if all(name in own for own in channels)]
     order = [[own.index(name) for name in common] for own in channels]
     mean = np.mean([one[own] for one, own in zip(found, order, strict=True)], axis=0)
-    title = f"{names['study']}, {names['band']}"
+    title = f"{names['study']}, {names['signal']}"
     return Reliability(title, common, times, mean, positions[0][order[0]], max(counts), len(found))
 
 

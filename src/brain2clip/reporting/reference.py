@@ -32,7 +32,7 @@ SCHEMA = Path("workflow/schemas/config.schema.json")
 _INTRODUCTION = """\
 # Configuration
 
-<!-- Generated from src/brain2clip/settings.py and workflow/rules by `make docs`; a test fails when they differ. -->
+<!-- Generated from src/brain2clip/settings and workflow/rules by `make docs`; a test fails when they differ. -->
 
 Every key, its type, default and meaning, block by block. A key that is not listed here is an error, and all errors are
 reported at once before anything runs. Where the type is an upper-case word (`BAND`), the name is yours: letters, digits

@@ -50,7 +50,7 @@ studies:
   things-eeg2:
     {kind: things_eeg2, subjects: ["01"], sessions: ["01"], runs: ["01"], manifest: FOLDER/things-eeg2.csv}
   things-eeg2-epochs:
-    {kind: things_eeg2, subjects: ["01"], signal: preprocessed, manifest: FOLDER/things-eeg2.csv}
+    {kind: things_eeg2, subjects: ["01"], source: preprocessed, manifest: FOLDER/things-eeg2.csv}
   things-eeg1: {kind: things_eeg1, subjects: ["02"], manifest: FOLDER/things-eeg1.csv}
   simulated-fmri: {kind: simulated_fmri, subjects: 2, training_concepts: 4, pictures_per_concept: 2, test_concepts: 3}
   god: {kind: god, subjects: ["01"], manifest: FOLDER/god.csv}
@@ -85,22 +85,22 @@ methods:
   spare: {kind: ridge, tower: small}
 experiments:
   main:
-    {study: simulated, bands: [one], protocols: [intra, inter], methods: [neuroclip, ridge, ceiling]}
-  pictures: {study: pictures, bands: [one], protocols: [intra], methods: [ridge]}
-  prompts: {study: prompts, bands: [one], protocols: [intra], methods: [ridge]}
-  things-eeg2: {study: things-eeg2, bands: [one], protocols: [intra], methods: [ridge]}
-  things-eeg2-epochs: {study: things-eeg2-epochs, bands: [one], protocols: [intra], methods: [ridge]}
-  things-eeg1: {study: things-eeg1, bands: [two], protocols: [intra], methods: [ridge]}
-  simulated-fmri: {study: simulated-fmri, bands: [vc], protocols: [intra, joint], methods: [mapping, ceiling]}
-  god: {study: god, bands: [vc], protocols: [intra], methods: [mapping]}
-  things-fmri: {study: things-fmri, bands: [vc], protocols: [intra], methods: [ridge]}
-  voxels: {study: voxels, bands: [vc], protocols: [intra], methods: [ridge]}
-  voxels-pictures: {study: voxels-pictures, bands: [vc], protocols: [intra], methods: [ridge]}
+    {study: simulated, signals: [one], protocols: [intra, inter], methods: [neuroclip, ridge, ceiling]}
+  pictures: {study: pictures, signals: [one], protocols: [intra], methods: [ridge]}
+  prompts: {study: prompts, signals: [one], protocols: [intra], methods: [ridge]}
+  things-eeg2: {study: things-eeg2, signals: [one], protocols: [intra], methods: [ridge]}
+  things-eeg2-epochs: {study: things-eeg2-epochs, signals: [one], protocols: [intra], methods: [ridge]}
+  things-eeg1: {study: things-eeg1, signals: [two], protocols: [intra], methods: [ridge]}
+  simulated-fmri: {study: simulated-fmri, signals: [vc], protocols: [intra, joint], methods: [mapping, ceiling]}
+  god: {study: god, signals: [vc], protocols: [intra], methods: [mapping]}
+  things-fmri: {study: things-fmri, signals: [vc], protocols: [intra], methods: [ridge]}
+  voxels: {study: voxels, signals: [vc], protocols: [intra], methods: [ridge]}
+  voxels-pictures: {study: voxels-pictures, signals: [vc], protocols: [intra], methods: [ridge]}
 retrieval: {repetitions: [1, 2, all], pools: {size: 2}}
 tables:
   main: {kind: contrast, experiments: [main], reference: ridge}
 exports:
-  one: {study: things-eeg2, bands: [one], formats: [nice]}
+  one: {study: things-eeg2, signals: [one], formats: [nice]}
 """
 
 #: Subjects of the example's datasets.
@@ -131,8 +131,8 @@ VALUES: dict[tuple[str, str], list[Any]] = {
 }
 #: Settings that name entries: block of the configuration that these stand in, by name of the setting.
 NAMED = {
-    **{name: name for name in ("bands", "protocols", "methods", "experiments")},
-    **{"tower": "towers", "study": "studies", "reference": "methods", "method": "methods"},
+    **{name: name for name in ("protocols", "methods", "experiments")},
+    **{"signals": "bands", "tower": "towers", "study": "studies", "reference": "methods", "method": "methods"},
 }
 #: Classes whose settings name entries.
 NAMING = {"Contrastive", "BrainMapping", "Ridge", "IdealObserver", "Experiment", "Table", "Figures", "Export"}
@@ -252,16 +252,16 @@ def _jobs(rules: Any) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"figures {study}/{figure}", rules.figures_spec(SimpleNamespace(study=study, figure=figure))
     for run in runs:
         for source in {run.subject, *rules.sources(run.study, run.protocol, run.subject)}:
-            one = rules.responses_spec(run.study, run.band, source)
-            yield f"{one['stage']} {run.study}/{run.band}/{source}", one
+            one = rules.responses_spec(run.study, run.signal, source)
+            yield f"{one['stage']} {run.study}/{run.signal}/{source}", one
         if rules.CONFIG.methods[run.method].kind != "ideal-observer":
             yield f"train {rules.model_of(run).path}", rules.train_spec(rules.model_of(run))
         one = rules.retrieval_spec(run)
         yield f"{one['stage']} {run.path}", one
     yield from _shown(rules)
     for path in rules.export_files():
-        form, study, band, subject = Path(path).relative_to(rules.RESULTS).parts[1:5]
-        yield f"export {path}", rules.export_spec(form, study, band, subject.removeprefix("sub-"))
+        form, study, signal, subject = Path(path).relative_to(rules.RESULTS).parts[1:5]
+        yield f"export {path}", rules.export_spec(form, study, signal, subject.removeprefix("sub-"))
     yield "tables", rules.tables_spec()
 
 

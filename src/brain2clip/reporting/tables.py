@@ -29,12 +29,12 @@ from brain2clip.settings import VOXEL_KINDS
 log = logging.getLogger("brain2clip")
 
 COLUMNS = [
-    *("study", "band", "protocol", "method", "label", "reference", "level", "subject", "seed", "metric", "value"),
+    *("study", "signal", "protocol", "method", "label", "reference", "level", "subject", "seed", "metric", "value"),
     *("spread", "ci_low", "ci_high", "t_low", "t_high", "p_sign_flip", "chance"),
     *("n_subjects", "n_seeds", "n_stimuli", "n_queries", "resampled", "source", "note", "modality", "task"),
 ]
 _TEXT = (
-    *("study", "band", "protocol", "method", "label", "reference", "level", "subject", "metric", "resampled"),
+    *("study", "signal", "protocol", "method", "label", "reference", "level", "subject", "metric", "resampled"),
     *("source", "note", "modality", "task"),
 )
 _COUNTS = ("seed", "n_subjects", "n_seeds", "n_stimuli", "n_queries")
@@ -96,11 +96,11 @@ class Context:
 
 @dataclass(frozen=True)
 class Part:
-    """Runs of one study, band and protocol that a table shows together.
+    """Runs of one study, signal and protocol that a table shows together.
 
     Attributes
     ----------
-    study, band, protocol : str
+    study, signal, protocol : str
     methods : tuple of str
         In the order of the configuration, ceilings last.
     summary, rows : DataFrame
@@ -108,7 +108,7 @@ class Part:
     """
 
     study: str
-    band: str
+    signal: str
     protocol: str
     methods: tuple[str, ...]
     summary: pd.DataFrame
@@ -116,8 +116,8 @@ class Part:
 
     @property
     def title(self) -> str:
-        """Study, protocol, band."""
-        return f"{self.study}, {self.protocol}, {self.band}"
+        """Study, protocol, signal."""
+        return f"{self.study}, {self.protocol}, {self.signal}"
 
     @property
     def subjects(self) -> list[str]:
@@ -176,7 +176,7 @@ def build(name: str, table: dict[str, Any], context: Context) -> tuple[pd.DataFr
     frame : DataFrame
         Columns :data:`COLUMNS`.
     sheets : list of Sheet
-        One per study, protocol and band; one of all together for an overview.
+        One per study, protocol and signal; one of all together for an overview.
     """
     table = {**table, "metric": str(statistics.metric_name(table["metric"]))}  # without what is the default
     found = list(parts(name, table, context))
@@ -197,26 +197,26 @@ def parts(name: str, table: dict[str, Any], context: Context) -> Iterator[Part]:
     wanted: dict[tuple[str, str, str], dict[str, set[int]]] = {}
     for label in table["experiments"]:
         experiment = context.settings["experiments"][label]
-        for protocol, band in itertools.product(experiment["protocols"], experiment["bands"]):
-            seeds = wanted.setdefault((experiment["study"], band, protocol), {})
+        for protocol, signal in itertools.product(experiment["protocols"], experiment["signals"]):
+            seeds = wanted.setdefault((experiment["study"], signal, protocol), {})
             for method in experiment["methods"]:
                 seeds.setdefault(method, set()).update(experiment["seeds"])
-    for (study, band, protocol), seeds in wanted.items():
-        key = (study, band, protocol)
+    for (study, signal, protocol), seeds in wanted.items():
+        key = (study, signal, protocol)
         summary, rows = _pick(context.summary, key, seeds), _pick(context.rows, key, seeds)
         if summary.empty:
             raise stage.InputError(
-                f"table {name}: no run of study {study}, band {band}, protocol {protocol} among the inputs; "
+                f"table {name}: no run of study {study}, signal {signal}, protocol {protocol} among the inputs; "
                 "expected those of its experiments: let snakemake make them"
             )
         present = set(summary["method"])
         methods = sorted((method for method in seeds if method in present), key=context.is_ceiling)
-        yield Part(study, band, protocol, tuple(methods), summary, rows)
+        yield Part(study, signal, protocol, tuple(methods), summary, rows)
 
 
 def _pick(frame: pd.DataFrame, key: tuple[str, str, str], seeds: dict[str, set[int]]) -> pd.DataFrame:
     here = frame
-    for name, wanted in zip(("study", "band", "protocol"), key, strict=True):
+    for name, wanted in zip(("study", "signal", "protocol"), key, strict=True):
         here = here[here[name] == wanted]
     chosen = [(here["method"] == method) & here["seed"].isin(own) for method, own in seeds.items()]
     return here[np.any(chosen, axis=0)]
@@ -372,7 +372,7 @@ def _overview(
     body: list[list[str]] = []
     for part in found:
         chances: dict[str, list[dict[str, Any]]] = {task: [] for task in columns}
-        head = [context.modality(part.study), part.study, part.band, part.protocol]
+        head = [context.modality(part.study), part.study, part.signal, part.protocol]
         body += [[]] if body else []
         for number, method in enumerate(part.methods):
             cells = []
@@ -384,7 +384,7 @@ def _overview(
             body.append([*(head if number == 0 else [""] * len(head)), context.label(method), *cells])
         chance = [shown.number(_chance(chances[task])) if chances[task] else "" for task in columns]
         body.append([*[""] * len(head), "chance", *chance])
-    header = ["modality", "study", "band or region", "protocol", "method", *columns]
+    header = ["modality", "study", "signal", "protocol", "method", *columns]
     words = ", ".join(f"{task}: {_COLUMNS[task]}" for task in columns)
     pools = "" if name.pool is None else f", {_pools(name.pool, context)}"
     caption = (
@@ -426,7 +426,7 @@ def _levels(part: Part, method: str, metric: str, context: Context) -> list[dict
 
 
 def _names(part: Part, method: str, context: Context) -> dict[str, Any]:
-    names = {"study": part.study, "band": part.band, "protocol": part.protocol}
+    names = {"study": part.study, "signal": part.signal, "protocol": part.protocol}
     return {**names, "modality": context.modality(part.study), "method": method, "label": context.label(method)}
 
 

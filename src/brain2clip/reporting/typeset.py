@@ -34,7 +34,7 @@ class Sheet:
     Attributes
     ----------
     title : str
-        What the block is about: study, protocol, band.
+        What the block is about: study, protocol, signal.
     header : sequence of str
         Names of the columns.
     rows : sequence of sequences of str

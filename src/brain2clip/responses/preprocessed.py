@@ -142,7 +142,7 @@ def refuse(name: str, study: dict[str, Any], band: Band, responses: Responses) -
         (f"{where}.whitening.clamp", responses.whitening.clamp, (None,)),
         (f"{where}.repetitions.train", responses.repetitions.train, (None,)),
         (f"{where}.repetitions.test", responses.repetitions.test, (None,)),
-        (f"studies.{name}.signal", study.get("signal"), ("preprocessed",)),
+        (f"studies.{name}.source", study.get("source"), ("preprocessed",)),
         (f"studies.{name}.sessions", study.get("sessions", "all"), ("all",)),
         (f"studies.{name}.runs", study.get("runs", "all"), ("all",)),
     ]
@@ -150,10 +150,10 @@ def refuse(name: str, study: dict[str, Any], band: Band, responses: Responses) -
     if wrong:
         lines = [f"  {key}: found {_yaml(found)}, expected {_yaml(values[0])}" for key, found, values in wrong]
         raise InputError(
-            f"studies.{name}: signal: preprocessed takes the epochs as the dataset's authors made them: unfiltered, "
+            f"studies.{name}: source: preprocessed takes the epochs as the dataset's authors made them: unfiltered, "
             "whitened, 2 training and 20 test trials per picture and session, all sessions mixed\n"
             + "\n".join(lines)
-            + "\n  change these (the preset gifford-2022-epochs has them all), or take signal: raw, where they are free"
+            + "\n  change these (the preset gifford-2022-epochs has them all), or take source: raw, where they are free"
         )
 
 
@@ -177,7 +177,7 @@ def select(where: str, names: list[str], responses: Responses) -> Selection:
         raise InputError(
             f"{where}: no channel {lost[0]!r}{suggestion(lost[0], names)}\n"
             f"  responses.channels wants {len(wanted)} channels, not found: {', '.join(lost)}\n"
-            f"  channels found: {', '.join(names)}; for others take signal: raw"
+            f"  channels found: {', '.join(names)}; for others take source: raw"
         )
     whole = _ticks(preprocess.epoch_times(SFREQ, responses.model_copy(update={"crop": None})))
     times = preprocess.epoch_times(SFREQ, responses)

@@ -15,7 +15,7 @@ from brain2clip.retrieval.tasks import Queries
 from brain2clip.settings import Retrieval, parse
 
 #: Columns that say which run a row belongs to, filled from the job's settings.
-RUN = ("study", "band", "protocol", "method", "subject", "seed")
+RUN = ("study", "signal", "protocol", "method", "subject", "seed")
 KEPT = 10
 
 

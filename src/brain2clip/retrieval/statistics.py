@@ -24,7 +24,7 @@ from brain2clip.retrieval import ranks
 Statistic = Literal["mean", "share", "median"]
 Cluster = Literal["auto", "target", "query"]
 
-RUN = ["study", "band", "protocol", "method", "subject", "seed"]
+RUN = ["study", "signal", "protocol", "method", "subject", "seed"]
 ROW_COLUMNS = [
     *RUN,
     *("repetitions", "query", "target", "n_candidates", "rank", "similarity", "top_ids", "top_similarities"),
@@ -258,7 +258,7 @@ def paired_difference(
     Parameters
     ----------
     rows_a, rows_b : DataFrame
-        Retrieval rows of one study, band, protocol and method each.
+        Retrieval rows of one study, signal, protocol and method each.
     metric : str
         As in the summary (:class:`MetricName`); task, pools and repetitions pick the rows.
     n, level, seed

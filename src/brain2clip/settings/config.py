@@ -33,7 +33,7 @@ class Config(Block):
     studies: dict[Name, Study] = Field(min_length=1, description="datasets by name")
     bands: dict[Name, Band] = Field(default_factory=dict, description="filter bands by name, for studies of EEG")
     rois: dict[Name, Roi] = Field(
-        default_factory=dict, description="sets of voxels by name, for studies of fMRI; they stand where bands stand"
+        default_factory=dict, description="sets of voxels by name, for studies of fMRI; which are signals as bands are"
     )
     towers: dict[Name, Tower] = Field(min_length=1, description="frozen CLIPs by name")
     protocols: dict[Name, Protocol] = Field(min_length=1, description="protocols by name")
@@ -63,9 +63,9 @@ class Config(Block):
             for kind in ("protocols", "methods"):
                 for name in getattr(experiment, kind):
                     check(f"experiments.{label}.{kind}", name, kind)
-            known = self._bands_of(experiment.study)
-            for name in experiment.bands:
-                check(f"experiments.{label}.bands", name, known)
+            known = self._signals_of(experiment.study)
+            for name in experiment.signals:
+                check(f"experiments.{label}.signals", name, known)
         for label, table in self.tables.items():
             for name in table.experiments:
                 check(f"tables.{label}.experiments", name, "experiments")
@@ -75,18 +75,18 @@ class Config(Block):
             check("figures.method", self.figures.method, "methods")
         for label, export in self.exports.items():
             check(f"exports.{label}.study", export.study, "studies")
-            if self._bands_of(export.study) == "rois":
+            if self._signals_of(export.study) == "rois":
                 problems.append(f"exports.{label}.study: {export.study!r} is a study of fMRI; exports are of EEG")
-            for name in export.bands:
-                check(f"exports.{label}.bands", name, "bands")
+            for name in export.signals:
+                check(f"exports.{label}.signals", name, "bands")
         if not problems:
             problems = [*self._ceilings_need_truth(), *self._protocols_fit(), *self._tables_are_filled()]
         if problems:
             raise ValueError("\n".join(problems))
         return self
 
-    def _bands_of(self, study: str) -> str:
-        """Block whose names stand in an experiment's bands."""
+    def _signals_of(self, study: str) -> str:
+        """Block whose names stand in an experiment's signals."""
         return "rois" if study in self.studies and self.studies[study].kind in VOXEL_KINDS else "bands"
 
     def _ceilings_need_truth(self) -> list[str]:

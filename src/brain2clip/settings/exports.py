@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,8 +12,10 @@ from brain2clip.settings.base import Block, Name
 class Export(Block):
     """Responses in other projects' formats, written beside the tables."""
 
+    renamed: ClassVar[dict[str, str]] = {"bands": "signals"}
+
     study: Name = Field(description="name of a study")
-    bands: tuple[Name, ...] = Field(min_length=1, description="names of bands")
+    signals: tuple[Name, ...] = Field(min_length=1, description="names of bands")
     formats: tuple[Literal["nice", "ubp"], ...] = Field(
         min_length=1, description="nice: pickled dictionaries as NICE and ATM read; ubp: torch files as UBP reads"
     )

@@ -115,7 +115,7 @@ def _explain(error: ValidationError, source: str) -> str:
         keys, block = _walk(tuple(item["loc"]))
         path = ".".join(str(key) for key in keys) or "top level"
         if item["type"] == "extra_forbidden":
-            lines.append(f"{path}: unknown key{suggest(str(keys[-1]), _fields(block))}")
+            lines.append(f"{path}: {_unknown(str(keys[-1]), block)}")
         elif item["type"] == "value_error":
             message = str(item["ctx"]["error"]) if "ctx" in item else item["msg"]
             lines.extend(line if path == "top level" else f"{path}: {line}" for line in message.splitlines())
@@ -125,6 +125,12 @@ def _explain(error: ValidationError, source: str) -> str:
             found = "nothing" if item["type"] == "missing" else repr(item.get("input"))
             lines.append(f"{path}: {_lower(item['msg'])}; found {found[:120]}")
     return _listing(lines, source)
+
+
+def _unknown(key: str, block: Any) -> str:
+    """What is wrong with a key that a block does not have."""
+    now = getattr(block, "renamed", {}).get(key)
+    return f"renamed to {now}" if now else f"unknown key{suggest(key, _fields(block))}"
 
 
 def _listing(lines: list[str], source: str) -> str:

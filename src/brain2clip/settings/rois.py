@@ -8,7 +8,7 @@ from brain2clip.settings.base import Block
 
 
 class Roi(Block):
-    """A named set of voxels; for fMRI it stands where a band stands for EEG, in paths as well."""
+    """A named set of voxels: a signal of fMRI, as a band is one of EEG."""
 
     include: tuple[str, ...] = Field(
         (), description="names of regions in the dataset whose voxels are taken (none: all)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -118,13 +118,15 @@ class BidsEegStudy(StudyBase):
 class ThingsEeg2Study(StudyBase):
     """THINGS-EEG2 (Gifford et al. 2022) from its BIDS version, NEMAR nm000232, downloaded file by file."""
 
+    renamed: ClassVar[dict[str, str]] = {"signal": "source"}
+
     kind: Literal["things_eeg2"] = "things_eeg2"
     subjects: tuple[Name, ...] | Literal["all"] = Field("all", description="labels 01 to 10")
     sessions: tuple[Name, ...] | Literal["all"] = Field("all", description="recording sessions, labels 01 to 04")
     runs: tuple[Name, ...] | Literal["all"] = Field(
         "all", description="training runs of each session, labels 01 to 05; the test run is always read"
     )
-    signal: Literal["raw", "preprocessed"] = Field(
+    source: Literal["raw", "preprocessed"] = Field(
         "raw",
         description="raw: the recordings (6 GB per subject); preprocessed: the dataset authors' own epochs (about "
         "1 GB per subject: 17 channels, 100 Hz, already whitened, by them also on test trials)",

@@ -108,7 +108,7 @@ class Study:
     def downloads(self) -> dict[str, tuple[Entry, ...]]:
         """All that this study may need: name of each download unit to its files.
 
-        The recordings of the wanted subjects, sessions and runs with their sidecars (or, for ``signal: preprocessed``,
+        The recordings of the wanted subjects, sessions and runs with their sidecars (or, for ``source: preprocessed``,
         the archives of their epochs), the files on top of the dataset, and the pictures with their licence.
         """
         wanted = {self._unit("dataset_description.json"), *self._picture_units()}
@@ -134,7 +134,7 @@ class Study:
 
     def subjects(self) -> tuple[str, ...]:
         """Subject labels without ``sub-``, sorted."""
-        if self.block.signal == "preprocessed":
+        if self.block.source == "preprocessed":
             known = {match[1] for path in self._entries if (match := _ARCHIVE.fullmatch(path))}
         else:
             known = {recording.subject for recording in self._listed.values()}
@@ -169,7 +169,7 @@ class Study:
 
     def expected_counts(self, subject: str) -> dict[str, int] | None:
         """Picture trials per split, surplus included; None for the authors' epochs, which hold averages or a choice."""
-        if self.block.signal == "preprocessed":
+        if self.block.source == "preprocessed":
             return None
         sessions = len(self._sessions)
         return {
@@ -330,8 +330,8 @@ class Study:
         for setting in ("sessions", "runs"):
             if getattr(self.block, setting) != "all":
                 raise InputError(
-                    f"studies.{self.name}.{setting}: the authors' epochs (signal: preprocessed) are of all sessions "
-                    f"and runs together; leave {setting} out, or take signal: raw"
+                    f"studies.{self.name}.{setting}: the authors' epochs (source: preprocessed) are of all sessions "
+                    f"and runs together; leave {setting} out, or take source: raw"
                 )
 
     def _check_subject(self, subject: str) -> None:
@@ -344,7 +344,7 @@ class Study:
 
     def _subject_units(self, subject: str) -> list[str]:
         self._check_subject(subject)
-        if self.block.signal == "preprocessed":
+        if self.block.source == "preprocessed":
             self._check_whole()
             return [self._unit(f"derivatives/preprocessed_eeg/sub-{subject}.zip")]
         sessions = [f"sub-{subject}_ses-{session}" for session in self._sessions]
