@@ -302,7 +302,13 @@ def both_job(tmp_path: Path) -> stage.Job:
         f"{name}.{suffix}": tmp_path / f"{name}.{suffix}" for name in shown for suffix in ("parquet", "md", "tex")
     }
     given = {
-        **{"tables": shown, "experiments": experiments, "studies": BOTH_KINDS, "zero_shot": ["fmri"]},
+        **{
+            "tables": shown,
+            "experiments": experiments,
+            "studies": BOTH_KINDS,
+            "modalities": {"eeg": "eeg", "voxels": "fmri", "fmri": "fmri"},
+            "zero_shot": ["fmri"],
+        },
         "methods": {"ridge": "Ridge", "mapping": "Linear", "ideal-observer": "Ideal observer"},
     }
     return stage.Job(

@@ -124,9 +124,13 @@ def studies_of(*kinds):
     return "|".join(name for name, study in CONFIG.studies.items() if study.kind in kinds) or "(?!)"
 
 
+def voxel_studies():
+    return "|".join(name for name in CONFIG.studies if is_voxels(name)) or "(?!)"
+
+
 def is_voxels(study):
     """Whether the responses of a study are voxels, and its signals regions."""
-    return CONFIG.studies[study].kind in settings.VOXEL_KINDS
+    return CONFIG.studies[study].modality == "fmri"
 
 
 def preprocessed():

@@ -10,7 +10,7 @@ rule epochs:
     benchmark:
         f"{RESULTS}/benchmarks/epochs/{{study}}/{{signal}}/sub-{{subject}}.tsv"
     wildcard_constraints:
-        study=f"(?!({preprocessed()}|{studies_of(*settings.VOXEL_KINDS)})/)[A-Za-z0-9-]+",
+        study=f"(?!({preprocessed()}|{voxel_studies()})/)[A-Za-z0-9-]+",
     conda:
         "../../envs/environment.yaml"
     threads: 1

@@ -311,6 +311,7 @@ def tables_spec():
         "tables": {name: dump(table) for name, table in CONFIG.tables.items()},
         "experiments": {name: dump(experiment) for name, experiment in CONFIG.experiments.items()},
         "studies": {name: study.kind for name, study in CONFIG.studies.items()},
+        "modalities": {name: study.modality for name, study in CONFIG.studies.items()},
         "protocols": {name: protocol.kind for name, protocol in CONFIG.protocols.items()},
         "methods": {name: method.label or name for name, method in CONFIG.methods.items()},
         "zero_shot": [name for name in studies_run() if asked(lambda: study_of(name).zero_shot)],

@@ -10,7 +10,7 @@ rule voxels:
     benchmark:
         f"{RESULTS}/benchmarks/voxels/{{study}}/{{signal}}/sub-{{subject}}.tsv"
     wildcard_constraints:
-        study=studies_of(*settings.VOXEL_KINDS),
+        study=voxel_studies(),
     conda:
         "../../envs/environment.yaml"
     threads: 1

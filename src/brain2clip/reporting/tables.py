@@ -3,10 +3,10 @@
 The Parquet file of a table is tidy and complete: column ``level`` tells single runs (with their seed) from means over
 seeds, means over subjects, differences and published numbers. Markdown and LaTeX show the same numbers for reading.
 
-Settings: ``tables``, ``experiments``, ``methods`` (name to label), ``retrieval``, where given, ``studies`` and
-``protocols`` (name to kind), ``ceilings`` (methods that are upper bounds; default: a method named
-``ideal-observer``), ``zero_shot`` (studies whose training and test concepts are disjoint) and ``published`` (false:
-published rows are not shown).
+Settings: ``tables``, ``experiments``, ``methods`` (name to label), ``retrieval``; where given, ``studies`` and
+``protocols`` (name to kind), ``modalities`` (study to eeg or fmri), ``ceilings`` (methods that are upper bounds;
+default: a method named ``ideal-observer``), ``zero_shot`` (studies whose training and test concepts are disjoint) and
+``published`` (false: published rows are not shown).
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import pandas as pd
 from brain2clip import artefact, stage
 from brain2clip.reporting import published, typeset
 from brain2clip.retrieval import ranks, statistics
-from brain2clip.settings import VOXEL_KINDS
 
 log = logging.getLogger("brain2clip")
 
@@ -87,7 +86,7 @@ class Context:
 
     def modality(self, study: str) -> str:
         """EEG or fMRI."""
-        return "fMRI" if self.settings.get("studies", {}).get(study) in VOXEL_KINDS else "EEG"
+        return "fMRI" if self.settings.get("modalities", {}).get(study) == "fmri" else "EEG"
 
     def is_ceiling(self, method: str) -> bool:
         """Whether a method is an upper bound that knows the truth of a simulation."""

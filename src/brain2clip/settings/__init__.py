@@ -24,7 +24,6 @@ from brain2clip.settings.responses import Repetitions, Responses, Whitening
 from brain2clip.settings.retrieval import Pools, Retrieval, Task
 from brain2clip.settings.rois import Roi
 from brain2clip.settings.studies import (
-    VOXEL_KINDS,
     BidsEegStudy,
     GodStudy,
     SimulatedFmriStudy,
@@ -46,7 +45,6 @@ from brain2clip.settings.voxels import Voxels
 
 __all__ = [
     "NAME",
-    "VOXEL_KINDS",
     "Augmentation",
     "Band",
     "BidsEegStudy",

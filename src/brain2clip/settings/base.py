@@ -1,16 +1,30 @@
-"""What all blocks of settings share."""
+"""What all blocks of settings share: strictness, neutral values, kinds, canonical text."""
 
 from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Annotated, Any, ClassVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    WrapValidator,
+    model_serializer,
+)
+
+from brain2clip import kinds
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9-]*$"
 Name = Annotated[str, Field(pattern=NAME, description="letters, digits and hyphens: it becomes part of a path")]
+#: Tag of the member of a union that stands for kinds from outside.
+EXTERNAL = "package.module:Class"
 
 
 class SettingsError(ValueError):
@@ -18,12 +32,80 @@ class SettingsError(ValueError):
 
 
 class Block(BaseModel):
-    """Base of all blocks: frozen, and an unknown key is an error."""
+    """Base of all blocks: frozen, and an unknown key is an error.
+
+    In JSON, which is what stages get and what decides about reruns, a field at its neutral value is left out.
+    """
 
     #: Keys of earlier versions, each with what it is called now.
     renamed: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_serializer(mode="wrap")
+    def _without_neutral(self, dump: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        dumped = cast(dict[str, Any], dump(self))
+        if info.mode != "json":
+            return dumped
+        left_out = neutral_fields(type(self))
+        return {key: one for key, one in dumped.items() if key not in left_out or getattr(self, key) != left_out[key]}
+
+
+class Kind(Block):
+    """Base of blocks that choose a module by their field ``kind``."""
+
+    #: Name of the family (:data:`brain2clip.kinds.FAMILIES`).
+    family: ClassVar[str]
+
+
+def neutral(value: Any, **given: Any) -> Any:
+    """A field with a default at which the option does nothing: leaving it out must be the same, bit for bit.
+
+    So a new option costs nobody a rerun. Give it to no other default: what is left out is read as the default.
+    """
+    return Field(value, json_schema_extra={"neutral": True}, **given)
+
+
+@cache
+def neutral_fields(block: type[BaseModel]) -> dict[str, Any]:
+    """Fields of a block with their neutral values."""
+    return {
+        name: field.get_default(call_default_factory=True)  # type: ignore[call-arg]
+        for name, field in block.model_fields.items()
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("neutral")
+    }
+
+
+def tag(family: str, default: str | None = None) -> Callable[[Any], str | None]:
+    """For pydantic's ``Discriminator``: the member of a union that a block belongs to, by its ``kind``."""
+
+    def found(value: Any) -> str | None:
+        kind = value.get("kind", default) if isinstance(value, Mapping) else getattr(value, "kind", default)
+        if not isinstance(kind, str):
+            return None
+        try:
+            return EXTERNAL if kinds.is_external(family, kind) else kind
+        except kinds.KindError:
+            return kind
+
+    return found
+
+
+def from_outside(base: type[Kind]) -> WrapValidator:
+    """Validation of a kind from outside by its own class ``Settings``, which must be a ``base``."""
+
+    def validate(value: Any, _: Any) -> Any:
+        if isinstance(value, base):
+            return value
+        own = getattr(kinds.load(base.family, value["kind"]), "Settings", None)
+        if not (isinstance(own, type) and issubclass(own, base)):
+            raise ValueError(
+                f"kind {value['kind']!r}: its class needs a class attribute Settings that is a subclass of "
+                f"brain2clip.settings.{base.__name__}"
+            )
+        return own.model_validate(value)
+
+    return WrapValidator(validate)
 
 
 def canonical(value: Any) -> str:
@@ -32,7 +114,7 @@ def canonical(value: Any) -> str:
     Parameters
     ----------
     value : BaseModel or JSON-like
-        Blocks are dumped with all defaults filled in.
+        Blocks are dumped with all defaults filled in, but for fields at their neutral value.
     """
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
@@ -45,12 +127,6 @@ def parse(block: Any, text: str | Mapping[str, Any]) -> Any:
     return adapter.validate_json(text) if isinstance(text, str) else adapter.validate_python(text)
 
 
-def _dump(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    raise TypeError(f"{type(value).__name__} does not belong into settings")
-
-
 def suggest(name: str, known: Any) -> str:
     """`` (did you mean ...?)`` or the list of what is known."""
     names = [str(key) for key in known]
@@ -58,3 +134,9 @@ def suggest(name: str, known: Any) -> str:
     if close:
         return f" (did you mean {close[0]!r}?)"
     return f" (known: {', '.join(names)})" if names else ""
+
+
+def _dump(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} does not belong into settings")

@@ -15,7 +15,7 @@ from brain2clip.settings.protocols import Protocol
 from brain2clip.settings.responses import Responses
 from brain2clip.settings.retrieval import Retrieval
 from brain2clip.settings.rois import Roi
-from brain2clip.settings.studies import VOXEL_KINDS, Study
+from brain2clip.settings.studies import Study
 from brain2clip.settings.tables import Table
 from brain2clip.settings.towers import Tower
 
@@ -87,7 +87,7 @@ class Config(Block):
 
     def _signals_of(self, study: str) -> str:
         """Block whose names stand in an experiment's signals."""
-        return "rois" if study in self.studies and self.studies[study].kind in VOXEL_KINDS else "bands"
+        return "rois" if study in self.studies and self.studies[study].modality == "fmri" else "bands"
 
     def _ceilings_need_truth(self) -> list[str]:
         """An ideal observer exists only where the truth is known."""
@@ -95,8 +95,7 @@ class Config(Block):
             f"experiments.{label}.methods: {name!r} is an ideal observer, but study {one.study!r} is not simulated"
             for label, one in self.experiments.items()
             for name in one.methods
-            if self.methods[name].kind == "ideal-observer"
-            and self.studies[one.study].kind not in ("simulated", "simulated_fmri")
+            if self.methods[name].knows_truth and not self.studies[one.study].simulated
         ]
 
     def _protocols_fit(self) -> list[str]:
@@ -104,7 +103,7 @@ class Config(Block):
         problems = []
         for label, one in self.experiments.items():
             kinds = {self.protocols[name].kind for name in one.protocols}
-            if self.studies[one.study].kind in VOXEL_KINDS and "leave-one-subject-out" in kinds:
+            if self.studies[one.study].modality == "fmri" and "leave-one-subject-out" in kinds:
                 problems.append(
                     f"experiments.{label}.protocols: leave-one-subject-out on {one.study!r}, whose subjects have other "
                     "voxels each; take intra-subject or joint"
@@ -114,7 +113,7 @@ class Config(Block):
                     f"experiments.{label}.methods: {name!r} ({self.methods[name].kind}) cannot train on all subjects "
                     "together; protocol joint takes methods of kind mapping"
                     for name in one.methods
-                    if self.methods[name].kind not in ("mapping", "ideal-observer")
+                    if not self.methods[name].joint
                 ]
         return problems
 

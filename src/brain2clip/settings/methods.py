@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from brain2clip.settings.base import Block, Name
+from brain2clip.settings.base import Kind, Name
 from brain2clip.settings.encoders import Encoder
 from brain2clip.settings.heads import Head
 from brain2clip.settings.mappings import Augmentation, Classifier, Network, Supervision
@@ -15,12 +15,40 @@ from brain2clip.settings.optimisers import MappingBudget, Optimiser, Selection
 from brain2clip.settings.visual import Visual
 
 
-class Contrastive(Block):
-    """A brain encoder trained against a picture side by a contrastive loss: NeuroCLIP and its baseline."""
+class MethodBase(Kind):
+    """Settings that every method has, and what the plan must know of its kind."""
 
-    kind: Literal["contrastive"] = "contrastive"
+    family: ClassVar[str] = "methods"
+    #: Whether it leaves a checkpoint; a method without one has a stage of its own that ranks.
+    trained: ClassVar[bool] = True
+    #: Whether it learns epoch by epoch, so that its history is a curve.
+    by_epoch: ClassVar[bool] = False
+    #: Whether its training draws random numbers, so that seeds differ.
+    random: ClassVar[bool] = False
+    #: Whether one model can train on subjects who have other inputs each (protocol joint).
+    joint: ClassVar[bool] = False
+    #: Whether its predictions are directions of CLIP's joint space.
+    joint_space: ClassVar[bool] = False
+    #: Whether it knows the truth of a simulated study, and is a ceiling.
+    knows_truth: ClassVar[bool] = False
+
+    kind: str
     label: str = Field("", description="name in the tables (empty: the key)")
     tower: Name = Field(description="name of a tower")
+
+    @property
+    def seeds_differ(self) -> bool:
+        """Whether another seed gives another model."""
+        return self.random or getattr(self, "shuffle_labels", False)
+
+
+class Contrastive(MethodBase):
+    """A brain encoder trained against a picture side by a contrastive loss: NeuroCLIP and its baseline."""
+
+    by_epoch: ClassVar[bool] = True
+    random: ClassVar[bool] = True
+
+    kind: Literal["contrastive"] = "contrastive"
     encoder: Encoder = Field(default_factory=Encoder, description="brain side")
     brain_head: Head = Field(default_factory=Head, description="projection of the brain embedding")
     visual: Visual = Field(default_factory=Visual, description="picture side")
@@ -41,12 +69,12 @@ class Contrastive(Block):
         return self
 
 
-class Ridge(Block):
+class Ridge(MethodBase):
     """Ridge regression from brain responses to the frozen CLIP embedding."""
 
+    joint_space: ClassVar[bool] = True
+
     kind: Literal["ridge"] = "ridge"
-    label: str = Field("", description="name in the tables (empty: the key)")
-    tower: Name = Field(description="name of a tower")
     alphas: tuple[float, ...] = Field(
         (1e1, 1e2, 1e3, 1e4, 1e5, 1e6), description="penalties; chosen by cross-validation over training concepts"
     )
@@ -60,12 +88,15 @@ class Ridge(Block):
     shuffle_labels: bool = Field(False, description="control: pictures of training trials permuted; must give chance")
 
 
-class BrainMapping(Block):
+class BrainMapping(MethodBase):
     """A mapping network from brain responses to the frozen CLIP space under image and text supervision: BrainCLIP."""
 
+    by_epoch: ClassVar[bool] = True
+    random: ClassVar[bool] = True
+    joint: ClassVar[bool] = True
+    joint_space: ClassVar[bool] = True
+
     kind: Literal["mapping"] = "mapping"
-    label: str = Field("", description="name in the tables (empty: the key)")
-    tower: Name = Field(description="name of a tower")
     network: Network = Field(default_factory=Network, description="mapping network")
     supervision: Supervision = Field(default_factory=Supervision, description="loss")
     augmentation: Augmentation = Field(default_factory=Augmentation, description="augmentation of responses")
@@ -76,11 +107,14 @@ class BrainMapping(Block):
     shuffle_labels: bool = Field(False, description="control: pictures of training trials permuted; must give chance")
 
 
-class IdealObserver(Block):
+class IdealObserver(MethodBase):
     """Ceiling of a simulated study: knows the noise-free response to every picture and the noise covariance."""
 
+    trained: ClassVar[bool] = False
+    joint: ClassVar[bool] = True
+    knows_truth: ClassVar[bool] = True
+
     kind: Literal["ideal-observer"] = "ideal-observer"
-    label: str = Field("", description="name in the tables (empty: the key)")
     tower: Name = Field(description="name of a tower; only its list of stimuli is read")
 
 

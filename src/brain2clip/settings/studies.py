@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from brain2clip.settings.base import Block, Name
+from brain2clip.settings.base import Block, Kind, Name
 from brain2clip.settings.responses import Responses
 from brain2clip.settings.voxels import Voxels
+
+#: Settings that only the report reads.
+REPORTED = frozenset({"licence", "citation"})
 
 
 class Split(Block):
@@ -32,8 +35,40 @@ class Split(Block):
         return self
 
 
-class StudyBase(Block):
-    """Settings that every study has."""
+class StudyBase(Kind):
+    """Settings that every study has, and what the plan must know of its kind."""
+
+    family: ClassVar[str] = "studies"
+    modality: ClassVar[Literal["eeg", "fmri"]]
+    #: Whether the pipeline makes the recordings itself, so that their truth is known.
+    simulated: ClassVar[bool] = False
+    #: Settings that neither responses nor stimuli read. Steps from signal to response are passed beside the study, and
+    #: who else takes part must not matter to a subject.
+    unread: ClassVar[frozenset[str]] = frozenset({"responses", "voxels", "ready_features", "subjects"}) | REPORTED
+    #: Settings that only the stimuli read: responses are the same without pictures and sentences.
+    of_stimuli: ClassVar[frozenset[str]] = frozenset()
+    #: All settings that the stimuli read (None: whatever is not ``unread``).
+    stimuli_read: ClassVar[frozenset[str] | None] = None
+
+    kind: str
+
+    def for_responses(self) -> dict[str, Any]:
+        """What the responses of one subject depend on, as JSON; a :class:`Study` can be made of it."""
+        return self._without(self.unread | self.of_stimuli)
+
+    def for_stimuli(self) -> dict[str, Any]:
+        """What the table of stimuli (and the pictures, where the pipeline makes them) depends on, as JSON."""
+        found = self._without(self.unread)
+        return found if self.stimuli_read is None else {key: found[key] for key in found if key in self.stimuli_read}
+
+    def _without(self, names: frozenset[str]) -> dict[str, Any]:
+        return {key: value for key, value in self.model_dump(mode="json").items() if key not in names}
+
+
+class EegStudyBase(StudyBase):
+    """Settings that every study of EEG has."""
+
+    modality: ClassVar[Literal["eeg", "fmri"]] = "eeg"
 
     responses: Responses = Field(default_factory=Responses, description="from recording to responses")
 
@@ -50,8 +85,13 @@ class SimulatedNoise(Block):
     drift_uv: float = Field(20.0, ge=0, description="standard deviation of slow electrode drift, microvolt")
 
 
-class SimulatedStudy(StudyBase):
+class SimulatedStudy(EegStudyBase):
     """The embedded simulated experiment; its truth is known."""
+
+    simulated: ClassVar[bool] = True
+    stimuli_read: ClassVar[frozenset[str] | None] = frozenset(
+        {"kind", "training_concepts", "pictures_per_concept", "test_concepts", "seed"}
+    )
 
     kind: Literal["simulated"] = "simulated"
     subjects: int = Field(4, ge=1, le=99, description="number of simulated subjects")
@@ -77,7 +117,7 @@ class SimulatedStudy(StudyBase):
     seed: int = Field(20251112, description="seed of the whole study (pictures, subjects, noise)")
 
 
-class BidsEegStudy(StudyBase):
+class BidsEegStudy(EegStudyBase):
     """Any BIDS EEG dataset on disk."""
 
     kind: Literal["bids_eeg"] = "bids_eeg"
@@ -115,8 +155,10 @@ class BidsEegStudy(StudyBase):
         return self
 
 
-class ThingsEeg2Study(StudyBase):
+class ThingsEeg2Study(EegStudyBase):
     """THINGS-EEG2 (Gifford et al. 2022) from its BIDS version, NEMAR nm000232, downloaded file by file."""
+
+    stimuli_read: ClassVar[frozenset[str] | None] = frozenset({"kind", "manifest", "images"})
 
     renamed: ClassVar[dict[str, str]] = {"signal": "source"}
 
@@ -138,7 +180,7 @@ class ThingsEeg2Study(StudyBase):
     )
 
 
-class ThingsEeg1Study(StudyBase):
+class ThingsEeg1Study(EegStudyBase):
     """THINGS-EEG1 (Grootswagers et al. 2022) from OpenNeuro ds003825, downloaded file by file."""
 
     kind: Literal["things_eeg1"] = "things_eeg1"
@@ -168,8 +210,10 @@ class ThingsEeg1Study(StudyBase):
     )
 
 
-class VoxelStudyBase(Block):
-    """Settings that every fMRI study has."""
+class VoxelStudyBase(StudyBase):
+    """Settings that every study of fMRI has."""
+
+    modality: ClassVar[Literal["eeg", "fmri"]] = "fmri"
 
     voxels: Voxels = Field(default_factory=Voxels, description="from voxel signals to responses")
     ready_features: dict[Name, str] = Field(
@@ -181,6 +225,11 @@ class VoxelStudyBase(Block):
 
 class SimulatedFmriStudy(VoxelStudyBase):
     """Simulated fMRI of the same world as the simulated EEG; its truth is known."""
+
+    simulated: ClassVar[bool] = True
+    stimuli_read: ClassVar[frozenset[str] | None] = frozenset(
+        {"kind", "training_concepts", "pictures_per_concept", "test_concepts", "seed"}
+    )
 
     kind: Literal["simulated_fmri"] = "simulated_fmri"
     subjects: int = Field(2, ge=1, le=99, description="number of simulated subjects")
@@ -206,6 +255,8 @@ class SimulatedFmriStudy(VoxelStudyBase):
 
 class GodStudy(VoxelStudyBase):
     """Generic Object Decoding (Horikawa and Kamitani 2017), preprocessed, downloaded file by file."""
+
+    of_stimuli: ClassVar[frozenset[str]] = frozenset({"captions", "pictures", "class_names"})
 
     kind: Literal["god"] = "god"
     subjects: tuple[Name, ...] | Literal["all"] = Field(
@@ -236,6 +287,8 @@ class GodStudy(VoxelStudyBase):
 
 class ThingsFmriStudy(VoxelStudyBase):
     """THINGS-fMRI (Hebart et al. 2023): single-trial betas, 720 x 12 training and 100 test pictures."""
+
+    of_stimuli: ClassVar[frozenset[str]] = frozenset({"pictures"})
 
     kind: Literal["things_fmri"] = "things_fmri"
     root: str = Field(description="folder of the unpacked single-trial betas (sub-01_ResponseData.h5 and so on)")
@@ -309,5 +362,3 @@ Study = Annotated[
     | VoxelTableStudy,
     Field(discriminator="kind"),
 ]
-#: Kinds of studies whose responses are voxels: they have regions instead of bands.
-VOXEL_KINDS = ("simulated_fmri", "god", "things_fmri", "voxel_table")

@@ -1,0 +1,70 @@
+"""Words that several rooms share, and the grammar of a metric's name. Imports nothing of the project."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, NamedTuple, get_args
+
+#: Sides of a study's split; a picture may be on ``both`` where categories are the candidates.
+SPLITS = ("train", "test")
+Split = Literal["train", "test"]
+#: Stands for a session or run that a study does not have.
+NO_LABEL = "n/a"
+
+#: What is looked for in a retrieval.
+Task = Literal["stimulus", "category", "caption", "stimulus-to-brain", "caption-to-brain"]
+TASKS: tuple[Task, ...] = get_args(Task)
+#: Ending of the tasks in which brain responses are the candidates.
+TO_BRAIN = "-to-brain"
+
+#: Columns that name a run, in paths and in every table.
+RUN = ("study", "signal", "protocol", "method", "subject", "seed")
+
+_METRIC = re.compile(
+    rf"(?:(?P<task>{'|'.join(map(re.escape, TASKS))})(?:/(?P<pool>[1-9]\d*))?:)?(?P<base>[\w.]+:[A-Za-z_]\w*|[^@:/]+)"
+    r"(?:@(?P<repetitions>[1-9]\d*|all))?"
+)
+
+
+class MetricName(NamedTuple):
+    """A metric of a task, as it is written in summaries, tables and their settings.
+
+    Attributes
+    ----------
+    base : str
+        A metric with its number: ``top-1``, ``10-way``, ``median-rank``, or ``package.module:Class``.
+    repetitions : str
+        Averaged test repetitions: a number or ``all``.
+    task : str
+    pool : int or None
+        Size of the random pools, None for all candidates.
+    """
+
+    base: str
+    repetitions: str = "all"
+    task: str = "stimulus"
+    pool: int | None = None
+
+    def __str__(self) -> str:
+        """``[TASK[/SIZE]:]metric[@repetitions]``, without what is the default: ``top-1``, ``category:top-1@4``."""
+        where = self.task + ("" if self.pool is None else f"/{self.pool}")
+        before = "" if where == "stimulus" else f"{where}:"
+        return before + self.base + ("" if self.repetitions == "all" else f"@{self.repetitions}")
+
+    @classmethod
+    def read(cls, text: str) -> MetricName:
+        """What a written name stands for: ``caption/300:top-5@2`` is Top-5 in pools of 300, 2 repetitions averaged.
+
+        Raises
+        ------
+        ValueError
+            Where it has another form, or names no task.
+        """
+        found = _METRIC.fullmatch(text)
+        if found is None:
+            raise ValueError(
+                f"no metric is named {text!r}; expected [TASK[/SIZE]:]METRIC[@REPETITIONS] as in category:top-1@1, "
+                f"TASK being one of {', '.join(TASKS)}"
+            )
+        pool = int(found["pool"]) if found["pool"] else None
+        return cls(found["base"], found["repetitions"] or "all", found["task"] or "stimulus", pool)
