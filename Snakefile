@@ -1,14 +1,28 @@
 # brain2clip: raw brain recordings in, retrieval tables out. The settings are config.yaml, or whatever --configfile names.
+import sys
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.19")
+sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+
+from brain2clip.internals.snakemake import amount, either, files, named, planned, prefix
 
 
 report: "workflow/report/workflow.rst"
 
 
-include: "workflow/rules/common.smk"
-include: "workflow/rules/specs.smk"
+if not workflow.overwrite_configfiles:
+
+    configfile: "config.yaml"
+
+
+# What the configuration asks for: runs, and the spec and files of every job (src/brain2clip/plan).
+PLAN = planned(workflow, config)
+RESULTS = PLAN.results
+
+shell.prefix(prefix())
 
 
 wildcard_constraints:
@@ -19,16 +33,15 @@ wildcard_constraints:
     method="[A-Za-z0-9-]+",
     subject="[A-Za-z0-9]+",
     seed="[0-9]+",
-    figure="[a-z]+",
+    figure="[a-z0-9_]+",
 
 
 include: "workflow/rules/simulate.smk"
 include: "workflow/rules/download.smk"
-include: "workflow/rules/epochs.smk"
-include: "workflow/rules/voxels.smk"
-include: "workflow/rules/features.smk"
+include: "workflow/rules/responses.smk"
+include: "workflow/rules/stimuli.smk"
 include: "workflow/rules/train.smk"
-include: "workflow/rules/rank.smk"
+include: "workflow/rules/retrieval.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/export.smk"
@@ -37,7 +50,4 @@ include: "workflow/rules/export.smk"
 rule all:
     default_target: True
     input:
-        descriptions(),
-        table_files(),
-        figure_files(),
-        export_files(),
+        PLAN.targets(),

@@ -1,7 +1,7 @@
 # Figures of a study, one job each, from the artefacts that each shows.
 rule figures:
     input:
-        lambda w: [path for paths in figure_inputs(w).values() for path in paths],
+        unpack(lambda w: files(PLAN.figures_job(w.study, w.figure))),
     output:
         figure=report(
             f"{RESULTS}/figures/{{study}}/{{figure}}.svg",
@@ -21,12 +21,12 @@ rule figures:
         mem_mb=lambda w, attempt: attempt * 2000,
         runtime=lambda w, attempt: attempt * 15,
     params:
-        spec=lambda w: settings.canonical(figures_spec(w)),
-        given=lambda w: [f"{name}={path}" for name, paths in figure_inputs(w).items() for path in paths],
+        spec=lambda w: PLAN.figures_job(w.study, w.figure).spec.json,
+        given=lambda w, input: named(input),
     message:
         "Figure {wildcards.figure} of {wildcards.study}"
     shell:
         # By a file, as for tables.
-        "( printf '%s\\n' --spec {params.spec:q} --output {wildcards.figure}={output.figure:q};"
-        " echo --input; printf '%s\\n' {params.given:q} )"
+        "( printf '%s\\n' --spec {params.spec:q} --output {wildcards.figure}={output.figure:q} --input;"
+        " printf '%s\\n' {params.given:q} )"
         " | python -m brain2clip.reporting.figures @/dev/stdin > {log:q} 2>&1"

@@ -1,4 +1,4 @@
-# The embedded simulated study, written as a BIDS dataset.
+# The embedded simulated studies, written as BIDS datasets.
 rule simulate_pictures:
     output:
         stimuli=f"{RESULTS}/raw/{{study}}/stimuli/stimuli.tsv",
@@ -8,7 +8,7 @@ rule simulate_pictures:
     benchmark:
         f"{RESULTS}/benchmarks/simulate_pictures/{{study}}.tsv"
     wildcard_constraints:
-        study=studies_of("simulated", "simulated_fmri"),
+        study=either(PLAN.simulated_studies()),
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -16,7 +16,7 @@ rule simulate_pictures:
         mem_mb=lambda w, attempt: attempt * 1000,
         runtime=lambda w, attempt: attempt * 10,
     params:
-        spec=lambda w: settings.canonical(simulate_pictures_spec(w.study)),
+        spec=lambda w: PLAN.simulate_pictures_job(w.study).spec.json,
     message:
         "Draw the pictures of {wildcards.study}"
     shell:
@@ -26,8 +26,7 @@ rule simulate_pictures:
 
 rule simulate_recordings:
     input:
-        stimuli=rules.simulate_pictures.output.stimuli,
-        features=rules.simulate_pictures.output.features,
+        unpack(lambda w: files(PLAN.simulated_job(w.study, w.subject))),
     output:
         sessions=f"{RESULTS}/raw/{{study}}/sub-{{subject}}/sub-{{subject}}_sessions.tsv",
         truth=f"{RESULTS}/raw/{{study}}/derivatives/truth/sub-{{subject}}.h5",
@@ -36,7 +35,7 @@ rule simulate_recordings:
     benchmark:
         f"{RESULTS}/benchmarks/simulate_recordings/{{study}}/sub-{{subject}}.tsv"
     wildcard_constraints:
-        study=studies_of("simulated"),
+        study=either(PLAN.simulated_studies("eeg")),
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -44,19 +43,18 @@ rule simulate_recordings:
         mem_mb=lambda w, attempt: attempt * 2000,
         runtime=lambda w, attempt: attempt * 20,
     params:
-        spec=lambda w: settings.canonical(simulate_recordings_spec(w.study, w.subject)),
+        spec=lambda w: PLAN.simulated_job(w.study, w.subject).spec.json,
+        given=lambda w, input: named(input),
     message:
         "Simulate the recordings of {wildcards.study} sub-{wildcards.subject}"
     shell:
-        "python -m brain2clip.simulation.simulate_recordings --spec {params.spec:q}"
-        " --input stimuli={input.stimuli:q} --input features={input.features:q}"
+        "python -m brain2clip.simulation.simulate_recordings --spec {params.spec:q} --input {params.given:q}"
         " --output sessions={output.sessions:q} --output truth={output.truth:q} > {log:q} 2>&1"
 
 
 rule simulate_voxels:
     input:
-        stimuli=rules.simulate_pictures.output.stimuli,
-        features=rules.simulate_pictures.output.features,
+        unpack(lambda w: files(PLAN.simulated_job(w.study, w.subject))),
     output:
         signals=f"{RESULTS}/raw/{{study}}/sub-{{subject}}/sub-{{subject}}_voxels.h5",
         truth=f"{RESULTS}/raw/{{study}}/derivatives/truth/sub-{{subject}}.h5",
@@ -65,7 +63,7 @@ rule simulate_voxels:
     benchmark:
         f"{RESULTS}/benchmarks/simulate_voxels/{{study}}/sub-{{subject}}.tsv"
     wildcard_constraints:
-        study=studies_of("simulated_fmri"),
+        study=either(PLAN.simulated_studies("fmri")),
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -73,12 +71,12 @@ rule simulate_voxels:
         mem_mb=lambda w, attempt: attempt * 1000,
         runtime=lambda w, attempt: attempt * 10,
     params:
-        spec=lambda w: settings.canonical(simulate_voxels_spec(w.study, w.subject)),
+        spec=lambda w: PLAN.simulated_job(w.study, w.subject).spec.json,
+        given=lambda w, input: named(input),
     message:
         "Simulate the voxels of {wildcards.study} sub-{wildcards.subject}"
     shell:
-        "python -m brain2clip.simulation.simulate_voxels --spec {params.spec:q}"
-        " --input stimuli={input.stimuli:q} --input features={input.features:q}"
+        "python -m brain2clip.simulation.simulate_voxels --spec {params.spec:q} --input {params.given:q}"
         " --output signals={output.signals:q} --output truth={output.truth:q} > {log:q} 2>&1"
 
 
@@ -88,7 +86,7 @@ rule simulate_dataset:
     log:
         f"{RESULTS}/logs/simulate_dataset/{{study}}.log",
     wildcard_constraints:
-        study=studies_of("simulated"),
+        study=either(PLAN.simulated_studies("eeg")),
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -96,7 +94,7 @@ rule simulate_dataset:
         mem_mb=lambda w, attempt: attempt * 500,
         runtime=lambda w, attempt: attempt * 5,
     params:
-        spec=lambda w: settings.canonical(simulate_dataset_spec(w.study)),
+        spec=lambda w: PLAN.simulate_dataset_job(w.study).spec.json,
     message:
         "Describe the dataset {wildcards.study}"
     shell:

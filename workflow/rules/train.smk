@@ -1,13 +1,7 @@
 # One model per subject, protocol, method and seed; training trials only.
 rule train:
     input:
-        responses=lambda w: expand(
-            f"{RESULTS}/responses/{{study}}/{{signal}}/sub-{{source}}.h5",
-            study=w.study,
-            signal=w.signal,
-            source=sources(w.study, w.protocol, w.subject),
-        ),
-        stimuli=lambda w: f"{RESULTS}/stimuli/{w.study}/{CONFIG.methods[w.method].tower}.h5",
+        unpack(lambda w: files(PLAN.train_job(PLAN.run(w)))),
     output:
         checkpoint=f"{RESULTS}/training/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.safetensors",
         history=f"{RESULTS}/training/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.history.parquet",
@@ -16,7 +10,7 @@ rule train:
     benchmark:
         f"{RESULTS}/benchmarks/train/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
     wildcard_constraints:
-        method=methods_of_kind("contrastive", "mapping", "ridge"),
+        method=either(PLAN.methods(trained=True)),
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -25,11 +19,10 @@ rule train:
         runtime=lambda w, attempt: attempt * 120,
         gpu=1,
     params:
-        spec=lambda w: settings.canonical(train_spec(w)),
-        responses=lambda w, input: [f"responses={path}" for path in input.responses],
+        spec=lambda w: PLAN.train_job(PLAN.run(w)).spec.json,
+        given=lambda w, input: named(input),
     message:
-        "Train {wildcards.method} ({wildcards.protocol}) for {wildcards.study} sub-{wildcards.subject}, signal {wildcards.signal}, seed {wildcards.seed}"
+        "Train {wildcards.method} ({wildcards.protocol}) for {wildcards.study} sub-{wildcards.subject}, {wildcards.signal}, seed {wildcards.seed}"
     shell:
-        'for given in {params.responses:q}; do set -- "$@" --input "$given"; done;'
-        ' python -m brain2clip.training.train --spec {params.spec:q} "$@" --input stimuli={input.stimuli:q}'
+        "python -m brain2clip.training.train --spec {params.spec:q} --input {params.given:q}"
         " --output checkpoint={output.checkpoint:q} --output history={output.history:q} > {log:q} 2>&1"

@@ -121,6 +121,11 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_dump)
 
 
+def dump(block: BaseModel) -> dict[str, Any]:
+    """A block as JSON-like mapping, as stages get it."""
+    return block.model_dump(mode="json")
+
+
 def parse(block: Any, text: str | Mapping[str, Any]) -> Any:
     """A block (or an annotated union of blocks) from its JSON text or mapping."""
     adapter = TypeAdapter(block)

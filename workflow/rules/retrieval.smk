@@ -1,19 +1,16 @@
-# The only reader of test trials: candidates ranked for every test response, and what the prompts do to them;
-# and the predicted embeddings, for what shows or draws pictures from them.
+# The only readers of test trials: candidates ranked for every test response, by models or by an ideal observer; what the
+# prompts do; predicted embeddings, for what shows or draws pictures from them. Then metrics of the ranks.
 rule rank:
     input:
-        responses=f"{RESULTS}/responses/{{study}}/{{signal}}/sub-{{subject}}.h5",
-        stimuli=tower_of,
-        checkpoint=checkpoint_of,
+        unpack(lambda w: files(PLAN.rank_job(PLAN.run(w)))),
     output:
         rows=f"{RESULTS}/retrieval/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.parquet",
-        summary=f"{RESULTS}/retrieval/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.summary.parquet",
     log:
         f"{RESULTS}/logs/rank/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/rank/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
     wildcard_constraints:
-        method=methods_of_kind("contrastive", "mapping", "ridge"),
+        method=either(PLAN.methods(trained=True)),
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -21,30 +18,27 @@ rule rank:
         mem_mb=lambda w, attempt: attempt * 4000,
         runtime=lambda w, attempt: attempt * 10,
     params:
-        spec=lambda w: settings.canonical(rank_spec(w)),
+        spec=lambda w: PLAN.rank_job(PLAN.run(w)).spec.json,
+        given=lambda w, input: named(input),
     message:
-        "Rank candidates with {wildcards.method} ({wildcards.protocol}) for {wildcards.study} sub-{wildcards.subject}, signal {wildcards.signal}, seed {wildcards.seed}"
+        "Rank candidates with {wildcards.method} ({wildcards.protocol}) for {wildcards.study} sub-{wildcards.subject}, {wildcards.signal}, seed {wildcards.seed}"
     shell:
-        "python -m brain2clip.retrieval.rank --spec {params.spec:q} --input responses={input.responses:q}"
-        " --input stimuli={input.stimuli:q} --input checkpoint={input.checkpoint:q}"
-        " --output rows={output.rows:q} --output summary={output.summary:q} > {log:q} 2>&1"
+        "python -m brain2clip.retrieval.rank --spec {params.spec:q} --input {params.given:q}"
+        " --output rows={output.rows:q} > {log:q} 2>&1"
 
 
 rule ceiling:
     input:
-        responses=rules.rank.input.responses,
-        stimuli=tower_of,
-        truth=rules.simulate_recordings.output.truth,
+        unpack(lambda w: files(PLAN.rank_job(PLAN.run(w)))),
     output:
         rows=rules.rank.output.rows,
-        summary=rules.rank.output.summary,
     log:
         f"{RESULTS}/logs/ceiling/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/ceiling/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
     wildcard_constraints:
-        study=studies_of("simulated", "simulated_fmri"),
-        method=methods_of_kind("ideal-observer"),
+        study=either(PLAN.simulated_studies()),
+        method=either(PLAN.methods(trained=False)),
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -52,20 +46,18 @@ rule ceiling:
         mem_mb=lambda w, attempt: attempt * 4000,
         runtime=lambda w, attempt: attempt * 10,
     params:
-        spec=lambda w: settings.canonical(ceiling_spec(w)),
+        spec=lambda w: PLAN.rank_job(PLAN.run(w)).spec.json,
+        given=lambda w, input: named(input),
     message:
-        "Ideal observer for {wildcards.study} sub-{wildcards.subject}, signal {wildcards.signal}"
+        "Ideal observer for {wildcards.study} sub-{wildcards.subject}, {wildcards.signal}"
     shell:
-        "python -m brain2clip.retrieval.ceiling --spec {params.spec:q} --input responses={input.responses:q}"
-        " --input stimuli={input.stimuli:q} --input truth={input.truth:q}"
-        " --output rows={output.rows:q} --output summary={output.summary:q} > {log:q} 2>&1"
+        "python -m brain2clip.retrieval.ceiling --spec {params.spec:q} --input {params.given:q}"
+        " --output rows={output.rows:q} > {log:q} 2>&1"
 
 
 rule inspect:
     input:
-        responses=rules.rank.input.responses,
-        stimuli=tower_of,
-        checkpoint=checkpoint_of,
+        unpack(lambda w: files(PLAN.inspect_job(PLAN.run(w)))),
     output:
         gains=f"{RESULTS}/retrieval/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.gains.parquet",
         prompts=f"{RESULTS}/retrieval/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.prompts.parquet",
@@ -74,7 +66,7 @@ rule inspect:
     benchmark:
         f"{RESULTS}/benchmarks/inspect/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
     wildcard_constraints:
-        method="|".join(neuroclip_methods()) or "(?!)",
+        method=either(PLAN.methods(prompted=True)),
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -82,20 +74,18 @@ rule inspect:
         mem_mb=lambda w, attempt: attempt * 4000,
         runtime=lambda w, attempt: attempt * 10,
     params:
-        spec=lambda w: settings.canonical(inspect_spec(w)),
+        spec=lambda w: PLAN.inspect_job(PLAN.run(w)).spec.json,
+        given=lambda w, input: named(input),
     message:
         "Look into the prompts of {wildcards.method} for {wildcards.study} sub-{wildcards.subject}"
     shell:
-        "python -m brain2clip.retrieval.inspect --spec {params.spec:q} --input responses={input.responses:q}"
-        " --input stimuli={input.stimuli:q} --input checkpoint={input.checkpoint:q}"
+        "python -m brain2clip.retrieval.inspect --spec {params.spec:q} --input {params.given:q}"
         " --output gains={output.gains:q} --output prompts={output.prompts:q} > {log:q} 2>&1"
 
 
 rule embed:
     input:
-        responses=rules.rank.input.responses,
-        stimuli=tower_of,
-        checkpoint=checkpoint_of,
+        unpack(lambda w: files(PLAN.embed_job(PLAN.run(w)))),
     output:
         embeddings=f"{RESULTS}/retrieval/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.embeddings.h5",
     log:
@@ -103,7 +93,7 @@ rule embed:
     benchmark:
         f"{RESULTS}/benchmarks/embed/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
     wildcard_constraints:
-        method=methods_of_kind(*JOINT_SPACE),
+        method=either(PLAN.methods(joint_space=True)),
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -111,10 +101,35 @@ rule embed:
         mem_mb=lambda w, attempt: attempt * 4000,
         runtime=lambda w, attempt: attempt * 10,
     params:
-        spec=lambda w: settings.canonical(embed_spec(w)),
+        spec=lambda w: PLAN.embed_job(PLAN.run(w)).spec.json,
+        given=lambda w, input: named(input),
     message:
         "Predicted embeddings of {wildcards.method} for {wildcards.study} sub-{wildcards.subject}"
     shell:
-        "python -m brain2clip.retrieval.embed --spec {params.spec:q} --input responses={input.responses:q}"
-        " --input stimuli={input.stimuli:q} --input checkpoint={input.checkpoint:q}"
+        "python -m brain2clip.retrieval.embed --spec {params.spec:q} --input {params.given:q}"
         " --output embeddings={output.embeddings:q} > {log:q} 2>&1"
+
+
+rule summaries:
+    input:
+        unpack(lambda w: files(PLAN.summaries_job(f"{w.study}/{w.signal}/{w.protocol}/{w.method}"))),
+    output:
+        summary=f"{RESULTS}/summaries/{{study}}/{{signal}}/{{protocol}}/{{method}}.parquet",
+    log:
+        f"{RESULTS}/logs/summaries/{{study}}/{{signal}}/{{protocol}}/{{method}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/summaries/{{study}}/{{signal}}/{{protocol}}/{{method}}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: attempt * 2000,
+        runtime=lambda w, attempt: attempt * 20,
+    params:
+        spec=lambda w: PLAN.summaries_job(f"{w.study}/{w.signal}/{w.protocol}/{w.method}").spec.json,
+        given=lambda w, input: named(input),
+    message:
+        "Metrics of {wildcards.method} ({wildcards.protocol}) for {wildcards.study}, {wildcards.signal}"
+    shell:
+        "python -m brain2clip.retrieval.summaries --spec {params.spec:q} --input {params.given:q}"
+        " --output summary={output.summary:q} > {log:q} 2>&1"

@@ -1,0 +1,143 @@
+"""Files: what every job reads and writes, below the folder of the results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from brain2clip.plan.runs import Run
+from brain2clip.plan.spec import Spec
+from brain2clip.plan.specs import Specs
+
+#: Endings of the two files (training, test) of each format of an export.
+EXPORTED = {
+    "nice": ("preprocessed_eeg_training.npy", "preprocessed_eeg_test.npy"),
+    "ubp": ("train.pt", "test.pt"),
+}
+#: Endings of the files of a table.
+ENDINGS = ("parquet", "md", "tex")
+#: Numbers that others published, which stand beside ours.
+PUBLISHED = Path("workflow/published")
+
+
+class Files(Specs):
+    """Paths of artefacts."""
+
+    def record(self, dataset: str, unit: str) -> str:
+        """What a finished download leaves."""
+        return f"{self.results}/downloads/{dataset}/{unit}.json"
+
+    def raw(self, study: str, path: str) -> str:
+        """A file of a simulated study or of a dataset."""
+        return f"{self.results}/raw/{study}/{path}"
+
+    def truth(self, study: str, subject: str) -> str:
+        """Truth about a simulated subject."""
+        return self.raw(study, f"derivatives/truth/sub-{subject}.h5")
+
+    def responses(self, study: str, signal: str, subject: str) -> str:
+        """Responses of a subject."""
+        return f"{self.results}/responses/{study}/{signal}/sub-{subject}.h5"
+
+    def catalogue(self, study: str) -> str:
+        """Table of the stimuli of a study."""
+        return f"{self.results}/catalogue/{study}.parquet"
+
+    def features(self, study: str, tower: str) -> str:
+        """Frozen features of a study's stimuli."""
+        return f"{self.results}/stimuli/{study}/{tower}.h5"
+
+    def features_of(self, run: Run) -> str:
+        """Features that a run looks its candidates up in."""
+        return self.features(run.study, self.method(run.method).tower)
+
+    def checkpoint(self, run: Run) -> str:
+        """Trained parameters that a run uses."""
+        return f"{self.results}/training/{self.model_of(run).path}.safetensors"
+
+    def rows(self, run: Run) -> str:
+        """Retrieval rows of a run."""
+        return f"{self.results}/retrieval/{run.path}.parquet"
+
+    def summary(self, block: str) -> str:
+        """Metrics of the runs of a method (:attr:`Runs.blocks`)."""
+        return f"{self.results}/summaries/{block}.parquet"
+
+    def export(self, form: str, study: str, signal: str, subject: str) -> list[str]:
+        """The two files of an export."""
+        folder = f"{self.results}/export/{form}/{study}/{signal}/sub-{subject}"
+        return [f"{folder}/{ending}" for ending in EXPORTED[form]]
+
+    # ----------------------------------------------------------------------------------------- targets
+
+    def descriptions(self) -> list[str]:
+        """What makes a BIDS dataset of the recordings; downloaded datasets bring their own."""
+        simulated = [
+            self.raw(study, "dataset_description.json")
+            for study in self.studies_run
+            if self.block(study).simulated and not self.is_voxels(study)
+        ]
+        downloaded = {
+            path for study in self.studies_run if self.is_downloaded(study)
+            for path in self.study(study).description_files()
+        }  # fmt: skip
+        return simulated + sorted(downloaded)
+
+    def tables(self) -> list[str]:
+        """Files of the tables; first the summary of all runs."""
+        names = [f"{table}.{ending}" for table in sorted(self.config.tables) for ending in ENDINGS]
+        return [f"{self.results}/tables/{name}" for name in ("summary.parquet", *names)]
+
+    def published(self) -> list[str]:
+        """Tables of published numbers."""
+        return sorted(map(str, PUBLISHED.glob("*.csv")))
+
+    def exports(self) -> list[str]:
+        """Files of all exports."""
+        return [path for one in self.exported() for path in self.export(*one)]
+
+    def exported(self) -> list[tuple[str, str, str, str]]:
+        """Format, study, signal and subject of all exports, each once."""
+        return list(
+            dict.fromkeys(
+                (form, one.study, signal, subject)
+                for one in self.config.exports.values()
+                for form in one.formats
+                for signal in one.signals
+                for subject in self.subjects(one.study)
+            )
+        )
+
+    # ------------------------------------------------------------------------- files and who makes them
+
+    def made_files(
+        self, folder: str, runs: Iterable[Run], ending: str, spec_of: Callable[[Run], Spec]
+    ) -> dict[str, Spec]:
+        """Files of runs, each with the spec that makes it."""
+        return {f"{self.results}/{folder}/{run.path}{ending}": spec_of(run) for run in runs}
+
+    def responses_files(self, study: str, signals: Iterable[str]) -> dict[str, Spec]:
+        """Responses of all subjects, each with the spec that makes it."""
+        return {
+            self.responses(study, signal, subject): self.responses_spec(study, signal, subject)
+            for signal in signals
+            for subject in self.subjects(study)
+        }
+
+    def stimuli_file(self, study: str, method: str) -> dict[str, Spec]:
+        """Features that a method of a study looks its candidates up in, with their spec."""
+        tower = self.method(method).tower
+        return {self.features(study, tower): self.features_spec(study, tower)}
+
+    # ---------------------------------------------------------------------------------------- download
+
+    def missing_downloads(self) -> list[object]:
+        """Files that experiments and exports need and that no finished download has brought."""
+        used = sorted({*self.studies_run, *(one.study for one in self.config.exports.values())})
+        return [
+            file
+            for dataset, units in self.downloads(*used).items()
+            for unit, files in units.items()
+            if not Path(self.record(dataset, unit)).exists()
+            for file in files
+        ]

@@ -1,0 +1,225 @@
+"""Every job of a configuration, as rules and ``brain2clip why`` ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from brain2clip.plan.runs import Run
+from brain2clip.plan.shown import Shown
+from brain2clip.plan.spec import Spec
+
+#: Stages in the order of the pipeline.
+STAGES = (
+    *("download", "images", "simulate_pictures", "simulate_recordings", "simulate_voxels", "simulate_dataset"),
+    *("epochs", "preprocessed", "voxels", "catalogue", "features", "export", "train", "rank", "ceiling", "inspect"),
+    *("embed", "summaries", "tables", "figures"),
+)
+#: Stages that ask for a GPU.
+ON_GPU = frozenset({"features", "train"})
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job.
+
+    Attributes
+    ----------
+    spec : Spec
+    inputs : mapping
+        Name of each input of the rule to its paths.
+    outputs : tuple of str
+    """
+
+    spec: Spec
+    inputs: Mapping[str, Sequence[str]]
+    outputs: tuple[str, ...]
+
+    @property
+    def stage(self) -> str:
+        """Stage, which is the rule."""
+        return self.spec.stage
+
+
+class Plan(Shown):
+    """What a configuration asks for: a method per rule, and :meth:`jobs` for all of them."""
+
+    # Rules ask with their wildcards, which are strings.
+
+    def run(self, w: object) -> Run:
+        """The run that wildcards of a rule name."""
+        names = {name: getattr(w, name) for name in Run._fields}
+        return Run(**{**names, "seed": int(names["seed"])})
+
+    # ----------------------------------------------------------------------------------- jobs by stage
+
+    def simulate_pictures_job(self, study: str) -> Job:
+        """Draw the pictures of a study."""
+        made = (self.raw(study, "stimuli/stimuli.tsv"), self.raw(study, "derivatives/truth/features.h5"))
+        return Job(self.simulate_pictures_spec(study), {}, made)
+
+    def simulated_job(self, study: str, subject: str) -> Job:
+        """Simulate recordings or voxels of a subject."""
+        stimuli, features = self.simulate_pictures_job(study).outputs
+        name = "voxels.h5" if self.is_voxels(study) else "sessions.tsv"
+        signals = self.raw(study, f"sub-{subject}/sub-{subject}_{name}")
+        inputs = {"stimuli": [stimuli], "features": [features]}
+        return Job(self.truth_spec(study, subject), inputs, (signals, self.truth(study, subject)))
+
+    def simulate_dataset_job(self, study: str) -> Job:
+        """Describe a simulated study as a BIDS dataset."""
+        return Job(self.simulate_dataset_spec(study), {}, (self.raw(study, "dataset_description.json"),))
+
+    def download_job(self, dataset: str, unit: str) -> Job:
+        """Fetch a unit of a dataset."""
+        return Job(self.download_spec(dataset, unit), {}, (self.record(dataset, unit),))
+
+    def images_job(self, dataset: str) -> Job:
+        """Unpack the pictures of a dataset."""
+        study = self.study(self.bringing_pictures()[dataset])
+        inputs = {"record": study.archive_files(), "index": study.label_files()}
+        return Job(self.images_spec(dataset), inputs, (self.raw(dataset, "stimuli/stimuli.tsv"),))
+
+    def responses_job(self, study: str, signal: str, subject: str) -> Job:
+        """Responses of a subject: ``epochs``, ``preprocessed`` or ``voxels``."""
+        own = self.study(study)
+        # Tables of the user are no inputs: their time says nothing, and what is read of them stands in the spec.
+        labels = own.label_files() if own.label_digest() is None else []
+        inputs = {"signals": own.files(subject), "stimuli": labels}
+        made = (self.responses(study, signal, subject),)
+        return Job(self.responses_spec(study, signal, subject), inputs, made)
+
+    def catalogue_job(self, study: str) -> Job:
+        """Table of the stimuli of a study."""
+        own = self.study(study)
+        inputs = {"stimuli": own.stimulus_files() if own.catalogue_digest() is None else []}
+        return Job(self.catalogue_spec(study), inputs, (self.catalogue(study),))
+
+    def features_job(self, study: str, tower: str) -> Job:
+        """Features of the stimuli of a study."""
+        from brain2clip.stimuli import weights
+
+        block, ready = self.config.towers[tower], self.ready(study, tower)
+        inputs = {
+            "catalogue": [self.catalogue(study)],
+            "weights": weights.of(block.model, block.pretrained),
+            "ready": [ready] if ready else [],
+        }
+        return Job(self.features_spec(study, tower), inputs, (self.features(study, tower),))
+
+    def export_job(self, form: str, study: str, signal: str, subject: str) -> Job:
+        """Responses in another project's format; the reader of ``ubp`` opens pictures by name."""
+        own = self.study(study)
+        inputs = {
+            "responses": [self.responses(study, signal, subject)],
+            "stimuli": own.stimulus_files() if form == "ubp" else own.label_files(),
+        }
+        made = tuple(self.export(form, study, signal, subject))
+        return Job(self.export_spec(form, study, signal, subject), inputs, made)
+
+    def train_job(self, run: Run) -> Job:
+        """A model."""
+        inputs = {
+            "responses": [self.responses(run.study, run.signal, source) for source in self.sources(run)],
+            "stimuli": [self.features_of(run)],
+        }
+        made = (self.checkpoint(run), f"{self.results}/training/{run.path}.history.parquet")
+        return Job(self.train_spec(run), inputs, made)
+
+    def rank_job(self, run: Run) -> Job:
+        """Retrieval rows of a run by its model, or by an ideal observer (stage ``ceiling``)."""
+        inputs = {"responses": [self.responses(run.study, run.signal, run.subject)], "stimuli": [self.features_of(run)]}
+        if self.method(run.method).trained:
+            inputs["checkpoint"] = [self.checkpoint(run)]
+        else:
+            inputs["truth"] = [self.truth(run.study, run.subject)]
+        return Job(self.retrieval_spec(run), inputs, (self.rows(run),))
+
+    def inspect_job(self, run: Run) -> Job:
+        """What the prompts of a run do."""
+        made = tuple(f"{self.results}/retrieval/{run.path}.{name}.parquet" for name in ("gains", "prompts"))
+        return Job(self.inspect_spec(run), self.rank_job(run).inputs, made)
+
+    def embed_job(self, run: Run) -> Job:
+        """Predicted embeddings of a run."""
+        made = (f"{self.results}/retrieval/{run.path}.embeddings.h5",)
+        return Job(self.embed_spec(run), self.rank_job(run).inputs, made)
+
+    def summaries_job(self, block: str) -> Job:
+        """Metrics of a method."""
+        inputs = {"rows": [self.rows(run) for run in self.blocks[block]]}
+        return Job(self.summaries_spec(block), inputs, (self.summary(block),))
+
+    def tables_job(self) -> Job:
+        """All tables."""
+        inputs = {
+            "summary": [self.summary(block) for block in self.blocks],
+            "rows": [self.rows(run) for run in self.runs()],
+            "published": self.published(),
+        }
+        return Job(self.tables_spec(), inputs, tuple(self.tables()))
+
+    def figures_job(self, study: str, name: str) -> Job:
+        """A figure."""
+        inputs = {key: list(files) for key, files in (self.figure_inputs(study, name) or {}).items()}
+        return Job(self.figures_spec(study, name), inputs, (self.figure(study, name),))
+
+    # -------------------------------------------------------------------------------------------- all
+
+    def targets(self) -> list[str]:
+        """Files that the configuration asks for in the end."""
+        return [*self.descriptions(), *self.tables(), *self.figures(), *self.exports()]
+
+    @cached_property
+    def _jobs(self) -> dict[str, Job]:
+        """Every job that the targets need, by its first output."""
+        maker = {output: job for job in self._possible() for output in job.outputs}
+        found: dict[str, Job] = {}
+        waiting = self.targets()
+        while waiting:
+            job = maker.get(waiting.pop())
+            if job is not None and job.outputs[0] not in found:
+                found[job.outputs[0]] = job
+                waiting.extend(path for paths in job.inputs.values() for path in paths)
+        order = {stage: place for place, stage in enumerate(STAGES)}
+        return dict(sorted(found.items(), key=lambda one: (order[one[1].stage], one[0])))
+
+    def jobs(self) -> dict[str, Job]:
+        """Every job that the targets need, by its first output, in the order of the pipeline."""
+        return self._jobs
+
+    def _possible(self) -> Iterator[Job]:
+        """Jobs of everything that the configuration names, wanted or not."""
+        for dataset, units in self.downloads().items():
+            yield from (self.download_job(dataset, unit) for unit in units)
+        yield from map(self.images_job, self.bringing_pictures())
+        used = sorted({*self.studies_run, *(one.study for one in self.config.exports.values())})
+        for study in used:
+            if self.block(study).simulated:
+                yield self.simulate_pictures_job(study)
+                yield from (self.simulated_job(study, subject) for subject in self.subjects(study))
+                if not self.is_voxels(study):
+                    yield self.simulate_dataset_job(study)
+        runs = self.runs()
+        for study in self.studies_run:
+            yield self.catalogue_job(study)
+            towers = sorted({self.method(run.method).tower for run in runs if run.study == study})
+            yield from (self.features_job(study, tower) for tower in towers)
+        asked = {(run.study, run.signal, subject) for run in runs for subject in {run.subject, *self.sources(run)}}
+        for one in sorted(asked | {one[1:] for one in self.exported()}):
+            yield self.responses_job(*one)
+        yield from (self.export_job(*one) for one in self.exported())
+        yield from map(self.train_job, self.models(runs))
+        yield from map(self.rank_job, runs)
+        yield from (self.inspect_job(run) for run in runs if self.method(run.method).prompted)
+        yield from (self.embed_job(run) for run in runs if self.method(run.method).joint_space)
+        yield from map(self.summaries_job, self.blocks)
+        yield self.tables_job()
+        for study in self.figure_studies():
+            yield from (self.figures_job(study, name) for name in self.figures_of(study))
+
+    def room(self) -> Path:
+        """The nearest folder there is on the way to the downloads."""
+        return next(path for path in Path(self.results, "raw").absolute().parents if path.exists())

@@ -1,0 +1,175 @@
+"""Runs: which models a configuration asks for, and whose trials they learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
+
+from brain2clip import kinds
+from brain2clip.stage import InputError
+
+if TYPE_CHECKING:
+    from brain2clip.settings import Config, Experiment, MethodBase, StudyBase
+
+#: Stands for all subjects in the name of a model that was trained on them together.
+EVERYONE = "all"
+
+
+class Run(NamedTuple):
+    """One model: what its files are named after."""
+
+    study: str
+    signal: str
+    protocol: str
+    method: str
+    subject: str
+    seed: int
+
+    @property
+    def path(self) -> str:
+        """Path below a stage's folder, without ending."""
+        return f"{self.block}/sub-{self.subject}_seed-{self.seed}"
+
+    @property
+    def block(self) -> str:
+        """Folder of the runs of all subjects and seeds."""
+        return f"{self.study}/{self.signal}/{self.protocol}/{self.method}"
+
+    @property
+    def columns(self) -> dict[str, str | int]:
+        """Columns of every table that name this run (:data:`brain2clip.names.RUN`)."""
+        return self._asdict()
+
+
+class Runs:
+    """Studies, subjects and runs of a configuration.
+
+    Parameters
+    ----------
+    config : Config
+        A valid configuration.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.results = config.results
+        # Answers are asked for many times over; they belong to this plan and go with it.
+        for name in ("study", "subjects", "runs_of"):
+            setattr(self, name, cache(getattr(self, name)))
+
+    # ----------------------------------------------------------------------------------------- studies
+
+    def study(self, name: str) -> Any:
+        """A study of the configuration (contract: :mod:`brain2clip.readers.contract`)."""
+        block = self.block(name)
+        loaded = kinds.load("studies", block.kind)
+        return loaded(name=name, settings=block.model_dump(mode="json"), results=self.results)
+
+    def block(self, study: str) -> StudyBase:
+        """Settings of a study."""
+        return self.config.studies[study]
+
+    def subjects(self, study: str) -> tuple[str, ...]:
+        """Labels of the subjects of a study, sorted."""
+        return tuple(self.study(study).subjects())
+
+    def simulated_studies(self, modality: str | None = None) -> list[str]:
+        """Studies that the pipeline makes itself, of one modality or of all."""
+        return [
+            name
+            for name, block in self.config.studies.items()
+            if block.simulated and modality in (None, block.modality)
+        ]
+
+    def is_voxels(self, study: str) -> bool:
+        """Whether the responses of a study are voxels, and its signals regions."""
+        return self.block(study).modality == "fmri"
+
+    def is_preprocessed(self, study: str) -> bool:
+        """Whether the responses of a study come from the authors' own epochs."""
+        return getattr(self.block(study), "source", None) == "preprocessed"
+
+    def is_downloaded(self, study: str) -> bool:
+        """Whether the workflow fetches the files of a study."""
+        return hasattr(self.study(study), "downloads")
+
+    @cached_property
+    def studies_run(self) -> list[str]:
+        """Studies of all experiments, sorted."""
+        return sorted({experiment.study for experiment in self.config.experiments.values()})
+
+    # -------------------------------------------------------------------------------------------- runs
+
+    def method(self, name: str) -> MethodBase:
+        """Settings of a method."""
+        return self.config.methods[name]
+
+    def methods(self, **wanted: bool) -> list[str]:
+        """Names of the methods with some capabilities (:class:`brain2clip.settings.MethodBase`)."""
+        return [
+            name
+            for name, method in self.config.methods.items()
+            if all(getattr(method, key) == value for key, value in wanted.items())
+        ]
+
+    def runs_of(self, experiment: Experiment) -> list[Run]:
+        """All runs of an experiment; of a method that draws nothing, one seed is enough."""
+        return [
+            Run(experiment.study, signal, protocol, method, subject, seed)
+            for signal in experiment.signals
+            for protocol in experiment.protocols
+            for method in experiment.methods
+            for subject in self.subjects(experiment.study)
+            for seed in experiment.seeds[: None if self.method(method).seeds_differ else 1]
+        ]
+
+    @cached_property
+    def _runs(self) -> list[Run]:
+        return sorted({run for experiment in self.config.experiments.values() for run in self.runs_of(experiment)})
+
+    def runs(self) -> list[Run]:
+        """Runs of all experiments, each once; sorted: the order of keys in the configuration must not matter."""
+        return self._runs
+
+    @cached_property
+    def blocks(self) -> dict[str, list[Run]]:
+        """Runs of all subjects and seeds by study, signal, protocol and method, as one path."""
+        found: dict[str, list[Run]] = {}
+        for run in self.runs():
+            found.setdefault(run.block, []).append(run)
+        return found
+
+    def model_of(self, run: Run) -> Run:
+        """The run whose training makes a run's model: of all subjects together for a joint protocol."""
+        return run._replace(subject=EVERYONE) if self.config.protocols[run.protocol].kind == "joint" else run
+
+    def models(self, runs: Iterable[Run]) -> list[Run]:
+        """Runs that are trained, each once, in the order of the first run that needs it."""
+        return list(dict.fromkeys(self.model_of(run) for run in runs if self.method(run.method).trained))
+
+    def sources(self, run: Run) -> list[str]:
+        """Subjects whose training trials the model of a run learns from.
+
+        Raises
+        ------
+        InputError
+            Where there is nobody else to learn from.
+        """
+        everyone = self.subjects(run.study)
+        kind = self.config.protocols[run.protocol].kind
+        match kind:
+            case "joint":
+                return list(everyone)
+            case "intra-subject":
+                return [run.subject]
+            case "leave-one-subject-out":
+                others = [other for other in everyone if other != run.subject]
+            case _:
+                assert_never(kind)
+        if not others:
+            raise InputError(
+                f"protocols.{run.protocol}: leave-one-subject-out needs at least two subjects in {run.study}; "
+                "name more, or leave the protocol out of the experiments of this study"
+            )
+        return others

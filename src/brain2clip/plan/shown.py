@@ -1,0 +1,161 @@
+"""What figures show: which experiment, method and runs of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from brain2clip import kinds
+from brain2clip.plan.files import Files
+from brain2clip.plan.runs import Run
+from brain2clip.plan.spec import Spec, spec
+from brain2clip.stage import InputError
+
+if TYPE_CHECKING:
+    from brain2clip.settings import Experiment
+
+#: Stands for a study in the paths of figures that show an EEG and an fMRI study together.
+BOTH = "both"
+
+
+class Shown(Files):
+    """Choices that figures share, and the figures of a study."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        for name in ("main_experiment", "shown_method", "mapped_runs", "regions_experiment", "figure_inputs"):
+            setattr(self, name, cache(getattr(self, name)))
+
+    # ----------------------------------------------------------------------------------------- choices
+
+    def largest_experiment(self, study: str, methods: Iterable[str]) -> Experiment | None:
+        """The experiment with the most runs, of those of a study that run one of some methods; None: none does."""
+        wanted = set(methods)
+        listed = [
+            (len(self.runs_of(one)), name)
+            for name, one in self.config.experiments.items()
+            if one.study == study and not wanted.isdisjoint(one.methods)
+        ]
+        return self.config.experiments[max(listed)[1]] if listed else None
+
+    def main_experiment(self, study: str) -> Experiment:
+        """The experiment of a study with the most runs: its signal, protocol and seed are those of single runs."""
+        found = self.largest_experiment(study, self.config.methods)
+        assert found is not None
+        return found
+
+    def prompted_methods(self) -> list[str]:
+        """Methods whose picture side has prompts to look into."""
+        return [name for name in self.config.methods if self.method(name).prompted]
+
+    def shown_method(self, study: str) -> str:
+        """Method of single runs: the named one where it was run, else the first with prompts, else the first."""
+        ran = self.main_experiment(study).methods
+        if self.config.figures.method in ran:
+            return str(self.config.figures.method)
+        return next((name for name in ran if self.method(name).prompted), ran[0])
+
+    def mapped_runs(self, study: str) -> list[Run]:
+        """Runs of one method that predict embeddings of CLIP's joint space, of the largest experiment with such.
+
+        First signal and protocol; the named method where it can, else the first that learns epoch by epoch, else the
+        first.
+        """
+        able = self.methods(joint_space=True)
+        experiment = self.largest_experiment(study, able)
+        if experiment is None:
+            return []
+        ran = [name for name in experiment.methods if name in able]
+        first = sorted(ran, key=lambda name: (name != self.config.figures.method, not self.method(name).by_epoch))
+        wanted = (experiment.signals[0], experiment.protocols[0], *first[:1])
+        return [run for run in self.runs_of(experiment) if run[1:4] == wanted]
+
+    def regions_experiment(self, study: str) -> Experiment:
+        """The experiment of a study with the most regions, then runs."""
+        listed = [
+            (len(one.signals), len(self.runs_of(one)), name)
+            for name, one in self.config.experiments.items()
+            if one.study == study
+        ]
+        return self.config.experiments[max(listed)[2]]
+
+    def regions_of(self, study: str) -> list[str]:
+        """Regions in the order of that experiment, then those of others."""
+        others = {region for one in self.config.experiments.values() if one.study == study for region in one.signals}
+        return list(dict.fromkeys([*self.regions_experiment(study).signals, *sorted(others)]))
+
+    def region_runs(self, study: str) -> list[Run]:
+        """Runs of all regions by the methods of that experiment."""
+        experiment = self.regions_experiment(study)
+        return [
+            run
+            for run in self.runs()
+            if (run.study, run.protocol) == (study, experiment.protocols[0]) and run.method in experiment.methods
+        ]
+
+    def both_studies(self) -> tuple[str, str] | None:
+        """The EEG study and the fMRI study with the most runs; None where one of the two is not run."""
+        found = []
+        for voxels in (False, True):
+            ran = [run.study for run in self.runs() if self.is_voxels(run.study) == voxels]
+            if not ran:
+                return None
+            found.append(max(sorted(set(ran)), key=ran.count))
+        return found[0], found[1]
+
+    def shows_accuracy(self) -> bool:
+        """Whether accuracy of averaged brain responses is there to be shown."""
+        retrieval = self.config.retrieval
+        return "all" in retrieval.repetitions and any(not task.endswith("-to-brain") for task in retrieval.tasks)
+
+    # ----------------------------------------------------------------------------------------- figures
+
+    def figure_studies(self) -> list[str]:
+        """Names that stand for studies in the paths of figures.
+
+        Raises
+        ------
+        InputError
+            Where a study has the name of figures of two studies together.
+        """
+        if not self.both_studies():
+            return self.studies_run
+        if BOTH in self.config.studies:
+            raise InputError(f"studies.{BOTH}: this name is that of figures of EEG and fMRI together; take another")
+        return [*self.studies_run, BOTH]
+
+    def figures_of(self, study: str) -> list[str]:
+        """Figures that the study's runs can fill."""
+        return [name for name in self.figure_names() if self.figure_inputs(study, name) is not None]
+
+    def figure_names(self) -> dict[str, str]:
+        """Kinds of figures by the name of their file: the project's own, then those from outside."""
+        also = {kind.rpartition(":")[2].lower(): kind for kind in self.config.figures.also}
+        return {name: name for name in kinds.shipped("figures")} | also
+
+    def figure_inputs(self, study: str, name: str) -> dict[str, dict[str, Spec]] | None:
+        """Inputs of a figure: name to files, each with the spec that makes it; None where it cannot be filled."""
+        found: dict[str, dict[str, Spec]] | None = self._figure(name).inputs(self, study)
+        return found
+
+    def figure(self, study: str, name: str) -> str:
+        """File of a figure."""
+        return f"{self.results}/figures/{study}/{name}.svg"
+
+    def figures(self) -> list[str]:
+        """Files of all figures."""
+        return [self.figure(study, name) for study in self.figure_studies() for name in self.figures_of(study)]
+
+    def figures_spec(self, study: str, name: str) -> Spec:
+        """A figure."""
+        inputs = self.figure_inputs(study, name)
+        assert inputs is not None
+        kind = self.figure_names()[name]
+        values = {"figure": kind, "study": study, **self._figure(name).settings(self, study)}
+        expects = {key: [{"origin": one.origin} for one in files.values()] for key, files in inputs.items()}
+        module = "brain2clip.reporting.figures"
+        return spec("figures", module, values, expects, [kinds.module_of("figures", kind)])
+
+    def _figure(self, name: str) -> Any:
+        return kinds.load("figures", self.figure_names()[name])

@@ -1,0 +1,91 @@
+"""The one JSON of a job: what it reads, the code it reaches, what its inputs must carry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import Any
+
+from brain2clip import artefact
+from brain2clip.fingerprint import fingerprint
+from brain2clip.settings import canonical
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a job is given (:mod:`brain2clip.stage`), and what others may expect of what it makes.
+
+    Attributes
+    ----------
+    stage : str
+        Rule and stage.
+    settings : mapping
+        The settings that the stage reads and nothing else, as JSON.
+    modules : tuple of str
+        Roots of the fingerprint: the stage's own module and those of the kinds that it loads by name.
+    code : str
+        Fingerprint of all code that the modules can reach.
+    expects : mapping
+        What the artefacts that it reads must carry, by upstream stage or by name of input.
+    """
+
+    stage: str
+    settings: Mapping[str, Any]
+    modules: tuple[str, ...] = ()
+    code: str = ""
+    expects: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def origin(self) -> str:
+        """Digest of this spec and, through what it expects, of all specs before it."""
+        return artefact.origin(self.stage, self.settings, self.code, self.expects)
+
+    @cached_property
+    def expected(self) -> dict[str, Any]:
+        """What a reader may expect of the artefacts of the job."""
+        made = {"stage": self.stage, "settings": self.settings, "code": self.code}
+        return made | {"origin": self.origin}
+
+    @cached_property
+    def json(self) -> str:
+        """Canonical JSON, as Snakemake compares it and the stage reads it."""
+        return canonical(
+            {
+                "format": artefact.FORMAT,
+                "stage": self.stage,
+                "settings": self.settings,
+                "modules": list(self.modules),
+                "code": self.code,
+                "expects": self.expects,
+            }
+        )
+
+
+def spec(
+    stage: str,
+    module: str,
+    settings: Mapping[str, Any],
+    expects: Mapping[str, Any] | None = None,
+    kinds: Sequence[str] = (),
+) -> Spec:
+    """A spec with the fingerprint of the code that the stage can reach.
+
+    Parameters
+    ----------
+    stage : str
+    module : str
+        Dotted name of the stage's module.
+    settings : mapping
+    expects : mapping, optional
+    kinds : sequence of str
+        Modules that the stage loads by name.
+    """
+    modules = (module, *sorted(set(kinds)))
+    return Spec(stage, settings, modules, code(*modules), expects or {})
+
+
+@cache
+def code(*modules: str) -> str:
+    """Fingerprint of modules; the source does not change while a plan is made."""
+    return fingerprint(*modules)

@@ -1,0 +1,295 @@
+"""The spec of every job: which settings a stage reads, and what it expects of its inputs."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from brain2clip import kinds
+from brain2clip.plan.runs import Run, Runs
+from brain2clip.plan.spec import Spec, spec
+from brain2clip.settings import canonical, dump
+from brain2clip.stage import InputError
+
+
+class Specs(Runs):
+    """One method per stage; arguments are what the stage's files are named after."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        for name in (
+            *("simulate_pictures_spec", "simulate_recordings_spec", "simulate_voxels_spec", "downloads"),
+            *("catalogue_spec", "features_spec", "responses_spec", "train_spec", "rank_spec", "ceiling_spec"),
+            "summaries_spec",
+        ):
+            setattr(self, name, cache(getattr(self, name)))
+
+    # ---------------------------------------------------------------------------------------- simulate
+
+    def simulate_pictures_spec(self, study: str) -> Spec:
+        """Pictures of a simulated study."""
+        values = {"name": study, "study": self.block(study).for_stimuli()}
+        return spec("simulate_pictures", "brain2clip.simulation.simulate_pictures", values)
+
+    def simulate_recordings_spec(self, study: str, subject: str) -> Spec:
+        """Recordings of a simulated subject."""
+        return self._simulated("simulate_recordings", study, subject)
+
+    def simulate_voxels_spec(self, study: str, subject: str) -> Spec:
+        """Voxel signals of a simulated subject."""
+        return self._simulated("simulate_voxels", study, subject)
+
+    def _simulated(self, stage: str, study: str, subject: str) -> Spec:
+        values = {"name": study, "study": self.block(study).for_responses(), "subject": subject}
+        expects = {"simulate_pictures": self.simulate_pictures_spec(study).expected}
+        return spec(stage, f"brain2clip.simulation.{stage}", values, expects)
+
+    def truth_spec(self, study: str, subject: str) -> Spec:
+        """What writes the truth about a simulated subject."""
+        return (self.simulate_voxels_spec if self.is_voxels(study) else self.simulate_recordings_spec)(study, subject)
+
+    def simulate_dataset_spec(self, study: str) -> Spec:
+        """Description of a simulated study as a BIDS dataset."""
+        values = {
+            "name": study,
+            "study": {**self.block(study).for_responses(), "subjects": len(self.subjects(study))},
+        }
+        return spec("simulate_dataset", "brain2clip.simulation.simulate_dataset", values)
+
+    # --------------------------------------------------------------------------------------- downloads
+
+    def downloads(self, *studies: str) -> dict[str, dict[str, tuple[Any, ...]]]:
+        """All downloads that studies (none named: all) may ask for: dataset to unit to files of the manifest.
+
+        Raises
+        ------
+        InputError
+            Where two studies want other files of one unit.
+        """
+        found: dict[str, dict[str, tuple[Any, ...]]] = {}
+        for name in studies or self.config.studies:
+            if not self.is_downloaded(name):
+                continue
+            study = self.study(name)
+            units = found.setdefault(study.dataset, {})
+            for unit, files in study.downloads().items():
+                if units.setdefault(unit, files) != files:
+                    raise InputError(
+                        f"studies.{name}: another study takes other files for {unit} of {study.dataset}; "
+                        "give both the same manifest"
+                    )
+        return found
+
+    def download_spec(self, dataset: str, unit: str) -> Spec:
+        """Files of a download and nothing else: neither code nor how they are fetched makes it run again."""
+        files = self.downloads()[dataset].get(unit)
+        if files is None:
+            raise InputError(f"{dataset}: no download named {unit!r}; the manifest of the study does not list it")
+        fields = ("path", "size", "algorithm", "hash")
+        listed = [{name: getattr(file, name) for name in fields} for file in files]
+        values = {"dataset": dataset, "root": f"{self.results}/raw/{dataset}", "files": listed}
+        return Spec("download", values)
+
+    def images_spec(self, dataset: str) -> Spec:
+        """Unpacked pictures of a dataset that brings them."""
+        study = self.bringing_pictures()[dataset]
+        values = {"name": dataset, "study": self.block(study).for_stimuli(), "results": self.results}
+        return spec("images", "brain2clip.downloads.images", values, kinds=self._study_module(study))
+
+    def bringing_pictures(self) -> dict[str, str]:
+        """Datasets that bring their pictures in archives, each with the first study of it."""
+        found: dict[str, str] = {}
+        for name in self.config.studies:
+            if hasattr(self.study(name), "archive_files"):
+                found.setdefault(self.study(name).dataset, name)
+        return found
+
+    # --------------------------------------------------------------------------------------- responses
+
+    def responses_stage(self, study: str) -> str:
+        """Stage that makes the responses of a study."""
+        if self.is_voxels(study):
+            return "voxels"
+        return "preprocessed" if self.is_preprocessed(study) else "epochs"
+
+    def studies_of(self, stage: str) -> list[str]:
+        """Studies whose responses a stage makes."""
+        return [name for name in self.config.studies if self.responses_stage(name) == stage]
+
+    def responses_spec(self, study: str, signal: str, subject: str) -> Spec:
+        """Responses of a subject."""
+        stage = self.responses_stage(study)
+        values = {
+            "name": study,
+            "study": self.block(study).for_responses(),
+            "subject": subject,
+            "results": self.results,
+            "labels": self.study(study).label_digest(),
+            **self.signal_settings(study, signal),
+        }
+        chosen = [*self._study_module(study), *kinds.modules_of(*self._signal_blocks(study, signal).values())]
+        return spec(stage, f"brain2clip.responses.{stage}", values, kinds=chosen)
+
+    def signal_settings(self, study: str, signal: str) -> dict[str, Any]:
+        """What makes responses of a study's recordings: the study's own settings and those of the band or region."""
+        return {name: dump(block) for name, block in self._signal_blocks(study, signal).items()}
+
+    def _signal_blocks(self, study: str, signal: str) -> dict[str, Any]:
+        block: Any = self.block(study)
+        if self.is_voxels(study):
+            return {"voxels": block.voxels, "roi": self.config.rois[signal]}
+        return {"responses": block.responses, "band": self.config.bands[signal]}
+
+    def _study_module(self, study: str) -> list[str]:
+        return [kinds.module_of("studies", self.block(study).kind)]
+
+    # ----------------------------------------------------------------------------------------- stimuli
+
+    def catalogue_spec(self, study: str) -> Spec:
+        """Table of the stimuli of a study."""
+        values = {
+            "name": study,
+            "study": self.block(study).for_stimuli(),
+            "results": self.results,
+            "digest": self.study(study).catalogue_digest(),
+        }
+        return spec("catalogue", "brain2clip.stimuli.catalogue", values, kinds=self._study_module(study))
+
+    def features_spec(self, study: str, tower: str) -> Spec:
+        """Frozen features of the stimuli of a study."""
+        values = {"name": study, "tower": dump(self.config.towers[tower]), "ready": self.ready(study, tower)}
+        expects = {"catalogue": self.catalogue_spec(study).expected}
+        return spec("features", "brain2clip.stimuli.features", values, expects)
+
+    def ready(self, study: str, tower: str) -> str | None:
+        """File of embeddings that stand in for a study's pictures, or None."""
+        return getattr(self.block(study), "ready_features", {}).get(tower)
+
+    # ---------------------------------------------------------------------------------- export
+
+    def export_spec(self, form: str, study: str, signal: str, subject: str) -> Spec:
+        """Responses in another project's format."""
+        values = {
+            "format": form,
+            "name": study,
+            "study": self.block(study).for_responses(),
+            "results": self.results,
+            "subject": subject,
+        }
+        expects = {"responses": self.responses_spec(study, signal, subject).expected}
+        module = "brain2clip.responses.export"
+        return spec("export", module, values, expects, self._study_module(study))
+
+    # ------------------------------------------------------------------------------ training, retrieval
+
+    def train_spec(self, run: Run) -> Spec:
+        """Model of a run (:meth:`Runs.model_of`)."""
+        method = self.method(run.method)
+        sources = self.sources(run)
+        values = {
+            "protocol": dump(self.config.protocols[run.protocol]),
+            "method": {key: value for key, value in dump(method).items() if key != "label"},
+            "tower": dump(self.config.towers[method.tower]),
+            "seed": run.seed,
+        }
+        if method.joint:
+            values["subjects"] = sources
+        expects = {
+            "responses": [self.responses_spec(run.study, run.signal, source).expected for source in sources],
+            "features": self.features_spec(run.study, method.tower).expected,
+        }
+        return spec("train", "brain2clip.training.train", values, expects, kinds.modules_of(method))
+
+    def rank_spec(self, run: Run) -> Spec:
+        """Retrieval rows of a run."""
+        values, expects = self._of_model(run)
+        values["retrieval"] = self.config.retrieval.ranking()
+        return spec("rank", "brain2clip.retrieval.rank", values, expects, kinds.modules_of(self.method(run.method)))
+
+    def inspect_spec(self, run: Run) -> Spec:
+        """What the prompts of a run do."""
+        return spec("inspect", "brain2clip.retrieval.inspect", *self._of_model(run), self._kinds_of(run))
+
+    def embed_spec(self, run: Run) -> Spec:
+        """Predicted embeddings of a run."""
+        return spec("embed", "brain2clip.retrieval.embed", *self._of_model(run), self._kinds_of(run))
+
+    def _kinds_of(self, run: Run) -> list[str]:
+        return kinds.modules_of(self.method(run.method))
+
+    def _of_model(self, run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Settings and expectations of a stage that uses the model of a run."""
+        trained = self.train_spec(self.model_of(run))
+        values = {"run": run.columns, **{key: trained.settings[key] for key in ("method", "tower")}}
+        expects = {
+            "responses": self.responses_spec(run.study, run.signal, run.subject).expected,
+            "features": trained.expects["features"],
+            "train": trained.expected,
+        }
+        return values, expects
+
+    def ceiling_spec(self, run: Run) -> Spec:
+        """Retrieval rows of an ideal observer."""
+        values = {
+            "run": run.columns,
+            **self.signal_settings(run.study, run.signal),
+            "retrieval": self.config.retrieval.ranking(),
+        }
+        expects = {
+            "responses": self.responses_spec(run.study, run.signal, run.subject).expected,
+            "features": self.features_spec(run.study, self.method(run.method).tower).expected,
+            "truth": self.truth_spec(run.study, run.subject).expected,
+        }
+        chosen = kinds.modules_of(*self._signal_blocks(run.study, run.signal).values())
+        return spec("ceiling", "brain2clip.retrieval.ceiling", values, expects, [*chosen, *self._kinds_of(run)])
+
+    def retrieval_spec(self, run: Run) -> Spec:
+        """What makes the retrieval rows of a run."""
+        return self.rank_spec(run) if self.method(run.method).trained else self.ceiling_spec(run)
+
+    def summaries_spec(self, block: str) -> Spec:
+        """Metrics of the runs of all subjects and seeds of a method (:attr:`Runs.blocks`)."""
+        values = {"retrieval": self.config.retrieval.statistics()}
+        expects = {"rows": [{"origin": self.retrieval_spec(run).origin} for run in self.blocks[block]]}
+        module = "brain2clip.retrieval.summaries"
+        return spec("summaries", module, values, expects, self.config.retrieval.metric_modules())
+
+    # ------------------------------------------------------------------------------------------ tables
+
+    def tables_spec(self) -> Spec:
+        """All tables."""
+        config = self.config
+        values = {
+            "tables": {name: dump(table) for name, table in config.tables.items()},
+            "experiments": {name: dump(experiment) for name, experiment in config.experiments.items()},
+            "studies": {name: study.kind for name, study in config.studies.items()},
+            "modalities": {name: study.modality for name, study in config.studies.items()},
+            "protocols": {name: protocol.kind for name, protocol in config.protocols.items()},
+            "methods": self.labels(config.methods),
+            "zero_shot": [name for name in self.studies_run if self.study(name).zero_shot],
+            "ceilings": sorted(self.methods(knows_truth=True)),
+            "retrieval": config.retrieval.statistics(),
+        }
+        expects = {
+            "summary": [{"origin": self.summaries_spec(block).origin} for block in self.blocks],
+            "rows": [{"origin": self.retrieval_spec(run).origin} for run in self.runs()],
+        }
+        chosen = [*kinds.modules_of(*config.tables.values()), *config.retrieval.metric_modules()]
+        return spec("tables", "brain2clip.reporting.tables", values, expects, chosen)
+
+    def labels(self, methods: Any) -> dict[str, str]:
+        """Names of methods in tables and figures."""
+        return {name: self.method(name).label or name for name in methods}
+
+    def environment(self) -> dict[str, str]:
+        """Variables for all jobs: what they need to know and what must make none of them run again.
+
+        How files are fetched, the tables that say from where, and which subjects there are.
+        """
+        listed = [name for name in self.config.studies if self.is_downloaded(name)]
+        manifests = {self.study(name).dataset: getattr(self.block(name), "manifest", None) for name in listed}
+        return {
+            "BRAIN2CLIP_DOWNLOAD": canonical(self.config.download),
+            "BRAIN2CLIP_MANIFESTS": canonical(manifests),
+            "BRAIN2CLIP_SUBJECTS": canonical({name: list(self.subjects(name)) for name in self.studies_run}),
+        }

@@ -1,0 +1,80 @@
+# Recordings to single-trial brain responses, one file per subject and signal. Each rule takes the studies of its stage.
+rule epochs:
+    input:
+        unpack(lambda w: files(PLAN.responses_job(w.study, w.signal, w.subject))),
+    output:
+        responses=f"{RESULTS}/responses/{{study}}/{{signal}}/sub-{{subject}}.h5",
+    log:
+        f"{RESULTS}/logs/epochs/{{study}}/{{signal}}/sub-{{subject}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/epochs/{{study}}/{{signal}}/sub-{{subject}}.tsv"
+    wildcard_constraints:
+        study=either(PLAN.studies_of("epochs")),
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: attempt * 4000,
+        runtime=lambda w, attempt: attempt * 60,
+    params:
+        spec=lambda w: PLAN.responses_job(w.study, w.signal, w.subject).spec.json,
+        given=lambda w, input: named(input),
+    message:
+        "Brain responses of {wildcards.study} sub-{wildcards.subject}, {wildcards.signal}"
+    shell:
+        "python -m brain2clip.responses.epochs --spec {params.spec:q} --input {params.given:q}"
+        " --output responses={output.responses:q} > {log:q} 2>&1"
+
+
+rule preprocessed:
+    input:
+        unpack(lambda w: files(PLAN.responses_job(w.study, w.signal, w.subject))),
+    output:
+        responses=rules.epochs.output.responses,
+    log:
+        f"{RESULTS}/logs/preprocessed/{{study}}/{{signal}}/sub-{{subject}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/preprocessed/{{study}}/{{signal}}/sub-{{subject}}.tsv"
+    wildcard_constraints:
+        study=either(PLAN.studies_of("preprocessed")),
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: attempt * 6000,
+        runtime=lambda w, attempt: attempt * 30,
+    params:
+        spec=lambda w: PLAN.responses_job(w.study, w.signal, w.subject).spec.json,
+        given=lambda w, input: named(input),
+    message:
+        "The authors' epochs of {wildcards.study} sub-{wildcards.subject}"
+    shell:
+        "python -m brain2clip.responses.preprocessed --spec {params.spec:q} --input {params.given:q}"
+        " --output responses={output.responses:q} > {log:q} 2>&1"
+
+
+rule voxels:
+    input:
+        unpack(lambda w: files(PLAN.responses_job(w.study, w.signal, w.subject))),
+    output:
+        responses=rules.epochs.output.responses,
+    log:
+        f"{RESULTS}/logs/voxels/{{study}}/{{signal}}/sub-{{subject}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/voxels/{{study}}/{{signal}}/sub-{{subject}}.tsv"
+    wildcard_constraints:
+        study=either(PLAN.studies_of("voxels")),
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: attempt * 4000,
+        runtime=lambda w, attempt: attempt * 30,
+    params:
+        spec=lambda w: PLAN.responses_job(w.study, w.signal, w.subject).spec.json,
+        given=lambda w, input: named(input),
+    message:
+        "Voxel responses of {wildcards.study} sub-{wildcards.subject}, {wildcards.signal}"
+    shell:
+        "python -m brain2clip.responses.voxels --spec {params.spec:q} --input {params.given:q}"
+        " --output responses={output.responses:q} > {log:q} 2>&1"

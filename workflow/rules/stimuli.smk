@@ -1,0 +1,50 @@
+# The stimuli of a study: their table, and their frozen CLIP features, once per tower.
+rule catalogue:
+    input:
+        unpack(lambda w: files(PLAN.catalogue_job(w.study))),
+    output:
+        catalogue=f"{RESULTS}/catalogue/{{study}}.parquet",
+    log:
+        f"{RESULTS}/logs/catalogue/{{study}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/catalogue/{{study}}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: attempt * 1000,
+        runtime=lambda w, attempt: attempt * 10,
+    params:
+        spec=lambda w: PLAN.catalogue_job(w.study).spec.json,
+        given=lambda w, input: named(input),
+    message:
+        "Stimuli of {wildcards.study}"
+    shell:
+        "python -m brain2clip.stimuli.catalogue --spec {params.spec:q} --input {params.given:q}"
+        " --output catalogue={output.catalogue:q} > {log:q} 2>&1"
+
+
+rule features:
+    input:
+        unpack(lambda w: files(PLAN.features_job(w.study, w.tower))),
+    output:
+        stimuli=f"{RESULTS}/stimuli/{{study}}/{{tower}}.h5",
+    log:
+        f"{RESULTS}/logs/features/{{study}}/{{tower}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/features/{{study}}/{{tower}}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 2
+    resources:
+        mem_mb=lambda w, attempt: attempt * 6000,
+        runtime=lambda w, attempt: attempt * 120,
+        gpu=1,
+    params:
+        spec=lambda w: PLAN.features_job(w.study, w.tower).spec.json,
+        given=lambda w, input: named(input),
+    message:
+        "CLIP features of {wildcards.study}, tower {wildcards.tower}"
+    shell:
+        "python -m brain2clip.stimuli.features --spec {params.spec:q} --input {params.given:q}"
+        " --output stimuli={output.stimuli:q} > {log:q} 2>&1"
