@@ -55,7 +55,7 @@ format: $(STAMP) ## write the style that lint wants
 	.venv/bin/snakefmt Snakefile workflow/rules
 
 docs: $(STAMP) ## docs/configuration.md and the JSON schema from the settings classes
-	@$(PY) -m brain2clip.reporting.reference
+	@$(PY) -m brain2clip.documents.reference
 
 bench: $(STAMP) ## benchmarks: bench/*.py, one after the other
 	@set -e; for file in bench/*.py; do [ -e "$$file" ] || continue; echo "== $$file"; $(PY) "$$file"; done

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from brain2clip import settings
-from brain2clip.reporting import reference, reruns
+from brain2clip.documents import reference, reruns
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLLOWING = {"train", "rank", "inspect", "embed", "tables", "figures"}

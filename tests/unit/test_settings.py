@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from brain2clip import settings
-from brain2clip.reporting import reference
+from brain2clip.documents import reference
 
 ROOT = Path(__file__).resolve().parents[2]
 

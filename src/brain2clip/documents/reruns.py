@@ -1,12 +1,10 @@
-"""Which stages each setting re-runs, asked of the rules themselves.
+"""Which stages each setting re-runs, asked of the plan.
 
 Every setting of an example configuration is changed to another valid value, one at a time, and what each job would be
-given (its spec, ``workflow/rules/specs.smk``) is compared with before. A job whose own settings differ reads the
-setting; a job that only expects something else of its inputs follows; a job that was not there before is new.
-
-The functions that make specs stand in files of Snakemake's language, so its own parser turns them into Python here.
-A setting without an effect on the example has none; a block that the example lacks is an error, so that a new study,
-method or table has to be added below.
+given (its spec) is compared with before. A job whose own settings differ reads the setting; a job that only expects
+something else of its inputs follows; a job that was not there before is new. A setting without an effect on the
+example has none; a block that the example lacks is an error, so that a new study, method or table has to be added
+below.
 """
 
 from __future__ import annotations
@@ -16,24 +14,21 @@ import copy
 import os
 import re
 import tempfile
-import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel
 
-from brain2clip import records, settings
-from brain2clip.fingerprint import fingerprint
+from brain2clip import settings
+from brain2clip.plan import Plan
+from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
-#: Files with functions and no rule, in the order in which the Snakefile includes them.
-FUNCTIONS = ("common.smk", "specs.smk")
 
 #: A configuration with every kind of block in it, small: all its specs are made for each setting of each block.
 EXAMPLE = """
@@ -138,24 +133,6 @@ NAMED = {
 NAMING = {"Contrastive", "BrainMapping", "Ridge", "IdealObserver", "Experiment", "Table", "Figures", "Export"}
 
 Effect = Literal["reads", "follows", "new"]
-#: Stages in the order of the pipeline.
-STAGES = (
-    *("download", "images", "simulate_pictures", "simulate_recordings", "simulate_voxels", "simulate_dataset"),
-    *(
-        "epochs",
-        "preprocessed",
-        "voxels",
-        "features",
-        "export",
-        "train",
-        "rank",
-        "ceiling",
-        "inspect",
-        "embed",
-        "tables",
-        "figures",
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -231,64 +208,10 @@ def _shortened(manifest: str) -> str:
 
 def plan(raw: Mapping[str, Any]) -> dict[str, Planned]:
     """Every job of a configuration, by a name that holds its stage and the path of what it makes."""
-    rules = evaluated(raw)
     return {
-        f"{rules.RESULTS}/{name}": Planned(one["stage"], settings.canonical(one["settings"]), settings.canonical(one))
-        for name, one in _jobs(rules)
+        f"{job.stage} {path}": Planned(job.stage, settings.canonical(job.spec.settings), job.spec.json)
+        for path, job in Plan(settings.load(raw)).jobs().items()
     }
-
-
-def _jobs(rules: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    runs = rules.runs()
-    for dataset, units in rules.downloads().items():
-        for unit in units:
-            yield f"download {dataset}/{unit}", rules.download_spec(dataset, unit)
-    for study in rules.studies_run():
-        yield from _study_jobs(rules, study)
-        for tower in sorted({rules.CONFIG.methods[run.method].tower for run in runs if run.study == study}):
-            yield f"features {study}/{tower}", rules.features_spec(study, tower)
-    for study in rules.figure_studies():
-        for figure in rules.figures_of(study):
-            yield f"figures {study}/{figure}", rules.figures_spec(SimpleNamespace(study=study, figure=figure))
-    for run in runs:
-        for source in {run.subject, *rules.sources(run.study, run.protocol, run.subject)}:
-            one = rules.responses_spec(run.study, run.signal, source)
-            yield f"{one['stage']} {run.study}/{run.signal}/{source}", one
-        if rules.CONFIG.methods[run.method].kind != "ideal-observer":
-            yield f"train {rules.model_of(run).path}", rules.train_spec(rules.model_of(run))
-        one = rules.retrieval_spec(run)
-        yield f"{one['stage']} {run.path}", one
-    yield from _shown(rules)
-    for path in rules.export_files():
-        form, study, signal, subject = Path(path).relative_to(rules.RESULTS).parts[1:5]
-        yield f"export {path}", rules.export_spec(form, study, signal, subject.removeprefix("sub-"))
-    yield "tables", rules.tables_spec()
-
-
-def _study_jobs(rules: Any, study: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Jobs that write a study, as far as the pipeline does."""
-    if rules.CONFIG.studies[study].kind == "simulated_fmri":
-        yield f"simulate_pictures {study}", rules.simulate_pictures_spec(study)
-        for subject in rules.subjects_of(study):
-            yield f"simulate_voxels {study}/{subject}", rules.simulate_voxels_spec(study, subject)
-    elif rules.CONFIG.studies[study].kind == "simulated":
-        yield f"simulate_pictures {study}", rules.simulate_pictures_spec(study)
-        yield f"simulate_dataset {study}", rules.simulate_dataset_spec(study)
-        for subject in rules.subjects_of(study):
-            yield f"simulate_recordings {study}/{subject}", rules.simulate_recordings_spec(study, subject)
-    elif hasattr(rules.study_of(study), "archive_files"):
-        # Studies of one dataset share its pictures.
-        dataset = rules.study_of(study).dataset
-        yield f"images {dataset}", rules.images_spec(rules.dataset_study(dataset))
-
-
-def _shown(rules: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Jobs that only figures ask for."""
-    for study in rules.figure_studies():
-        for figure in rules.figures_of(study):
-            for makers in rules.figure_inputs(SimpleNamespace(study=study, figure=figure)).values():
-                found = (one for one in makers.values() if one["stage"] in ("inspect", "embed"))
-                yield from ((f"{one['stage']} {settings.canonical(one['settings']['run'])}", one) for one in found)
 
 
 def compared(before: Mapping[str, Planned], after: Mapping[str, Planned]) -> dict[str, Effect]:
@@ -313,37 +236,6 @@ def _stronger(one: Effect | None, other: Effect) -> Effect:
     return other if one is None else max(one, other, key=order.index)
 
 
-# ------------------------------------------------------------------------------------------ rules as Python
-
-
-def evaluated(raw: Mapping[str, Any]) -> SimpleNamespace:
-    """The functions of the rules with a configuration, each time anew: nothing of another configuration is left."""
-    workflow = SimpleNamespace(basedir=str(ROOT), overwrite_configfiles=["example"], is_main_process=False)
-    os.environ.pop(records.PLANNED, None)  # else these would be the settings of the run that we are part of
-    scope: dict[str, Any] = {"workflow": workflow, "config": copy.deepcopy(raw), "shell": SimpleNamespace(prefix=str)}
-    for code in _compiled():
-        exec(code, scope)
-    scope["code"] = _code
-    return SimpleNamespace(**scope)
-
-
-@cache
-def _compiled() -> list[types.CodeType]:
-    from snakemake.parser import parse
-    from snakemake.sourcecache import infer_source_file
-
-    reader = SimpleNamespace(sourcecache=SimpleNamespace(open=_opened))
-    paths = [str(ROOT / "workflow" / "rules" / name) for name in FUNCTIONS]
-    return [compile(parse(infer_source_file(path), reader, {})[0], path, "exec") for path in paths]
-
-
-def _opened(source: Any) -> Any:
-    return Path(source.get_path_or_uri(secret_free=True)).open(encoding="utf-8")
-
-
-_code: Callable[..., str] = cache(fingerprint)  # the source does not change meanwhile
-
-
 # ------------------------------------------------------------------------------------------ other values
 
 
@@ -362,8 +254,6 @@ def leaves(block: BaseModel, path: tuple[str, ...] = ()) -> Iterator[Setting]:
 
 def changed(raw: Mapping[str, Any], setting: Setting) -> dict[str, Planned] | None:
     """Plan with a setting at the first other value that is valid, or None where this place allows none."""
-    from snakemake.exceptions import WorkflowError
-
     annotation = setting.block.model_fields[setting.name].annotation
     for value in others(setting, raw, annotation):
         other = copy.deepcopy(dict(raw))
@@ -374,7 +264,7 @@ def changed(raw: Mapping[str, Any], setting: Setting) -> dict[str, Planned] | No
         try:
             if settings.canonical(settings.load(other)) != settings.canonical(settings.load(raw)):
                 return plan(other)
-        except (settings.SettingsError, WorkflowError):
+        except (settings.SettingsError, InputError):
             continue
     return None
 

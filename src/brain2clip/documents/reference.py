@@ -1,6 +1,6 @@
-"""Reference of all settings, generated from the settings classes: ``python -m brain2clip.reporting.reference``.
+"""Reference of all settings, generated from the settings classes: ``python -m brain2clip.documents.reference``.
 
-What a setting re-runs is asked of the rules (:mod:`brain2clip.reporting.reruns`). Writes ``docs/configuration.md`` for
+What a setting re-runs is asked of the plan (:mod:`brain2clip.documents.reruns`). Writes ``docs/configuration.md`` for
 people and ``workflow/schemas/config.schema.json`` for editors. With ``--check`` nothing is written; files that no
 longer match are named and the exit code is 1.
 """
@@ -22,7 +22,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from brain2clip import artefact
-from brain2clip.reporting import reruns
+from brain2clip.documents import reruns
+from brain2clip.plan.jobs import STAGES
 from brain2clip.settings import Block, Config
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -32,7 +33,7 @@ SCHEMA = Path("workflow/schemas/config.schema.json")
 _INTRODUCTION = """\
 # Configuration
 
-<!-- Generated from src/brain2clip/settings and workflow/rules by `make docs`; a test fails when they differ. -->
+<!-- Generated from src/brain2clip/settings and src/brain2clip/plan by `make docs`; a test fails when they differ. -->
 
 Every key, its type, default and meaning, block by block. A key that is not listed here is an error, and all errors are
 reported at once before anything runs. Where the type is an upper-case word (`BAND`), the name is yours: letters, digits
@@ -73,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
             artefact.write_text(target, text)
             print(f"wrote {path.as_posix()}")
     if stale:
-        sys.exit(f"not what the settings classes and the rules say: {', '.join(stale)}; run `make docs`")
+        sys.exit(f"not what the settings classes and the plan say: {', '.join(stale)}; run `make docs`")
 
 
 def generated() -> dict[Path, str]:
@@ -181,11 +182,9 @@ def _reruns(block: type[BaseModel], name: str, field: FieldInfo) -> str:
         raise LookupError(f"{block.__name__}.{name}: stands nowhere in reruns.EXAMPLE with another value; add it there")
     if not found:
         return "nothing"
-    if set(found) == set(reruns.STAGES):
+    if set(found) == set(STAGES):
         return "all, in another place" if set(found.values()) == {"new"} else "all"
-    stages = {
-        effect: [one for one in reruns.STAGES if found.get(one) == effect] for effect in ("reads", "new", "follows")
-    }
+    stages = {effect: [one for one in STAGES if found.get(one) == effect] for effect in ("reads", "new", "follows")}
     words = [f"**{stage}**" for stage in stages["reads"]]
     return "; ".join(
         text
