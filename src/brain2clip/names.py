@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, cast, get_args
 
 #: Sides of a study's split; a picture may be on ``both`` where categories are the candidates.
 SPLITS = ("train", "test")
@@ -16,14 +16,21 @@ Task = Literal["stimulus", "category", "caption", "stimulus-to-brain", "caption-
 TASKS: tuple[Task, ...] = get_args(Task)
 #: Ending of the tasks in which brain responses are the candidates.
 TO_BRAIN = "-to-brain"
+#: What a brain response is compared with.
+Sought = Literal["stimulus", "category", "caption"]
+SOUGHT: tuple[Sought, ...] = get_args(Sought)
 
 #: Columns that name a run, in paths and in every table.
 RUN = ("study", "signal", "protocol", "method", "subject", "seed")
+#: Stands for a study in the paths of figures that show an EEG and an fMRI study together.
+BOTH = "both"
 
 _METRIC = re.compile(
     rf"(?:(?P<task>{'|'.join(map(re.escape, TASKS))})(?:/(?P<pool>[1-9]\d*))?:)?(?P<base>[\w.]+:[A-Za-z_]\w*|[^@:/]+)"
     r"(?:@(?P<repetitions>[1-9]\d*|all))?"
 )
+_NUMBER_LAST = re.compile(r"(?P<kind>.+-)(?P<number>[1-9]\d*)")
+_NUMBER_FIRST = re.compile(r"(?P<number>[1-9]\d*)(?P<kind>-.+)")
 
 
 class MetricName(NamedTuple):
@@ -35,15 +42,34 @@ class MetricName(NamedTuple):
         A metric with its number: ``top-1``, ``10-way``, ``median-rank``, or ``package.module:Class``.
     repetitions : str
         Averaged test repetitions: a number or ``all``.
-    task : str
+    task : Task
     pool : int or None
         Size of the random pools, None for all candidates.
     """
 
     base: str
     repetitions: str = "all"
-    task: str = "stimulus"
+    task: Task = "stimulus"
     pool: int | None = None
+
+    @property
+    def kind(self) -> str:
+        """Kind of the metric: its name with a letter for its number, as in ``top-k`` and ``n-way``."""
+        return self._kind_and_number()[0]
+
+    @property
+    def number(self) -> int | None:
+        """Number in the metric's name, None where there is none."""
+        return self._kind_and_number()[1]
+
+    def _kind_and_number(self) -> tuple[str, int | None]:
+        if ":" in self.base:
+            return self.base, None
+        if found := _NUMBER_LAST.fullmatch(self.base):
+            return f"{found['kind']}k", int(found["number"])
+        if found := _NUMBER_FIRST.fullmatch(self.base):
+            return f"n{found['kind']}", int(found["number"])
+        return self.base, None
 
     def __str__(self) -> str:
         """``[TASK[/SIZE]:]metric[@repetitions]``, without what is the default: ``top-1``, ``category:top-1@4``."""
@@ -67,4 +93,4 @@ class MetricName(NamedTuple):
                 f"TASK being one of {', '.join(TASKS)}"
             )
         pool = int(found["pool"]) if found["pool"] else None
-        return cls(found["base"], found["repetitions"] or "all", found["task"] or "stimulus", pool)
+        return cls(found["base"], found["repetitions"] or "all", cast(Task, found["task"] or "stimulus"), pool)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 BLOCK = ["study", "protocol", "signal"]
 _RUN_FILE = re.compile(r"sub-(?P<subject>.+)_seed-(?P<seed>\d+)\..*")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brain2clip.retrieval import ranks
+from brain2clip.retrieval import similarities
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,6 @@ def nearest(
     """
     unit = bank / np.linalg.norm(bank, axis=1, keepdims=True) - centre
     similarity = predicted @ (unit / np.linalg.norm(unit, axis=1, keepdims=True)).T
-    rank = ranks.ranks(similarity, seen)
+    rank = similarities.ranks(similarity, seen)
     similarity[np.arange(len(seen)), seen] = -np.inf
-    return Nearest(ranks.best(similarity, min(k, len(bank) - 1))[0], rank)
+    return Nearest(similarities.best(similarity, min(k, len(bank) - 1))[0], rank)

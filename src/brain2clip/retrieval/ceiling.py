@@ -17,14 +17,16 @@ from scipy.linalg import cho_factor, cho_solve
 from sklearn.covariance import ledoit_wolf
 
 from brain2clip import artefact, stage
-from brain2clip.retrieval import ranks, rows, tasks, truth
+from brain2clip.names import Sought
+from brain2clip.retrieval import query_table, tasks, truth
+from brain2clip.retrieval.repetitions import trial_groups
 from brain2clip.settings import Retrieval, parse
 
 log = logging.getLogger("brain2clip")
 
 
 def run(job: stage.Job) -> None:
-    """Rank the candidates by the discriminant and write rows and summary."""
+    """Rank the candidates by the discriminant and write rows."""
     retrieval = parse(Retrieval, job.settings["retrieval"])
     with (
         artefact.open_h5(job.input("truth"), job.expects.get("truth")) as known,
@@ -33,7 +35,7 @@ def run(job: stage.Job) -> None:
         observer = Observer(truth.known(known, responses, job.settings))
     with artefact.open_h5(job.input("stimuli"), job.expects.get("features")) as stimuli:
         candidates = tasks.candidate_rows(stimuli["split"].asstr()[:])
-        columns = {"stimulus": "stimulus_id", "category": "concept", "caption": "caption"}
+        columns: dict[Sought, str] = {"stimulus": "stimulus_id", "category": "concept", "caption": "caption"}
         labels = {kind: stimuli[name].asstr()[:][candidates] for kind, name in columns.items()}
     queries = []
     for repetitions in retrieval.repetitions:
@@ -42,7 +44,7 @@ def run(job: stage.Job) -> None:
             target = np.searchsorted(candidates, seen)
             queries += tasks.of_observer(retrieval.tasks, repetitions, scores, target, labels)
             log.info("ceiling: %d averages of %s repetitions", len(seen), repetitions)
-    rows.write(job, queries)
+    query_table.write(job, queries)
 
 
 class Observer:
@@ -72,7 +74,7 @@ class Observer:
         candidates : ndarray [G] int
             Rows of the stimulus table.
         repetitions, seed
-            See :func:`brain2clip.retrieval.ranks.trial_groups`.
+            See :func:`brain2clip.retrieval.repetitions.trial_groups`.
 
         Returns
         -------
@@ -81,7 +83,7 @@ class Observer:
         scores : ndarray [Q, G]
         """
         test = self.known.test
-        groups = ranks.trial_groups(test.stimulus, repetitions, seed)
+        groups = trial_groups(test.stimulus, repetitions, seed)
         templates = self.known.templates(candidates)
         if not groups:
             return np.empty(0, np.int64), np.empty((0, len(candidates)))

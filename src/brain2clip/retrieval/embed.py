@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from brain2clip import artefact, stage
-from brain2clip.retrieval import ranks, tasks
+from brain2clip.retrieval import tasks
+from brain2clip.retrieval.repetitions import trial_groups
 from brain2clip.training.data import check_same_stimuli, load_responses, open_stimuli
 from brain2clip.training.predict import Predictor
 
@@ -35,7 +36,7 @@ def run(job: stage.Job) -> None:
         ids = stimuli["stimulus_id"].asstr()[:]
         given = (method, job.settings["tower"], tensors, test, stimuli, candidates)
         predictor = Predictor(*given, job.settings["run"]["subject"])
-        groups = ranks.trial_groups(test.stimulus, "all", 0)
+        groups = trial_groups(test.stimulus, "all", 0)
         predicted = predictor.brains(np.stack([test.values[trials].mean(axis=0) for _, trials in groups]))
         width = stimuli["embedding"].shape[1]
     with artefact.create_h5(job.output("embeddings"), job.provenance()) as file:

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from brain2clip import artefact, stage
 from brain2clip.models.neuroclip import NeuroClipVisual, Pictures
-from brain2clip.retrieval import ranks, tasks
+from brain2clip.retrieval import tasks
+from brain2clip.retrieval.repetitions import trial_groups
 from brain2clip.training.data import check_same_stimuli, load_responses, open_stimuli
 from brain2clip.training.predict import Predictor
 
@@ -27,7 +28,7 @@ def run(job: stage.Job) -> None:
         candidates = tasks.candidate_rows(stimuli["split"].asstr()[:])
         ids = stimuli["stimulus_id"].asstr()[:][candidates]
         predictor = Predictor(job.settings["method"], job.settings["tower"], tensors, test, stimuli, candidates)
-        groups = ranks.trial_groups(test.stimulus, "all", 0)
+        groups = trial_groups(test.stimulus, "all", 0)
         brains = predictor.brains(np.stack([test.values[trials].mean(axis=0) for _, trials in groups]))
         shown = np.searchsorted(candidates, [stimulus for stimulus, _ in groups])
         pictures = predictor.pictures(candidates[shown])

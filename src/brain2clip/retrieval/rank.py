@@ -7,7 +7,9 @@ import logging
 import numpy as np
 
 from brain2clip import artefact, stage
-from brain2clip.retrieval import ranks, rows, tasks
+from brain2clip.names import Sought
+from brain2clip.retrieval import query_table, tasks
+from brain2clip.retrieval.repetitions import trial_groups
 from brain2clip.settings import Retrieval, parse
 from brain2clip.training.data import check_same_stimuli, load_responses, open_stimuli
 from brain2clip.training.predict import Predictor
@@ -16,7 +18,7 @@ log = logging.getLogger("brain2clip")
 
 
 def run(job: stage.Job) -> None:
-    """Embed test responses and candidates, rank, write rows and summary."""
+    """Embed test responses and candidates, rank, write rows."""
     retrieval = parse(Retrieval, job.settings["retrieval"])
     test = load_responses([job.input("responses")], "test", job.expects.get("responses"))
     tensors = artefact.read_tensors(job.input("checkpoint"), job.expects.get("train"))
@@ -29,7 +31,7 @@ def run(job: stage.Job) -> None:
         galleries = {kind: _gallery(predictor, kind, names) for kind in {*map(tasks.kind_of, retrieval.tasks)}}
     queries = []
     for repetitions in retrieval.repetitions:
-        groups = ranks.trial_groups(test.stimulus, repetitions, retrieval.seed)
+        groups = trial_groups(test.stimulus, repetitions, retrieval.seed)
         if not groups:
             log.info("rank: no stimulus has %s test repetitions; left out", repetitions)
             continue
@@ -41,10 +43,10 @@ def run(job: stage.Job) -> None:
                 "rank: %s, %d queries of %s repetitions among %d", task, len(one.target), repetitions, len(one.ids)
             )
             queries.append(one)
-    rows.write(job, queries)
+    query_table.write(job, queries)
 
 
-def _gallery(predictor: Predictor, kind: tasks.Kind, names: dict[str, np.ndarray]) -> tasks.Gallery:
+def _gallery(predictor: Predictor, kind: Sought, names: dict[str, np.ndarray]) -> tasks.Gallery:
     """Candidates of a kind; a method that has none of that kind stops here with its own error."""
     embedding = predictor.candidates(kind)
     if kind == "category":

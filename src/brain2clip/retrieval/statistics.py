@@ -12,24 +12,19 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, assert_never
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from brain2clip.retrieval import ranks
+from brain2clip.names import RUN, MetricName
+from brain2clip.retrieval import metric_base
+from brain2clip.retrieval.metric_base import MetricBase, Statistic
 
-Statistic = Literal["mean", "share", "median"]
 Cluster = Literal["auto", "target", "query"]
 
-RUN = ["study", "signal", "protocol", "method", "subject", "seed"]
-ROW_COLUMNS = [
-    *RUN,
-    *("repetitions", "query", "target", "n_candidates", "rank", "similarity", "top_ids", "top_similarities"),
-    *("task", "pool"),
-]
 SUMMARY_COLUMNS = [*RUN, "metric", "value", "ci_low", "ci_high", "chance", "n_queries"]
 
 #: From this many distinct targets on, targets are taken as a sample of stimuli; below, as fixed categories.
@@ -82,7 +77,13 @@ def bootstrap_interval(
     if statistic == "share" and np.ptp(values) == 0 and values[0] in (0.0, 1.0):
         return _clopper_pearson(values[0], int(codes.max()) + 1, level)
     rng = np.random.default_rng(seed)
-    samples = (_median_samples if statistic == "median" else _mean_samples)(values, codes, n, rng)
+    match statistic:
+        case "mean" | "share":
+            samples = _mean_samples(values, codes, n, rng)
+        case "median":
+            samples = _median_samples(values, codes, n, rng)
+        case other:
+            assert_never(other)
     return _percentiles(samples, level)
 
 
@@ -92,9 +93,9 @@ def summary(rows: pd.DataFrame, retrieval: Mapping[str, Any], cluster: Cluster =
     Parameters
     ----------
     rows : DataFrame
-        One row per query, columns of :data:`ROW_COLUMNS`.
+        One row per query, columns of :data:`brain2clip.retrieval.query_table.COLUMNS` but the best candidates.
     retrieval : mapping
-        The ``retrieval`` settings: ``top_k``, ``n_way``, ``bootstrap``, ``level``, ``seed``.
+        Of the ``retrieval`` settings: ``metrics``, ``bootstrap``, ``level``, ``seed``.
     cluster : {'auto', 'target', 'query'}
         What is resampled, see :func:`cluster_labels`.
 
@@ -110,66 +111,26 @@ def summary(rows: pd.DataFrame, retrieval: Mapping[str, Any], cluster: Cluster =
         n_candidates = _one_count(part)
         labels = cluster_labels(part, cluster)
         rank = part["rank"].to_numpy()
-        for metric in metric_names(retrieval, n_candidates):
+        for base in metric_names(retrieval["metrics"], n_candidates):
+            metric = metric_base.load(base)
+            values = metric.per_query(rank, n_candidates)
             low, high = bootstrap_interval(
-                ranks.per_query(metric, rank, n_candidates),
-                labels,
-                _statistic(metric),
-                retrieval["bootstrap"],
-                retrieval["level"],
-                retrieval["seed"],
+                values, labels, metric.statistic, retrieval["bootstrap"], retrieval["level"], retrieval["seed"]
             )
-            value, chance = ranks.value(metric, rank, n_candidates), ranks.chance(metric, n_candidates)
-            name = MetricName(metric, str(repetitions), task, n_candidates if in_pools else None)
+            value, chance = metric.over(values), metric.chance(n_candidates)
+            name = MetricName(base, str(repetitions), task, n_candidates if in_pools else None)
             lines.append([*run, str(name), value, low, high, chance, part["query"].nunique()])
     return pd.DataFrame(lines, columns=SUMMARY_COLUMNS)
 
 
-def metric_names(retrieval: Mapping[str, Any], n_candidates: int) -> list[str]:
-    """Metrics of the settings for which there are enough candidates, in the order of the tables."""
-    names = [f"top-{k}" for k in retrieval["top_k"]]
-    names += ["median-rank", "mean-rank"]
-    names += [f"{n}-way" for n in retrieval["n_way"]]
-    return [name for name in names if ranks.applies(name, n_candidates)]
-
-
-class MetricName(NamedTuple):
-    """A metric of a task, as it is written in summaries, tables and their settings.
-
-    Attributes
-    ----------
-    base : str
-        ``top-K``, ``N-way``, ``median-rank`` or ``mean-rank``.
-    repetitions : str
-        Averaged test repetitions: a number or ``all``.
-    task : str
-    pool : int or None
-        Size of the random pools, None for all candidates.
-    """
-
-    base: str
-    repetitions: str = "all"
-    task: str = "stimulus"
-    pool: int | None = None
-
-    def __str__(self) -> str:
-        """``[TASK[/SIZE]:]metric[@repetitions]``, without what is the default: ``top-1``, ``category:top-1@4``."""
-        where = self.task + ("" if self.pool is None else f"/{self.pool}")
-        before = "" if where == "stimulus" else f"{where}:"
-        return before + self.base + ("" if self.repetitions == "all" else f"@{self.repetitions}")
-
-
-def metric_name(text: str) -> MetricName:
-    """What a written name stands for: ``caption/300:top-5@2`` is Top-5 in pools of 300, 2 repetitions averaged."""
-    where, _, metric = text.rpartition(":")
-    task, _, size = where.partition("/")
-    base, _, repetitions = metric.partition("@")
-    return MetricName(base, repetitions or "all", task or "stimulus", int(size) if size else None)
+def metric_names(metrics: Sequence[str], n_candidates: int) -> list[str]:
+    """Metrics of the settings for which there are enough candidates, in their order."""
+    return [name for name in metrics if metric_base.load(name).applies(n_candidates)]
 
 
 def of_metric(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Retrieval rows that a metric is about: its task, its repetitions, in pools of its size or all candidates."""
-    name = metric_name(metric)
+    name = MetricName.read(metric)
     chosen = (rows["repetitions"].astype(str) == name.repetitions) & (rows["task"] == name.task)
     if name.pool is None:
         return rows[chosen & (rows["pool"] == 0)]
@@ -189,7 +150,7 @@ def cluster_labels(rows: pd.DataFrame, cluster: Cluster = "auto") -> NDArray[np.
         distinct targets on.
     """
     targets = pd.factorize(rows["target"])[0].astype(np.int64)
-    if cluster == "target" or (cluster == "auto" and len(set(targets.tolist())) >= FEWEST_STIMULI):
+    if _by_target(len(set(targets.tolist())), cluster):
         return targets
     return rows.groupby(["subject", "query"], sort=False).ngroup().to_numpy(dtype=np.int64)
 
@@ -217,11 +178,12 @@ def mean_over_subjects(
     """
     part = of_metric(rows, metric)
     found = _effect(part, None, metric, n, level, seed, cluster)
-    name = metric_name(metric).base
+    of = metric_base.load(MetricName.read(metric).base)
+    chances = {count: of.chance(int(count)) for count in part["n_candidates"].unique()}
     return {
         "value": float(found["means"].mean()) if len(found["means"]) else math.nan,
         **found["intervals"],
-        "chance": _mean(np.array([ranks.chance(name, int(count)) for count in part["n_candidates"]])),
+        "chance": _mean(part["n_candidates"].map(chances).to_numpy(dtype=np.float64)),
         **found["counts"],
     }
 
@@ -240,16 +202,16 @@ def paired_difference(
     **Averaged.** Each query of each subject gets one value per seed (for Top-k: 1 or 0; for n-way: its
     probability; for ranks: the rank). These are averaged over seeds, for each method over its own seeds, and
     subtracted: with common seeds this is the mean of the differences per (subject, seed, query). The result is the
-    mean over the queries of a subject, then the mean over subjects, each subject counting the same. For
-    ``median-rank`` the value of a subject is the median over queries, averaged over seeds. Subjects and queries
-    that only one of the methods has are left out.
+    mean over the queries of a subject, then the mean over subjects, each subject counting the same. For a
+    median (``median-rank``) the value of a subject is the median over queries, averaged over seeds. Subjects and
+    queries that only one of the methods has are left out.
 
     **Resampled.** ``ci_low`` and ``ci_high`` are percentiles of a crossed bootstrap: in every sample, subjects are
     drawn with replacement and, independently, stimuli are drawn with replacement; a drawn stimulus counts for all
     subjects, because all saw the same pictures, and all its queries and seeds go with it (the "pigeonhole bootstrap"
     of Owen, 2007, Annals of Applied Statistics 1:386; it is conservative). Where there are only a few fixed
     categories as targets, the queries of every subject are drawn instead, each subject's on their own. With one
-    subject, only stimuli (queries) are drawn; for ``median-rank``, only subjects.
+    subject, only stimuli (queries) are drawn; for a median, only subjects.
 
     **Beside it**, from the subject means alone: the t-interval with ``n_subjects - 1`` degrees of freedom, and the
     two-sided p of the sign-flip permutation test, exact up to 16 subjects, else from 20,000 random patterns. Its
@@ -260,7 +222,7 @@ def paired_difference(
     rows_a, rows_b : DataFrame
         Retrieval rows of one study, signal, protocol and method each.
     metric : str
-        As in the summary (:class:`MetricName`); task, pools and repetitions pick the rows.
+        As in the summary (:class:`brain2clip.names.MetricName`); task, pools and repetitions pick the rows.
     n, level, seed
         Bootstrap samples, coverage, seed.
     cluster : {'auto', 'target', 'query'}
@@ -325,20 +287,21 @@ def _effect(
     cluster: Cluster,
 ) -> dict[str, Any]:
     """Subject means of a - b (of a alone without b), the intervals of their mean, and what was counted."""
-    name = metric_name(metric).base
-    table = _query_table(rows_a, rows_b, name)
+    of = metric_base.load(MetricName.read(metric).base)
+    table = _query_table(rows_a, rows_b, of)
     labels = cluster_labels(table, cluster)
-    crossed = bool(len(table)) and (cluster == "target" or _by_target(table, cluster))
-    if name == "median-rank":
-        means_a, means = _median_means(rows_a, rows_b, table)
+    crossed = bool(len(table)) and _by_target(table["target"].nunique(), cluster)
+    median = of.statistic == "median"
+    if median:
+        means_a, means = _median_means(rows_a, rows_b, table, of)
     else:
         means_a = table.groupby("subject")["a"].mean().to_numpy()
         means = table.groupby("subject")["difference"].mean().to_numpy()
     rng = np.random.default_rng(seed)
-    share = ranks.is_share(name) and rows_b is None
+    share = of.is_share and rows_b is None
     if not len(means):
         interval, words = (math.nan, math.nan), "nothing"
-    elif name == "median-rank":
+    elif median:
         interval = _percentiles(_draw(len(means), n, rng) @ means / len(means), level) if len(means) > 1 else _NONE
         words = "subjects"
     elif share and np.ptp(table["difference"]) == 0 and table["difference"].iloc[0] in (0.0, 1.0):
@@ -367,7 +330,7 @@ def _effect(
 _NONE = (math.nan, math.nan)
 
 
-def _query_table(rows_a: pd.DataFrame, rows_b: pd.DataFrame | None, metric: str) -> pd.DataFrame:
+def _query_table(rows_a: pd.DataFrame, rows_b: pd.DataFrame | None, metric: MetricBase) -> pd.DataFrame:
     """One row per (subject, query, pool): value of a and difference a - b, averaged over seeds."""
     keys = ["subject", "query", "target", "pool"]
     table = _seed_means(rows_a, metric, keys).rename("a").reset_index()
@@ -380,23 +343,29 @@ def _query_table(rows_a: pd.DataFrame, rows_b: pd.DataFrame | None, metric: str)
     return joined.assign(difference=joined["a"] - joined["b"])
 
 
-def _seed_means(rows: pd.DataFrame, metric: str, keys: list[str]) -> pd.Series:
+def _seed_means(rows: pd.DataFrame, metric: MetricBase, keys: list[str]) -> pd.Series:
+    return rows.assign(_value=_per_query(rows, metric)).groupby(keys)["_value"].mean()
+
+
+def _per_query(rows: pd.DataFrame, metric: MetricBase) -> NDArray[np.float64]:
+    """Values of queries that may have different numbers of candidates, [n_rows]."""
     values = np.empty(len(rows))
     counts = rows["n_candidates"].to_numpy()
     for count in np.unique(counts):
         chosen = counts == count
-        values[chosen] = ranks.per_query(metric, rows["rank"].to_numpy()[chosen], int(count))
-    return rows.assign(_value=values).groupby(keys)["_value"].mean()
+        values[chosen] = metric.per_query(rows["rank"].to_numpy()[chosen], int(count))
+    return values
 
 
 def _median_means(
-    rows_a: pd.DataFrame, rows_b: pd.DataFrame | None, table: pd.DataFrame
+    rows_a: pd.DataFrame, rows_b: pd.DataFrame | None, table: pd.DataFrame, metric: MetricBase
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Per subject: median rank over the common queries, averaged over seeds."""
+    """Per subject: median over the common queries, averaged over seeds."""
 
     def of(rows: pd.DataFrame) -> pd.Series:
         common = rows.merge(table[["subject", "query", "pool"]], on=["subject", "query", "pool"])
-        return common.groupby(["subject", "seed"])["rank"].median().groupby("subject").mean()
+        common = common.assign(_value=_per_query(common, metric))
+        return common.groupby(["subject", "seed"])["_value"].median().groupby("subject").mean()
 
     means_a = of(rows_a).to_numpy()
     return means_a, means_a if rows_b is None else means_a - of(rows_b).to_numpy()
@@ -484,14 +453,16 @@ def _clopper_pearson(share: float, n_trials: int, level: float) -> tuple[float, 
     return (0.0, 1 - reach) if share == 0 else (reach, 1.0)
 
 
-def _by_target(table: pd.DataFrame, cluster: Cluster) -> bool:
-    return cluster == "auto" and table["target"].nunique() >= FEWEST_STIMULI
-
-
-def _statistic(metric: str) -> Statistic:
-    if metric == "median-rank":
-        return "median"
-    return "share" if ranks.is_share(metric) else "mean"
+def _by_target(n_targets: int, cluster: Cluster) -> bool:
+    match cluster:
+        case "target":
+            return True
+        case "query":
+            return False
+        case "auto":
+            return n_targets >= FEWEST_STIMULI
+        case other:
+            assert_never(other)
 
 
 def _one_count(rows: pd.DataFrame) -> int:

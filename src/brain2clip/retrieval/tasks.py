@@ -8,7 +8,7 @@ candidates.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 
-from brain2clip.retrieval import ranks
+from brain2clip.names import TO_BRAIN, Sought
+from brain2clip.retrieval import similarities
 
 log = logging.getLogger("brain2clip")
-TO_BRAIN = "-to-brain"
-Kind = Literal["stimulus", "category", "caption"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Queries:
     Attributes
     ----------
     task : str
-        As in the settings: ``stimulus``, ``category``, ``caption``, ``stimulus-to-brain``, ``caption-to-brain``.
+        As in the settings (:data:`brain2clip.names.TASKS`).
     repetitions : int or 'all'
         Trials that are averaged into a brain response, be it query or candidate.
     ids : ndarray [G] of str
@@ -70,9 +69,9 @@ def candidate_rows(split: NDArray[np.str_]) -> NDArray[np.int64]:
     return np.flatnonzero(np.isin(split, ["test", "both"]))
 
 
-def kind_of(task: str) -> Kind:
+def kind_of(task: str) -> Sought:
     """What brain responses are compared with."""
-    return cast(Kind, task.removesuffix(TO_BRAIN))
+    return cast(Sought, task.removesuffix(TO_BRAIN))
 
 
 def gallery(embedding: ArrayLike, names: Sequence[str], of_stimulus: Sequence[str]) -> Gallery:
@@ -146,7 +145,7 @@ def of_observer(
     repetitions: int | Literal["all"],
     scores: NDArray[np.floating],
     target: NDArray[np.int64],
-    labels: dict[str, NDArray[np.object_]],
+    labels: Mapping[Sought, NDArray[np.object_]],
 ) -> list[Queries]:
     """Queries of an ideal observer, which decides between test pictures, for every task that is that decision.
 
@@ -212,7 +211,7 @@ def in_pool(queries: Queries, pool: NDArray[np.int64]) -> tuple[NDArray[np.int64
     """
     chosen = np.flatnonzero(np.isin(queries.target, pool))
     similarity = queries.similarity[np.ix_(chosen, pool)]
-    return chosen, ranks.ranks(similarity, np.searchsorted(pool, queries.target[chosen]))
+    return chosen, similarities.ranks(similarity, np.searchsorted(pool, queries.target[chosen]))
 
 
 def pools_of(queries: Queries, settings: dict[str, Any] | None) -> NDArray[np.int64]:

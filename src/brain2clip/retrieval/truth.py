@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import detrend
 
+from brain2clip.names import SPLITS
 from brain2clip.responses.preprocess import epochs_of
 from brain2clip.settings import Band, Responses, Voxels, parse
 from brain2clip.stage import InputError
 
-SPLITS = {"train": 0, "test": 1}
 #: Silence around each response of the EEG, s, so that filters do not carry one into the next.
 SILENCE = 8.0
 
@@ -215,6 +215,6 @@ def taken(clean: NDArray[np.float64], run: NDArray[np.int64], voxels: Voxels) ->
 def _splits(responses: h5py.File, values: np.ndarray, group: np.ndarray) -> tuple[Trials, Trials]:
     """Training and test trials."""
     stimulus, split = responses["stimulus"][:].astype(np.int64), responses["split"][:]
-    parts = [np.flatnonzero(split == number) for number in SPLITS.values()]
+    parts = [np.flatnonzero(split == number) for number in range(len(SPLITS))]
     training, test = (Trials(values[rows], stimulus[rows], group[rows].astype(np.int64)) for rows in parts)
     return training, test

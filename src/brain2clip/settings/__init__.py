@@ -21,7 +21,7 @@ from brain2clip.settings.objective import Objective
 from brain2clip.settings.optimisers import Budget, MappingBudget, Optimiser, Selection
 from brain2clip.settings.protocols import Protocol
 from brain2clip.settings.responses import Repetitions, Responses, Whitening
-from brain2clip.settings.retrieval import Pools, Retrieval, Task
+from brain2clip.settings.retrieval import Pools, Retrieval
 from brain2clip.settings.rois import Roi
 from brain2clip.settings.studies import (
     BidsEegStudy,
@@ -38,13 +38,23 @@ from brain2clip.settings.studies import (
     VoxelStudyBase,
     VoxelTableStudy,
 )
-from brain2clip.settings.tables import Table
+from brain2clip.settings.tables import (
+    AblationTable,
+    ComparisonBase,
+    ContrastTable,
+    MethodsTable,
+    OverviewTable,
+    RepetitionsTable,
+    Table,
+    TableBase,
+)
 from brain2clip.settings.towers import FilterBank, Tower
 from brain2clip.settings.visual import DynamicFilter, Fusion, Readout, SharedPrompts, Visual
 from brain2clip.settings.voxels import Voxels
 
 __all__ = [
     "NAME",
+    "AblationTable",
     "Augmentation",
     "Band",
     "BidsEegStudy",
@@ -52,7 +62,9 @@ __all__ = [
     "BrainMapping",
     "Budget",
     "Classifier",
+    "ComparisonBase",
     "Config",
+    "ContrastTable",
     "Contrastive",
     "Download",
     "DynamicFilter",
@@ -67,14 +79,17 @@ __all__ = [
     "IdealObserver",
     "MappingBudget",
     "Method",
+    "MethodsTable",
     "Name",
     "Network",
     "Objective",
     "Optimiser",
+    "OverviewTable",
     "Pools",
     "Protocol",
     "Readout",
     "Repetitions",
+    "RepetitionsTable",
     "Responses",
     "Retrieval",
     "Ridge",
@@ -90,7 +105,7 @@ __all__ = [
     "StudyBase",
     "Supervision",
     "Table",
-    "Task",
+    "TableBase",
     "ThingsEeg1Study",
     "ThingsEeg2Study",
     "ThingsFmriStudy",

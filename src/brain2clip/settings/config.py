@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from brain2clip.names import MetricName
 from brain2clip.settings.bands import Band
 from brain2clip.settings.base import Block, Name, suggest
 from brain2clip.settings.downloads import Download
@@ -69,8 +70,8 @@ class Config(Block):
         for label, table in self.tables.items():
             for name in table.experiments:
                 check(f"tables.{label}.experiments", name, "experiments")
-            if table.reference is not None:
-                check(f"tables.{label}.reference", table.reference, "methods")
+            for name in table.compared_with:
+                check(f"tables.{label}.reference", name, "methods")
         if self.figures.method is not None:
             check("figures.method", self.figures.method, "methods")
         for label, export in self.exports.items():
@@ -121,33 +122,29 @@ class Config(Block):
         """What a table shows must be computed."""
         problems = []
         for label, table in self.tables.items():
-            task, _, metric = table.metric.rpartition(":")
-            repetitions = metric.partition("@")[2] or "all"
-            task, _, size = task.partition("/")
-            if (task or "stimulus") not in self.retrieval.tasks:
+            name = MetricName.read(table.metric)
+            where = f"tables.{label}.metric: {table.metric!r}"
+            if name.task not in self.retrieval.tasks:
                 problems.append(
-                    f"tables.{label}.metric: {table.metric!r} needs the task {task or 'stimulus'} in retrieval.tasks, "
-                    f"found {', '.join(self.retrieval.tasks)}"
+                    f"{where} needs the task {name.task} in retrieval.tasks, found {', '.join(self.retrieval.tasks)}"
                 )
-            if size and (self.retrieval.pools is None or int(size) != self.retrieval.pools.size):
-                problems.append(f"tables.{label}.metric: {table.metric!r} needs retrieval.pools of size {size}")
-            if repetitions not in map(str, self.retrieval.repetitions) and table.kind != "repetitions":
+            if name.pool is not None and (self.retrieval.pools is None or name.pool != self.retrieval.pools.size):
+                problems.append(f"{where} needs retrieval.pools of size {name.pool}")
+            if name.repetitions not in map(str, self.retrieval.repetitions) and not table.by_repetitions:
                 problems.append(
-                    f"tables.{label}.metric: {table.metric!r} needs {repetitions} in retrieval.repetitions, "
+                    f"{where} needs {name.repetitions} in retrieval.repetitions, "
                     f"found {', '.join(map(str, self.retrieval.repetitions))}"
                 )
-            kind, k = metric.partition("@")[0].partition("-")[::2]
-            computed = {"top": self.retrieval.top_k}.get(kind) or (self.retrieval.n_way if k == "way" else None)
-            number = k if kind == "top" else kind
-            if computed is not None and int(number) not in computed:
+            if name.base not in self.retrieval.metrics:
                 problems.append(
-                    f"tables.{label}.metric: {table.metric!r} is not computed; retrieval.top_k is "
-                    f"{list(self.retrieval.top_k)}, retrieval.n_way {list(self.retrieval.n_way)}"
+                    f"{where} is not computed; add {name.base} to retrieval.metrics, "
+                    f"found {', '.join(self.retrieval.metrics)}"
                 )
-            ran = {method for name in table.experiments for method in self.experiments[name].methods}
-            if table.reference is not None and table.reference not in ran:
-                problems.append(
-                    f"tables.{label}.reference: {table.reference!r} is run by none of its experiments "
-                    f"({', '.join(table.experiments)})"
-                )
+            ran = {method for one in table.experiments for method in self.experiments[one].methods}
+            problems += [
+                f"tables.{label}.reference: {method!r} is run by none of its experiments "
+                f"({', '.join(table.experiments)})"
+                for method in table.compared_with
+                if method not in ran
+            ]
         return problems

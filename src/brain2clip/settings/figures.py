@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from brain2clip.settings.base import Block, Name
+from brain2clip import kinds
+from brain2clip.settings.base import Block, Name, neutral
+
+
+def file_name(kind: str) -> str:
+    """What the file of a figure is called: its kind, of one from outside the class in lower case."""
+    return kind.partition(":")[2].lower() or kind
 
 
 class Figures(Block):
@@ -12,3 +18,23 @@ class Figures(Block):
 
     method: Name | None = Field(None, description="method of gallery, gains and prompt figures (null: the first)")
     topography_times: tuple[float, ...] = Field((0.1, 0.17, 0.3), description="times of the topographies, s")
+    also: tuple[str, ...] = neutral(
+        (),
+        description="figures of your own, package.module:Class; the file is called like the class in lower case",
+    )
+
+    @field_validator("also")
+    @classmethod
+    def _are_there(cls, also: tuple[str, ...]) -> tuple[str, ...]:
+        taken = set(kinds.shipped("figures"))
+        for kind in also:
+            if ":" not in kind:
+                raise ValueError(f"found {kind!r}; expected package.module:Class (the project's own are always drawn)")
+            kinds.load("figures", kind)
+            name = file_name(kind)
+            if not (name.isascii() and name.isalnum()):
+                raise ValueError(f"{kind!r}: its class becomes the name of a file; take letters and digits only")
+            if name in taken:
+                raise ValueError(f"{kind!r}: a figure is called {name!r} already; give the class another name")
+            taken.add(name)
+        return also

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, field_validator
 
+from brain2clip import kinds
+from brain2clip.names import MetricName, Task
 from brain2clip.settings.base import Block
 
-Task = Literal["stimulus", "category", "caption", "stimulus-to-brain", "caption-to-brain"]
+
+def _known(text: str) -> str:
+    """A metric without task and repetitions, whose kind exists."""
+    name = MetricName.read(text)
+    if text != name.base:
+        raise ValueError(
+            f"found {text!r}; expected a metric alone, as in {name.base!r}: it is computed for all of retrieval.tasks, "
+            "retrieval.pools and retrieval.repetitions"
+        )
+    lacking = name.number is None and ":" not in text and (text.endswith("-k") or text.startswith("n-"))
+    if lacking:
+        raise ValueError(f"found {text!r}; expected a number in its place, as in top-5 or 10-way")
+    if kinds.is_external("metrics", name.kind):
+        kinds.load("metrics", name.kind)
+    return text
+
+
+Metric = Annotated[str, AfterValidator(_known)]
 
 
 class Pools(Block):
@@ -21,6 +40,8 @@ class Pools(Block):
 
 class Retrieval(Block):
     """Ranking of candidates and its statistics."""
+
+    renamed: ClassVar[dict[str, str]] = {"top_k": "metrics", "n_way": "metrics"}
 
     tasks: tuple[Task, ...] = Field(
         ("stimulus",),
@@ -36,11 +57,43 @@ class Retrieval(Block):
         min_length=1,
         description="numbers of averaged test repetitions; each number forms disjoint groups of trials",
     )
-    top_k: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 3, 5, 10), description="k of Top-k")
-    n_way: tuple[int, ...] = Field(
-        (2, 4, 10, 50, 100, 200),
-        description="n of n-way accuracy: the true one among n-1 random others (exact mean)",
+    metrics: tuple[Metric, ...] = Field(
+        (
+            *("top-1", "top-3", "top-5", "top-10", "median-rank", "mean-rank"),
+            *("2-way", "4-way", "10-way", "50-way", "100-way", "200-way"),
+        ),
+        description="what is computed of the ranks, in the order of the summaries: top-K, N-way (the true one among "
+        "N-1 random others, exact mean), median-rank, mean-rank, or package.module:Class for one of your own; those "
+        "that need more candidates than a task has are left out there",
     )
     bootstrap: int = Field(2000, ge=100, description="bootstrap samples of an interval")
     level: float = Field(0.95, gt=0, lt=1, description="coverage of an interval")
     seed: int = Field(0, description="seed of trial groups and bootstrap")
+
+    @field_validator("metrics")
+    @classmethod
+    def _some_each_once(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({metric for metric in metrics if metrics.count(metric) > 1})
+        if twice or not metrics:
+            found = f"{', '.join(twice)} more than once" if twice else "none"
+            raise ValueError(f"expected at least one metric, each once; found {found}")
+        return metrics
+
+    def ranking(self) -> dict[str, Any]:
+        """What the stages that rank candidates read, as JSON."""
+        return self._only("tasks", "pools", "repetitions", "seed")
+
+    def statistics(self) -> dict[str, Any]:
+        """What the stage that summarises rows reads, as JSON."""
+        return self._only("metrics", "bootstrap", "level", "seed")
+
+    def intervals(self) -> dict[str, Any]:
+        """What an interval depends on, as JSON."""
+        return self._only("bootstrap", "level", "seed")
+
+    def metric_modules(self) -> list[str]:
+        """Modules of the metrics, sorted: roots of the fingerprint of what computes them all."""
+        return sorted({kinds.module_of("metrics", MetricName(metric).kind) for metric in self.metrics})
+
+    def _only(self, *names: str) -> dict[str, Any]:
+        return {name: value for name, value in self.model_dump(mode="json").items() if name in names}

@@ -1,34 +1,96 @@
-"""Tables of the report."""
+"""Tables of the report: one class for each kind."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, SerializeAsAny, Tag
 
-from brain2clip.settings.base import Block, Name
+from brain2clip import kinds
+from brain2clip.names import MetricName
+from brain2clip.settings.base import EXTERNAL, Kind, Name, from_outside, tag
 
 
-class Table(Block):
-    """A table of the report."""
+def _read(text: str) -> str:
+    """A metric of a task, written without what is the default: ``stimulus:top-1`` is ``top-1``."""
+    return str(MetricName.read(text))
 
-    kind: Literal["methods", "ablation", "repetitions", "contrast", "overview"] = Field(
-        description="methods: methods by subjects; ablation: difference of each method to the reference; repetitions: "
-        "accuracy over averaged repetitions; contrast: paired differences to the reference with intervals; overview: "
-        "EEG and fMRI side by side, a line per study, band or region, protocol and method, a column per task"
-    )
+
+class TableBase(Kind):
+    """Settings that every table has, and what must be there for its kind."""
+
+    family: ClassVar[str] = "tables"
+    #: Whether it shows all numbers of averaged repetitions, whichever its metric names.
+    by_repetitions: ClassVar[bool] = False
+
+    kind: str
     experiments: tuple[Name, ...] = Field(min_length=1, description="experiments whose runs it shows")
-    metric: str = Field(
+    metric: Annotated[str, AfterValidator(_read)] = Field(
         "top-1",
-        pattern=r"^((stimulus|category|caption|stimulus-to-brain|caption-to-brain)(/[1-9]\d*)?:)?"
-        r"(top-[1-9]\d*|[1-9]\d*-way|median-rank|mean-rank)(@[1-9]\d*)?$",
-        description="metric shown: top-K, N-way, median-rank or mean-rank, with @R for R averaged repetitions and, "
-        "before it, 'TASK:' for another task than stimulus or 'TASK/SIZE:' for pools, as in category:top-1@1",
+        description="metric shown: one of retrieval.metrics, with @R for R averaged repetitions and, before it, "
+        "'TASK:' for another task than stimulus or 'TASK/SIZE:' for pools, as in category:top-1@1",
     )
-    reference: Name | None = Field(None, description="method that differences are taken to")
 
-    @model_validator(mode="after")
-    def _reference_given(self) -> Table:
-        if self.kind in ("ablation", "contrast") and self.reference is None:
-            raise ValueError(f"a table of kind {self.kind} needs a reference method")
-        return self
+    @property
+    def compared_with(self) -> tuple[str, ...]:
+        """Methods that the experiments must run."""
+        return ()
+
+    def modules(self) -> list[str]:
+        """Modules of its kind and of its metric, sorted: roots of the fingerprint of what makes it."""
+        metric = MetricName.read(self.metric).kind
+        return sorted({kinds.module_of(self.family, self.kind), kinds.module_of("metrics", metric)})
+
+
+class ComparisonBase(TableBase):
+    """Settings of a table of differences to a method."""
+
+    reference: Name = Field(description="method that differences are taken to")
+
+    @property
+    def compared_with(self) -> tuple[str, ...]:
+        """The reference."""
+        return (self.reference,)
+
+
+class MethodsTable(TableBase):
+    """Methods by subjects."""
+
+    kind: Literal["methods"] = "methods"
+
+
+class AblationTable(ComparisonBase):
+    """Every method, and its difference to the reference."""
+
+    kind: Literal["ablation"] = "ablation"
+
+
+class RepetitionsTable(TableBase):
+    """Every method by the number of averaged test repetitions."""
+
+    by_repetitions: ClassVar[bool] = True
+
+    kind: Literal["repetitions"] = "repetitions"
+
+
+class ContrastTable(ComparisonBase):
+    """Paired differences to the reference with intervals and a permutation test."""
+
+    kind: Literal["contrast"] = "contrast"
+
+
+class OverviewTable(TableBase):
+    """EEG and fMRI side by side: a line per study, signal, protocol and method, a column per task."""
+
+    kind: Literal["overview"] = "overview"
+
+
+Table = Annotated[
+    Annotated[MethodsTable, Tag("methods")]
+    | Annotated[AblationTable, Tag("ablation")]
+    | Annotated[RepetitionsTable, Tag("repetitions")]
+    | Annotated[ContrastTable, Tag("contrast")]
+    | Annotated[OverviewTable, Tag("overview")]
+    | Annotated[SerializeAsAny[TableBase], from_outside(TableBase), Tag(EXTERNAL)],
+    Discriminator(tag("tables")),
+]

@@ -2,16 +2,50 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
-from brain2clip.reporting import style
+from brain2clip.reporting import figure_base
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib import figure as drawn
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from brain2clip.plan import Plan
+    from brain2clip.reporting.figure_base import Inputs
+    from brain2clip.stage import Job
 
 
-def figure_prompts(effect: pd.DataFrame, title: str) -> Figure:
+class Figure(figure_base.FigureBase):
+    """Effect of the prompts of the shown method."""
+
+    order = 90
+
+    @staticmethod
+    def inputs(plan: Plan, study: str) -> Inputs | None:
+        """What stage inspect found in the runs of the shown method, where it has prompts."""
+        if not plan.is_inspected(plan.shown_method(study)):
+            return None
+        runs = figure_base.shown_runs(plan, study)
+        return {"prompts": plan.made_files("retrieval", runs, ".prompts.parquet", plan.inspect_spec)}
+
+    @staticmethod
+    def settings(plan: Plan, study: str) -> dict[str, Any]:
+        """Label of the shown method."""
+        return {"methods": figure_base.labels(plan, [plan.shown_method(study)])}
+
+    @staticmethod
+    def draw(job: Job) -> drawn.Figure:
+        """Effect of the prompts."""
+        from brain2clip.reporting import reading
+
+        table = reading.of_shown(job, "prompts")
+        return figure_prompts(table, reading.averaged(job, table))
+
+
+def figure_prompts(effect: pd.DataFrame, title: str) -> drawn.Figure:
     """Cosine with the own brain embedding without and with prompts, and how far prompts move the patch tokens.
 
     Parameters
@@ -22,6 +56,10 @@ def figure_prompts(effect: pd.DataFrame, title: str) -> Figure:
     title : str
         Method and what is averaged.
     """
+    import numpy as np
+
+    from brain2clip.reporting import style
+
     columns = ["cosine_before", "cosine_after", "token_shift"]
     pictures = effect.groupby("stimulus_id")[columns].mean()
     made = style.figure(8.0, 3.6)
@@ -43,6 +81,10 @@ def figure_prompts(effect: pd.DataFrame, title: str) -> Figure:
 
 
 def _pairs(axis: Axes, before: NDArray[np.float64], after: NDArray[np.float64]) -> None:
+    import numpy as np
+
+    from brain2clip.reporting import style
+
     axis.plot(before, after, "o", ms=3.5, mew=0, alpha=0.6, color=style.PALETTE[0])
     axis.plot(before.mean(), after.mean(), "D", ms=7, color=style.PALETTE[1], mec="white", label="mean", ls="none")
     both = np.concatenate([before, after])
@@ -56,6 +98,8 @@ def _pairs(axis: Axes, before: NDArray[np.float64], after: NDArray[np.float64]) 
 
 
 def _histogram(axis: Axes, values: NDArray[np.float64], label: str, colour: str) -> None:
+    from brain2clip.reporting import style
+
     axis.hist(values, bins=min(30, max(5, len(values) // 4)), color=colour, alpha=0.8)
     axis.axvline(values.mean(), color=style.PALETTE[1], linewidth=1.6)
     axis.set(xlabel=label, ylabel="pictures")

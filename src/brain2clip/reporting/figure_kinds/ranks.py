@@ -3,17 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from numpy.typing import ArrayLike, NDArray
+from brain2clip.reporting import blocks, figure_base
 
-from brain2clip.reporting import blocks, style
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib import figure as drawn
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike, NDArray
+
+    from brain2clip.plan import Plan
+    from brain2clip.reporting.figure_base import Inputs
+    from brain2clip.stage import Job
 
 
-def figure_ranks(rows: pd.DataFrame, methods: Mapping[str, str]) -> Figure:
+class Figure(figure_base.FigureBase):
+    """Ranks of the main experiment."""
+
+    order = 30
+
+    @staticmethod
+    def inputs(plan: Plan, study: str) -> Inputs | None:
+        """Rows of all runs of the first signal."""
+        runs = figure_base.main_runs(plan, study)
+        return {"rows": plan.made_files("retrieval", runs, ".parquet", plan.retrieval_spec)}
+
+    @staticmethod
+    def settings(plan: Plan, study: str) -> dict[str, Any]:
+        """Labels of these methods."""
+        return {"methods": figure_base.labels(plan, plan.main_experiment(study).methods)}
+
+    @staticmethod
+    def draw(job: Job) -> drawn.Figure:
+        """All retrieval rows."""
+        from brain2clip.reporting import reading
+
+        return figure_ranks(reading.together(job, "rows"), job.settings["methods"])
+
+
+def figure_ranks(rows: pd.DataFrame, methods: Mapping[str, str]) -> drawn.Figure:
     """Share of queries per bin of rank (1, 2, 3-4, …): a panel per block and task, a line per method, chance dashed.
 
     Parameters
@@ -23,6 +53,8 @@ def figure_ranks(rows: pd.DataFrame, methods: Mapping[str, str]) -> Figure:
     methods : mapping
         Name to label, in the order of the tables.
     """
+    from brain2clip.reporting import style
+
     rows = rows[(rows["repetitions"].astype(str) == "all") & (rows["pool"] == 0)]
     numbers = blocks.ordered(methods, rows["method"])
     several = rows["task"].nunique() > 1
@@ -41,11 +73,17 @@ def figure_ranks(rows: pd.DataFrame, methods: Mapping[str, str]) -> Figure:
 
 def binned(rank: ArrayLike, n_candidates: int) -> NDArray[np.float64]:
     """Share of ranks in each bin whose upper ends are the powers of two, [n_bins]."""
+    import numpy as np
+
     bins = np.ceil(np.log2(np.asarray(rank))).astype(np.int64)
     return np.bincount(bins, minlength=_n_bins(n_candidates)) / max(bins.size, 1)
 
 
 def _histogram(axis: Axes, part: pd.DataFrame, numbers: Mapping[str, tuple[int, str]]) -> None:
+    import numpy as np
+
+    from brain2clip.reporting import style
+
     n_candidates = int(part["n_candidates"].max())
     places = np.arange(_n_bins(n_candidates))
     for method, (number, name) in numbers.items():
@@ -60,6 +98,8 @@ def _histogram(axis: Axes, part: pd.DataFrame, numbers: Mapping[str, tuple[int, 
 
 
 def _n_bins(n_candidates: int) -> int:
+    import numpy as np
+
     return int(np.ceil(np.log2(n_candidates))) + 1
 
 

@@ -1,4 +1,4 @@
-"""From similarities to the retrieval artefacts: one row per query, and their summary."""
+"""From similarities to the retrieval artefact: one row per query."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from brain2clip import artefact, stage
-from brain2clip.retrieval import ranks, statistics, tasks
+from brain2clip.names import RUN
+from brain2clip.retrieval import similarities, tasks
 from brain2clip.retrieval.tasks import Queries
 from brain2clip.settings import Retrieval, parse
 
-#: Columns that say which run a row belongs to, filled from the job's settings.
-RUN = ("study", "signal", "protocol", "method", "subject", "seed")
+#: Columns of the table.
+COLUMNS = (
+    *RUN,
+    *("repetitions", "query", "target", "n_candidates", "rank", "similarity", "top_ids", "top_similarities"),
+    *("task", "pool"),
+)
+#: Best candidates that a row names.
 KEPT = 10
 
 
@@ -26,16 +32,16 @@ def table(queries: list[Queries], run: Mapping[str, object], pools: dict[str, An
     ----------
     queries : list of Queries
     run : mapping
-        Values of the columns :data:`RUN`.
+        Values of the columns :data:`brain2clip.names.RUN`, from the job's settings.
     pools : dict or None
         The ``retrieval.pools`` settings. Rows in pools name no best candidates.
     """
     parts = []
     for one in queries:
-        indices, values = ranks.best(one.similarity, KEPT)
+        indices, values = similarities.best(one.similarity, KEPT)
         everything = np.arange(len(one.target))
         best = [list(one.ids[indices]), list(values.astype(np.float64))]
-        rank = ranks.ranks(one.similarity, one.target)
+        rank = similarities.ranks(one.similarity, one.target)
         parts.append(_part(run, one, everything, rank, len(one.ids), best, 0))
         for number, pool in enumerate(tasks.pools_of(one, pools), 1):
             chosen, rank = tasks.in_pool(one, pool)
@@ -44,17 +50,15 @@ def table(queries: list[Queries], run: Mapping[str, object], pools: dict[str, An
 
 
 def write(job: stage.Job, queries: list[Queries]) -> None:
-    """Write rows and summary of a job."""
+    """Write the rows of a job."""
     retrieval = parse(Retrieval, job.settings["retrieval"])
     if not queries:
         raise stage.InputError(
             f"retrieval.repetitions {list(retrieval.repetitions)}: no stimulus of this subject has that many test "
             "trials; add a smaller number or 'all'"
         )
-    rows = table(queries, job.settings["run"], retrieval.model_dump()["pools"])
-    made = job.provenance()
-    artefact.write_table(job.output("summary"), statistics.summary(rows, retrieval.model_dump()), made)
-    artefact.write_table(job.output("rows"), rows, made)
+    rows = table(queries, job.settings["run"], retrieval.pools and retrieval.pools.model_dump())
+    artefact.write_table(job.output("rows"), rows, job.provenance())
 
 
 def _part(

@@ -4,17 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure, SubFigure
-from numpy.typing import NDArray
+from brain2clip import artefact
+from brain2clip.reporting import blocks, figure_base
 
-from brain2clip.reporting import style
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib import figure as drawn
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from brain2clip.plan import Plan
+    from brain2clip.reporting.figure_base import Inputs
+    from brain2clip.stage import Job
 
 _FEWEST_FOR_MAP = 4
+
+
+class Figure(figure_base.FigureBase):
+    """Mean over the subjects of the main experiment's first signal."""
+
+    order = 10
+
+    @staticmethod
+    def inputs(plan: Plan, study: str) -> Inputs | None:
+        """Responses of all subjects; voxels have no time course."""
+        if plan.is_voxels(study):
+            return None
+        return {"responses": plan.responses_files(study, plan.main_experiment(study).signals[:1])}
+
+    @staticmethod
+    def settings(plan: Plan, study: str) -> dict[str, Any]:
+        """Times of the maps."""
+        return {"topography_times": list(plan.config.figures.topography_times)}
+
+    @staticmethod
+    def draw(job: Job) -> drawn.Figure:
+        """Mean over the subjects of the first study and signal."""
+        files = job.each("responses")
+        first = blocks.from_response_path(files[0][0])
+        same = [
+            file for file in files if {**blocks.from_response_path(file[0]), "subject": ""} == {**first, "subject": ""}
+        ]
+        subjects = [_read(*file, f"{first['study']}, {first['signal']}") for file in same]
+        return figure_erp(_grand_mean(subjects), job.settings["topography_times"])
 
 
 @dataclass(frozen=True)
@@ -53,11 +89,15 @@ class Erp:
         return "potential (µV)" if self.unit == "V" else f"response ({self.unit}s)"
 
 
-def figure_erp(data: Erp, topography_times: Sequence[float]) -> Figure:
+def figure_erp(data: Erp, topography_times: Sequence[float]) -> drawn.Figure:
     """Butterfly plot, global field power, and a map at each of the given times (s).
 
     Maps use channels with a known position; where there are fewer than four, a note says so.
     """
+    import numpy as np
+
+    from brain2clip.reporting import style
+
     times = [time for time in topography_times if data.times[0] <= time <= data.times[-1]]
     mapped = bool(times) and _known(data).sum() >= _FEWEST_FOR_MAP
     made = style.figure(7.5, 5.0 if mapped else 3.6)
@@ -68,6 +108,8 @@ def figure_erp(data: Erp, topography_times: Sequence[float]) -> Figure:
 
 
 def _butterfly(axis: Axes, data: Erp, times: Sequence[float]) -> None:
+    from brain2clip.reporting import style
+
     values = data.shown
     few = len(data.channels) <= len(style.PALETTE) - 2
     colours = style.PALETTE if few else _front_to_back(data.position[:, 1])
@@ -87,14 +129,17 @@ def _butterfly(axis: Axes, data: Erp, times: Sequence[float]) -> None:
     axis.legend(loc="upper left", ncols=4)
 
 
-def _maps(panel: SubFigure, data: Erp, times: Sequence[float]) -> None:
+def _maps(panel: drawn.SubFigure, data: Erp, times: Sequence[float]) -> None:
+    import mne
+    import numpy as np
+
+    from brain2clip.reporting import style
+
     known = _known(data)
     if known.sum() < _FEWEST_FOR_MAP or not times:
         reason = "no time of topography lies inside the epoch" if not times else "positions of the channels are unknown"
         style.note(panel.add_subplot(), f"no topographies: {reason}")
         return
-    import mne
-
     info = mne.create_info([name for name, there in zip(data.channels, known) if there], 100.0, "eeg")
     places = dict(zip(info.ch_names, data.position[known], strict=True))
     info.set_montage(mne.channels.make_dig_montage(ch_pos=places, coord_frame="head"))
@@ -119,20 +164,59 @@ def _maps(panel: SubFigure, data: Erp, times: Sequence[float]) -> None:
 
 
 def _known(data: Erp) -> NDArray[np.bool_]:
+    import numpy as np
+
     return np.asarray(np.isfinite(data.position).all(axis=1))
 
 
 def _sphere(places: dict[str, NDArray[np.float64]]) -> tuple[float, float, float, float]:
     """Head circle at the median distance of the electrodes from the origin: x, y, z and radius, m."""
+    import numpy as np
+
     radius = float(np.median([np.linalg.norm(place) for place in places.values()]))
     return (0.0, 0.0, 0.0, radius)
 
 
 def _front_to_back(y: NDArray[np.float64]) -> NDArray[np.float64]:
     """Colour of every channel by its place between front (light) and back (dark); grey where unknown."""
+    import matplotlib
+    import numpy as np
+    from matplotlib.colors import Normalize
+
+    from brain2clip.reporting import style
+
     colours = np.tile(matplotlib.colors.to_rgba(style.GREY), (len(y), 1))
     known = np.isfinite(y)
     if known.any():
         scale = Normalize(y[known].min(), max(y[known].max(), y[known].min() + 1e-6))
         colours[known] = matplotlib.colormaps["viridis"](0.9 * scale(y[known]))
     return colours
+
+
+def _read(path: Path, expected: dict[str, Any] | None, title: str) -> Erp:
+    import numpy as np
+
+    with artefact.open_h5(path, expected) as file:
+        return Erp(
+            title=title,
+            channels=[str(name) for name in file["channel"].asstr()[:]],
+            times=file["times"][:].astype(np.float64),
+            potential=file["quality/erp"][:].astype(np.float64),
+            position=file["position"][:].astype(np.float64),
+            n_subjects=1,
+            unit=str(file["quality"].attrs.get("unit", "V")),
+        )
+
+
+def _grand_mean(subjects: list[Erp]) -> Erp:
+    """Mean over subjects on the channels that all have."""
+    import numpy as np
+
+    common = reduce(lambda known, one: [name for name in known if name in one.channels], subjects, subjects[0].channels)
+    rows = [[one.channels.index(name) for name in common] for one in subjects]
+    positions = np.stack([one.position[row] for one, row in zip(subjects, rows, strict=True)])
+    known = np.asarray(np.isfinite(positions).all(axis=(0, 2)))
+    potential = np.mean([one.potential[row] for one, row in zip(subjects, rows, strict=True)], axis=0)
+    position = np.where(known[:, None], positions.mean(axis=0), np.nan)
+    first = subjects[0]
+    return Erp(first.title, common, first.times, potential, position, len(subjects), first.unit)

@@ -2,19 +2,59 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
-from brain2clip.reporting import style
+from brain2clip import artefact
+from brain2clip.reporting import figure_base
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib import figure as drawn
+    from numpy.typing import NDArray
+
+    from brain2clip.plan import Plan
+    from brain2clip.reporting.figure_base import Inputs
+    from brain2clip.stage import Job
 
 _QUANTILES = (0.05, 0.25, 0.75, 0.95)
 
 
+class Figure(figure_base.FigureBase):
+    """Gains of the shown method."""
+
+    order = 80
+
+    @staticmethod
+    def inputs(plan: Plan, study: str) -> Inputs | None:
+        """What stage inspect found in the runs of the shown method, where it has prompts."""
+        if not plan.is_inspected(plan.shown_method(study)):
+            return None
+        runs = figure_base.shown_runs(plan, study)
+        return {
+            "gains": plan.made_files("retrieval", runs, ".gains.parquet", plan.inspect_spec),
+            "stimuli": plan.stimuli_file(study, plan.shown_method(study)),
+        }
+
+    @staticmethod
+    def settings(plan: Plan, study: str) -> dict[str, Any]:
+        """Label of the shown method."""
+        return {"methods": figure_base.labels(plan, [plan.shown_method(study)])}
+
+    @staticmethod
+    def draw(job: Job) -> drawn.Figure:
+        """Gains over the windows of the stimuli file."""
+        from brain2clip.reporting import reading
+
+        table = reading.of_shown(job, "gains")
+        with artefact.open_h5(*job.each("stimuli")[0]) as file:
+            window, frequency = file["band_window"][:], file["band_frequency"][:]
+        return figure_gains(table, window, frequency, reading.averaged(job, table))
+
+
 def figure_gains(
     gains: pd.DataFrame, window: NDArray[np.float64], frequency: NDArray[np.float64], title: str
-) -> Figure:
+) -> drawn.Figure:
     """Gain curve over pictures, with the windows that it is a sum of.
 
     Parameters
@@ -28,6 +68,10 @@ def figure_gains(
     title : str
         Method and what is averaged.
     """
+    import numpy as np
+
+    from brain2clip.reporting import style
+
     curves = gain_curves(gains, window)
     kept = frequency > 0
     low, lower, upper, high = np.quantile(curves, _QUANTILES, axis=0)[:, kept]

@@ -4,19 +4,74 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from brain2clip import artefact, stage
+from brain2clip.reporting import blocks, figure_base
 
-from brain2clip.reporting import style
-from brain2clip.reporting.figure_regions import TASKS, dots
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib import figure as drawn
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from brain2clip.plan import Plan
+    from brain2clip.reporting.figure_base import Inputs
+    from brain2clip.stage import Job
 
 _PICTURES_AT_ONCE = 256
 _MOST_NAMES = 24
+
+
+class Figure(figure_base.FigureBase):
+    """An EEG study beside an fMRI study."""
+
+    order = 100
+    of_both = True
+    metrics = ("top-1",)
+
+    @staticmethod
+    def inputs(plan: Plan, study: str) -> Inputs | None:
+        """Responses of the EEG study's first signal, and rows of all regions of the fMRI study by one method."""
+        both = plan.both_studies()
+        if both is None or not plan.shows_accuracy():
+            return None
+        eeg, fmri = both
+        runs = [run for run in plan.region_runs(fmri) if run.method == _method(plan, fmri)]
+        return {
+            "responses": plan.responses_files(eeg, plan.main_experiment(eeg).signals[:1]),
+            "rows": plan.made_files("retrieval", runs, ".parquet", plan.retrieval_spec),
+        }
+
+    @staticmethod
+    def settings(plan: Plan, study: str) -> dict[str, Any]:
+        """Order of the regions, label of the method, and what intervals depend on."""
+        _, fmri = plan.both_studies()
+        return {
+            "rois": list(plan.regions_of(fmri)),
+            "methods": figure_base.labels(plan, [_method(plan, fmri)]),
+            "retrieval": plan.config.retrieval.intervals(),
+        }
+
+    @staticmethod
+    def draw(job: Job) -> drawn.Figure:
+        """Reliability of the responses, accuracy of the rows."""
+        from brain2clip.reporting import accuracy, reading
+
+        rows = reading.together(job, "rows")
+        words = {
+            "study": rows["study"].iloc[0],
+            "method": f"{job.settings['methods'][rows['method'].iloc[0]]}, {accuracy.interval(job, rows)}",
+        }
+        points = accuracy.by_region(rows, job.settings["retrieval"])
+        return figure_place(reliability(job), points, job.settings["rois"], words)
+
+
+def _method(plan: Plan, study: str) -> str:
+    """The shown method where it was run in all regions and has to learn them, else the first of these."""
+    methods = [name for name in plan.regions_experiment(study).methods if not plan.config.methods[name].knows_truth]
+    return plan.shown_method(study) if plan.shown_method(study) in methods else methods[0]
 
 
 @dataclass(frozen=True)
@@ -66,6 +121,8 @@ def split_half(response: Any, rows: NDArray[np.int64], stimulus: NDArray[np.int6
         NaN below three pictures.
     n_pictures : int
     """
+    import numpy as np
+
     shape = response.shape[1:]
     pictures, counts = np.unique(stimulus, return_counts=True)
     pictures = pictures[counts > 1]
@@ -83,27 +140,33 @@ def split_half(response: Any, rows: NDArray[np.int64], stimulus: NDArray[np.int6
         return (ab - a * b) / np.sqrt((aa - a**2) * (bb - b**2)), n
 
 
-def figure_place(eeg: Reliability, regions: pd.DataFrame, names: Sequence[str], labels: Mapping[str, str]) -> Figure:
+def figure_place(
+    eeg: Reliability, regions: pd.DataFrame, names: Sequence[str], labels: Mapping[str, str]
+) -> drawn.Figure:
     """Left: sensors by time; right: regions by accuracy.
 
     Parameters
     ----------
     eeg : Reliability
     regions : DataFrame
-        From :func:`brain2clip.reporting.figure_regions.by_region`, of one method; its first task is shown, classes
+        From :func:`brain2clip.reporting.accuracy.by_region`, of one method; its first task is shown, classes
         before pictures.
     names : sequence of str
         Order of the regions.
     labels : mapping
         ``study`` of the fMRI side and ``method``, in words, with what points and intervals are.
     """
+    from brain2clip.reporting import accuracy, style
+
     made = style.figure(9.2, 4.4)
     left, right = made.subplots(1, 2, width_ratios=(1.35, 1))
     _sensors(left, eeg)
-    task = next(name for name in ("category", *TASKS) if (regions["task"] == name).any())
+    task = next(name for name in ("category", *accuracy.TASKS) if (regions["task"] == name).any())
     part = regions[regions["task"] == task]
-    dots(right, part, names, {part["method"].iloc[0]: (0, labels["method"])}, upright=False)
-    right.set_title(f"fMRI, {labels['study']}: {TASKS[task]}, of {part['n_candidates'].max()}\n{labels['method']}")
+    accuracy.dots(right, part, names, {part["method"].iloc[0]: (0, labels["method"])}, upright=False)
+    right.set_title(
+        f"fMRI, {labels['study']}: {accuracy.TASKS[task]}, of {part['n_candidates'].max()}\n{labels['method']}"
+    )
     handles, names = right.get_legend_handles_labels()
     right.legend([handles[names.index("chance")]], ["chance"], loc="best")
     return made
@@ -114,6 +177,9 @@ def figure_place(eeg: Reliability, regions: pd.DataFrame, names: Sequence[str], 
 
 def _half_means(values: NDArray[np.float64], stimulus: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
     """Means over the odd and over the even presentations of each picture, [n_pictures, n_channels, n_times] each."""
+    import numpy as np
+    import pandas as pd
+
     number = np.unique(stimulus, return_inverse=True)[1]
     turn = pd.Series(number).groupby(number).cumcount().to_numpy() % 2
     means = []
@@ -126,6 +192,10 @@ def _half_means(values: NDArray[np.float64], stimulus: NDArray[np.int64]) -> tup
 
 
 def _sensors(axis: Axes, eeg: Reliability) -> None:
+    import numpy as np
+
+    from brain2clip.reporting import style
+
     if not np.isfinite(eeg.correlation).any():
         style.note(axis, f"EEG, {eeg.title}: no training picture\nwas shown twice")
         return
@@ -153,3 +223,27 @@ def _sensors(axis: Axes, eeg: Reliability) -> None:
     )
     bar = axis.figure.colorbar(image, ax=axis, shrink=0.8, aspect=25)
     bar.set_label("correlation over pictures")
+
+
+def reliability(job: stage.Job) -> Reliability:
+    """Split-half reliability of training pictures, mean over the subjects on the channels that all have."""
+    import numpy as np
+
+    files = stage.progress(job.each("responses"), "reading responses")
+    channels: list[list[str]] = []
+    found, positions, counts = [], [], []
+    for path, expected in files:
+        names = blocks.from_response_path(path)
+        with artefact.open_h5(path, expected) as file:
+            rows = np.flatnonzero(file["split"][:] == 0)
+            correlation, count = split_half(file["response"], rows, file["stimulus"][:][rows])
+            channels.append([str(name) for name in file["channel"].asstr()[:]])
+            times = file["times"][:].astype(np.float64)
+            positions.append(file["position"][:].astype(np.float64))
+        found.append(correlation)
+        counts.append(count)
+    common = [name for name in channels[0] if all(name in own for own in channels)]
+    order = [[own.index(name) for name in common] for own in channels]
+    mean = np.mean([one[own] for one, own in zip(found, order, strict=True)], axis=0)
+    title = f"{names['study']}, {names['signal']}"
+    return Reliability(title, common, times, mean, positions[0][order[0]], max(counts), len(found))

@@ -1,4 +1,4 @@
-"""Figure ``regions``: accuracy by region of the brain, with intervals and chance."""
+"""Accuracy by region of the brain: computed as in the tables, drawn as points with intervals."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from brain2clip.reporting import blocks, style
+from brain2clip import stage
+from brain2clip.names import MetricName, Sought
+from brain2clip.reporting import style
 from brain2clip.retrieval import statistics
 
+#: What is shown.
+METRIC = "top-1"
 #: Tasks that ask with a brain response, by what they look for.
-TASKS = {"stimulus": "seen stimulus", "category": "class by its prompts", "caption": "caption"}
+TASKS: Mapping[Sought, str] = {"stimulus": "seen stimulus", "category": "class by its prompts", "caption": "caption"}
 
 
 def by_region(rows: pd.DataFrame, options: Mapping[str, Any]) -> pd.DataFrame:
@@ -34,40 +37,13 @@ def by_region(rows: pd.DataFrame, options: Mapping[str, Any]) -> pd.DataFrame:
     """
     found = []
     for task in TASKS:
-        metric = str(statistics.MetricName("top-1", task=task))
+        metric = str(MetricName(METRIC, task=task))
         for (signal, method), part in statistics.of_metric(rows, metric).groupby(["signal", "method"], sort=False):
             one = statistics.mean_over_subjects(part, metric, options["bootstrap"], options["level"], options["seed"])
             kept = {name: one[name] for name in ("value", "ci_low", "ci_high", "chance", "n_subjects")}
             count = int(part["n_candidates"].max())
             found.append({"task": task, "signal": signal, "method": method, **kept, "n_candidates": count})
     return pd.DataFrame(found)
-
-
-def figure_regions(points: pd.DataFrame, regions: Sequence[str], methods: Mapping[str, str], title: str) -> Figure:
-    """One panel per task: regions side by side, a point with its interval per method, chance as a dashed line.
-
-    Parameters
-    ----------
-    points : DataFrame
-        From :func:`by_region`.
-    regions : sequence of str
-        Order of the regions.
-    methods : mapping
-        Name to label, in the order of the tables.
-    title : str
-        Study, protocol, subjects.
-    """
-    numbers = blocks.ordered(methods, points["method"])
-    tasks = [task for task in TASKS if (points["task"] == task).any()]
-    width = max(4.0, 0.7 + 0.16 * len(regions) * (len(numbers) + 1.5))
-    made, axes = style.grid(len(tasks), columns=1 if width > 5 else 2, width=width, height=2.7)
-    for axis, task in zip(axes, tasks, strict=True):
-        part = points[points["task"] == task]
-        dots(axis, part, regions, numbers)
-        axis.set_title(f"{TASKS[task]}, of {part['n_candidates'].max()}")
-    style.legend_below(made, axes)
-    made.suptitle(title, fontsize=9)
-    return made
 
 
 def dots(
@@ -107,3 +83,10 @@ def dots(
         axis.set_yticks(range(len(shown)), shown)
         axis.set(xlabel="Top-1 (%)", xlim=(bottom, None), ylim=(len(shown) - 0.4, -0.6))
         axis.grid(visible=False, axis="y")
+
+
+def interval(job: stage.Job, rows: pd.DataFrame) -> str:
+    """What points and intervals are, in words."""
+    count = rows["subject"].nunique()
+    level = job.settings["retrieval"]["level"]
+    return f"mean of {count} subject{'' if count == 1 else 's'}, {level * 100:g} % CI"

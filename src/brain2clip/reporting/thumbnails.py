@@ -1,4 +1,4 @@
-"""Figure ``gallery``: what was seen and the five best candidates, for some queries."""
+"""Rows of stimuli, by their pictures or words."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from brain2clip import artefact, stage
 from brain2clip.reporting import style
 from brain2clip.stage import InputError
 
+#: Queries and candidates that are shown at most.
 N_QUERIES = 8
 N_BEST = 5
 _THUMBNAIL = 112
@@ -37,41 +38,26 @@ class Candidates:
     text: dict[str, str]
 
 
-def figure_gallery(rows: pd.DataFrame, candidates: Candidates, title: str) -> Figure:
-    """One row per query: seen stimulus on the left, then the best five; the right one has a green frame.
+def candidates_of(job: stage.Job) -> Candidates:
+    """How the stimuli of a job's input ``stimuli`` are shown."""
+    with artefact.open_h5(*job.each("stimuli")[0]) as file:
+        names, images, concepts, captions = (
+            [str(text) for text in file[key].asstr()[:]] for key in ("stimulus_id", "image", "concept", "caption")
+        )
+        pictures_known = file.attrs["kind"] == "pictures"
+    pictures = {} if not pictures_known else {name: Path(path) for name, path in zip(names, images, strict=True)}
+    words = {name: caption or concept or name for name, concept, caption in zip(names, concepts, captions, strict=True)}
+    return Candidates(pictures, words)
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Retrieval rows of one run, of the task ``stimulus`` among all candidates, with all repetitions averaged.
-    candidates : Candidates
-    title : str
-        Which run is shown.
-    """
-    shown = chosen(rows)
-    n_best = min(N_BEST, int(rows["n_candidates"].max()))
-    made = style.figure(1.15 * (n_best + 1) + 0.6, 1.28 * len(shown) + 0.7)
-    axes = made.subplots(len(shown), n_best + 1, squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
-    draw = drawing(candidates)
-    for line, (_, row) in zip(axes, shown.iterrows(), strict=True):
-        draw(line[0], row["target"])
-        frame(line[0], "black", 0.8)
-        line[0].set_ylabel(f"rank {row['rank']}", fontsize=8)
-        for axis, candidate in zip(line[1:], row["top_ids"][:n_best], strict=True):
-            draw(axis, candidate)
-            right = candidate == row["target"]
-            frame(axis, style.GREEN if right else "#CCCCCC", 3.5 if right else 0.6)
+
+def sheet(n_rows: int, n_best: int, title: str) -> tuple[Figure, NDArray[np.object_]]:
+    """An empty figure and its axes [n_rows, 1 + n_best]: the seen stimulus, then the best candidates."""
+    made = style.figure(1.15 * (n_best + 1) + 0.6, 1.28 * n_rows + 0.7)
+    axes = made.subplots(n_rows, n_best + 1, squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
     for number, axis in enumerate(axes[0]):
         axis.set_title("seen" if number == 0 else f"{number}.", loc="center", fontsize=9)
     made.suptitle("\n".join(textwrap.wrap(title, 90)), fontsize=9)
-    return made
-
-
-def chosen(rows: pd.DataFrame, n_queries: int = N_QUERIES) -> pd.DataFrame:
-    """Queries that are shown: evenly spaced in the order of the queries, never picked by result."""
-    ordered = rows.sort_values("query")
-    places = np.linspace(0, len(ordered) - 1, min(n_queries, len(ordered))).round().astype(int)
-    return ordered.iloc[places]
+    return made, axes
 
 
 def drawing(candidates: Candidates) -> Callable[[Axes, str], None]:
@@ -84,6 +70,16 @@ def frame(axis: Axes, colour: str, width: float) -> None:
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():
         spine.set(visible=True, edgecolor=colour, linewidth=width)
+
+
+def mark(axis: Axes, right: bool) -> None:
+    """A green frame for a candidate that is right, a thin one else."""
+    frame(axis, style.GREEN if right else "#CCCCCC", 3.5 if right else 0.6)
+
+
+def evenly_spaced(count: int) -> NDArray[np.int64]:
+    """Places that are shown of so many, never picked by result."""
+    return np.linspace(0, count - 1, min(N_QUERIES, count)).round().astype(np.int64)
 
 
 def _picture(candidates: Candidates) -> Callable[[Axes, str], None]:

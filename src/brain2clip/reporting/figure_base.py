@@ -1,0 +1,115 @@
+"""What a figure is, and which figures a study has. Light to import: the plan asks figures for their inputs.
+
+A figure is a module of :mod:`brain2clip.reporting.figure_kinds` with a class ``Figure``, a subclass of
+:class:`FigureBase`. One of your own is named in ``figures.also`` as ``package.module:Class``. Libraries that draw are
+imported inside functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from brain2clip import kinds
+from brain2clip.names import BOTH, MetricName
+from brain2clip.settings.figures import Figures, file_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from brain2clip.plan import Plan, Run, Spec
+    from brain2clip.stage import Job
+
+    #: Inputs of a figure: name to paths, each with the spec of the job that makes it.
+    Inputs = dict[str, dict[str, Spec]]
+
+
+class FigureBase:
+    """A figure: what it reads, and how it is drawn."""
+
+    #: Place among the figures of a study; those of equal place by name.
+    order: ClassVar[int] = 1000
+    #: Whether it shows an EEG and an fMRI study together, as :data:`brain2clip.names.BOTH`, and not one study.
+    of_both: ClassVar[bool] = False
+    #: Metrics that it computes itself.
+    metrics: ClassVar[tuple[str, ...]] = ()
+
+    @staticmethod
+    def inputs(plan: Plan, study: str) -> Inputs | None:
+        """Artefacts that it reads, None where the study cannot fill it.
+
+        Parameters
+        ----------
+        plan : Plan
+        study : str
+            Name of a study, or :data:`brain2clip.names.BOTH`.
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def settings(plan: Plan, study: str) -> dict[str, Any]:
+        """What it reads of the configuration, as JSON; only asked where it has inputs."""
+        return {}
+
+    @staticmethod
+    def draw(job: Job) -> Figure:
+        """The figure, from the artefacts among a job's inputs."""
+        raise NotImplementedError
+
+
+# ---------------------------------------------------------------------------------- figures of a configuration
+
+
+def figure_kinds(figures: Figures) -> list[str]:
+    """Kinds of all figures, in the order in which a study has them; those from outside last, as they are listed."""
+    shipped = sorted(kinds.shipped("figures"), key=lambda kind: (kinds.load("figures", kind).order, kind))
+    return [*shipped, *figures.also]
+
+
+def figures_of(plan: Plan, study: str) -> dict[str, str]:
+    """Figures that the runs of a study can fill: name of the file to kind, in order.
+
+    Parameters
+    ----------
+    plan : Plan
+    study : str
+        Name of a study, or :data:`brain2clip.names.BOTH`.
+    """
+    return {
+        file_name(kind): kind
+        for kind in figure_kinds(plan.config.figures)
+        if kinds.load("figures", kind).of_both == (study == BOTH)
+        and kinds.load("figures", kind).inputs(plan, study) is not None
+    }
+
+
+def settings_of(plan: Plan, study: str, kind: str) -> dict[str, Any]:
+    """Settings of the job that draws a figure."""
+    return {"figure": kind, "study": study, **kinds.load("figures", kind).settings(plan, study)}
+
+
+def modules_of(kind: str) -> list[str]:
+    """Modules of a figure and of the metrics that it computes, sorted: roots of its fingerprint beside the stage's."""
+    metrics = (kinds.module_of("metrics", MetricName(metric).kind) for metric in kinds.load("figures", kind).metrics)
+    return sorted({kinds.module_of("figures", kind), *metrics})
+
+
+# --------------------------------------------------------------------------------------------- what figures ask
+
+
+def main_runs(plan: Plan, study: str) -> list[Run]:
+    """Runs of the study's main experiment, of its first signal."""
+    experiment = plan.main_experiment(study)
+    return [run for run in plan.runs_of(experiment) if run.signal == experiment.signals[0]]
+
+
+def shown_runs(plan: Plan, study: str) -> list[Run]:
+    """Those of the first protocol and the shown method: figures of single runs."""
+    wanted = (plan.main_experiment(study).protocols[0], plan.shown_method(study))
+    return [run for run in main_runs(plan, study) if (run.protocol, run.method) == wanted]
+
+
+def labels(plan: Plan, methods: Iterable[str]) -> dict[str, str]:
+    """Labels of some methods, in the order of the configuration."""
+    wanted = set(methods)
+    return {name: method.label or name for name, method in plan.config.methods.items() if name in wanted}

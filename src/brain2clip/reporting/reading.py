@@ -1,0 +1,34 @@
+"""Tables that figures are drawn from."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from brain2clip import artefact, stage
+
+
+def together(job: stage.Job, name: str) -> pd.DataFrame:
+    """All tables of an input, one below the other."""
+    files = stage.progress(job.each(name), f"reading {name}")
+    tables = [artefact.read_table(path, expected) for path, expected in files]
+    return pd.concat(tables, ignore_index=True)
+
+
+def of_shown(job: stage.Job, name: str) -> pd.DataFrame:
+    """Rows of the one method that the job's settings name."""
+    table = together(job, name)
+    own = table[table["method"].isin(job.settings["methods"])]
+    if own.empty:
+        raise stage.InputError(
+            f"stage {job.stage}: --input {name} holds no row of {', '.join(job.settings['methods'])}; "
+            f"found {', '.join(sorted(set(table['method']))) or 'no row at all'}"
+        )
+    return own
+
+
+def averaged(job: stage.Job, table: pd.DataFrame) -> str:
+    """Method and number of subjects and seeds, in words."""
+    method = table["method"].iloc[0]
+    counts = [(table[name].nunique(), word) for name, word in (("subject", "subject"), ("seed", "seed"))]
+    words = ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts)
+    return f"{job.settings['methods'][method]}: mean over {words}; {table['stimulus_id'].nunique()} pictures"

@@ -1,0 +1,137 @@
+"""What all tables share: runs to show, and the shape of what they give.
+
+A kind of table is a module of :mod:`brain2clip.reporting.table_kinds` with a class ``Table``, a subclass of
+:class:`TableBase`; its settings are a class of :mod:`brain2clip.settings.tables`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import pandas as pd
+
+from brain2clip import settings
+from brain2clip.reporting.typeset import Sheet
+
+#: Columns of the Parquet file of a table.
+COLUMNS = [
+    *("study", "signal", "protocol", "method", "label", "reference", "level", "subject", "seed", "metric", "value"),
+    *("spread", "ci_low", "ci_high", "t_low", "t_high", "p_sign_flip", "chance"),
+    *("n_subjects", "n_seeds", "n_stimuli", "n_queries", "resampled", "source", "note", "modality", "task"),
+]
+Record = dict[str, Any]
+Settings = TypeVar("Settings", bound=settings.TableBase)
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything that the tables are made from.
+
+    Attributes
+    ----------
+    settings : dict
+        Of the stage.
+    summary : DataFrame
+        All summaries together.
+    rows : DataFrame
+        All retrieval rows together.
+    published : DataFrame
+        Published rows, empty where they are not to be shown.
+    """
+
+    settings: dict[str, Any]
+    summary: pd.DataFrame
+    rows: pd.DataFrame
+    published: pd.DataFrame
+
+    def label(self, method: str) -> str:
+        """Name of a method in the tables."""
+        label = self.settings["methods"].get(method, method)
+        return f"{label} (ceiling)" if self.is_ceiling(method) and "ceiling" not in label.lower() else label
+
+    def modality(self, study: str) -> str:
+        """EEG or fMRI."""
+        return "fMRI" if self.settings.get("modalities", {}).get(study) == "fmri" else "EEG"
+
+    def kind_of_study(self, study: str) -> str | None:
+        """Kind of a study, where known."""
+        return self.settings.get("studies", {}).get(study)
+
+    def kind_of_protocol(self, protocol: str) -> str | None:
+        """Kind of a protocol, where known."""
+        return self.settings.get("protocols", {}).get(protocol)
+
+    def is_ceiling(self, method: str) -> bool:
+        """Whether a method is an upper bound that knows the truth of a simulation."""
+        return method in self.settings.get("ceilings", ("ideal-observer",))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Runs of one study, signal and protocol that a table shows together.
+
+    Attributes
+    ----------
+    study, signal, protocol : str
+    methods : tuple of str
+        In the order of the configuration, ceilings last.
+    summary, rows : DataFrame
+        Of these runs.
+    """
+
+    study: str
+    signal: str
+    protocol: str
+    methods: tuple[str, ...]
+    summary: pd.DataFrame
+    rows: pd.DataFrame
+
+    @property
+    def title(self) -> str:
+        """Study, protocol, signal."""
+        return f"{self.study}, {self.protocol}, {self.signal}"
+
+    @property
+    def subjects(self) -> list[str]:
+        """Subjects with at least one run."""
+        return sorted(self.summary["subject"].unique())
+
+    def first_ceiling(self, context: Context) -> str | None:
+        """The first method that is an upper bound; a rule stands above it."""
+        return next((method for method in self.methods if context.is_ceiling(method)), None)
+
+    def of(self, method: str) -> pd.DataFrame:
+        """Retrieval rows of a method."""
+        return self.rows[self.rows["method"] == method]
+
+
+class TableBase(Generic[Settings]):
+    """A table: from runs to records, which are its Parquet file, and to sheets, which are read.
+
+    Parameters
+    ----------
+    settings : TableBase of the settings
+        Of its kind.
+    context : Context
+        What all tables are made from.
+    """
+
+    def __init__(self, settings: Settings, context: Context) -> None:
+        self.settings = settings
+        self.context = context
+
+    def build(self, parts: Sequence[Part]) -> tuple[list[Record], list[Sheet]]:
+        """Records and sheets of all parts: as many sheets as parts, unless a kind shows them together."""
+        records: list[Record] = []
+        sheets = []
+        for part in parts:
+            new, sheet = self.of_part(part)
+            records += new
+            sheets.append(sheet)
+        return records, sheets
+
+    def of_part(self, part: Part) -> tuple[list[Record], Sheet]:
+        """Records (keys of :data:`COLUMNS`) and sheet of one study, protocol and signal."""
+        raise NotImplementedError

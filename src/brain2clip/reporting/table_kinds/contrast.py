@@ -1,0 +1,56 @@
+"""Paired differences to the reference with both intervals and the permutation test."""
+
+from __future__ import annotations
+
+import math
+
+from brain2clip import settings
+from brain2clip.reporting.table_base import Part, Record, TableBase
+from brain2clip.reporting.table_records import difference_of
+from brain2clip.reporting.typeset import Sheet
+from brain2clip.reporting.wording import EMPTY, Numbers, interval_name, resampling, title
+
+
+class Table(TableBase[settings.ContrastTable]):
+    """Paired differences to the reference with both intervals and the permutation test."""
+
+    def of_part(self, part: Part) -> tuple[list[Record], Sheet]:
+        """Records and sheet of one study, protocol and signal."""
+        metric, reference = self.settings.metric, self.settings.reference
+        shown = Numbers(metric)
+        records: list[Record] = []
+        body: list[list[str]] = []
+        for method in part.methods:
+            if method == reference or self.context.is_ceiling(method):
+                continue
+            record = difference_of(part, method, reference, metric, self.context)
+            records.append(record)
+            p = record["p_sign_flip"]
+            body.append(
+                [
+                    f"{self.context.label(method)} − {self.context.label(reference)}",
+                    shown.signed(record["value"]),
+                    shown.interval(record, signed=True),
+                    shown.interval(record, signed=True, kind="t"),
+                    EMPTY if math.isnan(p) else f"{p:.3f}",
+                    *(str(record[name]) for name in ("n_subjects", "n_seeds", "n_stimuli")),
+                ]
+            )
+        name = interval_name(self.context)
+        header = [
+            "contrast",
+            "difference",
+            f"bootstrap {name}",
+            f"t {name}",
+            "p (sign flip)",
+            "subjects",
+            "seeds",
+            "stimuli",
+        ]
+        caption = (
+            f"{title(shown, part, self.context)}; paired differences on the same queries. Averaged over training "
+            f"seeds, then queries, then subjects. {resampling(records, self.context)} Beside it the t-interval over "
+            f"subject means (subjects − 1 degrees of freedom) and the two-sided p of sign flips over subjects, which "
+            f"cannot fall below 2 / 2^subjects."
+        )
+        return records, Sheet(part.title, header, body, caption)

@@ -1,0 +1,57 @@
+"""EEG and fMRI side by side: a line per block and method, a column per task, chance below each block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from brain2clip import settings
+from brain2clip.names import TASKS, MetricName, Task
+from brain2clip.reporting.table_base import Part, Record, TableBase
+from brain2clip.reporting.table_records import levels_of
+from brain2clip.reporting.typeset import Sheet
+from brain2clip.reporting.wording import Numbers, averaged, chance_of, in_pools, interval_name, resampling
+
+#: What is looked for in each task, for the caption.
+SOUGHT_IN: Mapping[Task, str] = {
+    "stimulus": "the seen stimulus is looked for",
+    "category": "its class, by class prompts",
+    "caption": "its caption",
+    "stimulus-to-brain": "the brain response to a picture",
+    "caption-to-brain": "that to a caption",
+}
+
+
+class Table(TableBase[settings.OverviewTable]):
+    """EEG and fMRI side by side: a line per block and method, a column per task, chance below each block."""
+
+    def build(self, parts: Sequence[Part]) -> tuple[list[Record], list[Sheet]]:
+        """Records of all parts, and one sheet of them together."""
+        name = MetricName.read(self.settings.metric)
+        known = {task for part in parts for task in part.rows["task"].unique()}
+        columns = [task for task in TASKS if task in known]
+        shown = Numbers(str(name._replace(task="stimulus")))
+        records: list[Record] = []
+        body: list[list[str]] = []
+        for part in parts:
+            chances: dict[str, list[Record]] = {task: [] for task in columns}
+            head = [self.context.modality(part.study), part.study, part.signal, part.protocol]
+            body += [[]] if body else []
+            for number, method in enumerate(part.methods):
+                cells = []
+                for task in columns:
+                    new = levels_of(part, method, str(name._replace(task=task)), self.context)
+                    records += new
+                    chances[task] += new
+                    cells.append(f"{shown.number(new[-1]['value'])} {shown.interval(new[-1])}" if new else "")
+                body.append([*(head if number == 0 else [""] * len(head)), self.context.label(method), *cells])
+            chance = [shown.number(chance_of(chances[task])) if chances[task] else "" for task in columns]
+            body.append([*[""] * len(head), "chance", *chance])
+        header = ["modality", "study", "signal", "protocol", "method", *columns]
+        words = ", ".join(f"{task}: {SOUGHT_IN[task]}" for task in columns)
+        pooled = "" if name.pool is None else f", {in_pools(name.pool, self.context)}"
+        caption = (
+            f"{shown.short}{averaged(name)}{pooled}, mean over training seeds, queries and then subjects, with "
+            f"{interval_name(self.context)}. A column per task ({words}); the candidates are those of each study, so "
+            f"chance stands below each block. {resampling(records, self.context)}"
+        )
+        return records, [Sheet("EEG and fMRI side by side", header, body, caption, left=5)]

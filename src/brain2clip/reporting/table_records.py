@@ -1,0 +1,112 @@
+"""Records of tables: measured levels of a method, its difference to another, published numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from brain2clip import stage
+from brain2clip.names import MetricName
+from brain2clip.reporting import published
+from brain2clip.reporting.table_base import COLUMNS, Context, Part, Record
+from brain2clip.reporting.wording import EMPTY, Numbers
+from brain2clip.retrieval import statistics
+
+
+def levels_of(part: Part, method: str, metric: str, context: Context) -> list[Record]:
+    """Records of one method: every run, the mean over seeds of every subject, and last the mean over subjects."""
+    runs = part.summary[(part.summary["method"] == method) & (part.summary["metric"] == metric)]
+    if runs.empty:
+        return []
+    base = {**_names(part, method, context), "metric": metric, "task": MetricName.read(metric).task}
+    kept = ["subject", "seed", "value", "ci_low", "ci_high", "chance", "n_queries"]
+    records = [{**base, "level": "run", **run} for run in runs[kept].to_dict("records")]
+    rows, options = part.of(method), context.settings["retrieval"]
+    bootstrap = (metric, options["bootstrap"], options["level"], options["seed"])
+    for subject, group in runs.groupby("subject"):
+        found = statistics.mean_over_subjects(rows[rows["subject"] == subject], *bootstrap)
+        records.append({**base, "level": "subject", "subject": subject, **found, **_over_seeds(group)})
+    mean = statistics.mean_over_subjects(rows, *bootstrap)
+    by_seed = runs.groupby("seed")["value"].mean()
+    records.append({**base, "level": "mean", **mean, "spread": by_seed.std(ddof=1)})
+    return records
+
+
+def difference_of(part: Part, method: str, reference: str, metric: str, context: Context) -> Record:
+    """Record of the paired difference of a method to the reference."""
+    if reference not in part.methods:
+        raise stage.InputError(
+            f"no run of the reference method {reference} for {part.title}; found {', '.join(part.methods)}. "
+            "Name it in the table's experiments, or choose another reference."
+        )
+    options = context.settings["retrieval"]
+    found = statistics.paired_difference(
+        *(part.of(method), part.of(reference)), metric, options["bootstrap"], options["level"], options["seed"]
+    )
+    kept = {name: number for name, number in found.items() if name in COLUMNS}
+    return {
+        **_names(part, method, context),
+        "reference": reference,
+        "level": "difference",
+        "task": MetricName.read(metric).task,
+        "value": found["difference"],
+        **kept,
+    }
+
+
+@dataclass(frozen=True)
+class Published:
+    """Lines and notes of published numbers."""
+
+    rows: list[list[str]]
+    notes: list[str]
+
+
+def published_beside(
+    part: Part, metric: str, context: Context, subjects: Sequence[str], shown: Numbers
+) -> tuple[list[Record], Published]:
+    """Records, lines and notes of the published numbers that belong beside a block."""
+    chosen = published.for_block(
+        context.published,
+        part.study,
+        context.kind_of_study(part.study),
+        part.protocol,
+        metric,
+        context.kind_of_protocol(part.protocol),
+    )
+    records, lines, notes = [], [], []
+    means = chosen[chosen["subject"].isna()].set_index("method")["value"]
+    for method in sorted(chosen["method"].unique(), key=lambda name: means.get(name, 0.0)):
+        own = chosen[chosen["method"] == method]
+        cells = {}
+        for row in own.to_dict("records"):
+            subject = None if pd.isna(row["subject"]) else row["subject"]
+            cells[subject] = shown.number(row["value"])
+            plain = {name: None if pd.isna(row[name]) else row[name] for name in ("source", "note")}
+            label = f"{method}, published"
+            record = {"study": part.study, "protocol": part.protocol, "method": method, "label": label, **plain}
+            record |= {"level": "published", "subject": subject, "metric": metric, "value": row["value"]}
+            record |= {"modality": context.modality(part.study), "task": MetricName.read(metric).task}
+            records.append(record)
+            if subject is None:
+                notes.append(f"{label}: {plain['source']}" + (f"; {plain['note']}" if plain["note"] else ""))
+        mean = cells.get(None, EMPTY)
+        lines.append([f"{method}, published", *(cells.get(subject, "") for subject in subjects), mean, ""])
+    return records, Published([[], *lines] if lines else [], notes)
+
+
+def _names(part: Part, method: str, context: Context) -> Record:
+    names = {"study": part.study, "signal": part.signal, "protocol": part.protocol}
+    return {**names, "modality": context.modality(part.study), "method": method, "label": context.label(method)}
+
+
+def _over_seeds(runs: pd.DataFrame) -> Record:
+    return {
+        "value": runs["value"].mean(),
+        "spread": runs["value"].std(ddof=1),
+        "chance": runs["chance"].mean(),
+        "n_seeds": len(runs),
+        "n_queries": int(runs["n_queries"].iloc[0]),
+    }

@@ -1,0 +1,150 @@
+"""Numbers of tables and their captions, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from brain2clip.names import MetricName, Task
+from brain2clip.retrieval import metric_base
+from brain2clip.retrieval.metric_base import MetricBase
+
+if TYPE_CHECKING:
+    from brain2clip.reporting.table_base import Context, Part
+
+EMPTY = "–"
+#: What a task is in words, by its name; the number is that of the candidates.
+TASKS: Mapping[Task, str] = {
+    "stimulus": "finding the seen stimulus among {}",
+    "category": "category decoding: {} class prompts",
+    "caption": "matching brain to caption: {} captions",
+    "stimulus-to-brain": "matching picture to brain: {} brain responses",
+    "caption-to-brain": "matching caption to brain: {} brain responses",
+}
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """How the values of a metric are written: shares in percent, ranks as they are.
+
+    Attributes
+    ----------
+    metric : str
+        With its task, pools and repetitions.
+    """
+
+    metric: str
+
+    @property
+    def _of(self) -> MetricBase:
+        return metric_base.load(MetricName.read(self.metric).base)
+
+    @property
+    def short(self) -> str:
+        """Metric with its unit."""
+        return f"{self._of.words} (%)" if self._of.is_share else self._of.words
+
+    @property
+    def unit(self) -> str:
+        """What follows a number in a sentence."""
+        return " %" if self._of.is_share else ""
+
+    def number(self, value: float) -> str:
+        """One decimal; percent for shares."""
+        return EMPTY if pd.isna(value) else f"{value * (100 if self._of.is_share else 1):.1f}"
+
+    def signed(self, value: float) -> str:
+        """With its sign."""
+        text = self.number(abs(value))
+        return EMPTY if pd.isna(value) else ("+" if value >= 0 else "−") + text
+
+    def spread(self, record: dict[str, Any]) -> str:
+        """Value ± spread; without a spread where there is one seed."""
+        spread = record.get("spread")
+        text = self.number(record["value"])
+        return text if spread is None or pd.isna(spread) else f"{text} ± {self.number(spread)}"
+
+    def subject(self, record: dict[str, Any]) -> str:
+        """Value ± spread over seeds; where there is one seed, value and interval."""
+        if record["n_seeds"] > 1:
+            return self.spread(record)
+        return f"{self.number(record['value'])} {self.interval(record)}"
+
+    def interval(self, record: dict[str, Any], signed: bool = False, kind: Literal["ci", "t"] = "ci") -> str:
+        """``[low, high]``."""
+        low, high = record[f"{kind}_low"], record[f"{kind}_high"]
+        if pd.isna(low) or pd.isna(high):
+            return EMPTY
+        write = self.signed if signed else self.number
+        return f"[{write(low)}, {write(high)}]"
+
+
+def title(shown: Numbers, part: Part, context: Context) -> str:
+    """Metric with its unit, what is averaged, and the task with its candidates, in words."""
+    name = MetricName.read(shown.metric)
+    counts = part.rows.loc[(part.rows["task"] == name.task) & (part.rows["pool"] == 0), "n_candidates"]
+    task = TASKS[name.task].format(span(counts.unique().tolist()))
+    if name.task == "category" and part.study in context.settings.get("zero_shot", ()):
+        task = f"zero-shot {task}"
+    if name.pool is not None:
+        task += f", {in_pools(name.pool, context)}"
+    return f"{shown.short}{averaged(name)}: {task}"
+
+
+def averaged(name: MetricName) -> str:
+    """What is averaged into a response, in words; nothing where all repetitions are."""
+    if name.repetitions == "all":
+        return ""
+    return ", single trials" if name.repetitions == "1" else f", {name.repetitions} averaged test repetitions"
+
+
+def in_pools(size: int, context: Context) -> str:
+    """Size and number of pools, in words."""
+    draws = (context.settings["retrieval"].get("pools") or {}).get("draws")
+    return f"in pools of {size}" + ("" if draws is None else f", {draws} draws")
+
+
+def interval_name(context: Context) -> str:
+    """``95 % CI``."""
+    return f"{context.settings['retrieval']['level'] * 100:g} % CI"
+
+
+def resampling(records: Sequence[dict[str, Any]], context: Context) -> str:
+    """What the interval resamples, in words."""
+    pooled = [record for record in records if record["level"] in ("mean", "difference")]
+    words = {record["resampled"] for record in pooled} - {"exact binomial", "nothing"}
+    count = context.settings["retrieval"]["bootstrap"]
+    which = " or ".join(sorted(str(word) for word in words)) or "nothing"
+    return f"{interval_name(context)}: {which} resampled, {count} bootstrap samples."
+
+
+def common(records: Sequence[dict[str, Any]], shown: Numbers, queries: bool = True) -> str:
+    """Seeds, queries and chance, in words."""
+    seeds = span(record["n_seeds"] for record in records if record["level"] == "subject")
+    text = f"{seeds} training {plural('seed', seeds)}"
+    if queries:
+        counts = span(record["n_queries"] for record in records if record["level"] == "subject")
+        text += f", {counts} queries per subject"
+    return f"{text[:1].upper()}{text[1:]}; chance {shown.number(chance_of(records))}{shown.unit}."
+
+
+def chance_of(records: Sequence[Mapping[str, Any]]) -> float:
+    """Mean chance of some records, NaN without."""
+    found = [record["chance"] for record in records if record.get("chance") is not None]
+    return float(pd.Series(found, dtype=float).mean())
+
+
+def span(numbers: Iterable[int]) -> str:
+    """Smallest to largest, or the only one."""
+    found = sorted(set(numbers))
+    if not found:
+        return "0"
+    return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
+def plural(word: str, count: int | str) -> str:
+    """With an s where it is not one."""
+    return word if str(count) == "1" else f"{word}s"

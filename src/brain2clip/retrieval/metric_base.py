@@ -1,0 +1,109 @@
+"""What a metric of retrieval is: a number per query from its rank.
+
+Each is a module of :mod:`brain2clip.retrieval.metrics`. One of your own is a subclass of :class:`MetricBase` in a
+module that Python finds, and stands in the configuration as ``package.module:Class``.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import ClassVar, Literal, assert_never
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from brain2clip import kinds
+from brain2clip.names import MetricName
+
+#: How queries become one number, and what the bootstrap resamples it as (see ``statistics.bootstrap_interval``).
+Statistic = Literal["mean", "share", "median"]
+
+
+class MetricBase:
+    """A metric: what it is of each query, and what chance would give.
+
+    Parameters
+    ----------
+    number : int or None
+        Number in its name: 5 for ``top-5``, 10 for ``10-way``, None where it has none.
+    """
+
+    #: ``mean`` or ``median`` over queries; ``share``: the mean of values between 0 and 1, written in percent.
+    statistic: ClassVar[Statistic] = "mean"
+    #: Whether its name holds a number.
+    numbered: ClassVar[bool] = False
+
+    def __init__(self, number: int | None = None) -> None:
+        self._number = number
+
+    @property
+    def number(self) -> int:
+        """Number in its name."""
+        if self._number is None:
+            raise ValueError(f"{type(self).__module__}: this metric's name holds no number")
+        return self._number
+
+    @property
+    def words(self) -> str:
+        """How it is written in tables, without unit: ``Top-5``."""
+        return type(self).__name__
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a share between 0 and 1, and not a rank."""
+        return self.statistic == "share"
+
+    def per_query(self, rank: ArrayLike, n_candidates: int) -> NDArray[np.float64]:
+        """One value per query.
+
+        Parameters
+        ----------
+        rank : array [n_queries]
+            Rank of the true candidate, 1 to ``n_candidates``.
+        n_candidates : int
+
+        Returns
+        -------
+        array [n_queries]
+        """
+        raise NotImplementedError
+
+    def chance(self, n_candidates: int) -> float:
+        """Expectation of a query's value where every rank is equally likely."""
+        return self.value(np.arange(1, n_candidates + 1), n_candidates)
+
+    def applies(self, n_candidates: int) -> bool:
+        """Whether there are enough candidates for it."""
+        return n_candidates >= 1
+
+    def value(self, rank: ArrayLike, n_candidates: int) -> float:
+        """The metric over queries: the mean or median of their values."""
+        return self.over(self.per_query(rank, n_candidates))
+
+    def over(self, values: NDArray[np.float64]) -> float:
+        """Mean or median over values of queries."""
+        match self.statistic:
+            case "mean" | "share":
+                return float(np.mean(values))
+            case "median":
+                return float(np.median(values))
+            case other:
+                assert_never(other)
+
+
+@cache
+def load(base: str) -> MetricBase:
+    """The metric of a name without task and repetitions: ``top-5``, or ``package.module:Class``.
+
+    Raises
+    ------
+    brain2clip.kinds.KindError
+        Where there is no such metric, or its name lacks a number or has one too much.
+    """
+    name = MetricName(base)
+    metric = kinds.load("metrics", name.kind)
+    if not (isinstance(metric, type) and issubclass(metric, MetricBase)):
+        raise kinds.KindError(f"metric {base!r}: its class must be a subclass of {MetricBase.__module__}.MetricBase")
+    if metric.numbered != (name.number is not None):
+        raise kinds.KindError(f"metric {base!r}: its name must hold {'a' if metric.numbered else 'no'} number")
+    return metric(name.number)

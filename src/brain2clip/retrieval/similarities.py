@@ -1,0 +1,57 @@
+"""From similarities of queries and candidates to ranks and best candidates. NumPy only.
+
+A rank is 1-based: 1 means that the true candidate is the most similar one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def ranks(similarity: ArrayLike, target: ArrayLike) -> NDArray[np.int64]:
+    """Rank of the true candidate of every query.
+
+    A tie counts against the query, and so does a value that is not a number: a similarity that is constant, or
+    broken, gives the last rank and never looks good.
+
+    Parameters
+    ----------
+    similarity : array [n_queries, n_candidates]
+        Larger is more similar.
+    target : array [n_queries]
+        Column of the true candidate.
+
+    Returns
+    -------
+    array [n_queries], int64
+        1 (best) to n_candidates.
+    """
+    similarity = np.asarray(similarity)
+    target = np.asarray(target, dtype=np.int64)
+    if similarity.ndim != 2 or target.shape != similarity.shape[:1]:
+        raise ValueError(f"similarity {similarity.shape} and target {target.shape} must be [Q, G] and [Q]")
+    n_candidates = similarity.shape[1]
+    if target.size and not (target.min() >= 0 and target.max() < n_candidates):
+        raise ValueError(f"a target lies outside the {n_candidates} candidates")
+    own = np.take_along_axis(similarity, target[:, None], axis=1)
+    return n_candidates - np.count_nonzero(similarity < own, axis=1).astype(np.int64)
+
+
+def best(similarity: ArrayLike, k: int = 10) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
+    """The most similar candidates of every query, best first; of equal ones the lower column comes first.
+
+    Parameters
+    ----------
+    similarity : array [n_queries, n_candidates]
+    k : int
+        At most this many.
+
+    Returns
+    -------
+    indices : array [n_queries, min(k, n_candidates)], int64
+    values : array of the same shape
+    """
+    similarity = np.asarray(similarity)
+    indices = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+    return indices.astype(np.int64), np.take_along_axis(similarity, indices, axis=1)

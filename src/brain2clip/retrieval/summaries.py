@@ -1,0 +1,25 @@
+"""Stage ``summaries``: metrics with intervals from the retrieval rows of all runs of a method.
+
+Settings: ``metrics``, ``bootstrap``, ``level``, ``seed`` of the ``retrieval`` settings. Only ranks are read, so another
+metric costs no model and no ranking.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from brain2clip import artefact, stage
+from brain2clip.retrieval import statistics
+
+
+def run(job: stage.Job) -> None:
+    """Write the summaries of the runs, in the order of the inputs."""
+    parts = [
+        statistics.summary(artefact.read_table(path, expected), job.settings)
+        for path, expected in stage.progress(job.each("rows"), "summaries of runs")
+    ]
+    artefact.write_table(job.output("summary"), pd.concat(parts, ignore_index=True), job.provenance())
+
+
+if __name__ == "__main__":
+    stage.main(run)
