@@ -163,7 +163,7 @@ class Plan(Shown):
 
     def figures_job(self, study: str, name: str) -> Job:
         """A figure."""
-        inputs = {key: list(files) for key, files in (self.figure_inputs(study, name) or {}).items()}
+        inputs = {key: list(files) for key, files in self.figure_inputs(study, name).items()}
         return Job(self.figures_spec(study, name), inputs, (self.figure(study, name),))
 
     # -------------------------------------------------------------------------------------------- all

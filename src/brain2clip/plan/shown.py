@@ -7,24 +7,22 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import kinds
+from brain2clip.names import BOTH
 from brain2clip.plan.files import Files
 from brain2clip.plan.runs import Run
 from brain2clip.plan.spec import Spec, spec
+from brain2clip.reporting import figure_base
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
     from brain2clip.settings import Experiment
-
-#: Stands for a study in the paths of figures that show an EEG and an fMRI study together.
-BOTH = "both"
-
 
 class Shown(Files):
     """Choices that figures share, and the figures of a study."""
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        for name in ("main_experiment", "shown_method", "mapped_runs", "regions_experiment", "figure_inputs"):
+        for name in ("main_experiment", "shown_method", "mapped_runs", "regions_experiment", "figures_of", "figure_inputs"):
             setattr(self, name, cache(getattr(self, name)))
 
     # ----------------------------------------------------------------------------------------- choices
@@ -125,18 +123,22 @@ class Shown(Files):
             raise InputError(f"studies.{BOTH}: this name is that of figures of EEG and fMRI together; take another")
         return [*self.studies_run, BOTH]
 
-    def figures_of(self, study: str) -> list[str]:
-        """Figures that the study's runs can fill."""
-        return [name for name in self.figure_names() if self.figure_inputs(study, name) is not None]
+    def figures_of(self, study: str) -> dict[str, str]:
+        """Figures that the study's runs can fill: name of the file to kind."""
+        return figure_base.figures_of(self, study)  # type: ignore[arg-type]  # a whole plan, when it is asked
 
-    def figure_names(self) -> dict[str, str]:
-        """Kinds of figures by the name of their file: the project's own, then those from outside."""
-        also = {kind.rpartition(":")[2].lower(): kind for kind in self.config.figures.also}
-        return {name: name for name in kinds.shipped("figures")} | also
+    def figure_inputs(self, study: str, name: str) -> dict[str, dict[str, Spec]]:
+        """Inputs of a figure: name to files, each with the spec that makes it.
 
-    def figure_inputs(self, study: str, name: str) -> dict[str, dict[str, Spec]] | None:
-        """Inputs of a figure: name to files, each with the spec that makes it; None where it cannot be filled."""
-        found: dict[str, dict[str, Spec]] | None = self._figure(name).inputs(self, study)
+        Raises
+        ------
+        InputError
+            Where the study has no such figure.
+        """
+        listed = self.figures_of(study)
+        if name not in listed:
+            raise InputError(f"{study}: no figure named {name!r}; there are {', '.join(listed) or 'none'}")
+        found: dict[str, dict[str, Spec]] = kinds.load("figures", listed[name]).inputs(self, study)
         return found
 
     def figure(self, study: str, name: str) -> str:
@@ -150,12 +152,7 @@ class Shown(Files):
     def figures_spec(self, study: str, name: str) -> Spec:
         """A figure."""
         inputs = self.figure_inputs(study, name)
-        assert inputs is not None
-        kind = self.figure_names()[name]
-        values = {"figure": kind, "study": study, **self._figure(name).settings(self, study)}
+        kind = self.figures_of(study)[name]
+        values = figure_base.settings_of(self, study, kind)  # type: ignore[arg-type]
         expects = {key: [{"origin": one.origin} for one in files.values()] for key, files in inputs.items()}
-        module = "brain2clip.reporting.figures"
-        return spec("figures", module, values, expects, [kinds.module_of("figures", kind)])
-
-    def _figure(self, name: str) -> Any:
-        return kinds.load("figures", self.figure_names()[name])
+        return spec("figures", "brain2clip.reporting.figures", values, expects, figure_base.modules_of(kind))
