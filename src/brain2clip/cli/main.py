@@ -1,4 +1,4 @@
-"""The command ``brain2clip``: ``run``, ``why``, ``report`` and ``docs``. What a command needs is imported when it is called."""
+"""The command ``brain2clip``: ``run``, ``why``, ``report``, ``docs``. What one needs is imported when it is called."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Brain responses to pictures in (EEG or fMRI), tables out that say how well the p
 
 A configuration is one YAML file that names studies, methods and tables; CONFIG is its path, from where you stand:
   workflow/demo.yaml    the whole pipeline on a small simulated study: some minutes, no download, no GPU
-  config.yaml           the studies of the paper: downloads 60 GB, needs a GPU or patience
+  config.yaml           the study of the paper: downloads about 55 GB, wants a GPU
 Everything lands in the folder that the configuration names as `results`, below the repository:
   results/tables        Markdown, LaTeX and Parquet       results/figures       SVG
   results/report.zip    all of it to read in a browser    results/logs          what each job said
@@ -123,23 +123,22 @@ def made_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"brain2clip {__version__}")
     commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
 
-    def command(name: str, what: str, about: str, more: str) -> argparse.ArgumentParser:
-        return commands.add_parser(
-            name, help=what, description=about, epilog=more, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+    def command(name: str, words: str, what: str, about: str, more: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, usage=f"brain2clip {name} {words}", help=what, description=about, epilog=more)
+        made.formatter_class = argparse.RawDescriptionHelpFormatter
+        if words.startswith("CONFIG"):
+            which = "a complete configuration, e.g. workflow/demo.yaml"
+            made.add_argument("config", type=Path, metavar="CONFIG", help=which)
+        return made
 
-    run = command("run", "run a configuration, then show its tables", RUN, RUN_MORE)
-    _config(run)
-    run.add_argument("--cores", default="all", metavar="N", help="CPU cores to use (default: all)")
+    words = "CONFIG [--cores N] [--dry-run] [-- SNAKEMAKE ARGUMENTS]"
+    run = command("run", words, "run a configuration, then show its tables", RUN, RUN_MORE)
+    run.add_argument("--cores", metavar="N", help="CPU cores to use (default: all, or what stands after --)")
     run.add_argument("-n", "--dry-run", action="store_true", help="show what would run, and run nothing")
-    why = command("why", "jobs and hours that an edit of a configuration would cost", WHY, WHY_MORE)
-    _config(why)
-    why.add_argument("edit", nargs="+", metavar="KEY VALUE | KEY=VALUE", help="dotted key and its new value")
-    _config(command("report", "write the report of what was run", REPORT, REPORT_MORE))
-    docs = command("docs", "write the reference of all settings", DOCS, DOCS_MORE)
+    words = "CONFIG KEY VALUE | CONFIG KEY=VALUE [KEY=VALUE ...]"
+    why = command("why", words, "jobs and hours that an edit of a configuration would cost", WHY, WHY_MORE)
+    why.add_argument("edit", nargs="+", metavar="KEY VALUE", help="dotted key and its new value")
+    command("report", "CONFIG", "write the report of what was run", REPORT, REPORT_MORE)
+    docs = command("docs", "[--check]", "write the reference of all settings", DOCS, DOCS_MORE)
     docs.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a file is out of date")
     return parser
-
-
-def _config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="a complete configuration, e.g. workflow/demo.yaml")
