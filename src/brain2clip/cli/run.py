@@ -1,8 +1,7 @@
-"""Run a study for ``make``: snakemake, then the report where it is out of date, then the tables on the terminal."""
+"""``brain2clip run``: snakemake, the report where it is out of date, the tables; and ``brain2clip report``."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import platform
@@ -11,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,36 +18,63 @@ from typing import Any
 import psutil
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 LOCKS = ROOT / ".snakemake" / "locks"
 MARKER = ROOT / ".snakemake" / "brain2clip-run.json"
 """Host and process of the snakemake that was started here; gone when it has ended and we saw it end."""
 WITNESS_S = 0.5
 """How long a signal to the whole process group may take to reach all of it, s."""
+DRY = frozenset({"-n", "--dry-run", "--dryrun"})
+"""Arguments of snakemake with which nothing runs."""
+PLACES = ("--profile", "--executor", "-e", "--cores", "-c", "--jobs", "-j")
+"""Arguments of snakemake that say where jobs run and how many at once: of this machine's cores is no talk then."""
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", type=Path, help="a complete configuration, e.g. workflow/demo.yaml")
-    parser.add_argument("--cores", default="all", help="CPU cores to use")
-    parser.add_argument("--report-only", action="store_true", help="make the report of what was run, and no more")
-    given = parser.parse_args(arguments)
+def run(config: Path, cores: str | None = None, dry: bool = False, further: Sequence[str] = ()) -> None:
+    """Run a configuration and show its tables.
+
+    Parameters
+    ----------
+    config : path
+    cores : str, optional
+        CPU cores to use; without it all, or what the further arguments say.
+    dry : bool
+        Only show what would run.
+    further : sequence of str
+        Arguments for snakemake.
+    """
     started = time.monotonic()
-    config = given.config.resolve()
+    config = config.resolve()
     settings = read(config)
-    results = ROOT / (settings.get("results") or "results")
-    report = results / "report.zip"
-    if not given.report_only:
-        remove_stale_lock()
-        snakemake(config, "--cores", given.cores, "--rerun-incomplete", "--show-failed-logs")
-    if given.report_only or out_of_date(report, results):
-        make_report(config, report)
-    if not given.report_only:
-        show_tables(results / "tables", settings.get("tables") or {})
-    print(f"\nReport: {shown(report)} (unpack it and open report.html in a browser)")
-    minutes, seconds = divmod(round(time.monotonic() - started), 60)
-    print(f"Elapsed time: {minutes} min {seconds} s")
+    if cores is None and not any(word.split("=")[0] in PLACES for word in further):
+        cores = "all"
+    also = ["--cores", cores] if cores else []
+    if dry or not DRY.isdisjoint(further):
+        snakemake(config, *also, *([] if not DRY.isdisjoint(further) else ["--dry-run"]), *further)
+        return
+    remove_stale_lock()
+    snakemake(config, *also, "--rerun-incomplete", "--show-failed-logs", *further)
+    results = results_of(settings)
+    tables = {name: results / "tables" / f"{name}.md" for name in settings.get("tables") or {}}
+    missing = [name for name, path in tables.items() if not path.is_file()]
+    if missing and further:  # asked for something else, as for one stage
+        print(f"\nTables that are still to be made: {', '.join(missing)}")
+    else:
+        if out_of_date(results / "report.zip", results):
+            make_report(config, results / "report.zip")
+        show_tables(tables)
+        tell_report(results / "report.zip")
+    tell_time(started)
+
+
+def report(config: Path) -> None:
+    """Make the report of what was run, and no more."""
+    started = time.monotonic()
+    config = config.resolve()
+    path = results_of(read(config)) / "report.zip"
+    make_report(config, path)
+    tell_report(path)
+    tell_time(started)
 
 
 def read(config: Path) -> dict[str, Any]:
@@ -58,6 +84,11 @@ def read(config: Path) -> dict[str, Any]:
     except (OSError, yaml.YAMLError) as error:
         sys.exit(f"{shown(config)}: not a readable configuration: {error}")
     return settings if isinstance(settings, dict) else {}
+
+
+def results_of(settings: dict[str, Any]) -> Path:
+    """Folder of the results of a configuration."""
+    return ROOT / (settings.get("results") or "results")
 
 
 def shown(path: Path) -> str:
@@ -162,7 +193,7 @@ def remove_stale_lock() -> None:
             sys.exit(f"Another snakemake (process {process.pid}) is running in this folder; wait for it or stop it.")
     made = marker()
     if made.get("host") != platform.node() or is_snakemake(made.get("pid", 0)):
-        where = f"on {made['host']} (process {made.get('pid')})" if "host" in made else "without make"
+        where = f"on {made['host']} (process {made.get('pid')})" if "host" in made else "without brain2clip run"
         sys.exit(
             f"This folder is locked by a snakemake that was started {where}. Make sure that it no longer runs, then "
             "remove the lock with: snakemake --unlock"
@@ -208,13 +239,19 @@ def make_report(config: Path, report: Path) -> None:
         part.replace(report)
 
 
-def show_tables(folder: Path, names: Iterable[str]) -> None:
+def show_tables(tables: Mapping[str, Path]) -> None:
     """Print the Markdown tables that the configuration names; others may lie there from before."""
-    for name in names:
-        table = folder / f"{name}.md"
+    for name, table in tables.items():
         print(f"\n== {name} ({shown(table)})\n")
         print(table.read_text(encoding="utf-8").strip())
 
 
-if __name__ == "__main__":
-    main()
+def tell_report(path: Path) -> None:
+    """Where the report is."""
+    print(f"\nReport: {shown(path)} (unpack it and open report.html in a browser)")
+
+
+def tell_time(started: float) -> None:
+    """How long it took since a time of the monotonic clock."""
+    minutes, seconds = divmod(round(time.monotonic() - started), 60)
+    print(f"Elapsed time: {minutes} min {seconds} s")

@@ -1,57 +1,89 @@
-"""What an edit would cost, before it is made: jobs by rule, and hours from the benchmarks of earlier runs.
+"""``brain2clip why``: what an edit would cost, before it is made, in jobs by stage and hours from earlier benchmarks.
 
-``make why KEY=bands.slow.h_freq VALUE=7`` asks snakemake twice for a plan, with the configuration as it is and with the
-edit in a temporary copy; nothing runs and no result is written. The calls behind it: ``snakemake -n --quiet rules
---configfile COPY``.
+The plan is asked (:mod:`brain2clip.plan`), with the configuration as it is and with the edit; which jobs would run is
+told by the results that lie there (:mod:`brain2clip.plan.due`). Nothing runs and nothing is written.
 """
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import copy
 import csv
 import difflib
-import re
-import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping
+import typing
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import yaml
+from pydantic_core import to_jsonable_python
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "src"))
+from brain2clip import settings
+from brain2clip.internals.snakemake import check
+from brain2clip.kinds import KindError
+from brain2clip.plan import Job, Plan
+from brain2clip.plan.due import Disk, due, lacking
+from brain2clip.plan.jobs import ON_GPU
+from brain2clip.stage import InputError
 
-from brain2clip import settings  # noqa: E402
+ROOT = Path(__file__).resolve().parents[3]
 
 #: Blocks of the configuration whose keys are names.
-NAMES = ("presets", "studies", "bands", "towers", "protocols", "methods", "experiments", "tables", "exports")
+NAMES = tuple(
+    name for name, field in settings.Config.model_fields.items() if typing.get_origin(field.annotation) is dict
+)
 
 
 class EditError(ValueError):
     """The edit is not possible; the message says why."""
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(description="Jobs and hours that an edit of the configuration would cost.")
-    parser.add_argument("config", type=Path, help="a complete configuration, e.g. workflow/demo.yaml")
-    parser.add_argument("key", help="dotted key, e.g. bands.broad.h_freq")
-    parser.add_argument("value", help="new value as in YAML, e.g. 30 or '[0, 1]'")
-    given = parser.parse_args(arguments)
+def why(config: Path, words: Sequence[str]) -> None:
+    """Print what an edit would cost.
+
+    Parameters
+    ----------
+    config : path
+    words : sequence of str
+        A key and its value, or ``KEY=VALUE`` for each of several.
+    """
+    source = str(config)
     try:
-        raw = read(given.config)
-        new = edited(raw, given.key, value_of(given.value), str(given.config))
-        print(f"{given.config}: {given.key} from {shown(value_at(raw, given.key))} to {given.value}\n")
-        due, jobs = planned(raw), planned(new)
-    except (EditError, settings.SettingsError) as error:
+        raw = read(config)
+        edits = edits_of(words)
+        new = edited(raw, edits, source)
+        before = settings.load(raw, source)
+        for key, value in edits.items():
+            print(f"{source}: {key} from {shown(value_at(before, key))} to {shown(value)}")
+        # Paths of a configuration and kinds from outside are found from the root of the repository.
+        sys.path.append(str(ROOT))
+        with contextlib.chdir(ROOT):
+            told = told_of(before, settings.load(new, source))
+    except (EditError, settings.SettingsError, InputError, KindError) as error:
         sys.exit(str(error))
-    results = ROOT / settings.load(new).results
-    print(report(jobs, due, recorded(results / "benchmarks"), gpu_rules()))
+    print(f"\n{told}")
+
+
+def told_of(before: settings.Config, after: settings.Config) -> str:
+    """The report on an edit, from the configurations before and after it."""
+    disk = Disk()
+    old, plan = Plan(before), Plan(after)
+    check(plan)
+    anyway = due(old.jobs(), old.targets(), disk)
+    jobs = due(plan.jobs(), plan.targets(), disk, old.jobs())
+    if absent := lacking(plan.jobs(), jobs, disk):
+        more = f" (and {len(absent) - 1} more)" if absent[1:] else ""
+        raise EditError(f"{absent[0]}{more}: a job would read this file, and it is not there")
+    return report(by_stage(jobs), by_stage(anyway), recorded(Path(plan.results) / "benchmarks"), ON_GPU)
+
+
+def by_stage(jobs: Iterable[Job]) -> dict[str, int]:
+    """Number of jobs of each stage, in the order of the pipeline."""
+    return dict(Counter(job.stage for job in jobs))
 
 
 # ------------------------------------------------------------------------------------------------- edit
@@ -61,9 +93,19 @@ def read(config: Path) -> dict[str, Any]:
     """A configuration as it is written."""
     try:
         raw = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise EditError(f"{config}: not a readable configuration: {error}") from None
     return raw if isinstance(raw, dict) else {}
+
+
+def edits_of(words: Sequence[str]) -> dict[str, Any]:
+    """Values by key from ``KEY VALUE`` or from ``KEY=VALUE`` words."""
+    if len(words) == 2 and "=" not in words[0]:
+        return {words[0]: value_of(words[1])}
+    pairs = [word.partition("=") for word in words]
+    if wrong := [key for key, found, _ in pairs if not found]:
+        raise EditError(f"{wrong[0]!r}: expected KEY VALUE, or KEY=VALUE for each edit")
+    return {key: value_of(text) for key, _, text in pairs}
 
 
 def value_of(text: str) -> Any:
@@ -74,36 +116,45 @@ def value_of(text: str) -> Any:
         raise EditError(f"VALUE: {text!r} is no YAML: {error}") from None
 
 
-def edited(raw: Mapping[str, Any], key: str, value: Any, source: str) -> dict[str, Any]:
-    """A copy with one other value.
+def edited(raw: Mapping[str, Any], edits: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """A copy with other values.
 
     Raises
     ------
     EditError
         Where there is no such key.
     brain2clip.settings.SettingsError
-        Where the value is not valid.
+        Where the values are not valid, all of them set.
     """
-    *parents, last = key.split(".")
-    known = settings.load(raw, source).model_dump(mode="json")
-    for depth, name in enumerate(parents):
-        known = _below(known, name, parents[:depth])
-    if not (isinstance(value, dict) and parents in [[name] for name in NAMES]):  # else it is a new entry
-        _below(known, last, parents)
+    whole = as_read(settings.load(raw, source))
     new = copy.deepcopy(dict(raw))
-    place = new
-    for name in parents:
-        if not isinstance(place.get(name), dict):
-            place[name] = {}
-        place = place[name]
-    place[last] = value
-    settings.load(new, f"{source} with {key}: {value}")
+    for key, value in edits.items():
+        *parents, last = key.split(".")
+        known: Any = whole
+        for depth, name in enumerate(parents):
+            known = _below(known, name, parents[:depth])
+        if not (isinstance(value, dict) and parents in [[name] for name in NAMES]):  # else it is a new entry
+            _below(known, last, parents)
+        place = new
+        for name in parents:
+            if not isinstance(place.get(name), dict):
+                place[name] = {}
+            place = place[name]
+        place[last] = value
+    listed = ", ".join(f"{key}: {shown(value)}" for key, value in edits.items())
+    settings.load(new, f"{source} with {listed}")
     return new
 
 
-def value_at(raw: Mapping[str, Any], key: str) -> Any:
-    """What stands at a key, defaults included; None where nothing does."""
-    place: Any = settings.load(raw).model_dump(mode="json")
+def as_read(config: settings.Config) -> dict[str, Any]:
+    """Every key with its value, defaults included, neutral ones as well."""
+    found: dict[str, Any] = to_jsonable_python(config.model_dump())
+    return found
+
+
+def value_at(config: settings.Config, key: str) -> Any:
+    """What stands at a key; None where nothing does."""
+    place: Any = as_read(config)
     for name in key.split("."):
         place = place.get(name) if isinstance(place, dict) else None
     return place
@@ -123,48 +174,12 @@ def _below(place: Any, name: str, path: list[str]) -> Any:
     return place[name]
 
 
-# ------------------------------------------------------------------------------------------------- plan
-
-
-def planned(raw: Mapping[str, Any]) -> dict[str, int]:
-    """Jobs by rule of a dry run with a configuration, without the rule that only collects."""
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "config.yaml"
-        config.write_text(yaml.safe_dump(dict(raw), sort_keys=False), encoding="utf-8")
-        command = [
-            sys.executable,
-            "-m",
-            "snakemake",
-            "-n",
-            "--quiet",
-            "rules",
-            "--cores",
-            "1",
-            "--configfile",
-            str(config),
-        ]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    output = done.stdout + done.stderr
-    if done.returncode:
-        raise EditError(f"snakemake cannot plan this:\n{output.strip()[-3000:]}")
-    table = re.search(r"Job stats:\njob\s+count\n[- ]+\n(.*?)\ntotal", output, re.DOTALL)
-    counts = [line.split() for line in table[1].splitlines()] if table else []
-    return {rule: int(count) for rule, count in counts if rule != "all"}
-
-
-def gpu_rules() -> set[str]:
-    """Rules that ask for a GPU."""
-    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")))
-    blocks = re.split(r"^rule (\w+):", text, flags=re.MULTILINE)[1:]
-    return {name for name, block in zip(blocks[::2], blocks[1::2]) if re.search(r"^\s+gpu=", block, re.MULTILINE)}
-
-
 # ------------------------------------------------------------------------------------------------- cost
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Mean over the recorded jobs of a rule.
+    """Mean over the recorded jobs of a stage.
 
     Attributes
     ----------
@@ -180,36 +195,38 @@ class Cost:
 
 
 def recorded(benchmarks: Path) -> dict[str, Cost]:
-    """Costs by rule, from the tables that snakemake wrote for each job (``benchmarks/RULE/…/JOB.tsv``)."""
+    """Costs by stage, from the tables that snakemake wrote for each job (``benchmarks/STAGE/…/JOB.tsv``)."""
     found: dict[str, list[tuple[float, float]]] = {}
     for path in sorted(benchmarks.rglob("*.tsv")):
-        rule = path.relative_to(benchmarks).parts[0].removesuffix(".tsv")
+        stage = path.relative_to(benchmarks).parts[0].removesuffix(".tsv")
         with path.open(encoding="utf-8") as file:
             for row in csv.DictReader(file, delimiter="\t"):
-                found.setdefault(rule, []).append((_number(row["s"]), _number(row["cpu_time"])))
+                found.setdefault(stage, []).append((_number(row["s"]), _number(row["cpu_time"])))
     return {
-        rule: Cost(fmean(seconds for seconds, _ in rows), fmean(cpu for _, cpu in rows), len(rows))
-        for rule, rows in found.items()
+        stage: Cost(fmean(seconds for seconds, _ in rows), fmean(cpu for _, cpu in rows), len(rows))
+        for stage, rows in found.items()
     }
 
 
-def report(jobs: Mapping[str, int], due: Mapping[str, int], costs: Mapping[str, Cost], gpu: set[str]) -> str:
-    """A table of what would run; ``due`` is what would run without the edit."""
+def report(jobs: Mapping[str, int], anyway: Mapping[str, int], costs: Mapping[str, Cost], gpu: Container[str]) -> str:
+    """A table of what would run; ``anyway`` holds what would run without the edit."""
     if not jobs:
         return "Nothing would run."
-    rows = [("rule", "jobs", "due anyway", "s per job", "CPU hours", "GPU hours")]
-    for rule, count in jobs.items():
-        cost = costs.get(rule)
-        hours = ("no record", "", "") if cost is None else _hours(cost, count, rule in gpu)
-        rows.append((rule, str(count), str(due.get(rule, 0)), *hours))
-    known = {rule: costs[rule] for rule in jobs if rule in costs}
-    cpu = sum(jobs[rule] * cost.cpu_seconds for rule, cost in known.items())
-    on_gpu = sum(jobs[rule] * cost.seconds for rule, cost in known.items() if rule in gpu)
-    rows.append(("total", str(sum(jobs.values())), str(sum(due.values())), "", _shown_hours(cpu), _shown_hours(on_gpu)))
+    rows = [("stage", "jobs", "due anyway", "s per job", "CPU hours", "GPU hours")]
+    for stage, count in jobs.items():
+        cost = costs.get(stage)
+        hours = ("no record", "", "") if cost is None else _hours(cost, count, stage in gpu)
+        rows.append((stage, str(count), str(anyway.get(stage, 0)), *hours))
+    known = {stage: costs[stage] for stage in jobs if stage in costs}
+    cpu = sum(jobs[stage] * cost.cpu_seconds for stage, cost in known.items())
+    on_gpu = sum(jobs[stage] * cost.seconds for stage, cost in known.items() if stage in gpu)
+    rows.append(
+        ("total", str(sum(jobs.values())), str(sum(anyway.values())), "", _shown_hours(cpu), _shown_hours(on_gpu))
+    )
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(cell.rjust(n) if i else cell.ljust(n) for i, (cell, n) in enumerate(zip(row, widths)))
              for row in rows]  # fmt: skip
-    return "\n".join([*(line.rstrip() for line in lines), "", *_remarks(jobs, due, known, gpu)])
+    return "\n".join([*(line.rstrip() for line in lines), "", *_remarks(jobs, anyway, known, gpu)])
 
 
 def _hours(cost: Cost, count: int, gpu: bool) -> tuple[str, str, str]:
@@ -222,17 +239,19 @@ def _shown_hours(seconds: float) -> str:
     return f"{hours:.1f}" if hours >= 1 else f"{hours:.2g}"
 
 
-def _remarks(jobs: Mapping[str, int], due: Mapping[str, int], known: Mapping[str, Cost], gpu: set[str]) -> list[str]:
+def _remarks(
+    jobs: Mapping[str, int], anyway: Mapping[str, int], known: Mapping[str, Cost], gpu: Container[str]
+) -> list[str]:
     lines = []
     if known:
         count = sum(cost.jobs for cost in known.values())
-        lines.append(f"Hours are means of {count} recorded jobs of these rules, whatever their method and subject.")
-    if any(rule in gpu for rule in known):
+        lines.append(f"Hours are means of {count} recorded jobs of these stages, whatever their method and subject.")
+    if any(stage in gpu for stage in known):
         lines.append("GPU hours: elapsed time of the jobs that ask for a GPU, on the machine that ran them.")
-    missing = sum(count for rule, count in jobs.items() if rule not in known)
+    missing = sum(count for stage, count in jobs.items() if stage not in known)
     if missing:
-        lines.append(f"{missing} jobs are of rules without a benchmark and not in the hours.")
-    if sum(due.values()):
+        lines.append(f"{missing} jobs are of stages without a benchmark and not in the hours.")
+    if sum(anyway.values()):
         lines.append("Jobs that are due anyway would run without the edit, too.")
     return lines
 
@@ -243,7 +262,3 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return 0.0
-
-
-if __name__ == "__main__":
-    main()

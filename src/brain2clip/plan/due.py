@@ -1,0 +1,97 @@
+"""Which jobs of a plan would run, judged by the files that lie there; nothing is written, and Snakemake is not asked.
+
+The rule is Snakemake's, with what artefacts carry in place of its records: a job runs where a file that is asked for is
+missing, or where what made its files is not what is planned; then also whatever reads its files, and whoever makes what
+it reads and what is not there. Times of files are not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+
+from brain2clip import artefact, records
+from brain2clip.plan.jobs import Job
+
+
+class Disk:
+    """What lies there; each file is looked at once, for all plans."""
+
+    def __init__(self) -> None:
+        self.has = cache(self._has)
+        self.origin = cache(self._origin)
+
+    @staticmethod
+    def _has(path: str) -> bool:
+        return Path(path).exists()
+
+    @staticmethod
+    def _origin(path: str) -> str | None:
+        """Origin that a file carries; None where it carries none, empty where it cannot be read."""
+        try:
+            made = records.provenance(Path(path))
+        except (artefact.ArtefactError, OSError, UnicodeDecodeError):
+            return ""
+        return None if made is None else made.origin
+
+
+def due(
+    jobs: Mapping[str, Job], targets: Iterable[str], disk: Disk, before: Mapping[str, Job] | None = None
+) -> list[Job]:
+    """Jobs that would run, in the order of the plan.
+
+    Parameters
+    ----------
+    jobs : mapping
+        Every job by its first output (:meth:`brain2clip.plan.Plan.jobs`).
+    targets : iterable of str
+        Files that are asked for.
+    disk : Disk
+    before : mapping, optional
+        Jobs of the plan that the files were made by, where they do not say so themselves (downloads, exports).
+    """
+    makers = {output: job for job in jobs.values() for output in job.outputs}
+    readers: dict[str, list[Job]] = {}
+    for job in jobs.values():
+        for path in _inputs(job):
+            readers.setdefault(path, []).append(job)
+    missing = {path for path in targets if not disk.has(path)}
+    waiting = [
+        job
+        for first, job in jobs.items()
+        if not missing.isdisjoint(job.outputs) or _differs(job, disk, (before or {}).get(first))
+    ]
+    found: set[str] = set()
+    while waiting:
+        job = waiting.pop()
+        if job.outputs[0] in found:
+            continue
+        found.add(job.outputs[0])
+        waiting.extend(reader for output in job.outputs for reader in readers.get(output, []))
+        waiting.extend(makers[path] for path in _inputs(job) if path in makers and not disk.has(path))
+    return [job for first, job in jobs.items() if first in found]
+
+
+def lacking(jobs: Mapping[str, Job], running: Iterable[Job], disk: Disk) -> list[str]:
+    """Files that running jobs read and that neither lie there nor are made by any job, sorted."""
+    made = {output for job in jobs.values() for output in job.outputs}
+    read = {path for job in running for path in _inputs(job)}
+    return sorted(path for path in read - made if not disk.has(path))
+
+
+def _differs(job: Job, disk: Disk, before: Job | None) -> bool:
+    """Whether the files of a job that lie there are those of another plan."""
+    there = [path for path in job.outputs if disk.has(path)]
+    if not there:
+        return False
+    carried = {disk.origin(path) for path in there} - {None}
+    if carried and carried != {job.spec.origin}:
+        return True
+    if before is None:
+        return False
+    return _inputs(job) != _inputs(before) or (not carried and job.spec.json != before.spec.json)
+
+
+def _inputs(job: Job) -> set[str]:
+    return {path for paths in job.inputs.values() for path in paths}
