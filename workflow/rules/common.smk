@@ -17,7 +17,7 @@ from brain2clip import artefact, records, settings, slurm
 from brain2clip.fingerprint import fingerprint
 from brain2clip.stage import InputError
 from brain2clip.stimuli import tower_files
-from brain2clip.studies import bids_files, contract
+from brain2clip.readers import bids_files, contract
 
 if not workflow.overwrite_configfiles:
 
