@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from brain2clip.readers import bdata
+from brain2clip.readers.bdata import BData
 from brain2clip.stage import InputError
-from brain2clip.studies import bdata
-from brain2clip.studies.bdata import BData
 
 SIGNALS = np.random.default_rng(0).normal(size=(7, 5))
 

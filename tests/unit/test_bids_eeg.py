@@ -21,8 +21,8 @@ from bids_fixtures import (
     write_tsv,
 )
 
+from brain2clip.readers import contract
 from brain2clip.stage import InputError
-from brain2clip.studies import contract
 
 
 def load(settings: dict):

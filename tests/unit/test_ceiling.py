@@ -11,7 +11,7 @@ from scipy.linalg import cho_factor
 from scipy.stats import multivariate_normal
 
 from brain2clip import artefact, settings, stage
-from brain2clip.responses.preprocess import epochs_of
+from brain2clip.responses.epoching import epochs_of
 from brain2clip.retrieval import ceiling, truth
 
 MADE = artefact.Provenance("made-by-a-test", {}, "code")

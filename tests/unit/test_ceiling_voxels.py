@@ -13,8 +13,8 @@ from sklearn.linear_model import RidgeCV
 from voxel_world import MADE, TINY, features_of, make, truth_of, write_responses, write_stimuli
 
 from brain2clip import artefact, stage
+from brain2clip.readers import contract
 from brain2clip.retrieval import ceiling, truth
-from brain2clip.studies import contract
 
 TASKS = ("stimulus", "category", "caption", "stimulus-to-brain", "caption-to-brain")
 STEPS = [

@@ -31,11 +31,12 @@ from bids_fixtures import (
 )
 
 from brain2clip import artefact, settings
-from brain2clip.responses import checks, preprocess, whitening
+from brain2clip.readers import contract
+from brain2clip.responses import checks, epoching, whitening
 from brain2clip.responses import epochs as stage_epochs
 from brain2clip.settings import Band, Responses
 from brain2clip.stage import InputError
-from brain2clip.studies import bids_eeg, contract
+from brain2clip.studies import bids_eeg
 
 mne.set_log_level("ERROR")
 needs_n170 = pytest.mark.skipif(not N170.is_dir(), reason="the real recording shared/data/n170 is not on this machine")
@@ -81,7 +82,7 @@ def test_equals_an_mne_pipeline():
     expected = mne_epochs(raw.copy().filter(1.0, 40.0), onsets, -0.2, 0.8, decim=5)
     responses = Responses(tmin=-0.2, tmax=0.8, sfreq=100)
     before = raw.get_data()
-    found, times = preprocess.epochs_of(raw, onsets, Band(l_freq=1.0, h_freq=40.0), responses)
+    found, times = epoching.epochs_of(raw, onsets, Band(l_freq=1.0, h_freq=40.0), responses)
     np.testing.assert_allclose(found, expected.get_data(), rtol=1e-9, atol=1e-15)
     np.testing.assert_allclose(times, expected.times, atol=1e-12)
     assert len(times) == 100
@@ -92,7 +93,7 @@ def test_equals_the_resampling_of_the_papers_code():
     raw, onsets = raw_of(noise(2, 40, 1000.0), 1000.0), np.arange(2, 37, 0.5)
     expected = mne_epochs(raw, onsets, -0.2, 1.0).resample(250)
     responses = Responses(tmin=-0.2, tmax=1.0, sfreq=250, resampling="epochs", crop=(0.0, 1.0))
-    found, times = preprocess.epochs_of(raw, onsets, Band(), responses)
+    found, times = epoching.epochs_of(raw, onsets, Band(), responses)
     np.testing.assert_allclose(found, expected.get_data()[:, :, 50:], rtol=1e-9, atol=1e-15)
     np.testing.assert_allclose(times, np.arange(250) / 250, atol=1e-12)
 
@@ -105,7 +106,7 @@ def test_resampled_epochs_stay_where_they_are_in_time(sfreq, tmax):
     bump = sum(np.exp(-(((time - onset - 0.3) / 0.04) ** 2)) for onset in onsets) * 1e-6
     raw = raw_of(np.stack([bump] * 4), 1000.0)
     responses = Responses(tmin=-0.2, tmax=tmax, baseline=None, sfreq=sfreq, resampling="epochs")
-    found, times = preprocess.epochs_of(raw, onsets, Band(), responses)
+    found, times = epoching.epochs_of(raw, onsets, Band(), responses)
     centre = (found[:, 0] * times).sum(axis=1) / found[:, 0].sum(axis=1)
     np.testing.assert_allclose(centre, 0.3, atol=1e-4)
 
@@ -117,7 +118,7 @@ def test_baseline_window_reference_and_channel_order():
     responses = Responses(
         tmin=-0.2, tmax=0.6, baseline=(-0.1, 0.0), sfreq=250, channels=("O2", "Pz"), reference="average"
     )
-    found, _ = preprocess.epochs_of(raw, onsets, Band(l_freq=1.0, h_freq=30.0), responses)
+    found, _ = epoching.epochs_of(raw, onsets, Band(l_freq=1.0, h_freq=30.0), responses)
     np.testing.assert_allclose(found, expected.get_data(), rtol=1e-9, atol=1e-15)
 
 
@@ -125,13 +126,13 @@ def test_notch_equals_mne():
     raw, onsets = raw_of(noise(4)), np.arange(2, 25, 0.5)
     expected = mne_epochs(raw.copy().filter(1.0, 80.0).notch_filter([50.0]), onsets, -0.1, 0.4)
     responses = Responses(tmin=-0.1, tmax=0.4, sfreq=250)
-    found, _ = preprocess.epochs_of(raw, onsets, Band(l_freq=1.0, h_freq=80.0, notch=(50.0,)), responses)
+    found, _ = epoching.epochs_of(raw, onsets, Band(l_freq=1.0, h_freq=80.0, notch=(50.0,)), responses)
     np.testing.assert_allclose(found, expected.get_data(), rtol=1e-9, atol=1e-15)
 
 
 def test_onset_sample_is_kept_when_the_window_does_not_divide():
     responses = Responses(tmin=-0.1, tmax=0.6, sfreq=64)
-    times = preprocess.epoch_times(256.0, responses)
+    times = epoching.epoch_times(256.0, responses)
     assert 0.0 in times
     np.testing.assert_allclose(np.diff(times), 1 / 64)
     assert times[0] >= -0.102
@@ -154,7 +155,7 @@ def test_decimation_does_not_alias(band):
     """A 70 Hz tone at a rate of 100 Hz would appear at 30 Hz in full strength."""
     raw = raw_of(tone(70.0), 1000.0, ["Oz"])
     responses = Responses(tmin=0, tmax=1, baseline=None, sfreq=100)
-    found, _ = preprocess.epochs_of(raw, np.arange(3, 16), band, responses)
+    found, _ = epoching.epochs_of(raw, np.arange(3, 16), band, responses)
     assert amplitude(found) < 0.005 * 1e-5
     naive = raw.get_data()[:, 3000:16000:10]
     assert amplitude(naive) > 0.9e-5
@@ -164,7 +165,7 @@ def test_decimation_does_not_alias(band):
 def test_anti_aliasing_leaves_the_rest_alone(frequency):
     raw = raw_of(tone(frequency), 1000.0, ["Oz"])
     responses = Responses(tmin=0, tmax=1, baseline=None, sfreq=100)
-    found, _ = preprocess.epochs_of(raw, np.arange(3, 16), Band(), responses)
+    found, _ = epoching.epochs_of(raw, np.arange(3, 16), Band(), responses)
     np.testing.assert_allclose(found[0, 0], raw.get_data()[0, 3000:4000:10], atol=0.01e-5)
 
 
@@ -194,7 +195,7 @@ def test_band_removes_power(tmp_path):
 def test_settings_that_the_recording_does_not_allow(band, responses, message):
     settings = Responses(**{"tmin": -0.1, "tmax": 0.4, "sfreq": 125, **responses})
     with pytest.raises(InputError, match=message):
-        preprocess.epochs_of(raw_of(noise(5)), np.arange(2, 20), band, settings)
+        epoching.epochs_of(raw_of(noise(5)), np.arange(2, 20), band, settings)
 
 
 # -------------------------------------------------------------------------------------------- the artefact
@@ -573,8 +574,8 @@ def test_n170_known_answer():
     for item in study.recordings("01"):
         raw = mne.io.read_raw(item.path)
         trials = study.trials(item)
-        ready = preprocess.prepare(raw, raw.ch_names, Band(l_freq=1.0, h_freq=30.0), responses)
-        for rows, data, peak_to_peak in preprocess.cut(ready, trials["onset"].to_numpy(), responses):
+        ready = epoching.prepare(raw, raw.ch_names, Band(l_freq=1.0, h_freq=30.0), responses)
+        for rows, data, peak_to_peak in epoching.cut(ready, trials["onset"].to_numpy(), responses):
             kept = peak_to_peak <= 100e-6
             features.append(data[kept].reshape(kept.sum(), -1))
             labels.append((trials["stimulus"].to_numpy()[rows] == 0)[kept])
@@ -601,15 +602,15 @@ def test_channel_sets_are_those_of_the_field():
         "Fp1 Fp2 AF7 AF3 AFz AF4 AF8 F7 F5 F3 F1 F2 F4 F6 F8 FT9 FT7 FC5 FC3 FC1 FCz FC2 FC4 FC6 FT8 FT10 "
         "T7 C5 C3 C1 Cz C2 C4 C6 T8 TP9 TP7 CP5 CP3 CP1 CPz CP2 CP4 CP6 TP8 TP10"
     )
-    assert " ".join(preprocess.CHANNEL_SETS["occipital-parietal-17"]) == occipital
-    assert " ".join(preprocess.CHANNEL_SETS["nice-63"]) == f"{front} {occipital}"
+    assert " ".join(epoching.CHANNEL_SETS["occipital-parietal-17"]) == occipital
+    assert " ".join(epoching.CHANNEL_SETS["nice-63"]) == f"{front} {occipital}"
 
 
 def test_channel_sets_are_in_the_recordings(shared_data):
     folder = shared_data("things-eeg2") / "bids/sub-01/ses-01/eeg"
     found = pd.read_csv(folder / "sub-01_ses-01_task-test_channels.tsv", sep="\t", encoding="utf-8-sig")["name"]
-    assert set(preprocess.CHANNEL_SETS["nice-63"]) == set(found)
-    assert set(preprocess.CHANNEL_SETS["occipital-parietal-17"]) < set(found)
+    assert set(epoching.CHANNEL_SETS["nice-63"]) == set(found)
+    assert set(epoching.CHANNEL_SETS["occipital-parietal-17"]) < set(found)
 
 
 @pytest.mark.parametrize(("task", "count"), [("train", 2), ("test", 20)])
@@ -643,9 +644,9 @@ def test_presets_of_the_paper(preset, channels, sfreq, count, first, last):
     """config.yaml, its bases resolved."""
     raw = yaml.safe_load((Path(__file__).resolve().parents[2] / "config.yaml").read_text())
     found = settings.load(raw).presets[preset]
-    times = preprocess.epoch_times(1000.0, found)
+    times = epoching.epoch_times(1000.0, found)
     assert (found.resampling, found.sfreq, found.baseline) == ("epochs", sfreq, (None, 0.0))
-    assert len(preprocess.CHANNEL_SETS[found.channels]) == channels
+    assert len(epoching.CHANNEL_SETS[found.channels]) == channels
     assert len(times) == count
     np.testing.assert_allclose(times[[0, -1]], [first, last], atol=1e-9)
     assert (found.whitening.kind, found.repetitions.rule) == ("mvnn", "shuffle")

@@ -19,10 +19,10 @@ import torch
 from brain_files import write_responses
 
 from brain2clip import artefact, stage
-from brain2clip.responses import export, pickles, preprocess
+from brain2clip.readers import contract
+from brain2clip.responses import epoching, export, pickles
 from brain2clip.settings import canonical
 from brain2clip.stage import InputError
-from brain2clip.studies import contract
 
 TRAIN, TEST, TIMES, SFREQ = 6, 3, 5, 250.0
 REPETITIONS = {"train": 4, "test": 6}
@@ -221,7 +221,7 @@ def test_ubp_warns_of_channels_that_its_reader_does_not_expect(tmp_path, caplog)
         exported(write_artefact(tmp_path / "few.h5"), tmp_path, "ubp")
         assert "among the 63" in caplog.text
         caplog.clear()
-        names = list(preprocess.CHANNEL_SETS["nice-63"])
+        names = list(epoching.CHANNEL_SETS["nice-63"])
         values = np.zeros((len(presentations()), 63, TIMES), np.float32)
         exported(write_artefact(tmp_path / "all.h5", response=values, channel=names), tmp_path, "ubp")
         assert caplog.text == ""

@@ -58,7 +58,7 @@ def make(model, table, tmp_path, monkeypatch):
 
     def run(given=table, name="stimuli", ready=None, **tower):
         study = SimpleNamespace(stimulus_table=lambda: given)
-        monkeypatch.setattr("brain2clip.studies.contract.load", lambda *_: study)
+        monkeypatch.setattr("brain2clip.readers.contract.load", lambda *_: study)
         block = Tower(model=model, **{"batch_size": 3, **tower}).model_dump(mode="json")
         output = tmp_path / f"{name}.h5"
         values = {"name": "s", "study": {"kind": "x"}, "tower": block, "results": "results"}

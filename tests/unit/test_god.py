@@ -12,9 +12,10 @@ from bdata_files import N_VOXELS, number, training_ids, write_fmriprep, write_go
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brain2clip.readers import contract, manifests
 from brain2clip.responses import voxels
 from brain2clip.stage import InputError, Job
-from brain2clip.studies import contract, god, manifests
+from brain2clip.studies import god
 
 IDS = training_ids()
 TEST = bdata_files.ids_of_test()

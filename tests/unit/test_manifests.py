@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brain2clip.readers import manifests
+from brain2clip.readers.manifests import Entry, unit_of, units
 from brain2clip.stage import InputError
-from brain2clip.studies import manifests
-from brain2clip.studies.manifests import Entry, unit_of, units
 
 ROOT = Path(__file__).resolve().parents[2]
 EEG2 = ROOT / "workflow/manifests/things-eeg2.csv"
@@ -187,7 +187,7 @@ def test_a_recording_unit_names_its_entities(subject, session, task, run, ending
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "brain2clip.studies.manifests", *map(str, arguments)]
+    command = [sys.executable, "-m", "brain2clip.readers.manifests", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -221,6 +221,6 @@ def test_kept_manifests_follow_the_shared_tables(shared_data):
 
 
 def test_reading_is_light():
-    code = "import sys, brain2clip.studies.manifests; print(*{'mne', 'torch', 'pooch', 'requests'} & set(sys.modules))"
+    code = "import sys, brain2clip.readers.manifests; print(*{'mne', 'torch', 'pooch', 'requests'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

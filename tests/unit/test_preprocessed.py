@@ -20,15 +20,15 @@ import pytest
 from scipy import signal
 
 from brain2clip import artefact, stage
+from brain2clip.readers import contract
 from brain2clip.reporting.figures import _read_erp
-from brain2clip.responses import preprocess, preprocessed
+from brain2clip.responses import epoching, preprocessed
 from brain2clip.settings import ThingsEeg2Study, canonical
 from brain2clip.stage import InputError
-from brain2clip.studies import contract
 from brain2clip.training.data import load_responses
 
 TRAIN, TEST = 3, 2
-CHANNELS = list(preprocess.CHANNEL_SETS["occipital-parietal-17"])
+CHANNELS = list(epoching.CHANNEL_SETS["occipital-parietal-17"])
 PICTURES = {"train": TRAIN, "test": TEST}
 RESPONSES = {"whitening": {"kind": "none"}}
 TIMES = np.arange(100) / 100 - 0.2

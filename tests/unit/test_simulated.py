@@ -22,8 +22,9 @@ import pytest
 from PIL import Image
 
 from brain2clip import artefact, settings, stage
+from brain2clip.readers import contract, drawn_pictures
 from brain2clip.simulation import simulate_dataset, simulate_pictures, simulate_recordings, world
-from brain2clip.studies import contract, drawn_pictures, simulated
+from brain2clip.studies import simulated
 
 SILENT = dict.fromkeys(
     ("pink_uv", "alpha_uv", "sensor_uv", "mains_uv", "blink_uv", "blinks_per_minute", "drift_uv"), 0.0

@@ -13,8 +13,8 @@ from scipy.spatial.distance import pdist
 from voxel_world import TINY, features_of, job, make, make_voxels, noise_free, truth_of
 
 from brain2clip import artefact, settings, stage
+from brain2clip.readers import contract, drawn_pictures
 from brain2clip.simulation import simulate_pictures, simulate_voxels, world
-from brain2clip.studies import contract, drawn_pictures
 
 SMALL = ("V1", "V2", "V3", "V4", "LOC", "FFA", "PPA")
 

@@ -21,9 +21,10 @@ from loopback import Loopback, page
 
 from brain2clip import settings, stage
 from brain2clip.downloads import download
+from brain2clip.readers import bids_files, contract, manifests
 from brain2clip.settings import canonical, parse
 from brain2clip.stage import InputError
-from brain2clip.studies import bids_files, contract, manifests, things_eeg1
+from brain2clip.studies import things_eeg1
 from brain2clip.studies.things_eeg1 import Events
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -676,21 +677,21 @@ def recorded(seconds: float, sfreq: float = 100.0):
 
 
 def test_onsets_lie_in_the_recording_in_seconds_only(there, tables):
-    from brain2clip.responses import preprocess
+    from brain2clip.responses import epoching
 
     study = load(there)
     (one,) = study.recordings("02")
     onsets = study.trials(one)["onset"].to_numpy()
     raw = recorded(3000)
-    preprocess.check_onsets(raw, onsets, one.events)
-    assert preprocess.complete(raw, onsets, settings.Responses(tmin=-0.1, tmax=0.6)).all()
+    epoching.check_onsets(raw, onsets, one.events)
+    assert epoching.complete(raw, onsets, settings.Responses(tmin=-0.1, tmax=0.6)).all()
     written = tables["02"]["onset"].to_numpy(float)
     with pytest.raises(InputError, match="onset looks like milliseconds"):
-        preprocess.check_onsets(raw, written, one.events)
+        epoching.check_onsets(raw, written, one.events)
 
 
 def test_other_studies_refuse_the_same_table(there):
-    from brain2clip.responses import preprocess
+    from brain2clip.responses import epoching
 
     study = contract.load(
         "mine",
@@ -711,9 +712,9 @@ def test_other_studies_refuse_the_same_table(there):
         raw = recorded(3000)
         if refused:
             with pytest.raises(InputError, match=r"onset looks like milliseconds.*BIDS wants seconds"):
-                preprocess.check_onsets(raw, onsets, one.events)
+                epoching.check_onsets(raw, onsets, one.events)
         else:
-            preprocess.check_onsets(raw, onsets, one.events)
+            epoching.check_onsets(raw, onsets, one.events)
 
 
 # ------------------------------------------------------------------------------------- the algorithm "size"

@@ -23,8 +23,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
+from brain2clip.readers import contract, manifests
 from brain2clip.stage import InputError
-from brain2clip.studies import contract, manifests, things_eeg2
+from brain2clip.studies import things_eeg2
 
 REAL = pytest.mark.skipif(not THINGS.is_dir(), reason="needs the dataset in ../shared/data/things-eeg2, not there")
 MANIFEST, INDEX = THINGS / "manifest.csv", THINGS / "image_index.csv"

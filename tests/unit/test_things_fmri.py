@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 
 from brain2clip import artefact
+from brain2clip.readers import contract, things
 from brain2clip.responses import voxels
 from brain2clip.settings import Tower
 from brain2clip.stage import InputError, Job
 from brain2clip.stimuli import features
-from brain2clip.studies import contract, things, things_eeg1, things_fmri
+from brain2clip.studies import things_eeg1, things_fmri
 
 N_VOXELS = 40
 #: The first concepts of THINGS, two of which are homonyms.
@@ -241,7 +242,7 @@ def test_the_same_tower_gives_equal_features_for_equal_pictures(tmp_path, monkey
     model = brain_files.save_tower(tmp_path)
     found = {}
     for study in (fmri, eeg):
-        monkeypatch.setattr("brain2clip.studies.contract.load", lambda *_, study=study: study)
+        monkeypatch.setattr("brain2clip.readers.contract.load", lambda *_, study=study: study)
         block = Tower(model=model).model_dump(mode="json")
         output = tmp_path / f"{study.modality}.h5"
         features.run(

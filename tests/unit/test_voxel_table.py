@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from voxel_tables import N_VOXELS, RUNS, labels, signals, study, write
 
+from brain2clip.readers import contract, signal_files
 from brain2clip.stage import InputError
-from brain2clip.studies import contract, voxel_files, voxel_table
+from brain2clip.studies import voxel_table
 
 GRID = (3, 2, 2)
 #: Places of the eight voxels on the grid of twelve.

@@ -10,8 +10,8 @@ import numpy as np
 from scipy.signal import detrend
 
 from brain2clip import artefact, stage
+from brain2clip.readers import contract
 from brain2clip.simulation import simulate_pictures, simulate_voxels
-from brain2clip.studies import contract
 
 MADE = artefact.Provenance("made-by-a-test", {}, "code")
 TINY: dict[str, Any] = {

@@ -22,11 +22,11 @@ import things_recordings as things
 from loopback import Loopback, drop, status
 from project import Project
 
-from brain2clip.responses import preprocess
+from brain2clip.readers import contract
+from brain2clip.readers.contract import Recording
+from brain2clip.responses import epoching
 from brain2clip.settings import Band, Responses
 from brain2clip.stage import InputError
-from brain2clip.studies import contract
-from brain2clip.studies.contract import Recording
 
 pytestmark = pytest.mark.workflow
 
@@ -167,7 +167,7 @@ def wrong_numbers(fetched):
     responses = Responses.model_validate({**CUT, "channels": "all"})
 
     def share(labels: np.ndarray, shift_s: float = 0.0) -> float:
-        data, times = preprocess.epochs_of(raw, trials["onset"].to_numpy() + shift_s, Band(), responses)
+        data, times = epoching.epochs_of(raw, trials["onset"].to_numpy() + shift_s, Band(), responses)
         return float((things.recovered(data, times, "train") != labels).mean())
 
     events = pd.read_csv(recording.events, sep="\t").query("trial_type == 'image'").head(300)

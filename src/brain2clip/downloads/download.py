@@ -31,9 +31,9 @@ from urllib.request import url2pathname
 from pydantic import ValidationError
 
 from brain2clip import artefact, settings, stage
+from brain2clip.readers import manifests
+from brain2clip.readers.manifests import Entry
 from brain2clip.stage import InputError
-from brain2clip.studies import manifests
-from brain2clip.studies.manifests import Entry
 
 log = stage.log
 

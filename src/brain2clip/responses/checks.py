@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from brain2clip.readers.contract import Study
 from brain2clip.responses.writing import SPLITS
 from brain2clip.stage import InputError
-from brain2clip.studies.contract import Study
 
 #: What trials come from, by modality, for messages.
 SOURCES = {"eeg": "a recording or events.tsv", "fmri": "the file of signals or the table of its rows"}

@@ -20,12 +20,12 @@ import numpy as np
 import pandas as pd
 
 from brain2clip import artefact, settings, stage
-from brain2clip.responses import checks, preprocess, recording, whitening, writing
+from brain2clip.readers import contract
+from brain2clip.readers.contract import EegStudy, Recording
+from brain2clip.responses import checks, epoching, recording, whitening, writing
 from brain2clip.responses.writing import NO_LABEL, SPLITS
 from brain2clip.settings import Band, Responses
 from brain2clip.stage import InputError
-from brain2clip.studies import contract
-from brain2clip.studies.contract import EegStudy, Recording
 
 if TYPE_CHECKING:
     import h5py
@@ -192,8 +192,8 @@ def collect(
             _log_filter(raw, band, responses)
         _check_same(raw, item, collected, recordings[min(groups)])
         group = groups[index]
-        preprocess.check_onsets(raw, group["onset"].to_numpy(float), item.events)
-        preprocess.prepare(raw, collected.channels, band, responses)
+        epoching.check_onsets(raw, group["onset"].to_numpy(float), item.events)
+        epoching.prepare(raw, collected.channels, band, responses)
         collected.psd_sum += _spectrum(raw)[1]
         collected.recordings += 1
         _cut_recording(raw, item, group, responses, collected, scratch)
@@ -203,10 +203,10 @@ def collect(
 
 def _empty(raw: mne.io.BaseRaw, item: Recording, trials: pd.DataFrame, responses: Responses) -> Collected:
     """Nothing collected yet; the first recording says channels, rate and positions."""
-    channels = preprocess.channel_names(raw, responses.channels)
-    preprocess.check_rate(raw, responses)
+    channels = epoching.channel_names(raw, responses.channels)
+    epoching.check_rate(raw, responses)
     sfreq = raw.info["sfreq"]
-    times = preprocess.epoch_times(sfreq, responses)
+    times = epoching.epoch_times(sfreq, responses)
     places = dict(zip(raw.ch_names, recording.positions(raw, item)))
     training = trials[trials["split"] == "train"].groupby("session").size()
     freqs = np.fft.rfftfreq(round(WELCH_S * sfreq), 1 / sfreq)
@@ -230,12 +230,12 @@ def _check_same(raw: mne.io.BaseRaw, item: Recording, collected: Collected, firs
             f"{item.path}: sampled at {raw.info['sfreq']:g} Hz, but {first.path} at {collected.sfreq:g} Hz; "
             "expected one rate for all recordings of a subject"
         )
-    preprocess.channel_names(raw, collected.channels)
+    epoching.channel_names(raw, collected.channels)
 
 
 def _log_filter(raw: mne.io.BaseRaw, band: Band, responses: Responses) -> None:
-    preprocess.check_band(raw, band)
-    edge, transition = preprocess.low_pass(raw.info["sfreq"], band, responses)
+    epoching.check_band(raw, band)
+    edge, transition = epoching.low_pass(raw.info["sfreq"], band, responses)
     if transition != "auto":
         log.info(
             "epochs: anti-aliasing for %g Hz: pass band up to %g Hz, stop band from %g Hz (band h_freq: %s)",
@@ -253,7 +253,7 @@ def _cut_recording(
 ) -> None:
     """Epochs of one recording to the scratch file and into the fits."""
     session = item.session or NO_LABEL
-    fits = preprocess.complete(raw, group["onset"].to_numpy(float), responses)
+    fits = epoching.complete(raw, group["onset"].to_numpy(float), responses)
     if not fits.all():
         log.warning("epochs: %s: %d epochs reach over an end of the recording, dropped", item.name, (~fits).sum())
         for side, count in group.loc[~fits, "split"].value_counts().items():
@@ -262,7 +262,7 @@ def _cut_recording(
     training = (group["split"] == "train").to_numpy()
     limit = np.inf if responses.reject_uv is None else responses.reject_uv * 1e-6
     rejected = 0
-    for rows, data, peak_to_peak in preprocess.cut(raw, group["onset"].to_numpy(float), responses):
+    for rows, data, peak_to_peak in epoching.cut(raw, group["onset"].to_numpy(float), responses):
         bad = training[rows] & (peak_to_peak > limit)
         rejected += int(bad.sum())
         epochs = data.astype(np.float32)

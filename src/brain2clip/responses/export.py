@@ -48,10 +48,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brain2clip import artefact, stage
-from brain2clip.responses import pickles, preprocess
+from brain2clip.readers import bids_files, contract
+from brain2clip.responses import epoching, pickles
 from brain2clip.responses.writing import SPLITS
 from brain2clip.stage import InputError
-from brain2clip.studies import bids_files, contract
 
 if TYPE_CHECKING:
     import h5py
@@ -320,7 +320,7 @@ def _check_format(file: h5py.File, form: str, path: Path) -> None:
             f"{path}: responses in volts would underflow in the float16 of format ubp; set responses.whitening.kind "
             "(mvnn, zscore, robust), or export the format nice"
         )
-    if tuple(file["channel"].asstr()[:]) != preprocess.CHANNEL_SETS["nice-63"]:
+    if tuple(file["channel"].asstr()[:]) != epoching.CHANNEL_SETS["nice-63"]:
         log.warning(
             "export: UBP's reader takes channels by their place among the 63 of responses.channels: nice-63 (preset "
             "nice-63); with others it fails or mixes them up"

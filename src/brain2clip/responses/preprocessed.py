@@ -29,12 +29,12 @@ import numpy as np
 import pandas as pd
 
 from brain2clip import artefact, settings, stage
-from brain2clip.responses import pickles, preprocess, whitening, writing
+from brain2clip.readers import contract
+from brain2clip.readers.bids_files import suggestion
+from brain2clip.responses import epoching, pickles, whitening, writing
 from brain2clip.responses.writing import NO_LABEL, SPLITS
 from brain2clip.settings import Band, Responses
 from brain2clip.stage import InputError
-from brain2clip.studies import contract
-from brain2clip.studies.bids_files import suggestion
 
 if TYPE_CHECKING:
     import h5py
@@ -171,7 +171,7 @@ def select(where: str, names: list[str], responses: Responses) -> Selection:
     """
     wanted: Any = responses.channels
     if isinstance(wanted, str):
-        wanted = names if wanted == "all" else preprocess.CHANNEL_SETS[wanted]
+        wanted = names if wanted == "all" else epoching.CHANNEL_SETS[wanted]
     lost = [name for name in wanted if name not in names]
     if lost:
         raise InputError(
@@ -179,8 +179,8 @@ def select(where: str, names: list[str], responses: Responses) -> Selection:
             f"  responses.channels wants {len(wanted)} channels, not found: {', '.join(lost)}\n"
             f"  channels found: {', '.join(names)}; for others take source: raw"
         )
-    whole = _ticks(preprocess.epoch_times(SFREQ, responses.model_copy(update={"crop": None})))
-    times = preprocess.epoch_times(SFREQ, responses)
+    whole = _ticks(epoching.epoch_times(SFREQ, responses.model_copy(update={"crop": None})))
+    times = epoching.epoch_times(SFREQ, responses)
     begin = int(np.searchsorted(whole, _ticks(times)[0]))
     return Selection(list(wanted), [names.index(name) for name in wanted], slice(begin, begin + len(times)), times)
 
@@ -286,7 +286,7 @@ def load(archive: zipfile.ZipFile, side: str, pictures: int, folder: Path) -> tu
     if missing:
         raise InputError(f"{where}: no {', '.join(missing)}; found {', '.join(map(str, content))}")
     epochs, names = content[KEYS[0]], [str(name) for name in np.atleast_1d(content[KEYS[1]])]
-    grid = preprocess.epoch_times(SFREQ, Responses(tmin=TMIN, tmax=TMAX, sfreq=SFREQ))
+    grid = epoching.epoch_times(SFREQ, Responses(tmin=TMIN, tmax=TMAX, sfreq=SFREQ))
     expected = (pictures, REPETITIONS[side], len(names), len(grid))
     if not isinstance(epochs, np.ndarray) or epochs.shape != expected or epochs.dtype.kind != "f":
         raise InputError(

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from brain2clip.readers import bids_files
+from brain2clip.readers.contract import Recording
 from brain2clip.stage import InputError
-from brain2clip.studies import bids_files
-from brain2clip.studies.contract import Recording
 
 if TYPE_CHECKING:
     import mne

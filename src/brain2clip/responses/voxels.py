@@ -17,13 +17,13 @@ import numpy as np
 import pandas as pd
 
 from brain2clip import artefact, settings, stage
+from brain2clip.readers import contract
+from brain2clip.readers.bids_files import suggestion
+from brain2clip.readers.contract import VoxelStudy
 from brain2clip.responses import checks, writing
 from brain2clip.responses.writing import NO_LABEL, SPLITS
 from brain2clip.settings import Roi, Voxels
 from brain2clip.stage import InputError
-from brain2clip.studies import contract
-from brain2clip.studies.bids_files import suggestion
-from brain2clip.studies.contract import VoxelStudy
 
 if TYPE_CHECKING:
     import h5py

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.signal import detrend
 
 from brain2clip.names import SPLITS
-from brain2clip.responses.preprocess import epochs_of
+from brain2clip.responses.epoching import epochs_of
 from brain2clip.settings import Band, Responses, Voxels, parse
 from brain2clip.stage import InputError
 

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brain2clip import artefact, settings, stage
+from brain2clip.readers import contract, drawn_pictures
 from brain2clip.simulation import world
-from brain2clip.studies import contract, drawn_pictures
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -25,8 +25,9 @@ import psutil
 from numpy.typing import NDArray
 
 from brain2clip import artefact, settings, stage
-from brain2clip.studies import drawn_pictures, simulated
-from brain2clip.studies.contract import Recording
+from brain2clip.readers import drawn_pictures
+from brain2clip.readers.contract import Recording
+from brain2clip.studies import simulated
 
 if TYPE_CHECKING:
     import mne

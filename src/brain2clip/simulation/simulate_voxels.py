@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from brain2clip import artefact, settings, stage
+from brain2clip.readers import drawn_pictures
 from brain2clip.simulation import world
-from brain2clip.studies import drawn_pictures, simulated_fmri
+from brain2clip.studies import simulated_fmri
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,10 +16,10 @@ import torch
 from torch.nn import functional as F
 
 from brain2clip import artefact, stage
+from brain2clip.readers import contract
 from brain2clip.settings import Tower, parse
 from brain2clip.stimuli import ready, towers
 from brain2clip.stimuli.filter_bank import BandTokens, windows
-from brain2clip.studies import contract
 
 if TYPE_CHECKING:
     import pandas as pd

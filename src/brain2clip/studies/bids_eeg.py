@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as schema
+from brain2clip.readers import bids_files
+from brain2clip.readers.bids_files import Table, column, read_tsv, suggestion
+from brain2clip.readers.contract import Recording
+from brain2clip.readers.user_stimuli import MISSING, Catalogue, some
 from brain2clip.stage import InputError
-from brain2clip.studies import bids_files
-from brain2clip.studies.bids_files import Table, column, read_tsv, suggestion
-from brain2clip.studies.catalogue import MISSING, Catalogue, some
-from brain2clip.studies.contract import Recording
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,7 @@ ENTITIES = ("subject", "session", "task", "run")
 
 
 class Study:
-    """A user's BIDS EEG dataset (contract: :class:`brain2clip.studies.contract.Study`).
+    """A user's BIDS EEG dataset (contract: :class:`brain2clip.readers.contract.Study`).
 
     Parameters
     ----------

@@ -29,18 +29,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as schema
+from brain2clip.readers import manifests
+from brain2clip.readers.bids_files import suggestion
+from brain2clip.readers.contract import STIMULUS_COLUMNS
+from brain2clip.readers.manifests import Entry
 from brain2clip.stage import InputError
-from brain2clip.studies import manifests
-from brain2clip.studies.bids_files import suggestion
-from brain2clip.studies.contract import STIMULUS_COLUMNS
-from brain2clip.studies.manifests import Entry
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
-    from brain2clip.studies.bdata import BData
+    from brain2clip.readers.bdata import BData
 
 SPLITS = ("train", "test")
 #: Values of ``DataType``.
@@ -117,7 +117,7 @@ _FILES = {
 
 
 class Study:
-    """Generic Object Decoding; see :class:`brain2clip.studies.contract.VoxelStudy` for the contract.
+    """Generic Object Decoding; see :class:`brain2clip.readers.contract.VoxelStudy` for the contract.
 
     Parameters
     ----------
@@ -381,7 +381,7 @@ class Study:
         """The files of a subject; where there are two, they must have the same voxels."""
         import numpy as np
 
-        from brain2clip.studies.bdata import BData
+        from brain2clip.readers.bdata import BData
 
         files = [BData(path) for path in self._paths(subject)]
         first = files[0]

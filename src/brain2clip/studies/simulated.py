@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as blocks
+from brain2clip.readers import drawn_pictures
+from brain2clip.readers.contract import Recording
 from brain2clip.stage import InputError
-from brain2clip.studies import drawn_pictures
-from brain2clip.studies.contract import Recording
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,7 +106,7 @@ def plan(study: blocks.SimulatedStudy, split: str) -> list[Plan]:
 
 
 class Study:
-    """The simulated study; see :class:`brain2clip.studies.contract.Study` for the contract.
+    """The simulated study; see :class:`brain2clip.readers.contract.Study` for the contract.
 
     Parameters
     ----------

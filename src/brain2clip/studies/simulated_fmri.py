@@ -4,7 +4,7 @@ Its pictures are those of the simulated EEG study with the same seed and counts.
 ``simulate_pictures`` and ``simulate_voxels``; this module does not import them, so that a change of the generator does
 not count as a change of the reader.
 
-Layout below ``results/raw/{study}``, beside what :mod:`brain2clip.studies.drawn_pictures` lists::
+Layout below ``results/raw/{study}``, beside what :mod:`brain2clip.readers.drawn_pictures` lists::
 
     sub-01/sub-01_voxels.h5             rows (trials and rest) by voxels, regions
     derivatives/truth/sub-01.h5         the noise-free response of a subject to every picture
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as blocks
+from brain2clip.readers import drawn_pictures
 from brain2clip.stage import InputError
-from brain2clip.studies import drawn_pictures
 
 if TYPE_CHECKING:
     import h5py
@@ -32,7 +32,7 @@ REST = "rest"
 
 
 class Study:
-    """The simulated fMRI study; see :class:`brain2clip.studies.contract.VoxelStudy` for the contract.
+    """The simulated fMRI study; see :class:`brain2clip.readers.contract.VoxelStudy` for the contract.
 
     Parameters
     ----------

@@ -38,11 +38,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brain2clip import settings as schema
+from brain2clip.readers import bids_files, manifests, things
+from brain2clip.readers.bids_files import Table, column, suggestion
+from brain2clip.readers.contract import STIMULUS_COLUMNS, Recording
+from brain2clip.readers.manifests import Entry
 from brain2clip.stage import InputError
-from brain2clip.studies import bids_files, manifests, things
-from brain2clip.studies.bids_files import Table, column, suggestion
-from brain2clip.studies.contract import STIMULUS_COLUMNS, Recording
-from brain2clip.studies.manifests import Entry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,7 @@ _STIM = r"^stimuli[\\/](?P<concept>[^\\/]+)[\\/](?P<file>[^\\/]+\.jpg)$"
 
 
 class Study:
-    """THINGS-EEG1; see :class:`brain2clip.studies.contract.Study` for the contract.
+    """THINGS-EEG1; see :class:`brain2clip.readers.contract.Study` for the contract.
 
     Candidates are the pictures, where the user has them (setting ``pictures``), else a text prompt for each concept:
     then a row of the stimulus table is a concept, and the presentations of its 12 pictures count as repetitions.

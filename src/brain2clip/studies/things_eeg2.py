@@ -33,11 +33,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brain2clip import settings as schema
+from brain2clip.readers import bids_files, manifests, things
+from brain2clip.readers.bids_files import Table, suggestion
+from brain2clip.readers.contract import STIMULUS_COLUMNS, Recording
+from brain2clip.readers.manifests import Entry
 from brain2clip.stage import InputError
-from brain2clip.studies import bids_files, manifests, things
-from brain2clip.studies.bids_files import Table, suggestion
-from brain2clip.studies.contract import STIMULUS_COLUMNS, Recording
-from brain2clip.studies.manifests import Entry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +67,7 @@ _ARCHIVE = re.compile(r"derivatives/preprocessed_eeg/sub-(\w+)\.zip")
 
 
 class Study:
-    """THINGS-EEG2; see :class:`brain2clip.studies.contract.Study` for the contract.
+    """THINGS-EEG2; see :class:`brain2clip.readers.contract.Study` for the contract.
 
     Parameters
     ----------

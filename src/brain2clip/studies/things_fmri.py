@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as schema
+from brain2clip.readers import things
+from brain2clip.readers.bids_files import suggestion
+from brain2clip.readers.contract import STIMULUS_COLUMNS
 from brain2clip.stage import InputError
-from brain2clip.studies import things
-from brain2clip.studies.bids_files import suggestion
-from brain2clip.studies.contract import STIMULUS_COLUMNS
 
 if TYPE_CHECKING:
     import h5py
@@ -50,7 +50,7 @@ _STIMULUS = re.compile(r"(?P<stem>(?P<concept>.+)_\d+[a-z]+)\.jpg")
 
 
 class Study:
-    """THINGS-fMRI; see :class:`brain2clip.studies.contract.VoxelStudy` for the contract.
+    """THINGS-fMRI; see :class:`brain2clip.readers.contract.VoxelStudy` for the contract.
 
     Parameters
     ----------

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as schema
+from brain2clip.readers.bids_files import Table, column, suggestion
+from brain2clip.readers.user_stimuli import MISSING, Catalogue, side_of, some
 from brain2clip.stage import InputError
-from brain2clip.studies.bids_files import Table, column, suggestion
-from brain2clip.studies.catalogue import MISSING, Catalogue, side_of, some
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
-    from brain2clip.studies.voxel_files import Signals
+    from brain2clip.readers.signal_files import Signals
 
 #: Stands for the label of a subject in paths and in values of the split.
 SUBJECT = "{subject}"
@@ -31,7 +31,7 @@ NO_LABEL = "n/a"
 
 
 class Study:
-    """A user's voxel data; see :class:`brain2clip.studies.contract.VoxelStudy` for the contract.
+    """A user's voxel data; see :class:`brain2clip.readers.contract.VoxelStudy` for the contract.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class Study:
     # -------------------------------------------------------------------------------------------- rows
 
     def rows(self, subject: str) -> pd.DataFrame:
-        """What each row of the signals is (:meth:`brain2clip.studies.contract.VoxelStudy.rows`).
+        """What each row of the signals is (:meth:`brain2clip.readers.contract.VoxelStudy.rows`).
 
         Rows of rest, and those that the split names on neither side, have no stimulus.
 
@@ -202,10 +202,10 @@ class Study:
         return self._signals(subject).read(voxels)
 
     def _open_signals(self, subject: str) -> Signals:
-        from brain2clip.studies import voxel_files
+        from brain2clip.readers import signal_files
 
         mask = None if self.block.mask is None else _for(subject, self.block.mask)
-        return voxel_files.open_signals(Path(_for(subject, self.block.signals)), mask, f"studies.{self.name}")
+        return signal_files.open_signals(Path(_for(subject, self.block.signals)), mask, f"studies.{self.name}")
 
     def _setting(self, key: str) -> str:
         return self.catalogue.setting(key)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brain2clip import artefact
+from brain2clip.readers.contract import STIMULUS_COLUMNS, sentences
 from brain2clip.stage import InputError, Job
-from brain2clip.studies.contract import STIMULUS_COLUMNS, sentences
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as schema
+from brain2clip.readers.bids_files import column, read_tsv, suggestion
+from brain2clip.readers.contract import STIMULUS_COLUMNS, sentences
 from brain2clip.stage import InputError
-from brain2clip.studies.bids_files import column, read_tsv, suggestion
-from brain2clip.studies.contract import STIMULUS_COLUMNS, sentences
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +70,7 @@ class Catalogue:
     # ----------------------------------------------------------------------------------------- stimuli
 
     def table(self, splits: Sequence[str]) -> pd.DataFrame:
-        """The stimulus table (:meth:`brain2clip.studies.contract.Study.stimulus_table`) with the given splits.
+        """The stimulus table (:meth:`brain2clip.readers.contract.Study.stimulus_table`) with the given splits.
 
         Raises
         ------

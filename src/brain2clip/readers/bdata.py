@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from brain2clip.readers.bids_files import suggestion
 from brain2clip.stage import InputError
-from brain2clip.studies.bids_files import suggestion
 
 if TYPE_CHECKING:
     import h5py

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from brain2clip.readers.contract import Recording
 from brain2clip.stage import InputError
-from brain2clip.studies.contract import Recording
 
 #: Files that MNE opens, in the order of preference of the BIDS specification.
 SUFFIXES = (".vhdr", ".edf", ".bdf", ".set", ".fif")

@@ -1,7 +1,7 @@
 """Manifests: what a dataset consists of, and in which units it is downloaded.
 
 A manifest is a CSV table ``path,size_bytes,hash_algorithm,hash,url``. Standard library only: the Snakefile imports
-this. ``python -m brain2clip.studies.manifests SOURCE DEST`` checks and sorts a table and writes it where it is kept.
+this. ``python -m brain2clip.readers.manifests SOURCE DEST`` checks and sorts a table and writes it where it is kept.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def text(entries: Iterable[Entry]) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Make a manifest that is kept from a table of the same columns."""
-    parser = argparse.ArgumentParser(prog="python -m brain2clip.studies.manifests", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m brain2clip.readers.manifests", description=main.__doc__)
     parser.add_argument("source", type=Path, metavar="SOURCE", help="table to check and sort")
     parser.add_argument("dest", type=Path, metavar="DEST", help="manifest to write")
     given = parser.parse_args(arguments)

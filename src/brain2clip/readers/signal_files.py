@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from brain2clip.readers.bdata import BData, is_bdata
+from brain2clip.readers.bids_files import suggestion
 from brain2clip.stage import InputError
-from brain2clip.studies.bdata import BData, is_bdata
-from brain2clip.studies.bids_files import suggestion
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
