@@ -108,7 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
 
             why.why(given.config, given.edit)
         case "docs":
-            from brain2clip.reporting import reference
+            from brain2clip.documents import reference
 
             reference.main(["--check"] if given.check else [])
         case _:

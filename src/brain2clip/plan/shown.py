@@ -43,9 +43,9 @@ class Shown(Files):
         assert found is not None
         return found
 
-    def prompted_methods(self) -> list[str]:
-        """Methods whose picture side has prompts to look into."""
-        return [name for name in self.config.methods if self.method(name).prompted]
+    def is_inspected(self, method: str) -> bool:
+        """Whether a method has prompts to look into (stage ``inspect``)."""
+        return self.method(method).prompted
 
     def shown_method(self, study: str) -> str:
         """Method of single runs: the named one where it was run, else the first with prompts, else the first."""

@@ -6,7 +6,7 @@ The JSON schema and ``docs/configuration.md`` are generated from these classes.
 """
 
 from brain2clip.settings.bands import Band
-from brain2clip.settings.base import NAME, Block, Name, SettingsError, canonical, parse
+from brain2clip.settings.base import NAME, Block, Name, SettingsError, canonical, dump, parse
 from brain2clip.settings.config import Config
 from brain2clip.settings.downloads import Download
 from brain2clip.settings.encoders import Encoder
@@ -16,7 +16,7 @@ from brain2clip.settings.figures import Figures
 from brain2clip.settings.heads import Head
 from brain2clip.settings.loading import load, merge
 from brain2clip.settings.mappings import Augmentation, Classifier, Network, Supervision
-from brain2clip.settings.methods import BrainMapping, Contrastive, IdealObserver, Method, Ridge
+from brain2clip.settings.methods import BrainMapping, Contrastive, IdealObserver, Method, MethodBase, Ridge
 from brain2clip.settings.objective import Objective
 from brain2clip.settings.optimisers import Budget, MappingBudget, Optimiser, Selection
 from brain2clip.settings.protocols import Protocol
@@ -79,6 +79,7 @@ __all__ = [
     "IdealObserver",
     "MappingBudget",
     "Method",
+    "MethodBase",
     "MethodsTable",
     "Name",
     "Network",
@@ -116,6 +117,7 @@ __all__ = [
     "Voxels",
     "Whitening",
     "canonical",
+    "dump",
     "load",
     "merge",
     "parse",

@@ -41,6 +41,11 @@ class MethodBase(Kind):
         """Whether another seed gives another model."""
         return self.random or getattr(self, "shuffle_labels", False)
 
+    @property
+    def prompted(self) -> bool:
+        """Whether its picture side has prompts and filter gains to look into (stage ``inspect``)."""
+        return False
+
 
 class Contrastive(MethodBase):
     """A brain encoder trained against a picture side by a contrastive loss: NeuroCLIP and its baseline."""
@@ -57,6 +62,11 @@ class Contrastive(MethodBase):
     selection: Selection = Field(default_factory=Selection, description="choice of the epoch")
     average_repetitions: bool = Field(True, description="train on the mean over repetitions of a picture")
     shuffle_labels: bool = Field(False, description="control: pictures of training trials permuted; must give chance")
+
+    @property
+    def prompted(self) -> bool:
+        """Whether its picture side has prompts and filter gains to look into (stage ``inspect``)."""
+        return self.visual.kind == "neuroclip"
 
     @model_validator(mode="after")
     def _spaces_agree(self) -> Contrastive:
