@@ -13,7 +13,7 @@ from snakemake.exceptions import WorkflowError
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
 
-from brain2clip import artefact, records, settings, slurm
+from brain2clip import artefact, kinds, records, settings, slurm
 from brain2clip.fingerprint import fingerprint
 from brain2clip.stage import InputError
 from brain2clip.stimuli import tower_files
@@ -99,26 +99,6 @@ def subjects_of(study):
     return asked(lambda: study_of(study).subjects())
 
 
-#: Settings of a study that neither responses nor pictures read (responses settings are passed beside the study).
-NOT_READ = {"responses", "voxels", "ready_features", "subjects", "licence", "citation"}
-#: Settings that the pictures depend on, by kind of study (kinds that are not listed: all).
-PICTURES = {
-    "simulated": {"kind", "training_concepts", "pictures_per_concept", "test_concepts", "seed"},
-    "simulated_fmri": {"kind", "training_concepts", "pictures_per_concept", "test_concepts", "seed"},
-    "things_eeg2": {"kind", "manifest", "images"},
-}
-
-
-#: Settings that only the features read, by kind of study: its rows are the same without pictures and sentences.
-OF_FEATURES = {"god": {"captions", "pictures", "class_names"}, "things_fmri": {"pictures"}}
-
-
-def study_settings(name):
-    """Settings of a study; with its subjects only where their events decide which pictures are the test."""
-    unread = NOT_READ - {"subjects"} if asked(lambda: study_of(name).split_from_events) else NOT_READ
-    return {key: value for key, value in dump(CONFIG.studies[name]).items() if key not in unread}
-
-
 def studies_of(*kinds):
     """Wildcard pattern of the studies of some kinds (one that matches nothing where there are none)."""
     return "|".join(name for name, study in CONFIG.studies.items() if study.kind in kinds) or "(?!)"
@@ -168,13 +148,21 @@ def downloads(*names):
 
 
 def picture_settings(name):
-    values = study_settings(name)
-    read = PICTURES.get(values["kind"], values.keys())
-    return {key: value for key, value in values.items() if key in read}
+    return CONFIG.studies[name].for_stimuli()
+
+
+def study_modules(name):
+    """Modules of a study's kind and of the kinds that its settings choose."""
+    return tuple(kinds.modules_of(CONFIG.studies[name]))
 
 
 def study_module(name):
-    return contract.module_name(CONFIG.studies[name].kind)
+    return kinds.module_of("studies", CONFIG.studies[name].kind)
+
+
+def guarded(files, digest):
+    """Files of a user whose content a digest in the spec stands for: their times do not matter."""
+    return ancient(files) if digest else files
 
 
 # ------------------------------------------------------------------------------------------------- runs
@@ -279,3 +267,14 @@ def neuroclip_methods():
 for name in CONFIG.studies:
     for key in ("licence", "citation"):
         config["studies"][name].setdefault(key, getattr(study_of(name), key))
+
+# Whose trials tell the split is no setting of a job, so that another subject reruns nothing of the first ones.
+if workflow.is_main_process:
+    os.environ[contract.SUBJECTS] = settings.canonical(
+        {
+            name: subjects_of(name)
+            for name in {*studies_run(), *(one.study for one in CONFIG.exports.values())}
+            if asked(lambda: study_of(name).split_from_events)
+        }
+    )
+    workflow.register_envvars(contract.SUBJECTS)

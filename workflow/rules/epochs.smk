@@ -2,7 +2,7 @@
 rule epochs:
     input:
         recordings=lambda w: asked(lambda: study_of(w.study).files(w.subject)),
-        stimuli=lambda w: asked(lambda: study_of(w.study).label_files()),
+        stimuli=lambda w: guarded(asked(lambda: study_of(w.study).label_files()), labels_of(w.study)),
     output:
         responses=f"{RESULTS}/responses/{{study}}/{{signal}}/sub-{{subject}}.h5",
     log:

@@ -12,14 +12,14 @@ def simulate_pictures_spec(study):
 
 @cache
 def simulate_recordings_spec(study, subject):
-    values = {"name": study, "study": study_settings(study), "subject": subject}
+    values = {"name": study, "study": CONFIG.studies[study].for_responses(), "subject": subject}
     expects = {"simulate_pictures": expected(simulate_pictures_spec(study))}
     return spec("simulate_recordings", "brain2clip.simulation.simulate_recordings", values, expects)
 
 
 @cache
 def simulate_voxels_spec(study, subject):
-    values = {"name": study, "study": study_settings(study), "subject": subject}
+    values = {"name": study, "study": CONFIG.studies[study].for_responses(), "subject": subject}
     expects = {"simulate_pictures": expected(simulate_pictures_spec(study))}
     return spec("simulate_voxels", "brain2clip.simulation.simulate_voxels", values, expects)
 
@@ -30,7 +30,7 @@ def truth_spec(study, subject):
 
 
 def simulate_dataset_spec(study):
-    values = {"name": study, "study": {**study_settings(study), "subjects": len(subjects_of(study))}}
+    values = {"name": study, "study": {**CONFIG.studies[study].for_responses(), "subjects": len(subjects_of(study))}}
     return spec("simulate_dataset", "brain2clip.simulation.simulate_dataset", values)
 
 
@@ -101,7 +101,7 @@ def responses_spec(study, signal, subject):
 @cache
 def preprocessed_spec(study, signal, subject):
     one = epochs_spec(study, signal, subject)
-    return spec("preprocessed", "brain2clip.responses.preprocessed", one["settings"], extra=(study_module(study),))
+    return spec("preprocessed", "brain2clip.responses.preprocessed", one["settings"], extra=study_modules(study))
 
 
 def signal_settings(study, signal):
@@ -113,37 +113,46 @@ def signal_settings(study, signal):
 
 
 def subject_settings(study, signal, subject):
-    unread = OF_FEATURES.get(CONFIG.studies[study].kind, set())
-    read = {key: value for key, value in study_settings(study).items() if key not in unread}
-    own = {"name": study, "study": read, "subject": subject, "results": RESULTS}
-    return own | signal_settings(study, signal)
+    own = {"name": study, "study": CONFIG.studies[study].for_responses(), "subject": subject, "results": RESULTS}
+    return own | {"labels": labels_of(study)} | signal_settings(study, signal)
+
+
+@cache
+def labels_of(study):
+    return asked(lambda: study_of(study).label_digest())
 
 
 @cache
 def epochs_spec(study, signal, subject):
     values = subject_settings(study, signal, subject)
-    return spec("epochs", "brain2clip.responses.epochs", values, extra=(study_module(study),))
+    return spec("epochs", "brain2clip.responses.epochs", values, extra=study_modules(study))
 
 
 @cache
 def voxels_spec(study, roi, subject):
     values = subject_settings(study, roi, subject)
-    return spec("voxels", "brain2clip.responses.voxels", values, extra=(study_module(study),))
+    return spec("voxels", "brain2clip.responses.voxels", values, extra=study_modules(study))
 
 
 # --------------------------------------------------------------------------------------- features
 
 
 @cache
+def digest_of(study):
+    return asked(lambda: study_of(study).catalogue_digest())
+
+
+@cache
+def catalogue_spec(study):
+    values = {"name": study, "study": picture_settings(study), "results": RESULTS, "digest": digest_of(study)}
+    return spec("catalogue", "brain2clip.stimuli.catalogue", values, extra=(study_module(study),))
+
+
+@cache
 def features_spec(study, tower):
-    values = {
-        "name": study,
-        "study": picture_settings(study),
-        "tower": dump(CONFIG.towers[tower]),
-        "ready": ready_features(study, tower),
-        "results": RESULTS,
-    }
-    return spec("features", "brain2clip.stimuli.features", values, extra=(study_module(study),))
+    values = {"name": study, "tower": dump(CONFIG.towers[tower]), "ready": ready_features(study, tower)}
+    expects = {"catalogue": expected(catalogue_spec(study))}
+    return spec("features", "brain2clip.stimuli.features", values, expects)
 
 
 def ready_features(study, tower):
@@ -166,7 +175,7 @@ EXPORTED = {
 
 
 def export_spec(form, study, signal, subject):
-    values = {"format": form, "name": study, "study": study_settings(study), "results": RESULTS, "subject": subject}
+    values = {"format": form, "name": study, "study": picture_settings(study), "results": RESULTS, "subject": subject}
     expects = {"responses": expected(responses_spec(study, signal, subject))}
     return spec("export", "brain2clip.responses.export", values, expects, extra=(study_module(study),))
 

@@ -245,6 +245,7 @@ def _jobs(rules: Any) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"download {dataset}/{unit}", rules.download_spec(dataset, unit)
     for study in rules.studies_run():
         yield from _study_jobs(rules, study)
+        yield f"catalogue {study}", rules.catalogue_spec(study)
         for tower in sorted({rules.CONFIG.methods[run.method].tower for run in runs if run.study == study}):
             yield f"features {study}/{tower}", rules.features_spec(study, tower)
     for study in rules.figure_studies():
