@@ -27,8 +27,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import artefact, stage
+from brain2clip.names import SPLITS
+from brain2clip.readers import contract, things_index
+from brain2clip.readers.downloaded import DownloadedStudy
 from brain2clip.stage import InputError
-from brain2clip.studies import things_eeg2
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,16 +84,16 @@ class Archive:
 def run(job: stage.Job) -> None:
     """Unpack both archives, then write the table."""
     given = job.settings
-    study = things_eeg2.Study(given["name"], given["study"], Path(given["results"]))
+    study = contract.load(given["name"], given["study"], given["results"])
     output = job.output("stimuli")
     output.unlink(missing_ok=True)
     records = [record for record, _ in job.each("record")]
     index, parts = study.index, []
-    for split in things_eeg2.SPLITS:
+    for split in SPLITS:
         rows = index[index["split"] == split]
-        archive = find_archive(study, f"stimuli/{things_eeg2.FOLDERS[split]}.zip", records)
-        files = unpack(archive, rows, output.parent / things_eeg2.FOLDERS[split], study.block.images)
-        parts.append(things_eeg2.stimulus_rows(rows.assign(file=files)))
+        archive = find_archive(study, f"stimuli/{things_index.FOLDERS[split]}.zip", records)
+        files = unpack(archive, rows, output.parent / things_index.FOLDERS[split], study.block.images)
+        parts.append(things_index.stimulus_rows(rows.assign(file=files)))
     text = "".join(
         part.to_csv(sep="\t", index=False, header=not n, lineterminator="\n") for n, part in enumerate(parts)
     )
@@ -101,12 +103,12 @@ def run(job: stage.Job) -> None:
 # ---------------------------------------------------------------------------------------------- archives
 
 
-def find_archive(study: things_eeg2.Study, path: str, records: list[Path]) -> Archive:
+def find_archive(study: DownloadedStudy, path: str, records: list[Path]) -> Archive:
     """An archive whose size is what the record of its download says (which checked its hash).
 
     Parameters
     ----------
-    study : things_eeg2.Study
+    study : DownloadedStudy
         Says where the dataset is.
     path : str
         Path of the archive inside the dataset.
@@ -219,7 +221,7 @@ def in_order(found: dict[Name, zipfile.ZipInfo], rows: pd.DataFrame, archive: Ar
     found : dict
         From :func:`pictures_in`.
     rows : pandas.DataFrame
-        Rows of the split in the index (:func:`brain2clip.studies.things_eeg2.read_index`).
+        Rows of the split in the index (:func:`brain2clip.readers.things_index.read_index`).
     archive : Archive
         For messages.
     index : str

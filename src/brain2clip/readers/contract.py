@@ -1,15 +1,22 @@
-"""What every study provides. Light to import: the Snakefile asks studies for their files.
+"""What every study provides. Light to import: the plan asks studies for their files.
 
-A study kind is one module ``brain2clip.studies.<kind>`` with a class ``Study`` of this shape; :func:`load` finds it by
-the ``kind`` of its settings. Heavy libraries are imported inside methods.
+A kind of study is one module ``brain2clip.studies.<kind>`` with a class ``Study``, or a class from outside
+(``package.module:Class``), derived from :class:`EegStudy` or :class:`VoxelStudy`; :func:`load` finds it by the ``kind``
+of its settings. Heavy libraries are imported inside methods.
 """
 
 from __future__ import annotations
 
-import importlib
+import hashlib
+import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from brain2clip import kinds
+from brain2clip.settings import StudyBase, canonical, parse
+from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+#: Environment variable with the subjects of studies whose split comes from the trials of all, as JSON: study to labels.
+#: Who takes part is no setting of a stage, else another subject would rerun what is made of the first ones.
+SUBJECTS = "BRAIN2CLIP_SUBJECTS"
 #: Columns of a stimulus table, see :meth:`Study.stimulus_table`.
 STIMULUS_COLUMNS = ("stimulus_id", "split", "concept", "image", "captions", "prompts")
 #: Between several sentences in one cell of a table on disk.
@@ -61,110 +71,196 @@ class Recording:
         return "_".join(f"{key}-{value}" for key, value in parts.items() if value is not None)
 
 
-class Study(Protocol):
+class Study:
     """What studies of all modalities provide; see :class:`EegStudy` and :class:`VoxelStudy` for the rest.
 
-    Attributes
+    The identity of a stimulus is its id, in tables, in trials and in every artefact.
+
+    Parameters
     ----------
     name : str
         Name in the configuration and in paths.
-    licence, citation : str
-        Of the data, for reports.
+    settings : dict
+        Settings of the kind as JSON-like dict: all of them, or what a stage reads (``for_responses()``,
+        ``for_stimuli()`` of their class).
+    results : Path
+        Folder of everything that the pipeline writes.
+
+    Attributes
+    ----------
+    Settings : type
+        Class of the settings.
     modality : str
         ``"eeg"`` or ``"fmri"``.
+    licence, citation : str
+        Of the data, for reports.
     zero_shot : bool
         Whether training and test concepts must be disjoint.
+    both_sides : bool
+        Whether a stimulus may be shown in training and in the test (categories that are asked for again).
     split_from_events : bool
         Whether the stimulus table's split comes from the events of all subjects, so that it changes with them.
 
     Notes
     -----
-    A study that is downloaded has more, which the rules look for: ``dataset`` (name of the folder in ``results/raw``,
-    shared by all studies of that dataset), ``downloads()`` (unit to files of the manifest), ``record(unit)`` (path that
-    a finished download leaves) and, where it brings its pictures, ``archive_files()`` (records of their archives).
+    A study that is downloaded has more (:class:`brain2clip.readers.downloaded.DownloadedStudy`), which the plan looks
+    for.
     """
 
-    name: str
+    Settings: ClassVar[type[StudyBase]]
+    modality: ClassVar[str]
     licence: str
     citation: str
-    modality: str
-    zero_shot: bool
-    split_from_events: bool
+    zero_shot: bool = True
+    both_sides: bool = False
+    split_from_events: bool = False
+
+    def __init__(self, name: str, settings: dict[str, Any], results: Path) -> None:
+        self.name = name
+        self.block: Any = parse(self.Settings, settings)
+        self.results = Path(results)
+
+    def setting(self, key: str) -> str:
+        """Full name of a setting of the study, for messages."""
+        return f"studies.{self.name}.{key}"
+
+    # ------------------------------------------------------------------------------------------- files
 
     def subjects(self) -> tuple[str, ...]:
         """Subject labels without ``sub-``, sorted."""
+        raise NotImplementedError
 
     def files(self, subject: str) -> list[str]:
         """Paths that must exist before the responses of a subject can be made (inputs of the rule)."""
+        raise NotImplementedError
 
     def stimulus_files(self) -> list[str]:
-        """Paths that must exist before stimulus features can be made (inputs of the rule)."""
+        """Paths that must exist before the table of stimuli can be made (inputs of the stage ``catalogue``).
+
+        Files of a user that :meth:`catalogue_digest` covers need not be among them.
+        """
+        raise NotImplementedError
 
     def label_files(self) -> list[str]:
-        """Paths that tell which stimulus an event shows (inputs of the rule that makes responses); often the same."""
+        """Paths that tell which stimulus an event shows, beside a subject's own (inputs of the rule)."""
+        return []
+
+    def label_digest(self) -> str | None:
+        """Digest of what responses read of a table that the user may edit: ids, concepts, the written split.
+
+        Captions, pictures and prompts do not count. None where there is no such table: the pipeline writes it, it is
+        committed with the project, or labels are in the subjects' own files.
+        """
+        return None
+
+    def catalogue_digest(self) -> str | None:
+        """Digest of the whole stimulus table where it comes from files that the user may edit, else None."""
+        return None
+
+    # ----------------------------------------------------------------------------------------- stimuli
 
     def stimulus_table(self) -> pd.DataFrame:
-        """One row per stimulus; the row number is the stimulus' identity in every artefact.
+        """One row per stimulus; the order of its rows is that of the features.
 
         Columns: ``stimulus_id`` (str, unique), ``split`` (``train``, ``test`` or ``both``), ``concept`` (str),
         ``image`` (path, or empty where there is no picture), ``captions`` (list of str, sentences about this picture),
         ``prompts`` (list of str, sentences about its class: equal within a concept).
         """
+        raise NotImplementedError
 
     def expected_counts(self, subject: str) -> dict[str, int] | None:
         """Expected number of trials per split (``{"train": n, "test": m}``), or None where it is not known."""
+        return None
 
 
-class EegStudy(Study, Protocol):
+class EegStudy(Study):
     """A study of EEG recordings."""
+
+    modality: ClassVar[str] = "eeg"
 
     def recordings(self, subject: str) -> list[Recording]:
         """Recordings of a subject in the order of session, task, run."""
+        raise NotImplementedError
 
     def trials(self, recording: Recording) -> pd.DataFrame:
         """Trials of a recording in time order; targets and other events are left out.
 
-        Columns: ``onset`` (s from the start of the recording), ``stimulus`` (row of the stimulus table), ``split``
-        (``train`` or ``test``).
+        Columns: ``onset`` (s from the start of the recording), ``stimulus`` (its id), ``concept`` (of the stimulus),
+        ``split`` (``train`` or ``test``). Nothing of other subjects is read.
 
         Raises
         ------
         brain2clip.stage.InputError
-            When a label has no row in the stimulus table, an onset is not a number, or a needed column is absent.
+            When a label is no id of the stimulus table, an onset is not a number, or a needed column is absent.
         """
+        raise NotImplementedError
 
 
-class VoxelStudy(Study, Protocol):
+class VoxelStudy(Study):
     """A study of voxel signals: rows (volumes or trials) by voxels."""
 
-    def rows(self, subject: str) -> pd.DataFrame:
-        """What each row of the subject's signals is, in the order of the file.
+    modality: ClassVar[str] = "fmri"
 
-        Columns: ``stimulus`` (row of the stimulus table, -1 where no stimulus is shown), ``split`` (``train``,
-        ``test``; empty without a stimulus), ``session``, ``run`` (str, ``n/a`` where there is no such level).
+    def rows(self, subject: str) -> pd.DataFrame:
+        """What each row of the subject's signals is, in the order of the file; nothing of other subjects is read.
+
+        Columns: ``stimulus`` (its id, empty where none is shown), ``concept``, ``split`` (``train`` or ``test``; both
+        empty without a stimulus), ``session``, ``run`` (str, ``n/a`` where there is no such level).
 
         Raises
         ------
         brain2clip.stage.InputError
-            When a label has no row in the stimulus table, or the file has another layout.
+            When a label is no id of the stimulus table, or the file has another layout.
         """
+        raise NotImplementedError
 
     def regions(self, subject: str) -> dict[str, NDArray[np.bool_]]:
         """Regions by name, each a mask [n_voxels] over all voxels of the file."""
+        raise NotImplementedError
 
     def voxel_names(self, subject: str) -> list[str]:
         """A name per voxel of the file, unique and the same at every reading."""
+        raise NotImplementedError
 
     def signals(self, subject: str, voxels: NDArray[np.int64]) -> NDArray[np.float32]:
         """Signals [n_rows, len(voxels)] of some voxels (ascending numbers); reads no more than it must."""
+        raise NotImplementedError
 
 
-def module_name(kind: str) -> str:
-    """Dotted module of a study kind, for imports by name and for fingerprints."""
-    return f"brain2clip.studies.{kind}"
+def load(name: str, settings: dict[str, Any], results: str | Path) -> Any:
+    """The study of a validated settings block (as JSON-like dict): an :class:`EegStudy` or a :class:`VoxelStudy`.
+
+    Where the settings name no subjects and :data:`SUBJECTS` lists some for this study, these are the ones.
+    """
+    listed = json.loads(os.environ.get(SUBJECTS, "{}")).get(name)
+    if listed is not None and "subjects" not in settings:
+        settings = {**settings, "subjects": listed}
+    return kinds.load("studies", settings["kind"])(name=name, settings=settings, results=Path(results))
 
 
-def load(name: str, settings: dict[str, Any], results: str) -> Any:
-    """The study of a validated settings block (as JSON-like dict): an :class:`EegStudy` or a :class:`VoxelStudy`."""
-    module = importlib.import_module(module_name(settings["kind"]))
-    return module.Study(name=name, settings=settings, results=Path(results))
+def digest(value: Any) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of something's canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+
+
+def table_digest(table: pd.DataFrame) -> str:
+    """Digest of a stimulus table, or of some columns of one."""
+    return digest({str(name): table[name].tolist() for name in table})
+
+
+def check_labels(study: Study, planned: str | None) -> None:
+    """Stop where labels were edited between the planning of a job and its start: its record would be wrong."""
+    _check(study.label_digest(), planned, study.label_files())
+
+
+def check_catalogue(study: Study, planned: str | None) -> None:
+    """The same for the whole stimulus table."""
+    _check(study.catalogue_digest(), planned, study.stimulus_files())
+
+
+def _check(found: str | None, planned: str | None, files: list[str]) -> None:
+    if planned is not None and found != planned:
+        raise InputError(
+            f"{', '.join(files)}: changed since snakemake planned this job (digest {planned} then, {found} now); "
+            "start snakemake again"
+        )

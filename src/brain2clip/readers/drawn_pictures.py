@@ -2,7 +2,7 @@
 
 Layout below ``results/raw/{study}``::
 
-    stimuli/stimuli.tsv                 one row per picture; the row number is the stimulus' identity
+    stimuli/stimuli.tsv                 one row per picture
     stimuli/training/00001_striped_red_fish/striped_red_fish_01.png
     stimuli/test/00001_plain_blue_car/plain_blue_car_01.png
     derivatives/truth/features.h5       what simulated brains answer to in every picture
@@ -10,6 +10,7 @@ Layout below ``results/raw/{study}``::
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Groups of features, from the retina to meaning.
 LEVELS = ("low", "mid", "semantic")
+#: Stands for the stimulus of a row of simulated fMRI in which nothing is shown.
+REST = "rest"
 
 
 def table_path(root: Path) -> Path:
@@ -54,12 +57,12 @@ def stimulus_table(root: Path) -> pd.DataFrame:
     return table[list(STIMULUS_COLUMNS)]
 
 
-def rows_of(names: list[str], table: Path, source: Path) -> list[int]:
-    """Rows of the stimulus table of some stimulus ids.
+def concepts_of(names: Sequence[str], table: Path, source: Path) -> list[str]:
+    """Concepts of some stimulus ids.
 
     Parameters
     ----------
-    names : list of str
+    names : sequence of str
     table : Path
         The stimulus table.
     source : Path
@@ -70,14 +73,15 @@ def rows_of(names: list[str], table: Path, source: Path) -> list[int]:
     brain2clip.stage.InputError
         When a name has no row.
     """
-    rows = {name: row for row, name in enumerate(read_stimuli(table)["stimulus_id"])}
-    unknown = sorted(set(names) - set(rows))
+    stimuli = read_stimuli(table)
+    known = dict(zip(stimuli["stimulus_id"], stimuli["concept"]))
+    unknown = sorted(set(names) - set(known))
     if unknown:
         raise InputError(
             f"{source}: {', '.join(unknown[:5])} ({len(unknown)} in all) have no row in {table}; the pictures and the "
             "recordings were made with other settings. Delete the older of the two and let snakemake make it again."
         )
-    return [rows[name] for name in names]
+    return [known[name] for name in names]
 
 
 def with_features(job: Job) -> tuple[pd.DataFrame, dict[str, NDArray[np.floating]]]:

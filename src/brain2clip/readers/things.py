@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from brain2clip.readers.contract import STIMULUS_COLUMNS
 from brain2clip.stage import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def spoken(concept: str) -> str:
@@ -49,3 +54,22 @@ def picture_files(folder: str, pictures: Iterable[tuple[str, str]], setting: str
             "or set pictures to null, so that text prompts are the candidates"
         )
     return [str(path) for path in paths]
+
+
+def with_prompts(table: pd.DataFrame) -> pd.DataFrame:
+    """A stimulus table from ``stimulus_id``, ``split``, ``concept``, ``image``: a prompt for each, no captions."""
+    texts = {
+        "captions": [[] for _ in range(len(table))],
+        "prompts": [[prompt(concept)] for concept in table["concept"]],
+    }
+    return table.assign(**texts)[list(STIMULUS_COLUMNS)]
+
+
+def read_table(path: Path, separator: str) -> pd.DataFrame:
+    """A table with a header whose columns are all text."""
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a table ({error}); expected UTF-8 text with a header line") from None

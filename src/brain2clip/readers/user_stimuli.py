@@ -1,18 +1,21 @@
 """What a user's dataset shows: a table of pictures or named categories, and on which side of the split each stands.
 
-Shared by the studies of a user's own data, whatever was recorded.
+Shared by the studies of a user's own data, whatever was recorded. What responses ask for (ids, concepts, the written
+split) is read without a look at pictures, captions or prompts, which therefore do not matter to them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as schema
-from brain2clip.readers.bids_files import column, read_tsv, suggestion
+from brain2clip.names import SPLITS
+from brain2clip.readers import contract
+from brain2clip.readers.bids_files import Table, column, read_tsv, suggestion
 from brain2clip.readers.contract import STIMULUS_COLUMNS, sentences
 from brain2clip.stage import InputError
 
@@ -20,10 +23,72 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MISSING = ("n/a", "")
-SPLITS = ("train", "test")
 
 
-class Catalogue:
+class UserStudy(contract.Study):
+    """Base of studies of a user's own data, which lie where the settings say; a kind adds what was recorded."""
+
+    stimuli: UserStimuli
+
+    def __init__(self, name: str, settings: dict[str, Any], results: Path) -> None:
+        super().__init__(name, settings, results)
+        self.licence, self.citation = self.block.licence, self.block.citation
+        self.stimuli = UserStimuli(name, self.block.stimuli, self.block.categories, self.block.split)
+        self.zero_shot, self.both_sides = self.stimuli.zero_shot, self.stimuli.both_sides
+
+    @property
+    def split_from_events(self) -> bool:  # type: ignore[override]
+        """Whether only the trials of all subjects tell which pictures are training and which test."""
+        return self.stimuli.split_from_trials
+
+    def stimulus_files(self) -> list[str]:
+        """The table of pictures.
+
+        Trials of all subjects, where these tell the split, are in :meth:`catalogue_digest` instead: another subject
+        must not rerun what is made of the first ones. The pictures are not listed (there may be 10^5):
+        :meth:`stimulus_table` checks that they exist.
+        """
+        return self.label_files()
+
+    def label_files(self) -> list[str]:
+        """The table of pictures, in which labels are looked up."""
+        return [] if self.block.stimuli is None else [self.block.stimuli]
+
+    def label_digest(self) -> str | None:
+        """Digest of ids, concepts and the written split of the table of pictures."""
+        return self.stimuli.label_digest()
+
+    def catalogue_digest(self) -> str | None:
+        """Digest of the stimulus table; None for categories, which are settings."""
+        return None if self.block.stimuli is None else contract.table_digest(self._table(complete=False))
+
+    def stimulus_table(self) -> pd.DataFrame:
+        """One row per picture or category.
+
+        Raises
+        ------
+        brain2clip.stage.InputError
+            When a column is absent, an id stands twice, a picture is missing, a concept that the split lists is
+            unknown, or (for pictures) a concept stands on both sides of the split.
+        """
+        return self._table(complete=True)
+
+    def _table(self, complete: bool) -> pd.DataFrame:
+        return self.stimuli.table(self.stimuli.splits(self._all_shown), complete)
+
+    def _all_shown(self) -> Iterator[tuple[str, str]]:
+        """Stimulus id and side of what all subjects see, each at least once."""
+        for subject in self.subjects():
+            for table in self._shown_to(subject):
+                shown = table.loc[table["stimulus"] != "", ["stimulus", "split"]].drop_duplicates()
+                yield from shown.itertuples(index=False)
+
+    def _shown_to(self, subject: str) -> Iterable[pd.DataFrame]:
+        """Tables of a subject with the columns ``stimulus`` and ``split``."""
+        raise NotImplementedError
+
+
+class UserStimuli:
     """Stimuli of a study and the rule that splits them.
 
     Parameters
@@ -51,6 +116,7 @@ class Catalogue:
         self._path = None if stimuli is None else Path(stimuli)
         # Categories may be seen in training and asked for in the test; pictures (and listed concepts) may not.
         self.zero_shot = stimuli is not None or split.by == "concepts"
+        self.both_sides = not self.zero_shot
 
     @property
     def path(self) -> Path:
@@ -69,94 +135,119 @@ class Catalogue:
 
     # ----------------------------------------------------------------------------------------- stimuli
 
-    def table(self, splits: Sequence[str]) -> pd.DataFrame:
-        """The stimulus table (:meth:`brain2clip.readers.contract.Study.stimulus_table`) with the given splits.
+    @cached_property
+    def concepts(self) -> dict[str, str]:
+        """Concept by stimulus id, in the order of the table.
 
         Raises
         ------
         brain2clip.stage.InputError
-            When (for pictures or listed concepts) a concept stands on both sides of the split.
+            When a column is absent or an id stands twice.
+        """
+        if self.categories is not None:
+            return {name: name for name in self.categories}
+        names, concepts = (self._column(name) for name in ("stimulus_id", "concept"))
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise InputError(
+                f"{self.path}: stimulus_id {some(twice)} stands more than once; expected one row per picture"
+            )
+        return dict(zip(names, concepts))
+
+    def table(self, splits: Sequence[str], complete: bool = True) -> pd.DataFrame:
+        """The stimulus table (:meth:`brain2clip.readers.contract.Study.stimulus_table`) with the given splits.
+
+        Parameters
+        ----------
+        splits : sequence of str
+            In the order of :attr:`concepts`.
+        complete : bool
+            Whether pictures must exist and categories have a prompt; a digest of the table does without.
+
+        Raises
+        ------
+        brain2clip.stage.InputError
+            When something is missing, or (for pictures or listed concepts) a concept stands on both sides of the split.
         """
         import pandas as pd
 
-        table = pd.DataFrame(self.columns)
-        table["split"] = list(splits)
+        columns = self._pictures(complete) if self.categories is None else self._prompts(complete)
+        table = pd.DataFrame(
+            {
+                "stimulus_id": list(self.concepts),
+                "split": list(splits),
+                "concept": list(self.concepts.values()),
+                **columns,
+            }
+        )
         if self.zero_shot:
             self._check_disjoint(table["concept"], table["split"])
         return table[list(STIMULUS_COLUMNS)]
 
-    @cached_property
-    def columns(self) -> dict[str, list[Any]]:
-        """Columns of the stimulus table but the split."""
-        if self.categories is None:
-            return self._pictures()
+    def label_digest(self) -> str | None:
+        """Digest of ids, concepts and written split (:meth:`brain2clip.readers.contract.Study.label_digest`)."""
+        if self._path is None:
+            return None
+        written = None if self.split.by == "concepts" else self._written_splits()
+        return contract.digest(sorted(zip(self.concepts.items(), written or self.concepts)))
+
+    def _prompts(self, complete: bool) -> dict[str, list[Any]]:
+        assert self.categories is not None
         prompts = {name: list(texts) for name, texts in self.categories.items()}
         empty = [name for name, texts in prompts.items() if not texts]
-        if empty or not prompts:
+        if complete and (empty or not prompts):
             raise InputError(
                 f"{self.setting('categories')}: no text prompt for {', '.join(empty) or 'any category'}; "
                 "expected a list of texts for each category"
             )
-        return {
-            "stimulus_id": list(prompts),
-            "concept": list(prompts),
-            "image": [""] * len(prompts),
-            "captions": [[] for _ in prompts],
-            "prompts": list(prompts.values()),
-        }
+        return {"image": [""] * len(prompts), "captions": [[] for _ in prompts], "prompts": list(prompts.values())}
 
-    def _pictures(self) -> dict[str, list[Any]]:
-        path = self.path
-        table = read_tsv(path)
-        needed = [column(table, name, path, "the study") for name in ("stimulus_id", "concept", "image")]
-        names, concepts, images = needed
-        twice = [name for name, count in Counter(names).items() if count > 1]
-        if twice:
-            raise InputError(f"{path}: stimulus_id {some(twice)} stands more than once; expected one row per picture")
+    def _pictures(self, complete: bool) -> dict[str, list[Any]]:
+        path, names, images = self.path, list(self.concepts), self._column("image")
         paths = [path.parent / image for image in images]
-        lost = [
-            f"{name} ({where})"
-            for name, image, where in zip(names, images, paths)
-            if image in MISSING or not where.is_file()
-        ]
-        if lost:
-            raise InputError(
-                f"{path}: {len(lost)} of {len(names)} stimuli have no image file: {some(lost)}\n"
-                "  image paths are relative to the table; get the pictures or take the rows out"
-            )
-        captions = [[] if cell in MISSING else sentences(cell) for cell in table.get("caption", [""] * len(names))]
+        if complete:
+            lost = [
+                f"{name} ({where})"
+                for name, image, where in zip(names, images, paths)
+                if image in MISSING or not where.is_file()
+            ]
+            if lost:
+                raise InputError(
+                    f"{path}: {len(lost)} of {len(names)} stimuli have no image file: {some(lost)}\n"
+                    "  image paths are relative to the table; get the pictures or take the rows out"
+                )
+        cells = self._read.get("caption", [""] * len(names))
         return {
-            "stimulus_id": names,
-            "concept": concepts,
             "image": [str(item) for item in paths],
-            "captions": captions,
-            "prompts": [["a photo of a " + concept.replace("_", " ")] for concept in concepts],
+            "captions": [[] if cell in MISSING else sentences(cell) for cell in cells],
+            "prompts": [["a photo of a " + concept.replace("_", " ")] for concept in self.concepts.values()],
         }
 
     @cached_property
-    def row_of(self) -> dict[str, int]:
-        """Row of the stimulus table by stimulus id."""
-        return {name: row for row, name in enumerate(self.columns["stimulus_id"])}
+    def _read(self) -> Table:
+        return read_tsv(self.path)
 
-    def rows(self, names: Iterable[str], where: Path, made_by: str) -> list[int]:
-        """Rows of the stimulus table of stimulus ids.
+    def _column(self, name: str) -> list[str]:
+        return column(self._read, name, self.path, "the study")
+
+    def known(self, names: Sequence[str], where: Path, made_by: str) -> list[str]:
+        """Concepts of stimulus ids, each of which must be listed.
 
         Parameters
         ----------
-        names : iterable of str
+        names : sequence of str
             Stimulus ids.
         where : Path
             File that names them, and ``made_by`` the setting (with its value) by which they were made: for messages.
         """
-        names = list(names)
-        lost = sorted(set(names) - set(self.row_of))
+        lost = sorted(set(names) - set(self.concepts))
         if lost:
             raise InputError(
                 f"{where}: {len(lost)} stimuli have no row in {self.source}: {some(lost)}"
-                f"{suggestion(lost[0], self.row_of)}\n"
-                f"  expected one of {some(list(self.row_of))}; made by {made_by}"
+                f"{suggestion(lost[0], self.concepts)}\n"
+                f"  expected one of {some(list(self.concepts))}; made by {made_by}"
             )
-        return [self.row_of[name] for name in names]
+        return [self.concepts[name] for name in names]
 
     # ------------------------------------------------------------------------------------------- split
 
@@ -165,9 +256,9 @@ class Catalogue:
         """Whether only the trials tell which pictures are training and which test."""
         if self._path is None or self.split.by == "concepts":
             return False
-        return "split" not in read_tsv(self.path)
+        return "split" not in self._read
 
-    def splits(self, shown: Callable[[], Iterable[tuple[int, str]]]) -> list[str]:
+    def splits(self, shown: Callable[[], Iterable[tuple[str, str]]]) -> list[str]:
         """``train``, ``test`` or ``both`` for each row of the stimulus table.
 
         In this order: the side of its concept (``split.by: concepts``), the column ``split`` of the table of pictures
@@ -177,51 +268,55 @@ class Catalogue:
         Parameters
         ----------
         shown : callable
-            Gives the pairs of row and side of all trials; called only where these decide.
+            Gives the pairs of stimulus id and side of all trials; called only where these decide.
         """
-        concepts = self.columns["concept"]
         if self.split.by == "concepts":
-            return [self.side(concept) or "train" for concept in self.known_concepts()]
+            self.check_concepts()
+            return [self.side(concept) or "train" for concept in self.concepts.values()]
         if self.categories is not None:
-            return ["both"] * len(concepts)
-        if not self.split_from_trials:
-            return self._written_splits()
-        seen: list[set[str]] = [set() for _ in concepts]
-        for row, side in shown():
-            seen[row].add(side)
-        return ["both" if len(sides) == 2 else next(iter(sides), "train") for sides in seen]
+            return ["both"] * len(self.concepts)
+        written = self._written_splits()
+        if written is not None:
+            return written
+        seen: dict[str, set[str]] = {name: set() for name in self.concepts}
+        for name, side in shown():
+            seen[name].add(side)
+        return ["both" if len(sides) == 2 else next(iter(sides), "train") for sides in seen.values()]
 
     def side(self, *labels: str) -> str | None:
         """Side on which any of the names of a trial's value stands (:func:`side_of`)."""
         return side_of(self.split, *labels)
 
-    def known_concepts(self) -> list[str]:
-        """Concept of each row, after a check that the split lists known ones."""
-        concepts = self.columns["concept"]
+    def check_concepts(self) -> None:
+        """Refuse a split that lists a concept which no stimulus shows."""
+        known = self.concepts.values()
         for concept in (*self.split.test, *(self.split.train or ())):
-            if concept not in concepts:
+            if concept not in known:
                 raise InputError(
-                    f"{self.setting('split')}: no stimulus of the concept {concept!r}{suggestion(concept, concepts)}\n"
-                    f"  concepts found: {some(sorted(set(concepts)))}"
+                    f"{self.setting('split')}: no stimulus of the concept {concept!r}{suggestion(concept, known)}\n"
+                    f"  concepts found: {some(sorted(set(known)))}"
                 )
-        return concepts
 
-    def check_written(self, rows: Iterable[int], sides: Iterable[str | None], where: Path) -> None:
+    def check_written(self, names: Iterable[str], sides: Iterable[str | None], where: Path) -> None:
         """Refuse trials on another side of the split than the column ``split`` of the table of pictures says."""
-        if self._path is None or self.split.by == "concepts" or self.split_from_trials:
+        splits = None if self.split.by == "concepts" else self._written_splits()
+        if splits is None:
             return
-        written = self._written_splits()
-        wrong = sorted({row for row, side in zip(rows, sides) if side is not None and side != written[row]})
+        written = dict(zip(self.concepts, splits))
+        wrong = {name for name, side in zip(names, sides) if side is not None and side != written[name]}
         if wrong:
-            names = [f"{self.columns['stimulus_id'][row]} ({written[row]})" for row in wrong]
+            listed = [f"{name} ({written[name]})" for name in self.concepts if name in wrong]
             raise InputError(
                 f"{where}: {len(wrong)} stimuli are on the other side of the split than the column split of "
-                f"{self.path} says: {some(names)}\n"
+                f"{self.path} says: {some(listed)}\n"
                 f"  expected both to agree; mend the table or {self.setting('split')}"
             )
 
-    def _written_splits(self) -> list[str]:
-        written = read_tsv(self.path)["split"]
+    def _written_splits(self) -> list[str] | None:
+        """Column ``split`` of the table of pictures, or None where there is none."""
+        if self._path is None or "split" not in self._read:
+            return None
+        written = self._read["split"]
         wrong = sorted({value for value in written if value not in SPLITS})
         if wrong:
             raise InputError(f"{self.path}: column split holds {some(wrong)}; expected train or test in each row")

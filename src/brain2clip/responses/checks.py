@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import pandas as pd
 
+from brain2clip.names import SPLITS
 from brain2clip.readers.contract import Study
-from brain2clip.responses.writing import SPLITS
 from brain2clip.stage import InputError
 
 #: What trials come from, by modality, for messages.
 SOURCES = {"eeg": "a recording or events.tsv", "fmri": "the file of signals or the table of its rows"}
 
 
-def check_trials(study: Study, subject: str, trials: pd.DataFrame, stimuli: pd.DataFrame) -> None:
+def check_trials(study: Study, subject: str, trials: pd.DataFrame) -> None:
     """Refuse other counts than the study expects, an empty split, and what stands on both sides of it.
 
     Parameters
     ----------
     trials : pandas.DataFrame
-        ``stimulus`` (row of the stimulus table), ``split``, ``session``, ``run``.
-    stimuli : pandas.DataFrame
-        The stimulus table.
+        ``stimulus`` (id), ``concept``, ``split``, ``session``, ``run``; of this subject alone. What stands on both
+        sides among several subjects is seen when the table of stimuli is made.
     """
     found = {side: int((trials["split"] == side).sum()) for side in SPLITS}
     expected = study.expected_counts(subject)
@@ -30,9 +29,9 @@ def check_trials(study: Study, subject: str, trials: pd.DataFrame, stimuli: pd.D
             f"expected {expected.get('train')} and {expected.get('test')}; {SOURCES[study.modality]} is incomplete"
         )
     check_split(study, subject, trials, "in all recordings")
-    _check_sides(study, subject, trials, stimuli)
+    _check_sides(study, subject, trials)
     if study.zero_shot:
-        shared = _on_both_sides(trials, stimuli["concept"])
+        shared = _on_both_sides(trials, "concept")
         if shared:
             raise InputError(
                 f"study {study.name}, subject {subject}: {len(shared)} concepts stand on both sides of the split, "
@@ -53,9 +52,9 @@ def check_split(study: Study, subject: str, trials: pd.DataFrame, when: str) -> 
             )
 
 
-def _check_sides(study: Study, subject: str, trials: pd.DataFrame, stimuli: pd.DataFrame) -> None:
-    """Refuse stimuli on both sides of the split, unless the stimulus table says that they may be (categories)."""
-    shared = _on_both_sides(trials, stimuli["stimulus_id"].where(stimuli["split"] != "both", ""))
+def _check_sides(study: Study, subject: str, trials: pd.DataFrame) -> None:
+    """Refuse stimuli on both sides of the split, unless the study says that they may be (categories)."""
+    shared = [] if study.both_sides else _on_both_sides(trials, "stimulus")
     if shared:
         raise InputError(
             f"study {study.name}, subject {subject}: {len(shared)} stimuli stand on both sides of the split, "
@@ -63,8 +62,7 @@ def _check_sides(study: Study, subject: str, trials: pd.DataFrame, stimuli: pd.D
         )
 
 
-def _on_both_sides(trials: pd.DataFrame, labels: pd.Series) -> list[str]:
-    """Labels (of stimuli; empty ones do not count) that trials of both sides show, sorted."""
-    shown = labels.to_numpy(object)[trials["stimulus"].to_numpy(int)]
-    sides = [set(shown[(trials["split"] == side).to_numpy()]) for side in SPLITS]
-    return sorted(label for label in sides[0] & sides[1] if label)
+def _on_both_sides(trials: pd.DataFrame, column: str) -> list[str]:
+    """Values of a column (empty ones do not count) that trials of both sides have, sorted."""
+    sides = [set(trials.loc[trials["split"] == side, column]) for side in SPLITS]
+    return sorted(value for value in sides[0] & sides[1] if value)

@@ -12,7 +12,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 
@@ -162,6 +162,8 @@ def prepare(raw: mne.io.BaseRaw, names: Sequence[str], band: Band, responses: Re
             ) from None
     if responses.reference == "average":
         raw.set_eeg_reference("average", projection=False, verbose="ERROR")
+    elif responses.reference != "recorded":
+        assert_never(responses.reference)
     return raw
 
 
@@ -173,7 +175,7 @@ def low_pass(sfreq: float, band: Band, responses: Responses) -> tuple[float | No
     that frequency where it lies higher).
     """
     edge = band.h_freq
-    if responses.resampling != "decimate" or _factor(sfreq, responses) == 1:
+    if responses.resampling == "epochs" or _factor(sfreq, responses) == 1:
         return edge, "auto"
     nyquist = responses.sfreq / 2
     if edge is not None and edge + min(max(0.25 * edge, 2.0), sfreq / 2 - edge) <= nyquist * (1 + 1e-9):
@@ -373,20 +375,27 @@ def _grid(sfreq: float, responses: Responses) -> tuple[np.ndarray, np.ndarray]:
         count = max(round(length * responses.sfreq / sfreq), 1)
         times = first / sfreq + np.arange(count) / responses.sfreq
         kept = np.arange(count)
-    else:
+    elif responses.resampling == "decimate":
         offsets = first + np.arange(length)
         times = offsets / sfreq
         kept = np.flatnonzero(offsets % _factor(sfreq, responses) == 0)  # the sample at the onset is one of them
+    else:
+        assert_never(responses.resampling)
     if responses.crop is not None:
-        begin, end = (round(edge * responses.sfreq) for edge in responses.crop)
-        ticks = np.round(times[kept] * responses.sfreq)
-        kept = kept[(ticks >= begin) & (ticks < end)]
+        kept = kept[_inside(times[kept], responses.crop, responses.sfreq)]
     if not len(kept):
         raise InputError(
             f"responses: no sample is left of the epoch [{responses.tmin}, {responses.tmax}] s at {responses.sfreq} Hz "
             f"with crop {responses.crop}; widen the window"
         )
     return times, kept
+
+
+def _inside(times: np.ndarray, crop: tuple[float, float], sfreq: float) -> np.ndarray:
+    """Which times (s) lie in a window, its end left out, bool [n]."""
+    begin, end = (round(edge * sfreq) for edge in crop)
+    ticks = np.round(times * sfreq)
+    return (ticks >= begin) & (ticks < end)
 
 
 def _baseline(sfreq: float, responses: Responses) -> slice | None:

@@ -14,17 +14,17 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, assert_never
 
 import numpy as np
 import pandas as pd
 
 from brain2clip import artefact, settings, stage
+from brain2clip.names import NO_LABEL, SPLITS
 from brain2clip.readers import contract
 from brain2clip.readers.contract import EegStudy, Recording
 from brain2clip.responses import checks, epoching, recording, whitening, writing
-from brain2clip.responses.writing import NO_LABEL, SPLITS
-from brain2clip.settings import Band, Responses
+from brain2clip.settings import Band, Repetitions, Responses
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ def run(job: stage.Job) -> None:
     responses: Responses = settings.parse(Responses, given["responses"])
     subject = given["subject"]
     recordings = study.recordings(subject)
-    stimuli = study.stimulus_table()
+    contract.check_labels(study, given.get("labels"))
     trials = all_trials(study, recordings)
-    checks.check_trials(study, subject, trials, stimuli)
+    checks.check_trials(study, subject, trials)
     trials, surplus = without_surplus(trials, responses)
     output = job.output("responses")
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -59,11 +59,11 @@ def run(job: stage.Job) -> None:
         checks.check_split(study, subject, kept, "after rejection")
         operators = session_operators(collected, kept)
         with artefact.create_h5(output, job.provenance()) as file:
-            writing.write_trials(file, kept, stimuli)
+            writing.write_trials(file, kept)
             write_responses(file, kept, collected, operators, responses, scratch)
             write_quality(file, collected, operators)
             dropped = {"surplus": surplus, "cut_off": collected.cut_off, "rejected": collected.rejected}
-            writing.write_attributes(file, responses.sfreq, whitening.UNITS[responses.whitening.kind], dropped)
+            writing.write_attributes(file, responses.sfreq, whitening.kind_of(responses.whitening).unit, dropped)
     log.info("epochs: %d training and %d test trials", *((kept["split"] == side).sum() for side in SPLITS))
 
 
@@ -76,7 +76,7 @@ def all_trials(study: EegStudy, recordings: list[Recording]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``onset`` (s), ``stimulus`` (row), ``split``, ``session``, ``run``, ``recording`` (index).
+        ``onset`` (s), ``stimulus`` (id), ``concept``, ``split``, ``session``, ``run``, ``recording`` (index).
     """
     tables = []
     for index, item in enumerate(recordings):
@@ -101,20 +101,27 @@ def without_surplus(trials: pd.DataFrame, responses: Responses) -> tuple[pd.Data
     surplus: dict[str, dict[str, int]] = {side: {} for side in SPLITS}
     for (side, session), group in trials.groupby(["split", "session"], sort=True):
         limit = getattr(rule, side)
-        if rule.rule == "shuffle":
-            rank = group.groupby("stimulus")["stimulus"].transform(lambda shown: _shuffled_ranks(len(shown), rule.seed))
-        else:
-            order = np.arange(len(group))
-            if rule.rule == "random":  # a draw of its own for each group: test trials do not move training trials
-                draw = np.random.default_rng([rule.seed, zlib.crc32(f"{side}/{session}".encode())])
-                order = draw.permutation(len(group))
-            rank = group.assign(order=order).sort_values("order").groupby("stimulus").cumcount().reindex(group.index)
-        over = (rank >= limit) if limit is not None else rank < 0
+        over = np.zeros(len(group), dtype=bool) if limit is None else _ranks(group, side, session, rule) >= limit
         keep[group.index[over]] = False
         surplus[side][session] = int(over.sum())
         if over.any():
             log.info("epochs: session %s: %d surplus %s trials dropped (%s)", session, over.sum(), side, rule.rule)
     return trials[keep].reset_index(drop=True), surplus
+
+
+def _ranks(group: pd.DataFrame, side: str, session: str, rule: Repetitions) -> np.ndarray:
+    """Place of each trial of a split and session among those of its picture, by the rule, from 0."""
+    if rule.rule == "shuffle":
+        same = group.groupby("stimulus")["stimulus"]
+        return same.transform(lambda shown: _shuffled_ranks(len(shown), rule.seed)).to_numpy(int)
+    if rule.rule == "first":
+        order = np.arange(len(group))
+    elif rule.rule == "random":  # a draw of its own for each group: test trials do not move training trials
+        order = np.random.default_rng([rule.seed, zlib.crc32(f"{side}/{session}".encode())]).permutation(len(group))
+    else:
+        assert_never(rule.rule)
+    ranked = group.assign(order=order).sort_values("order").groupby("stimulus").cumcount()
+    return ranked.reindex(group.index).to_numpy(int)
 
 
 def _shuffled_ranks(count: int, seed: int) -> np.ndarray:
@@ -210,13 +217,14 @@ def _empty(raw: mne.io.BaseRaw, item: Recording, trials: pd.DataFrame, responses
     places = dict(zip(raw.ch_names, recording.positions(raw, item)))
     training = trials[trials["split"] == "train"].groupby("session").size()
     freqs = np.fft.rfftfreq(round(WELCH_S * sfreq), 1 / sfreq)
+    fit = whitening.kind_of(responses.whitening)
     return Collected(
         channels=channels,
         times=times,
         position=np.array([places[name] for name in channels]),
         sfreq=sfreq,
         kept=np.zeros(len(trials), dtype=bool),
-        fits={name: whitening.fit(responses.whitening, channels, int(count)) for name, count in training.items()},
+        fits={name: fit(responses.whitening, channels, int(count)) for name, count in training.items()},
         erp_sum=np.zeros((len(channels), len(times))),
         psd_sum=np.zeros((len(channels), len(freqs))),
         freqs=freqs,
@@ -260,10 +268,9 @@ def _cut_recording(
             _count(collected.cut_off[side], session, int(count))
     group = group[fits]
     training = (group["split"] == "train").to_numpy()
-    limit = np.inf if responses.reject_uv is None else responses.reject_uv * 1e-6
     rejected = 0
     for rows, data, peak_to_peak in epoching.cut(raw, group["onset"].to_numpy(float), responses):
-        bad = training[rows] & (peak_to_peak > limit)
+        bad = training[rows] & _too_large(peak_to_peak, responses.reject_uv)
         rejected += int(bad.sum())
         epochs = data.astype(np.float32)
         epochs[~bad].tofile(scratch)
@@ -276,6 +283,11 @@ def _cut_recording(
     if rejected:
         _count(collected.rejected, session, rejected)
         log.info("epochs: %s: %d training epochs above %g µV rejected", item.name, rejected, responses.reject_uv)
+
+
+def _too_large(peak_to_peak: np.ndarray, limit_uv: float | None) -> np.ndarray:
+    """Which epochs reach beyond the limit, bool [n]; none where there is no limit."""
+    return np.zeros(len(peak_to_peak), dtype=bool) if limit_uv is None else peak_to_peak > limit_uv * 1e-6
 
 
 def _count(counts: dict[str, int], key: str, more: int) -> None:

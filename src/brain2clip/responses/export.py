@@ -10,8 +10,8 @@ Names of concepts and pictures come from ``--stimuli``: a stimuli artefact, or a
 ``stimulus_id``, ``concept``, ``image`` (stimuli.tsv). Without it the id of a picture stands for both, and a picture
 that was never shown is not known to be missing.
 
-A file has one row per picture of its split, in the order of the stimulus table, so every picture must have been shown
-equally often. Its presentations are in the order of the artefact: session, run, time.
+A file has one row per picture of its split, in the order of the table (without one, of ids), so every picture must have
+been shown equally often. Its presentations are in the order of the artefact: session, run, time.
 
 **nice**: ``preprocessed_eeg_training.npy`` and ``preprocessed_eeg_test.npy``, each a bare pickle of protocol 4 (not
 what ``np.save`` writes, though ``np.load(allow_pickle=True)`` reads it) of a dictionary: ``preprocessed_eeg_data``
@@ -48,9 +48,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brain2clip import artefact, stage
+from brain2clip.names import SPLITS
 from brain2clip.readers import bids_files, contract
 from brain2clip.responses import epoching, pickles
-from brain2clip.responses.writing import SPLITS
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
@@ -173,9 +173,10 @@ def export(
         cannot hold the responses.
     """
     with artefact.open_h5(responses, expected) as file:
-        pictures = _agreeing(file, pictures, responses, form)
+        ids = list(file["stimulus_id"].asstr()[:])
+        pictures = _or_ids(pictures, ids, form)
         _check_format(file, form, responses)
-        shown, split = file["stimulus"][:], file["split"][:]
+        shown, split = rows_of(ids, pictures, responses)[file["stimulus"][:]], file["split"][:]
         # Both are arranged before anything is read, so that a refusal comes at once.
         blocks = {
             side: arrange(shown, split == number, pictures, side, responses) for number, side in enumerate(SPLITS)
@@ -218,21 +219,25 @@ def read_pictures(path: Path) -> Pictures:
     return Pictures(ids, table.get("split"), concepts, [str(path.parent / image) for image in images])
 
 
-def _agreeing(file: h5py.File, pictures: Pictures | None, path: Path, form: str) -> Pictures:
-    """The pictures, which must be those of the artefact row by row."""
-    ids = list(file["stimulus_id"].asstr()[:])
-    if pictures is None:
-        if form == "ubp":
-            log.warning("export: without --stimuli the id of a picture stands for its concept and its file")
-        return Pictures(ids, None, ids, ids)
-    if pictures.stimulus_id != ids:
-        pairs = list(zip(pictures.stimulus_id, ids))
-        row = next((row for row, (one, other) in enumerate(pairs) if one != other), len(pairs))
+def _or_ids(pictures: Pictures | None, ids: list[str], form: str) -> Pictures:
+    """The pictures, or ids that stand for them."""
+    if pictures is not None:
+        return pictures
+    if form == "ubp":
+        log.warning("export: without --stimuli the id of a picture stands for its concept and its file")
+    return Pictures(ids, None, ids, ids)
+
+
+def rows_of(ids: list[str], pictures: Pictures, path: Path) -> np.ndarray:
+    """Row among the pictures of each id [n]; refused where one is none of them."""
+    place = {name: row for row, name in enumerate(pictures.stimulus_id)}
+    lost = [name for name in ids if name not in place]
+    if lost:
         raise InputError(
-            f"{path}: {len(ids)} pictures, but the table of pictures has {len(pictures.stimulus_id)}, and they differ "
-            f"from row {row + 1} on; give the table of the study that the responses are of"
+            f"{path}: {len(lost)} of {len(ids)} stimuli are not in the table of pictures ({len(place)} rows), the "
+            f"first is {lost[0]}; give the table of the study that the responses are of"
         )
-    return pictures
+    return np.array([place[name] for name in ids])
 
 
 def arrange(shown: np.ndarray, mine: np.ndarray, pictures: Pictures, side: str, path: Path) -> Block:

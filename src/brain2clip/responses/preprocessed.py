@@ -29,10 +29,10 @@ import numpy as np
 import pandas as pd
 
 from brain2clip import artefact, settings, stage
+from brain2clip.names import NO_LABEL, SPLITS
 from brain2clip.readers import contract
 from brain2clip.readers.bids_files import suggestion
 from brain2clip.responses import epoching, pickles, whitening, writing
-from brain2clip.responses.writing import NO_LABEL, SPLITS
 from brain2clip.settings import Band, Responses
 from brain2clip.stage import InputError
 
@@ -56,7 +56,7 @@ NOTE = (
 CHUNK = 256
 
 
-class Archived(contract.Study, Protocol):
+class Archived(Protocol):
     """A study that knows its folder.
 
     Attributes
@@ -65,7 +65,11 @@ class Archived(contract.Study, Protocol):
         Folder of the BIDS dataset.
     """
 
+    name: str
     root: Path
+
+    def stimulus_table(self) -> pd.DataFrame:
+        """As for every study."""
 
 
 @dataclass(frozen=True)
@@ -100,18 +104,17 @@ def run(job: stage.Job) -> None:
     study = cast(Archived, contract.load(given["name"], given["study"], given["results"]))
     responses: Responses = settings.parse(Responses, given["responses"])
     refuse(study.name, given["study"], settings.parse(Band, given["band"]), responses)
-    stimuli = study.stimulus_table()
-    pictures = picture_rows(study.name, stimuli)
+    pictures = picture_ids(study.name, study.stimulus_table())
     trials = all_trials(pictures)
     archive = study.root / "derivatives" / "preprocessed_eeg" / f"sub-{given['subject']}.zip"
     output = job.output("responses")
     output.parent.mkdir(parents=True, exist_ok=True)
     log.warning("preprocessed: %s", NOTE)
     with open_archive(archive, given["subject"]) as source, artefact.create_h5(output, job.provenance()) as file:
-        writing.write_trials(file, trials, stimuli)
+        writing.write_trials(file, trials)
         write_epochs(file, source, pictures, responses, output.parent)
         counts: dict[str, Any] = {"surplus": {side: {} for side in SPLITS}, "cut_off": {side: {} for side in SPLITS}}
-        writing.write_attributes(file, SFREQ, whitening.UNITS["mvnn"], {**counts, "rejected": {}})
+        writing.write_attributes(file, SFREQ, whitening.STANDARD, {**counts, "rejected": {}})
         file.attrs["note"] = NOTE
     log.info("preprocessed: %d training and %d test trials", *((trials["split"] == side).sum() for side in SPLITS))
 
@@ -198,26 +201,25 @@ def _ticks(times: np.ndarray) -> np.ndarray:
 # ----------------------------------------------------------------------------------------------- trials
 
 
-def picture_rows(name: str, stimuli: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Rows of the stimulus table by split, in the order of the archive: picture 1 first.
+def picture_ids(name: str, stimuli: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Stimulus ids by split, in the order of the archive: picture 1 first.
 
     Raises
     ------
     brain2clip.stage.InputError
         When the ids of a split do not end in 1, 2, 3, … in the order of the table.
     """
-    rows = {}
+    found = {}
     for side in SPLITS:
-        rows[side] = np.flatnonzero(stimuli["split"] == side)
-        ids = list(stimuli["stimulus_id"].iloc[rows[side]])
-        wrong = [text for number, text in enumerate(ids, 1) if _number(text) != number]
-        if wrong or not ids:
+        found[side] = stimuli.loc[stimuli["split"] == side, "stimulus_id"].to_numpy(object)
+        wrong = [text for number, text in enumerate(found[side], 1) if _number(text) != number]
+        if wrong or not len(found[side]):
             raise InputError(
                 f"studies.{name}: the {side} pictures of the stimulus table are not numbered 1, 2, 3, … in its order "
-                f"(found {len(ids)} rows, first other id: {wrong[0] if wrong else 'none'})\n"
+                f"(found {len(found[side])} rows, first other id: {wrong[0] if wrong else 'none'})\n"
                 "  expected the order of the archive, whose rows carry no names"
             )
-    return rows
+    return found
 
 
 def all_trials(pictures: dict[str, np.ndarray]) -> pd.DataFrame:
@@ -394,7 +396,7 @@ def _write_quality(file: h5py.File, epochs: np.ndarray, selection: Selection) ->
     trials = epochs.shape[0] * epochs.shape[1]
     operators = {NO_LABEL: whitening.Operator(np.zeros(count), np.eye(count))}
     writing.write_quality(file, operators, erp / trials, psd / trials, freqs)
-    file["quality"].attrs["unit"] = whitening.UNITS["mvnn"]
+    file["quality"].attrs["unit"] = whitening.STANDARD
 
 
 if __name__ == "__main__":

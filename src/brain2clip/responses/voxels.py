@@ -11,17 +11,17 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 import pandas as pd
 
 from brain2clip import artefact, settings, stage
+from brain2clip.names import NO_LABEL, SPLITS
 from brain2clip.readers import contract
 from brain2clip.readers.bids_files import suggestion
 from brain2clip.readers.contract import VoxelStudy
 from brain2clip.responses import checks, writing
-from brain2clip.responses.writing import NO_LABEL, SPLITS
 from brain2clip.settings import Roi, Voxels
 from brain2clip.stage import InputError
 
@@ -46,10 +46,10 @@ def run(job: stage.Job) -> None:
     study: VoxelStudy = contract.load(given["name"], given["study"], given["results"])
     steps: Voxels = settings.parse(Voxels, given["voxels"])
     subject = given["subject"]
+    contract.check_labels(study, given.get("labels"))
     rows = study.rows(subject)
-    stimuli = study.stimulus_table()
-    shown = rows[rows["stimulus"] >= 0]
-    checks.check_trials(study, subject, shown, stimuli)
+    shown = rows[rows["stimulus"] != ""]
+    checks.check_trials(study, subject, shown)
     names, regions = study.voxel_names(subject), study.regions(subject)
     chosen = voxels_of(settings.parse(Roi, given["roi"]), regions, len(names), f"study {study.name}, subject {subject}")
     plan = plan_responses(rows, steps)
@@ -57,7 +57,7 @@ def run(job: stage.Job) -> None:
     if steps.detrend != "none" or steps.normalise == "run":
         check_runs(study, subject, rows, plan)
     with artefact.create_h5(job.output("responses"), job.provenance()) as file:
-        writing.write_trials(file, plan.trials, stimuli)
+        writing.write_trials(file, plan.trials)
         writing.write_text(file, "voxel", [names[voxel] for voxel in chosen])
         for name, mask in sorted(regions.items()):
             if mask[chosen].any():
@@ -144,27 +144,43 @@ class Plan:
 
 def plan_responses(rows: pd.DataFrame, steps: Voxels) -> Plan:
     """Delay, average and drop rows without a stimulus, on the labels alone."""
-    stimulus, split = rows["stimulus"].to_numpy(int), rows["split"].to_numpy(object)
+    stimulus, split = (rows[name].to_numpy(object) for name in ("stimulus", "split"))
     runs = {
         _label(session, name): group.index.to_numpy()
         for (session, name), group in rows.reset_index(drop=True).groupby(["session", "run"], sort=False)
     }
     found: list[tuple[NDArray[np.int64], int]] = []
     for own in runs.values():
-        answering, answered = own[steps.delay :], own[: max(len(own) - steps.delay, 0)]
-        # A block ends where another stimulus (or side of the split) begins, or a row of another run is between.
-        ends = (np.diff(stimulus[answered]) != 0) | (split[answered][1:] != split[answered][:-1])
-        ends |= np.diff(answering) != 1
+        answering, answered = (own, own) if steps.delay == 0 else _delayed(own, steps.delay)
         if steps.average == "none":
-            ends[:] = True
-        for block in np.split(np.arange(len(answered)), np.flatnonzero(ends) + 1):
-            if len(block) and stimulus[answered[block[0]]] >= 0:
+            blocks = [np.array([row]) for row in range(len(answered))]
+        elif steps.average == "block":
+            blocks = _blocks(answering, stimulus[answered], split[answered])
+        else:
+            assert_never(steps.average)
+        for block in blocks:
+            if stimulus[answered[block[0]]] != "":
                 found.append((answering[block], answered[block[0]]))
     found.sort(key=lambda one: one[0][0])
     trials = rows.iloc[[label for _, label in found]].reset_index(drop=True)
     lengths = [len(block) for block, _ in found]
     kept = np.concatenate([block for block, _ in found]) if found else np.zeros(0, int)
     return Plan(runs, trials, kept, np.cumsum([0, *lengths[:-1]]) if found else np.zeros(0, int))
+
+
+def _delayed(rows: NDArray[np.int64], delay: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of a run that answer, and the rows that they answer."""
+    return rows[delay:], rows[: max(len(rows) - delay, 0)]
+
+
+def _blocks(
+    answering: NDArray[np.int64], stimulus: NDArray[np.object_], split: NDArray[np.object_]
+) -> list[NDArray[np.int64]]:
+    """Places of neighbouring rows that show the same; a row of another run between them ends a block, too."""
+    if not len(answering):
+        return []
+    ends = (stimulus[1:] != stimulus[:-1]) | (split[1:] != split[:-1]) | (np.diff(answering) != 1)
+    return np.split(np.arange(len(answering)), np.flatnonzero(ends) + 1)
 
 
 def check_runs(study: VoxelStudy, subject: str, rows: pd.DataFrame, plan: Plan) -> None:
@@ -220,11 +236,17 @@ def write_responses(
             continue
         if steps.detrend == "linear":
             detrend(signals, plan)
-        statistics = normalise_runs(signals, plan) if steps.normalise == "run" else {}
+        elif steps.detrend != "none":
+            assert_never(steps.detrend)
+        statistics: dict[str, Statistics] = {}
+        if steps.normalise == "run":
+            statistics = normalise_runs(signals, plan)
         values = plan.averaged(signals)
         if steps.normalise == "training":
             statistics[TRAINING] = statistics_of(values[is_training])
             values = statistics[TRAINING].apply(values)
+        elif steps.normalise != "run" and steps.normalise != "none":
+            assert_never(steps.normalise)
         advice = "use voxels.dtype float32, or another voxels.normalise"
         response[:, part] = writing.in_precision(values, response.dtype, advice)
         for group, one in statistics.items():

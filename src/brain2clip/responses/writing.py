@@ -16,32 +16,28 @@ from brain2clip.stage import InputError
 if TYPE_CHECKING:
     import h5py
 
-#: Session and run of a trial where there is no such level.
-NO_LABEL = "n/a"
-SPLITS = ("train", "test")
 #: Bytes of a chunk of rows.
 CHUNK_BYTES = 2**20
 
 
-def write_trials(file: h5py.File, trials: pd.DataFrame, stimuli: pd.DataFrame) -> None:
-    """What each row is.
+def write_trials(file: h5py.File, trials: pd.DataFrame) -> None:
+    """What each row is; stimuli are known by their ids, of which the file lists those that occur.
 
     Parameters
     ----------
     file : h5py.File
         Artefact that is being written.
     trials : pandas.DataFrame
-        ``stimulus`` (row of the stimulus table), ``split``, ``session``, ``run`` and, of recordings, ``onset`` (s).
-    stimuli : pandas.DataFrame
-        The stimulus table.
+        ``stimulus`` (id), ``split``, ``session``, ``run`` and, of recordings, ``onset`` (s).
     """
-    file["stimulus"] = trials["stimulus"].to_numpy(np.int32)
+    ids, stimulus = np.unique(trials["stimulus"].to_numpy(str), return_inverse=True)
+    file["stimulus"] = stimulus.astype(np.int32)
     file["split"] = (trials["split"] == "test").to_numpy(np.uint8)
     if "onset" in trials:
         file["onset"] = trials["onset"].to_numpy(float)
     for name in ("session", "run"):
         write_text(file, name, trials[name])
-    write_text(file, "stimulus_id", stimuli["stimulus_id"])
+    write_text(file, "stimulus_id", ids)
 
 
 def create_response(file: h5py.File, shape: tuple[int, ...], dtype: np.dtype | str) -> h5py.Dataset:

@@ -28,15 +28,16 @@ log = logging.getLogger("brain2clip")
 def run(job: stage.Job) -> None:
     """Rank the candidates by the discriminant and write rows."""
     retrieval = parse(Retrieval, job.settings["retrieval"])
+    with artefact.open_h5(job.input("stimuli"), job.expects.get("features")) as stimuli:
+        ids = stimuli["stimulus_id"].asstr()[:].tolist()
+        candidates = tasks.candidate_rows(stimuli["split"].asstr()[:])
+        columns: dict[Sought, str] = {"stimulus": "stimulus_id", "category": "concept", "caption": "caption"}
+        labels = {kind: stimuli[name].asstr()[:][candidates] for kind, name in columns.items()}
     with (
         artefact.open_h5(job.input("truth"), job.expects.get("truth")) as known,
         artefact.open_h5(job.input("responses"), job.expects.get("responses")) as responses,
     ):
-        observer = Observer(truth.known(known, responses, job.settings))
-    with artefact.open_h5(job.input("stimuli"), job.expects.get("features")) as stimuli:
-        candidates = tasks.candidate_rows(stimuli["split"].asstr()[:])
-        columns: dict[Sought, str] = {"stimulus": "stimulus_id", "category": "concept", "caption": "caption"}
-        labels = {kind: stimuli[name].asstr()[:][candidates] for kind, name in columns.items()}
+        observer = Observer(truth.known(known, responses, ids, job.settings))
     queries = []
     for repetitions in retrieval.repetitions:
         seen, scores = observer.scores(candidates, repetitions, retrieval.seed)
@@ -72,7 +73,7 @@ class Observer:
         Parameters
         ----------
         candidates : ndarray [G] int
-            Rows of the stimulus table.
+            Rows of the stimuli file.
         repetitions, seed
             See :func:`brain2clip.retrieval.repetitions.trial_groups`.
 

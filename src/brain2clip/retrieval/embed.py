@@ -13,7 +13,7 @@ import numpy as np
 from brain2clip import artefact, stage
 from brain2clip.retrieval import tasks
 from brain2clip.retrieval.repetitions import trial_groups
-from brain2clip.training.data import check_same_stimuli, load_responses, open_stimuli
+from brain2clip.training.data import load_responses, open_stimuli, placed
 from brain2clip.training.predict import Predictor
 
 #: Kinds of methods whose predictions stay in CLIP's joint space.
@@ -31,7 +31,7 @@ def run(job: stage.Job) -> None:
             f"embeddings are those of methods of kind {' and '.join(JOINT_SPACE)}, which stay in CLIP's joint space"
         )
     with open_stimuli(job.input("stimuli"), job.expects.get("features")) as stimuli:
-        check_same_stimuli(test, stimuli, job.input("stimuli"))
+        test = placed(test, stimuli, job.input("stimuli"))
         candidates = tasks.candidate_rows(stimuli["split"].asstr()[:])
         ids = stimuli["stimulus_id"].asstr()[:]
         given = (method, job.settings["tower"], tensors, test, stimuli, candidates)

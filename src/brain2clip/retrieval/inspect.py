@@ -15,7 +15,7 @@ from brain2clip import artefact, stage
 from brain2clip.models.neuroclip import NeuroClipVisual, Pictures
 from brain2clip.retrieval import tasks
 from brain2clip.retrieval.repetitions import trial_groups
-from brain2clip.training.data import check_same_stimuli, load_responses, open_stimuli
+from brain2clip.training.data import load_responses, open_stimuli, placed
 from brain2clip.training.predict import Predictor
 
 
@@ -24,7 +24,7 @@ def run(job: stage.Job) -> None:
     test = load_responses([job.input("responses")], "test", job.expects.get("responses"))
     tensors = artefact.read_tensors(job.input("checkpoint"), job.expects.get("train"))
     with open_stimuli(job.input("stimuli"), job.expects.get("features")) as stimuli:
-        check_same_stimuli(test, stimuli, job.input("stimuli"))
+        test = placed(test, stimuli, job.input("stimuli"))
         candidates = tasks.candidate_rows(stimuli["split"].asstr()[:])
         ids = stimuli["stimulus_id"].asstr()[:][candidates]
         predictor = Predictor(job.settings["method"], job.settings["tower"], tensors, test, stimuli, candidates)

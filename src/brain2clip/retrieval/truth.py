@@ -6,6 +6,7 @@ alike: a recording session of EEG, a run of fMRI.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +34,7 @@ class Trials:
     values : array [n, P]
         Channels and times, or voxels, in one row.
     stimulus : array [n], int
-        Row of the stimulus table.
+        Row of the stimuli file.
     group : array [n], int
     """
 
@@ -50,6 +51,7 @@ class Known:
     ----------
     training, test : Trials
     weights : array [n_stimuli, K]
+        By row of the stimuli file.
     evoked : array [S, P]
         By group, in units of the responses.
     basis : array [S, K, P]
@@ -84,23 +86,25 @@ class Known:
         return left - mean[self.training.group], mean
 
 
-def known(truth: h5py.File, responses: h5py.File, given: dict[str, Any]) -> Known:
+def known(truth: h5py.File, responses: h5py.File, ids: Sequence[str], given: dict[str, Any]) -> Known:
     """Truth and trials of a subject of EEG or of fMRI.
 
     Parameters
     ----------
     truth, responses : h5py.File
         The two artefacts (their layouts are in docs/architecture.md).
+    ids : sequence of str
+        Identities of the stimuli in the order of the stimuli file.
     given : dict
         Settings that made the responses: ``responses`` and ``band``, or ``voxels`` and ``roi``.
     """
-    return (of_voxels if "voxels" in given else of_sensors)(truth, responses, given)
+    return (of_voxels if "voxels" in given else of_sensors)(truth, responses, ids, given)
 
 
 # -------------------------------------------------------------------------------------------------- EEG
 
 
-def of_sensors(truth: h5py.File, responses: h5py.File, given: dict[str, Any]) -> Known:
+def of_sensors(truth: h5py.File, responses: h5py.File, ids: Sequence[str], given: dict[str, Any]) -> Known:
     """Filtered, epoched and whitened by the operators of each session; their means are left to the noise."""
     evoked, basis = through_epochs(truth, given)
     sessions, group = np.unique(responses["session"].asstr()[:], return_inverse=True)
@@ -109,8 +113,8 @@ def of_sensors(truth: h5py.File, responses: h5py.File, given: dict[str, Any]) ->
     parts = parts.reshape(*parts.shape[:2], -1)
     values = responses["response"][:].astype(np.float32)
     return Known(
-        *_splits(responses, values.reshape(len(values), -1), group),
-        weights=truth["weights"][:].astype(np.float32),
+        *_splits(responses, ids, values.reshape(len(values), -1), group),
+        weights=truth["weights"][:][_rows_of(ids, truth)].astype(np.float32),
         evoked=parts[:, 0],
         basis=parts[:, 1:],
         pool=np.arange(len(sessions)),
@@ -142,7 +146,7 @@ def through_epochs(truth: h5py.File, given: dict[str, Any]) -> tuple[np.ndarray,
 # ------------------------------------------------------------------------------------------------- fMRI
 
 
-def of_voxels(truth: h5py.File, responses: h5py.File, given: dict[str, Any]) -> Known:
+def of_voxels(truth: h5py.File, responses: h5py.File, ids: Sequence[str], given: dict[str, Any]) -> Known:
     """Voxels of the region, scaled by the gain of each run and by the deviations of the normalisation.
 
     What detrending and the mean of a run take away depends on all pictures of the run. It is given back to the trials,
@@ -151,7 +155,8 @@ def of_voxels(truth: h5py.File, responses: h5py.File, given: dict[str, Any]) -> 
     voxels = parse(Voxels, given["voxels"])
     shown, number = truth["shown"][:], truth["shown_run"][:].astype(np.int64)
     trial = shown >= 0
-    if voxels.delay or not np.array_equal(shown[trial], responses["stimulus"][:]):
+    told, found = _ids(truth)[shown[trial]], _ids(responses)[responses["stimulus"][:]]
+    if voxels.delay or not np.array_equal(told, found):
         raise InputError(
             f"{responses.filename}: {len(responses['stimulus'])} responses are not the {trial.sum()} trials of "
             f"{truth.filename}, one by one; in a simulated study every row answers its own picture. Set voxels.delay "
@@ -168,8 +173,8 @@ def of_voxels(truth: h5py.File, responses: h5py.File, given: dict[str, Any]) -> 
         clean[rows] = part[0] + weights[shown[rows]] @ part[1:]
     values = responses["response"][:] + taken(clean, number, voxels)[trial]
     return Known(
-        *_splits(responses, values.astype(np.float32), number[trial]),
-        weights=weights.astype(np.float32),
+        *_splits(responses, ids, values.astype(np.float32), number[trial]),
+        weights=weights[_rows_of(ids, truth)].astype(np.float32),
         evoked=parts[:, 0].astype(np.float32),
         basis=parts[:, 1:].astype(np.float32),
         pool=np.zeros(len(runs), np.int64),
@@ -212,9 +217,32 @@ def taken(clean: NDArray[np.float64], run: NDArray[np.int64], voxels: Voxels) ->
     return clean - left
 
 
-def _splits(responses: h5py.File, values: np.ndarray, group: np.ndarray) -> tuple[Trials, Trials]:
+def _splits(responses: h5py.File, ids: Sequence[str], values: np.ndarray, group: np.ndarray) -> tuple[Trials, Trials]:
     """Training and test trials."""
-    stimulus, split = responses["stimulus"][:].astype(np.int64), responses["split"][:]
+    place = {name: row for row, name in enumerate(ids)}
+    rows_of = np.array([place.get(name, -1) for name in _ids(responses)], np.int64)
+    if (rows_of < 0).any():
+        raise InputError(
+            f"{responses.filename}: shows {_ids(responses)[rows_of < 0][0]}, which is none of the {len(ids)} stimuli "
+            "of the features; run snakemake so that both are made again"
+        )
+    stimulus, split = rows_of[responses["stimulus"][:]], responses["split"][:]
     parts = [np.flatnonzero(split == number) for number in range(len(SPLITS))]
     training, test = (Trials(values[rows], stimulus[rows], group[rows].astype(np.int64)) for rows in parts)
     return training, test
+
+
+def _ids(file: h5py.File) -> NDArray[np.object_]:
+    return file["stimulus_id"].asstr()[:]
+
+
+def _rows_of(ids: Sequence[str], truth: h5py.File) -> NDArray[np.int64]:
+    """Row of the truth of each stimulus."""
+    place = {name: row for row, name in enumerate(_ids(truth))}
+    lost = [name for name in ids if name not in place]
+    if lost:
+        raise InputError(
+            f"{truth.filename}: knows nothing of {lost[0]} ({len(lost)} stimuli in all); pictures and recordings were "
+            "made with other settings. Delete the older of the two and run snakemake"
+        )
+    return np.array([place[name] for name in ids], np.int64)

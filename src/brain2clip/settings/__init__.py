@@ -20,11 +20,21 @@ from brain2clip.settings.methods import BrainMapping, Contrastive, IdealObserver
 from brain2clip.settings.objective import Objective
 from brain2clip.settings.optimisers import Budget, MappingBudget, Optimiser, Selection
 from brain2clip.settings.protocols import Protocol
-from brain2clip.settings.responses import Repetitions, Responses, Whitening
+from brain2clip.settings.responses import (
+    MvnnWhitening,
+    NoWhitening,
+    Repetitions,
+    Responses,
+    RobustWhitening,
+    Whitening,
+    WhiteningBase,
+    ZscoreWhitening,
+)
 from brain2clip.settings.retrieval import Pools, Retrieval
 from brain2clip.settings.rois import Roi
 from brain2clip.settings.studies import (
     BidsEegStudy,
+    EegStudyBase,
     GodStudy,
     SimulatedFmriStudy,
     SimulatedNoise,
@@ -35,6 +45,7 @@ from brain2clip.settings.studies import (
     ThingsEeg1Study,
     ThingsEeg2Study,
     ThingsFmriStudy,
+    UserStudyBase,
     VoxelStudyBase,
     VoxelTableStudy,
 )
@@ -68,6 +79,7 @@ __all__ = [
     "Contrastive",
     "Download",
     "DynamicFilter",
+    "EegStudyBase",
     "Encoder",
     "Experiment",
     "Export",
@@ -81,8 +93,10 @@ __all__ = [
     "Method",
     "MethodBase",
     "MethodsTable",
+    "MvnnWhitening",
     "Name",
     "Network",
+    "NoWhitening",
     "Objective",
     "Optimiser",
     "OverviewTable",
@@ -94,6 +108,7 @@ __all__ = [
     "Responses",
     "Retrieval",
     "Ridge",
+    "RobustWhitening",
     "Roi",
     "Selection",
     "SettingsError",
@@ -111,11 +126,14 @@ __all__ = [
     "ThingsEeg2Study",
     "ThingsFmriStudy",
     "Tower",
+    "UserStudyBase",
     "Visual",
     "VoxelStudyBase",
     "VoxelTableStudy",
     "Voxels",
     "Whitening",
+    "WhiteningBase",
+    "ZscoreWhitening",
     "canonical",
     "dump",
     "load",

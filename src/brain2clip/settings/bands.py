@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from brain2clip.settings.base import Block
+from brain2clip.settings.base import Block, neutral
 
 
 class Band(Block):
     """A named filter band of the brain signal; its name is part of every path that depends on it."""
 
-    l_freq: float | None = Field(None, ge=0, description="high-pass edge in Hz (null: none beyond the recording's own)")
-    h_freq: float | None = Field(None, gt=0, description="low-pass edge in Hz (null: none beyond anti-aliasing)")
-    notch: tuple[float, ...] = Field((), description="mains frequencies in Hz to notch out, e.g. [50, 100]")
+    l_freq: float | None = neutral(
+        None, ge=0, description="high-pass edge in Hz (null: none beyond the recording's own)"
+    )
+    h_freq: float | None = neutral(None, gt=0, description="low-pass edge in Hz (null: none beyond anti-aliasing)")
+    notch: tuple[float, ...] = neutral((), description="mains frequencies in Hz to notch out, e.g. [50, 100]")
 
     @model_validator(mode="after")
     def _ordered(self) -> Band:

@@ -2,34 +2,69 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
 
-from brain2clip.settings.base import Block
+from brain2clip.settings.base import EXTERNAL, Block, Kind, from_outside, neutral, tag
 
 
-class Whitening(Block):
+class WhiteningBase(Kind):
     """Normalisation of single trials, fitted per recording session on training trials only."""
 
-    kind: Literal["mvnn", "zscore", "robust", "none"] = Field(
-        "mvnn",
-        description="mvnn: multivariate noise normalisation, inverse root of the Ledoit-Wolf covariance of single "
-        "training epochs; zscore: per channel mean and standard deviation; robust: per channel median and "
-        "interquartile range; none",
-    )
-    clamp: float | None = Field(
+    family: ClassVar[str] = "whitenings"
+    #: Whether responses lose the unit of the recording (V), which half precision cannot hold.
+    scaled: ClassVar[bool] = True
+
+    kind: str
+    clamp: float | None = neutral(
         None, gt=0, description="values beyond +/- this many units are set to it (null: no clamp)"
     )
+
+
+class MvnnWhitening(WhiteningBase):
+    """Multivariate noise normalisation: inverse root of the Ledoit-Wolf covariance of single training epochs."""
+
+    kind: Literal["mvnn"] = "mvnn"
+
+
+class ZscoreWhitening(WhiteningBase):
+    """Per channel mean and standard deviation."""
+
+    kind: Literal["zscore"] = "zscore"
+
+
+class RobustWhitening(WhiteningBase):
+    """Per channel median and interquartile range."""
+
+    kind: Literal["robust"] = "robust"
+
+
+class NoWhitening(WhiteningBase):
+    """Responses stay in V."""
+
+    scaled: ClassVar[bool] = False
+
+    kind: Literal["none"] = "none"
+
+
+Whitening = Annotated[
+    Annotated[MvnnWhitening, Tag("mvnn")]
+    | Annotated[ZscoreWhitening, Tag("zscore")]
+    | Annotated[RobustWhitening, Tag("robust")]
+    | Annotated[NoWhitening, Tag("none")]
+    | Annotated[SerializeAsAny[WhiteningBase], from_outside(WhiteningBase), Tag(EXTERNAL)],
+    Discriminator(tag("whitenings", default="mvnn")),
+]
 
 
 class Repetitions(Block):
     """What happens to presentations of a picture beyond the intended number."""
 
-    train: int | None = Field(
+    train: int | None = neutral(
         None, ge=1, description="training trials kept per picture and recording session (null: all)"
     )
-    test: int | None = Field(None, ge=1, description="test trials kept per picture and recording session (null: all)")
+    test: int | None = neutral(None, ge=1, description="test trials kept per picture and recording session (null: all)")
     rule: Literal["first", "random", "shuffle"] = Field(
         "first",
         description="which trials are kept: the first in time; a seeded random draw; or, as the code of the "
@@ -46,7 +81,7 @@ class Responses(Block):
     baseline: tuple[float | None, float | None] | None = Field(
         (None, 0.0), description="window whose mean is subtracted, s (null: none; null inside: the epoch's end)"
     )
-    crop: tuple[float, float] | None = Field(
+    crop: tuple[float, float] | None = neutral(
         None, description="part of the epoch that is kept after baseline correction, s (null: all)"
     )
     sfreq: float = Field(100.0, gt=0, description="sampling rate of the responses, Hz")
@@ -60,13 +95,13 @@ class Responses(Block):
         description="channel names, 'all' (in the order of the recording), or a named set (occipital-parietal-17: the "
         "17 of the THINGS-EEG2 authors; nice-63: all 63 of THINGS-EEG2 from front to back, as NICE, ATM and UBP)",
     )
-    reference: Literal["recorded", "average"] = Field(
+    reference: Literal["recorded", "average"] = neutral(
         "recorded", description="recorded: as on disk; average: mean of the kept EEG channels"
     )
-    reject_uv: float | None = Field(
+    reject_uv: float | None = neutral(
         None, gt=0, description="drop training epochs with a peak-to-peak amplitude above this, microvolt"
     )
-    whitening: Whitening = Field(default_factory=Whitening, description="normalisation of single trials")
+    whitening: Whitening = Field(default_factory=MvnnWhitening, description="normalisation of single trials")
     repetitions: Repetitions = Field(default_factory=Repetitions, description="surplus presentations")
     dtype: Literal["float32", "float16"] = Field(
         "float32", description="stored precision; float16 only with whitening (its relative error is 2^-11)"
@@ -78,6 +113,6 @@ class Responses(Block):
             raise ValueError(f"tmin ({self.tmin} s) must be before tmax ({self.tmax} s)")
         if self.crop is not None and not self.tmin <= self.crop[0] < self.crop[1] <= self.tmax:
             raise ValueError(f"crop {self.crop} must lie inside the epoch [{self.tmin}, {self.tmax}] s")
-        if self.dtype == "float16" and self.whitening.kind == "none":
+        if self.dtype == "float16" and not self.whitening.scaled:
             raise ValueError("dtype float16 needs whitening (volts of 1e-6 would underflow); use float32")
         return self

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
-from brain2clip.settings.base import Block
+from brain2clip.settings.base import Block, neutral
 
 
 class Roi(Block):
     """A named set of voxels: a signal of fMRI, as a band is one of EEG."""
 
-    include: tuple[str, ...] = Field(
+    include: tuple[str, ...] = neutral(
         (), description="names of regions in the dataset whose voxels are taken (none: all)"
     )
-    exclude: tuple[str, ...] = Field((), description="names of regions whose voxels are left out")
+    exclude: tuple[str, ...] = neutral((), description="names of regions whose voxels are left out")

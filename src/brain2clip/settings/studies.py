@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
 
-from brain2clip.settings.base import Block, Kind, Name
+from brain2clip.settings.base import EXTERNAL, Block, Kind, Name, from_outside, neutral, tag
 from brain2clip.settings.responses import Responses
 from brain2clip.settings.voxels import Voxels
 
@@ -53,7 +53,7 @@ class StudyBase(Kind):
     kind: str
 
     def for_responses(self) -> dict[str, Any]:
-        """What the responses of one subject depend on, as JSON; a :class:`Study` can be made of it."""
+        """What the responses of one subject depend on, as JSON; a study can be made of it."""
         return self._without(self.unread | self.of_stimuli)
 
     def for_stimuli(self) -> dict[str, Any]:
@@ -117,21 +117,9 @@ class SimulatedStudy(EegStudyBase):
     seed: int = Field(20251112, description="seed of the whole study (pictures, subjects, noise)")
 
 
-class BidsEegStudy(EegStudyBase):
-    """Any BIDS EEG dataset on disk."""
+class UserStudyBase(StudyBase):
+    """Settings of a user's own data that say what was shown, whatever was recorded."""
 
-    kind: Literal["bids_eeg"] = "bids_eeg"
-    root: str = Field(description="folder of the BIDS dataset, relative to the working directory or absolute")
-    subjects: tuple[str, ...] | Literal["all"] = Field("all", description="BIDS subject labels without 'sub-'")
-    tasks: tuple[str, ...] = Field(description="BIDS task labels to read")
-    stimulus: str = Field(
-        description="what names the stimulus of an event: a column of events.tsv, or a template with columns and the "
-        "entities subject, session, task, run in braces, e.g. '{task}-{tot_img_number}'"
-    )
-    keep: dict[str, tuple[str, ...]] = Field(
-        default_factory=dict,
-        description="events.tsv columns and the values that make an event a trial, e.g. {trial_type: [image]}",
-    )
     split: Split = Field(description="what is training and what is test")
     stimuli: str | None = Field(
         None,
@@ -146,13 +134,37 @@ class BidsEegStudy(EegStudyBase):
     licence: str = Field("see the dataset", description="licence of the dataset, for the report")
     citation: str = Field("see the dataset", description="how to cite the dataset, for the report")
 
+    def for_responses(self) -> dict[str, Any]:
+        """As for every study; of categories the names alone, because responses do not read their texts."""
+        found = super().for_responses()
+        if self.categories is not None:
+            found["categories"] = {name: [] for name in self.categories}
+        return found
+
     @model_validator(mode="after")
-    def _one_source(self) -> BidsEegStudy:
+    def _one_source(self) -> Self:
         if (self.stimuli is None) == (self.categories is None):
             raise ValueError(
                 "give either stimuli (a table of pictures) or categories (text prompts), and only one of them"
             )
         return self
+
+
+class BidsEegStudy(UserStudyBase, EegStudyBase):
+    """Any BIDS EEG dataset on disk."""
+
+    kind: Literal["bids_eeg"] = "bids_eeg"
+    root: str = Field(description="folder of the BIDS dataset, relative to the working directory or absolute")
+    subjects: tuple[str, ...] | Literal["all"] = Field("all", description="BIDS subject labels without 'sub-'")
+    tasks: tuple[str, ...] = Field(description="BIDS task labels to read")
+    stimulus: str = Field(
+        description="what names the stimulus of an event: a column of events.tsv, or a template with columns and the "
+        "entities subject, session, task, run in braces, e.g. '{task}-{tot_img_number}'"
+    )
+    keep: dict[str, tuple[str, ...]] = neutral(
+        {},
+        description="events.tsv columns and the values that make an event a trial, e.g. {trial_type: [image]}",
+    )
 
 
 class ThingsEeg2Study(EegStudyBase):
@@ -183,6 +195,8 @@ class ThingsEeg2Study(EegStudyBase):
 class ThingsEeg1Study(EegStudyBase):
     """THINGS-EEG1 (Grootswagers et al. 2022) from OpenNeuro ds003825, downloaded file by file."""
 
+    stimuli_read: ClassVar[frozenset[str] | None] = frozenset({"kind", "test", "pictures", "manifest", "test_concepts"})
+
     kind: Literal["things_eeg1"] = "things_eeg1"
     subjects: tuple[Name, ...] | Literal["all"] = Field(
         "all",
@@ -208,6 +222,11 @@ class ThingsEeg1Study(EegStudyBase):
         description="table of the 1854 concepts (columns split, concept_folder); those of split test are the test "
         "concepts",
     )
+
+    def for_responses(self) -> dict[str, Any]:
+        """As for every study; of the folder of pictures only that there is one, which decides what a stimulus is."""
+        found = super().for_responses()
+        return {**found, "pictures": found["pictures"] and "given"}
 
 
 class VoxelStudyBase(StudyBase):
@@ -305,7 +324,7 @@ class ThingsFmriStudy(VoxelStudyBase):
     )
 
 
-class VoxelTableStudy(VoxelStudyBase):
+class VoxelTableStudy(UserStudyBase, VoxelStudyBase):
     """Any voxel data on disk: a file of voxel signals and a table of its rows per subject."""
 
     kind: Literal["voxel_table"] = "voxel_table"
@@ -317,33 +336,23 @@ class VoxelTableStudy(VoxelStudyBase):
         description="table of the rows of the signals with a header, tab, comma or space separated; {subject} stands "
         "for the label"
     )
-    columns: tuple[str, ...] | None = Field(None, description="names of the table's columns where it has no header")
+    columns: tuple[str, ...] | None = neutral(None, description="names of the table's columns where it has no header")
     subjects: tuple[Name, ...] = Field(min_length=1, description="subject labels")
-    mask: str | None = Field(None, description="NIfTI mask of the voxels to read, {subject} stands for the label")
-    rois: dict[str, str] = Field(
-        default_factory=dict,
+    mask: str | None = neutral(None, description="NIfTI mask of the voxels to read, {subject} stands for the label")
+    rois: dict[str, str] = neutral(
+        {},
         description="regions by name: NIfTI mask, or the name of a mask [voxels] in an .npz or .h5 file of signals",
     )
     stimulus: str = Field(description="column that names the stimulus of a row")
-    rest: tuple[str, ...] = Field((), description="values of that column that are no stimulus, e.g. [rest]")
-    run: str | None = Field(None, description="column that names the run of a row (null: one run)")
+    rest: tuple[str, ...] = neutral((), description="values of that column that are no stimulus, e.g. [rest]")
+    run: str | None = neutral(None, description="column that names the run of a row (null: one run)")
     split: Split = Field(
         description="what is training and what is test (by: column, run or concepts); {subject} in its values stands "
         "for the label, so that runs of one person can be folds, each a subject named after the run it leaves out"
     )
-    stimuli: str | None = Field(None, description="table of the pictures, as for bids_eeg")
-    categories: dict[str, tuple[str, ...]] | None = Field(
-        None, description="instead of pictures: each stimulus name with its text prompts, as for bids_eeg"
-    )
-    licence: str = Field("see the dataset", description="licence of the dataset, for the report")
-    citation: str = Field("see the dataset", description="how to cite the dataset, for the report")
 
     @model_validator(mode="after")
-    def _one_source(self) -> VoxelTableStudy:
-        if (self.stimuli is None) == (self.categories is None):
-            raise ValueError(
-                "give either stimuli (a table of pictures) or categories (text prompts), and only one of them"
-            )
+    def _split_of_rows(self) -> Self:
         if self.split.by in ("session", "task"):
             raise ValueError(f"split.by: {self.split.by} is of recordings; a voxel table has column, run and concepts")
         if self.split.by == "run" and self.run is None:
@@ -352,13 +361,14 @@ class VoxelTableStudy(VoxelStudyBase):
 
 
 Study = Annotated[
-    SimulatedStudy
-    | BidsEegStudy
-    | ThingsEeg2Study
-    | ThingsEeg1Study
-    | SimulatedFmriStudy
-    | GodStudy
-    | ThingsFmriStudy
-    | VoxelTableStudy,
-    Field(discriminator="kind"),
+    Annotated[SimulatedStudy, Tag("simulated")]
+    | Annotated[BidsEegStudy, Tag("bids_eeg")]
+    | Annotated[ThingsEeg2Study, Tag("things_eeg2")]
+    | Annotated[ThingsEeg1Study, Tag("things_eeg1")]
+    | Annotated[SimulatedFmriStudy, Tag("simulated_fmri")]
+    | Annotated[GodStudy, Tag("god")]
+    | Annotated[ThingsFmriStudy, Tag("things_fmri")]
+    | Annotated[VoxelTableStudy, Tag("voxel_table")]
+    | Annotated[SerializeAsAny[StudyBase], from_outside(StudyBase), Tag(EXTERNAL)],
+    Discriminator(tag("studies")),
 ]

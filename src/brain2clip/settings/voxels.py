@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from brain2clip.settings.base import Block
+from brain2clip.settings.base import Block, neutral
 
 
 class Voxels(Block):
     """From voxel signals to responses: each step in the order of these keys."""
 
-    detrend: Literal["none", "linear"] = Field(
+    detrend: Literal["none", "linear"] = neutral(
         "none",
         description="linear: take each voxel's straight line over a run away (all rows of the run, those without a "
         "stimulus too)",
@@ -22,10 +22,10 @@ class Voxels(Block):
         description="z-score of each voxel. training: by mean and deviation of the training responses, for both "
         "splits; run: by those of all rows of the same run (also in test runs, without their labels); none",
     )
-    delay: int = Field(
+    delay: int = neutral(
         0, ge=0, description="rows from a stimulus to the row that answers it (time series: the haemodynamic delay)"
     )
-    average: Literal["none", "block"] = Field(
+    average: Literal["none", "block"] = neutral(
         "none", description="block: neighbouring rows of a run with the same stimulus become one response, their mean"
     )
     dtype: Literal["float32", "float16"] = Field(

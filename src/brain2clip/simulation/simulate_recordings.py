@@ -25,9 +25,9 @@ import psutil
 from numpy.typing import NDArray
 
 from brain2clip import artefact, settings, stage
-from brain2clip.readers import drawn_pictures
+from brain2clip.names import SPLITS
+from brain2clip.readers import drawn_pictures, simulated_recordings
 from brain2clip.readers.contract import Recording
-from brain2clip.studies import simulated
 
 if TYPE_CHECKING:
     import mne
@@ -314,7 +314,7 @@ def blink_field(info: mne.Info) -> Floats:
 # ------------------------------------------------------------------------------------------------ trials
 
 
-def order(plan: simulated.Plan, rng: np.random.Generator) -> NDArray[np.int64]:
+def order(plan: simulated_recordings.Plan, rng: np.random.Generator) -> NDArray[np.int64]:
     """Pictures (from 0) of a session in the order of presentation.
 
     All pictures are shown once in random order, then all once more, and so on; surplus ones come at random places.
@@ -341,7 +341,7 @@ def events_table(
     Returns
     -------
     DataFrame
-        Columns :data:`brain2clip.studies.simulated.COLUMNS`; None stands for ``n/a``.
+        Columns :data:`brain2clip.readers.simulated_recordings.COLUMNS`; None stands for ``n/a``.
     """
     import pandas as pd
 
@@ -374,7 +374,7 @@ def events_table(
         "soa": [None if k == 0 else 0.0 if first else round(float(gap), 6)
                 for k, (first, gap) in enumerate(zip(within == 0, soa))],
     }  # fmt: skip
-    return pd.DataFrame({name: pd.Series(columns[name], dtype=object) for name in simulated.COLUMNS})
+    return pd.DataFrame({name: pd.Series(columns[name], dtype=object) for name in simulated_recordings.COLUMNS})
 
 
 # ------------------------------------------------------------------------------------------------ signal
@@ -507,15 +507,15 @@ def recordings(
     study: settings.SimulatedStudy, subject: str, stimuli: pd.DataFrame, root: Path
 ) -> list[tuple[Recording, pd.DataFrame]]:
     """Every recording of a subject with its events."""
-    plans = {split: simulated.plan(study, split) for split in ("train", "test")}
+    plans = {split: simulated_recordings.plan(study, split) for split in SPLITS}
     tables = {split: stimuli[stimuli["split"] == split] for split in plans}
     done = []
     for session in range(1, study.sessions + 1):
         rng = generator(study, "order", int(subject), session)
         shown = {split: order(plans[split][session - 1], rng) for split in plans}
-        runs = dict(enumerate(np.array_split(shown["train"], simulated.TRAINING_RUNS), 1))
-        for task, label in simulated.recordings_of_session():
-            recording = simulated.recording(root, subject, f"{session:02d}", task, label)
+        runs = dict(enumerate(np.array_split(shown["train"], simulated_recordings.TRAINING_RUNS), 1))
+        for task, label in simulated_recordings.recordings_of_session():
+            recording = simulated_recordings.recording(root, subject, f"{session:02d}", task, label)
             pictures = shown["test"] if label is None else runs[int(label)]
             done.append((recording, events_table(pictures, tables[task], study, task, rng)))
     return done
@@ -618,7 +618,7 @@ def describe_events() -> dict[str, Any]:
     described["duration"] = {"Description": "How long the picture stands.", "Units": "s"}
     described["trial_type"] = {"Description": "Kind of event.", "Levels": kinds}
     described["soa"] = {"Description": "Time since the onset before, 0 at the start of a sequence.", "Units": "s"}
-    return {name: described[name] for name in simulated.COLUMNS}
+    return {name: described[name] for name in simulated_recordings.COLUMNS}
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -23,7 +23,6 @@ from scipy.spatial.distance import cdist
 from brain2clip import artefact, settings, stage
 from brain2clip.readers import drawn_pictures
 from brain2clip.simulation import world
-from brain2clip.studies import simulated_fmri
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -327,7 +326,7 @@ def write_truth(job: stage.Job, brain: Brain, runs: list[Run], gains: Floats, st
 
     Datasets: ``stimulus_id [n_stimuli]``; ``weights [n_stimuli, n_components]``; ``basis [n_components, n_voxels]``;
     ``evoked [n_voxels]``; ``level [n_components]``; ``voxel [n_voxels]``; ``place [n_voxels, 2]``; ``run [n_runs]`` and
-    ``gain [n_runs]``; what was shown in each row of the signals, ``shown [n_rows]`` (row of the stimulus table, -1 for
+    ``gain [n_runs]``; what was shown in each row of the signals, ``shown [n_rows]`` (row of ``stimulus_id``, -1 for
     rest) and ``shown_run [n_rows]`` (number of the run). Attribute ``unit``.
     """
     with artefact.create_h5(job.output("truth"), job.provenance()) as file:
@@ -350,7 +349,7 @@ def write_signals(job: stage.Job, brain: Brain, runs: list[Run], signals: Floats
     ``split [n_rows]`` (empty for rest), ``run [n_rows]``; ``voxel [n_voxels]``; ``region/{name} [n_voxels]`` bool.
     Attribute ``unit``.
     """
-    names = np.array([*stimuli["stimulus_id"], simulated_fmri.REST])
+    names = np.array([*stimuli["stimulus_id"], drawn_pictures.REST])
     shown = np.concatenate([run.shown for run in runs])
     splits = np.repeat([run.split for run in runs], [len(run.shown) for run in runs])
     groups = {one.name: (one.name,) for one in REGIONS} | AGGREGATES

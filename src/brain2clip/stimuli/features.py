@@ -16,9 +16,8 @@ import torch
 from torch.nn import functional as F
 
 from brain2clip import artefact, stage
-from brain2clip.readers import contract
 from brain2clip.settings import Tower, parse
-from brain2clip.stimuli import ready, towers
+from brain2clip.stimuli import catalogue, ready, towers
 from brain2clip.stimuli.filter_bank import BandTokens, windows
 
 if TYPE_CHECKING:
@@ -33,11 +32,10 @@ SENTENCES = {"captions": "caption", "prompts": "prompt"}
 
 def run(job: stage.Job) -> None:
     """Write the stimuli artefact."""
-    study = contract.load(job.settings["name"], job.settings["study"], job.settings["results"])
     tower = parse(Tower, job.settings["tower"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
     log.info("features: %s, %s", tower.model, stage.on_device(device))
-    table = study.stimulus_table()
+    table = catalogue.read(job.input("catalogue"), job.expects.get("catalogue"))
     clip = towers.load(tower, device)
     made = job.provenance()
     output = job.output("stimuli")

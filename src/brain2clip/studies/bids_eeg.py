@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as schema
-from brain2clip.readers import bids_files
-from brain2clip.readers.bids_files import Table, column, read_tsv, suggestion
-from brain2clip.readers.contract import Recording
-from brain2clip.readers.user_stimuli import MISSING, Catalogue, some
+from brain2clip.readers import bids_files, labels
+from brain2clip.readers.bids_files import Table, column, read_tsv
+from brain2clip.readers.contract import EegStudy, Recording
+from brain2clip.readers.user_stimuli import MISSING, UserStudy, some
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
@@ -25,29 +24,15 @@ if TYPE_CHECKING:
 ENTITIES = ("subject", "session", "task", "run")
 
 
-class Study:
-    """A user's BIDS EEG dataset (contract: :class:`brain2clip.readers.contract.Study`).
+class Study(UserStudy, EegStudy):
+    """A user's BIDS EEG dataset."""
 
-    Parameters
-    ----------
-    name : str
-        Name in the configuration.
-    settings : dict
-        A :class:`brain2clip.settings.BidsEegStudy` as JSON-like dict.
-    results : Path
-        Folder of the pipeline's results; not used, because the dataset lies where ``root`` says.
-    """
-
-    modality = "eeg"
+    Settings = schema.BidsEegStudy
+    block: schema.BidsEegStudy
 
     def __init__(self, name: str, settings: dict[str, Any], results: Path) -> None:
-        self.name = name
-        self.block: schema.BidsEegStudy = schema.parse(schema.BidsEegStudy, settings)
+        super().__init__(name, settings, results)
         self.root = Path(self.block.root)
-        self.licence = self.block.licence
-        self.citation = self.block.citation
-        self.catalogue = Catalogue(name, self.block.stimuli, self.block.categories, self.block.split)
-        self.zero_shot = self.catalogue.zero_shot
 
     # ------------------------------------------------------------------------------------------- files
 
@@ -55,78 +40,20 @@ class Study:
         """Subject labels without ``sub-``, sorted."""
         found = bids_files.find_subjects(self.root)
         if not found:
-            raise InputError(f"{self.root}: no folder sub-*; expected a BIDS dataset ({self._setting('root')})")
-        if self.block.subjects == "all":
-            return found
-        for subject in self.block.subjects:
-            if subject not in found:
-                raise InputError(
-                    f"{self._setting('subjects')}: no folder sub-{subject} in {self.root}{suggestion(subject, found)}\n"
-                    f"  found: {', '.join(found)}"
-                )
-        return tuple(sorted(set(self.block.subjects)))
+            raise InputError(f"{self.root}: no folder sub-*; expected a BIDS dataset ({self.setting('root')})")
+        return labels.wanted(self.setting("subjects"), self.block.subjects, found, f"the folders sub-* of {self.root}")
 
     def files(self, subject: str) -> list[str]:
         """Headers, data, events, channel and electrode tables of a subject."""
         return [str(path) for recording in self.recordings(subject) for path in bids_files.data_files(recording)]
 
-    def stimulus_files(self) -> list[str]:
-        """The table of pictures, and the events of all subjects where these decide what is training and test.
-
-        The pictures themselves are not listed (there may be 10^5): :meth:`stimulus_table` checks that they exist.
-        """
-        if self.block.stimuli is None:
-            return []
-        files = [self.block.stimuli]
-        if self.split_from_events:
-            files += [str(item.events) for subject in self.subjects() for item in self.recordings(subject)]
-        return files
-
-    def label_files(self) -> list[str]:
-        """What :meth:`stimulus_files` says: labels are looked up in the table of pictures."""
-        return self.stimulus_files()
-
     def recordings(self, subject: str) -> list[Recording]:
         """Recordings of a subject in the order of session, task, run."""
-        if subject not in self.subjects():
-            raise InputError(
-                f"studies.{self.name}: no subject {subject!r}{suggestion(subject, self.subjects())}; "
-                f"found: {', '.join(self.subjects())}"
-            )
+        labels.check(self.name, subject, bids_files.find_subjects(self.root))
         return bids_files.find_recordings(self.root, subject, self.block.tasks)
 
-    def expected_counts(self, subject: str) -> dict[str, int] | None:
-        """Not known for a user's dataset."""
-        return None
-
-    # ----------------------------------------------------------------------------------------- stimuli
-
-    def stimulus_table(self) -> pd.DataFrame:
-        """One row per picture or category; the row number is its identity in every artefact.
-
-        Raises
-        ------
-        brain2clip.stage.InputError
-            When a column is absent, an id stands twice, a picture is missing, a concept that the split lists is
-            unknown, or (for pictures) a concept stands on both sides of the split.
-        """
-        return self.catalogue.table(self._stimulus_splits)
-
-    @cached_property
-    def _stimulus_splits(self) -> list[str]:
-        """``train``, ``test`` or ``both`` for each row of the stimulus table."""
-        return self.catalogue.splits(self._shown)
-
-    def _shown(self) -> Iterator[tuple[int, str]]:
-        """Row and side of what the events of all subjects show."""
-        for subject in self.subjects():
-            for recording in self.recordings(subject):
-                yield from self.trials(recording)[["stimulus", "split"]].drop_duplicates().itertuples(index=False)
-
-    @property
-    def split_from_events(self) -> bool:
-        """Whether only the events tell which pictures are training and which test."""
-        return self.catalogue.split_from_trials
+    def _shown_to(self, subject: str) -> Iterator[pd.DataFrame]:
+        return map(self.trials, self.recordings(subject))
 
     # ------------------------------------------------------------------------------------------ trials
 
@@ -136,8 +63,8 @@ class Study:
         Returns
         -------
         pandas.DataFrame
-            ``onset`` (s from the start of the recording), ``stimulus`` (row of the stimulus table), ``split``
-            (``train`` or ``test``). Trials that the split names on neither side are left out.
+            ``onset`` (s from the start of the recording), ``stimulus`` (id), ``concept``, ``split`` (``train`` or
+            ``test``). Trials that the split names on neither side are left out.
 
         Raises
         ------
@@ -151,11 +78,11 @@ class Study:
         kept = self._kept(events, recording)
         onsets = self._onsets(events, kept, recording)
         names = self._names(events, kept, recording)
-        made_by = f"{self._setting('stimulus')} = {self.block.stimulus!r}"
-        rows = self.catalogue.rows(names, recording.events, made_by)
-        sides = self._sides(events, kept, rows, recording)
-        self.catalogue.check_written(rows, sides, recording.events)
-        trials = pd.DataFrame({"onset": onsets, "stimulus": rows, "split": sides})
+        made_by = f"{self.setting('stimulus')} = {self.block.stimulus!r}"
+        concepts = self.stimuli.known(names, recording.events, made_by)
+        sides = self._sides(events, kept, concepts, recording)
+        self.stimuli.check_written(names, sides, recording.events)
+        trials = pd.DataFrame({"onset": onsets, "stimulus": names, "concept": concepts, "split": sides})
         trials = trials[trials["split"].notna()]
         return trials.sort_values("onset", kind="stable", ignore_index=True)
 
@@ -164,13 +91,13 @@ class Study:
         path = recording.events
         kept = list(range(len(column(events, "onset", path, "BIDS"))))
         for name, values in self.block.keep.items():
-            cells = column(events, name, path, self._setting("keep"))
+            cells = column(events, name, path, self.setting("keep"))
             kept = [row for row in kept if cells[row] in values]
         if not kept:
             found = "; ".join(f"{name}: {some(sorted(set(events[name])))}" for name in self.block.keep)
             raise InputError(
                 f"{path}: no trial is left of {len(events['onset'])} events\n"
-                f"  {self._setting('keep')} wants {_plain(self.block.keep)}\n"
+                f"  {self.setting('keep')} wants {_plain(self.block.keep)}\n"
                 f"  values found: {found or 'none'}"
             )
         return kept
@@ -194,7 +121,7 @@ class Study:
 
     def _names(self, events: Table, kept: list[int], recording: Recording) -> list[str]:
         """Stimulus id of each trial from the column or the template of the settings."""
-        setting, wanted = self._setting("stimulus"), self.block.stimulus
+        setting, wanted = self.setting("stimulus"), self.block.stimulus
         plain = "{" not in wanted
         fields = [wanted] if plain else _fields(wanted, setting)
         entities = {key: getattr(recording, key) for key in ENTITIES}
@@ -209,33 +136,30 @@ class Study:
             raise InputError(
                 f"{recording.events}: {len(unknown)} of {len(kept)} trials do not say what was shown "
                 f"({', '.join(columns)} is n/a, first in event {unknown[0] + 1})\n"
-                f"  expected a stimulus in each trial; leave other events out by {self._setting('keep')}"
+                f"  expected a stimulus in each trial; leave other events out by {self.setting('keep')}"
             )
         if plain:
             return [columns[wanted][row] for row in kept]
         return [wanted.format(**{**entities, **{name: columns[name][row] for name in columns}}) for row in kept]
 
-    def _sides(self, events: Table, kept: list[int], rows: list[int], recording: Recording) -> list[str | None]:
+    def _sides(self, events: Table, kept: list[int], concepts: list[str], recording: Recording) -> list[str | None]:
         """``train``, ``test`` or None (left out) for each trial."""
         split = self.block.split
         if split.by == "column":
             assert split.column is not None
-            cells = column(events, split.column, recording.events, self._setting("split.column"))
-            return [self.catalogue.side(cells[row]) for row in kept]
+            cells = column(events, split.column, recording.events, self.setting("split.column"))
+            return [self.stimuli.side(cells[row]) for row in kept]
         if split.by == "concepts":
-            concepts = self.catalogue.known_concepts()
-            return [self.catalogue.side(concepts[row]) for row in rows]
+            self.stimuli.check_concepts()
+            return [self.stimuli.side(concept) for concept in concepts]
         label = getattr(recording, split.by)
         if label is None:
             raise InputError(
-                f"{recording.path}: no {split.by} in the file name, so {self._setting('split')} by {split.by} "
+                f"{recording.path}: no {split.by} in the file name, so {self.setting('split')} by {split.by} "
                 "cannot tell training from test; split by another entity, a column or concepts"
             )
         both = f"{recording.session}/{recording.run}"
-        return [self.catalogue.side(label, both)] * len(kept)
-
-    def _setting(self, key: str) -> str:
-        return self.catalogue.setting(key)
+        return [self.stimuli.side(label, both)] * len(kept)
 
 
 def _fields(template: str, setting: str) -> list[str]:

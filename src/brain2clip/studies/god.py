@@ -13,7 +13,7 @@ training and test in a file each. What the files do not tell at first sight:
   lines). Names of the 50 test classes are known, those of training classes come from ``class_names`` or the template.
 
 The stimulus table is a property of the dataset, the same for all subjects, in the order of ids. It is read from the
-label columns of the first wanted subject whose file is there, and every other subject is checked against it.
+label columns of the first wanted subject whose file is there.
 
 Downloads go to ``results/raw/god``, by the name of the dataset: studies with other settings share them.
 """
@@ -29,10 +29,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as schema
-from brain2clip.readers import manifests
-from brain2clip.readers.bids_files import suggestion
-from brain2clip.readers.contract import STIMULUS_COLUMNS
-from brain2clip.readers.manifests import Entry
+from brain2clip.names import NO_LABEL, SPLITS
+from brain2clip.readers import labels, manifests
+from brain2clip.readers.contract import STIMULUS_COLUMNS, VoxelStudy
+from brain2clip.readers.downloaded import DownloadedStudy
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     from brain2clip.readers.bdata import BData
 
-SPLITS = ("train", "test")
 #: Values of ``DataType``.
 DATA_TYPES = {1: "train", 2: "test", 3: "imagery"}
 #: Classes of each side, and pictures of a class.
@@ -55,7 +54,6 @@ NAMED = "stimulus_name"
 NUMBERED = ("stimulus_id", "Label")
 TEMPLATE = re.compile(r"an image of (.+)\.")
 ENDINGS = (".JPEG", ".jpg", ".png")
-NO_LABEL = "n/a"
 #: Names of the test classes by WordNet id (ImageNetTest_synset.xlsx of the dataset).
 TEST_CLASSES = {
     "n01443537": "goldfish",
@@ -116,26 +114,11 @@ _FILES = {
 }
 
 
-class Study:
-    """Generic Object Decoding; see :class:`brain2clip.readers.contract.VoxelStudy` for the contract.
+class Study(DownloadedStudy, VoxelStudy):
+    """Generic Object Decoding."""
 
-    Parameters
-    ----------
-    name : str
-        Name in the configuration.
-    settings : dict
-        A :class:`brain2clip.settings.GodStudy` as JSON-like dict.
-    results : Path
-        Folder of everything that the pipeline writes.
-
-    Attributes
-    ----------
-    dataset : str
-        Name in the paths of downloads.
-    root : Path
-        Folder of the files.
-    """
-
+    Settings = schema.GodStudy
+    block: schema.GodStudy
     dataset = "god"
     licence = "voxels: see figshare article 7387130; pictures (ImageNet) and captions: of their authors, not passed on"
     citation = (
@@ -144,52 +127,17 @@ class Study:
         "Horikawa, Majima, Kamitani (2019). Deep image reconstruction from human brain activity. PLOS Computational "
         "Biology 15, e1006633"
     )
-    modality = "fmri"
-    zero_shot = True
-    split_from_events = False
 
     def __init__(self, name: str, settings: dict[str, Any], results: Path) -> None:
-        self.name = name
-        self.block: schema.GodStudy = schema.parse(schema.GodStudy, settings)
-        self.results = Path(results)
-        self.root = self.results / "raw" / self.dataset
+        super().__init__(name, settings, results)
         self._labels = cache(self._read_labels)
         self._bdata = cache(self._open)
-
-    # --------------------------------------------------------------------------------------- downloads
-
-    def downloads(self) -> dict[str, tuple[Entry, ...]]:
-        """Files of the wanted subjects: name of each download unit to its files."""
-        wanted = {unit for subject in self.subjects() for unit in self._units_of(subject)}
-        return {unit: self._units[unit] for unit in sorted(wanted)}
-
-    def record(self, unit: str) -> str:
-        """Path of the record that a finished download leaves."""
-        return str(self.results / "downloads" / self.dataset / f"{unit}.json")
-
-    def description_files(self) -> list[str]:
-        """None: the dataset has no files on top."""
-        return []
 
     # ------------------------------------------------------------------------------------------- files
 
     def subjects(self) -> tuple[str, ...]:
         """Subject labels without ``sub-``, sorted."""
-        known, where = sorted(self._listed), f"studies.{self.name}.subjects"
-        wanted = known if self.block.subjects == "all" else self.block.subjects
-        for label in wanted:
-            if label not in known:
-                raise InputError(
-                    f"{where}: {label!r} is not in {self.block.manifest} for source {self.block.source}"
-                    f"{suggestion(label, known)}\n  expected 'all' or labels of {', '.join(known) or 'nothing'}"
-                )
-        if not wanted:
-            raise InputError(f"{where}: names none, or {self.block.manifest} lists none; expected labels such as '01'")
-        return tuple(sorted(set(wanted)))
-
-    def files(self, subject: str) -> list[str]:
-        """Records of the downloads of a subject."""
-        return [self.record(unit) for unit in self._units_of(subject)]
+        return self.wanted("subjects", self._listed, f" for source {self.block.source}")
 
     def stimulus_files(self) -> list[str]:
         """Records of the downloads of one subject, whose labels make the table, captions and names of classes.
@@ -197,11 +145,7 @@ class Study:
         The pictures themselves are not listed: :meth:`stimulus_table` checks that they exist.
         """
         given = [path for path in (self.block.captions, self.block.class_names) if path is not None]
-        return [*self.label_files(), *given]
-
-    def label_files(self) -> list[str]:
-        """Records of the downloads of the first wanted subject."""
-        return self.files(self.subjects()[0])
+        return [*self.files(self.subjects()[0]), *given]
 
     def expected_counts(self, subject: str) -> dict[str, int] | None:
         """Trials per split, where they are published."""
@@ -331,25 +275,18 @@ class Study:
         Raises
         ------
         brain2clip.stage.InputError
-            When the file has another layout, or a subject saw other pictures than the dataset has.
+            When the file has another layout, or the pictures are not as many as the dataset has.
         """
         labels = self._labels(subject)
-        own = self._ids_of(subject)
-        for side in SPLITS:
-            if own[side] != self._ids[side]:
-                other = sorted(set(own[side]) ^ set(self._ids[side]))
-                raise self._wrong(
-                    subject,
-                    f"{len(other)} {side} pictures differ from those of other subjects, the first is {other[0]}",
-                )
-        row_of = {name: row for row, name in enumerate([*self._ids["train"], *self._ids["test"]])}
+        self._ids_of(subject)
         seen = labels["split"].isin(SPLITS)
-        rows = labels[["split", "session", "run"]].copy()
+        rows = labels[["session", "run"]].copy()
         # A number of a run that begins anew must not make one run of training, test and imagery.
         rows["run"] = labels["split"] + "-" + labels["run"]
-        rows["stimulus"] = labels["image_id"].map(row_of).where(seen, -1).astype(int)
+        rows["stimulus"] = labels["image_id"].where(seen, "")
+        rows["concept"] = rows["stimulus"].str.partition("_")[0]
         rows["split"] = labels["split"].where(seen, "")
-        return rows[["stimulus", "split", "session", "run"]]
+        return rows[["stimulus", "concept", "split", "session", "run"]]
 
     def _read_labels(self, subject: str) -> pd.DataFrame:
         """``split`` (``train``, ``test``, ``imagery``), ``image_id``, ``session``, ``run`` of all rows of a subject."""
@@ -410,20 +347,12 @@ class Study:
     # ---------------------------------------------------------------------------------------- manifest
 
     @cached_property
-    def _entries(self) -> tuple[Entry, ...]:
-        return manifests.read(Path(self.block.manifest))
-
-    @cached_property
-    def _units(self) -> dict[str, tuple[Entry, ...]]:
-        return manifests.units(self._entries)
-
-    @cached_property
     def _listed(self) -> dict[str, list[str]]:
         """Paths of the source's files by subject; training before test."""
         found: dict[str, list[str]] = {}
-        for entry in self._entries:
-            if match := _FILES[self.block.source].fullmatch(entry.path):
-                found.setdefault(f"{int(match[1]):02d}", []).append(entry.path)
+        for path in self.entries:
+            if match := _FILES[self.block.source].fullmatch(path):
+                found.setdefault(f"{int(match[1]):02d}", []).append(path)
         complete = 1 if self.block.source == "figshare" else 2
         for subject, paths in found.items():
             if len(paths) != complete:
@@ -435,16 +364,12 @@ class Study:
         return found
 
     def _paths(self, subject: str) -> list[Path]:
-        known = self._listed  # any of them, because `subjects` is not among the settings of a job
-        if subject not in known:
-            raise InputError(
-                f"studies.{self.name}: no subject {subject!r}{suggestion(subject, known)}; expected one of "
-                f"{', '.join(sorted(known))}"
-            )
-        return [self.root / path for path in known[subject]]
+        labels.check(self.name, subject, self._listed)  # any of them: not all stages are told the wanted subjects
+        return [self.root / path for path in self._listed[subject]]
 
-    def _units_of(self, subject: str) -> list[str]:
-        return [manifests.unit_of(path.relative_to(self.root).as_posix()) for path in self._paths(subject)]
+    def subject_units(self, subject: str) -> list[str]:
+        """Units of a subject's files."""
+        return [manifests.unit_of(self.relative(path)) for path in self._paths(subject)]
 
 
 # ------------------------------------------------------------------------------------------------ labels

@@ -15,10 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from brain2clip import settings as blocks
+from brain2clip import settings as schema
+from brain2clip.names import NO_LABEL
 from brain2clip.readers import drawn_pictures
+from brain2clip.readers.contract import VoxelStudy
+from brain2clip.readers.simulated_base import SimulatedStudy
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
@@ -27,66 +30,28 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-REST = "rest"
-"""Stands for the stimulus of a row in which nothing is shown."""
 
+class Study(SimulatedStudy, VoxelStudy):
+    """Simulated fMRI."""
 
-class Study:
-    """The simulated fMRI study; see :class:`brain2clip.readers.contract.VoxelStudy` for the contract.
-
-    Parameters
-    ----------
-    name : str
-        Name in the configuration.
-    settings : dict
-        A :class:`brain2clip.settings.SimulatedFmriStudy` as JSON-like dict.
-    results : Path
-        Folder of everything that the pipeline writes.
-    """
-
-    licence = "CC0-1.0"
-    citation = "Simulated by brain2clip; no person was recorded."
-    modality = "fmri"
-    zero_shot = True
-    split_from_events = False
-
-    def __init__(self, name: str, settings: dict[str, Any], results: Path) -> None:
-        self.name = name
-        self.settings: blocks.SimulatedFmriStudy = blocks.parse(blocks.SimulatedFmriStudy, settings)
-        self.root = Path(results) / "raw" / name
-
-    def subjects(self) -> tuple[str, ...]:
-        """Subject labels without ``sub-``."""
-        return tuple(f"{number:02d}" for number in range(1, self.settings.subjects + 1))
+    Settings = schema.SimulatedFmriStudy
+    block: schema.SimulatedFmriStudy
 
     def files(self, subject: str) -> list[str]:
         """The signals."""
         return [str(self.root / f"sub-{subject}" / f"sub-{subject}_voxels.h5")]
 
-    def stimulus_files(self) -> list[str]:
-        """The stimulus table, which is written when all pictures are there."""
-        return [str(drawn_pictures.table_path(self.root))]
-
-    def label_files(self) -> list[str]:
-        """What :meth:`stimulus_files` says: labels are looked up in the table of pictures."""
-        return self.stimulus_files()
-
-    def stimulus_table(self) -> pd.DataFrame:
-        """One row per picture: training pictures by concept, then test pictures."""
-        return drawn_pictures.stimulus_table(self.root)
-
     def rows(self, subject: str) -> pd.DataFrame:
         """What each row of the signals is; there is one session, without a name."""
-        import numpy as np
         import pandas as pd
 
         with self._open(subject) as file:
             shown, split, run = (file[name].asstr()[:] for name in ("stimulus", "split", "run"))
-        stimulus = np.full(len(shown), -1)
-        seen = shown != REST
-        table = drawn_pictures.table_path(self.root)
-        stimulus[seen] = drawn_pictures.rows_of(list(shown[seen]), table, Path(self.files(subject)[0]))
-        return pd.DataFrame({"stimulus": stimulus, "split": split, "session": "n/a", "run": run})
+        rows = pd.DataFrame({"stimulus": shown, "concept": "", "split": split, "session": NO_LABEL, "run": run})
+        rows.loc[rows["stimulus"] == drawn_pictures.REST, "stimulus"] = ""
+        seen = rows["stimulus"] != ""
+        rows.loc[seen, "concept"] = self.concepts_of(list(rows.loc[seen, "stimulus"]), Path(self.files(subject)[0]))
+        return rows
 
     def regions(self, subject: str) -> dict[str, NDArray[np.bool_]]:
         """V1 to V4, LOC, FFA, PPA, and of these LVC (V1 to V3), HVC (LOC, FFA, PPA) and VC (all)."""
@@ -105,7 +70,7 @@ class Study:
 
     def expected_counts(self, subject: str) -> dict[str, int]:
         """Trials per split; the same for every subject."""
-        given = self.settings
+        given = self.block
         return {
             "train": given.training_concepts * given.pictures_per_concept * given.training_repetitions,
             "test": given.test_concepts * given.test_repetitions,

@@ -31,17 +31,18 @@ import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from brain2clip import settings as schema
-from brain2clip.readers import bids_files, manifests, things
+from brain2clip.names import SPLITS
+from brain2clip.readers import bids_files, labels, things
 from brain2clip.readers.bids_files import Table, column, suggestion
-from brain2clip.readers.contract import STIMULUS_COLUMNS, Recording
-from brain2clip.readers.manifests import Entry
+from brain2clip.readers.contract import EegStudy, Recording
+from brain2clip.readers.downloaded import DownloadedStudy, PublishedTable
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("brain2clip")
 
-SPLITS = ("train", "test")
 #: Subjects that the authors exclude (column ``exclude`` of participants.tsv).
 EXCLUDED = frozenset({"01", "06", "18", "23"})
 #: Subjects with caps of 128 channels.
@@ -79,90 +79,43 @@ _RECORDING = re.compile(r"sub-(?P<subject>\w+)/eeg/sub-(?P=subject)_task-(?P<tas
 _STIM = r"^stimuli[\\/](?P<concept>[^\\/]+)[\\/](?P<file>[^\\/]+\.jpg)$"
 
 
-class Study:
-    """THINGS-EEG1; see :class:`brain2clip.readers.contract.Study` for the contract.
+class Study(DownloadedStudy, EegStudy):
+    """THINGS-EEG1.
 
     Candidates are the pictures, where the user has them (setting ``pictures``), else a text prompt for each concept:
-    then a row of the stimulus table is a concept, and the presentations of its 12 pictures count as repetitions.
-
-    Parameters
-    ----------
-    name : str
-        Name in the configuration.
-    settings : dict
-        A :class:`brain2clip.settings.ThingsEeg1Study` as JSON-like dict.
-    results : Path
-        Folder of everything that the pipeline writes.
-
-    Attributes
-    ----------
-    dataset : str
-        Name in the paths of downloads.
-    root : Path
-        Folder of the BIDS dataset.
+    then a stimulus is a concept, and the presentations of its 12 pictures count as repetitions.
     """
 
+    Settings = schema.ThingsEeg1Study
+    block: schema.ThingsEeg1Study
     dataset = "things-eeg1"
+    description = "README"
     licence = "recordings: CC0; pictures: of the THINGS database, for research only, not to be passed on"
     citation = (
         "Grootswagers, Zhou, Robinson, Hebart, Carlson (2022). Human EEG recordings for 1,854 concepts presented in "
         "rapid serial visual presentation streams. Scientific Data 9, 3, doi:10.1038/s41597-021-01102-7; BIDS version: "
         "OpenNeuro ds003825; pictures: Hebart et al. (2019). THINGS. PLOS ONE 14, e0223792"
     )
-    modality = "eeg"
-    zero_shot = True
 
     def __init__(self, name: str, settings: dict[str, Any], results: Path) -> None:
-        self.name = name
-        self.block: schema.ThingsEeg1Study = schema.parse(schema.ThingsEeg1Study, settings)
-        self.results = Path(results)
-        self.root = self.results / "raw" / self.dataset
+        super().__init__(name, settings, results)
+        self._shown_to = cache(self._read_shown)
 
     @property
-    def split_from_events(self) -> bool:
+    def split_from_events(self) -> bool:  # type: ignore[override]
         """Whether the stimulus table is read from the events: for pictures, and for the concepts of the test block."""
         return self.block.pictures is not None or self.block.test == "block"
-
-    # --------------------------------------------------------------------------------------- downloads
-
-    def downloads(self) -> dict[str, tuple[Entry, ...]]:
-        """All that this study may need: name of each download unit to its files.
-
-        The recordings of the wanted subjects with their events, and the files on top of the dataset.
-        """
-        wanted = {self._unit("README"), *(self._subject_unit(subject) for subject in self.subjects())}
-        return {unit: self._units[unit] for unit in sorted(wanted)}
-
-    def record(self, unit: str) -> str:
-        """Path of the record that a finished download leaves."""
-        return str(self.results / "downloads" / self.dataset / f"{unit}.json")
-
-    def description_files(self) -> list[str]:
-        """Record of the files on top: README, changes, description of the columns."""
-        return [self.record(self._unit("README"))]
 
     # ------------------------------------------------------------------------------------------- files
 
     def subjects(self) -> tuple[str, ...]:
         """Subject labels without ``sub-``, sorted; ``all`` are those that the authors do not exclude."""
-        known = tuple(sorted(self._listed))
+        wanted = self.wanted("subjects", self._listed)
         if self.block.subjects == "all":
-            return tuple(subject for subject in known if subject not in EXCLUDED)
-        where = f"studies.{self.name}.subjects"
-        for subject in self.block.subjects:
-            if subject not in known:
-                raise InputError(
-                    f"{where}: {subject!r} is not in {self.block.manifest}{_meant(subject, known)}\n"
-                    f"  expected 'all' or labels of {', '.join(known) or 'nothing: the manifest lists none'}"
-                )
+            return tuple(subject for subject in wanted if subject not in EXCLUDED)
+        for subject in wanted:
             self._check_test_block(subject)
-        if not self.block.subjects:
-            raise InputError(f"{where}: names none; expected 'all' or labels such as '02'")
-        return tuple(sorted(set(self.block.subjects)))
-
-    def files(self, subject: str) -> list[str]:
-        """Record of the download of a subject's recording and events."""
-        return [self.record(self._subject_unit(subject))]
+        return wanted
 
     def stimulus_files(self) -> list[str]:
         """The table of concepts, and the records of all wanted subjects where their events make the stimulus table.
@@ -175,24 +128,19 @@ class Study:
         return files
 
     def label_files(self) -> list[str]:
-        """What :meth:`stimulus_files` says: the number of a trial is a row of the stimulus table."""
-        return self.stimulus_files()
+        """The table of concepts; which pictures there are is in a subject's own events."""
+        return [self.block.test_concepts]
 
     def recordings(self, subject: str) -> list[Recording]:
         """The one recording of a subject; from the manifest, whether downloaded or not."""
-        if subject not in self._listed:  # any of them, because `subjects` is not always among the settings of a job
-            known = sorted(self._listed)
-            raise InputError(
-                f"studies.{self.name}: no subject {subject!r}{_meant(subject, known)}; expected one of "
-                f"{', '.join(known)}"
-            )
+        labels.check(self.name, subject, self._listed)  # any of them: not all stages are told the wanted subjects
         return [self._listed[subject]]
 
     def expected_counts(self, subject: str) -> dict[str, int] | None:
         """Trials per split where targets are kept; else None, because their number differs from subject to subject."""
         if self.block.targets == "drop" or INCOMPLETE.get(subject, COMPLETE)[0] != COMPLETE[0]:
             return None
-        of_test = len(self._test_concepts) * PER_CONCEPT
+        of_test = len(self._test_concepts(self._shown_to(subject))) * PER_CONCEPT
         return {"train": COMPLETE[0] - of_test, "test": COMPLETE[1] if self.block.test == "block" else of_test}
 
     # ----------------------------------------------------------------------------------------- stimuli
@@ -209,42 +157,32 @@ class Study:
             When the table of concepts or an events table is wrong, or a picture is not in its place.
         """
         table = self._concept_rows() if self.block.pictures is None else self._picture_rows(self.block.pictures)
-        return table[list(STIMULUS_COLUMNS)]
+        return things.with_prompts(table)
 
     def _concept_rows(self) -> pd.DataFrame:
         import pandas as pd
 
         names = list(self.concepts)
-        return pd.DataFrame(
-            {
-                "stimulus_id": names,
-                "split": ["test" if concept in self._test_concepts else "train" for concept in names],
-                "concept": names,
-                "image": "",
-                "captions": [[] for _ in names],
-                "prompts": [[things.prompt(concept)] for concept in names],
-            }
-        )
+        # Where the table of concepts tells the test, no events are read.
+        of_test = self._test_concepts(self._all_shown if self.block.test == "block" else None)
+        sides = ["test" if concept in of_test else "train" for concept in names]
+        return pd.DataFrame({"stimulus_id": names, "split": sides, "concept": names, "image": ""})
 
     def _picture_rows(self, folder: str) -> pd.DataFrame:
         table = self._pictures.reset_index(drop=True)
         pictures = zip(table["concept"], table["file"])
-        table["image"] = things.picture_files(folder, pictures, f"studies.{self.name}.pictures")
-        table["captions"] = [[] for _ in range(len(table))]
-        table["prompts"] = [[things.prompt(concept)] for concept in table["concept"]]
-        return table
+        return table.assign(image=things.picture_files(folder, pictures, self.setting("pictures")))
 
     @cached_property
     def concepts(self) -> dict[str, str]:
         """All concepts in alphabetical order, each with its split in the table of concepts (:func:`read_concepts`)."""
         return read_concepts(Path(self.block.test_concepts), f"studies.{self.name}.test_concepts")
 
-    @cached_property
-    def _test_concepts(self) -> frozenset[str]:
-        """Concepts of which training sees nothing."""
+    def _test_concepts(self, shown: pd.DataFrame | None) -> frozenset[str]:
+        """Concepts of which training sees nothing; for ``test: block`` those of the test block in what was shown."""
         if self.block.test == "concepts":
             return frozenset(concept for concept, split in self.concepts.items() if split == "test")
-        shown = self._all_shown
+        assert shown is not None
         return frozenset(shown.loc[shown["is_test"], "concept"])
 
     @cached_property
@@ -269,14 +207,18 @@ class Study:
 
         found = pd.DataFrame({"is_test": pd.Series(dtype=bool), "concept": [], "file": []})
         for subject in self.subjects():
-            for recording in self.recordings(subject):
-                found = pd.concat([found, self._events(recording).shown()]).drop_duplicates()
+            found = pd.concat([found, self._shown_to(subject)]).drop_duplicates()
         return found.reset_index(drop=True)
+
+    def _read_shown(self, subject: str) -> pd.DataFrame:
+        """What the events of a subject name."""
+        (recording,) = self.recordings(subject)
+        return self._events(recording).shown()
 
     def _sides(self, shown: pd.DataFrame) -> np.ndarray:
         """``train``, ``test`` or nothing (no trial) for each row."""
         is_test = shown["is_test"].to_numpy(bool)
-        of_test = shown["concept"].isin(self._test_concepts).to_numpy(bool)
+        of_test = shown["concept"].isin(self._test_concepts(shown)).to_numpy(bool)
         if self.block.test == "block":
             return np.select([is_test, ~of_test], ["test", "train"], "").astype(object)
         return np.select([is_test, of_test], ["", "test"], "train").astype(object)
@@ -289,7 +231,7 @@ class Study:
         Returns
         -------
         pandas.DataFrame
-            ``onset`` (s from the start of the recording), ``stimulus`` (row of the stimulus table), ``split``.
+            ``onset`` (s from the start of the recording), ``stimulus`` (id), ``concept``, ``split``.
 
         Raises
         ------
@@ -309,7 +251,9 @@ class Study:
         kept = sides != ""
         if self.block.targets == "drop":
             kept &= ~events.flags("istarget")
-        trials = pd.DataFrame({"onset": onsets, "stimulus": self._rows(shown, kept, recording), "split": sides})[kept]
+        stimulus = shown["concept"] if self.block.pictures is None else _stems(shown["file"])
+        columns = {"onset": onsets, "stimulus": stimulus, "concept": shown["concept"], "split": sides}
+        trials = pd.DataFrame(columns)[kept]
         if recording.subject in LARGE_CAPS:
             log.warning(
                 "%s: a cap of 128 channels, other subjects have 63; a model of both (leave-one-subject-out) needs "
@@ -318,30 +262,14 @@ class Study:
             )
         return trials.sort_values("onset", kind="stable", ignore_index=True)
 
-    def _rows(self, shown: pd.DataFrame, kept: np.ndarray, recording: Recording) -> np.ndarray:
-        """Rows of the stimulus table; -1 where no trial is."""
-        if self.block.pictures is None:
-            names, labels = list(self.concepts), shown["concept"]
-        else:
-            names, labels = self._pictures.index, _stems(shown["file"])
-        numbers = {name: row for row, name in enumerate(names)}
-        rows = labels.map(numbers).fillna(-1).to_numpy(int)
-        lost = labels[kept & (rows < 0)]
-        if len(lost):
-            raise InputError(
-                f"{recording.events}: {len(lost)} trials show pictures that no wanted subject sees, e.g. "
-                f"{lost.iloc[0]}; expected sub-{recording.subject} among studies.{self.name}.subjects"
-            )
-        return rows
-
     def _events(self, recording: Recording) -> Events:
         """The events table of a recording, with the columns that it must have."""
-        self._check_there(recording.events, size=False)  # its content is checked row by row
+        self.check_there(recording.events, size=False)  # its content is checked row by row
         events = Events(
             path=recording.events,
             subject=recording.subject,
             table=bids_files.read_tsv(recording.events),
-            record=self.record(self._subject_unit(recording.subject)),
+            record=self.files(recording.subject)[0],
         )
         events.check_columns()
         events.check_concepts(events.shown(), self.concepts, self.block.test_concepts)
@@ -355,44 +283,18 @@ class Study:
             )
 
     def _check_signal(self, recording: Recording) -> None:
-        for entry in self._units[self._subject_unit(recording.subject)]:
-            if Path(entry.path).stem == recording.path.stem:
-                self._check_there(self.root / entry.path)
-
-    def _check_there(self, path: Path, size: bool = True) -> None:
-        """Refuse a file that is not in its place, or not of the size that the manifest lists."""
-        entry = self._entries.get(path.relative_to(self.root).as_posix())
-        if entry is None:
-            raise InputError(
-                f"{path}: not listed in {self.block.manifest} (setting studies.{self.name}.manifest), so it is never "
-                "downloaded; complete the manifest"
-            )
-        again = f"delete {self.record(manifests.unit_of(entry.path))} and start snakemake again, so that it is fetched"
-        if not path.is_file():
-            raise InputError(f"{path}: no such file, expected one of {entry.size or 'unknown'} bytes; {again}")
-        found = path.stat().st_size
-        if size and entry.size is not None and found != entry.size:
-            raise InputError(
-                f"{path}: {found} bytes, expected {entry.size} ({self.block.manifest}); it was changed or cut after "
-                f"its download; {again}"
-            )
+        for unit in self.subject_units(recording.subject):
+            for entry in self.units[unit]:
+                if Path(entry.path).stem == recording.path.stem:
+                    self.check_there(self.root / entry.path)
 
     # ---------------------------------------------------------------------------------------- manifest
-
-    @cached_property
-    def _entries(self) -> dict[str, Entry]:
-        """Files of the manifest by path."""
-        return {entry.path: entry for entry in manifests.read(Path(self.block.manifest))}
-
-    @cached_property
-    def _units(self) -> dict[str, tuple[Entry, ...]]:
-        return manifests.units(self._entries.values())
 
     @cached_property
     def _listed(self) -> dict[str, Recording]:
         """Recordings of the manifest by subject."""
         found = {}
-        for path in self._entries:
+        for path in self.entries:
             if match := _RECORDING.fullmatch(path):
                 signal = self.root / path
                 events = bids_files.sibling(signal, "events.tsv")
@@ -401,29 +303,14 @@ class Study:
                 )
         return found
 
-    def _subject_unit(self, subject: str) -> str:
+    def subject_units(self, subject: str) -> list[str]:
+        """The unit of a subject's recording and events."""
         (recording,) = self.recordings(subject)
-        return self._unit(recording.path.relative_to(self.root).as_posix())
-
-    def _unit(self, path: str) -> str:
-        """Download unit of a file that the manifest must list."""
-        if path not in self._entries:
-            raise InputError(
-                f"{self.block.manifest}: does not list {path}, which studies.{self.name} needs; complete the "
-                f"manifest (setting studies.{self.name}.manifest)"
-            )
-        return manifests.unit_of(path)
+        return [self.unit(self.relative(recording.path))]
 
 
 def _stems(files: pd.Series) -> pd.Series:
     return files.str.removesuffix(".jpg")
-
-
-def _meant(label: str, known: Iterable[str]) -> str:
-    """Labels are numbers of two digits: 1 and sub-01 mean 01, which is not the closest in spelling."""
-    digits = re.sub(r"\D", "", label)
-    likely = f"{int(digits):02d}" if digits else label
-    return f" (did you mean {likely!r}?)" if likely in known else suggestion(label, known)
 
 
 # ---------------------------------------------------------------------------------------------- concepts
@@ -451,14 +338,9 @@ def read_concepts(path: Path, setting: str) -> dict[str, str]:
         When the table is absent, lacks a column, has another split or a concept on both sides, or another number of
         concepts than THINGS.
     """
-    import pandas as pd
-
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a table of the concepts of THINGS (setting {setting})")
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a table ({error}); expected UTF-8 text with a header line") from None
+    table = things.read_table(path, ",")
     cells: Table = {str(name): table[name].tolist() for name in table}
     folders, sides = (column(cells, name, path, setting) for name in reversed(CONCEPT_COLUMNS))
     names = [re.sub("^[0-9]{5}_", "", folder) for folder in folders]
@@ -478,39 +360,21 @@ def read_concepts(path: Path, setting: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Events:
+class Events(PublishedTable):
     """The events table of a subject, and its checks.
 
     Attributes
     ----------
-    path : Path
-        Where it lies.
     subject : str
         Label; subjects differ in columns and rows.
-    table : dict of list of str
-        Its columns as text.
-    record : str
-        Record of its download, for messages.
     """
 
-    path: Path
     subject: str
-    table: Table
-    record: str
-
-    def wrong(self, what: str) -> InputError:
-        """A refusal with what to do about it."""
-        return InputError(
-            f"{self.path}: {what}\n  this is not the table that was published; delete {self.record} and start "
-            "snakemake again, so that it is fetched"
-        )
 
     def check_columns(self) -> None:
         """Refuse a table without a column that is needed; only subjects without a test block may lack its two."""
         expected = INCOMPLETE.get(self.subject, COMPLETE)
-        for name in (*NEEDED, *(NEEDED_FOR_TEST if expected[1] else ())):
-            if name not in self.table:
-                raise self.wrong(f"no column {name!r}{suggestion(name, self.table)}; found {', '.join(self.table)}")
+        self.require((*NEEDED, *(NEEDED_FOR_TEST if expected[1] else ())))
 
     # ---------------------------------------------------------------------------------------- onsets
 
@@ -520,10 +384,10 @@ class Events:
         The unit is what the median step from row to row says: compared with that of ``time_stimon`` (s), where the
         table has it, else with the known distance of pictures.
         """
-        written = self._numbers("onset")
+        written = self.numbers("onset")
         bad = ~np.isfinite(written) | (written < 0)
         if bad.any():
-            raise self.wrong(f"{self._cell('onset', bad)} (and {bad.sum() - 1} more); expected a time")
+            raise self.wrong(f"{self.cell('onset', bad)} (and {bad.sum() - 1} more); expected a time")
         if len(written) < 2:
             raise self.wrong(f"{len(written)} events; expected the {sum(COMPLETE)} of a whole recording")
         steps = np.diff(written)
@@ -531,7 +395,7 @@ class Events:
         if (steps < 0).any():
             bad = np.append(False, steps < 0)
             before = self.table["onset"][int(bad.argmax()) - 1]
-            raise self.wrong(f"{self._cell('onset', bad)}, after {before!r}; expected events in time order")
+            raise self.wrong(f"{self.cell('onset', bad)}, after {before!r}; expected events in time order")
         if "sample" in self.table:
             self._check_samples(onsets)
         return onsets
@@ -566,13 +430,13 @@ class Events:
         """Median distance of pictures by the stimulus computer's clock, s; None where it is not in the table."""
         if "time_stimon" not in self.table:
             return None
-        steps = np.diff(self._numbers("time_stimon"))
+        steps = np.diff(self.numbers("time_stimon"))
         steps = steps[np.isfinite(steps)]
         return float(np.median(steps)) if len(steps) else None
 
     def _check_samples(self, onsets: np.ndarray) -> None:
         """Refuse onsets that are not where the recording's sample numbers say."""
-        apart = onsets * SFREQ - self._numbers("sample")
+        apart = onsets * SFREQ - self.numbers("sample")
         bad = ~(np.abs(apart) <= SAMPLE_TOLERANCE + 1e-6)  # NaN is bad, too
         if bad.any():
             row = int(bad.argmax())
@@ -592,7 +456,7 @@ class Events:
         bad = parts["concept"].isna().to_numpy()
         if bad.any():
             raise self.wrong(
-                f"{self._cell('stim', bad)} (and {bad.sum() - 1} more); expected paths such as "
+                f"{self.cell('stim', bad)} (and {bad.sum() - 1} more); expected paths such as "
                 r"stimuli\aardvark\aardvark_01b.jpg"
             )
         is_test = self.flags("isteststim") if "isteststim" in self.table else np.zeros(len(parts), dtype=bool)
@@ -600,10 +464,10 @@ class Events:
 
     def flags(self, name: str) -> np.ndarray:
         """A column of zeros and ones as bool [n_events]."""
-        numbers = self._numbers(name)
+        numbers = self.numbers(name)
         bad = ~np.isin(numbers, (0, 1))
         if bad.any():
-            raise self.wrong(f"{self._cell(name, bad)} (and {bad.sum() - 1} more); expected 0 or 1")
+            raise self.wrong(f"{self.cell(name, bad)} (and {bad.sum() - 1} more); expected 0 or 1")
         return numbers == 1
 
     def check_concepts(self, shown: pd.DataFrame, known: Iterable[str], source: str) -> None:
@@ -643,20 +507,20 @@ class Events:
         bad = main & (named != shown["concept"].to_numpy(object))
         if bad.any():
             raise self.wrong(
-                f"object and stim disagree in {bad.sum()} of {main.sum()} main rows: {self._cell('object', bad)}, but "
-                f"stim is {self._value('stim', bad)!r}"
+                f"object and stim disagree in {bad.sum()} of {main.sum()} main rows: {self.cell('object', bad)}, but "
+                f"stim is {self.value('stim', bad)!r}"
             )
         places = shown["concept"].map({name: place for place, name in enumerate(concepts)}).to_numpy(float)
-        bad = main & (self._numbers("objectnumber") != places)
+        bad = main & (self.numbers("objectnumber") != places)
         if bad.any():
             raise self.wrong(
-                f"{self._cell('objectnumber', bad)} (and {bad.sum() - 1} more); expected {places[bad.argmax()]:g}, the "
-                f"place of {self._value('object', bad)} in alphabetical order, from 0"
+                f"{self.cell('objectnumber', bad)} (and {bad.sum() - 1} more); expected {places[bad.argmax()]:g}, the "
+                f"place of {self.value('object', bad)} in alphabetical order, from 0"
             )
         bad = main & shown.duplicated().to_numpy()
         if bad.any():
             raise self.wrong(
-                f"{bad.sum()} main pictures come once more, first {self._cell('stim', bad)}; expected each once"
+                f"{bad.sum()} main pictures come once more, first {self.cell('stim', bad)}; expected each once"
             )
 
     def check_test(self, shown: pd.DataFrame) -> None:
@@ -664,7 +528,7 @@ class Events:
         is_test = shown["is_test"].to_numpy(bool)
         if not is_test.any():
             return
-        rows = shown[is_test].assign(number=self._numbers("teststimnumber")[is_test])
+        rows = shown[is_test].assign(number=self.numbers("teststimnumber")[is_test])
         counts = rows.groupby(["concept", "file", "number"], dropna=False).size()
         numbers = np.sort(counts.index.get_level_values("number").to_numpy(float))
         pictures = counts.groupby(["concept", "file"]).size()
@@ -679,16 +543,3 @@ class Events:
                 f"test picture {concept}/{file} is shown {counts[counts != TEST_REPETITIONS].iloc[0]} times; expected "
                 f"{TEST_REPETITIONS}"
             )
-
-    def _numbers(self, name: str) -> np.ndarray:
-        """A column as numbers [n_events], NaN where it holds none."""
-        import pandas as pd
-
-        return pd.to_numeric(pd.Series(self.table[name], dtype=object), errors="coerce").to_numpy(float)
-
-    def _cell(self, name: str, bad: np.ndarray) -> str:
-        return f"{name} of event {int(bad.argmax()) + 1} is {self._value(name, bad)!r}"
-
-    def _value(self, name: str, bad: np.ndarray) -> str:
-        """Text of the first bad row."""
-        return self.table[name][int(bad.argmax())]

@@ -24,31 +24,27 @@ Downloads go to ``results/raw/things-eeg2``, by the name of the dataset: studies
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from brain2clip import settings as schema
-from brain2clip.readers import bids_files, manifests, things
-from brain2clip.readers.bids_files import Table, suggestion
-from brain2clip.readers.contract import STIMULUS_COLUMNS, Recording
-from brain2clip.readers.manifests import Entry
+from brain2clip.names import SPLITS
+from brain2clip.readers import bids_files, labels, manifests, things
+from brain2clip.readers.bids_files import suggestion
+from brain2clip.readers.contract import EegStudy, Recording
+from brain2clip.readers.downloaded import DownloadedStudy, PublishedTable
+from brain2clip.readers.things_index import FOLDERS, TABLE_COLUMNS, read_index, stimulus_rows
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SPLITS = ("train", "test")
 #: Events of a run by task, the same in all 240 runs.
 EVENTS = {"train": {"image": 3342, "target": 18}, "test": {"image": 4056, "target": 24}}
-#: Pictures of a concept.
-PER_CONCEPT = {"train": 10, "test": 1}
-#: Folders of the unpacked pictures and names of their archives.
-FOLDERS = {"train": "training_images", "test": "test_images"}
 #: Sampling rate of the recordings, Hz.
 SFREQ = 1000.0
 #: Largest difference between ``onset`` and ``sample``, s: onsets are rounded to 1 ms, so half of that.
@@ -57,8 +53,6 @@ TOLERANCE_S = 0.0006
 LONGEST_STEP_S = 10.0
 
 NEEDED = ("onset", "trial_type", "tot_img_number", "img_category", "category_name")
-INDEX_COLUMNS = ("tot_img_number", "split", "concept_folder", "file_name", "file_name_source")
-TABLE_COLUMNS = ("stimulus_id", "concept", "image", "split")
 _RECORDING = re.compile(
     r"sub-(?P<subject>\w+)/ses-(?P<session>\w+)/eeg/"
     r"sub-(?P=subject)_ses-(?P=session)_task-(?P<task>train|test)(_run-(?P<run>\w+))?_eeg\.bdf"
@@ -66,83 +60,41 @@ _RECORDING = re.compile(
 _ARCHIVE = re.compile(r"derivatives/preprocessed_eeg/sub-(\w+)\.zip")
 
 
-class Study:
-    """THINGS-EEG2; see :class:`brain2clip.readers.contract.Study` for the contract.
+class Study(DownloadedStudy, EegStudy):
+    """THINGS-EEG2."""
 
-    Parameters
-    ----------
-    name : str
-        Name in the configuration.
-    settings : dict
-        A :class:`brain2clip.settings.ThingsEeg2Study` as JSON-like dict.
-    results : Path
-        Folder of everything that the pipeline writes.
-
-    Attributes
-    ----------
-    dataset : str
-        Name in the paths of downloads.
-    root : Path
-        Folder of the BIDS dataset.
-    """
-
+    Settings = schema.ThingsEeg2Study
+    block: schema.ThingsEeg2Study
     dataset = "things-eeg2"
+    description = "dataset_description.json"
     licence = "recordings: CC BY 4.0; pictures: of the THINGS database, for research only, not to be passed on"
     citation = (
         "Gifford, Dwivedi, Roig, Cichy (2022). A large and rich EEG dataset for modeling human visual object "
         "recognition. NeuroImage 264, 119754, doi:10.1016/j.neuroimage.2022.119754; BIDS version: NEMAR nm000232 "
         "v1.0.1, doi:10.82901/nemar.nm000232; pictures: Hebart et al. (2019). THINGS. PLOS ONE 14, e0223792"
     )
-    modality = "eeg"
-    zero_shot = True
-    split_from_events = False
-
-    def __init__(self, name: str, settings: dict[str, Any], results: Path) -> None:
-        self.name = name
-        self.block: schema.ThingsEeg2Study = schema.parse(schema.ThingsEeg2Study, settings)
-        self.results = Path(results)
-        self.root = self.results / "raw" / self.dataset
 
     # --------------------------------------------------------------------------------------- downloads
 
-    def downloads(self) -> dict[str, tuple[Entry, ...]]:
-        """All that this study may need: name of each download unit to its files.
-
-        The recordings of the wanted subjects, sessions and runs with their sidecars (or, for ``source: preprocessed``,
-        the archives of their epochs), the files on top of the dataset, and the pictures with their licence.
-        """
-        wanted = {self._unit("dataset_description.json"), *self._picture_units()}
-        for subject in self.subjects():
-            wanted.update(self._subject_units(subject))
-        return {unit: self._units[unit] for unit in sorted(wanted)}
-
-    def record(self, unit: str) -> str:
-        """Path of the record that a finished download leaves."""
-        return str(self.results / "downloads" / self.dataset / f"{unit}.json")
+    def shared_units(self) -> list[str]:
+        """The files on top of the dataset, and the pictures with their licence."""
+        return [*super().shared_units(), *self._picture_units()]
 
     def archive_files(self) -> list[str]:
         """Records of the picture archives and of their licence (inputs of the rule that unpacks them)."""
         for split in SPLITS:
-            self._unit(f"stimuli/{FOLDERS[split]}.zip")
+            self.unit(f"stimuli/{FOLDERS[split]}.zip")
         return [self.record(unit) for unit in self._picture_units()]
-
-    def description_files(self) -> list[str]:
-        """Record of the files on top: the dataset's description, participants, changes."""
-        return [self.record(self._unit("dataset_description.json"))]
 
     # ------------------------------------------------------------------------------------------- files
 
     def subjects(self) -> tuple[str, ...]:
         """Subject labels without ``sub-``, sorted."""
         if self.block.source == "preprocessed":
-            known = {match[1] for path in self._entries if (match := _ARCHIVE.fullmatch(path))}
+            known = {match[1] for path in self.entries if (match := _ARCHIVE.fullmatch(path))}
         else:
             known = {recording.subject for recording in self._listed.values()}
-        return self._wanted("subjects", known)
-
-    def files(self, subject: str) -> list[str]:
-        """Records of the downloads of a subject: one per recording and session, or one of the authors' epochs."""
-        return [self.record(unit) for unit in self._subject_units(subject)]
+        return self.wanted("subjects", known)
 
     def stimulus_files(self) -> list[str]:
         """The table that stage ``images`` writes when all pictures are unpacked."""
@@ -154,7 +106,7 @@ class Study:
 
     def recordings(self, subject: str) -> list[Recording]:
         """Recordings of a subject in the order of session, task, run; from the manifest, whether downloaded or not."""
-        self._check_subject(subject)
+        labels.check(self.name, subject, self.subjects())
         found = []
         for session in self._sessions:
             for task, run in (("test", None), *(("train", run) for run in self._runs)):
@@ -193,13 +145,11 @@ class Study:
         table = stimulus_rows(index)
         table["image"] = self._unpacked(table) if self._stimuli.is_file() else table["image"]
         table["image"] = [str(self._stimuli.parent / path) for path in table["image"]]
-        table["captions"] = [[] for _ in range(len(table))]
-        table["prompts"] = [[things.prompt(concept)] for concept in table["concept"]]
-        return table[list(STIMULUS_COLUMNS)]
+        return things.with_prompts(table)
 
     def _unpacked(self, table: pd.DataFrame) -> pd.Series:
         """Paths in the table of the unpacked pictures, which must have the rows of the index."""
-        found = _read_text(self._stimuli, "\t")
+        found = things.read_table(self._stimuli, "\t")
         keys = [name for name in TABLE_COLUMNS if name != "image"]
         if not set(TABLE_COLUMNS) <= set(found) or not found[keys].equals(table[keys]):
             raise InputError(
@@ -218,8 +168,7 @@ class Study:
         Returns
         -------
         pandas.DataFrame
-            ``onset`` (s from the start of the recording), ``stimulus`` (row of the stimulus table), ``split``
-            (the task).
+            ``onset`` (s from the start of the recording), ``stimulus`` (id), ``concept``, ``split`` (the task).
 
         Raises
         ------
@@ -230,47 +179,28 @@ class Study:
         """
         import pandas as pd
 
-        self._check_there(recording.path)
-        self._check_there(recording.events, size=False)  # its content is checked row by row
+        self.check_there(recording.path)
+        self.check_there(recording.events, size=False)  # its content is checked row by row
         events = Events(
             path=recording.events,
             task=recording.task,
             table=bids_files.read_tsv(recording.events),
-            record=self.record(manifests.unit_of(self._relative(recording.events))),
+            record=self.record(manifests.unit_of(self.relative(recording.events))),
         )
-        events.check_columns()
+        events.require(NEEDED)
         shown = events.shown()
         onsets = events.onsets()[shown]
-        return pd.DataFrame({"onset": onsets, "stimulus": self._rows(events, shown), "split": recording.task})
+        named = stimulus_rows(self.index).iloc[self._rows(events, shown)]
+        stimulus, concept = (named[name].to_numpy(object) for name in ("stimulus_id", "concept"))
+        return pd.DataFrame({"onset": onsets, "stimulus": stimulus, "concept": concept, "split": recording.task})
 
     def _rows(self, events: Events, shown: np.ndarray) -> np.ndarray:
-        """Rows of the stimulus table [n_trials], checked against the concepts that the events name."""
+        """Rows of the index [n_trials], checked against the concepts that the events name."""
         rows = (self.index["split"] == events.task).to_numpy().nonzero()[0]
         numbers = events.picture_numbers(shown, len(rows), self.block.images)
         stimulus = rows[numbers - 1]
         events.check_concepts(shown, numbers, self.index["folder"].to_numpy()[stimulus], self.block.images)
         return stimulus
-
-    def _check_there(self, path: Path, size: bool = True) -> None:
-        """Refuse a file that is not in its place, or not of the size that the manifest lists."""
-        entry = self._entries.get(self._relative(path))
-        if entry is None:
-            raise InputError(
-                f"{path}: not listed in {self.block.manifest} (setting studies.{self.name}.manifest), so it is never "
-                "downloaded; complete the manifest"
-            )
-        again = f"delete {self.record(manifests.unit_of(entry.path))} and start snakemake again, so that it is fetched"
-        if not path.is_file():
-            raise InputError(f"{path}: no such file, expected one of {entry.size} bytes; {again}")
-        found = path.stat().st_size
-        if size and entry.size is not None and found != entry.size:
-            raise InputError(
-                f"{path}: {found} bytes, expected {entry.size} ({self.block.manifest}); it was changed or cut after "
-                f"its download; {again}"
-            )
-
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self.root).as_posix()
 
     # ---------------------------------------------------------------------------------------- manifest
 
@@ -279,19 +209,10 @@ class Study:
         return self.root / "stimuli" / "stimuli.tsv"
 
     @cached_property
-    def _entries(self) -> dict[str, Entry]:
-        """Files of the manifest by path."""
-        return {entry.path: entry for entry in manifests.read(Path(self.block.manifest))}
-
-    @cached_property
-    def _units(self) -> dict[str, tuple[Entry, ...]]:
-        return manifests.units(self._entries.values())
-
-    @cached_property
     def _listed(self) -> dict[tuple[str, str, str, str | None], Recording]:
         """Training and test recordings of the manifest by subject, session, task, run."""
         found = {}
-        for path in self._entries:
+        for path in self.entries:
             if match := _RECORDING.fullmatch(path):
                 key = (match["subject"], match["session"], match["task"], match["run"])
                 subject, session, task, run = key
@@ -302,29 +223,12 @@ class Study:
 
     @cached_property
     def _sessions(self) -> tuple[str, ...]:
-        return self._wanted("sessions", {recording.session or "" for recording in self._listed.values()})
+        return self.wanted("sessions", {recording.session or "" for recording in self._listed.values()})
 
     @cached_property
     def _runs(self) -> tuple[str, ...]:
         """Training runs of each session."""
-        return self._wanted("runs", {one.run for one in self._listed.values() if one.task == "train" and one.run})
-
-    def _wanted(self, setting: str, known: set[str]) -> tuple[str, ...]:
-        """Labels that a setting asks for, sorted; refused where the manifest does not know one."""
-        where, given = f"studies.{self.name}.{setting}", getattr(self.block, setting)
-        if given == "all":
-            given = known
-        for label in given:
-            if label not in known:
-                raise InputError(
-                    f"{where}: {label!r} is not in {self.block.manifest}{_meant(label, known)}\n"
-                    f"  expected 'all' or labels of {', '.join(sorted(known)) or 'nothing: the manifest lists none'}"
-                )
-        if not given:
-            raise InputError(
-                f"{where}: names none, or {self.block.manifest} lists none; expected 'all' or labels such as '01'"
-            )
-        return tuple(sorted(set(given)))
+        return self.wanted("runs", {one.run for one in self._listed.values() if one.task == "train" and one.run})
 
     def _check_whole(self) -> None:
         for setting in ("sessions", "runs"):
@@ -334,81 +238,36 @@ class Study:
                     f"and runs together; leave {setting} out, or take source: raw"
                 )
 
-    def _check_subject(self, subject: str) -> None:
-        known = self.subjects()
-        if subject not in known:
-            raise InputError(
-                f"studies.{self.name}: no subject {subject!r}{_meant(subject, known)}; "
-                f"expected one of {', '.join(known)}"
-            )
-
-    def _subject_units(self, subject: str) -> list[str]:
-        self._check_subject(subject)
+    def subject_units(self, subject: str) -> list[str]:
+        """One unit per recording and session, or one of the authors' epochs."""
+        labels.check(self.name, subject, self.subjects())
         if self.block.source == "preprocessed":
             self._check_whole()
-            return [self._unit(f"derivatives/preprocessed_eeg/sub-{subject}.zip")]
+            return [self.unit(f"derivatives/preprocessed_eeg/sub-{subject}.zip")]
         sessions = [f"sub-{subject}_ses-{session}" for session in self._sessions]
-        recordings = [manifests.unit_of(self._relative(one.path)) for one in self.recordings(subject)]
-        return [unit for unit in sessions if unit in self._units] + recordings
+        recordings = [manifests.unit_of(self.relative(one.path)) for one in self.recordings(subject)]
+        return [unit for unit in sessions if unit in self.units] + recordings
 
     def _picture_units(self) -> list[str]:
         """Archives of pictures and their licence, as far as listed: responses can do without."""
         paths = [*(f"stimuli/{FOLDERS[split]}.zip" for split in SPLITS), "stimuli/LICENSE.txt"]
-        return [manifests.unit_of(path) for path in paths if path in self._entries]
-
-    def _unit(self, path: str) -> str:
-        """Download unit of a file that the manifest must list."""
-        if path not in self._entries:
-            raise InputError(
-                f"{self.block.manifest}: does not list {path}, which studies.{self.name} needs; complete the "
-                f"manifest (setting studies.{self.name}.manifest)"
-            )
-        return manifests.unit_of(path)
-
-
-def _meant(label: str, known: Iterable[str]) -> str:
-    """Labels are numbers of two digits: 1 and sub-01 mean 01, which is not the closest in spelling."""
-    digits = re.sub(r"\D", "", label)
-    likely = f"{int(digits):02d}" if digits else label
-    return f" (did you mean {likely!r}?)" if likely in known else suggestion(label, known)
+        return [manifests.unit_of(path) for path in paths if path in self.entries]
 
 
 # ----------------------------------------------------------------------------------------------- events
 
 
 @dataclass(frozen=True)
-class Events:
+class Events(PublishedTable):
     """An events table of a training or test run, and its checks.
 
     Attributes
     ----------
-    path : Path
-        Where it lies.
     task : str
         ``train`` or ``test``.
-    table : dict of list of str
-        Its columns as text.
-    record : str
-        Record of its download, for messages.
     """
 
-    path: Path
     task: str
-    table: Table
-    record: str
-
-    def wrong(self, what: str) -> InputError:
-        """A refusal with what to do about it."""
-        return InputError(
-            f"{self.path}: {what}\n  this is not the table that was published; delete {self.record} and start "
-            "snakemake again, so that it is fetched"
-        )
-
-    def check_columns(self) -> None:
-        """Refuse a table without a column that is needed."""
-        for name in NEEDED:
-            if name not in self.table:
-                raise self.wrong(f"no column {name!r}{suggestion(name, self.table)}; found {', '.join(self.table)}")
 
     def shown(self) -> np.ndarray:
         """Which events show a picture [n_events]; refuses other events and other numbers of them than in every run."""
@@ -430,15 +289,15 @@ class Events:
 
     def onsets(self) -> np.ndarray:
         """Onsets of all events [n_events], s from the start of the recording."""
-        onsets = self._numbers("onset")
+        onsets = self.numbers("onset")
         bad = ~np.isfinite(onsets) | (onsets < 0)
         if bad.any():
-            raise self.wrong(f"{self._cell('onset', bad)}; expected seconds from the start of the recording")
+            raise self.wrong(f"{self.cell('onset', bad)}; expected seconds from the start of the recording")
         steps = np.diff(onsets)
         if (steps <= 0).any():
             bad = np.append(False, steps <= 0)
             before = self.table["onset"][int(bad.argmax()) - 1]
-            raise self.wrong(f"{self._cell('onset', bad)}, after {before!r}; expected increasing onsets")
+            raise self.wrong(f"{self.cell('onset', bad)}, after {before!r}; expected increasing onsets")
         if np.median(steps) > LONGEST_STEP_S:
             raise self.wrong(
                 f"onsets are {np.median(steps):g} apart (median), so they are in milliseconds or samples; expected "
@@ -450,7 +309,7 @@ class Events:
 
     def _check_samples(self, onsets: np.ndarray) -> None:
         """Refuse onsets that are not where the recording's sample numbers say."""
-        apart = onsets - self._numbers("sample") / SFREQ
+        apart = onsets - self.numbers("sample") / SFREQ
         bad = ~(np.abs(apart) <= TOLERANCE_S + 1e-9)  # NaN is bad, too
         if bad.any():
             row = int(bad.argmax())
@@ -462,12 +321,12 @@ class Events:
 
     def picture_numbers(self, shown: np.ndarray, count: int, index: str) -> np.ndarray:
         """Numbers of the pictures shown [n_trials], from 1 to ``count``."""
-        numbers = self._numbers("tot_img_number")
+        numbers = self.numbers("tot_img_number")
         whole = np.isfinite(numbers) & (numbers == np.round(numbers))
         bad = shown & ~(whole & (numbers >= 1) & (numbers <= count))
         if bad.any():
             raise self.wrong(
-                f"{self._cell('tot_img_number', bad)} (and {bad.sum() - 1} more); expected numbers from 1 to {count}, "
+                f"{self.cell('tot_img_number', bad)} (and {bad.sum() - 1} more); expected numbers from 1 to {count}, "
                 f"the {self.task} pictures of {index}"
             )
         return numbers[shown].astype(int)
@@ -495,132 +354,17 @@ class Events:
                 f"{shown.nonzero()[0][first] + 1} tot_img_number {numbers[first]} is {folders[first]} by {index}, but "
                 f"category_name is {named[first]!r}{self._trigger_hint(shown, numbers)}"
             )
-        categories = self._numbers("img_category")
+        categories = self.numbers("img_category")
         bad = np.zeros(len(shown), dtype=bool)
         bad[shown] = categories[shown] != np.array([int(folder[:5]) for folder in folders])
         if bad.any():
             row = int(bad.argmax())
             raise self.wrong(
-                f"{self._cell('img_category', bad)} (and {bad.sum() - 1} more), but category_name is "
+                f"{self.cell('img_category', bad)} (and {bad.sum() - 1} more), but category_name is "
                 f"{self.table['category_name'][row]!r}; expected the number in that name"
             )
 
     def _trigger_hint(self, shown: np.ndarray, numbers: np.ndarray) -> str:
-        if self.task == "train" and "value" in self.table and (self._numbers("value")[shown] == numbers).all():
+        if self.task == "train" and "value" in self.table and (self.numbers("value")[shown] == numbers).all():
             return "; tot_img_number repeats the column value, a trigger that goes round from 1 to 99 and is no label"
         return ""
-
-    def _numbers(self, name: str) -> np.ndarray:
-        """A column as numbers [n_events], NaN where it holds none."""
-        import pandas as pd
-
-        return pd.to_numeric(pd.Series(self.table[name], dtype=object), errors="coerce").to_numpy(float)
-
-    def _cell(self, name: str, bad: np.ndarray) -> str:
-        row = int(bad.argmax())
-        return f"{name} of event {row + 1} is {self.table[name][row]!r}"
-
-
-# ------------------------------------------------------------------------------------------------ index
-
-
-def read_index(path: Path) -> pd.DataFrame:
-    """The index of the pictures.
-
-    Parameters
-    ----------
-    path : Path
-        CSV table with the columns :data:`INDEX_COLUMNS`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``split``, ``number`` (from 1 within the split), ``folder`` (``00001_aardvark``), ``file``, ``listed`` (whether
-        the file's name is published; else it is inferred); training first, by number.
-
-    Raises
-    ------
-    brain2clip.stage.InputError
-        When the table is absent, lacks a column, or breaks the rule by which numbers and folders go together.
-    """
-    import pandas as pd
-
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected the index of the pictures (setting images of the study)")
-    table = _read_text(path, ",")
-    lost = [name for name in INDEX_COLUMNS if name not in table]
-    if lost:
-        raise InputError(f"{path}: no column {', '.join(lost)}; found {', '.join(table)}, expected {INDEX_COLUMNS}")
-    parts = [_split_index(table[table["split"] == split], split, path) for split in SPLITS]
-    if sum(map(len, parts)) != len(table):
-        raise InputError(f"{path}: column split holds {sorted(set(table['split']))}; expected train or test")
-    return pd.concat(parts, ignore_index=True)
-
-
-def _read_text(path: Path, separator: str) -> pd.DataFrame:
-    """A table whose columns are all text."""
-    import pandas as pd
-
-    try:
-        return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a table ({error}); expected UTF-8 text with a header line") from None
-
-
-def _split_index(rows: pd.DataFrame, split: str, path: Path) -> pd.DataFrame:
-    """Rows of one split in the order of their numbers, checked."""
-    import pandas as pd
-
-    number = pd.to_numeric(rows["tot_img_number"], errors="coerce").to_numpy(float)
-    order = np.argsort(number, kind="stable")
-    index = pd.DataFrame(
-        {
-            "split": split,
-            "number": np.arange(1, len(rows) + 1),
-            "folder": rows["concept_folder"].to_numpy(object)[order],
-            "file": rows["file_name"].to_numpy(object)[order],
-            "listed": (rows["file_name_source"] == "listed").to_numpy()[order],
-        }
-    )
-    per = PER_CONCEPT[split]
-    if not len(rows) or len(rows) % per or not np.array_equal(number[order], index["number"]):
-        raise InputError(
-            f"{path}: tot_img_number of the {len(rows)} {split} rows; expected every number from 1 on once, "
-            f"{per} for each concept"
-        )
-    if not all(re.fullmatch(r"[0-9]{5}_[^/\\\s]+", folder) for folder in index["folder"].unique()):
-        raise InputError(f"{path}: column concept_folder; expected names such as 00001_aardvark in every row")
-    wrong = index["folder"].str[:5].astype(int) != (index["number"] - 1) // per + 1
-    wrong |= index["folder"] != index["folder"].to_numpy()[(index["number"] - 1) // per * per]
-    wrong |= ~index["file"].str.fullmatch(r"[^/\\\s.][^/\\\s]*")
-    if wrong.any():
-        row = index[wrong].iloc[0]
-        raise InputError(
-            f"{path}: {split} picture {row['number']} is {row['folder']}/{row['file']}; expected a file of folder "
-            f"{(row['number'] - 1) // per + 1:05d}_…, {per} in a folder in the order of their numbers"
-        )
-    return index
-
-
-def stimulus_rows(index: pd.DataFrame) -> pd.DataFrame:
-    """Columns of the table of pictures, :data:`TABLE_COLUMNS`, with paths that the index gives.
-
-    Parameters
-    ----------
-    index : pandas.DataFrame
-        From :func:`read_index`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``stimulus_id`` (``train-00001``), ``concept`` (``aardvark``), ``image`` (relative to the folder ``stimuli``),
-        ``split``.
-    """
-    import pandas as pd
-
-    columns = (index["split"], index["number"], index["folder"], index["file"])
-    rows = [
-        (f"{split}-{number:05d}", folder.partition("_")[2], f"{FOLDERS[split]}/{folder}/{file}", split)
-        for split, number, folder, file in zip(*columns)
-    ]
-    return pd.DataFrame(rows, columns=list(TABLE_COLUMNS))

@@ -19,14 +19,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as schema
-from brain2clip.readers import things
+from brain2clip.names import SPLITS
+from brain2clip.readers import labels, things
 from brain2clip.readers.bids_files import suggestion
-from brain2clip.readers.contract import STIMULUS_COLUMNS
+from brain2clip.readers.contract import VoxelStudy
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SUBJECTS = ("01", "02", "03")
-SPLITS = ("train", "test")
 #: Training concepts and pictures of each; test pictures and how often each is shown.
 CONCEPTS, PER_CONCEPT = 720, 12
 TEST_PICTURES, TEST_REPETITIONS = 100, 12
@@ -49,31 +49,20 @@ BLOCK_BYTES = 2**26
 _STIMULUS = re.compile(r"(?P<stem>(?P<concept>.+)_\d+[a-z]+)\.jpg")
 
 
-class Study:
-    """THINGS-fMRI; see :class:`brain2clip.readers.contract.VoxelStudy` for the contract.
+class Study(VoxelStudy):
+    """THINGS-fMRI."""
 
-    Parameters
-    ----------
-    name : str
-        Name in the configuration.
-    settings : dict
-        A :class:`brain2clip.settings.ThingsFmriStudy` as JSON-like dict.
-    results : Path
-        Folder of the pipeline's results; not used, because the data lie where ``root`` says.
-    """
-
+    Settings = schema.ThingsFmriStudy
+    block: schema.ThingsFmriStudy
     licence = "betas: CC0; pictures: of the THINGS database, for research only, not to be passed on"
     citation = (
         "Hebart, Contier, Teichmann, et al. (2023). THINGS-data, a multimodal collection of large-scale datasets for "
         "investigating object representations in human brain and behavior. eLife 12, e82580, doi:10.7554/eLife.82580; "
         "pictures: Hebart et al. (2019). THINGS. PLOS ONE 14, e0223792"
     )
-    modality = "fmri"
-    split_from_events = False
 
     def __init__(self, name: str, settings: dict[str, Any], results: Path) -> None:
-        self.name = name
-        self.block: schema.ThingsFmriStudy = schema.parse(schema.ThingsFmriStudy, settings)
+        super().__init__(name, settings, results)
         self.root = Path(self.block.root)
         self.zero_shot = not self.block.keep_test_concepts
         self._labels = cache(self._read_labels)
@@ -83,16 +72,7 @@ class Study:
 
     def subjects(self) -> tuple[str, ...]:
         """Subject labels without ``sub-``, sorted."""
-        wanted = SUBJECTS if self.block.subjects == "all" else self.block.subjects
-        for label in wanted:
-            if label not in SUBJECTS:
-                raise InputError(
-                    f"studies.{self.name}.subjects: no subject {label!r}{suggestion(label, SUBJECTS)}; expected 'all' "
-                    f"or labels of {', '.join(SUBJECTS)}"
-                )
-        if not wanted:
-            raise InputError(f"studies.{self.name}.subjects: names none; expected 'all' or labels such as '01'")
-        return tuple(sorted(set(wanted)))
+        return labels.wanted(self.setting("subjects"), self.block.subjects, SUBJECTS, "THINGS-fMRI")
 
     def files(self, subject: str) -> list[str]:
         """Betas, labels and voxels of a subject."""
@@ -100,15 +80,12 @@ class Study:
 
     def stimulus_files(self) -> list[str]:
         """Labels of the first wanted subject; the pictures are not listed, :meth:`stimulus_table` checks them."""
-        return self.label_files()
-
-    def label_files(self) -> list[str]:
-        """Labels of the first wanted subject."""
         return [str(self._file(self.subjects()[0], "StimulusMetadata.csv"))]
 
     def expected_counts(self, subject: str) -> dict[str, int] | None:
         """Trials per split; training trials of test concepts are left out where the setting says so."""
-        lost = 0 if self.block.keep_test_concepts else PER_CONCEPT * len(self._test_concepts & self._training_concepts)
+        training, test = (set(self._of_side(self._labels(subject), side)["concept"]) for side in SPLITS)
+        lost = 0 if self.block.keep_test_concepts else PER_CONCEPT * len(training & test)
         return {"train": CONCEPTS * PER_CONCEPT - lost, "test": TEST_PICTURES * TEST_REPETITIONS}
 
     # ----------------------------------------------------------------------------------------- stimuli
@@ -123,16 +100,13 @@ class Study:
         brain2clip.stage.InputError
             When no labels are there, they are not those of the dataset, or a picture is not in its place.
         """
-        table = self._pictures.copy()
-        table["image"] = ""
+        table = self._kept(self._all_pictures).reset_index(drop=True).assign(image="")
         if self.block.pictures is not None:
             named = [(concept, f"{stem}.jpg") for concept, stem in zip(table["concept"], table["stimulus_id"])]
-            table["image"] = things.picture_files(self.block.pictures, named, f"studies.{self.name}.pictures")
-        table["captions"] = [[] for _ in range(len(table))]
-        table["prompts"] = [[things.prompt(concept)] for concept in table["concept"]]
-        return table[list(STIMULUS_COLUMNS)]
+            table["image"] = things.picture_files(self.block.pictures, named, self.setting("pictures"))
+        return things.with_prompts(table)
 
-    @cached_property
+    @property
     def _all_pictures(self) -> pd.DataFrame:
         """``stimulus_id``, ``concept``, ``split`` of the dataset's pictures.
 
@@ -144,37 +118,26 @@ class Study:
             raise InputError(f"{paths[0]}: no such file (setting studies.{self.name}.root)")
         return _pictures_of(self._labels(there[0]))
 
-    @cached_property
-    def _pictures(self) -> pd.DataFrame:
-        """Those that are not left out."""
-        table = self._all_pictures
-        if not self.block.keep_test_concepts:
-            table = table[(table["split"] == "test") | ~table["concept"].isin(self._test_concepts)]
-        return table.reset_index(drop=True)
+    def _kept(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Rows of labels or pictures without training rows of test concepts, unless these are kept."""
+        if self.block.keep_test_concepts:
+            return table
+        of_test = table["concept"].isin(self._of_side(table, "test")["concept"])
+        return table[(table["split"] == "test") | ~of_test]
 
-    @property
-    def _test_concepts(self) -> set[str]:
-        return set(self._all_pictures.loc[self._all_pictures["split"] == "test", "concept"])
-
-    @property
-    def _training_concepts(self) -> set[str]:
-        return set(self._all_pictures.loc[self._all_pictures["split"] == "train", "concept"])
+    @staticmethod
+    def _of_side(table: pd.DataFrame, side: str) -> pd.DataFrame:
+        return table[table["split"] == side]
 
     # -------------------------------------------------------------------------------------------- rows
 
     def rows(self, subject: str) -> pd.DataFrame:
         """What each trial is, in the order of the columns of the betas; trials that are left out have no stimulus."""
-        labels = self._labels(subject)
-        if not _pictures_of(labels).equals(self._all_pictures):
-            raise InputError(
-                f"{self._file(subject, 'StimulusMetadata.csv')}: other pictures than another subject's; expected the "
-                "same for all subjects; unpack the file again"
-            )
-        row_of = {name: row for row, name in enumerate(self._pictures["stimulus_id"])}
-        rows = labels[["session", "run"]].copy()
-        rows["stimulus"] = labels["stimulus_id"].map(row_of).fillna(-1).astype(int)
-        rows["split"] = labels["split"].where(rows["stimulus"] >= 0, "")
-        return rows[["stimulus", "split", "session", "run"]]
+        table = self._labels(subject)
+        rows = table[["stimulus_id", "concept", "split", "session", "run"]].rename(columns={"stimulus_id": "stimulus"})
+        left_out = ~table.index.isin(self._kept(table).index)
+        rows.loc[left_out, ["stimulus", "concept", "split"]] = ""
+        return rows
 
     def _read_labels(self, subject: str) -> pd.DataFrame:
         """``trial_id``, ``session``, ``run``, ``split``, ``stimulus_id``, ``concept`` of a subject's trials."""

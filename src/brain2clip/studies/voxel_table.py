@@ -8,14 +8,15 @@ folds, each a "subject" whose label is the run that it leaves out.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as schema
+from brain2clip.names import NO_LABEL
 from brain2clip.readers.bids_files import Table, column, suggestion
-from brain2clip.readers.user_stimuli import MISSING, Catalogue, side_of, some
+from brain2clip.readers.contract import VoxelStudy
+from brain2clip.readers.user_stimuli import MISSING, UserStudy, side_of, some
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
@@ -27,39 +28,18 @@ if TYPE_CHECKING:
 
 #: Stands for the label of a subject in paths and in values of the split.
 SUBJECT = "{subject}"
-NO_LABEL = "n/a"
 
 
-class Study:
-    """A user's voxel data; see :class:`brain2clip.readers.contract.VoxelStudy` for the contract.
+class Study(UserStudy, VoxelStudy):
+    """A user's voxel data."""
 
-    Parameters
-    ----------
-    name : str
-        Name in the configuration.
-    settings : dict
-        A :class:`brain2clip.settings.VoxelTableStudy` as JSON-like dict; without ``subjects`` where a stage does not
-        read them.
-    results : Path
-        Folder of the pipeline's results; not used, because the data lie where the settings say.
-    """
-
-    modality = "fmri"
+    Settings = schema.VoxelTableStudy
+    block: schema.VoxelTableStudy
 
     def __init__(self, name: str, settings: dict[str, Any], results: Path) -> None:
-        self.name = name
         # Responses of one subject do not depend on which others there are, so their stage is not told.
-        self.block: schema.VoxelTableStudy = schema.parse(schema.VoxelTableStudy, {"subjects": ["none"], **settings})
-        self.licence = self.block.licence
-        self.citation = self.block.citation
-        self.catalogue = Catalogue(name, self.block.stimuli, self.block.categories, self.block.split)
-        self.zero_shot = self.catalogue.zero_shot
+        super().__init__(name, {"subjects": ["none"], **settings}, results)
         self._signals = cache(self._open_signals)
-
-    @property
-    def split_from_events(self) -> bool:
-        """Whether only the rows of all subjects tell which pictures are training and which test."""
-        return self.catalogue.split_from_trials
 
     # ------------------------------------------------------------------------------------------- files
 
@@ -72,44 +52,6 @@ class Study:
         given = [self.block.signals, self.block.table, self.block.mask, *self.block.rois.values()]
         masks = [path for path in given[2:] if path is not None and path.endswith((".nii", ".nii.gz"))]
         return list(dict.fromkeys(_for(subject, path) for path in [*given[:2], *masks] if path is not None))
-
-    def stimulus_files(self) -> list[str]:
-        """The table of pictures, and the rows of all subjects where these decide what is training and test."""
-        if self.block.stimuli is None:
-            return []
-        rows = [_for(subject, self.block.table) for subject in self.subjects()] if self.split_from_events else []
-        return list(dict.fromkeys([self.block.stimuli, *rows]))
-
-    def label_files(self) -> list[str]:
-        """What :meth:`stimulus_files` says: labels are looked up in the table of pictures."""
-        return self.stimulus_files()
-
-    def expected_counts(self, subject: str) -> dict[str, int] | None:
-        """Not known for a user's data."""
-        return None
-
-    # ----------------------------------------------------------------------------------------- stimuli
-
-    def stimulus_table(self) -> pd.DataFrame:
-        """One row per picture or category; the row number is its identity in every artefact.
-
-        Raises
-        ------
-        brain2clip.stage.InputError
-            When a column is absent, an id stands twice, a picture is missing, a concept that the split lists is
-            unknown, or (for pictures) a concept stands on both sides of the split.
-        """
-        return self.catalogue.table(self._splits)
-
-    @cached_property
-    def _splits(self) -> list[str]:
-        return self.catalogue.splits(self._shown)
-
-    def _shown(self) -> Iterator[tuple[int, str]]:
-        """Row and side of what all subjects see."""
-        for subject in self.subjects():
-            rows = self.rows(subject)
-            yield from rows.loc[rows["stimulus"] >= 0, ["stimulus", "split"]].drop_duplicates().itertuples(index=False)
 
     # -------------------------------------------------------------------------------------------- rows
 
@@ -124,31 +66,40 @@ class Study:
             When a column is absent, the table has another number of rows than the signals, a stimulus is unknown, or
             a picture is on another side of the split than its table says.
         """
-        import pandas as pd
-
-        path = Path(_for(subject, self.block.table))
-        table = self._table(path)
-        names = column(table, self.block.stimulus, path, self._setting("stimulus"))
-        runs = [NO_LABEL] * len(names)
-        if self.block.run is not None:
-            runs = column(table, self.block.run, path, self._setting("run"))
-        shown = [row for row, name in enumerate(names) if name not in self.block.rest]
-        self._check_named(names, shown, path)
-        made_by = f"{self._setting('stimulus')} = {self.block.stimulus!r} (rest: {list(self.block.rest)})"
-        stimuli = self.catalogue.rows([names[row] for row in shown], path, made_by)
-        sides = self._sides(subject, table, shown, stimuli, runs, path)
-        self.catalogue.check_written(stimuli, sides, path)
-        rows = pd.DataFrame({"stimulus": -1, "split": "", "session": NO_LABEL, "run": runs})
-        for row, stimulus, side in zip(shown, stimuli, sides):
-            if side is not None:
-                rows.loc[row, ["stimulus", "split"]] = stimulus, side
+        rows, path = self._labels(subject), Path(_for(subject, self.block.table))
         found = self._signals(subject).n_rows
         if found != len(rows):
             raise InputError(
-                f"{path}: {len(rows)} rows (setting {self._setting('table')}), but {self._signals(subject).path} has "
+                f"{path}: {len(rows)} rows (setting {self.setting('table')}), but {self._signals(subject).path} has "
                 f"{found}; expected one line for each row of the signals"
                 + ("" if self.block.columns else ", after a line with the names of the columns (or setting columns)")
             )
+        return rows
+
+    def _shown_to(self, subject: str) -> list[pd.DataFrame]:
+        return [self._labels(subject)]
+
+    def _labels(self, subject: str) -> pd.DataFrame:
+        """The same by the table of the rows alone, without a look at the signals."""
+        import pandas as pd
+
+        path = Path(_for(subject, self.block.table))
+        table = read_rows(path, self.block.columns, self.setting("table"))
+        names = column(table, self.block.stimulus, path, self.setting("stimulus"))
+        runs = [NO_LABEL] * len(names)
+        if self.block.run is not None:
+            runs = column(table, self.block.run, path, self.setting("run"))
+        shown = [row for row, name in enumerate(names) if name not in self.block.rest]
+        self._check_named(names, shown, path)
+        stimuli = [names[row] for row in shown]
+        made_by = f"{self.setting('stimulus')} = {self.block.stimulus!r} (rest: {list(self.block.rest)})"
+        concepts = self.stimuli.known(stimuli, path, made_by)
+        sides = self._sides(subject, table, shown, concepts, runs, path)
+        self.stimuli.check_written(stimuli, sides, path)
+        rows = pd.DataFrame({"stimulus": "", "concept": "", "split": "", "session": NO_LABEL, "run": runs})
+        for row, *found in zip(shown, stimuli, concepts, sides):
+            if found[-1] is not None:
+                rows.loc[row, ["stimulus", "concept", "split"]] = found
         return rows
 
     def _check_named(self, names: list[str], shown: list[int], path: Path) -> None:
@@ -156,31 +107,28 @@ class Study:
         if unknown:
             raise InputError(
                 f"{path}: {len(unknown)} rows do not say what was shown ({self.block.stimulus} is empty or n/a, first "
-                f"in row {unknown[0] + 1}); name the stimulus, or list the value in {self._setting('rest')}"
+                f"in row {unknown[0] + 1}); name the stimulus, or list the value in {self.setting('rest')}"
             )
 
     def _sides(
-        self, subject: str, table: Table, shown: list[int], stimuli: list[int], runs: list[str], path: Path
+        self, subject: str, table: Table, shown: list[int], concepts: list[str], runs: list[str], path: Path
     ) -> list[str | None]:
         """``train``, ``test`` or None (left out) for each row with a stimulus."""
         split = _fold(self.block.split, subject)
         if split.by == "concepts":
-            concepts = self.catalogue.known_concepts()
-            return [side_of(split, concepts[row]) for row in stimuli]
+            self.stimuli.check_concepts()
+            return [side_of(split, concept) for concept in concepts]
         labels = runs
         if split.by == "column":
             assert split.column is not None
-            labels = column(table, split.column, path, self._setting("split.column"))
+            labels = column(table, split.column, path, self.setting("split.column"))
         lost = [value for value in split.test if value not in labels]
         if lost:
             raise InputError(
                 f"{path}: no row with the {split.by} {lost[0]!r}{suggestion(lost[0], labels)}, which "
-                f"{self._setting('split.test')} names; found {some(sorted(set(labels)))}"
+                f"{self.setting('split.test')} names; found {some(sorted(set(labels)))}"
             )
         return [side_of(split, labels[row]) for row in shown]
-
-    def _table(self, path: Path) -> Table:
-        return read_rows(path, self.block.columns, self._setting("table"))
 
     # ------------------------------------------------------------------------------------------ voxels
 
@@ -188,7 +136,7 @@ class Study:
         """Regions by name: those of the settings, and those that the file itself names."""
         signals = self._signals(subject)
         own = {
-            name: signals.region(_for(subject, source), self._setting(f"rois.{name}"))
+            name: signals.region(_for(subject, source), self.setting(f"rois.{name}"))
             for name, source in self.block.rois.items()
         }
         return {**signals.own_regions(), **own}
@@ -206,9 +154,6 @@ class Study:
 
         mask = None if self.block.mask is None else _for(subject, self.block.mask)
         return signal_files.open_signals(Path(_for(subject, self.block.signals)), mask, f"studies.{self.name}")
-
-    def _setting(self, key: str) -> str:
-        return self.catalogue.setting(key)
 
 
 def _for(subject: str, text: str) -> str:

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from brain2clip import artefact
 from brain2clip.models.neuroclip import Pictures
+from brain2clip.names import SPLITS
 from brain2clip.stage import InputError
 from brain2clip.stimuli.filter_bank import BandTokens
 from brain2clip.stimuli.towers import from_bytes
 
-SPLITS = {"train": 0, "test": 1}
 ROWS_AT_ONCE = 2048
 
 
@@ -32,7 +32,7 @@ class Responses:
     values : ndarray [n, C, T] or [n, V] float32
         Signals of channels over time, or of voxels.
     stimulus : ndarray [n] int64
-        Row of the stimulus table.
+        Number among ``stimulus_id``; after :func:`placed` the row of the stimuli file.
     subject : ndarray [n] int64
         Number of the file that the row came from.
     times : ndarray [T]
@@ -42,7 +42,9 @@ class Responses:
     channel : list of str
         Names, in the order of C or V.
     stimulus_id : list of str
-        Of the stimulus table, for the check against the stimuli file.
+        Identities of the stimuli; after :func:`placed` those of the stimuli file.
+    is_averaged : bool
+        Whether repetitions were averaged, so that rows have no order of their own but that of subject and stimulus.
     """
 
     values: np.ndarray
@@ -52,6 +54,7 @@ class Responses:
     sfreq: float
     channel: list[str]
     stimulus_id: list[str]
+    is_averaged: bool = False
 
     def averaged(self) -> Responses:
         """Mean over the repetitions of a stimulus within a subject, rows sorted by subject and stimulus."""
@@ -61,7 +64,7 @@ class Responses:
         for place, value in zip(group, self.values):  # faster than np.add.at for long rows
             total[place] += value
         total /= np.bincount(group).astype(np.float32).reshape(-1, *[1] * (self.values.ndim - 1))
-        return replace(self, values=total, stimulus=keys[:, 1], subject=keys[:, 0])
+        return replace(self, values=total, stimulus=keys[:, 1], subject=keys[:, 0], is_averaged=True)
 
 
 def load_responses(
@@ -91,11 +94,13 @@ def load_responses(
         difference = first_difference(first, part)
         if difference:
             raise InputError(f"{file}: {difference} than in {files[0]}, but both train one model; {_way_out(first)}")
+    ids = sorted({name for part in loaded for name in part.stimulus_id})
     return replace(
         first,
         values=np.concatenate([part.values for part in loaded]),
-        stimulus=np.concatenate([part.stimulus for part in loaded]),
+        stimulus=np.concatenate([_renumbered(part, ids) for part in loaded]),
         subject=np.concatenate([part.subject for part in loaded]),
+        stimulus_id=ids,
     )
 
 
@@ -107,7 +112,7 @@ def load_each(
     loaded = []
     for number, (file, must) in enumerate(zip(files, wanted)):
         with artefact.open_h5(file, must) as source:
-            part = _responses(source, np.flatnonzero(source["split"][:] == SPLITS[split]), number)
+            part = _responses(source, np.flatnonzero(source["split"][:] == SPLITS.index(split)), number)
         loaded.append(part.averaged() if average else part)
     return loaded
 
@@ -133,8 +138,6 @@ def first_difference(one: Responses, other: Responses) -> str | None:
     if one.sfreq != other.sfreq or not np.array_equal(one.times, other.times):
         start = f" from {other.times[0]:g} s" if len(other.times) else ""
         return f"another time axis ({len(other.times)} samples at {other.sfreq} Hz{start})"
-    if one.stimulus_id != other.stimulus_id:
-        return "another stimulus table"
     return None
 
 
@@ -235,18 +238,34 @@ def open_stimuli(path: Path, expected: Mapping[str, Any] | None) -> Iterator[h5p
         yield file
 
 
-def check_same_stimuli(responses: Responses, file: h5py.File, path: Path) -> None:
-    """Row i must be the same stimulus on both sides."""
+def placed(responses: Responses, file: h5py.File, path: Path) -> Responses:
+    """Responses whose stimuli are rows of a stimuli file.
+
+    Single trials keep their order; averages are sorted by subject and row.
+
+    Raises
+    ------
+    brain2clip.artefact.ArtefactError
+        Where the file lacks a stimulus.
+    """
     ids = list(file["stimulus_id"].asstr()[:])
-    if ids != responses.stimulus_id:
-        differs = next(
-            (index for index, pair in enumerate(zip(ids, responses.stimulus_id)) if pair[0] != pair[1]),
-            min(len(ids), len(responses.stimulus_id)),
-        )
+    lost = sorted(set(responses.stimulus_id) - set(ids))
+    if lost:
         raise artefact.ArtefactError(
-            f"{path}: the stimulus table of the features ({len(ids)} rows) differs from that of the responses "
-            f"({len(responses.stimulus_id)} rows) from row {differs} on; run snakemake so that both are made again"
+            f"{path}: {len(lost)} of the {len(responses.stimulus_id)} stimuli of the responses are not among its "
+            f"{len(ids)}, the first is {lost[0]}; run snakemake so that both are made again"
         )
+    found = replace(responses, stimulus=_renumbered(responses, ids), stimulus_id=ids)
+    if not responses.is_averaged:
+        return found
+    order = np.lexsort((found.stimulus, found.subject))
+    return replace(found, values=found.values[order], stimulus=found.stimulus[order], subject=found.subject[order])
+
+
+def _renumbered(responses: Responses, ids: Sequence[str]) -> np.ndarray:
+    """Place of each response's stimulus among other ids [n]."""
+    place = {name: number for number, name in enumerate(ids)}
+    return np.array([place[name] for name in responses.stimulus_id], np.int64)[responses.stimulus]
 
 
 @dataclass(frozen=True)

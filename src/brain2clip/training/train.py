@@ -23,11 +23,11 @@ from brain2clip.training import classifier, mapping, ridge
 from brain2clip.training.contrastive import ContrastiveLearner
 from brain2clip.training.data import (
     Responses,
-    check_same_stimuli,
     load_each,
     load_responses,
     open_stimuli,
     pairs,
+    placed,
 )
 from brain2clip.training.loop import fit
 from brain2clip.training.model import build, device_of_choice, inputs_as_tensors, picture_source
@@ -45,16 +45,15 @@ def run(job: stage.Job) -> None:
     device = device_of_choice()
     subjects = joint_subjects(job)
     sets = responses_of(job, method.average_repetitions, subjects is not None)
-    if method.shuffle_labels:
-        sets = shuffled(sets, seed)
-    stimulus = np.unique(np.concatenate([one.stimulus for one in sets]))
-    log.info(
-        "train: %d responses of %d subject(s), %d stimuli, %s",
-        sum(len(one.values) for one in sets), len(job.inputs["responses"]), len(stimulus), stage.on_device(device),
-    )  # fmt: skip
     with open_stimuli(job.input("stimuli"), job.expects.get("features")) as stimuli:
-        for one in sets:
-            check_same_stimuli(one, stimuli, job.input("stimuli"))
+        sets = [placed(one, stimuli, job.input("stimuli")) for one in sets]
+        if method.shuffle_labels:
+            sets = shuffled(sets, seed)
+        stimulus = np.unique(np.concatenate([one.stimulus for one in sets]))
+        log.info(
+            "train: %d responses of %d subject(s), %d stimuli, %s",
+            sum(len(one.values) for one in sets), len(job.inputs["responses"]), len(stimulus), stage.on_device(device),
+        )  # fmt: skip
         if isinstance(method, Ridge):
             tensors, history = train_ridge(method, sets[0], stimuli)
         elif isinstance(method, Contrastive):

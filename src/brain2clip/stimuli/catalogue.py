@@ -1,0 +1,82 @@
+"""Stage ``catalogue``: the table of stimuli of a study, which features read instead of the study.
+
+Settings ``name``, ``study`` (what its stimuli depend on), ``results``, ``digest`` (of a table that the user may edit,
+else none). Inputs ``stimuli`` (what the study lists) are for the order of jobs: the study reads them itself. Which
+subjects there are, where their trials tell the split, is in the environment (``BRAIN2CLIP_SUBJECTS``) and guarded by the digest.
+Output ``catalogue``: Parquet with the columns of a stimulus table, ``captions`` and ``prompts`` as lists.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brain2clip import artefact, stage
+from brain2clip.names import SPLITS
+from brain2clip.readers import contract
+from brain2clip.readers.contract import STIMULUS_COLUMNS
+from brain2clip.stage import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+log = logging.getLogger("brain2clip")
+
+
+def run(job: stage.Job) -> None:
+    """Write the table of stimuli."""
+    given = job.settings
+    study = contract.load(given["name"], given["study"], given["results"])
+    contract.check_catalogue(study, given.get("digest"))
+    table = study.stimulus_table()
+    check(table, f"study {study.name}")
+    output = job.output("catalogue")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    artefact.write_table(output, _typed(table), job.provenance())
+    counts = {side: int((table["split"] == side).sum()) for side in (*SPLITS, "both")}
+    log.info("catalogue: %d stimuli, %s", len(table), ", ".join(f"{count} {side}" for side, count in counts.items()))
+
+
+def check(table: pd.DataFrame, where: str) -> None:
+    """Refuse a table that is none of stimuli: columns, ids that stand twice, sides of the split.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        Names what is wrong.
+    """
+    if tuple(table) != STIMULUS_COLUMNS or not len(table):
+        raise InputError(
+            f"{where}: a table of {len(table)} stimuli with the columns {', '.join(map(str, table))}; expected at "
+            f"least one stimulus, and {', '.join(STIMULUS_COLUMNS)}"
+        )
+    twice = table["stimulus_id"][table["stimulus_id"].duplicated()]
+    if len(twice):
+        raise InputError(f"{where}: stimulus_id {twice.iloc[0]} stands more than once; expected one row per stimulus")
+    wrong = set(table["split"]) - {*SPLITS, "both"}
+    if wrong:
+        raise InputError(f"{where}: split {sorted(wrong)[0]!r}; expected train, test or both")
+
+
+def read(path: Path, expected: dict[str, Any] | None) -> pd.DataFrame:
+    """The table of stimuli, sentences as lists."""
+    table = artefact.read_table(path, expected)
+    for name in ("captions", "prompts"):
+        table[name] = [list(texts) for texts in table[name]]
+    return table
+
+
+def _typed(table: pd.DataFrame) -> pa.Table:
+    """The same with lists of text also where there is no sentence."""
+    import pyarrow as pa
+
+    texts = pa.list_(pa.string())
+    kinds = {name: texts if name in ("captions", "prompts") else pa.string() for name in STIMULUS_COLUMNS}
+    columns = {name: pa.array(table[name].tolist(), kind) for name, kind in kinds.items()}
+    return pa.table(columns)
+
+
+if __name__ == "__main__":
+    stage.main(run)
