@@ -9,11 +9,15 @@ CONFIG ?= workflow/demo.yaml
 TOWER ?= workflow/towers/grammar-vit
 
 LOCK := envs/requirements.lock
-# Written last, and its name holds a checksum of the lock: a .venv with this file is complete and up to date.
-STAMP := .venv/complete-$(shell cksum < $(LOCK) | cut -d ' ' -f 1)
+checksum = $(shell $(1) | cksum | cut -d ' ' -f 1)
+# Written last, and their names hold checksums: of the lock, and of the lock with what the installed package says of
+# itself (version, commands). A .venv with both files is complete and up to date; the second alone is a matter of seconds.
+PACKAGES := .venv/complete-$(call checksum,cat $(LOCK))
+STAMP := .venv/installed-$(call checksum,sed '/^\[tool.pytest/q' $(LOCK) src/brain2clip/__init__.py pyproject.toml)
 PY := .venv/bin/python
+BRAIN2CLIP := .venv/bin/brain2clip
 
-# The package is run from src/, it is not installed.
+# A .venv that serves several checkouts runs the source of this one.
 export PYTHONPATH := $(CURDIR)/src
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -22,21 +26,21 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-15s %s\n", $$1, $$2 }'
 
-env: $(STAMP) ## .venv alone, from the hash lock
+env: $(STAMP) ## .venv alone: the hash lock, and this package as it stands in src/
 
 demo: $(STAMP) ## the whole pipeline on the embedded simulated study, then its tables
-	@$(PY) workflow/run.py --cores $(CORES) workflow/demo.yaml
+	@$(BRAIN2CLIP) run --cores $(CORES) workflow/demo.yaml
 
 study: $(STAMP) ## the full simulated studies, EEG and fMRI (takes long), then their tables
-	@$(PY) workflow/run.py --cores $(CORES) workflow/study.yaml
-	@$(PY) workflow/run.py --cores $(CORES) workflow/study-fmri.yaml
+	@$(BRAIN2CLIP) run --cores $(CORES) workflow/study.yaml
+	@$(BRAIN2CLIP) run --cores $(CORES) workflow/study-fmri.yaml
 
 report: $(STAMP) ## the report alone (CONFIG=config.yaml for another configuration than the demo)
-	@$(PY) workflow/run.py --report-only $(CONFIG)
+	@$(BRAIN2CLIP) report $(CONFIG)
 
 why: $(STAMP) ## what an edit would cost: make why KEY=bands.broad.h_freq VALUE=30 (CONFIG=config.yaml)
 	@[ -n "$(KEY)" ] || { echo "make why needs KEY=bands.broad.h_freq VALUE=30 or the like" >&2; exit 1; }
-	@$(PY) workflow/why.py $(CONFIG) '$(KEY)' '$(VALUE)'
+	@$(BRAIN2CLIP) why $(CONFIG) '$(KEY)' '$(VALUE)'
 
 # In the order of the folders: the cluster of tests/slurm waits a lot, so its worker starts first.
 test: $(STAMP) ## every test that this machine can run; says which it skipped and why
@@ -73,4 +77,4 @@ clean: ## remove caches and what the demo made (results/demo); other results, da
 	find src tests bench workflow -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP):
-	@bash envs/install.sh $(LOCK) $(STAMP)
+	@bash envs/install.sh $(LOCK) $(PACKAGES) $(STAMP)

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Make .venv from the hash lock: install.sh LOCK STAMP. The stamp is written last, so that an interrupted installation
-# never looks finished; a .venv without it is made anew.
+# Make .venv from the hash lock, and install this package there as it stands in src/: install.sh LOCK PACKAGES STAMP.
+# PACKAGES is written after the packages of the lock, STAMP last of all, so that an interrupted installation never looks
+# finished. A .venv without PACKAGES is made anew; in one that lacks STAMP alone, only this package is installed again.
 set -euo pipefail
 lock=$1
-stamp=$2
+packages=$2
+stamp=$3
 
 stop() {
   echo "$*" >&2
@@ -16,30 +18,39 @@ PATH=${PATH//":$PWD/.venv/bin:"/:}
 PATH=${PATH#:}
 PATH=${PATH%:}
 
-python=""
-for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python}; do
-  if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then
-    python=$candidate
-    break
+install_packages() {
+  local python="" candidate installed=no
+  for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python}; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then
+      python=$candidate
+      break
+    fi
+  done
+  [ -n "$python" ] || stop "brain2clip needs Python 3.11 or newer, and none was found on the PATH" \
+    "($(python3 --version 2> /dev/null || echo 'there is no python3')); or name one: make ... PYTHON=/path/to/python3."
+  "$python" -c 'import ensurepip, venv' 2> /dev/null ||
+    stop "brain2clip needs Python's modules venv and ensurepip, and $("$python" --version) here lacks them" \
+      "(Debian and Ubuntu: apt-get install python3-venv)."
+
+  echo "Making .venv from $lock with $("$python" --version): a few GB, some minutes."
+  rm -f .venv/complete-* .venv/installed-*
+  "$python" -m venv --clear .venv
+
+  if command -v uv > /dev/null; then
+    # uv does not read pip's settings: where it finds no index, pip may.
+    uv pip sync --quiet --require-hashes --python .venv/bin/python "$lock" && installed=yes || echo "Trying pip instead of uv."
   fi
-done
-[ -n "$python" ] || stop "brain2clip needs Python 3.11 or newer, and none was found on the PATH" \
-  "($(python3 --version 2> /dev/null || echo 'there is no python3')); or name one: make ... PYTHON=/path/to/python3."
-"$python" -c 'import ensurepip, venv' 2> /dev/null ||
-  stop "brain2clip needs Python's modules venv and ensurepip, and $("$python" --version) here lacks them" \
-    "(Debian and Ubuntu: apt-get install python3-venv)."
+  if [ $installed = no ]; then
+    .venv/bin/python -m pip install -qq --disable-pip-version-check --no-input --no-compile --require-hashes --no-deps \
+      -r "$lock" || stop "$lock could not be installed, see above; a package index must be reachable. Then run make again."
+  fi
+  touch "$packages"
+}
 
-echo "Making .venv from $lock with $("$python" --version): a few GB, some minutes."
-rm -f .venv/complete-*
-"$python" -m venv --clear .venv
+[ -e "$packages" ] || install_packages
 
-installed=no
-if command -v uv > /dev/null; then
-  # uv does not read pip's settings: where it finds no index, pip may.
-  uv pip sync --quiet --require-hashes --python .venv/bin/python "$lock" && installed=yes || echo "Trying pip instead of uv."
-fi
-if [ $installed = no ]; then
-  .venv/bin/python -m pip install -qq --disable-pip-version-check --no-input --no-compile --require-hashes --no-deps \
-    -r "$lock" || stop "$lock could not be installed, see above; a package index must be reachable. Then run make again."
-fi
+# Editable, and from nothing but what the lock brought: pip is that of the .venv, setuptools builds.
+rm -f .venv/installed-*
+PYTHONPATH="" .venv/bin/python -m pip install -qq --disable-pip-version-check --no-input --root-user-action ignore \
+  --no-index --no-deps --no-build-isolation --editable . || stop "This package could not be installed into .venv, see above."
 touch "$stamp"
