@@ -19,7 +19,7 @@ wildcard_constraints:
     method="[A-Za-z0-9-]+",
     subject="[A-Za-z0-9]+",
     seed="[0-9]+",
-    figure="[a-z]+",
+    figure="[a-z0-9]+",
 
 
 include: "workflow/rules/simulate.smk"
@@ -29,6 +29,7 @@ include: "workflow/rules/voxels.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/rank.smk"
+include: "workflow/rules/summaries.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/export.smk"

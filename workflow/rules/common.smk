@@ -6,6 +6,7 @@ import shutil
 import sys
 from functools import cache, cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 from snakemake.exceptions import WorkflowError
@@ -13,8 +14,10 @@ from snakemake.exceptions import WorkflowError
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
 
-from brain2clip import artefact, records, settings, slurm
+from brain2clip import artefact, kinds, records, settings, slurm
 from brain2clip.fingerprint import fingerprint
+from brain2clip.names import BOTH
+from brain2clip.reporting import figure_base
 from brain2clip.stage import InputError
 from brain2clip.stimuli import tower_files
 from brain2clip.studies import bids_files, contract

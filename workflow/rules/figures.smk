@@ -27,6 +27,6 @@ rule figures:
         "Figure {wildcards.figure} of {wildcards.study}"
     shell:
         # By a file, as for tables.
-        "( printf '%s\\n' --spec {params.spec:q} --output {wildcards.figure}={output.figure:q};"
+        "( printf '%s\\n' --spec {params.spec:q} --output figure={output.figure:q};"
         " echo --input; printf '%s\\n' {params.given:q} )"
         " | python -m brain2clip.reporting.figures @/dev/stdin > {log:q} 2>&1"

@@ -7,7 +7,6 @@ rule rank:
         checkpoint=checkpoint_of,
     output:
         rows=f"{RESULTS}/retrieval/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.parquet",
-        summary=f"{RESULTS}/retrieval/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.summary.parquet",
     log:
         f"{RESULTS}/logs/rank/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
     benchmark:
@@ -27,7 +26,7 @@ rule rank:
     shell:
         "python -m brain2clip.retrieval.rank --spec {params.spec:q} --input responses={input.responses:q}"
         " --input stimuli={input.stimuli:q} --input checkpoint={input.checkpoint:q}"
-        " --output rows={output.rows:q} --output summary={output.summary:q} > {log:q} 2>&1"
+        " --output rows={output.rows:q} > {log:q} 2>&1"
 
 
 rule ceiling:
@@ -37,7 +36,6 @@ rule ceiling:
         truth=rules.simulate_recordings.output.truth,
     output:
         rows=rules.rank.output.rows,
-        summary=rules.rank.output.summary,
     log:
         f"{RESULTS}/logs/ceiling/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
     benchmark:
@@ -58,7 +56,7 @@ rule ceiling:
     shell:
         "python -m brain2clip.retrieval.ceiling --spec {params.spec:q} --input responses={input.responses:q}"
         " --input stimuli={input.stimuli:q} --input truth={input.truth:q}"
-        " --output rows={output.rows:q} --output summary={output.summary:q} > {log:q} 2>&1"
+        " --output rows={output.rows:q} > {log:q} 2>&1"
 
 
 rule inspect:

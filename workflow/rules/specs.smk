@@ -241,7 +241,7 @@ def rank_spec(w):
         "run": run_columns(w),
         "method": trained["settings"]["method"],
         "tower": trained["settings"]["tower"],
-        "retrieval": dump(CONFIG.retrieval),
+        "retrieval": CONFIG.retrieval.ranking(),
     }
     expects = {
         "responses": expected(responses_spec(w.study, w.signal, w.subject)),
@@ -264,7 +264,7 @@ def ceiling_spec(w):
     values = {
         "run": run_columns(w),
         **signal_settings(w.study, w.signal),
-        "retrieval": dump(CONFIG.retrieval),
+        "retrieval": CONFIG.retrieval.ranking(),
     }
     expects = {
         "responses": expected(responses_spec(w.study, w.signal, w.subject)),
@@ -297,6 +297,22 @@ def tower_of(w):
 # ----------------------------------------------------------------------------------------- tables
 
 
+def summaries():
+    """Runs of each study, signal, protocol and method, in the order of all runs."""
+    found = {}
+    for run in runs():
+        found.setdefault(run[:4], []).append(run)
+    return found
+
+
+@cache
+def summaries_spec(study, signal, protocol, method):
+    made = [{"origin": origin(retrieval_spec(run))} for run in summaries()[study, signal, protocol, method]]
+    values = CONFIG.retrieval.statistics()
+    modules = CONFIG.retrieval.metric_modules()
+    return spec("summaries", "brain2clip.retrieval.summaries", values, {"rows": made}, extra=modules)
+
+
 ENDINGS = ("parquet", "md", "tex")
 
 
@@ -316,17 +332,17 @@ def tables_spec():
         "methods": {name: method.label or name for name, method in CONFIG.methods.items()},
         "zero_shot": [name for name in studies_run() if asked(lambda: study_of(name).zero_shot)],
         "ceilings": sorted(name for name, method in CONFIG.methods.items() if method.kind == "ideal-observer"),
-        "retrieval": dump(CONFIG.retrieval),
+        "retrieval": {**CONFIG.retrieval.intervals(), "pools": dump(CONFIG.retrieval)["pools"]},
     }
-    made = [{"origin": origin(retrieval_spec(run))} for run in runs()]
-    return spec("tables", "brain2clip.reporting.tables", values, {"summary": made, "rows": made})
+    expects = {
+        "summary": [{"origin": origin(summaries_spec(*block))} for block in summaries()],
+        "rows": [{"origin": origin(retrieval_spec(run))} for run in runs()],
+    }
+    modules = sorted({module for table in CONFIG.tables.values() for module in table.modules()})
+    return spec("tables", "brain2clip.reporting.tables", values, expects, extra=modules)
 
 
 # ---------------------------------------------------------------------------------------- figures
-
-
-#: Kinds of methods that are trained epoch by epoch.
-LEARNING = ("contrastive", "mapping")
 
 
 def largest_experiment(study, methods):
@@ -356,8 +372,6 @@ def shown_method(study):
 
 #: Kinds of methods whose predictions stay in CLIP's joint space.
 JOINT_SPACE = ("mapping", "ridge")
-#: Stands for a study in the paths of figures that show an EEG and an fMRI study together.
-BOTH = "both"
 
 
 @cache
@@ -425,18 +439,12 @@ def figure_studies():
 
 def figures_of(study):
     """Figures that the study's runs can fill."""
-    if study == BOTH:
-        return ["place"]
-    trained = any(CONFIG.methods[name].kind in LEARNING for name in main_experiment(study).methods)
-    return [
-        *(["ranks"] if is_voxels(study) else ["erp", "spectra", "ranks"]),
-        *(["training"] if trained else []),
-        *(["gallery"] if "all" in CONFIG.retrieval.repetitions and "stimulus" in CONFIG.retrieval.tasks else []),
-        # A handful of categories is no bank.
-        *(["reconstruction"] if mapped_runs(study) and not getattr(CONFIG.studies[study], "categories", None) else []),
-        *(["regions"] if is_voxels(study) and len(regions_of(study)) > 1 and shows_accuracy() else []),
-        *(["gains", "prompts"] if shown_method(study) in neuroclip_methods() else []),
-    ]
+    return list(kinds_of_figures(study))
+
+
+@cache
+def kinds_of_figures(study):
+    return figure_base.figures_of(PLAN, study)
 
 
 def figure_files():
@@ -461,55 +469,41 @@ def stimuli_file(study, method):
     return {f"{RESULTS}/stimuli/{study}/{tower}.h5": features_spec(study, tower)}
 
 
-def place_inputs():
-    """The first signal of the EEG study, and all regions of the fMRI study by its shown method."""
-    eeg, fmri = both_studies()
-    chosen = region_runs(fmri)
-    methods = [name for name in regions_experiment(fmri).methods if CONFIG.methods[name].kind != "ideal-observer"]
-    method = shown_method(fmri) if shown_method(fmri) in methods else methods[0]
-    rows = made_files("retrieval", [run for run in chosen if run.method == method], ".parquet", retrieval_spec)
-    return {"responses": responses_files(eeg, main_experiment(eeg).signals[:1]), "rows": rows}
+#: What figures ask.
+PLAN = SimpleNamespace(
+    config=CONFIG,
+    main_experiment=main_experiment,
+    shown_method=shown_method,
+    runs_of=runs_of,
+    runs=runs,
+    model_of=model_of,
+    is_voxels=is_voxels,
+    is_inspected=lambda method: method in neuroclip_methods(),
+    regions_of=regions_of,
+    region_runs=region_runs,
+    regions_experiment=regions_experiment,
+    mapped_runs=mapped_runs,
+    both_studies=both_studies,
+    shows_accuracy=shows_accuracy,
+    responses_files=responses_files,
+    stimuli_file=stimuli_file,
+    made_files=made_files,
+    train_spec=train_spec,
+    retrieval_spec=retrieval_spec,
+    inspect_spec=inspect_spec,
+    embed_spec=embed_spec,
+)
 
 
 def figure_inputs(w):
     """Inputs of a figure: name to paths, each with the spec that makes it."""
-    if w.study == BOTH:
-        return place_inputs()
-    experiment = main_experiment(w.study)
-    stimuli = stimuli_file(w.study, shown_method(w.study))
-    main = [run for run in runs_of(experiment) if run.signal == experiment.signals[0]]
-    wanted = (experiment.protocols[0], shown_method(w.study))
-    shown = [run for run in main if (run.protocol, run.method) == wanted]
-    trained = list(dict.fromkeys(model_of(run) for run in main if CONFIG.methods[run.method].kind in LEARNING))
-    mapped = mapped_runs(w.study)[:1]
-    bands = sorted({run.signal for run in runs() if run.study == w.study})
-    named = {
-        "erp": lambda: {"responses": responses_files(w.study, experiment.signals[:1])},
-        "spectra": lambda: {"responses": responses_files(w.study, bands)},
-        "training": lambda: {"history": made_files("training", trained, ".history.parquet", train_spec)},
-        "ranks": lambda: {"rows": made_files("retrieval", main, ".parquet", retrieval_spec)},
-        "gallery": lambda: {"rows": made_files("retrieval", shown[:1], ".parquet", retrieval_spec), "stimuli": stimuli},
-        "reconstruction": lambda: {
-            "embeddings": made_files("retrieval", mapped, ".embeddings.h5", embed_spec),
-            "stimuli": stimuli_file(w.study, mapped[0].method),
-        },
-        "regions": lambda: {"rows": made_files("retrieval", region_runs(w.study), ".parquet", retrieval_spec)},
-        "gains": lambda: {"gains": made_files("retrieval", shown, ".gains.parquet", inspect_spec), "stimuli": stimuli},
-        "prompts": lambda: {"prompts": made_files("retrieval", shown, ".prompts.parquet", inspect_spec)},
-    }
-    return named[w.figure]()
+    return kinds.load("figures", kinds_of_figures(w.study)[w.figure]).inputs(PLAN, w.study)
 
 
 def figures_spec(w):
-    values = {
-        "figures": dump(CONFIG.figures),
-        "methods": {name: method.label or name for name, method in CONFIG.methods.items()},
-        "study": w.study,
-    }
-    if w.figure in ("regions", "place"):
-        values["rois"] = regions_of(both_studies()[1] if w.study == BOTH else w.study)
-        values["retrieval"] = {name: getattr(CONFIG.retrieval, name) for name in ("bootstrap", "level", "seed")}
+    kind = kinds_of_figures(w.study)[w.figure]
+    values = figure_base.settings_of(PLAN, w.study, kind)
     expects = {
         name: [{"origin": origin(maker)} for maker in makers.values()] for name, makers in figure_inputs(w).items()
     }
-    return spec("figures", "brain2clip.reporting.figures", values, expects)
+    return spec("figures", "brain2clip.reporting.figures", values, expects, extra=figure_base.modules_of(kind))

@@ -1,7 +1,7 @@
 # All tables of the report, from the retrieval artefacts.
 rule tables:
     input:
-        summary=results("retrieval", runs(), ".summary.parquet"),
+        summary=[f"{RESULTS}/summaries/{'/'.join(block)}.parquet" for block in summaries()],
         rows=results("retrieval", runs(), ".parquet"),
         published=sorted(str(path) for path in Path("workflow/published").glob("*.csv")),
     output:
