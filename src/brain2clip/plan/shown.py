@@ -17,12 +17,16 @@ from brain2clip.stage import InputError
 if TYPE_CHECKING:
     from brain2clip.settings import Experiment
 
+
 class Shown(Files):
     """Choices that figures share, and the figures of a study."""
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        for name in ("main_experiment", "shown_method", "mapped_runs", "regions_experiment", "figures_of", "figure_inputs"):
+        for name in (
+            *("main_experiment", "shown_method", "mapped_runs", "regions_experiment"),
+            *("figures_of", "figure_inputs"),
+        ):
             setattr(self, name, cache(getattr(self, name)))
 
     # ----------------------------------------------------------------------------------------- choices

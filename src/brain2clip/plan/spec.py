@@ -39,27 +39,29 @@ class Spec:
     @cached_property
     def origin(self) -> str:
         """Digest of this spec and, through what it expects, of all specs before it."""
-        return artefact.origin(self.stage, self.settings, self.code, self.expects)
+        return artefact.origin(self.fields)
 
     @cached_property
     def expected(self) -> dict[str, Any]:
         """What a reader may expect of the artefacts of the job."""
-        made = {"stage": self.stage, "settings": self.settings, "code": self.code}
-        return made | {"origin": self.origin}
+        return {key: self.fields[key] for key in ("stage", "settings", "code")} | {"origin": self.origin}
+
+    @cached_property
+    def fields(self) -> dict[str, Any]:
+        """The spec as JSON-like mapping."""
+        return {
+            "format": artefact.FORMAT,
+            "stage": self.stage,
+            "settings": self.settings,
+            "modules": list(self.modules),
+            "code": self.code,
+            "expects": self.expects,
+        }
 
     @cached_property
     def json(self) -> str:
         """Canonical JSON, as Snakemake compares it and the stage reads it."""
-        return canonical(
-            {
-                "format": artefact.FORMAT,
-                "stage": self.stage,
-                "settings": self.settings,
-                "modules": list(self.modules),
-                "code": self.code,
-                "expects": self.expects,
-            }
-        )
+        return canonical(self.fields)
 
 
 def spec(

@@ -8,6 +8,7 @@ from typing import Any
 from brain2clip import kinds
 from brain2clip.plan.runs import Run, Runs
 from brain2clip.plan.spec import Spec, spec
+from brain2clip.readers import contract
 from brain2clip.settings import canonical, dump
 from brain2clip.stage import InputError
 
@@ -291,5 +292,11 @@ class Specs(Runs):
         return {
             "BRAIN2CLIP_DOWNLOAD": canonical(self.config.download),
             "BRAIN2CLIP_MANIFESTS": canonical(manifests),
-            "BRAIN2CLIP_SUBJECTS": canonical({name: list(self.subjects(name)) for name in self.studies_run}),
+            contract.SUBJECTS: canonical(
+                {
+                    name: list(self.subjects(name))
+                    for name in sorted({*self.studies_run, *(one.study for one in self.config.exports.values())})
+                    if self.study(name).split_from_events
+                }
+            ),
         }

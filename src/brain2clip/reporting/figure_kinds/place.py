@@ -47,7 +47,9 @@ class Figure(figure_base.FigureBase):
     @staticmethod
     def settings(plan: Plan, study: str) -> dict[str, Any]:
         """Order of the regions, label of the method, and what intervals depend on."""
-        _, fmri = plan.both_studies()
+        both = plan.both_studies()
+        assert both is not None
+        _, fmri = both
         return {
             "rois": list(plan.regions_of(fmri)),
             "methods": figure_base.labels(plan, [_method(plan, fmri)]),
