@@ -22,6 +22,7 @@ from statistics import fmean
 from typing import Any
 
 import yaml
+from pydantic_core import to_jsonable_python
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
@@ -85,7 +86,7 @@ def edited(raw: Mapping[str, Any], key: str, value: Any, source: str) -> dict[st
         Where the value is not valid.
     """
     *parents, last = key.split(".")
-    known = settings.load(raw, source).model_dump(mode="json")
+    known = settings.load(raw, source).model_dump()
     for depth, name in enumerate(parents):
         known = _below(known, name, parents[:depth])
     if not (isinstance(value, dict) and parents in [[name] for name in NAMES]):  # else it is a new entry
@@ -103,7 +104,7 @@ def edited(raw: Mapping[str, Any], key: str, value: Any, source: str) -> dict[st
 
 def value_at(raw: Mapping[str, Any], key: str) -> Any:
     """What stands at a key, defaults included; None where nothing does."""
-    place: Any = settings.load(raw).model_dump(mode="json")
+    place: Any = to_jsonable_python(settings.load(raw).model_dump())
     for name in key.split("."):
         place = place.get(name) if isinstance(place, dict) else None
     return place

@@ -13,10 +13,10 @@ from snakemake.exceptions import WorkflowError
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
 
-from brain2clip import artefact, records, settings, slurm
+from brain2clip import artefact, kinds, records, settings, slurm
 from brain2clip.fingerprint import fingerprint
 from brain2clip.stage import InputError
-from brain2clip.stimuli import tower_files
+from brain2clip.stimuli import weights
 from brain2clip.studies import bids_files, contract
 
 if not workflow.overwrite_configfiles:
@@ -271,7 +271,7 @@ def neuroclip_methods():
     return [
         name
         for name, method in CONFIG.methods.items()
-        if method.kind == "contrastive" and method.visual.kind == "neuroclip"
+        if isinstance(method, settings.Contrastive) and method.visual.drives_tower
     ]
 
 

@@ -153,7 +153,7 @@ def ready_features(study, tower):
 
 def weights_of(tower):
     """Local files of a tower, so that a new checkpoint re-runs what depends on it."""
-    return tower_files.of(CONFIG.towers[tower].model, CONFIG.towers[tower].pretrained)
+    return weights.of(CONFIG.towers[tower].model, CONFIG.towers[tower].pretrained)
 
 
 # ----------------------------------------------------------------------------------------- export
@@ -217,7 +217,7 @@ def train_spec(w):
         ],
         "features": expected(features_spec(w.study, method.tower)),
     }
-    return spec("train", "brain2clip.training.train", values, expects)
+    return spec("train", "brain2clip.training.train", values, expects, kinds.modules_of(method))
 
 
 # ------------------------------------------------------------------------------------------- rank
@@ -248,14 +248,14 @@ def rank_spec(w):
         "features": trained["expects"]["features"],
         "train": expected(trained),
     }
-    return spec("rank", "brain2clip.retrieval.rank", values, expects)
+    return spec("rank", "brain2clip.retrieval.rank", values, expects, kinds.modules_of(CONFIG.methods[w.method]))
 
 
 @per_run
 def inspect_spec(w):
     ranked = rank_spec(w)
     values = {key: ranked["settings"][key] for key in ("run", "method", "tower")}
-    return spec("inspect", "brain2clip.retrieval.inspect", values, ranked["expects"])
+    return spec("inspect", "brain2clip.retrieval.inspect", values, ranked["expects"], kinds.modules_of(CONFIG.methods[w.method]))
 
 
 @per_run
@@ -278,7 +278,7 @@ def ceiling_spec(w):
 def embed_spec(w):
     ranked = rank_spec(w)
     values = {key: ranked["settings"][key] for key in ("run", "method", "tower")}
-    return spec("embed", "brain2clip.retrieval.embed", values, ranked["expects"])
+    return spec("embed", "brain2clip.retrieval.embed", values, ranked["expects"], kinds.modules_of(CONFIG.methods[w.method]))
 
 
 def retrieval_spec(run):

@@ -5,24 +5,44 @@ reported at once, and values are coerced (8 and 8.0 are one value) before any st
 The JSON schema and ``docs/configuration.md`` are generated from these classes.
 """
 
+from brain2clip.settings.adapters import Adapter, AdapterBase, Lora
 from brain2clip.settings.bands import Band
-from brain2clip.settings.base import NAME, Block, Name, SettingsError, canonical, parse
+from brain2clip.settings.base import NAME, Block, Kind, Name, SettingsError, canonical, neutral, parse
 from brain2clip.settings.config import Config
 from brain2clip.settings.downloads import Download
-from brain2clip.settings.encoders import Encoder
+from brain2clip.settings.encoders import EegProject, Encoder, EncoderBase, TsConv
 from brain2clip.settings.experiments import Experiment
 from brain2clip.settings.exports import Export
 from brain2clip.settings.figures import Figures
+from brain2clip.settings.filters import Filter, FilterBase, Fixed, Gains, NoFilter, Softmax
 from brain2clip.settings.heads import Head
 from brain2clip.settings.loading import load, merge
-from brain2clip.settings.mappings import Augmentation, Classifier, Network, Supervision
-from brain2clip.settings.methods import BrainMapping, Contrastive, IdealObserver, Method, Ridge
+from brain2clip.settings.mappings import (
+    Augmentation,
+    Classifier,
+    LinearNetwork,
+    MlpNetwork,
+    Network,
+    NetworkBase,
+    Supervision,
+    VaeNetwork,
+)
+from brain2clip.settings.methods import (
+    BrainMapping,
+    Contrastive,
+    IdealObserver,
+    Method,
+    MethodBase,
+    Ridge,
+    TrainedMethod,
+)
 from brain2clip.settings.objective import Objective
 from brain2clip.settings.optimisers import Budget, MappingBudget, Optimiser, Selection
 from brain2clip.settings.protocols import Protocol
 from brain2clip.settings.responses import Repetitions, Responses, Whitening
 from brain2clip.settings.retrieval import Pools, Retrieval, Task
 from brain2clip.settings.rois import Roi
+from brain2clip.settings.schedules import Constant, Cosine, Schedule, ScheduleBase
 from brain2clip.settings.studies import (
     BidsEegStudy,
     GodStudy,
@@ -40,11 +60,13 @@ from brain2clip.settings.studies import (
 )
 from brain2clip.settings.tables import Table
 from brain2clip.settings.towers import FilterBank, Tower
-from brain2clip.settings.visual import DynamicFilter, Fusion, Readout, SharedPrompts, Visual
+from brain2clip.settings.visual import FrozenVisual, Fusion, NeuroClipVisual, Readout, SharedPrompts, Visual, VisualBase
 from brain2clip.settings.voxels import Voxels
 
 __all__ = [
     "NAME",
+    "Adapter",
+    "AdapterBase",
     "Augmentation",
     "Band",
     "BidsEegStudy",
@@ -53,22 +75,38 @@ __all__ = [
     "Budget",
     "Classifier",
     "Config",
+    "Constant",
     "Contrastive",
+    "Cosine",
     "Download",
-    "DynamicFilter",
+    "EegProject",
     "Encoder",
+    "EncoderBase",
     "Experiment",
     "Export",
     "Figures",
+    "Filter",
     "FilterBank",
+    "FilterBase",
+    "Fixed",
+    "FrozenVisual",
     "Fusion",
+    "Gains",
     "GodStudy",
     "Head",
     "IdealObserver",
+    "Kind",
+    "LinearNetwork",
+    "Lora",
     "MappingBudget",
     "Method",
+    "MethodBase",
+    "MlpNetwork",
     "Name",
     "Network",
+    "NetworkBase",
+    "NeuroClipVisual",
+    "NoFilter",
     "Objective",
     "Optimiser",
     "Pools",
@@ -79,12 +117,15 @@ __all__ = [
     "Retrieval",
     "Ridge",
     "Roi",
+    "Schedule",
+    "ScheduleBase",
     "Selection",
     "SettingsError",
     "SharedPrompts",
     "SimulatedFmriStudy",
     "SimulatedNoise",
     "SimulatedStudy",
+    "Softmax",
     "Split",
     "Study",
     "StudyBase",
@@ -95,7 +136,11 @@ __all__ = [
     "ThingsEeg2Study",
     "ThingsFmriStudy",
     "Tower",
+    "TrainedMethod",
+    "TsConv",
+    "VaeNetwork",
     "Visual",
+    "VisualBase",
     "VoxelStudyBase",
     "VoxelTableStudy",
     "Voxels",
@@ -103,5 +148,6 @@ __all__ = [
     "canonical",
     "load",
     "merge",
+    "neutral",
     "parse",
 ]
