@@ -12,9 +12,10 @@ import h5py
 import numpy as np
 import torch
 
-from brain2clip.settings import Augmentation, BrainMapping, MappingBudget, Network, Ridge
-from brain2clip.training import loop, mapping, ridge
+from brain2clip.settings import Augmentation, BrainMapping, MappingBudget, Ridge
+from brain2clip.training import loop
 from brain2clip.training.data import Responses, pairs
+from brain2clip.training.methods import mapping, ridge
 from brain2clip.training.supervision import Targets
 
 ROWS, VOXELS, WIDTH, CLASSES = 1200, 4500, 512, 150
@@ -66,8 +67,14 @@ def main() -> None:
     responses, stimuli = example()
     for name in ("linear", "mlp", "vae"):
         for augmentation in (Augmentation(noise=0, dropout=0), Augmentation()):
-            settings = BrainMapping(tower="t", network=Network(name=name), augmentation=augmentation,
-                                    optimiser=MappingBudget(epochs=EPOCHS))  # fmt: skip
+            settings = BrainMapping.model_validate(
+                {
+                    "tower": "t",
+                    "network": {"kind": name},
+                    "augmentation": augmentation,
+                    "optimiser": MappingBudget(epochs=EPOCHS),
+                }
+            )
             took, weights = seconds_per_epoch(settings, responses, stimuli)
             least = 4 * ROWS * weights / limit  # forward, and the gradient of the weights
             label = "noise and dropout" if augmentation.noise else "plain"

@@ -12,8 +12,9 @@ import time
 import open_clip
 import torch
 
-from brain2clip.models.neuroclip import NeuroClipVisual, Pictures
-from brain2clip.settings import FilterBank, Fusion, Head, Visual
+from brain2clip.models.pictures import Frozen, Pictures
+from brain2clip.models.visuals.neuroclip import PictureSide
+from brain2clip.settings import FilterBank, Fusion, Head, NeuroClipVisual
 from brain2clip.stimuli.filter_bank import BandTokens
 
 BATCH = 64
@@ -57,7 +58,8 @@ def main() -> None:
         images = torch.randn(batch, 3, size, size)
         with torch.no_grad():
             tokens, band_tokens = bands(images)
-        visual = NeuroClipVisual(Visual(fusion=Fusion(width=64), head=Head(width=64)), clip.visual, 4, False)
+        settings = NeuroClipVisual(fusion=Fusion(width=64), head=Head(width=64))
+        visual = PictureSide(settings, Frozen(64, 4, clip.visual))
 
         def step(pictures, autocast=contextlib.nullcontext, visual=visual):
             with autocast():

@@ -9,13 +9,13 @@ from torch.nn import functional as F
 from brain2clip.models.context import ContextPrompt, class_name, prompts_with_room, token_embedding
 from brain2clip.settings import Classifier, Tower
 from brain2clip.stage import InputError
-from brain2clip.stimuli import towers
+from brain2clip.stimuli import frozen_clip
 from brain2clip.training.classifier import class_embeddings, learn_context
 
 
 @pytest.fixture(scope="module")
 def grammar():
-    return towers.load(Tower(model="local-dir:workflow/towers/grammar-vit"))
+    return frozen_clip.load(Tower(model="local-dir:workflow/towers/grammar-vit"))
 
 
 def custom_text_clip():
@@ -118,7 +118,7 @@ def test_training_pulls_the_prompts_towards_the_responses_and_is_seeded(grammar)
 
 
 def test_the_saved_tower_of_the_other_tests_has_a_context_too(tmp_path):
-    clip = towers.load(Tower(model=brain_files.save_tower(tmp_path / "tower")))
+    clip = frozen_clip.load(Tower(model=brain_files.save_tower(tmp_path / "tower")))
     with pytest.raises(InputError, match="8 tokens"):
         prompts_with_room(clip.tokenize, ["a very long name"], 4)
     assert ContextPrompt.random(clip.model, 2)(prompts_with_room(clip.tokenize, ["lamp"], 2)).shape == (1, 24)

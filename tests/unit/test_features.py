@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from brain2clip import artefact, stage
 from brain2clip.settings import Tower
-from brain2clip.stimuli import features, towers
+from brain2clip.stimuli import features, frozen_clip
 from brain2clip.stimuli.filter_bank import BandTokens
 from brain2clip.training.data import PictureSource
 
@@ -168,7 +168,7 @@ def test_stored_precision_is_that_of_the_setting(make, dtype):
 
 def test_both_caches_give_the_same_tokens(make, model):
     tower = Tower(model=model)
-    clip = towers.load(tower)
+    clip = frozen_clip.load(tower)
     bands = BandTokens(clip.model.visual.conv1, clip.image_size, tower.filter_bank)
     sources = {}
     for cache in ("tokens", "pictures"):

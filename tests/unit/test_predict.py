@@ -10,7 +10,7 @@ from brain2clip import artefact, stage
 from brain2clip.models.context import ContextPrompt, class_name, prompts_with_room
 from brain2clip.settings import BrainMapping, Contrastive, Ridge, Tower
 from brain2clip.stage import InputError
-from brain2clip.stimuli import towers
+from brain2clip.stimuli import frozen_clip
 from brain2clip.training import train
 from brain2clip.training.data import load_responses
 from brain2clip.training.predict import Predictor
@@ -18,6 +18,7 @@ from brain2clip.training.predict import Predictor
 TEST = np.arange(brain_files.TRAIN, brain_files.TRAIN + brain_files.TEST)
 SHORT = {"epochs": 1, "batch_size": 20}
 ENCODER = {"encoder": {"width": 32, "dropout": 0.0}, "brain_head": {"width": 24}, "optimiser": SHORT}
+FROZEN = {"kind": "frozen", "head": {"width": 24}}
 VISUAL = {"head": {"width": 24}, "fusion": {"width": 16, "heads": 2}}
 KINDS = ("stimulus", "category", "caption")
 
@@ -72,7 +73,7 @@ METHODS = {
     "ridge-text": Ridge(tower="t", alphas=(1.0, 10.0), target="text"),
     "linear": BrainMapping(tower="t", optimiser=SHORT),
     "centred": BrainMapping(tower="t", optimiser=SHORT, supervision={"centre": True}),
-    "frozen": Contrastive.model_validate({"tower": "t", **ENCODER, "visual": {"kind": "frozen", **VISUAL}}),
+    "frozen": Contrastive.model_validate({"tower": "t", **ENCODER, "visual": FROZEN}),
     "neuroclip": Contrastive.model_validate({"tower": "t", **ENCODER, "visual": VISUAL}),
 }
 
@@ -145,7 +146,7 @@ def test_learned_context_goes_through_the_tower_with_the_names_of_the_test_class
         found = made.candidates("category")
     tensors = trained(folder, block, "short-names")[2]
     assert tensors["context"].shape == (1, 16)
-    clip = towers.load(Tower(model=f"local-dir:{folder / 'tower'}"))
+    clip = frozen_clip.load(Tower(model=f"local-dir:{folder / 'tower'}"))
     tokens = prompts_with_room(clip.tokenize, [class_name(names[row]) for row in TEST], 1)
     with torch.no_grad():
         expected = ContextPrompt(clip.model, tensors["context"])(tokens)
@@ -157,16 +158,16 @@ def test_texts_go_through_the_picture_head_at_the_length_of_pictures(folder, sti
     length = np.linalg.norm(stimuli["embedding"][: brain_files.TRAIN], axis=1).mean()
     text = torch.from_numpy(stimuli["caption_embedding"][:][TEST])
     with torch.no_grad():
-        expected = made.model.visual.head(text * length)
+        expected = made.side.model.visual.head(text * length)
     np.testing.assert_allclose(made.candidates("caption"), unit(expected), atol=1e-5)
 
 
 def test_neuroclips_pictures_are_still_those_of_its_tower(folder, stimuli):
     made, _ = predictor(folder, METHODS["neuroclip"], stimuli)
     with torch.no_grad():
-        expected = made.model.picture(made.pictures(TEST))
+        expected = made.side.model.picture(made.side.pictures(TEST))
     np.testing.assert_allclose(made.candidates(), unit(expected), atol=1e-5)
-    assert tiny_clip().visual.output_dim == made.model.visual.tower.width
+    assert tiny_clip().visual.output_dim == made.side.model.visual.tower.width
 
 
 def test_captions_fall_back_to_class_prompts(folder):

@@ -8,8 +8,9 @@ from sklearn.preprocessing import StandardScaler
 
 from brain2clip import artefact, stage
 from brain2clip.settings import Ridge, Tower
-from brain2clip.training import ridge, train
+from brain2clip.training import train
 from brain2clip.training.data import Responses
+from brain2clip.training.methods import ridge
 
 
 def example(seed, n, p, d=3):

@@ -89,6 +89,8 @@ def test_blocks_are_frozen():
         ("studies__mine__split__colum", "studies.mine.split.colum: unknown key (did you mean 'column'?)"),
         ("methods__ridge__alpha", "methods.ridge.alpha: unknown key (did you mean 'alphas'?)"),
         ("methods__neuroclip__visual__filter__forms", "methods.neuroclip.visual.filter.forms: unknown key"),
+        ("methods__neuroclip__visual__filter__form", "methods.neuroclip.visual.filter.form: renamed to kind"),
+        ("methods__neuroclip__encoder__name", "methods.neuroclip.encoder.name: renamed to kind"),
         ("studies__simulated__responses__whitening__clip", "studies.simulated.responses.whitening.clip: unknown key"),
         ("bands__alpha__zzz", "(known: l_freq, h_freq, notch)"),
     ],

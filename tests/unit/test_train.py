@@ -5,12 +5,16 @@ import torch
 from sklearn.linear_model import Ridge
 
 from brain2clip import artefact, stage
-from brain2clip.models.encoders import trainable
+from brain2clip.models import brain_encoder
+from brain2clip.models.brain_encoder import Inputs
+from brain2clip.models.parameters import trainable
 from brain2clip.retrieval import rank
-from brain2clip.settings import Contrastive, Encoder, Optimiser, Tower
+from brain2clip.settings import Contrastive, Optimiser, Tower, TsConv
 from brain2clip.training import loop, train
 from brain2clip.training.data import load_responses, open_stimuli, pairs
-from brain2clip.training.model import build, device_of_choice, picture_source
+from brain2clip.training.inputs import device_of_choice
+from brain2clip.training.methods import ridge
+from brain2clip.training.methods.contrastive import build, picture_source
 from brain2clip.training.objective import logits, softened_contrastive
 
 SMALL = {
@@ -37,6 +41,8 @@ def files(tmp_path_factory):
 def job(files, tmp_path, kind="frozen", subjects=("sub-0",), stimuli="stimuli", seed=0, **overrides):
     method = {"kind": "contrastive", "label": "x", "tower": "tiny", **SMALL, **overrides}
     method["visual"] = {**SMALL["visual"], **overrides.get("visual", {}), "kind": kind}
+    if kind == "frozen":
+        del method["visual"]["fusion"]
     method = Contrastive.model_validate(method).model_dump(mode="json")
     tower = Tower(model=f"local-dir:{files / 'tower'}").model_dump(mode="json")
     outputs = {"checkpoint": tmp_path / f"{kind}.safetensors", "history": tmp_path / f"{kind}.parquet"}
@@ -211,10 +217,8 @@ def test_foreign_settings_in_the_responses_are_refused(files, tmp_path):
 
 def test_tsconv_trains_and_refuses_short_responses(files, tmp_path):
     with pytest.raises(stage.InputError, match="at least"):
-        train.run(job(files, tmp_path, encoder={"name": "tsconv", "width": 32}))
-    from brain2clip.models import encoders
-
-    network = encoders.build(Encoder(name="tsconv", width=16), 5, 250, 250.0)
+        train.run(job(files, tmp_path, encoder={"kind": "tsconv", "width": 32}))
+    network = brain_encoder.build(TsConv(width=16), Inputs(5, 250, 250.0))
     assert network(torch.randn(2, 5, 250)).shape == (2, 16)
     assert network[1].kernel_size == (1, 25)
     assert network[2].kernel_size == (1, 51)
@@ -231,7 +235,6 @@ def test_learning_rate_rises_then_falls_to_zero():
 
 def test_ridge_weights_are_scikit_learns_on_raw_inputs(files):
     from brain2clip import settings
-    from brain2clip.training import ridge
 
     responses = load_responses([files / "sub-0.h5"], "train", None, True)
     embedding = np.random.default_rng(0).standard_normal((brain_files.TRAIN + brain_files.TEST, 4))

@@ -46,7 +46,7 @@ CASES = (
         {"train": 5, "rank": 6, "embed": 1, "tables": 1, "figures": 5},
         {"methods.brainclip.supervision": {"text": 0.25}},
     ),
-    Case("the mapping network (`image` inherits it)", RANKED, {"methods.brainclip.network.name": "mlp"}),
+    Case("the mapping network (`image` inherits it)", RANKED, {"methods.brainclip.network.kind": "mlp"}),
     Case(
         "a subject added (the joint models train again)",
         {"simulate_voxels": 1, "voxels": 2, "train": 5, "rank": 9, "ceiling": 2, "tables": 1, "figures": 3},

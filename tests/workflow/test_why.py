@@ -37,7 +37,7 @@ def raw() -> dict:
         ("bands.slo.h_freq", "KEY: bands.slo: no such setting (did you mean 'slow'?)"),
         ("bands.slow.hfreq", "KEY: bands.slow.hfreq: no such setting (did you mean 'h_freq'?)"),
         ("methods.neuroclip.optimiser.epoch", "did you mean 'epochs'?"),
-        ("methods.frozen.visual.filter.forms", "did you mean 'form'?"),
+        ("methods.neuroclip.visual.filter.forms", "known: kind, init, reduction"),
         ("bands.fast", "KEY: bands.fast: no such setting (known: broad, slow)"),
         ("bands.slow.h_freq.unit", "KEY: bands.slow.h_freq.unit: no such setting"),
     ],

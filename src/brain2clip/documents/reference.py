@@ -84,13 +84,13 @@ def generated() -> dict[Path, str]:
 
 def schema() -> dict[str, Any]:
     """JSON schema of a configuration as written, so with ``base`` allowed in methods, presets and responses."""
-    made = Config.model_json_schema(by_alias=True)
+    made = _any_kind(Config.model_json_schema(by_alias=True))
     made["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     made["title"] = "brain2clip configuration"
     # What has a base may leave out what it inherits, its kind included: only its keys can be checked here.
     methods = made["properties"]["methods"]["patternProperties"]
     ((pattern, method),) = methods.items()
-    members = [made["$defs"][member["$ref"].rpartition("/")[2]] for member in method["oneOf"]]
+    members = [made["$defs"][member["$ref"].rpartition("/")[2]] for member in method["anyOf"] if "$ref" in member]
     methods[pattern] = _or_on_base(method, members, "method")
     responses = made["$defs"]["Responses"]
     on_preset = _or_on_base({"$ref": "#/$defs/Responses"}, [responses], "preset")
@@ -101,6 +101,16 @@ def schema() -> dict[str, Any]:
             text = block["properties"]["responses"].get("description", "")
             block["properties"]["responses"] = {**on_preset, "description": text}
     return made
+
+
+def _any_kind(schema: Any) -> Any:
+    """A block that does not name its kind fits several members of a union: any of them will do."""
+    if isinstance(schema, list):
+        return [_any_kind(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    undecided = "oneOf" in schema and "discriminator" not in schema
+    return {"anyOf" if undecided and key == "oneOf" else key: _any_kind(one) for key, one in schema.items()}
 
 
 def _or_on_base(whole: dict[str, Any], members: list[dict[str, Any]], what: str) -> dict[str, Any]:
@@ -156,6 +166,10 @@ def _children(annotation: Any, name: str) -> Iterator[tuple[str, type[BaseModel]
     elif typing.get_origin(annotation) is dict:
         for suffix, child in _children(typing.get_args(annotation)[1], name):
             yield f".{_placeholder(name)}{suffix}", child
+    elif typing.get_origin(annotation) is tuple:
+        arguments = [one for one in typing.get_args(annotation) if one is not Ellipsis]
+        for member in dict.fromkeys(arguments):
+            yield from _children(member, name)
     elif _is_union(annotation):
         members = [one for one in map(_bare, typing.get_args(annotation)) if one is not type(None)]
         if len(members) == 1:
@@ -163,7 +177,11 @@ def _children(annotation: Any, name: str) -> Iterator[tuple[str, type[BaseModel]
             return
         for member in members:
             if isinstance(member, type) and issubclass(member, Block):
-                yield f" (kind: {member.model_fields['kind'].default})", member
+                kind = member.model_fields["kind"]
+                if not kind.is_required():  # else it stands for kinds from outside
+                    yield f" (kind: {kind.default})", member
+            else:
+                yield from _children(member, name)
 
 
 def _row(name: str, field: FieldInfo, stages: str) -> str:

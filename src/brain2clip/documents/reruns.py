@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from brain2clip import settings
 from brain2clip.plan import Plan
@@ -74,19 +75,28 @@ protocols:
 methods:
   neuroclip:
     {kind: contrastive, label: N, tower: small, visual: {head: {kind: none}, readout: {pool: patches}}}
+  kinds:
+    {kind: contrastive, tower: small, encoder: {kind: tsconv}, optimiser: {schedule: constant},
+     visual: {filter: {kind: softmax}, adapter: {kind: lora}}}
+  fixed: {base: kinds, visual: {filter: {kind: fixed}}}
+  frozen: {base: kinds, visual: {kind: frozen}}
   mapping: {kind: mapping, label: M, tower: small}
+  mlp: {kind: mapping, tower: small, network: {kind: mlp}}
+  vae: {kind: mapping, tower: small, network: {kind: vae}}
   ridge: {kind: ridge, label: R, tower: small}
   ceiling: {kind: ideal-observer, label: C, tower: small}
   spare: {kind: ridge, tower: small}
 experiments:
   main:
-    {study: simulated, signals: [one], protocols: [intra, inter], methods: [neuroclip, ridge, ceiling]}
+    {study: simulated, signals: [one], protocols: [intra, inter],
+     methods: [neuroclip, kinds, fixed, frozen, ridge, ceiling]}
   pictures: {study: pictures, signals: [one], protocols: [intra], methods: [ridge]}
   prompts: {study: prompts, signals: [one], protocols: [intra], methods: [ridge]}
   things-eeg2: {study: things-eeg2, signals: [one], protocols: [intra], methods: [ridge]}
   things-eeg2-epochs: {study: things-eeg2-epochs, signals: [one], protocols: [intra], methods: [ridge]}
   things-eeg1: {study: things-eeg1, signals: [two], protocols: [intra], methods: [ridge]}
-  simulated-fmri: {study: simulated-fmri, signals: [vc], protocols: [intra, joint], methods: [mapping, ceiling]}
+  simulated-fmri:
+    {study: simulated-fmri, signals: [vc], protocols: [intra, joint], methods: [mapping, mlp, vae, ceiling]}
   god: {study: god, signals: [vc], protocols: [intra], methods: [mapping]}
   things-fmri: {study: things-fmri, signals: [vc], protocols: [intra], methods: [ridge]}
   voxels: {study: voxels, signals: [vc], protocols: [intra], methods: [ridge]}
@@ -123,6 +133,7 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     ("VoxelTableStudy", "rois"): [{"VC": "vc.nii.gz"}],
     ("VoxelTableStudy", "categories"): [{"face": ["a face"], "house": ["a house"]}],
     ("Supervision", "sentences"): [["captions"]],
+    ("Lora", "weights"): [["mlp"]],
 }
 #: Settings that name entries: block of the configuration that these stand in, by name of the setting.
 NAMED = {
@@ -249,7 +260,7 @@ def leaves(block: BaseModel, path: tuple[str, ...] = ()) -> Iterator[Setting]:
             for key, entry in value.items():
                 yield from leaves(entry, (*path, name, key))
         elif not _names_its_kind(block, name):
-            yield Setting(type(block), name, (*path, name), block.model_dump(mode="json")[name])
+            yield Setting(type(block), name, (*path, name), to_jsonable_python(value))
 
 
 def changed(raw: Mapping[str, Any], setting: Setting) -> dict[str, Planned] | None:

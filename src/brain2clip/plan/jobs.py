@@ -99,7 +99,7 @@ class Plan(Shown):
 
     def features_job(self, study: str, tower: str) -> Job:
         """Features of the stimuli of a study."""
-        from brain2clip.stimuli import tower_files as weights
+        from brain2clip.stimuli import weights
 
         block, ready = self.config.towers[tower], self.ready(study, tower)
         inputs = {

@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from brain2clip import artefact, stage
-from brain2clip.models.neuroclip import NeuroClipVisual, Pictures
+from brain2clip.models.pictures import PromptEffect
 from brain2clip.retrieval import tasks
 from brain2clip.retrieval.repetitions import trial_groups
 from brain2clip.training.data import load_responses, open_stimuli, placed
@@ -31,9 +32,8 @@ def run(job: stage.Job) -> None:
         groups = trial_groups(test.stimulus, "all", 0)
         brains = predictor.brains(np.stack([test.values[trials].mean(axis=0) for _, trials in groups]))
         shown = np.searchsorted(candidates, [stimulus for stimulus, _ in groups])
-        pictures = predictor.pictures(candidates[shown])
-    assert isinstance(predictor.model.visual, NeuroClipVisual)  # the rule takes no other method
-    gains, prompts = effect(predictor.model.visual, pictures, torch.from_numpy(brains).to(predictor.device))
+        found = predictor.effect(candidates[shown])
+    gains, prompts = found.gains.numpy(), columns(found, torch.from_numpy(brains).to(predictor.device))
     made = job.provenance()
     run_columns = {name: job.settings["run"][name] for name in ("method", "subject", "seed")}
     index = np.arange(gains.shape[1])
@@ -55,33 +55,22 @@ def run(job: stage.Job) -> None:
 
 
 @torch.inference_mode()
-def effect(
-    visual: NeuroClipVisual, pictures: Pictures, brains: torch.Tensor
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Gains [n, K] (ones without a filter) and the prompt effect per picture.
+def columns(found: PromptEffect, brains: Tensor) -> dict[str, np.ndarray]:
+    """The prompt effect per picture, against embeddings [n, shared] of its own responses.
 
-    ``cosine_before`` is taken with the frozen tower's embedding through the same trained head, ``cosine_after`` with
-    the prompted one; ``token_shift`` is the norm of the instance prompt over the norm of the patch tokens.
+    ``cosine_before`` is taken with the frozen tower's embedding through the same trained head (NaN where there is
+    none), ``cosine_after`` with the prompted one; ``token_shift`` is the norm of the instance prompt over the norm of
+    the patch tokens.
     """
-    tokens, bands = pictures.tokens, pictures.band_tokens
-    assert tokens is not None
-    assert bands is not None
-    gains = torch.ones(len(tokens), bands.shape[1])
-    shift = torch.zeros(len(tokens))
-    if visual.instance is not None:
-        if visual.instance.gains is not None:
-            gains = visual.instance.gains(tokens).float().cpu()
-        if not visual.extra:
-            prompt = visual.instance(tokens, bands)
-            shift = (prompt.flatten(1).norm(dim=1) / tokens.flatten(1).norm(dim=1)).float().cpu()
     own = F.normalize(brains.float(), dim=-1)
-    after = (F.normalize(visual(pictures).float(), dim=-1) * own).sum(dim=-1)
-    frozen = visual.head(pictures.embedding) if visual.tower.readout.block is None else None
-    before = torch.full_like(after, torch.nan) if frozen is None else (F.normalize(frozen, dim=-1) * own).sum(dim=-1)
-    return gains.numpy(), {
+    after = (F.normalize(found.after.float(), dim=-1) * own).sum(dim=-1)
+    before = torch.full_like(after, torch.nan)
+    if found.before is not None:
+        before = (F.normalize(found.before, dim=-1) * own).sum(dim=-1)
+    return {
         "cosine_before": before.cpu().numpy(),
         "cosine_after": after.cpu().numpy(),
-        "token_shift": shift.numpy(),
+        "token_shift": found.shift.numpy(),
     }
 
 

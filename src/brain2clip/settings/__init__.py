@@ -5,18 +5,37 @@ reported at once, and values are coerced (8 and 8.0 are one value) before any st
 The JSON schema and ``docs/configuration.md`` are generated from these classes.
 """
 
+from brain2clip.settings.adapters import Adapter, AdapterBase, Lora
 from brain2clip.settings.bands import Band
-from brain2clip.settings.base import NAME, Block, Name, SettingsError, canonical, dump, parse
+from brain2clip.settings.base import NAME, Block, Kind, Name, SettingsError, canonical, dump, neutral, parse
 from brain2clip.settings.config import Config
 from brain2clip.settings.downloads import Download
-from brain2clip.settings.encoders import Encoder
+from brain2clip.settings.encoders import EegProject, Encoder, EncoderBase, TsConv
 from brain2clip.settings.experiments import Experiment
 from brain2clip.settings.exports import Export
 from brain2clip.settings.figures import Figures
+from brain2clip.settings.filters import Filter, FilterBase, Fixed, Gains, NoFilter, Softmax
 from brain2clip.settings.heads import Head
 from brain2clip.settings.loading import load, merge
-from brain2clip.settings.mappings import Augmentation, Classifier, Network, Supervision
-from brain2clip.settings.methods import BrainMapping, Contrastive, IdealObserver, Method, MethodBase, Ridge
+from brain2clip.settings.mappings import (
+    Augmentation,
+    Classifier,
+    LinearNetwork,
+    MlpNetwork,
+    Network,
+    NetworkBase,
+    Supervision,
+    VaeNetwork,
+)
+from brain2clip.settings.methods import (
+    BrainMapping,
+    Contrastive,
+    IdealObserver,
+    Method,
+    MethodBase,
+    Ridge,
+    TrainedMethod,
+)
 from brain2clip.settings.objective import Objective
 from brain2clip.settings.optimisers import Budget, MappingBudget, Optimiser, Selection
 from brain2clip.settings.protocols import Protocol
@@ -32,6 +51,7 @@ from brain2clip.settings.responses import (
 )
 from brain2clip.settings.retrieval import Pools, Retrieval
 from brain2clip.settings.rois import Roi
+from brain2clip.settings.schedules import Constant, Cosine, Schedule, ScheduleBase
 from brain2clip.settings.studies import (
     BidsEegStudy,
     EegStudyBase,
@@ -60,12 +80,14 @@ from brain2clip.settings.tables import (
     TableBase,
 )
 from brain2clip.settings.towers import FilterBank, Tower
-from brain2clip.settings.visual import DynamicFilter, Fusion, Readout, SharedPrompts, Visual
+from brain2clip.settings.visual import FrozenVisual, Fusion, NeuroClipVisual, Readout, SharedPrompts, Visual, VisualBase
 from brain2clip.settings.voxels import Voxels
 
 __all__ = [
     "NAME",
     "AblationTable",
+    "Adapter",
+    "AdapterBase",
     "Augmentation",
     "Band",
     "BidsEegStudy",
@@ -75,27 +97,43 @@ __all__ = [
     "Classifier",
     "ComparisonBase",
     "Config",
+    "Constant",
     "ContrastTable",
     "Contrastive",
+    "Cosine",
     "Download",
     "DynamicFilter",
+    "EegProject",
     "EegStudyBase",
     "Encoder",
+    "EncoderBase",
     "Experiment",
     "Export",
     "Figures",
+    "Filter",
     "FilterBank",
+    "FilterBase",
+    "Fixed",
+    "FrozenVisual",
     "Fusion",
+    "Gains",
     "GodStudy",
     "Head",
     "IdealObserver",
+    "Kind",
+    "LinearNetwork",
+    "Lora",
     "MappingBudget",
     "Method",
     "MethodBase",
     "MethodsTable",
+    "MlpNetwork",
     "MvnnWhitening",
     "Name",
     "Network",
+    "NetworkBase",
+    "NeuroClipVisual",
+    "NoFilter",
     "NoWhitening",
     "Objective",
     "Optimiser",
@@ -110,12 +148,15 @@ __all__ = [
     "Ridge",
     "RobustWhitening",
     "Roi",
+    "Schedule",
+    "ScheduleBase",
     "Selection",
     "SettingsError",
     "SharedPrompts",
     "SimulatedFmriStudy",
     "SimulatedNoise",
     "SimulatedStudy",
+    "Softmax",
     "Split",
     "Study",
     "StudyBase",
@@ -126,8 +167,12 @@ __all__ = [
     "ThingsEeg2Study",
     "ThingsFmriStudy",
     "Tower",
+    "TrainedMethod",
+    "TsConv",
     "UserStudyBase",
+    "VaeNetwork",
     "Visual",
+    "VisualBase",
     "VoxelStudyBase",
     "VoxelTableStudy",
     "Voxels",
@@ -138,5 +183,6 @@ __all__ = [
     "dump",
     "load",
     "merge",
+    "neutral",
     "parse",
 ]

@@ -88,24 +88,39 @@ def tag(family: str, default: str | None = None) -> Callable[[Any], str | None]:
         except kinds.KindError:
             return kind
 
+    found.default = default  # type: ignore[attr-defined]
     return found
 
 
-def from_outside(base: type[Kind]) -> WrapValidator:
+class from_outside(WrapValidator):
     """Validation of a kind from outside by its own class ``Settings``, which must be a ``base``."""
 
-    def validate(value: Any, _: Any) -> Any:
-        if isinstance(value, base):
-            return value
-        own = getattr(kinds.load(base.family, value["kind"]), "Settings", None)
-        if not (isinstance(own, type) and issubclass(own, base)):
-            raise ValueError(
-                f"kind {value['kind']!r}: its class needs a class attribute Settings that is a subclass of "
-                f"brain2clip.settings.{base.__name__}"
-            )
-        return own.model_validate(value)
+    def __init__(self, base: type[Kind]) -> None:
+        def validate(value: Any, _: Any) -> Any:
+            return value if isinstance(value, base) else settings_of(base, value["kind"]).model_validate(value)
 
-    return WrapValidator(validate)
+        super().__init__(validate)
+
+    def __get_pydantic_json_schema__(self, *_: Any) -> dict[str, Any]:
+        """Keys of a kind from outside are not known here, but for its name."""
+        return {"type": "object", "required": ["kind"], "properties": {"kind": {"type": "string", "pattern": ":"}}}
+
+
+def settings_of(base: type[Kind], kind: str) -> type[Kind]:
+    """Settings class of a kind from outside: the attribute ``Settings`` of its class.
+
+    Raises
+    ------
+    ValueError
+        Where the kind does not exist, or its settings are no ``base``.
+    """
+    own = getattr(kinds.load(base.family, kind), "Settings", None)
+    if not (isinstance(own, type) and issubclass(own, base)):
+        raise ValueError(
+            f"kind {kind!r}: its class needs a class attribute Settings that is a subclass of "
+            f"brain2clip.settings.{base.__name__}"
+        )
+    return own
 
 
 def canonical(value: Any) -> str:

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, SerializeAsAny, Tag
 
-from brain2clip.settings.base import Block
+from brain2clip.settings.base import EXTERNAL, Kind, from_outside, neutral, tag
 
 
-class Encoder(Block):
-    """Network from a brain response to an embedding."""
+class EncoderBase(Kind):
+    """Network from a brain response to an embedding: what all kinds have."""
 
-    name: Literal["eegproject", "tsconv"] = Field(
-        "eegproject",
-        description="eegproject: linear projection, residual block (UBP); tsconv: temporal-spatial convolution (NICE)",
-    )
+    family: ClassVar[str] = "encoders"
+    renamed: ClassVar[dict[str, str]] = {"name": "kind"}
+
+    kind: str
     width: int = Field(512, ge=8, description="size of the encoder's embedding")
+    smoothing_s: float = neutral(0.0, ge=0, description="moving average over time before the encoder, s (0: none)")
+
+
+class EegProject(EncoderBase):
+    """Linear projection with a residual block (UBP)."""
+
+    kind: Literal["eegproject"] = "eegproject"
+    dropout: float = Field(0.3, ge=0, lt=1, description="dropout probability in the residual block")
+
+
+class TsConv(EncoderBase):
+    """Temporal then spatial convolution (NICE)."""
+
+    kind: Literal["tsconv"] = "tsconv"
     dropout: float = Field(0.3, ge=0, lt=1, description="dropout probability")
-    smoothing_s: float = Field(0.0, ge=0, description="moving average over time before the encoder, s (0: none)")
+
+
+Encoder = Annotated[
+    Annotated[EegProject, Tag("eegproject")]
+    | Annotated[TsConv, Tag("tsconv")]
+    | Annotated[SerializeAsAny[EncoderBase], from_outside(EncoderBase), Tag(EXTERNAL)],
+    Discriminator(tag("encoders", default="eegproject")),
+]

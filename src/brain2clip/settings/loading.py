@@ -7,10 +7,12 @@ import typing
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Tag, ValidationError
 
-from brain2clip.settings.base import SettingsError, suggest
+from brain2clip import kinds
+from brain2clip.settings.base import EXTERNAL, Block, Kind, SettingsError, settings_of, suggest
 from brain2clip.settings.config import Config
+from brain2clip.settings.responses import Responses
 
 
 def load(raw: Mapping[str, Any], source: str = "config.yaml") -> Config:
@@ -28,10 +30,11 @@ def load(raw: Mapping[str, Any], source: str = "config.yaml") -> Config:
     SettingsError
         With every error found: where, what was found, what was expected.
     """
+    raw = _resolve_bases(dict(raw), source)
     try:
-        return Config.model_validate(_resolve_bases(dict(raw), source))
+        return Config.model_validate(raw)
     except ValidationError as error:
-        raise SettingsError(_explain(error, source)) from None
+        raise SettingsError(_explain(error, raw, source)) from None
 
 
 def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,6 +50,7 @@ def _resolve_bases(raw: dict[str, Any], source: str) -> dict[str, Any]:
     """Replace ``base: name`` by a deep merge onto what is named.
 
     A method may start from another method, a preset from another preset, the responses of a study from a preset.
+    A block inside that is of another kind than the one it starts from keeps of it what its own kind has.
     """
     problems: list[str] = []
     resolved = {
@@ -81,7 +85,7 @@ def _merged_onto_bases(entries: Mapping[Any, Any], block: str, problems: list[st
                 problems.append(f"{block}.{name}.base: no {block[:-1]} named {base!r}{suggest(str(base), entries)}")
                 return own
             inherited = resolve(base, (*chain, name))
-            entry = merge(inherited, own) if isinstance(inherited, Mapping) else own
+            entry = _onto(inherited, own, _plain(_below(Config, block)))
         resolved[name] = entry
         return entry
 
@@ -100,31 +104,89 @@ def _on_preset(name: Any, study: Any, presets: Mapping[Any, Any], problems: list
         where = f"studies.{name}.responses.base"
         problems.append(f"{where}: no preset named {base!r}{suggest(str(base), presets)}")
         return study
-    inherited = presets[base]
-    return {**study, "responses": merge(inherited, own) if isinstance(inherited, Mapping) else own}
+    return {**study, "responses": _onto(presets[base], own, dict[str, Responses])}
 
 
 def _base_and_own(entry: Mapping[Any, Any]) -> tuple[Any, dict[Any, Any]]:
     return entry["base"], {key: value for key, value in entry.items() if key != "base"}
 
 
-def _explain(error: ValidationError, source: str) -> str:
+def _onto(inherited: Any, own: dict[Any, Any], entries: Any) -> Any:
+    """Own keys of an entry merged onto what it inherits; ``entries`` is the annotation of all entries by name."""
+    return _overlaid(inherited, own, _below(entries, "")) if isinstance(inherited, Mapping) else own
+
+
+def _overlaid(inherited: Any, own: Any, annotation: Any) -> Any:
+    """Deep merge that follows annotations: a block of another kind inherits only the keys that its kind has."""
+    if _is_kind_union(annotation) and isinstance(inherited, str):  # a name that is short for a block
+        inherited = {"kind": inherited}
+    if not (isinstance(inherited, Mapping) and isinstance(own, Mapping)):
+        return own
+    if _is_kind_union(annotation):
+        before = inherited.get("kind", _default_kind(annotation))
+        after = own.get("kind", before)
+        block = _member_of_kind(annotation, after)
+        if before != after and block is not None:
+            inherited = {**_known(inherited, block), "kind": after}
+        annotation = block
+    merged = dict(inherited)
+    for key, value in own.items():
+        merged[key] = _overlaid(merged[key], value, _below(annotation, key)) if key in merged else value
+    return merged
+
+
+def _known(inherited: Any, annotation: Any) -> Any:
+    """What an annotation knows of inherited settings, block by block."""
+    if not isinstance(inherited, Mapping):
+        return inherited
+    if _is_kind_union(annotation):
+        annotation = _member_of_kind(annotation, inherited.get("kind", _default_kind(annotation)))
+    fields = _fields(annotation)
+    if not fields:
+        return inherited
+    return {key: _known(value, _below(annotation, key)) for key, value in inherited.items() if key in fields}
+
+
+def _explain(error: ValidationError, raw: Any, source: str) -> str:
     """All errors of a validation as one message: path, found, expected, suggestion."""
     lines = []
     for item in error.errors():
-        keys, block = _walk(tuple(item["loc"]))
+        keys, block = _walk(tuple(item["loc"]), raw)
         path = ".".join(str(key) for key in keys) or "top level"
         if item["type"] == "extra_forbidden":
             lines.append(f"{path}: {_unknown(str(keys[-1]), block)}")
         elif item["type"] == "value_error":
             message = str(item["ctx"]["error"]) if "ctx" in item else item["msg"]
             lines.extend(line if path == "top level" else f"{path}: {line}" for line in message.splitlines())
-        elif item["type"] == "union_tag_not_found":
-            lines.append(f"{path}.kind: missing; expected one of {', '.join(_kinds(block))}")
+        elif item["type"] in ("union_tag_not_found", "union_tag_invalid"):
+            lines.append(_wrong_kind(path, item.get("input"), block))
         else:
             found = "nothing" if item["type"] == "missing" else repr(item.get("input"))
             lines.append(f"{path}: {_lower(item['msg'])}; found {found[:120]}")
     return _listing(lines, source)
+
+
+def _wrong_kind(path: str, block: Any, union: Any) -> str:
+    """What is wrong with the ``kind`` of a block."""
+    known = [kind for kind in _kinds(union) if kind != EXTERNAL]
+    or_own = ", or package.module:Class for one of your own" if len(known) < len(_kinds(union)) else ""
+    listed = f"{', '.join(map(repr, known))}{or_own}"
+    if not isinstance(block, Mapping | Block):
+        return f"{path}: expected a block with the key kind ({listed}); found {block!r}"[:400]
+    kind = block.get("kind") if isinstance(block, Mapping) else getattr(block, "kind", None)
+    if kind is None:
+        renamed = [key for key in _renamed(union) if isinstance(block, Mapping) and key in block]
+        if renamed:
+            return f"{path}.{renamed[0]}: renamed to {_renamed(union)[renamed[0]]}"
+        return f"{path}.kind: missing; expected one of {listed}"
+    close = suggest(str(kind), known)
+    meant = close if "mean" in close else ""
+    return f"{path}.kind: no kind {kind!r}{meant}; expected one of {listed}"
+
+
+def _renamed(union: Any) -> Mapping[str, str]:
+    """Keys of earlier versions of the blocks of a union."""
+    return {old: new for block in _blocks(union) for old, new in block.renamed.items()}
 
 
 def _unknown(key: str, block: Any) -> str:
@@ -143,31 +205,42 @@ def _lower(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _walk(loc: tuple[Any, ...]) -> tuple[list[Any], Any]:
+def _walk(loc: tuple[Any, ...], raw: Any) -> tuple[list[Any], Any]:
     """Keys of the file at the place of an error, and the annotation that holds (or should hold) the last of them.
 
     Pydantic puts names of union members between the keys; a key may well be called like one (a method ``ridge`` of
-    kind ``ridge``), so they are told apart by following the annotations.
+    kind ``ridge``), so they are told apart by following the annotations, and the file for kinds from outside.
     """
     keys: list[Any] = []
     current, holder = Config, Config
     for part in loc:
         if _is_union(current):
-            holder = current = _member(current, part)
+            kind = raw.get("kind") if isinstance(raw, Mapping) else None
+            holder = current = _member(current, part, kind)
             continue
         if part == "[key]":  # the key itself is wrong, and it is the last one already
             continue
         keys.append(part)
         holder, current = current, _below(current, part)
+        raw = _value_below(raw, part)
     return keys, current if _is_union(current) else holder
+
+
+def _value_below(raw: Any, key: Any) -> Any:
+    """What stands in the file under a key, or None."""
+    if isinstance(raw, Mapping):
+        return raw.get(key)
+    if isinstance(raw, list | tuple) and isinstance(key, int) and key < len(raw):
+        return raw[key]
+    return None
 
 
 def _below(annotation: Any, key: Any) -> Any:
     """Annotation of what stands under a key, or None."""
-    arguments = typing.get_args(annotation)
+    arguments = _members(annotation)
     if hasattr(annotation, "model_fields"):
         field = annotation.model_fields.get(key)
-        return _plain(field.annotation) if field else None
+        return _plain(Annotated[field.annotation, *field.metadata, None]) if field else None
     if typing.get_origin(annotation) is dict:
         return _plain(arguments[1])
     if typing.get_origin(annotation) is tuple:
@@ -175,22 +248,61 @@ def _below(annotation: Any, key: Any) -> Any:
     return None
 
 
-def _member(union: Any, tag: Any) -> Any:
+def _member(union: Any, tag: Any, kind: Any) -> Any:
     """Member of a union that pydantic calls ``tag``: the block of that kind, or else the list among the members."""
-    members = [_plain(member) for member in typing.get_args(union)]
-    for member in members:
-        if tag == _kind(member) or (str(tag).startswith("tuple") and typing.get_origin(member) is tuple):
-            return member
+    if tag == EXTERNAL:
+        return _member_of_kind(union, kind)
+    for member in _members(union):
+        plain = _plain(member)
+        if tag == _tag(member) or (str(tag).startswith("tuple") and typing.get_origin(plain) is tuple):
+            return plain
     return None
 
 
-def _kind(block: Any) -> Any:
-    field = getattr(block, "model_fields", {}).get("kind")
+def _is_kind_union(annotation: Any) -> bool:
+    return _is_union(annotation) and any(issubclass(block, Kind) for block in _blocks(annotation))
+
+
+def _blocks(union: Any) -> list[type[Block]]:
+    """Members of a union that are blocks."""
+    members = map(_plain, _members(union))
+    return [member for member in members if isinstance(member, type) and issubclass(member, Block)]
+
+
+def _member_of_kind(union: Any, kind: Any) -> Any:
+    """Settings class of a kind, or None where it has none."""
+    for member in _members(union):
+        if kind is not None and _tag(member) == kind:
+            return _plain(member)
+    outside = next((_plain(member) for member in _members(union) if _tag(member) == EXTERNAL), None)
+    try:
+        if outside is not None and isinstance(kind, str) and kinds.is_external(outside.family, kind):
+            return settings_of(outside, kind)
+    except ValueError:
+        return outside  # what is wrong with it is said by its validation
+    return None
+
+
+def _default_kind(union: Any) -> Any:
+    """Kind of a block that does not say one, or None."""
+    for discriminator in getattr(union, "__metadata__", ()):
+        found = getattr(getattr(discriminator, "discriminator", None), "default", None)
+        if found is not None:
+            return found
+    return None
+
+
+def _tag(member: Any) -> Any:
+    """What pydantic calls a member of a union: its tag, or the kind that it is the block of."""
+    for one in getattr(member, "__metadata__", ()):
+        if isinstance(one, Tag):
+            return one.tag
+    field = getattr(_plain(member), "model_fields", {}).get("kind")
     return None if field is None else field.default
 
 
 def _kinds(union: Any) -> list[str]:
-    return [repr(_kind(member)) for member in typing.get_args(union)]
+    return [str(_tag(member)) for member in _members(union) if _plain(member) is not type(None)]
 
 
 def _fields(block: Any) -> list[str]:
@@ -198,16 +310,24 @@ def _fields(block: Any) -> list[str]:
 
 
 def _is_union(annotation: Any) -> bool:
-    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return typing.get_origin(_bare(annotation)) in (typing.Union, types.UnionType)
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    """Members of a union, or what stands in the brackets of another annotation."""
+    return typing.get_args(_bare(annotation))
+
+
+def _bare(annotation: Any) -> Any:
+    """Annotation without Annotated."""
+    while typing.get_origin(annotation) is Annotated:
+        annotation = typing.get_args(annotation)[0]
+    return annotation
 
 
 def _plain(annotation: Any) -> Any:
-    """Annotation without Annotated and without None."""
-    if typing.get_origin(annotation) is Annotated:
-        annotation = typing.get_args(annotation)[0]
-    members = typing.get_args(annotation)
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        kept = [member for member in members if member is not type(None)]
-        if len(kept) == 1:
-            return kept[0]
-    return annotation
+    """Annotation without None, and without Annotated where it is no union (whose discriminator is needed)."""
+    if not _is_union(annotation):
+        return _bare(annotation)
+    kept = [member for member in _members(annotation) if member is not type(None)]
+    return _plain(kept[0]) if len(kept) == 1 else annotation

@@ -2,35 +2,64 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, SerializeAsAny, Tag
 
-from brain2clip.settings.base import Block
+from brain2clip.settings.base import EXTERNAL, Block, Kind, from_outside, neutral, tag
 
 
-class Network(Block):
-    """Mapping network from a response to the frozen CLIP space."""
+class NetworkBase(Kind):
+    """Mapping network from a response to the frozen CLIP space: what all kinds have."""
 
-    name: Literal["linear", "mlp", "vae"] = Field(
-        "linear",
-        description="linear: one matrix; mlp: hidden layer and residual blocks; vae: hidden layer, latent variable, "
-        "linear read-out (its mean is used in tests)",
-    )
-    hidden: int = Field(1024, ge=8, description="width of hidden layers (mlp, vae)")
-    blocks: int = Field(1, ge=0, description="residual blocks (mlp, vae)")
-    latent: int = Field(256, ge=2, description="size of the latent variable (vae)")
-    dropout: float = Field(0.5, ge=0, lt=1, description="dropout probability after the first layer (mlp, vae)")
+    family: ClassVar[str] = "mappings"
+    renamed: ClassVar[dict[str, str]] = {"name": "kind"}
+
+    kind: str
     subject_width: int = Field(
         512, ge=2, description="protocol joint: every subject's own linear layer maps its voxels to this many numbers"
     )
 
 
-class Supervision(Block):
-    """Contrastive loss to the image and the text embedding, and the prior of a VAE.
+class LinearNetwork(NetworkBase):
+    """One matrix."""
 
-    (1 - text) L(z, image) + text L(z, sentence) + kl KL(posterior | N(0, 1)).
-    """
+    kind: Literal["linear"] = "linear"
+
+
+class MlpNetwork(NetworkBase):
+    """Hidden layer, residual blocks, linear read-out."""
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: int = Field(1024, ge=8, description="width of hidden layers")
+    blocks: int = Field(1, ge=0, description="residual blocks")
+    dropout: float = Field(0.5, ge=0, lt=1, description="dropout probability after the first layer")
+
+
+class VaeNetwork(NetworkBase):
+    """Hidden layer, residual blocks, latent variable (its mean is used in tests), linear read-out."""
+
+    kind: Literal["vae"] = "vae"
+    hidden: int = Field(1024, ge=8, description="width of hidden layers")
+    blocks: int = Field(1, ge=0, description="residual blocks")
+    dropout: float = Field(0.5, ge=0, lt=1, description="dropout probability after the first layer")
+    latent: int = Field(256, ge=2, description="size of the latent variable")
+    kl: float = Field(1e-3, ge=0, description="beta, weight of the prior in the loss")
+
+
+Network = Annotated[
+    Annotated[LinearNetwork, Tag("linear")]
+    | Annotated[MlpNetwork, Tag("mlp")]
+    | Annotated[VaeNetwork, Tag("vae")]
+    | Annotated[SerializeAsAny[NetworkBase], from_outside(NetworkBase), Tag(EXTERNAL)],
+    Discriminator(tag("mappings", default="linear")),
+]
+
+
+class Supervision(Block):
+    """Contrastive loss to the image and the text embedding: (1 - text) L(z, image) + text L(z, sentence)."""
+
+    renamed: ClassVar[dict[str, str]] = {"kl": "network.kl (of kind vae)"}
 
     text: float = Field(0.5, ge=0, le=1, description="lambda, weight of the text: 0 image only, 1 text only")
     sentences: tuple[Literal["captions", "prompts"], ...] = Field(
@@ -38,12 +67,11 @@ class Supervision(Block):
         min_length=1,
         description="what one sentence per stimulus and step is drawn from: its captions, the prompts of its class",
     )
-    kl: float = Field(1e-3, ge=0, description="beta, weight of the prior (vae only)")
     multi_positive: bool = Field(
         True,
         description="equal sentences of a batch share the mass of the target; false: all but the own one are negatives",
     )
-    centre: bool = Field(
+    centre: bool = neutral(
         False, description="take the mean training embedding of each modality away before lengths are set to one"
     )
     scale_init: float = Field(2.6593, description="start of the learnable logit scale a; ln(1/0.07) = 2.6593")
@@ -55,7 +83,7 @@ class Augmentation(Block):
 
     noise: float = Field(0.1, ge=0, description="deviation of Gaussian noise, in units of the responses")
     dropout: float = Field(0.2, ge=0, lt=1, description="probability that an input (voxel) is set to zero")
-    mixco: float = Field(
+    mixco: float = neutral(
         0.0,
         ge=0,
         description="MixCo: a response is mixed with another by a share from Beta(x, x), both being targets; 0: off",

@@ -1,18 +1,18 @@
-"""Methods: one class for each kind."""
+"""Methods: one class for each kind; what each does is in :mod:`brain2clip.training.methods`."""
 
 from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
 
-from brain2clip.settings.base import Kind, Name
-from brain2clip.settings.encoders import Encoder
+from brain2clip.settings.base import EXTERNAL, Kind, Name, from_outside, neutral, tag
+from brain2clip.settings.encoders import EegProject, Encoder
 from brain2clip.settings.heads import Head
-from brain2clip.settings.mappings import Augmentation, Classifier, Network, Supervision
+from brain2clip.settings.mappings import Augmentation, Classifier, LinearNetwork, Network, Supervision
 from brain2clip.settings.objective import Objective
 from brain2clip.settings.optimisers import MappingBudget, Optimiser, Selection
-from brain2clip.settings.visual import Visual
+from brain2clip.settings.visual import NeuroClipVisual, Visual
 
 
 class MethodBase(Kind):
@@ -47,21 +47,26 @@ class MethodBase(Kind):
         return False
 
 
-class Contrastive(MethodBase):
+class TrainedMethod(MethodBase):
+    """Settings of every method that learns from training trials."""
+
+    average_repetitions: bool = Field(True, description="train on the mean over repetitions of a picture")
+    shuffle_labels: bool = neutral(False, description="control: pictures of training trials permuted; must give chance")
+
+
+class Contrastive(TrainedMethod):
     """A brain encoder trained against a picture side by a contrastive loss: NeuroCLIP and its baseline."""
 
     by_epoch: ClassVar[bool] = True
     random: ClassVar[bool] = True
 
     kind: Literal["contrastive"] = "contrastive"
-    encoder: Encoder = Field(default_factory=Encoder, description="brain side")
+    encoder: Encoder = Field(default_factory=EegProject, description="brain side")
     brain_head: Head = Field(default_factory=Head, description="projection of the brain embedding")
-    visual: Visual = Field(default_factory=Visual, description="picture side")
+    visual: Visual = Field(default_factory=NeuroClipVisual, description="picture side")
     objective: Objective = Field(default_factory=Objective, description="loss")
     optimiser: Optimiser = Field(default_factory=Optimiser, description="optimiser and budget")
     selection: Selection = Field(default_factory=Selection, description="choice of the epoch")
-    average_repetitions: bool = Field(True, description="train on the mean over repetitions of a picture")
-    shuffle_labels: bool = Field(False, description="control: pictures of training trials permuted; must give chance")
 
     @property
     def prompted(self) -> bool:
@@ -79,7 +84,7 @@ class Contrastive(MethodBase):
         return self
 
 
-class Ridge(MethodBase):
+class Ridge(TrainedMethod):
     """Ridge regression from brain responses to the frozen CLIP embedding."""
 
     joint_space: ClassVar[bool] = True
@@ -94,11 +99,9 @@ class Ridge(MethodBase):
         description="stimulus: the embedding of the picture (of the prompts where a study has none); text: the mean "
         "embedding of the stimulus' captions and class prompts",
     )
-    average_repetitions: bool = Field(True, description="train on the mean over repetitions of a picture")
-    shuffle_labels: bool = Field(False, description="control: pictures of training trials permuted; must give chance")
 
 
-class BrainMapping(MethodBase):
+class BrainMapping(TrainedMethod):
     """A mapping network from brain responses to the frozen CLIP space under image and text supervision: BrainCLIP."""
 
     by_epoch: ClassVar[bool] = True
@@ -107,14 +110,12 @@ class BrainMapping(MethodBase):
     joint_space: ClassVar[bool] = True
 
     kind: Literal["mapping"] = "mapping"
-    network: Network = Field(default_factory=Network, description="mapping network")
+    network: Network = Field(default_factory=LinearNetwork, description="mapping network")
     supervision: Supervision = Field(default_factory=Supervision, description="loss")
     augmentation: Augmentation = Field(default_factory=Augmentation, description="augmentation of responses")
     classifier: Classifier = Field(default_factory=Classifier, description="text side of category decoding")
     optimiser: MappingBudget = Field(default_factory=MappingBudget, description="optimiser and budget")
     selection: Selection = Field(default_factory=Selection, description="choice of the epoch")
-    average_repetitions: bool = Field(True, description="train on the mean over repetitions of a picture")
-    shuffle_labels: bool = Field(False, description="control: pictures of training trials permuted; must give chance")
 
 
 class IdealObserver(MethodBase):
@@ -128,4 +129,11 @@ class IdealObserver(MethodBase):
     tower: Name = Field(description="name of a tower; only its list of stimuli is read")
 
 
-Method = Annotated[Contrastive | BrainMapping | Ridge | IdealObserver, Field(discriminator="kind")]
+Method = Annotated[
+    Annotated[Contrastive, Tag("contrastive")]
+    | Annotated[BrainMapping, Tag("mapping")]
+    | Annotated[Ridge, Tag("ridge")]
+    | Annotated[IdealObserver, Tag("ideal-observer")]
+    | Annotated[SerializeAsAny[MethodBase], from_outside(MethodBase), Tag(EXTERNAL)],
+    Discriminator(tag("methods")),
+]

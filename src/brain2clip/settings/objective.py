@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from brain2clip.settings.base import Block
+from brain2clip.settings.base import Block, neutral
 
 
 class Objective(Block):
@@ -17,7 +17,7 @@ class Objective(Block):
     soft_target: Literal["clip", "uniform"] = Field(
         "clip", description="clip: similarity of the frozen CLIP embeddings; uniform: label smoothing"
     )
-    disentangle: bool = Field(
+    disentangle: bool = neutral(
         False, description="soft part over negatives only, renormalised without the true pair (SoftCLIP)"
     )
     normalise: Literal["image", "both"] = Field(

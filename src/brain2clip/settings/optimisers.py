@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from brain2clip.settings.base import Block
+from brain2clip.settings.base import Block, neutral
+from brain2clip.settings.schedules import Cosine, Schedule
 
 
 class Budget(Block):
@@ -18,7 +19,9 @@ class Budget(Block):
     )
     lr: float = Field(1e-4, gt=0, description="learning rate of encoder, mapping and heads")
     weight_decay: float = Field(1e-4, ge=0, description="decoupled weight decay")
-    schedule: Literal["constant", "cosine"] = Field("cosine", description="learning rate over the steps")
+    schedule: Schedule = Field(
+        default_factory=Cosine, description="learning rate over the steps; the name of a kind is short for its block"
+    )
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps over which the rate rises")
     clip_norm: float = Field(1.0, gt=0, description="largest gradient norm")
 
@@ -35,11 +38,13 @@ class MappingBudget(Budget):
 class Optimiser(Budget):
     """The same for a method that drives the tower."""
 
-    lr_visual: float = Field(1e-3, gt=0, description="learning rate of filter, fusion and prompts")
+    lr_visual: float = Field(1e-3, gt=0, description="learning rate of filter, fusion, prompts and adapter")
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="autocast of the tower in training: auto takes bf16 where the device is fast with it"
     )
-    checkpointing: bool = Field(False, description="recompute block activations (large towers): less memory, more time")
+    checkpointing: bool = neutral(
+        False, description="recompute block activations (large towers): less memory, more time"
+    )
 
 
 class Selection(Block):

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
 
-from brain2clip.settings.base import Block
+from brain2clip.settings.adapters import Adapter
+from brain2clip.settings.base import EXTERNAL, Block, Kind, from_outside, neutral, tag
+from brain2clip.settings.filters import Filter, Gains
 from brain2clip.settings.heads import Head
-
-
-class DynamicFilter(Block):
-    """Content-adaptive gains over the picture's frequency bands: the filtered stream."""
-
-    form: Literal["gains", "softmax", "fixed", "off"] = Field(
-        "gains",
-        description="gains: 2*sigmoid per band from the picture's content; softmax: bands compete; fixed: learned "
-        "gains that are the same for all pictures; off: the filtered stream equals the raw one",
-    )
-    init: Literal["allpass", "lowpass"] = Field("allpass", description="gains at the start of training")
-    reduction: int = Field(16, ge=1, description="bottleneck of the gain network: width / reduction")
 
 
 class Fusion(Block):
@@ -52,14 +42,14 @@ class SharedPrompts(Block):
         "deep", description="deep: own prompts at every block; shallow: at the first only; off: none"
     )
     tokens: int = Field(8, ge=1, description="prompt tokens m")
-    last_blocks: int | None = Field(None, ge=1, description="deep prompts only in the last n blocks (null: in all)")
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout of the prompts")
+    last_blocks: int | None = neutral(None, ge=1, description="deep prompts only in the last n blocks (null: in all)")
+    dropout: float = neutral(0.0, ge=0, lt=1, description="dropout of the prompts")
 
 
 class Readout(Block):
     """Where the picture embedding is taken from the tower."""
 
-    block: int | None = Field(
+    block: int | None = neutral(
         None, ge=1, description="leave the tower after this many blocks (null: after the last, through its projection)"
     )
     pool: Literal["tower", "patches"] = Field(
@@ -73,14 +63,39 @@ class Readout(Block):
         return self
 
 
-class Visual(Block):
-    """The picture side."""
+class VisualBase(Kind):
+    """The picture side: what all kinds have."""
 
-    kind: Literal["frozen", "neuroclip"] = Field(
-        "neuroclip", description="frozen: the cached CLIP embedding; neuroclip: the prompted tower"
-    )
-    filter: DynamicFilter = Field(default_factory=DynamicFilter, description="dynamic filter (filtered stream)")
+    family: ClassVar[str] = "visuals"
+    #: Whether it drives the frozen tower from patch tokens; else the cached embedding is all that it takes.
+    drives_tower: ClassVar[bool] = False
+
+    kind: str
+    head: Head = Field(default_factory=Head, description="projection of the picture embedding")
+
+
+class FrozenVisual(VisualBase):
+    """The cached CLIP embedding."""
+
+    kind: Literal["frozen"] = "frozen"
+
+
+class NeuroClipVisual(VisualBase):
+    """The prompted tower."""
+
+    drives_tower: ClassVar[bool] = True
+
+    kind: Literal["neuroclip"] = "neuroclip"
+    filter: Filter = Field(default_factory=Gains, description="dynamic filter (filtered stream)")
     fusion: Fusion = Field(default_factory=Fusion, description="token-level fusion (instance prompts)")
     prompts: SharedPrompts = Field(default_factory=SharedPrompts, description="shared prompt tokens")
+    adapter: Adapter | None = neutral(None, description="trained change of the tower's weights (null: none)")
     readout: Readout = Field(default_factory=Readout, description="where the embedding is taken")
-    head: Head = Field(default_factory=Head, description="projection of the picture embedding")
+
+
+Visual = Annotated[
+    Annotated[FrozenVisual, Tag("frozen")]
+    | Annotated[NeuroClipVisual, Tag("neuroclip")]
+    | Annotated[SerializeAsAny[VisualBase], from_outside(VisualBase), Tag(EXTERNAL)],
+    Discriminator(tag("visuals", default="neuroclip")),
+]

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from brain2clip import artefact, stage
 from brain2clip.settings import Tower, parse
-from brain2clip.stimuli import catalogue, ready, towers
+from brain2clip.stimuli import catalogue, frozen_clip, ready
 from brain2clip.stimuli.filter_bank import BandTokens, windows
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def run(job: stage.Job) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     log.info("features: %s, %s", tower.model, stage.on_device(device))
     table = catalogue.read(job.input("catalogue"), job.expects.get("catalogue"))
-    clip = towers.load(tower, device)
+    clip = frozen_clip.load(tower, device)
     made = job.provenance()
     output = job.output("stimuli")
     texts = _texts(clip, table, device)
@@ -68,7 +68,7 @@ def run(job: stage.Job) -> None:
 
 
 def _pictures(
-    clip: towers.Clip, bands: BandTokens | None, rows: pd.DataFrame, tower: Tower, cache: str, device: str
+    clip: frozen_clip.Clip, bands: BandTokens | None, rows: pd.DataFrame, tower: Tower, cache: str, device: str
 ) -> dict[str, np.ndarray]:
     """Arrays of one chunk: embedding, pixel digest, and tokens or 8-bit pictures."""
     from PIL import Image
@@ -78,9 +78,9 @@ def _pictures(
         with Image.open(path) as image:
             pictures.append(clip.preprocess(image.convert("RGB")))
     stack = torch.stack(pictures)
-    as_bytes = towers.to_bytes(stack, clip)
+    as_bytes = frozen_clip.to_bytes(stack, clip)
     # Both caches give the same tokens because both start from the same 8-bit values.
-    normalised = towers.from_bytes(as_bytes, clip.mean, clip.std)
+    normalised = frozen_clip.from_bytes(as_bytes, clip.mean, clip.std)
     digests = [hashlib.sha256(one.numpy().tobytes()).hexdigest() for one in as_bytes]
     result: dict[str, list[np.ndarray]] = {"embedding": [], "tokens": [], "band_tokens": []}
     with torch.inference_mode():
@@ -98,7 +98,7 @@ def _pictures(
     return arrays
 
 
-def _texts(clip: towers.Clip, table: pd.DataFrame, device: str) -> dict[str, np.ndarray]:
+def _texts(clip: frozen_clip.Clip, table: pd.DataFrame, device: str) -> dict[str, np.ndarray]:
     """Every distinct sentence with its embedding, whose it is, and the mean embedding of a row's sentences.
 
     Means are of embeddings of unit length, and of unit length themselves; NaN where a row has no sentence of that sort.
@@ -119,7 +119,7 @@ def _texts(clip: towers.Clip, table: pd.DataFrame, device: str) -> dict[str, np.
     return arrays
 
 
-def _text_width(clip: towers.Clip) -> int:
+def _text_width(clip: frozen_clip.Clip) -> int:
     """Width d of the tower's text embedding."""
     with torch.inference_mode():
         tokens = clip.tokenize([""]).to(next(clip.model.parameters()).device)
@@ -164,7 +164,7 @@ def _band_curves(tower: Tower) -> dict[str, np.ndarray]:
     }
 
 
-def _cache_kind(tower: Tower, clip: towers.Clip, n: int) -> str:
+def _cache_kind(tower: Tower, clip: frozen_clip.Clip, n: int) -> str:
     """``tokens`` or ``pictures``: auto takes tokens while they fit into the limit.
 
     A picture side that is no Vision Transformer has no patch tokens; it serves as a frozen one, from its embedding.

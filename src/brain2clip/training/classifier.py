@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from brain2clip import stage
 from brain2clip.models.context import ContextPrompt, class_name, prompts_with_room
 from brain2clip.settings import Classifier
-from brain2clip.stimuli.towers import Clip
+from brain2clip.stimuli.frozen_clip import Clip
 
 log = logging.getLogger("brain2clip")
 

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from brain2clip import artefact
-from brain2clip.models.neuroclip import Pictures
+from brain2clip.models.pictures import Pictures
 from brain2clip.names import SPLITS
 from brain2clip.stage import InputError
 from brain2clip.stimuli.filter_bank import BandTokens
-from brain2clip.stimuli.towers import from_bytes
+from brain2clip.stimuli.frozen_clip import from_bytes
 
 ROWS_AT_ONCE = 2048
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, assert_never
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from brain2clip import stage
-from brain2clip.models.encoders import trainable
+from brain2clip import kinds, stage
+from brain2clip.models.parameters import trainable
 from brain2clip.settings import Budget, Selection
 from brain2clip.training.data import Pairs, Responses, pairs
 
@@ -60,6 +60,8 @@ def fit(
     everything = np.arange(len(concepts))
     if selection.rule == "last":
         return loop(learner, budget, pairs(sets, everything, device), seed)
+    if selection.rule != "held-out-concepts":
+        assert_never(selection.rule)
     held_out = held_out_rows(concepts, selection.share, seed)
     start = {name: value.clone() for name, value in trainable(learner.model).items()}
     kept = pairs(sets, np.setdiff1d(everything, held_out), device)
@@ -133,15 +135,12 @@ def held_out_rows(concepts: np.ndarray, share: float, seed: int) -> np.ndarray:
     return np.flatnonzero(np.isin(concepts, chosen))
 
 
-def learning_rate(budget: Budget, steps: int):
-    """Factor on the learning rate by step: linear rise, then constant or half a cosine down to zero."""
+def learning_rate(budget: Budget, steps: int) -> Callable[[int], float]:
+    """Factor on the learning rate by step: linear rise, then what the schedule says."""
     rise = max(1, round(budget.warmup * steps))
+    schedule = kinds.load("schedules", budget.schedule.kind)(budget.schedule, steps - rise)
 
     def factor(step: int) -> float:
-        if step < rise:
-            return (step + 1) / rise
-        if budget.schedule == "constant":
-            return 1.0
-        return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+        return (step + 1) / rise if step < rise else schedule(step - rise)
 
     return factor

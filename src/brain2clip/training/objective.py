@@ -8,6 +8,7 @@ InfoNCE (after Gao et al., SoftCLIP, AAAI 2024; the paper's own equations are no
 from __future__ import annotations
 
 import math
+from typing import Literal, assert_never
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 from brain2clip.settings import Objective
 
 
-def logits(brain: Tensor, picture: Tensor, scale: Tensor, normalise: str) -> Tensor:
+def logits(brain: Tensor, picture: Tensor, scale: Tensor, normalise: Literal["image", "both"]) -> Tensor:
     """Scaled similarities [B, U].
 
     Recipe A (``image``): only the picture has unit length, the scale is softplus(a). Recipe B (``both``): both have,
@@ -25,7 +26,9 @@ def logits(brain: Tensor, picture: Tensor, scale: Tensor, normalise: str) -> Ten
     picture = F.normalize(picture.float(), dim=-1)
     if normalise == "image":
         return F.softplus(scale) * brain.float() @ picture.T
-    return scale.clamp(0, math.log(100)).exp() * F.normalize(brain.float(), dim=-1) @ picture.T
+    if normalise == "both":
+        return scale.clamp(0, math.log(100)).exp() * F.normalize(brain.float(), dim=-1) @ picture.T
+    assert_never(normalise)
 
 
 def soft_target(frozen: Tensor, settings: Objective) -> Tensor:
@@ -36,12 +39,17 @@ def soft_target(frozen: Tensor, settings: Objective) -> Tensor:
     """
     if settings.soft_target == "uniform":
         similarity = torch.zeros(len(frozen), len(frozen), device=frozen.device)
-    else:
+    elif settings.soft_target == "clip":
         unit = F.normalize(frozen.float(), dim=-1)
         similarity = unit @ unit.T / settings.soft_temperature
-    if settings.disentangle:
-        similarity = similarity.masked_fill(torch.eye(len(frozen), dtype=torch.bool, device=frozen.device), -torch.inf)
-    return similarity.softmax(dim=-1)
+    else:
+        assert_never(settings.soft_target)
+    return (without_true_pair(similarity) if settings.disentangle else similarity).softmax(dim=-1)
+
+
+def without_true_pair(similarity: Tensor) -> Tensor:
+    """Similarities [U, U] whose diagonal gets no mass."""
+    return similarity.masked_fill(torch.eye(len(similarity), dtype=torch.bool, device=similarity.device), -torch.inf)
 
 
 def softened_contrastive(scores: Tensor, picture_of: Tensor, frozen: Tensor, settings: Objective) -> Tensor:

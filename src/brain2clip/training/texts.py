@@ -1,4 +1,4 @@
-"""Sentences of the stimuli of a study, from a stimuli artefact: one drawn at random, or their mean."""
+"""Sentences of the stimuli of a study, from a stimuli artefact: one drawn at random, or their mean; class prompts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from brain2clip.stage import InputError
 
 #: What a stimulus may have sentences in.
 SOURCES = ("captions", "prompts")
+#: Refusal of a method that centres texts which training has none of.
+NO_TEXT_CENTRE = (
+    "{who} centres texts by the mean of the training stimuli's sentences, and these have none: give the study captions "
+    "or class prompts of its training stimuli, or take the tasks category and caption out of retrieval.tasks"
+)
 
 
 class Texts:
@@ -72,3 +77,32 @@ class Texts:
                 f"{' or '.join(self.sources)}, the first is {self.stimulus_id[bare[0]]}. Give the study captions or "
                 "class prompts, widen supervision.sentences, or train without text"
             )
+
+
+def captions(stimuli: h5py.File, rows: np.ndarray) -> np.ndarray:
+    """Mean caption embedding [len(rows), d], of unit length; that of the class prompts for rows without a caption."""
+    own, of_class = stimuli["caption_embedding"][:][rows], stimuli["prompt_embedding"][:][rows]
+    found = np.where(np.isnan(own), of_class, own)
+    _check_texts(stimuli, rows, found, "caption", "captions or class prompts")
+    return found
+
+
+def prompts(stimuli: h5py.File, rows: np.ndarray, first: bool = False) -> np.ndarray:
+    """Mean (or first) embedding of each row's class prompts [len(rows), d], of unit length."""
+    mean = stimuli["prompt_embedding"][:][rows]
+    _check_texts(stimuli, rows, mean, "category", "class prompts")
+    if not first:
+        return mean
+    links = stimuli["prompt_link"][:]
+    number = {int(row): int(sentence) for row, sentence in links[::-1]}
+    return stimuli["sentence_embedding"][:][[number[int(row)] for row in rows]]
+
+
+def _check_texts(stimuli: h5py.File, rows: np.ndarray, found: np.ndarray, task: str, needed: str) -> None:
+    bare = rows[np.isnan(found).any(axis=1)]
+    if len(bare):
+        name = stimuli["stimulus_id"].asstr()[:][bare[0]]
+        raise InputError(
+            f"task {task}: {len(bare)} of {len(rows)} candidates have no {needed}, the first is {name}; give the study "
+            f"{needed} of its test stimuli, or take {task} out of retrieval.tasks"
+        )

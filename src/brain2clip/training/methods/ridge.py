@@ -7,16 +7,88 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 import pandas as pd
 import scipy.linalg
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from brain2clip.settings import Ridge
+from brain2clip.stage import InputError
 from brain2clip.training.data import Responses
+from brain2clip.training.method import Checkpoint, Study, Trained
+from brain2clip.training.texts import NO_TEXT_CENTRE, Texts, prompts
 
 ROWS_AT_ONCE = 8192
+
+
+class Method:
+    """Ridge regression, and the means of both modalities over the training responses' stimuli.
+
+    Parameters
+    ----------
+    settings : Ridge
+    """
+
+    def __init__(self, settings: Ridge) -> None:
+        self.settings = settings
+
+    def train(self, study: Study) -> tuple[dict[str, Tensor], pd.DataFrame]:
+        """Weights and means, and a row per penalty."""
+        (responses,) = study.sets
+        embedding = study.stimuli["embedding"][:]
+        rows, place = np.unique(responses.stimulus, return_inverse=True)
+        unit = embedding[rows] / np.linalg.norm(embedding[rows], axis=1, keepdims=True)
+        centres = {"stimulus_centre": unit[place].mean(axis=0, dtype=np.float64)}
+        texts = Texts(study.stimuli)
+        spoken = texts.centre(responses.stimulus)
+        if spoken is not None:
+            centres["text_centre"] = spoken
+        if self.settings.target == "text":
+            texts.require(rows, "target: text")
+            target = np.full_like(embedding, np.nan)
+            target[rows] = texts.means(rows)
+        elif self.settings.target == "stimulus":
+            target = embedding
+        else:
+            assert_never(self.settings.target)
+        tensors, history = fit(responses, target, study.stimuli["concept"].asstr()[:], self.settings)
+        return tensors | {name: torch.from_numpy(value.astype(np.float32)) for name, value in centres.items()}, history
+
+    def ready(self, checkpoint: Checkpoint) -> Regression:
+        """The weights of a checkpoint."""
+        return Regression(checkpoint)
+
+
+class Regression(Trained):
+    """Ridge regression; every modality is centred by its own mean over training stimuli."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.tensors, self.file = checkpoint.tensors, checkpoint.stimuli
+        self.centre = self.tensors["stimulus_centre"]
+
+    def brains(self, responses: Tensor) -> Tensor:
+        """Predicted embedding without its training mean."""
+        predicted = responses.cpu().flatten(1) @ self.tensors["weight"] + self.tensors["intercept"]
+        return predicted - self.tensors["centre"]
+
+    def stimuli(self, rows: np.ndarray) -> Tensor:
+        """Centred embedding of pictures."""
+        embedding = torch.from_numpy(self.file["embedding"][:][rows])
+        return F.normalize(embedding, dim=-1) - self.tensors["stimulus_centre"]
+
+    def texts(self, unit: Tensor) -> Tensor:
+        """Centred embedding of texts."""
+        if "text_centre" not in self.tensors:
+            raise InputError(NO_TEXT_CENTRE.format(who="ridge regression"))
+        return unit - self.tensors["text_centre"]
+
+    def classes(self, concepts: list[str], rows: np.ndarray) -> Tensor:
+        """Centred mean embedding of the prompts of each concept."""
+        return self.texts(torch.from_numpy(prompts(self.file, rows)))
 
 
 @dataclass
@@ -143,7 +215,7 @@ class Problem:
 
 def fit(
     responses: Responses, embedding: np.ndarray, concept: np.ndarray, settings: Ridge
-) -> tuple[dict[str, torch.Tensor], pd.DataFrame]:
+) -> tuple[dict[str, Tensor], pd.DataFrame]:
     """Fit weights [p, d] and intercept [d] for raw responses, p being C*T or V.
 
     Parameters

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from brain2clip.settings import Tower
 from brain2clip.stage import InputError
-from brain2clip.stimuli import towers
+from brain2clip.stimuli import frozen_clip
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def architecture(monkeypatch, tmp_path):
 
 
 def test_a_folder_gives_a_frozen_model_and_its_own_transform(tmp_path):
-    clip = towers.load(Tower(model=brain_files.save_tower(tmp_path / "tower")))
+    clip = frozen_clip.load(Tower(model=brain_files.save_tower(tmp_path / "tower")))
     assert not clip.model.training
     assert not any(parameter.requires_grad for parameter in clip.model.parameters())
     assert {parameter.dtype for parameter in clip.model.parameters()} == {torch.float32}
@@ -54,7 +54,7 @@ def test_a_folder_that_lacks_a_file_is_named(tmp_path, name):
     tower = Tower(model=brain_files.save_tower(tmp_path / "tower"))
     (tmp_path / "tower" / name).unlink()
     with pytest.raises(InputError, match=rf"towers\.\*\.model: .* needs the file .*tower/{name}, which does not exist"):
-        towers.load(tower)
+        frozen_clip.load(tower)
 
 
 def test_weights_of_another_shape_are_refused(tmp_path):
@@ -64,12 +64,14 @@ def test_weights_of_another_shape_are_refused(tmp_path):
     config["model_cfg"]["vision_cfg"]["width"] = 48
     path.write_text(json.dumps(config))
     with pytest.raises(InputError, match=r"could not be loaded(.|\n)*Check towers"):
-        towers.load(tower)
+        frozen_clip.load(tower)
 
 
 def test_a_checkpoint_by_path_equals_the_folder(architecture, tmp_path):
-    by_folder = towers.load(Tower(model=f"local-dir:{tmp_path / 'tower'}"))
-    by_path = towers.load(Tower(model=architecture, pretrained=str(tmp_path / "tower/open_clip_model.safetensors")))
+    by_folder = frozen_clip.load(Tower(model=f"local-dir:{tmp_path / 'tower'}"))
+    by_path = frozen_clip.load(
+        Tower(model=architecture, pretrained=str(tmp_path / "tower/open_clip_model.safetensors"))
+    )
     expected = by_folder.model.state_dict()
     found = by_path.model.state_dict()
     assert found.keys() == expected.keys()
@@ -79,7 +81,7 @@ def test_a_checkpoint_by_path_equals_the_folder(architecture, tmp_path):
 def test_a_checkpoint_of_another_model_is_refused(architecture, tmp_path):
     save_file({"nothing": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match=r"could not be loaded(.|\n)*pretrained may be the path"):
-        towers.load(Tower(model=architecture, pretrained=str(tmp_path / "other.safetensors")))
+        frozen_clip.load(Tower(model=architecture, pretrained=str(tmp_path / "other.safetensors")))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def test_a_checkpoint_of_another_model_is_refused(architecture, tmp_path):
 )
 def test_unknown_names_are_refused(model, pretrained, message):
     with pytest.raises(InputError, match=message):
-        towers.load(Tower(model=model, pretrained=pretrained))
+        frozen_clip.load(Tower(model=model, pretrained=pretrained))
 
 
 @pytest.mark.parametrize(("model", "tag"), [("ViT-B-32", "laion2b_s34b_b79k"), ("ViTamin-S", "datacomp1b")])
@@ -103,20 +105,22 @@ def test_without_network_a_tag_fails_at_once_and_says_what_to_do(no_network, mon
         monkeypatch.setenv("HF_HUB_OFFLINE", offline)
     started = time.perf_counter()
     with pytest.raises(InputError, match=r"cannot be reached.*Download the checkpoint.*give its path as"):
-        towers.load(Tower(model=model, pretrained=tag))
+        frozen_clip.load(Tower(model=model, pretrained=tag))
     assert time.perf_counter() - started < 10
 
 
 def test_a_hub_behind_a_proxy_counts_as_reachable(no_network, monkeypatch):
-    assert not towers._reachable()
+    assert not frozen_clip._reachable()
     with socket.create_server(("127.0.0.1", 0)) as proxy:
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://hub.invalid")
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
-        assert towers._reachable()
+        assert frozen_clip._reachable()
 
 
 def test_every_tag_of_open_clip_can_be_looked_up_in_the_cache(no_network):
-    assert not any(towers._cached(Tower(model=model, pretrained=tag)) for model, tag in open_clip.list_pretrained())
+    assert not any(
+        frozen_clip._cached(Tower(model=model, pretrained=tag)) for model, tag in open_clip.list_pretrained()
+    )
 
 
 def test_weights_in_the_hubs_cache_need_no_network(no_network, tmp_path):
@@ -126,8 +130,8 @@ def test_weights_in_the_hubs_cache_need_no_network(no_network, tmp_path):
     (repository / "refs/main").write_text("abc")
     (repository / "snapshots/abc").mkdir(parents=True)
     (repository / "snapshots/abc/pytorch_model.bin").write_bytes(b"weights")
-    assert towers._cached(tower)
-    towers._check_source(tower)
+    assert frozen_clip._cached(tower)
+    frozen_clip._check_source(tower)
 
 
 @pytest.mark.parametrize(
@@ -140,13 +144,13 @@ def test_bytes_survive_the_normalisation_and_equal_the_transform(tmp_path, mean,
     config = json.loads(path.read_text())
     config["preprocess_cfg"] = {"mean": list(mean), "std": list(std)}
     path.write_text(json.dumps(config))
-    clip = towers.load(tower)
+    clip = frozen_clip.load(tower)
     values = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(2, 3, 16, 16)
-    normalised = towers.from_bytes(values, clip.mean, clip.std)
+    normalised = frozen_clip.from_bytes(values, clip.mean, clip.std)
     assert normalised.dtype == torch.float32
-    assert torch.equal(towers.to_bytes(normalised, clip), values)
+    assert torch.equal(frozen_clip.to_bytes(normalised, clip), values)
     picture = torch.randint(0, 256, (32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     transformed = clip.preprocess(Image.fromarray(picture.numpy()))[None]
-    as_bytes = towers.to_bytes(transformed, clip)
+    as_bytes = frozen_clip.to_bytes(transformed, clip)
     assert torch.equal(as_bytes[0], picture.permute(2, 0, 1))
-    assert torch.equal(towers.from_bytes(as_bytes, clip.mean, clip.std), transformed)
+    assert torch.equal(frozen_clip.from_bytes(as_bytes, clip.mean, clip.std), transformed)

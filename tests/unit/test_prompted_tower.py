@@ -2,10 +2,13 @@ import pytest
 import torch
 from tiny_clip import IMAGE, pictures, tiny_clip
 
-from brain2clip.models.neuroclip import NeuroClipVisual, Pictures
-from brain2clip.models.prompts import BandGains
-from brain2clip.models.tower import PromptedTower
-from brain2clip.settings import DynamicFilter, FilterBank, Fusion, Head, Readout, SharedPrompts, Visual
+from brain2clip import kinds
+from brain2clip.models.filters.gains import Filter
+from brain2clip.models.pictures import Frozen, Pictures
+from brain2clip.models.prompted_tower import PromptedTower
+from brain2clip.models.visuals.neuroclip import PictureSide
+from brain2clip.settings import Filter as AnyFilter
+from brain2clip.settings import FilterBank, Fusion, Gains, Head, NeuroClipVisual, Readout, SharedPrompts, parse
 from brain2clip.stage import InputError
 from brain2clip.stimuli.filter_bank import BandTokens
 
@@ -31,17 +34,17 @@ def test_with_everything_off_the_tower_is_open_clips_own_bit_for_bit(pool, gradi
 
 
 @pytest.mark.parametrize("kind", ["cross-attention", "concat", "add"])
-@pytest.mark.parametrize("form", ["gains", "softmax", "fixed", "off"])
+@pytest.mark.parametrize("form", kinds.shipped("filters"))
 def test_instance_prompts_are_exactly_zero_at_the_start(kind, form):
     clip = tiny_clip()
     image, seen = batch(clip)
-    settings = Visual(
+    settings = NeuroClipVisual(
         prompts=OFF,
         fusion=Fusion(kind=kind, width=16, heads=2),
-        filter=DynamicFilter(form=form),
+        filter={"kind": form},
         head=Head(kind="none"),
     )
-    visual = NeuroClipVisual(settings, clip.visual, 4, False)
+    visual = PictureSide(settings, Frozen(24, 4, clip.visual))
     assert not visual.instance(seen.tokens, seen.band_tokens).any()
     with torch.no_grad():
         assert torch.equal(visual(seen), clip.encode_image(image))
@@ -51,7 +54,8 @@ def test_no_clip_weight_wants_a_gradient_or_moves():
     clip = tiny_clip()
     _, seen = batch(clip)
     before = {name: value.clone() for name, value in clip.state_dict().items()}
-    visual = NeuroClipVisual(Visual(fusion=Fusion(width=16, heads=2), head=Head(width=8)), clip.visual, 4, False)
+    settings = NeuroClipVisual(fusion=Fusion(width=16, heads=2), head=Head(width=8))
+    visual = PictureSide(settings, Frozen(24, 4, clip.visual))
     assert not any(parameter.requires_grad for parameter in clip.visual.parameters())
     optimiser = torch.optim.AdamW([p for p in visual.parameters() if p.requires_grad], lr=0.1, weight_decay=0.5)
     for _ in range(3):
@@ -64,7 +68,8 @@ def test_no_clip_weight_wants_a_gradient_or_moves():
 def test_every_part_gets_a_gradient_after_one_step():
     clip = tiny_clip()
     _, seen = batch(clip)
-    visual = NeuroClipVisual(Visual(fusion=Fusion(width=16, heads=2), head=Head(width=8)), clip.visual, 4, False)
+    settings = NeuroClipVisual(fusion=Fusion(width=16, heads=2), head=Head(width=8))
+    visual = PictureSide(settings, Frozen(24, 4, clip.visual))
     optimiser = torch.optim.SGD([p for p in visual.parameters() if p.requires_grad], lr=0.1)
     for _ in range(2):
         optimiser.zero_grad()
@@ -142,8 +147,8 @@ def test_early_exit_stops_the_tower_there():
 def test_extra_tokens_stay_behind_the_patches():
     clip = tiny_clip()
     _, seen = batch(clip)
-    settings = Visual(fusion=Fusion(width=16, heads=2, target="extra", extra_tokens=3), head=Head(kind="none"))
-    visual = NeuroClipVisual(settings, clip.visual, 4, False)
+    settings = NeuroClipVisual(fusion=Fusion(width=16, heads=2, target="extra", extra_tokens=3), head=Head(kind="none"))
+    visual = PictureSide(settings, Frozen(24, 4, clip.visual))
     inputs = recorded_inputs(visual.tower)
     assert visual(seen).shape == (3, 24)
     assert all(x.shape[1] == 1 + 8 + 16 + 3 for x in inputs)
@@ -156,12 +161,12 @@ def test_a_tower_without_tokens_is_refused():
 
 @pytest.mark.parametrize(("form", "start"), [("gains", 1.0), ("softmax", 1.0), ("fixed", 1.0)])
 def test_gains_start_all_pass(form, start):
-    gains = BandGains(32, 4, DynamicFilter(form=form))
-    torch.testing.assert_close(gains(torch.randn(2, 16, 32)), torch.full((2, 4), start))
+    gains = kinds.load("filters", form)(parse(AnyFilter, {"kind": form}), 32, 4).gains(torch.randn(2, 16, 32))
+    torch.testing.assert_close(gains, torch.full((2, 4), start))
 
 
 def test_low_pass_start_falls_with_frequency():
-    gains = BandGains(32, 4, DynamicFilter(init="lowpass"))(torch.randn(2, 16, 32))
+    gains = Filter(Gains(init="lowpass"), 32, 4).gains(torch.randn(2, 16, 32))
     assert (gains.diff(dim=1) < 0).all()
     assert (gains > 0).all()
     assert (gains < 2).all()

@@ -6,8 +6,10 @@ same order. No weight of the tower ever wants a gradient.
 
 from __future__ import annotations
 
+import copy
 import math
-from typing import Any
+from itertools import chain
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -45,16 +47,14 @@ class PromptedTower(nn.Module):
         self.readout = readout
         self.checkpointing = checkpointing
         depth = len(visual.transformer.resblocks)
-        if readout.block is not None and readout.block > depth:
-            raise InputError(f"readout.block is {readout.block}, the tower has {depth} blocks")
-        self.blocks = depth if readout.block is None else readout.block
+        self.blocks = depth if readout.block is None else early_exit(readout.block, depth)
         self.prompted = self._prompted_blocks(prompts)
         self.prompts: nn.Parameter | None = None
         if self.prompted:
             width = visual.positional_embedding.shape[-1]
             bound = math.sqrt(6 / (3 * math.prod(visual.patch_size) + width))
             self.prompts = nn.Parameter(torch.empty(len(self.prompted), prompts.tokens, width).uniform_(-bound, bound))
-        self.dropout = nn.Dropout(prompts.dropout)
+        self.dropout = nn.Dropout(prompts.dropout) if prompts.dropout else None
 
     def _prompted_blocks(self, prompts: SharedPrompts) -> tuple[int, ...]:
         """Blocks at whose input prompts are put in or replaced."""
@@ -62,8 +62,10 @@ class PromptedTower(nn.Module):
             return ()
         if prompts.depth == "shallow":
             return (0,)
-        last = self.blocks if prompts.last_blocks is None else prompts.last_blocks
-        return tuple(range(max(0, self.blocks - last), self.blocks))
+        if prompts.depth == "deep":
+            first = 0 if prompts.last_blocks is None else first_of_last(prompts.last_blocks, self.blocks)
+            return tuple(range(first, self.blocks))
+        assert_never(prompts.depth)
 
     @property
     def width(self) -> int:
@@ -105,17 +107,17 @@ class PromptedTower(nn.Module):
                 x = self._put_in(x, present, self.prompted.index(index))
                 present = self.prompts.shape[1]  # type: ignore[union-attr]
             block = visual.transformer.resblocks[index]
-            if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
+            x = recomputed(block, x) if self.checkpointing and torch.is_grad_enabled() else block(x)
         if present or extra is not None:
             x = torch.cat([x[:, :1], x[:, 1 + present : 1 + present + tokens.shape[1]]], dim=1)
         return self._read(x)
 
     def _put_in(self, x: Tensor, present: int, layer: int) -> Tensor:
         """Replace the ``present`` prompt tokens after the class token by those of a layer."""
-        prompt = self.dropout(self.prompts[layer]).to(x.dtype).expand(len(x), -1, -1)  # type: ignore[index]
+        prompt = self.prompts[layer]  # type: ignore[index]
+        if self.dropout is not None:
+            prompt = self.dropout(prompt)
+        prompt = prompt.to(x.dtype).expand(len(x), -1, -1)
         return torch.cat([x[:, :1], prompt, x[:, 1 + present :]], dim=1)
 
     def _read(self, x: Tensor) -> Tensor:
@@ -124,6 +126,37 @@ class PromptedTower(nn.Module):
             return F.layer_norm(x[:, 1:].mean(dim=1), x.shape[-1:])
         if self.readout.pool == "patches":
             pooled = self.visual.ln_post(x)[:, 1:].mean(dim=1)
-        else:
+        elif self.readout.pool == "tower":
             pooled, _ = self.visual._pool(x)
+        else:
+            assert_never(self.readout.pool)
         return pooled if self.visual.proj is None else pooled @ self.visual.proj
+
+
+def early_exit(block: int, depth: int) -> int:
+    """Number of blocks of a tower that is left early.
+
+    Raises
+    ------
+    InputError
+        Where the tower has fewer.
+    """
+    if block > depth:
+        raise InputError(f"readout.block is {block}, the tower has {depth} blocks")
+    return block
+
+
+def first_of_last(count: int, blocks: int) -> int:
+    """Number of the first of the last ``count`` blocks."""
+    return max(0, blocks - count)
+
+
+def recomputed(block: nn.Module, x: Tensor) -> Tensor:
+    """A block whose activations are computed again in the backward pass."""
+    return checkpoint(block, x, use_reentrant=False)
+
+
+def own_structure(visual: Any) -> Any:
+    """A copy of a tower's modules that holds the very weights of the original, so that it costs no memory."""
+    shared = {id(one): one for one in chain(visual.parameters(), visual.buffers())}
+    return copy.deepcopy(visual, shared)

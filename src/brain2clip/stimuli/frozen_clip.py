@@ -15,8 +15,8 @@ from torch import Tensor
 
 from brain2clip.settings import Tower
 from brain2clip.stage import InputError
-from brain2clip.stimuli import tower_files
-from brain2clip.stimuli.tower_files import LOCAL
+from brain2clip.stimuli import weights
+from brain2clip.stimuli.weights import LOCAL
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _tokenizer(tower: Tower) -> Any:
 
     if not tower.model.startswith(LOCAL):
         return open_clip.get_tokenizer(tower.model)
-    vocabulary = tower_files.vocabulary_of(Path(tower.model.removeprefix(LOCAL)))
+    vocabulary = weights.vocabulary_of(Path(tower.model.removeprefix(LOCAL)))
     return open_clip.get_tokenizer(tower.model, **({"bpe_path": str(vocabulary)} if vocabulary else {}))
 
 
@@ -102,7 +102,7 @@ def _check_source(tower: Tower) -> None:
     import open_clip
 
     if tower.model.startswith(LOCAL):
-        for path in map(Path, tower_files.of(tower.model, tower.pretrained)):
+        for path in map(Path, weights.of(tower.model, tower.pretrained)):
             if not path.is_file():
                 raise InputError(f"towers.*.model: {tower.model!r} needs the file {path}, which does not exist")
         return

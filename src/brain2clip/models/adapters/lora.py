@@ -1,0 +1,116 @@
+"""Low-rank adaptation of the weights of a frozen tower (Hu et al., ICLR 2022, LoRA)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, Literal, assert_never
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from brain2clip.settings import Lora
+from brain2clip.stage import InputError
+
+
+class LowRank(nn.Module):
+    """Change of a weight [n_out, n_in]: ``alpha / rank B A``; B starts at zero, A as a linear layer does."""
+
+    def __init__(self, n_out: int, n_in: int, settings: Lora) -> None:
+        super().__init__()
+        self.scale = settings.alpha / settings.rank
+        self.down = nn.Parameter(torch.empty(settings.rank, n_in))
+        self.up = nn.Parameter(torch.zeros(n_out, settings.rank))
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+
+    def forward(self) -> Tensor:
+        """The change [n_out, n_in], always in full precision."""
+        with torch.autocast(self.up.device.type, enabled=False):
+            return self.scale * (self.up @ self.down)
+
+
+class Changed(nn.Module):
+    """Parametrization of a frozen weight by a change whose parameters are held elsewhere."""
+
+    change: LowRank
+
+    def __init__(self, change: LowRank) -> None:
+        super().__init__()
+        self.__dict__["change"] = change  # not a submodule: a checkpoint has each parameter once
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Weight with the change."""
+        return weight + self.change().to(weight.dtype)
+
+
+class Adapter(nn.Module):
+    """W + alpha / rank B A for weights of the last blocks; the projections of q, k and v are one weight.
+
+    Parameters
+    ----------
+    settings : Lora
+    visual : nn.Module
+        open_clip's picture tower. Its modules are changed, its weights are not.
+    blocks : int
+        Number of blocks that the tower runs through.
+
+    Raises
+    ------
+    InputError
+        Where a block is not open_clip's own, or the tower has fewer blocks than asked for.
+    """
+
+    places: list[tuple[nn.Module, str]]
+
+    def __init__(self, settings: Lora, visual: Any, blocks: int) -> None:
+        super().__init__()
+        count = blocks if settings.last_blocks is None else settings.last_blocks
+        if count > blocks:
+            raise InputError(f"visual.adapter.last_blocks is {count}, the tower runs through {blocks} blocks")
+        self.changes = nn.ModuleDict()
+        self.__dict__["places"] = []  # modules of the tower are not parts of the adapter
+        for number in range(blocks - count, blocks):
+            for module, name, label in weights_of(visual.transformer.resblocks[number], settings.weights):
+                weight = getattr(module, name)
+                n_out, n_in = weight.shape
+                change = LowRank(n_out, n_in, settings).to(weight.device)
+                self.changes[f"block-{number}-{label}"] = change
+                parametrize.register_parametrization(module, name, Changed(change))
+                self.places.append((module, name))
+
+    def merge(self) -> None:
+        """Put the changes into weights of their own; those that the tower shares with others stay as they are."""
+        for module, name in self.places:
+            with torch.no_grad():
+                merged = getattr(module, name).detach().clone()
+            parametrize.remove_parametrizations(module, name, leave_parametrized=False)
+            module.register_parameter(name, nn.Parameter(merged, requires_grad=False))
+        self.places.clear()
+
+
+def weights_of(block: Any, chosen: tuple[Literal["attention", "mlp"], ...]) -> Iterator[tuple[nn.Module, str, str]]:
+    """Modules of a Transformer block with the names of their weights, and a label for each.
+
+    Raises
+    ------
+    InputError
+        Where the block is not built as open_clip's own.
+    """
+    for part in dict.fromkeys(chosen):
+        try:
+            if part == "attention":
+                found = [(block.attn, "in_proj_weight", "in_proj"), (block.attn.out_proj, "weight", "out_proj")]
+            elif part == "mlp":
+                found = [(block.mlp.c_fc, "weight", "c_fc"), (block.mlp.c_proj, "weight", "c_proj")]
+            else:
+                assert_never(part)
+            complete = all(isinstance(getattr(module, name), Tensor) for module, name, _ in found)
+        except AttributeError:
+            complete = False
+        if not complete:
+            raise InputError(
+                f"visual.adapter: a block of this tower is a {type(block).__name__} without the usual weights of "
+                f"{part}; LoRA knows open_clip's ResidualAttentionBlock. Take a ViT as ViT-B-32, or no adapter"
+            )
+        yield from found

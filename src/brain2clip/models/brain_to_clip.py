@@ -1,0 +1,70 @@
+"""A brain encoder and a picture side that meet in one space: NeuroCLIP and its frozen-CLIP baseline."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from brain2clip import kinds
+from brain2clip.models import brain_encoder
+from brain2clip.models.brain_encoder import Inputs
+from brain2clip.models.layers import head
+from brain2clip.models.pictures import Frozen, Pictures, PictureSideBase
+from brain2clip.settings import Contrastive
+from brain2clip.stage import InputError
+
+
+class BrainToClip(nn.Module):
+    """Both sides.
+
+    Parameters
+    ----------
+    settings : Contrastive
+    inputs : Inputs
+        Channels, times and rate of the responses.
+    frozen : Frozen
+        What there is of the frozen CLIP.
+    """
+
+    def __init__(self, settings: Contrastive, inputs: Inputs, frozen: Frozen) -> None:
+        super().__init__()
+        self.encoder = brain_encoder.build(settings.encoder, inputs)
+        self.brain_head = head(settings.brain_head, settings.encoder.width)
+        self.visual: PictureSideBase = kinds.load("visuals", settings.visual.kind)(settings.visual, frozen)
+        self._check_spaces(settings)
+        self.scale = nn.Parameter(
+            torch.tensor(settings.objective.scale_init), requires_grad=settings.objective.learn_scale
+        )
+
+    def _check_spaces(self, settings: Contrastive) -> None:
+        """Without a head, the tower's own width is the shared space."""
+        if settings.visual.head.kind != "none":
+            return
+        picture = self.visual.width
+        brain = settings.encoder.width if settings.brain_head.kind == "none" else settings.brain_head.width
+        if picture != brain:
+            raise InputError(
+                f"visual.head.kind: none gives picture embeddings of width {picture}, the brain side gives {brain}; "
+                f"set brain_head.width (or encoder.width) to {picture}, or take visual.head.kind: linear"
+            )
+
+    def brain(self, responses: Tensor) -> Tensor:
+        """Embedding [B, shared] of responses [B, C, T]."""
+        return self.brain_head(self.encoder(responses))
+
+    def picture(self, pictures: Pictures) -> Tensor:
+        """Embedding [B, shared] of pictures."""
+        return self.visual(pictures)
+
+    def parameter_groups(self, lr: float, lr_visual: float) -> list[dict]:
+        """Trained parameters: what tunes the tower with its own learning rate; no decay on vectors."""
+        tuned = tuple(f"visual.{name}" for name in self.visual.tuned)
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                rate = lr_visual if name.startswith(tuned) else lr
+                groups.setdefault((rate, parameter.ndim > 1), []).append(parameter)
+        return [
+            {"params": parameters, "lr": rate} | ({} if decays else {"weight_decay": 0.0})
+            for (rate, decays), parameters in groups.items()
+        ]

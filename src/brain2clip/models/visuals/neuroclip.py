@@ -1,0 +1,85 @@
+"""The prompted tower: NeuroCLIP's picture side.
+
+What is public of the paper is its abstract; the forms here are this project's reading of it (docs/protocols.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from brain2clip import kinds
+from brain2clip.models.instance_prompt import InstancePrompt
+from brain2clip.models.layers import head
+from brain2clip.models.pictures import Frozen, Pictures, PictureSideBase, PromptEffect
+from brain2clip.models.prompted_tower import PromptedTower, own_structure
+from brain2clip.settings import NeuroClipVisual
+from brain2clip.stage import InputError
+
+
+class PictureSide(PictureSideBase):
+    """Instance prompts on the patch tokens, shared prompts and an adapter inside the tower, then a head."""
+
+    tuned: ClassVar[tuple[str, ...]] = ("instance.", "tower.", "adapter.")
+
+    def __init__(self, settings: NeuroClipVisual, frozen: Frozen) -> None:
+        super().__init__()
+        # An adapter changes modules of the tower, which others may use as well.
+        visual = frozen.tower if settings.adapter is None else own_structure(frozen.tower)
+        self.tower = PromptedTower(visual, settings.prompts, settings.readout, frozen.checkpointing)
+        self.inner = visual.positional_embedding.shape[-1]
+        self.width = self.tower.width
+        self.instance = None
+        if settings.fusion.kind != "none":
+            self.instance = InstancePrompt(self.inner, frozen.bands, settings.filter, settings.fusion)
+        self.extra = settings.fusion.target == "extra"
+        self.head = head(settings.head, self.width)
+        self.adapter: Any = None
+        if settings.adapter is not None:
+            self.adapter = kinds.load("adapters", settings.adapter.kind)(settings.adapter, visual, self.tower.blocks)
+
+    def embed(self, pictures: Pictures) -> Tensor:
+        """Embedding [B, d] of the prompted tower, before the head."""
+        tokens = pictures.tokens
+        assert tokens is not None
+        if self.instance is None:
+            return self.tower(tokens)
+        prompt = self.instance(tokens, pictures.band_tokens)
+        return self.tower(tokens, extra=prompt) if self.extra else self.tower(tokens + prompt)
+
+    def forward(self, pictures: Pictures) -> Tensor:
+        """Embedding [B, shared]."""
+        return self.head(self.embed(pictures))
+
+    def check_texts(self) -> None:
+        """Texts have no place where the tower is left early."""
+        block = self.tower.readout.block
+        if block is not None:
+            raise InputError(
+                "the tasks category and caption are impossible for a method whose pictures leave CLIP's joint space "
+                f"(visual.readout.block: {block}), because texts are in that space only; take the tasks out of "
+                "retrieval.tasks, the method out of the experiments, or visual.readout.block: null"
+            )
+
+    def merge(self) -> None:
+        """Put the adapter's changes into the weights of this model's own copy of them."""
+        if self.adapter is not None:
+            self.adapter.merge()
+
+    @torch.inference_mode()
+    def effect(self, pictures: Pictures) -> PromptEffect:
+        """Gains of the dynamic filter, size of the instance prompt, embedding before and after."""
+        tokens, bands = pictures.tokens, pictures.band_tokens
+        assert tokens is not None
+        assert bands is not None
+        gains = torch.ones(len(tokens), bands.shape[1])
+        shift = torch.zeros(len(tokens))
+        if self.instance is not None:
+            gains = self.instance.gains.gains(tokens).float().cpu()
+            if not self.extra:
+                prompt = self.instance(tokens, bands)
+                shift = (prompt.flatten(1).norm(dim=1) / tokens.flatten(1).norm(dim=1)).float().cpu()
+        before = self.head(pictures.embedding) if self.tower.readout.block is None else None
+        return PromptEffect(gains, shift, before, self(pictures))

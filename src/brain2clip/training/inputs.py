@@ -1,0 +1,75 @@
+"""What a checkpoint says about the inputs of its model, and the check of responses against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from brain2clip.stage import InputError
+from brain2clip.training.data import Responses, inputs_of, names_in_words
+
+#: Names under which a checkpoint keeps the channels or voxels that it was trained on and the shape of a response (of a
+#: joint model: by subject, the label after a dot), and the subjects of a joint model.
+CHANNELS, SHAPE, SUBJECTS = "channels", "shape", "subjects"
+
+
+def names_as_tensor(names: list[str]) -> torch.Tensor:
+    """Names as UTF-8 bytes, one a line: a checkpoint holds tensors only."""
+    return torch.tensor(list("\n".join(names).encode()), dtype=torch.uint8)
+
+
+def names_from_tensor(tensor: torch.Tensor) -> list[str]:
+    """Inverse of :func:`names_as_tensor`."""
+    return bytes(tensor.tolist()).decode().split("\n")
+
+
+def inputs_as_tensors(parts: Sequence[Responses], subjects: Sequence[str] | None) -> dict[str, torch.Tensor]:
+    """Names and shape of the inputs of a model; of a joint one (``subjects`` given) also whose they are."""
+    endings = [""] if subjects is None else [f".{subject}" for subject in subjects]
+    own = {}
+    for ending, part in zip(endings, parts):
+        own[f"{CHANNELS}{ending}"] = names_as_tensor(part.channel)
+        own[f"{SHAPE}{ending}"] = torch.tensor(part.values.shape[1:])
+    return own if subjects is None else {SUBJECTS: names_as_tensor(list(subjects)), **own}
+
+
+def check_inputs(tensors: Mapping[str, torch.Tensor], responses: Responses, subject: str | None) -> None:
+    """Responses must have the channels or voxels, and the shape, that the model was trained on.
+
+    Raises
+    ------
+    InputError
+        Where they have others, or a joint model has no layer for the subject.
+    """
+    ending = ""
+    if SUBJECTS in tensors:
+        known = names_from_tensor(tensors[SUBJECTS])
+        if subject not in known:
+            raise InputError(
+                f"the model was trained jointly on the subjects {', '.join(known)}; it has no input layer for "
+                f"{subject!r}. Test one of them, or take another protocol"
+            )
+        ending = f".{subject}"
+    trained, what = names_from_tensor(tensors[f"{CHANNELS}{ending}"]), inputs_of(responses)
+    if trained != responses.channel:
+        advice = (
+            "make responses and model again from the same voxels (snakemake)"
+            if what == "voxels"
+            else "name them in studies.*.responses.channels so that all subjects agree"
+        )
+        raise InputError(
+            f"the model was trained on the {what} {names_in_words(trained)}, these responses have "
+            f"{names_in_words(responses.channel)}; {advice}"
+        )
+    shape, found = tuple(tensors[f"{SHAPE}{ending}"].tolist()), responses.values.shape[1:]
+    if shape != found:
+        raise InputError(
+            f"the model was trained on responses of shape {shape}, these have {found}; make responses and model again "
+            "with one time axis (responses.tmin, tmax, crop, resample)"
+        )
+
+
+def device_of_choice() -> torch.device:
+    """CUDA where present, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

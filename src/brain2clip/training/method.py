@@ -1,0 +1,125 @@
+"""What a method is: the contract of the kinds in :mod:`brain2clip.training.methods`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import h5py
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from brain2clip.models.pictures import PromptEffect
+from brain2clip.settings import Tower
+from brain2clip.stage import InputError
+from brain2clip.training.data import Responses
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a method trains on.
+
+    Attributes
+    ----------
+    sets : list of Responses
+        Training responses: one set, or one for each subject of a joint model.
+    subjects : list of str or None
+        Whose each set is, of a joint model; else None.
+    stimuli : h5py.File
+        Open stimuli artefact.
+    tower : Tower
+        Settings of the frozen CLIP.
+    seed : int
+    device : torch.device
+    """
+
+    sets: Sequence[Responses]
+    subjects: Sequence[str] | None
+    stimuli: h5py.File
+    tower: Tower
+    seed: int
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a trained method is made ready with.
+
+    Attributes
+    ----------
+    tensors : mapping
+        What :meth:`Method.train` gave, and the names and sizes of the inputs.
+    responses : Responses
+        For shape and sampling rate; they have the inputs that the model was trained on.
+    subject : str or None
+        Whose they are, of a joint model; else None.
+    stimuli : h5py.File
+        Stimuli artefact, open as long as candidates are asked for.
+    rows : ndarray
+        Rows of the candidates.
+    tower : Tower
+    device : torch.device
+    """
+
+    tensors: Mapping[str, Tensor]
+    responses: Responses
+    subject: str | None
+    stimuli: h5py.File
+    rows: np.ndarray
+    tower: Tower
+    device: torch.device
+
+
+class Trained:
+    """Base of trained methods in use: responses and candidates in one space, compared by cosine.
+
+    Attributes
+    ----------
+    centre : Tensor [d] or None
+        Mean training embedding that pictures lose before they are compared; None without one. Only of methods whose
+        settings say ``joint_space``.
+    """
+
+    centre: Tensor | None = None
+
+    def brains(self, responses: Tensor) -> Tensor:
+        """Embeddings [B, shared] of responses [B, C, T] or [B, V]."""
+        raise NotImplementedError
+
+    def stimuli(self, rows: np.ndarray) -> Tensor:
+        """Embeddings [len(rows), shared] of pictures (of prompts where a study has no pictures)."""
+        raise NotImplementedError
+
+    def texts(self, unit: Tensor) -> Tensor:
+        """Embeddings [n, shared] of texts from their unit-length CLIP embeddings [n, d]."""
+        raise NotImplementedError
+
+    def classes(self, concepts: list[str], rows: np.ndarray) -> Tensor:
+        """Embeddings [n, shared] of classes, of each of which ``rows`` has a stimulus."""
+        raise NotImplementedError
+
+    def effect(self, rows: np.ndarray) -> PromptEffect:
+        """What prompts do to pictures, for figures.
+
+        Raises
+        ------
+        InputError
+            Where the method has none.
+        """
+        raise InputError(f"{type(self).__module__} has no prompts to look at; take a method of kind contrastive")
+
+
+class Method(Protocol):
+    """A kind of method: ``Method(settings)``, its settings being those of its kind.
+
+    A kind whose settings say ``trained = False`` has neither of the two: a stage of its own ranks for it.
+    """
+
+    def train(self, study: Study) -> tuple[dict[str, Tensor], pd.DataFrame]:
+        """Trained parameters by name, and the history: a row per epoch (or per penalty)."""
+
+    def ready(self, checkpoint: Checkpoint) -> Trained:
+        """The trained method, for use."""

@@ -1,0 +1,203 @@
+"""Brain encoder and picture side under a softened contrastive loss: NeuroCLIP and its baseline."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, assert_never
+
+import h5py
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from brain2clip.models.brain_encoder import Inputs
+from brain2clip.models.brain_to_clip import BrainToClip
+from brain2clip.models.parameters import restore, trainable
+from brain2clip.models.pictures import Frozen, PromptEffect
+from brain2clip.settings import Contrastive, Optimiser, Tower
+from brain2clip.stage import InputError
+from brain2clip.stimuli.filter_bank import BandTokens
+from brain2clip.training.data import Pairs, PictureSource, Responses
+from brain2clip.training.loop import fit
+from brain2clip.training.method import Checkpoint, Study, Trained
+from brain2clip.training.objective import logits, softened_contrastive
+from brain2clip.training.texts import prompts
+
+if TYPE_CHECKING:
+    from brain2clip.stimuli.frozen_clip import Clip
+
+#: Width of a tower from which bf16 pays on a CPU that has it.
+WIDE = 512
+
+
+class Method:
+    """Brain encoder and picture side.
+
+    Parameters
+    ----------
+    settings : Contrastive
+    """
+
+    def __init__(self, settings: Contrastive) -> None:
+        self.settings = settings
+
+    def train(self, study: Study) -> tuple[dict[str, Tensor], pd.DataFrame]:
+        """Parameters of both sides, and a row per epoch."""
+        settings = self.settings
+        (responses,) = study.sets
+        torch.manual_seed(study.seed)
+        model, clip = build(settings, study.tower, responses, study.stimuli, study.device)
+        rows = np.unique(responses.stimulus)
+        pictures = picture_source(settings, study.tower, study.stimuli, rows, clip, study.device)
+        learner = ContrastiveLearner(model, settings, pictures, study.device)
+        concept = study.stimuli["concept"].asstr()[:]
+        history = fit(learner, settings.optimiser, settings.selection, study.sets, concept, study.seed, study.device)
+        return trainable(model), history
+
+    def ready(self, checkpoint: Checkpoint) -> BothSides:
+        """Both sides with the parameters of a checkpoint."""
+        return BothSides(self.settings, checkpoint)
+
+
+class ContrastiveLearner:
+    """Softened contrastive loss between responses and pictures.
+
+    Parameters
+    ----------
+    model : BrainToClip
+    settings : Contrastive
+    pictures : PictureSource
+        For all training rows.
+    device : torch.device
+    """
+
+    def __init__(
+        self, model: BrainToClip, settings: Contrastive, pictures: PictureSource, device: torch.device
+    ) -> None:
+        self.model, self.settings, self.pictures, self.device = model, settings, pictures, device
+        self.autocast = precision(settings.optimiser, device, model.visual.inner)
+
+    def parameter_groups(self) -> list[dict]:
+        """Encoder and heads; filter, fusion and prompts with their own rate."""
+        return self.model.parameter_groups(self.settings.optimiser.lr, self.settings.optimiser.lr_visual)
+
+    def loss(self, data: Pairs, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """Loss of a batch; every picture of it goes through the tower once. Nothing is drawn."""
+        distinct, picture_of = np.unique(data.stimulus[rows], return_inverse=True)
+        seen = self.pictures(distinct)
+        ((_, _, responses),) = data.take(rows)
+        with self.autocast():
+            brain = self.model.brain(responses)
+            picture = self.model.picture(seen)
+        scores = logits(brain, picture, self.model.scale, self.settings.objective.normalise)
+        owner = torch.from_numpy(picture_of).to(self.device)
+        return softened_contrastive(scores, owner, seen.embedding, self.settings.objective)
+
+    @torch.inference_mode()
+    def top1(self, data: Pairs) -> float:
+        """Share of responses whose own picture is the most similar among the pictures of the set."""
+        self.model.eval()
+        distinct, picture_of = np.unique(data.stimulus, return_inverse=True)
+        candidates = torch.cat(
+            [self.model.picture(self.pictures(part)) for part in np.array_split(distinct, len(distinct) // 256 + 1)]
+        )
+        scores = F.normalize(self.model.brain(data.responses[0]), dim=-1) @ F.normalize(candidates, dim=-1).T
+        return float((scores.argmax(dim=1).cpu().numpy() == picture_of).mean())
+
+
+def precision(budget: Optimiser, device: torch.device, width: int):
+    """A context maker: bf16 autocast where asked for, or where the device is fast with it.
+
+    On a CPU the casts of a narrow tower cost more than its bf16 products save (bench/prompted_tower.py), so there it is
+    taken from ``WIDE`` on.
+    """
+    if budget.precision == "fp32":
+        return contextlib.nullcontext
+    if budget.precision == "auto":
+        if device.type == "cuda":
+            fast = torch.cuda.is_bf16_supported()
+        else:
+            possible = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+            fast = width >= WIDE and possible
+        if not fast:
+            return contextlib.nullcontext
+    elif budget.precision != "bf16":
+        assert_never(budget.precision)
+    return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+class BothSides(Trained):
+    """Encoder and picture side; texts go through the picture head, where the picture side stays in CLIP's space."""
+
+    def __init__(self, settings: Contrastive, checkpoint: Checkpoint) -> None:
+        self.file, self.device = checkpoint.stimuli, checkpoint.device
+        given = settings, checkpoint.tower
+        self.model, clip = build(*given, checkpoint.responses, self.file, self.device)
+        restore(self.model, checkpoint.tensors)
+        self.model.visual.merge()
+        self.pictures = picture_source(*given, self.file, checkpoint.rows, clip, self.device)
+
+    def brains(self, responses: Tensor) -> Tensor:
+        """Embedding of responses."""
+        return self.model.brain(responses)
+
+    def stimuli(self, rows: np.ndarray) -> Tensor:
+        """Embedding of pictures."""
+        return self.model.picture(self.pictures(rows))
+
+    def texts(self, unit: Tensor) -> Tensor:
+        """Texts as if they were pictures: at the mean length of the training pictures, through the picture head."""
+        self.model.visual.check_texts()
+        training = np.isin(self.file["split"].asstr()[:], ["train", "both"])
+        length = float(np.linalg.norm(self.file["embedding"][:][training], axis=1).mean())
+        return self.model.visual.head(unit.to(self.device) * length)
+
+    def classes(self, concepts: list[str], rows: np.ndarray) -> Tensor:
+        """Mean prompt of each concept through the picture head."""
+        return self.texts(torch.from_numpy(prompts(self.file, rows)))
+
+    def effect(self, rows: np.ndarray) -> PromptEffect:
+        """What prompts do to pictures."""
+        return self.model.visual.effect(self.pictures(rows))
+
+
+def build(
+    settings: Contrastive, tower: Tower, responses: Responses, stimuli: h5py.File, device: torch.device
+) -> tuple[BrainToClip, Clip | None]:
+    """A fresh model for responses of that shape, and the CLIP whose tower it drives (None for a frozen side)."""
+    clip = None
+    if settings.visual.drives_tower:
+        if stimuli.attrs["kind"] != "pictures":
+            raise InputError(
+                f"visual.kind: {settings.visual.kind} tunes prompts of pictures, but this study has text candidates "
+                "only; use a method with visual.kind: frozen"
+            )
+        from brain2clip.stimuli import frozen_clip  # open_clip takes seconds to import: only where it is needed
+
+        clip = frozen_clip.load(tower, device)
+    n_channels, n_times = (*responses.values.shape[1:], 1)[:2]  # a voxel is a channel with one sample
+    model = BrainToClip(
+        settings,
+        Inputs(n_channels, n_times, responses.sfreq),
+        Frozen(
+            width=stimuli["embedding"].shape[1],
+            bands=tower.filter_bank.bands,
+            tower=None if clip is None else clip.model.visual,
+            checkpointing=settings.optimiser.checkpointing,
+        ),
+    )
+    return model.to(device), clip
+
+
+def picture_source(
+    settings: Contrastive, tower: Tower, stimuli: h5py.File, rows: np.ndarray, clip: Clip | None, device: torch.device
+) -> PictureSource:
+    """Pictures of those rows as the model takes them."""
+    if clip is None:
+        return PictureSource(stimuli, rows, with_tokens=False, device=device)
+    bands = None
+    if stimuli.attrs["cache"] == "pictures":
+        bands = BandTokens(clip.model.visual.conv1, clip.image_size, tower.filter_bank).to(device)
+    return PictureSource(stimuli, rows, True, device, bands, (clip.mean, clip.std))

@@ -1,0 +1,205 @@
+"""A mapping network into the frozen CLIP space under image and text supervision: BrainCLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+import h5py
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from brain2clip.models.context import ContextPrompt, class_name, prompts_with_room
+from brain2clip.models.mapping_network import MappingNetwork
+from brain2clip.models.parameters import restore, trainable
+from brain2clip.settings import BrainMapping
+from brain2clip.stage import InputError
+from brain2clip.training import classifier
+from brain2clip.training.augmentation import Mixture, disturb, draw_mixture
+from brain2clip.training.data import Pairs, Responses, pairs
+from brain2clip.training.loop import fit
+from brain2clip.training.method import Checkpoint, Study, Trained
+from brain2clip.training.supervision import Targets
+from brain2clip.training.texts import NO_TEXT_CENTRE, prompts
+
+#: Similarities closer than this are equal: stimuli that share their text cannot be told apart by it.
+TIE = 1e-6
+#: Class names that go through the text tower at once.
+AT_ONCE = 512
+
+
+class Method:
+    """Mapping network, what was taken away from its targets, and the context of its classifier.
+
+    Parameters
+    ----------
+    settings : BrainMapping
+    """
+
+    def __init__(self, settings: BrainMapping) -> None:
+        self.settings = settings
+
+    def train(self, study: Study) -> tuple[dict[str, Tensor], pd.DataFrame]:
+        """Parameters of the network, centres and context, and a row per epoch."""
+        settings, sets, device = self.settings, study.sets, study.device
+        rows = np.unique(np.concatenate([one.stimulus for one in sets]))
+        targets = Targets.of(study.stimuli, settings.supervision, rows, device)
+        torch.manual_seed(study.seed)
+        model = build(settings, sets, study.subjects, study.stimuli, device)
+        learner = MappingLearner(model, settings, targets, study.subjects)
+        concept = study.stimuli["concept"].asstr()[:]
+        history = fit(learner, settings.optimiser, settings.selection, sets, concept, study.seed, device)
+        tensors = trainable(model) | targets.centres
+        if settings.classifier.kind == "context":
+            from brain2clip.stimuli import frozen_clip  # open_clip takes seconds to import: only where it is needed
+
+            everything = pairs(sets, np.arange(sum(len(one.stimulus) for one in sets)), device)
+            brains, stimulus = learner.embed(everything)
+            tensors["context"] = classifier.learn_context(
+                frozen_clip.load(study.tower, device), brains, concept[stimulus], model.scale, targets.text_centre,
+                settings.classifier, study.seed,
+            )  # fmt: skip
+        return tensors, history
+
+    def ready(self, checkpoint: Checkpoint) -> Mapped:
+        """The network with the parameters of a checkpoint."""
+        return Mapped(self.settings, checkpoint)
+
+
+def build(
+    settings: BrainMapping,
+    sets: Sequence[Responses],
+    subjects: Sequence[str] | None,
+    stimuli: h5py.File,
+    device: torch.device,
+) -> MappingNetwork:
+    """A fresh network for these responses; a joint one where ``subjects`` names whose each set is."""
+    sizes = [int(np.prod(one.values.shape[1:])) for one in sets]
+    inputs = sizes[0] if subjects is None else dict(zip(subjects, sizes))
+    return MappingNetwork(settings.network, settings.supervision, inputs, stimuli["embedding"].shape[1]).to(device)
+
+
+class MappingLearner:
+    """Contrast with image and text.
+
+    Parameters
+    ----------
+    model : MappingNetwork
+    settings : BrainMapping
+    targets : Targets
+    subjects : sequence of str or None
+        Whose each set of responses is; None where one network takes them all.
+    """
+
+    def __init__(
+        self, model: MappingNetwork, settings: BrainMapping, targets: Targets, subjects: Sequence[str] | None
+    ) -> None:
+        self.model, self.settings, self.targets, self.subjects = model, settings, targets, subjects
+
+    def parameter_groups(self) -> list[dict]:
+        """All parameters; vectors do not decay."""
+        return self.model.parameter_groups(self.settings.optimiser.lr)
+
+    def loss(self, data: Pairs, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """Loss of a batch."""
+        taken = data.take(rows)
+        mixture = self._mixture([len(own) for _, own, _ in taken])
+        entered, start = [], 0
+        for number, own, responses in taken:
+            if mixture is not None:
+                within = slice(start, start + len(own))
+                responses = Mixture(mixture.share[within], mixture.partner[within] - start).of(responses)
+            entered.append(self._enter(number, disturb(responses, self.settings.augmentation)))
+            start += len(own)
+        z, own_loss = self.model.shared(torch.cat(entered))
+        stimulus = data.stimulus[np.concatenate([own for _, own, _ in taken])]
+        loss = self.targets.loss(z, stimulus, self.model.scale, self.settings.supervision, rng, mixture)
+        return loss if own_loss is None else loss + own_loss
+
+    def _mixture(self, sizes: Sequence[int]) -> Mixture | None:
+        """MixCo of a batch; partners are of the same subject, whose inputs are the same voxels."""
+        if not self.settings.augmentation.mixco:
+            return None
+        device = self.model.scale.device
+        drawn = [draw_mixture(size, self.settings.augmentation.mixco, device) for size in sizes]
+        starts = np.cumsum([0, *sizes[:-1]])
+        return Mixture(
+            torch.cat([one.share for one in drawn]),
+            torch.cat([one.partner + int(start) for one, start in zip(drawn, starts)]),
+        )
+
+    def _enter(self, number: int, responses: Tensor) -> Tensor:
+        return self.model.enter(responses, None if self.subjects is None else self.subjects[number])
+
+    @torch.inference_mode()
+    def embed(self, data: Pairs) -> tuple[Tensor, np.ndarray]:
+        """Embeddings [n, d] of all responses as in tests, and the stimulus of each."""
+        self.model.eval()
+        taken = data.take(np.arange(len(data.stimulus)))
+        z = torch.cat([self.model.shared(self._enter(number, values))[0] for number, _, values in taken])
+        return z, data.stimulus[np.concatenate([own for _, own, _ in taken])]
+
+    def top1(self, data: Pairs) -> float:
+        """Share of responses to whose own stimulus none of the set is preferred, by image and text as in the loss."""
+        z, stimulus = self.embed(data)
+        distinct, target = np.unique(stimulus, return_inverse=True)
+        scores = self.targets.similarity(z, distinct, self.settings.supervision).cpu().numpy()
+        own = scores[np.arange(len(target)), target]
+        return float((own >= scores.max(axis=1) - TIE).mean())
+
+
+class Mapped(Trained):
+    """Mapping network into the CLIP space; its candidates are frozen embeddings."""
+
+    def __init__(self, settings: BrainMapping, checkpoint: Checkpoint) -> None:
+        self.settings, self.tower, self.file = settings, checkpoint.tower, checkpoint.stimuli
+        self.device, self.subject = checkpoint.device, checkpoint.subject
+        self.tensors = {name: tensor.to(self.device) for name, tensor in checkpoint.tensors.items()}
+        subjects = None if self.subject is None else [self.subject]  # of a joint model one input layer is enough
+        self.network = build(settings, [checkpoint.responses], subjects, self.file, self.device)
+        restore(self.network, self.tensors)
+        if settings.supervision.centre:
+            self.centre = self.tensors["stimulus_centre"]
+
+    def brains(self, responses: Tensor) -> Tensor:
+        """Embedding of responses."""
+        return self.network(responses, self.subject)[0]
+
+    def stimuli(self, rows: np.ndarray) -> Tensor:
+        """Frozen embedding of pictures."""
+        return self._placed(torch.from_numpy(self.file["embedding"][:][rows]), "stimulus_centre")
+
+    def texts(self, unit: Tensor) -> Tensor:
+        """Frozen embedding of texts."""
+        return self._placed(unit, "text_centre")
+
+    def classes(self, concepts: list[str], rows: np.ndarray) -> Tensor:
+        """Text side of the classifier: first prompt, mean prompt, or learned context before the name."""
+        kind = self.settings.classifier.kind
+        if kind == "context":
+            return self.texts(self._in_context(concepts))
+        if kind == "prompt" or kind == "ensemble":
+            return self.texts(torch.from_numpy(prompts(self.file, rows, first=kind == "prompt")))
+        assert_never(kind)
+
+    def _in_context(self, concepts: list[str]) -> Tensor:
+        """Unit-length embeddings of class names behind the learned context."""
+        from brain2clip.stimuli import frozen_clip  # open_clip takes seconds to import: only where it is needed
+
+        clip, context = frozen_clip.load(self.tower, self.device), self.tensors["context"]
+        tokens = prompts_with_room(clip.tokenize, [class_name(name) for name in concepts], len(context))
+        prompt = ContextPrompt(clip.model, context)
+        parts = [prompt(part.to(self.device)) for part in tokens.split(AT_ONCE)]
+        return F.normalize(torch.cat(parts).float(), dim=-1)
+
+    def _placed(self, embedding: Tensor, centre: str) -> Tensor:
+        """Unit length, and without the training mean of the modality where the method centres."""
+        unit = F.normalize(embedding.to(self.device).float(), dim=-1)
+        if not self.settings.supervision.centre:
+            return unit
+        if centre not in self.tensors:
+            raise InputError(NO_TEXT_CENTRE.format(who="supervision.centre"))
+        return unit - self.tensors[centre]
