@@ -1,4 +1,4 @@
-"""``brain2clip run`` and ``report`` with a stand-in for snakemake: signals, stale locks, the report, what is printed."""
+"""``brain2clip run`` and ``report`` with a stand-in for snakemake: signals, stale locks, report, what is printed."""
 
 from __future__ import annotations
 
