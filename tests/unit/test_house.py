@@ -1,15 +1,20 @@
-"""The house: what a fresh machine meets before any Python of ours runs."""
+"""The house: what a fresh machine meets before any Python of ours runs, and what holds the rooms apart."""
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+
+import brain2clip
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,7 +38,7 @@ def machine(tmp_path) -> tuple[Path, dict[str, str]]:
 
 
 def install(folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = ["bash", "envs/install.sh", "envs/requirements.lock", ".venv/complete-1"]
+    command = ["bash", "envs/install.sh", "envs/requirements.lock", ".venv/complete-1", ".venv/installed-1"]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -66,6 +71,22 @@ def test_failed_installation_does_not_look_finished(machine):
     assert list(folder.glob(".venv/complete-*")) == []
 
 
+@pytest.mark.parametrize("code", [0, 1])
+def test_where_only_the_package_is_out_of_date_only_it_is_installed(machine, code):
+    folder, environment = machine  # no Python that could make a .venv
+    (folder / ".venv/bin").mkdir(parents=True)
+    stub(folder / ".venv/bin", "python", f'echo "$*" >> calls; exit {code}')
+    for name in ("complete-1", "installed-0"):
+        (folder / ".venv" / name).touch()
+    done = install(folder, environment)
+    assert done.returncode == code
+    (call,) = (folder / "calls").read_text().splitlines()
+    assert call.startswith("-m pip install ")
+    assert call.endswith("--no-index --no-deps --no-build-isolation --editable .")
+    assert ("could not be installed" in done.stderr) == bool(code)
+    assert sorted(path.name for path in folder.glob(".venv/*-*")) == ["complete-1", "installed-1"][: 2 - code]
+
+
 def test_lock_pins_every_file_and_names_no_host():
     text = (ROOT / "envs/requirements.lock").read_text()
     pins = re.split(r"\n(?=\S)", "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#")))
@@ -95,3 +116,65 @@ def test_citation_is_valid_yaml_with_the_licence():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["license"] == "BSD-3-Clause"
     assert all({"title", "authors", "type"} <= set(entry) for entry in citation["references"])
+    assert citation["version"] == brain2clip.__version__
+
+
+# ---------------------------------------------------------------------------------------------- habits
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_pre_commit_calls_what_make_lint_calls():
+    makefile = (ROOT / "Makefile").read_text()
+    recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    assert recipe is not None
+    linted = [line.strip().replace("$(PY)", ".venv/bin/python") for line in recipe[1].splitlines()]
+    (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert local["repo"] == "local"
+    assert [hook["entry"] for hook in local["hooks"]] == linted
+    assert all(hook["language"] == "system" and hook["pass_filenames"] is False for hook in local["hooks"])
+
+
+def test_changelog_begins_with_the_version_of_the_package():
+    versions = re.findall(r"^## \[(.*?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[0] == brain2clip.__version__
+    assert len(versions) == len(set(versions))
+
+
+def test_editors_keep_the_line_length_of_the_linters():
+    (length,) = re.findall(r"^max_line_length = (\d+)", (ROOT / ".editorconfig").read_text(), re.MULTILINE)
+    tools = project()["tool"]
+    assert int(length) == tools["ruff"]["line-length"] == tools["snakefmt"]["line_length"]
+
+
+def test_lock_holds_what_the_package_asks_for():
+    locked = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "envs/requirements.lock").read_text(), re.MULTILINE))
+    asked = [*project()["project"]["dependencies"], *project()["project"]["optional-dependencies"]["dev"]]
+    for requirement in map(Requirement, asked):
+        version = locked[requirement.name.lower().replace("_", "-")]
+        assert requirement.specifier.contains(version), f"{requirement} but {version} is locked"
+        assert "==" not in str(requirement.specifier)
+
+
+def test_libraries_whose_inside_is_touched_have_a_range_with_an_end():
+    ranges = {one.name: str(one.specifier) for one in map(Requirement, project()["project"]["dependencies"])}
+    for name in ("snakemake", "snakemake-executor-plugin-slurm", "open_clip_torch"):
+        assert "<" in ranges[name]
+
+
+# ----------------------------------------------------------------------------------------------- rooms
+
+#: Rooms from the top of the house to its ground; those of one line do not know each other. Imports point downwards.
+FLOORS = (
+    ("__main__",),
+    ("cli",),
+    ("documents",),
+    ("internals.snakemake",),
+    ("plan", "slurm"),
+)
+
+
+def test_everything_that_is_imported_is_asked_for():
+    """No requirement that nobody imports, none that is missing."""

@@ -1,4 +1,4 @@
-"""``workflow/run.py`` with a stand-in for snakemake: signals, stale locks, the report, what is printed."""
+"""``brain2clip run`` and ``report`` with a stand-in for snakemake: signals, stale locks, report, what is printed."""
 
 from __future__ import annotations
 
@@ -48,9 +48,12 @@ CONFIG = "results: out\nstudies: {}\ntables:\n  second: {}\n  first: {}\n"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A repository with run.py, the stand-in, a configuration and its results."""
-    (tmp_path / "workflow").mkdir()
-    shutil.copy(ROOT / "workflow/run.py", tmp_path / "workflow")
+    """A repository with the command, the stand-in, a configuration and its results."""
+    package = Path("src/brain2clip")
+    shutil.copytree(ROOT / package / "cli", tmp_path / package / "cli", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("__init__.py", "__main__.py"):
+        shutil.copy(ROOT / package / name, tmp_path / package)
+    (tmp_path / "Snakefile").touch()
     (tmp_path / "snakemake.py").write_text(STAND_IN)
     (tmp_path / "mine.yaml").write_text(CONFIG)
     (tmp_path / "out/tables").mkdir(parents=True)
@@ -64,7 +67,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(folder: Path) -> ModuleType:
     """The module, its root being that repository."""
-    spec = importlib.util.spec_from_file_location("run_of_make", folder / "workflow/run.py")
+    spec = importlib.util.spec_from_file_location("run_of_copy", folder / "src/brain2clip/cli/run.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -106,7 +109,7 @@ def dead_process() -> int:
 
 
 def test_run_calls_snakemake_then_the_report_then_shows_the_tables(run, folder, capfd):
-    run.main([str(folder / "mine.yaml"), "--cores", "3"])
+    run.run(folder / "mine.yaml", "3")
     first, second = calls(folder)
     assert first == "--configfile mine.yaml --cores 3 --rerun-incomplete --show-failed-logs"
     assert second.startswith("--configfile mine.yaml --cores 1 --report out/.report-")
@@ -120,10 +123,42 @@ def test_run_calls_snakemake_then_the_report_then_shows_the_tables(run, folder, 
     assert printed.strip().splitlines()[-1].startswith("Elapsed time: 0 min ")
 
 
+@pytest.mark.parametrize(
+    ("cores", "further", "passed"),
+    [
+        (None, ["--keep-going"], "--cores all --rerun-incomplete --show-failed-logs --keep-going"),
+        (None, ["--profile", "slurm"], "--rerun-incomplete --show-failed-logs --profile slurm"),
+        (None, ["--profile=slurm"], "--rerun-incomplete --show-failed-logs --profile=slurm"),
+        ("2", ["--profile", "slurm"], "--cores 2 --rerun-incomplete --show-failed-logs --profile slurm"),
+    ],
+)
+def test_further_arguments_are_those_of_snakemake(run, folder, cores, further, passed):
+    run.run(folder / "mine.yaml", cores, further=further)
+    assert calls(folder)[0] == f"--configfile mine.yaml {passed}"
+
+
+def test_a_part_of_a_run_shows_no_tables_that_are_not_there(run, folder, capfd):
+    (folder / "out/tables/second.md").unlink()
+    run.run(folder / "mine.yaml", further=["--until", "train"])
+    assert "Tables that are still to be made: second" in capfd.readouterr().out
+    assert len(calls(folder)) == 1  # no report
+
+
+@pytest.mark.parametrize(
+    ("dry", "further", "passed"), [(True, [], "--dry-run"), (False, ["-n"], "-n"), (True, ["--dryrun"], "--dryrun")]
+)
+def test_dry_run_leaves_lock_report_and_tables_alone(run, folder, capfd, dry, further, passed):
+    path = lock(folder)
+    run.run(folder / "mine.yaml", dry=dry, further=further)
+    assert calls(folder) == [f"--configfile mine.yaml --cores all {passed}"]
+    assert path.exists()
+    assert capfd.readouterr().out == ""
+
+
 def test_failure_of_snakemake_is_passed_on(run, folder):
     (folder / "code.txt").write_text("3")
     with pytest.raises(SystemExit) as stopped:
-        run.main([str(folder / "mine.yaml")])
+        run.run(folder / "mine.yaml")
     assert stopped.value.code == 3
     assert not (folder / "out/report.zip").exists()
 
@@ -131,14 +166,14 @@ def test_failure_of_snakemake_is_passed_on(run, folder):
 def test_unreadable_configuration_is_one_sentence(run, folder):
     (folder / "mine.yaml").write_text("results: [")
     with pytest.raises(SystemExit, match=r"mine\.yaml: not a readable configuration"):
-        run.main([str(folder / "mine.yaml")])
+        run.run(folder / "mine.yaml")
     assert calls(folder) == []
 
 
 def test_results_may_lie_outside_the_repository(run, folder, tmp_path_factory, capfd):
     outside = tmp_path_factory.mktemp("outside")
     (folder / "mine.yaml").write_text(f"results: {outside}\n")
-    run.main([str(folder / "mine.yaml")])
+    run.run(folder / "mine.yaml")
     assert (outside / "report.zip").is_file()
     assert f"Report: {outside / 'report.zip'}" in capfd.readouterr().out
 
@@ -148,7 +183,7 @@ def test_failed_report_leaves_the_old_one(run, folder):
     report.write_text("old")
     (folder / "code.txt").write_text("1")
     with pytest.raises(SystemExit):
-        run.main([str(folder / "mine.yaml"), "--report-only"])
+        run.report(folder / "mine.yaml")
     assert report.read_text() == "old"
     assert not list((folder / "out").glob(".report-*"))
 
@@ -173,7 +208,11 @@ def running(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A run with a job that waits, in a process group of its own."""
     (folder / "wait").touch()
     process = subprocess.Popen(
-        [sys.executable, "workflow/run.py", "mine.yaml"], cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "brain2clip", "run", "mine.yaml"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder / "src")},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
     )
     wait_for(folder, "ready")
     yield process
@@ -219,9 +258,9 @@ def test_lock_of_another_host_is_left_alone(run, folder):
     assert path.exists()
 
 
-def test_lock_that_is_not_of_make_is_left_alone(run, folder):
+def test_lock_that_is_not_ours_is_left_alone(run, folder):
     path = lock(folder)
-    with pytest.raises(SystemExit, match=r"without make.*snakemake --unlock"):
+    with pytest.raises(SystemExit, match=r"without brain2clip run.*snakemake --unlock"):
         run.remove_stale_lock()
     assert path.exists()
 
