@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from brain2clip.retrieval import ranks
+from brain2clip.retrieval import similarities
 
 
 def timed(run) -> tuple[float, np.ndarray]:
@@ -22,7 +22,7 @@ def main() -> None:
     def by_sorting():
         return np.array([int(np.where(np.argsort(-row) == own)[0][0]) + 1 for row, own in zip(similarity, target)])
 
-    ours, found = timed(lambda: ranks.ranks(similarity, target))
+    ours, found = timed(lambda: similarities.ranks(similarity, target))
     obvious, expected = timed(by_sorting)
     copied, _ = timed(lambda: similarity + 0.0)
     assert (found == expected).all()

@@ -88,10 +88,10 @@ def observe(folder):
         "run": {"study": "s", "signal": "b", "protocol": "p", "method": "ceiling", "subject": "01", "seed": 0},
         "band": {},
         "responses": PLAIN,
-        "retrieval": {"repetitions": [1, 4], "bootstrap": 100, "top_k": [1], "n_way": [2]},
+        "retrieval": {"repetitions": [1, 4]},
     }
     inputs = {name: [folder / f"{name}.h5"] for name in ("truth", "responses", "stimuli")}
-    outputs = {"rows": folder / "rows.parquet", "summary": folder / "summary.parquet"}
+    outputs = {"rows": folder / "rows.parquet"}
     ceiling.run(stage.Job("ceiling", given, "code", {}, inputs, outputs))
     return artefact.read_table(outputs["rows"])
 

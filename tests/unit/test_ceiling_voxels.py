@@ -33,10 +33,10 @@ def observe(folder: Path, truth_file: Path, voxels: dict[str, Any], tasks=("stim
         "run": {"study": "s", "signal": "vc", "protocol": "p", "method": "ceiling", "subject": "01", "seed": 0},
         "voxels": voxels,
         "roi": {"include": ["VC"]},
-        "retrieval": {"repetitions": repetitions, "tasks": tasks, "bootstrap": 100, "top_k": [1], "n_way": [2]},
+        "retrieval": {"repetitions": repetitions, "tasks": tasks},
     }
     inputs = {"truth": [truth_file], "responses": [folder / "responses.h5"], "stimuli": [folder / "stimuli.h5"]}
-    outputs = {"rows": folder / "rows.parquet", "summary": folder / "summary.parquet"}
+    outputs = {"rows": folder / "rows.parquet"}
     ceiling.run(stage.Job("ceiling", given, "code", {}, inputs, outputs))
     return artefact.read_table(outputs["rows"])
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from brain2clip import artefact, stage
-from brain2clip.retrieval import embed, rank
+from brain2clip.names import TASKS
+from brain2clip.retrieval import embed, rank, statistics
 from brain2clip.retrieval.bank import nearest
-from brain2clip.settings import BrainMapping, Contrastive, Ridge, Tower
+from brain2clip.settings import BrainMapping, Contrastive, Retrieval, Ridge, Tower
 from brain2clip.training import train
 
-TASKS = ["stimulus", "category", "caption", "stimulus-to-brain", "caption-to-brain"]
 LINEAR = {
     "tower": "tiny",
     "optimiser": {"epochs": 40, "batch_size": 20, "lr": 3e-3},
@@ -54,17 +54,17 @@ def trained(files: Path, folder: Path, method, responses: str = "voxels") -> tup
 def test_every_task_is_answered_and_embeddings_rank_as_the_rows_do(files: Path, tmp_path: Path, name: str) -> None:
     torch.manual_seed(0)
     settings, inputs = trained(files, tmp_path, METHODS[name])
-    retrieval = {"tasks": TASKS, "repetitions": [1, "all"], "bootstrap": 100, "top_k": [1], "n_way": [2]}
-    outputs = {key: tmp_path / f"{key}.parquet" for key in ("rows", "summary")}
+    retrieval = {"tasks": TASKS, "repetitions": [1, "all"]}
+    outputs = {"rows": tmp_path / "rows.parquet"}
     rank.run(stage.Job("rank", {**settings, "retrieval": retrieval}, "code", {}, inputs, outputs))
-    value = artefact.read_table(outputs["summary"]).set_index("metric")["value"]
+    rows = artefact.read_table(outputs["rows"])
+    value = statistics.summary(rows, Retrieval(bootstrap=100).statistics()).set_index("metric")["value"]
     for task in TASKS:
         metric = "2-way" if task == "stimulus" else f"{task}:2-way"
         assert value[metric] > 0.75, metric  # chance 0.5
         assert value[f"{metric}@1"] > 0.7
     path = tmp_path / "embeddings.h5"
     embed.run(stage.Job("embed", settings, "code", {}, inputs, {"embeddings": path}))
-    rows = artefact.read_table(outputs["rows"])
     rows = rows[(rows["task"] == "stimulus") & (rows["repetitions"] == "all")].sort_values("query")
     with artefact.open_h5(path) as file, artefact.open_h5(inputs["stimuli"][0]) as stimuli:
         assert file["stimulus_id"].asstr()[:].tolist() == rows["target"].tolist()

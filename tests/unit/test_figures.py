@@ -9,19 +9,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
-from brain2clip import artefact, stage
+from brain2clip import artefact, kinds, stage
 from brain2clip.reporting import blocks, figures, style
-from brain2clip.reporting.figure_gains import gain_curves
-from brain2clip.reporting.figure_gallery import chosen
-from brain2clip.reporting.figure_place import split_half
-from brain2clip.reporting.figure_prompts import figure_prompts
-from brain2clip.reporting.figure_ranks import binned
-from brain2clip.reporting.figure_regions import by_region
-from brain2clip.retrieval import ranks, statistics
+from brain2clip.reporting.accuracy import by_region
+from brain2clip.reporting.figure_kinds import gains, gallery, place, prompts, ranks
+from brain2clip.retrieval import similarities, statistics
 from brain2clip.retrieval.bank import nearest
 
 METHODS = {"neuroclip": "NeuroCLIP", "frozen": "Frozen CLIP", "ridge": "Ridge"}
+#: Labels that figures of one method are given.
+SHOWN = {
+    **{name: {"neuroclip": "NeuroCLIP"} for name in ("gallery", "gains", "prompts", "place")},
+    "reconstruction": {"mapping": "Mapping"},
+}
 N_CANDIDATES = 50
 N_TRAINING = 30
 WIDTH = 12
@@ -123,12 +125,12 @@ def region_rows(method: str, subject: str, regions: list[str] = REGIONS) -> pd.D
 def retrieval_rows(study: str, protocol: str, method: str, subject: str, seed: int, strength: float) -> pd.DataFrame:
     rng = np.random.default_rng([seed, int(subject), len(method)])
     similarity = rng.standard_normal((N_CANDIDATES, N_CANDIDATES)) + strength * np.eye(N_CANDIDATES)
-    indices, values = ranks.best(similarity)
+    indices, values = similarities.best(similarity)
     return pd.DataFrame(
         {
             **{"study": study, "signal": "broad", "protocol": protocol, "method": method},
             **{"subject": subject, "seed": seed, "repetitions": "all", "query": np.arange(N_CANDIDATES), "target": IDS},
-            **{"n_candidates": N_CANDIDATES, "rank": ranks.ranks(similarity, np.arange(N_CANDIDATES))},
+            **{"n_candidates": N_CANDIDATES, "rank": similarities.ranks(similarity, np.arange(N_CANDIDATES))},
             "similarity": np.diag(similarity),
             "top_ids": [[IDS[index] for index in row] for row in indices],
             "top_similarities": list(values),
@@ -192,19 +194,26 @@ def of_figure(name: str, inputs: dict[str, list[Path]]) -> dict[str, list[Path]]
     return {**inputs, "rows": paths, "responses": inputs["responses"][:2]}
 
 
-def job(inputs: dict[str, list[Path]], outputs: dict[str, Path], method: str | None = None) -> stage.Job:
-    shown = {"method": method, "topography_times": [0.1, 0.17, 0.3]}
-    given = {"figures": shown, "methods": METHODS, "retrieval": BOOTSTRAP, "rois": REGIONS}
-    return stage.Job("figures", given, "code", {}, inputs, outputs)
+def job(
+    name: str, inputs: dict[str, list[Path]], path: Path | None = None, methods: dict[str, str] = METHODS
+) -> stage.Job:
+    given = {"figure": name, "topography_times": [0.1, 0.17, 0.3], "retrieval": BOOTSTRAP, "rois": REGIONS}
+    outputs = {} if path is None else {"figure": path}
+    return stage.Job("figures", {**given, "methods": methods}, "code", {}, inputs, outputs)
 
 
-@pytest.mark.parametrize("name", list(figures.FIGURES))
+def drawn(name: str, inputs: dict[str, list[Path]], methods: dict[str, str] = METHODS) -> Figure:
+    with style.applied():
+        return kinds.load("figures", name).draw(job(name, inputs, methods=methods))
+
+
+@pytest.mark.parametrize("name", kinds.shipped("figures"))
 def test_figure_renders_without_warning(name: str, inputs: dict[str, list[Path]], tmp_path: Path) -> None:
     path = tmp_path / f"{name}.svg"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", category=DeprecationWarning)
-        figures.run(job(of_figure(name, inputs), {name: path}))
+        figures.run(job(name, of_figure(name, inputs), path, SHOWN.get(name, METHODS)))
     root = ElementTree.parse(path).getroot()
     assert root.tag.endswith("svg")
     assert path.stat().st_size < 3_000_000
@@ -214,61 +223,60 @@ def test_figure_renders_without_warning(name: str, inputs: dict[str, list[Path]]
 def test_same_data_give_the_same_bytes(inputs: dict[str, list[Path]], tmp_path: Path) -> None:
     paths = [tmp_path / "a.svg", tmp_path / "b.svg"]
     for path in paths:
-        figures.run(job(inputs, {"ranks": path}))
+        figures.run(job("ranks", inputs, path))
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
 def test_gallery_of_text_candidates(inputs: dict[str, list[Path]], tmp_path: Path) -> None:
     text = {**inputs, "stimuli": [inputs["stimuli"][0].with_name("prompts.h5")]}
-    figures.run(job(text, {"gallery": tmp_path / "gallery.svg"}))
+    figures.run(job("gallery", text, tmp_path / "gallery.svg", SHOWN["gallery"]))
     assert (tmp_path / "gallery.svg").is_file()
 
 
 def test_erp_without_positions_says_so(tmp_path: Path) -> None:
     path = tmp_path / "responses" / "mine" / "broad" / "sub-01.h5"
     write_responses(path, 1, known=False)
-    with style.applied():
-        drawn = figures.erp(job({"responses": [path]}, {}))
-    words = [text.get_text() for panel in drawn.subfigs for axis in panel.axes for text in axis.texts]
+    made = drawn("erp", {"responses": [path]})
+    words = [text.get_text() for panel in made.subfigs for axis in panel.axes for text in axis.texts]
     assert any("positions of the channels are unknown" in text for text in words)
 
 
 def test_unknown_figure_and_missing_input_are_named(inputs: dict[str, list[Path]], tmp_path: Path) -> None:
-    with pytest.raises(stage.InputError, match="no figure named raincloud"):
-        figures.run(job(inputs, {"raincloud": tmp_path / "x.svg"}))
+    with pytest.raises(stage.InputError, match="no kind 'raincloud' in figures"):
+        figures.run(job("raincloud", inputs, tmp_path / "x.svg"))
     with pytest.raises(stage.InputError, match="--input rows=PATH"):
-        figures.run(job({**inputs, "rows": []}, {"ranks": tmp_path / "x.svg"}))
+        figures.run(job("ranks", {**inputs, "rows": []}, tmp_path / "x.svg"))
 
 
-def test_figure_method_falls_back_to_the_first_that_ran(inputs: dict[str, list[Path]]) -> None:
-    for method, label in ((None, "NeuroCLIP"), ("ridge", "Ridge"), ("other", "NeuroCLIP")):
-        with style.applied():
-            drawn = figures.gallery(job(inputs, {}, method))
-        assert drawn.get_suptitle().startswith(label)
+def test_figures_of_single_runs_show_the_method_that_the_settings_name(inputs: dict[str, list[Path]]) -> None:
+    for method, label in METHODS.items():
+        assert drawn("gallery", inputs, {method: label}).get_suptitle().startswith(f"{label}: ")
+    with pytest.raises(stage.InputError, match="holds no row of other; found frozen, neuroclip, ridge"):
+        drawn("gallery", inputs, {"other": "Other"})
 
 
 def test_prompts_without_a_frozen_readout() -> None:
     table = pd.DataFrame({"stimulus_id": IDS, "cosine_before": np.nan, "cosine_after": 0.4, "token_shift": 0.0})
     with style.applied():
-        drawn = figure_prompts(table, "no readout")
-    assert "no embedding without prompts" in drawn.axes[0].texts[0].get_text()
+        made = prompts.figure_prompts(table, "no readout")
+    assert "no embedding without prompts" in made.axes[0].texts[0].get_text()
 
 
 def test_rank_bins_sum_to_one_and_chance_counts_candidates() -> None:
-    np.testing.assert_allclose(binned(np.arange(1, 11), 10), [0.1, 0.1, 0.2, 0.4, 0.2])
-    assert binned([1, 1, 2, 4], 4).tolist() == [0.5, 0.25, 0.25]
+    np.testing.assert_allclose(ranks.binned(np.arange(1, 11), 10), [0.1, 0.1, 0.2, 0.4, 0.2])
+    assert ranks.binned([1, 1, 2, 4], 4).tolist() == [0.5, 0.25, 0.25]
 
 
 def test_gain_curve_is_the_weighted_sum_of_windows() -> None:
     window = np.array([[1.0, 0.5, 0.0], [0.0, 0.5, 1.0]])
     table = pd.DataFrame({"stimulus_id": ["a", "a"], "band_index": [1, 0], "gain": [2.0, 1.0]})
-    np.testing.assert_allclose(gain_curves(table, window), [[1.0, 1.5, 2.0]])
+    np.testing.assert_allclose(gains.gain_curves(table, window), [[1.0, 1.5, 2.0]])
 
 
 def test_gallery_queries_do_not_depend_on_results(inputs: dict[str, list[Path]]) -> None:
     rows = artefact.read_table(inputs["rows"][0])
     shuffled = rows.assign(rank=rows["rank"].to_numpy()[::-1]).sample(frac=1, random_state=0)
-    assert chosen(rows)["query"].tolist() == chosen(shuffled)["query"].tolist()
+    assert gallery.chosen(rows)["query"].tolist() == gallery.chosen(shuffled)["query"].tolist()
 
 
 def test_run_names_come_from_the_path() -> None:
@@ -303,18 +311,17 @@ def test_bank_leaves_out_the_seen_one_and_ranks_it() -> None:
 
 def test_reconstruction_takes_embeddings_and_stimuli_only(inputs: dict[str, list[Path]], tmp_path: Path) -> None:
     given = {name: inputs[name] for name in ("embeddings", "stimuli")}
-    with style.applied():
-        drawn = figures.reconstruction(job(given, {}))
-    ranked = [axis.get_ylabel() for axis in drawn.axes if axis.get_ylabel()]
+    made = drawn("reconstruction", given, SHOWN["reconstruction"])
+    ranked = [axis.get_ylabel() for axis in made.axes if axis.get_ylabel()]
     assert ranked == ["rank 1"] * 8
-    assert "bank of 80 training and test stimuli" in " ".join(drawn.get_suptitle().split())
+    assert "bank of 80 training and test stimuli" in " ".join(made.get_suptitle().split())
 
 
 def test_classes_without_pictures_are_shown_once(inputs: dict[str, list[Path]]) -> None:
     given = {**inputs, "stimuli": [inputs["stimuli"][0].with_name("prompts.h5")]}
-    with style.applied():
-        drawn = figures.reconstruction(job(given, {}))
-    assert "bank of 58" in drawn.get_suptitle()  # 8 training and 50 test classes
+    assert (
+        "bank of 58" in drawn("reconstruction", given, SHOWN["reconstruction"]).get_suptitle()
+    )  # 8 training and 50 test classes
 
 
 def test_regions_show_the_numbers_of_the_tables() -> None:
@@ -336,7 +343,7 @@ def test_split_half_is_the_correlation_of_half_means() -> None:
     rows = np.arange(len(stimulus)) * 2  # every second trial of the file
     response = rng.standard_normal((2 * len(stimulus), 2, 3)) + 5
     response[rows] += rng.standard_normal((600, 2, 3))[stimulus]
-    found, n_pictures = split_half(response, rows, stimulus)
+    found, n_pictures = place.split_half(response, rows, stimulus)
     halves: list[list[np.ndarray]] = [[], []]
     for one in range(600):
         trials = rows[stimulus == one]
@@ -359,7 +366,7 @@ def test_reliability_reads_training_trials_only(tmp_path: Path) -> None:
     with h5py.File(paths[1], "r+") as file:
         test = np.flatnonzero(file["split"][:] == 1)
         file["response"][test[0] : test[-1] + 1] = 1e6
-    a, b = (figures._reliability(job({"responses": [path]}, {})) for path in paths)
+    a, b = (place.reliability(job("place", {"responses": [path]})) for path in paths)
     np.testing.assert_array_equal(a.correlation, b.correlation)
     assert a.correlation.max() > 0.8
     assert a.n_pictures == 15
@@ -372,15 +379,12 @@ def test_pictures_shown_once_have_no_reliability(inputs: dict[str, list[Path]], 
     write_responses(path, 3)
     with h5py.File(path, "r+") as file:
         file["stimulus"][:] = np.arange(len(file["stimulus"]))
-    with style.applied():
-        drawn = figures.place(job({**of_figure("place", inputs), "responses": [path]}, {}))
-    assert "no training picture\nwas shown twice" in drawn.axes[0].texts[0].get_text()
+    made = drawn("place", {**of_figure("place", inputs), "responses": [path]})
+    assert "no training picture\nwas shown twice" in made.axes[0].texts[0].get_text()
 
 
 def test_ranks_have_a_panel_per_task(inputs: dict[str, list[Path]]) -> None:
     path = of_figure("place", inputs)["rows"][:1]
-    with style.applied():
-        drawn = figures.ranks(job({"rows": path}, {}))
-    titles = [axis.get_title(loc="left") for axis in drawn.axes]
+    titles = [axis.get_title(loc="left") for axis in drawn("ranks", {"rows": path}).axes]
     assert len(titles) == 3 * len(REGIONS)
     assert titles[:2] == ["voxels, intra, V1: stimulus", "voxels, intra, V1: category"]

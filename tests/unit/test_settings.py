@@ -144,7 +144,15 @@ def test_band_upside_down(low, high):
         ({"retrieval__repetitions": [1, "most"]}, "retrieval.repetitions.1: "),
         ({"methods__neuroclip__visual__head__width": 64}, "brain and picture must meet in one space"),
         ({"methods__neuroclip__visual__fusion": {"heads": 3}}, "methods.neuroclip.visual.fusion: fusion.width"),
-        ({"tables__gain": {"kind": "contrast", "experiments": ["main"]}}, "needs a reference method"),
+        ({"tables__gain": {"kind": "contrast", "experiments": ["main"]}}, "tables.gain.reference: field required"),
+        ({"tables__methods__reference": "ridge"}, "tables.methods.reference: unknown key"),
+        ({"tables__methods__metric": "top-7"}, "'top-7' is not computed; add top-7 to retrieval.metrics, found top-1"),
+        ({"tables__methods__metric": "caption:top-1"}, "needs the task caption in retrieval.tasks, found stimulus"),
+        ({"tables__methods__metric": "top-1@2"}, "needs 2 in retrieval.repetitions, found all"),
+        ({"tables__methods__metric": "stimulus/9:top-1"}, "needs retrieval.pools of size 9"),
+        ({"tables__methods__metric": "smell:top-1"}, "tables.methods.metric: no metric is named 'smell:top-1'"),
+        ({"retrieval__top_k": [1]}, "retrieval.top_k: renamed to metrics"),
+        ({"retrieval__n_way": [2]}, "retrieval.n_way: renamed to metrics"),
     ],
 )
 def test_refused(values, words):
@@ -160,7 +168,11 @@ def test_refused(values, words):
         ("experiments__main__protocols", ["inter"], "no protocols entry named 'inter'"),
         ("methods__ridge__tower", "large", "methods.ridge.tower: no towers entry named 'large' (known: small)"),
         ("tables__methods__experiments", ["mian"], "no experiments entry named 'mian' (did you mean 'main'?)"),
-        ("tables__methods__reference", "rigde", "no methods entry named 'rigde' (did you mean 'ridge'?)"),
+        (
+            "tables__methods",
+            {"kind": "contrast", "experiments": ["main"], "reference": "rigde"},
+            "tables.methods.reference: no methods entry named 'rigde' (did you mean 'ridge'?)",
+        ),
         ("figures__method", "neuroklip", "no methods entry named 'neuroklip' (did you mean 'neuroclip'?)"),
     ],
 )

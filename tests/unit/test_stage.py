@@ -61,10 +61,10 @@ def test_the_origin_follows_everything_before_a_job():
 
 
 def test_code_that_changed_since_the_plan_stops_the_job():
-    spec = {"stage": "rank", "settings": {}, "modules": ["brain2clip.retrieval.ranks"], "code": "0" * 16}
+    spec = {"stage": "rank", "settings": {}, "modules": ["brain2clip.retrieval.similarities"], "code": "0" * 16}
     with pytest.raises(stage.InputError, match="has changed since snakemake planned this job"):
         stage.check_code(stage.parse(["--spec", json.dumps(spec)]))
-    spec["code"] = fingerprint("brain2clip.retrieval.ranks")
+    spec["code"] = fingerprint("brain2clip.retrieval.similarities")
     stage.check_code(stage.parse(["--spec", json.dumps(spec)]))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 
 import numpy as np
 import pandas as pd
@@ -12,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from brain2clip.retrieval import ranks, statistics
-from brain2clip.settings import Table
+from brain2clip.names import MetricName
+from brain2clip.retrieval import metric_base, statistics
 
-RETRIEVAL = {"top_k": (1, 3, 5, 10), "n_way": (2, 4, 10, 50), "bootstrap": 500, "level": 0.95, "seed": 0}
+METRICS = ["top-1", "top-3", "top-5", "top-10", "median-rank", "mean-rank", "2-way", "4-way", "10-way", "50-way"]
+RETRIEVAL = {"metrics": METRICS, "bootstrap": 500, "level": 0.95, "seed": 0}
 
 
 def rows_of(
@@ -169,25 +169,37 @@ def test_large_runs_are_fast_enough_to_be_summarised() -> None:
 
 
 @given(
-    st.sampled_from(["top-1", "10-way", "median-rank"]),
+    st.sampled_from(["top-1", "10-way", "median-rank", "lab.metrics:Hit"]),
     st.sampled_from(["all", "1", "12"]),
     st.sampled_from(["stimulus", "category", "caption-to-brain"]),
     st.none() | st.integers(2, 999),
 )
 def test_a_written_name_is_read_again(base: str, repetitions: str, task: str, pool: int | None) -> None:
-    name = statistics.MetricName(base, repetitions, task, pool)
-    assert statistics.metric_name(str(name)) == name
-    pattern = Table.model_fields["metric"].metadata[0].pattern
-    assert re.fullmatch(pattern, str(name))
+    name = MetricName(base, repetitions, task, pool)
+    assert MetricName.read(str(name)) == name
 
 
 def test_names_are_those_of_the_settings() -> None:
-    name = statistics.MetricName
+    name = MetricName
     assert str(name("top-1")) == "top-1"
     assert str(name("top-1", "4")) == "top-1@4"
     assert str(name("top-1", pool=300)) == "stimulus/300:top-1"
     assert str(name("top-5", "1", "category")) == "category:top-5@1"
-    assert str(statistics.metric_name("stimulus:top-1")) == "top-1"
+    assert str(MetricName.read("stimulus:top-1")) == "top-1"
+    for wrong in ("smell:top-1", "category/0:top-1", "top-1@0", "top-1@", "a/b:top-1", ""):
+        with pytest.raises(ValueError, match="no metric is named"):
+            name.read(wrong)
+
+
+@pytest.mark.parametrize(
+    ("base", "kind", "number"),
+    [
+        *[("top-5", "top-k", 5), ("10-way", "n-way", 10), ("median-rank", "median-rank", None)],
+        *[("lab.hits:Top5", "lab.hits:Top5", None), ("top-0", "top-0", None), ("my-own-3", "my-own-k", 3)],
+    ],
+)
+def test_kind_of_a_metric_is_its_name_without_its_number(base: str, kind: str, number: int | None) -> None:
+    assert (MetricName(base).kind, MetricName(base).number) == (kind, number)
 
 
 def pooled(rank: np.ndarray, n_pools: int, target: np.ndarray | None = None, n_candidates: int = 20) -> pd.DataFrame:
@@ -319,4 +331,4 @@ def test_mean_over_subjects_weights_subjects_equally() -> None:
     rows = pd.concat([rows_of(np.ones(10, dtype=int), subject="01"), rows_of(np.full(30, 5), subject="02")])
     found = statistics.mean_over_subjects(rows, "top-1", 200)
     assert found["value"] == 0.5
-    assert found["chance"] == ranks.chance("top-1", 20)
+    assert found["chance"] == metric_base.load("top-1").chance(20)

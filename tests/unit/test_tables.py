@@ -14,20 +14,20 @@ import pytest
 
 from brain2clip import artefact, stage
 from brain2clip.reporting import published, tables, typeset
-from brain2clip.retrieval import rows as retrieval_rows
-from brain2clip.retrieval import statistics
+from brain2clip.reporting.table_base import COLUMNS
+from brain2clip.retrieval import query_table, statistics
 from brain2clip.retrieval.tasks import Queries
 
 RETRIEVAL = {
-    **{"repetitions": ["all", 1], "top_k": [1, 5], "n_way": [2], "bootstrap": 200, "level": 0.95, "seed": 0},
+    **{"metrics": ["top-1", "top-5", "median-rank", "mean-rank", "2-way"], "bootstrap": 200, "level": 0.95, "seed": 0}
 }
 METHODS = {"neuroclip": "NeuroCLIP", "frozen": "Frozen_CLIP & head", "ideal-observer": "Ideal observer"}
 PUBLISHED = Path(__file__).parents[2] / "workflow" / "published" / "things_eeg2.csv"
 GOD = PUBLISHED.with_name("god.csv")
 KINDS = {
-    "main": {"kind": "methods", "reference": None},
+    "main": {"kind": "methods"},
     "ablation": {"kind": "ablation", "reference": "neuroclip"},
-    "curve": {"kind": "repetitions", "reference": None},
+    "curve": {"kind": "repetitions"},
     "contrast": {"kind": "contrast", "reference": "frozen"},
 }
 
@@ -257,7 +257,7 @@ def task_rows(study: str, method: str, subject: str, tasks: dict[str, int]) -> p
         ids = np.array([f"{task} {number}" for number in range(count)], dtype=object)
         queries.append(Queries(task, repetitions, ids, target, similarity))
     run = {"study": study, "signal": "broad" if study == "eeg" else "VC", "protocol": "intra", "method": method}
-    return retrieval_rows.table(queries, {**run, "subject": subject, "seed": 0}, POOLS)
+    return query_table.table(queries, {**run, "subject": subject, "seed": 0}, POOLS)
 
 
 @pytest.fixture
@@ -288,15 +288,15 @@ def both_job(tmp_path: Path) -> stage.Job:
         for study in BOTH_KINDS
     }
     shown = {
-        "overview": {"kind": "overview", "experiments": ["eeg", "fmri"], "metric": "top-1", "reference": None},
-        "classes": {"kind": "methods", "experiments": ["fmri"], "metric": "category:top-1@1", "reference": None},
-        "pools": {"kind": "methods", "experiments": ["fmri"], "metric": "stimulus/5:top-1", "reference": None},
+        "overview": {"kind": "overview", "experiments": ["eeg", "fmri"], "metric": "top-1"},
+        "classes": {"kind": "methods", "experiments": ["fmri"], "metric": "category:top-1@1"},
+        "pools": {"kind": "methods", "experiments": ["fmri"], "metric": "stimulus/5:top-1"},
         "back": {
             **{"kind": "contrast", "experiments": ["fmri"], "metric": "stimulus-to-brain:top-1"},
             "reference": "ridge",
         },
-        "curve": {"kind": "repetitions", "experiments": ["fmri"], "metric": "category:top-1", "reference": None},
-        "same": {"kind": "methods", "experiments": ["fmri"], "metric": "stimulus:top-1@1", "reference": None},
+        "curve": {"kind": "repetitions", "experiments": ["fmri"], "metric": "category:top-1"},
+        "same": {"kind": "methods", "experiments": ["fmri"], "metric": "stimulus:top-1@1"},
     }
     outputs = {
         f"{name}.{suffix}": tmp_path / f"{name}.{suffix}" for name in shown for suffix in ("parquet", "md", "tex")
@@ -332,7 +332,7 @@ def test_overview_has_a_line_per_method_and_a_column_per_task(both_job: stage.Jo
     assert body[4][5:] == [f"{100 / 15:.1f}", "", ""]
     assert body[8][5:] == [f"{100 / 12:.1f}", "12.5", f"{100 / 12:.1f}"]
     frame = artefact.read_table(both_job.output("overview.parquet"))
-    assert frame.columns.tolist() == tables.COLUMNS
+    assert frame.columns.tolist() == COLUMNS
     means = frame[frame["level"] == "mean"].set_index(["study", "method", "task"])
     assert set(means["modality"]) == {"EEG", "fMRI"}
     one = means.loc[("fmri", "mapping", "category")]

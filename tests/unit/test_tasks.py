@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
 from brain2clip import artefact, stage
-from brain2clip.retrieval import rank, ranks, rows, statistics, tasks
+from brain2clip.names import SOUGHT, TASKS
+from brain2clip.retrieval import metric_base, query_table, rank, similarities, summaries, tasks
 
 RUN = {"study": "s", "signal": "vc", "protocol": "intra", "method": "m", "subject": "01", "seed": 0}
 
@@ -38,7 +39,7 @@ def test_classes_are_candidates_and_several_pictures_share_one() -> None:
     brains = np.array([[0.1, 0.2, 0.9], [0.9, 0.1, 0.2]])
     found = tasks.of_brains("category", 2, brains, np.array([2, 1]), classes)
     assert found.ids[found.target].tolist() == ["owl", "cat"]
-    assert ranks.ranks(found.similarity, found.target).tolist() == [1, 1]
+    assert similarities.ranks(found.similarity, found.target).tolist() == [1, 1]
     with pytest.raises(ValueError, match="2 of them distinct"):
         tasks.gallery(np.eye(3), ["cat", "cat", "owl"], ["owl"])
 
@@ -60,7 +61,7 @@ def test_to_brain_is_a_gallery_per_round_of_responses(seed: int, n_rounds: int, 
         for one in range(1, n_stimuli + 1):
             cosines = [float(pictures[one] @ response) for response in responses]
             expected.append((names[one], 1 + sum(other >= cosines[one - 1] for other in cosines) - 1))
-    got = zip(found.ids[found.target], ranks.ranks(found.similarity, found.target), strict=True)
+    got = zip(found.ids[found.target], similarities.ranks(found.similarity, found.target), strict=True)
     assert list(got) == expected
     assert found.task == "stimulus-to-brain"
 
@@ -76,7 +77,7 @@ def test_permuted_labels_are_at_chance_in_both_directions() -> None:
             one = tasks.of_brains(task, 1, near, labels, tasks.gallery(pictures, names, names))
             order = np.argsort(one.target, kind="stable")
             assert len(order) == 2000
-            assert low <= ranks.value("top-1", ranks.ranks(one.similarity, one.target), 40) <= high
+            assert low <= metric_base.load("top-1").value(similarities.ranks(one.similarity, one.target), 40) <= high
 
 
 # ------------------------------------------------------------------------------------------ ideal observer
@@ -90,7 +91,7 @@ def test_observer_finds_responses_by_the_posterior_of_the_picture() -> None:
     responses = means[stimulus] + rng.standard_normal((12, 4)) @ np.linalg.cholesky(noise).T
     log_density = np.stack([multivariate_normal(mean, noise).logpdf(responses) for mean in means], axis=1)
     discriminant = log_density - rng.standard_normal((12, 1))  # known up to a constant per response
-    labels = {name: np.array([f"{name}{number}" for number in range(6)], dtype=object) for name in KINDS}
+    labels = {name: np.array([f"{name}{number}" for number in range(6)], dtype=object) for name in SOUGHT}
     found = tasks.of_observer(["caption", "caption-to-brain"], 1, discriminant, stimulus, labels)
     assert [one.task for one in found] == ["caption", "caption-to-brain"]
     assert found[0].ids.tolist() == labels["caption"].tolist()
@@ -100,9 +101,6 @@ def test_observer_finds_responses_by_the_posterior_of_the_picture() -> None:
     assert (np.argsort(found[1].similarity, axis=1) == np.argsort(expected, axis=1)).all()
 
 
-KINDS = ("stimulus", "category", "caption")
-
-
 def test_observer_leaves_out_what_is_another_decision(caplog: pytest.LogCaptureFixture) -> None:
     labels = {
         "stimulus": np.array(["a", "b", "c"], dtype=object),
@@ -110,8 +108,7 @@ def test_observer_leaves_out_what_is_another_decision(caplog: pytest.LogCaptureF
         "caption": np.array(["", "one", "two"], dtype=object),
     }
     with caplog.at_level("INFO", "brain2clip"):
-        wanted = ["stimulus", "category", "caption", "stimulus-to-brain", "caption-to-brain"]
-        found = tasks.of_observer(wanted, "all", np.eye(3), np.arange(3), labels)
+        found = tasks.of_observer(TASKS, "all", np.eye(3), np.arange(3), labels)
     assert [one.task for one in found] == ["stimulus", "stimulus-to-brain"]
     assert "task category left out; test pictures share a category" in caplog.text
 
@@ -124,17 +121,19 @@ def test_all_pools_together_give_exact_n_way_accuracy(seed: int, n_candidates: i
     size = data.draw(st.integers(2, n_candidates))
     queries = some_queries(9, n_candidates, seed)
     found = [tasks.in_pool(queries, np.array(pool)) for pool in itertools.combinations(range(n_candidates), size)]
-    hits = np.concatenate([ranks.top_k(rank, 1) for _, rank in found])
-    exact = ranks.n_way(ranks.ranks(queries.similarity, queries.target), n_candidates, size)
+    hits = np.concatenate([rank == 1 for _, rank in found])
+    exact = metric_base.load(f"{size}-way").per_query(
+        similarities.ranks(queries.similarity, queries.target), n_candidates
+    )
     assert hits.mean() == pytest.approx(exact.mean())
 
 
 def test_random_pools_agree_with_n_way_accuracy() -> None:
     queries = some_queries(400, 60, 1)
     queries.similarity[np.arange(400), queries.target] += 1.5
-    table = rows.table([queries], RUN, {"size": 10, "draws": 300, "seed": 0})
+    table = query_table.table([queries], RUN, {"size": 10, "draws": 300, "seed": 0})
     inside = table[table["pool"] > 0]
-    exact = ranks.value("10-way", ranks.ranks(queries.similarity, queries.target), 60)
+    exact = metric_base.load("10-way").value(similarities.ranks(queries.similarity, queries.target), 60)
     by_pool = (inside["rank"] == 1).groupby(inside["pool"]).mean()
     assert len(by_pool) == 300
     assert (inside["rank"] == 1).mean() == pytest.approx(exact, abs=4 * by_pool.std() / np.sqrt(300))
@@ -154,7 +153,7 @@ def test_pools_are_seeded_and_the_same_for_every_method() -> None:
 
 def test_pools_larger_than_the_gallery_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "brain2clip"):
-        table = rows.table([some_queries(9, 5, 0)], RUN, {"size": 6, "draws": 2, "seed": 0})
+        table = query_table.table([some_queries(9, 5, 0)], RUN, {"size": 6, "draws": 2, "seed": 0})
     assert set(table["pool"]) == {0}
     assert "has 5 candidates, fewer than 6" in caplog.text
 
@@ -166,8 +165,7 @@ SETTINGS = {
     "method": {},
     "tower": {},
     "retrieval": {
-        "tasks": ["stimulus", "category", "caption", "stimulus-to-brain", "caption-to-brain"],
-        **{"repetitions": [1, "all"], "pools": {"size": 4, "draws": 3}, "top_k": [1], "n_way": [2], "bootstrap": 100},
+        **{"tasks": list(TASKS), "repetitions": [1, "all"], "pools": {"size": 4, "draws": 3}},
     },
 }
 N_TRAIN, N_TEST, REPETITIONS, WIDTH = 4, 6, 5, 8
@@ -224,14 +222,22 @@ def ranked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         inputs = {name: [tmp_path / "stimuli.h5"] for name in ("responses", "stimuli", "checkpoint")}
         outputs = {name: tmp_path / f"{name}.parquet" for name in ("rows", "summary")}
         rank.run(stage.Job("rank", given, "code", {}, inputs, outputs))
-        return artefact.read_table(outputs["rows"]), artefact.read_table(outputs["summary"])
+        options = {
+            "metrics": ["top-1", "median-rank", "mean-rank", "2-way"],
+            "bootstrap": 100,
+            "level": 0.95,
+            "seed": 0,
+        }
+        summary = {"summary": outputs.pop("summary")}
+        summaries.run(stage.Job("summaries", options, "code", {}, {"rows": [outputs["rows"]]}, summary))
+        return artefact.read_table(outputs["rows"]), artefact.read_table(summary["summary"])
 
     return run
 
 
 def test_the_stage_writes_every_task_and_pool(ranked) -> None:
     table, summary = ranked()
-    assert table.columns.tolist() == statistics.ROW_COLUMNS
+    assert table.columns.tolist() == list(query_table.COLUMNS)
     assert table["pool"].dtype == np.int32
     everything = table[table["pool"] == 0].groupby(["task", "repetitions"])
     assert everything.size().to_dict() == {

@@ -8,8 +8,8 @@ from brain2clip import artefact, stage
 from brain2clip.models import brain_encoder
 from brain2clip.models.brain_encoder import Inputs
 from brain2clip.models.parameters import trainable
-from brain2clip.retrieval import rank
-from brain2clip.settings import Contrastive, Optimiser, Tower, TsConv
+from brain2clip.retrieval import rank, statistics
+from brain2clip.settings import Contrastive, Optimiser, Retrieval, Tower, TsConv
 from brain2clip.training import loop, train
 from brain2clip.training.data import load_responses, open_stimuli, pairs
 from brain2clip.training.inputs import device_of_choice
@@ -62,16 +62,17 @@ def ranked(one, files, tmp_path, subject="sub-0"):
         "run": run,
         "method": one.settings["method"],
         "tower": one.settings["tower"],
-        "retrieval": {"repetitions": [1, "all"], "bootstrap": 200},
+        "retrieval": {"repetitions": [1, "all"]},
     }
     inputs = {
         "responses": [files / f"{subject}.h5"],
         "stimuli": one.inputs["stimuli"],
         "checkpoint": [one.outputs["checkpoint"]],
     }
-    outputs = {"rows": tmp_path / "rows.parquet", "summary": tmp_path / "summary.parquet"}
+    outputs = {"rows": tmp_path / "rows.parquet"}
     rank.run(stage.Job("rank", settings, "code", {}, inputs, outputs))
-    return artefact.read_table(outputs["rows"]), artefact.read_table(outputs["summary"]).set_index("metric")["value"]
+    rows = artefact.read_table(outputs["rows"])
+    return rows, statistics.summary(rows, Retrieval(bootstrap=200).statistics()).set_index("metric")["value"]
 
 
 @pytest.mark.parametrize("kind", ["frozen", "neuroclip"])

@@ -212,9 +212,9 @@ SOURCE = (
     Case("`stimuli/filter_bank.py`", {"features": 1, **READ, "figures": 5}, change=appended("stimuli/filter_bank.py")),
     Case("`training/objective.py`", RANKED, change=appended("training/objective.py")),
     Case(
-        "`retrieval/ranks.py`",
+        "`retrieval/similarities.py`",
         {"rank": 10, "ceiling": 4, "inspect": 2, "tables": 1, "figures": 7},
-        change=appended("retrieval/ranks.py"),
+        change=appended("retrieval/similarities.py"),
     ),
     Case("`retrieval/ceiling.py`", {"ceiling": 4, "tables": 1, "figures": 1}, change=appended("retrieval/ceiling.py")),
     Case("`reporting/tables.py`", {"tables": 1}, change=appended("reporting/tables.py")),

@@ -71,7 +71,7 @@ class Contrastive(TrainedMethod):
     @property
     def prompted(self) -> bool:
         """Whether its picture side has prompts and filter gains to look into (stage ``inspect``)."""
-        return self.visual.kind == "neuroclip"
+        return self.visual.drives_tower
 
     @model_validator(mode="after")
     def _spaces_agree(self) -> Contrastive:

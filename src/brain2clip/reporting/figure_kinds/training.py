@@ -47,9 +47,7 @@ class Figure(figure_base.FigureBase):
             if len(table):
                 tables.append(table.assign(**blocks.from_run_path(path)))
         if not tables:
-            raise stage.InputError(
-                "figure training: all history tables are empty; leave this figure out of the outputs"
-            )
+            raise stage.InputError("figure training: all history tables are empty; so there is no curve to draw")
         return figure_training(pd.concat(tables, ignore_index=True), job.settings["methods"])
 
 
