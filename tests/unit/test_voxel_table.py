@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from voxel_tables import N_VOXELS, RUNS, labels, signals, study, write
 
-from brain2clip.readers import contract, signal_files
+from brain2clip.readers import contract
 from brain2clip.stage import InputError
 from brain2clip.studies import voxel_table
 
@@ -83,7 +83,7 @@ def test_blocks_of_any_size_give_the_same(tmp_path_factory, data, kind, size):
     chosen = np.array(sorted(data.draw(st.sets(st.integers(0, N_VOXELS - 1), min_size=1))))
     one = load(study(folder, **write_kind(folder, kind)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(voxel_files, "BLOCK_BYTES", size)
+        patch.setattr(signal_files, "BLOCK_BYTES", size)
         np.testing.assert_array_equal(one.signals("01", chosen), signals().astype(np.float32)[:, chosen])
 
 

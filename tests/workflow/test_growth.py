@@ -7,17 +7,8 @@ The cases are the promise, as in ``test_reruns.py``; ``docs/growth.md`` is writt
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-import yaml
-from planner import PlannedProject, Planner
 from project import ROOT, Project
-from test_reruns import Case, put_back, rows
-
-from brain2clip import artefact
 
 pytestmark = pytest.mark.workflow
 

@@ -250,7 +250,7 @@ class Specs(Runs):
 
     def summaries_spec(self, block: str) -> Spec:
         """Metrics of the runs of all subjects and seeds of a method (:attr:`Runs.blocks`)."""
-        values = {"retrieval": self.config.retrieval.statistics()}
+        values = self.config.retrieval.statistics()
         expects = {"rows": [{"origin": self.retrieval_spec(run).origin} for run in self.blocks[block]]}
         module = "brain2clip.retrieval.summaries"
         return spec("summaries", module, values, expects, self.config.retrieval.metric_modules())
