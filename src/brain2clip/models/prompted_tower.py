@@ -54,7 +54,7 @@ class PromptedTower(nn.Module):
             width = visual.positional_embedding.shape[-1]
             bound = math.sqrt(6 / (3 * math.prod(visual.patch_size) + width))
             self.prompts = nn.Parameter(torch.empty(len(self.prompted), prompts.tokens, width).uniform_(-bound, bound))
-        self.dropout = nn.Dropout(prompts.dropout) if prompts.dropout else None
+        self.dropout = prompts.dropout
 
     def _prompted_blocks(self, prompts: SharedPrompts) -> tuple[int, ...]:
         """Blocks at whose input prompts are put in or replaced."""
@@ -115,8 +115,8 @@ class PromptedTower(nn.Module):
     def _put_in(self, x: Tensor, present: int, layer: int) -> Tensor:
         """Replace the ``present`` prompt tokens after the class token by those of a layer."""
         prompt = self.prompts[layer]  # type: ignore[index]
-        if self.dropout is not None:
-            prompt = self.dropout(prompt)
+        if self.dropout:
+            prompt = dropped(prompt, self.dropout, self.training)
         prompt = prompt.to(x.dtype).expand(len(x), -1, -1)
         return torch.cat([x[:, :1], prompt, x[:, 1 + present :]], dim=1)
 
@@ -149,6 +149,11 @@ def early_exit(block: int, depth: int) -> int:
 def first_of_last(count: int, blocks: int) -> int:
     """Number of the first of the last ``count`` blocks."""
     return max(0, blocks - count)
+
+
+def dropped(prompt: Tensor, share: float, training: bool) -> Tensor:
+    """Prompt tokens of which numbers are set to zero in training."""
+    return F.dropout(prompt, share, training)
 
 
 def recomputed(block: nn.Module, x: Tensor) -> Tensor:

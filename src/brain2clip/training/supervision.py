@@ -52,6 +52,14 @@ def contrast(z: Tensor, target: Tensor, identity: Tensor, scale: Tensor, mixture
     return symmetric(logits(z, target, scale, "both"), rows, columns)
 
 
+def centres_of(image: Tensor, texts: Texts, rows: np.ndarray) -> dict[str, Tensor]:
+    """Mean [d] of the images of training stimuli ``rows``, and of their texts where one of them has any."""
+    spoken = texts.centre(rows)
+    return {"stimulus_centre": image[rows].mean(dim=0)} | (
+        {} if spoken is None else {"text_centre": torch.from_numpy(spoken)}
+    )
+
+
 @dataclass(frozen=True)
 class Targets:
     """What responses are mapped to, by row of the stimulus table, on the device.
@@ -98,14 +106,11 @@ class Targets:
         image = F.normalize(torch.from_numpy(embedding).float(), dim=-1)
         sentence = torch.from_numpy(texts.embedding)
         _, identity = np.unique(embedding, axis=0, return_inverse=True)
-        centres = {}
-        if settings.centre:
-            centres["stimulus_centre"] = image[rows].mean(dim=0)
+        centres = centres_of(image, texts, rows) if settings.centre else {}
+        if "stimulus_centre" in centres:
             image = image - centres["stimulus_centre"]
-            spoken = texts.centre(rows)
-            if spoken is not None:
-                centres["text_centre"] = torch.from_numpy(spoken)
-                sentence = sentence - centres["text_centre"]
+        if "text_centre" in centres:
+            sentence = sentence - centres["text_centre"]
         number = torch.from_numpy(identity.reshape(-1))
         return cls(image.to(device), number.to(device), texts, sentence.to(device), centres)
 

@@ -1,0 +1,244 @@
+"""Neutral options: at the value that is left out of the JSON, an option is as if its code did not exist.
+
+Every field that is declared neutral must stand in ``OPTIONS`` with the code that belongs to it. That code is poisoned
+(it raises when called) and what was computed before must come out again, bit for bit, whether the field is written at
+its neutral value or absent. At another value the poison must bite, or it poisons nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import brain_files
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from brain2clip import artefact, settings, stage
+from brain2clip.settings import Block, Config, Tower
+from brain2clip.settings.base import neutral_fields
+from brain2clip.training import train
+from brain2clip.training.data import load_responses, open_stimuli
+from brain2clip.training.predict import Predictor
+
+Results = dict[str, np.ndarray]
+
+
+class PoisonError(Exception):
+    """Code of an option ran."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """A neutral option.
+
+    Attributes
+    ----------
+    path : str
+        Where the field stands in what ``run`` is given, dots between the keys.
+    neutral, other : object
+        The value at which nothing is done, and one at which something is.
+    code : tuple of str
+        ``module:name`` of the functions, methods or classes that belong to the option alone.
+    run : callable
+        Folder with inputs and settings to everything that was computed.
+    base : dict
+        Settings in which the option matters.
+    also : dict
+        Further keys, by path, that the other value needs.
+    """
+
+    path: str
+    neutral: Any
+    other: Any
+    code: tuple[str, ...]
+    run: Callable[[Path, dict[str, Any]], Results]
+    base: dict[str, Any]
+    also: dict[str, Any] = field(default_factory=dict)
+
+
+# ------------------------------------------------------------------------------------------- what is run
+
+
+def training(folder: Path, method: dict[str, Any]) -> Results:
+    """Parameters, history and predictions of a method trained for a moment."""
+    responses, stimuli = folder / f"{'eeg' if method['kind'] == 'contrastive' else 'voxels'}.h5", folder / "stimuli.h5"
+    outputs = {"checkpoint": folder / "model.safetensors", "history": folder / "model.parquet"}
+    tower = Tower(model=f"local-dir:{folder / 'tower'}").model_dump(mode="json")
+    given = {"method": method, "tower": tower, "seed": 0, "protocol": {"kind": "intra-subject"}}
+    train.run(stage.Job("train", given, "code", {}, {"responses": [responses], "stimuli": [stimuli]}, outputs))
+    found: dict[str, Any] = dict(artefact.read_tensors(outputs["checkpoint"]))
+    history = artefact.read_table(outputs["history"]).drop(columns="seconds")
+    test = load_responses([responses], "test", None)
+    with open_stimuli(stimuli, None) as file:
+        rows = np.arange(brain_files.TRAIN, brain_files.TRAIN + brain_files.TEST)
+        predictor = Predictor(method, tower, artefact.read_tensors(outputs["checkpoint"]), test, file, rows)
+        predicted = {"brains": predictor.brains(test.values), "stimuli": predictor.candidates()}
+    return {name: np.asarray(value) for name, value in {**found, **dict(history.items()), **predicted}.items()}
+
+
+CONTRASTIVE = {
+    "kind": "contrastive",
+    "tower": "tiny",
+    "encoder": {"width": 16, "dropout": 0.0},
+    "brain_head": {"width": 12},
+    "visual": {"head": {"width": 12}, "fusion": {"width": 8, "heads": 2}, "prompts": {"tokens": 2}},
+    "optimiser": {"epochs": 1, "batch_size": 20},
+}
+MAPPING = {"kind": "mapping", "tower": "tiny", "optimiser": {"epochs": 1, "batch_size": 20}}
+MODELS, TRAINING = "brain2clip.models", "brain2clip.training"
+
+#: Every neutral field of all settings, by the class that declares it. Options of stages before training (for which
+#: ``run`` makes epochs, voxels or features) go below the line.
+OPTIONS: dict[str, Option] = {
+    "EncoderBase.smoothing_s": Option(
+        "encoder.smoothing_s", 0.0, 0.06, (f"{MODELS}.brain_encoder:Smoothing",), training, CONTRASTIVE
+    ),
+    "NeuroClipVisual.adapter": Option(
+        "visual.adapter", None, {"kind": "lora"},
+        (f"{MODELS}.visuals.neuroclip:own_structure", f"{MODELS}.adapters.lora:Adapter"), training, CONTRASTIVE,
+    ),
+    "SharedPrompts.last_blocks": Option(
+        "visual.prompts.last_blocks", None, 2, (f"{MODELS}.prompted_tower:first_of_last",), training, CONTRASTIVE
+    ),
+    "SharedPrompts.dropout": Option(
+        "visual.prompts.dropout", 0.0, 0.5, (f"{MODELS}.prompted_tower:dropped",), training, CONTRASTIVE
+    ),
+    "Readout.block": Option(
+        "visual.readout.block", None, 2, (f"{MODELS}.prompted_tower:early_exit",), training, CONTRASTIVE,
+        also={"visual.readout.pool": "patches"},
+    ),
+    "Objective.disentangle": Option(
+        "objective.disentangle", False, True, (f"{TRAINING}.objective:without_true_pair",), training, CONTRASTIVE
+    ),
+    "Optimiser.checkpointing": Option(
+        "optimiser.checkpointing", False, True, (f"{MODELS}.prompted_tower:recomputed",), training, CONTRASTIVE
+    ),
+    "Supervision.centre": Option(
+        "supervision.centre", False, True, (f"{TRAINING}.supervision:centres_of",), training, MAPPING
+    ),
+    "Augmentation.mixco": Option(
+        "augmentation.mixco", 0.0, 0.4, (f"{TRAINING}.methods.mapping:draw_mixture",), training, MAPPING
+    ),
+    "TrainedMethod.shuffle_labels": Option(
+        "shuffle_labels", False, True, (f"{TRAINING}.train:shuffled",), training, MAPPING
+    ),
+    # ------------------------------------------------------------ epochs, voxels, features, retrieval, reporting
+}  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------- all neutral fields
+
+
+def blocks(annotation: Any = Config) -> Iterator[type[Block]]:
+    """Settings classes inside an annotation, its own included."""
+    if isinstance(annotation, type) and issubclass(annotation, Block):
+        yield annotation
+        for one in annotation.model_fields.values():
+            yield from blocks(one.annotation)
+    else:
+        for inner in typing.get_args(annotation):
+            yield from blocks(inner)
+
+
+def declared() -> set[str]:
+    """``Class.field`` of every neutral field, named after the class that declares it."""
+    found = set()
+    for block in set(blocks()):
+        for name in neutral_fields(block):
+            owner = next(one for one in reversed(block.__mro__) if name in getattr(one, "model_fields", {}))
+            found.add(f"{owner.__name__}.{name}")
+    return found
+
+
+def test_every_neutral_field_of_all_settings_is_proven_here():
+    assert set(OPTIONS) == declared()
+
+
+# ------------------------------------------------------------------------------------------------- poison
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("neutral")
+    embedding = brain_files.write_stimuli(folder / "stimuli.h5")
+    brain_files.write_responses(folder / "eeg.h5", embedding)
+    brain_files.write_voxels(folder / "voxels.h5", embedding, 30)
+    brain_files.save_tower(folder / "tower")
+    return folder
+
+
+def with_values(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Settings with values at paths."""
+    for path, value in values.items():
+        for key in reversed(path.split(".")):
+            value = {key: value}
+        base = settings.merge(base, value)
+    return base
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    module, _, attribute = name.partition(":")
+
+    def bite(*_: Any, **__: Any) -> None:
+        raise PoisonError(name)
+
+    monkeypatch.setattr(importlib.import_module(module), attribute, bite)
+
+
+def equal(one: Results, other: Results) -> bool:
+    return one.keys() == other.keys() and all(
+        np.array_equal(value, other[name], equal_nan=value.dtype.kind == "f") for name, value in one.items()
+    )
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_at_its_neutral_value_an_option_is_as_if_its_code_did_not_exist(folder, monkeypatch, name):
+    option = OPTIONS[name]
+    written = with_values(option.base, {option.path: option.neutral})
+    before = option.run(folder, written)
+    for code in option.code:
+        poison(monkeypatch, code)
+    assert equal(option.run(folder, written), before)
+    assert equal(option.run(folder, option.base), before)
+
+
+@pytest.mark.parametrize(("name", "code"), [(name, code) for name, one in OPTIONS.items() for code in one.code])
+def test_the_poison_bites_at_another_value(folder, monkeypatch, name, code):
+    option = OPTIONS[name]
+    poison(monkeypatch, code)
+    with pytest.raises(PoisonError, match=code):
+        option.run(folder, with_values(option.base, {option.path: option.other, **option.also}))
+
+
+# --------------------------------------------------------------------------------------------------- JSON
+
+OF_METHODS = {name: one for name, one in OPTIONS.items() if one.run is training}
+
+
+@hypothesis_settings(max_examples=50, deadline=None)
+@given(st.sampled_from([CONTRASTIVE, MAPPING]), st.dictionaries(st.sampled_from(sorted(OF_METHODS)), st.booleans()))
+def test_json_holds_the_options_that_do_something_and_reads_back_to_the_same_block(base, chosen):
+    used = {name: on for name, on in chosen.items() if OF_METHODS[name].base is base}
+    values = {
+        OF_METHODS[name].path: OF_METHODS[name].other if on else OF_METHODS[name].neutral for name, on in used.items()
+    }
+    also = {path: value for name, on in used.items() if on for path, value in OF_METHODS[name].also.items()}
+    method = settings.parse(settings.Method, with_values(base, {**values, **also}))
+    text = settings.canonical(method)
+    again = settings.parse(settings.Method, text)
+    assert again == method
+    assert settings.canonical(again) == text
+    for name, one in OF_METHODS.items():
+        if one.base is base:
+            place: Any = method.model_dump(mode="json")
+            for key in one.path.split("."):
+                place = place.get(key) if isinstance(place, dict) else None
+            assert (place is not None) == used.get(name, False)
