@@ -96,6 +96,10 @@ def schema() -> dict[str, Any]:
     presets = made["properties"]["presets"]["patternProperties"]
     presets.update(dict.fromkeys(presets, on_preset))
     for block in made["$defs"].values():
+        kind = block.get("properties", {}).get("kind", {})
+        if kind.get("type") == "string" and not {"const", "enum"} & kind.keys():
+            kind["pattern"] = ":"  # package.module:Class, which may have settings of its own
+            block["additionalProperties"] = True
         if "responses" in block.get("properties", {}):
             text = block["properties"]["responses"].get("description", "")
             block["properties"]["responses"] = {**on_preset, "description": text}
@@ -161,7 +165,7 @@ def _children(annotation: Any, name: str) -> Iterator[tuple[str, type[BaseModel]
             yield from _children(members[0], name)
             return
         for member in members:
-            if isinstance(member, type) and issubclass(member, Block):
+            if isinstance(member, type) and issubclass(member, Block) and not member.model_fields["kind"].is_required():
                 yield f" (kind: {member.model_fields['kind'].default})", member
 
 

@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from brain2clip import records, settings
 from brain2clip.fingerprint import fingerprint
@@ -98,7 +99,11 @@ experiments:
   voxels-pictures: {study: voxels-pictures, signals: [vc], protocols: [intra], methods: [ridge]}
 retrieval: {repetitions: [1, 2, all], pools: {size: 2}}
 tables:
-  main: {kind: contrast, experiments: [main], reference: ridge}
+  main: {kind: methods, experiments: [main]}
+  ablation: {kind: ablation, experiments: [main], reference: ridge}
+  repetitions: {kind: repetitions, experiments: [main]}
+  contrast: {kind: contrast, experiments: [main], reference: ridge}
+  overview: {kind: overview, experiments: [main]}
 exports:
   one: {study: things-eeg2, signals: [one], formats: [nice]}
 """
@@ -108,6 +113,9 @@ SUBJECTS = ("01", "02", "03")
 
 #: Studies whose pictures ready features can stand in for.
 READY = ("SimulatedFmriStudy", "GodStudy", "ThingsFmriStudy", "VoxelTableStudy")
+
+#: Classes of the tables' settings.
+TABLES = ("MethodsTable", "AblationTable", "RepetitionsTable", "ContrastTable", "OverviewTable")
 
 #: Other values of settings for which none can be guessed from the type.
 VALUES: dict[tuple[str, str], list[Any]] = {
@@ -121,7 +129,9 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     ("Responses", "baseline"): [None],
     ("Responses", "crop"): [[0.0, 0.4]],
     ("Download", "sources"): [{"things-eeg2": "file:///data"}],
-    ("Table", "metric"): ["top-5"],
+    **{(table, "metric"): ["top-3"] for table in TABLES},
+    ("Retrieval", "metrics"): [["top-1", "top-3"]],
+    ("Figures", "also"): [["brain2clip.reporting.figure_kinds.ranks:Figure"]],
     **{(study, "ready_features"): [{"small": "features.npz"}] for study in READY},
     ("GodStudy", "subjects"): [["02"]],
     ("ThingsFmriStudy", "subjects"): [["02"]],
@@ -135,7 +145,7 @@ NAMED = {
     **{"signals": "bands", "tower": "towers", "study": "studies", "reference": "methods", "method": "methods"},
 }
 #: Classes whose settings name entries.
-NAMING = {"Contrastive", "BrainMapping", "Ridge", "IdealObserver", "Experiment", "Table", "Figures", "Export"}
+NAMING = {"Contrastive", "BrainMapping", "Ridge", "IdealObserver", "Experiment", *TABLES, "Figures", "Export"}
 
 Effect = Literal["reads", "follows", "new"]
 #: Stages in the order of the pipeline.
@@ -152,6 +162,7 @@ STAGES = (
         "ceiling",
         "inspect",
         "embed",
+        "summaries",
         "tables",
         "figures",
     ),
@@ -262,6 +273,8 @@ def _jobs(rules: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     for path in rules.export_files():
         form, study, signal, subject = Path(path).relative_to(rules.RESULTS).parts[1:5]
         yield f"export {path}", rules.export_spec(form, study, signal, subject.removeprefix("sub-"))
+    for block in rules.summaries():
+        yield f"summaries {'/'.join(block)}", rules.summaries_spec(*block)
     yield "tables", rules.tables_spec()
 
 
@@ -357,7 +370,7 @@ def leaves(block: BaseModel, path: tuple[str, ...] = ()) -> Iterator[Setting]:
             for key, entry in value.items():
                 yield from leaves(entry, (*path, name, key))
         elif not _names_its_kind(block, name):
-            yield Setting(type(block), name, (*path, name), block.model_dump(mode="json")[name])
+            yield Setting(type(block), name, (*path, name), to_jsonable_python(value))
 
 
 def changed(raw: Mapping[str, Any], setting: Setting) -> dict[str, Planned] | None:
