@@ -97,6 +97,10 @@ def schema() -> dict[str, Any]:
     presets = made["properties"]["presets"]["patternProperties"]
     presets.update(dict.fromkeys(presets, on_preset))
     for block in made["$defs"].values():
+        kind = block.get("properties", {}).get("kind", {})
+        if kind.get("type") == "string" and not {"const", "enum"} & kind.keys():
+            kind["pattern"] = ":"  # package.module:Class, which may have settings of its own
+            block["additionalProperties"] = True
         if "responses" in block.get("properties", {}):
             text = block["properties"]["responses"].get("description", "")
             block["properties"]["responses"] = {**on_preset, "description": text}

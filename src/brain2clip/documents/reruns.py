@@ -103,7 +103,11 @@ experiments:
   voxels-pictures: {study: voxels-pictures, signals: [vc], protocols: [intra], methods: [ridge]}
 retrieval: {repetitions: [1, 2, all], pools: {size: 2}}
 tables:
-  main: {kind: contrast, experiments: [main], reference: ridge}
+  main: {kind: methods, experiments: [main]}
+  ablation: {kind: ablation, experiments: [main], reference: ridge}
+  repetitions: {kind: repetitions, experiments: [main]}
+  contrast: {kind: contrast, experiments: [main], reference: ridge}
+  overview: {kind: overview, experiments: [main]}
 exports:
   one: {study: things-eeg2, signals: [one], formats: [nice]}
 """
@@ -113,6 +117,9 @@ SUBJECTS = ("01", "02", "03")
 
 #: Studies whose pictures ready features can stand in for.
 READY = ("SimulatedFmriStudy", "GodStudy", "ThingsFmriStudy", "VoxelTableStudy")
+
+#: Classes of the tables' settings.
+TABLES = ("MethodsTable", "AblationTable", "RepetitionsTable", "ContrastTable", "OverviewTable")
 
 #: Other values of settings for which none can be guessed from the type.
 VALUES: dict[tuple[str, str], list[Any]] = {
@@ -126,7 +133,9 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     ("Responses", "baseline"): [None],
     ("Responses", "crop"): [[0.0, 0.4]],
     ("Download", "sources"): [{"things-eeg2": "file:///data"}],
-    ("Table", "metric"): ["top-5"],
+    **{(table, "metric"): ["top-3"] for table in TABLES},
+    ("Retrieval", "metrics"): [["top-1", "top-3"]],
+    ("Figures", "also"): [["brain2clip.reporting.figure_kinds.ranks:Figure"]],
     **{(study, "ready_features"): [{"small": "features.npz"}] for study in READY},
     ("GodStudy", "subjects"): [["02"]],
     ("ThingsFmriStudy", "subjects"): [["02"]],
@@ -141,7 +150,7 @@ NAMED = {
     **{"signals": "bands", "tower": "towers", "study": "studies", "reference": "methods", "method": "methods"},
 }
 #: Classes whose settings name entries.
-NAMING = {"Contrastive", "BrainMapping", "Ridge", "IdealObserver", "Experiment", "Table", "Figures", "Export"}
+NAMING = {"Contrastive", "BrainMapping", "Ridge", "IdealObserver", "Experiment", *TABLES, "Figures", "Export"}
 
 Effect = Literal["reads", "follows", "new"]
 

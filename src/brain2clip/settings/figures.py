@@ -30,7 +30,12 @@ class Figures(Block):
         for kind in also:
             if ":" not in kind:
                 raise ValueError(f"found {kind!r}; expected package.module:Class (the project's own are always drawn)")
-            kinds.load("figures", kind)
+            figure = kinds.load("figures", kind)
+            if not (hasattr(figure, "inputs") and hasattr(figure, "draw")):
+                raise ValueError(
+                    f"{kind!r}: its class needs inputs and draw, as a subclass of "
+                    "brain2clip.reporting.figure_base.FigureBase has"
+                )
             name = file_name(kind)
             if not (name.isascii() and name.isalnum()):
                 raise ValueError(f"{kind!r}: its class becomes the name of a file; take letters and digits only")
