@@ -65,7 +65,7 @@ def test_hours_are_means_of_what_was_recorded(tmp_path):
     assert lines[1].split() == ["train", "360", "0", "20.0", "3.0", "2.0"]
     assert lines[3].split() == ["figures", "3", "0", "no", "record"]
     assert lines[4].split() == ["total", "364", "1", "3.0", "2.0"]
-    assert "3 jobs are of rules without a benchmark and not in the hours." in lines
+    assert "3 jobs are of stages without a benchmark and not in the hours." in lines
     assert why.report({}, {}, costs, set()) == "Nothing would run."
 
 
@@ -88,9 +88,11 @@ def test_several_edits_are_valid_together_or_not_at_all(raw):
 
 def test_an_option_at_its_neutral_value_is_a_setting(raw):
     """It is left out of what stages get, but not out of what can be edited."""
+    key = "studies.simulated.responses.repetitions.train"
     config = settings.load(raw)
-    assert why.value_at(config, "figures.also") == []
-    assert why.edited(raw, {"figures.also": ["my_lab.figures:Scalp"]}, "tiny.yaml")["figures"]
+    assert "train" not in config.studies["simulated"].responses.repetitions.model_dump(mode="json")
+    assert why.value_at(config, key) is None
+    assert why.edited(raw, {key: 1}, "tiny.yaml")["studies"]["simulated"]["responses"]["repetitions"] == {"train": 1}
 
 
 def told(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
