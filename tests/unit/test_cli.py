@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -52,6 +53,16 @@ def test_help_of_each_command(capsys, command, words):
 def test_files_that_help_names_are_there():
     for name in ("workflow/demo.yaml", "config.yaml", "docs/configuration.md", "docs/reproducing.md", "docs/slurm.md"):
         assert (ROOT / name).is_file()
+
+
+def test_edits_that_help_shows_are_possible():
+    from brain2clip.cli import why
+
+    lines = [line.split("   ")[0] for line in (main.EXAMPLES + main.WHY_MORE).splitlines() if "brain2clip why " in line]
+    shown = [shlex.split(line)[2:] for line in (line.strip() for line in lines)]
+    assert len(shown) > 3
+    for config, *words in shown:
+        why.edited(why.read(ROOT / config), why.edits_of(words), config)
 
 
 def test_help_imports_nothing_heavy():

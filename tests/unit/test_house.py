@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -165,15 +166,109 @@ def test_libraries_whose_inside_is_touched_have_a_range_with_an_end():
 
 # ----------------------------------------------------------------------------------------------- rooms
 
-#: Rooms from the top of the house to its ground; those of one line do not know each other. Imports point downwards.
+#: Rooms from the top of the house to its ground. Imports point downwards; rooms of one floor do not know each other.
 FLOORS = (
-    ("__main__",),
-    ("cli",),
-    ("documents",),
-    ("internals.snakemake",),
-    ("plan", "slurm"),
+    "__main__",
+    "cli",
+    "documents",
+    "internals.snakemake",
+    "plan slurm",
+    "reporting",
+    "retrieval",
+    "training",
+    "models responses stimuli",
+    "simulation downloads studies",
+    "readers",
+    "records",
+    "stage",
+    "artefact",
+    "fingerprint settings",
+    "kinds",
+    "names",
 )
+SOURCE = ROOT / "src" / "brain2clip"
 
 
-def test_everything_that_is_imported_is_asked_for():
-    """No requirement that nobody imports, none that is missing."""
+def dotted(path: Path) -> str:
+    """Name of a module below the package; empty for the package itself."""
+    return ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+
+
+MODULES = {dotted(path): path for path in SOURCE.rglob("*.py")}
+
+
+class Imports(ast.NodeVisitor):
+    """Modules of ours that are imported when the code runs; what only type checkers read is left out."""
+
+    def __init__(self) -> None:
+        self.found: set[str] = set()
+
+    def visit_If(self, node: ast.If) -> None:
+        for part in node.orelse if "TYPE_CHECKING" in ast.unparse(node.test) else [*node.body, *node.orelse]:
+            self.visit(part)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        self.found.update(alias.name for alias in node.names)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        full = [f"{node.module}.{alias.name}" for alias in node.names]
+        self.found.update(one if one.removeprefix("brain2clip.") in MODULES else str(node.module) for one in full)
+
+
+def imports(module: str) -> set[str]:
+    visitor = Imports()
+    visitor.visit(ast.parse(MODULES[module].read_text(encoding="utf-8")))
+    ours = {name.removeprefix("brain2clip").lstrip(".") for name in visitor.found if name.split(".")[0] == "brain2clip"}
+    return ours & set(MODULES)
+
+
+def room(module: str) -> str:
+    parts = module.split(".")
+    return ".".join(parts[:2]) if parts[0] == "internals" else parts[0]
+
+
+def test_imports_point_downwards():
+    floor = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
+    wrong = [
+        f"{module} imports {one}"
+        for module in MODULES
+        for one in imports(module)
+        if one and room(one) != room(module) and floor[room(one)] <= floor[room(module)]
+    ]
+    assert sorted(wrong) == []
+
+
+def test_imports_go_round_in_no_circle():
+    """Within rooms as well, and by names inside of functions, too."""
+    open_ones: list[str] = []
+    done: set[str] = set()
+
+    def follow(module: str) -> None:
+        assert module not in open_ones, " -> ".join([*open_ones[open_ones.index(module) :], module])
+        if module in done:
+            return
+        open_ones.append(module)
+        for one in sorted(imports(module)):
+            follow(one)
+        done.add(open_ones.pop())
+
+    for module in sorted(MODULES):
+        follow(module)
+
+
+def test_requirements_are_what_is_imported():
+    """Of those that nobody imports, each is there for another library to find."""
+    names = {"open_clip_torch": "open_clip", "pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
+    required = [one.name for one in map(Requirement, project()["project"]["dependencies"])]
+    asked = {names.get(name, name.replace("-", "_")) for name in required}
+    used = set()
+    for path in MODULES.values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                used.update(alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                used.add(str(node.module).partition(".")[0])
+    assert asked - used <= {"pybv", "torchvision"}
+    brought_by_them = {"annotated_types", "pydantic_core", "huggingface_hub"}
+    others = used - asked - brought_by_them - sys.stdlib_module_names
+    assert {name for name in others if not name.startswith("snakemake_interface_")} == {"brain2clip"}

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import yaml
-from project import ROOT, Project
+from planner import PlannedProject, Planner
+from project import Project
 
-
-@pytest.fixture(scope="module")
-def why() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("why", ROOT / "workflow" / "why.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["why"] = module
-    spec.loader.exec_module(module)
-    return module
+from brain2clip import settings
+from brain2clip.cli import why
 
 
 @pytest.fixture(scope="module")
@@ -42,26 +34,26 @@ def raw() -> dict:
         ("bands.slow.h_freq.unit", "KEY: bands.slow.h_freq.unit: no such setting"),
     ],
 )
-def test_a_wrong_key_is_answered_with_a_suggestion(why, raw, key, message):
+def test_a_wrong_key_is_answered_with_a_suggestion(raw, key, message):
     with pytest.raises(why.EditError) as error:
-        why.edited(raw, key, 7, "tiny.yaml")
+        why.edited(raw, {key: 7}, "tiny.yaml")
     assert message in str(error.value)
 
 
-def test_a_wrong_value_is_answered_by_the_settings(why, raw):
-    with pytest.raises(why.settings.SettingsError, match="l_freq"):
-        why.edited(raw, "bands.slow.h_freq", 0.5, "tiny.yaml")
+def test_a_wrong_value_is_answered_by_the_settings(raw):
+    with pytest.raises(settings.SettingsError, match="l_freq"):
+        why.edited(raw, {"bands.slow.h_freq": 0.5}, "tiny.yaml")
 
 
-def test_values_are_set_where_only_a_default_stood_and_nothing_else_changes(why, raw):
+def test_values_are_set_where_only_a_default_stood_and_nothing_else_changes(raw):
     before = yaml.safe_dump(raw)
-    new = why.edited(raw, "studies.simulated.noise.pink_uv", 7, "tiny.yaml")
+    new = why.edited(raw, {"studies.simulated.noise.pink_uv": 7}, "tiny.yaml")
     assert new["studies"]["simulated"]["noise"] == {"pink_uv": 7}
     assert yaml.safe_dump(raw) == before
-    assert why.edited(raw, "bands.fast", {"l_freq": 3}, "tiny.yaml")["bands"]["fast"] == {"l_freq": 3}
+    assert why.edited(raw, {"bands.fast": {"l_freq": 3}}, "tiny.yaml")["bands"]["fast"] == {"l_freq": 3}
 
 
-def test_hours_are_means_of_what_was_recorded(why, tmp_path):
+def test_hours_are_means_of_what_was_recorded(tmp_path):
     head = "s\th:m:s\tmax_rss\tmean_load\tcpu_time\n"
     for name, row in (("train/a/1", "10\t-\t-\t-\t20"), ("train/a/2", "30\t-\t-\t-\t40"), ("tables", "2\t-\t-\t-\t-")):
         path = tmp_path / f"{name}.tsv"
@@ -73,38 +65,117 @@ def test_hours_are_means_of_what_was_recorded(why, tmp_path):
     assert lines[1].split() == ["train", "360", "0", "20.0", "3.0", "2.0"]
     assert lines[3].split() == ["figures", "3", "0", "no", "record"]
     assert lines[4].split() == ["total", "364", "1", "3.0", "2.0"]
-    assert "3 jobs are of rules without a benchmark and not in the hours." in lines
+    assert "3 jobs are of stages without a benchmark and not in the hours." in lines
     assert why.report({}, {}, costs, set()) == "Nothing would run."
 
 
-def test_rules_that_ask_for_a_gpu(why):
-    assert why.gpu_rules() == {"train", "features"}
+def test_edits_are_written_in_either_way():
+    assert why.edits_of(["bands.slow.h_freq", "7"]) == {"bands.slow.h_freq": 7}
+    assert why.edits_of(["bands.slow.h_freq=7"]) == {"bands.slow.h_freq": 7}
+    assert why.edits_of(["a.b=[0, 1]", "c=x=y"]) == {"a.b": [0, 1], "c": "x=y"}
+    assert why.edits_of(["methods.frozen.label", "a=b"]) == {"methods.frozen.label": "a=b"}
+    for words in (["bands.slow.h_freq"], ["a=1", "b"], ["a", "1", "2"]):
+        with pytest.raises(why.EditError, match="expected KEY VALUE, or KEY=VALUE"):
+            why.edits_of(words)
+
+
+def test_several_edits_are_valid_together_or_not_at_all(raw):
+    both = {"bands.slow.l_freq": 10, "bands.slow.h_freq": 12}
+    assert why.edited(raw, both, "tiny.yaml")["bands"]["slow"] == {"l_freq": 10, "h_freq": 12}
+    with pytest.raises(settings.SettingsError, match=r"tiny\.yaml with bands\.slow\.l_freq: 10"):
+        why.edited(raw, {"bands.slow.l_freq": 10}, "tiny.yaml")
+
+
+def test_an_option_at_its_neutral_value_is_a_setting(raw):
+    """It is left out of what stages get, but not out of what can be edited."""
+    key = "studies.simulated.responses.repetitions.train"
+    config = settings.load(raw)
+    assert "train" not in config.studies["simulated"].responses.repetitions.model_dump(mode="json")
+    assert why.value_at(config, key) is None
+    assert why.edited(raw, {key: 1}, "tiny.yaml")["studies"]["simulated"]["responses"]["repetitions"] == {"train": 1}
+
+
+def told(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command in a copy of the project, as a user of that copy calls it."""
+    command = [sys.executable, "-m", "brain2clip", "why", "tiny.yaml", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def counts(output: str) -> dict[str, int]:
+    """Jobs by stage of the table, the total included."""
+    rows = [line.split() for line in output.splitlines()]
+    start = next((number for number, row in enumerate(rows) if row[:2] == ["stage", "jobs"]), len(rows))
+    table = [row for row in rows[start + 1 :] if len(row) > 2 and row[1].isdigit()]
+    return {row[0]: int(row[1]) for row in table if row[0].isidentifier()}
 
 
 @pytest.mark.workflow
 def test_the_command_tells_the_jobs_and_changes_nothing(project: Project):
     def state() -> dict[Path, int]:
-        kept = [project.config_file, *(project.folder / "results").rglob("*")]
-        return {path: path.stat().st_mtime_ns for path in kept}
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "workflow/why.py", "tiny.yaml", *arguments]
-        return subprocess.run(command, cwd=project.folder, env=project.environment(), capture_output=True, text=True)
+        kept = (path for path in project.folder.rglob("*") if "__pycache__" not in path.parts)
+        return {path: path.stat().st_mtime_ns for path in kept if path.is_file()}
 
     before = state()
-    told = run("bands.slow.h_freq", "7")
-    assert told.returncode == 0, told.stderr
-    assert "bands.slow.h_freq from 8.0 to 7" in told.stdout
-    counts = {line.split()[0]: line.split()[1] for line in told.stdout.splitlines() if line[:1].isalpha()}
-    assert {rule: counts[rule] for rule in ("epochs", "train", "rank", "tables", "figures", "total")} == {
-        **{"epochs": "2", "train": "2", "rank": "2", "tables": "1", "figures": "1", "total": "8"}
+    answer = told(project.folder, "bands.slow.h_freq", "7")
+    assert answer.returncode == 0, answer.stderr
+    assert "tiny.yaml: bands.slow.h_freq from 8.0 to 7" in answer.stdout
+    found = counts(answer.stdout)
+    assert {stage: found[stage] for stage in ("epochs", "train", "rank", "summaries", "tables")} == {
+        **{"epochs": 2, "train": 2, "rank": 2, "summaries": 1, "tables": 1}
     }
-    assert run("bands.slow.h_freq", "8").stdout.strip().endswith("Nothing would run.")
-    wrong = run("bands.slow.hfreq", "7")
+    assert found.pop("total") == sum(found.values())
+    assert told(project.folder, "bands.slow.h_freq", "8").stdout.strip().endswith("Nothing would run.")
+    wrong = told(project.folder, "bands.slow.hfreq", "7")
     assert wrong.returncode == 1
     assert wrong.stderr.strip() == "KEY: bands.slow.hfreq: no such setting (did you mean 'h_freq'?)"
     assert state() == before
-    assert not [name for name in os.listdir(project.folder) if name.endswith(".yaml") and name not in KNOWN]
 
 
-KNOWN = {"tiny.yaml", "config.yaml"}
+@pytest.fixture(scope="module")
+def planner() -> Iterator[Planner]:
+    process = Planner()
+    yield process
+    process.close()
+
+
+@pytest.mark.workflow
+def test_it_counts_what_snakemake_would_run(project: Project, planner: Planner):
+    """Whatever is edited, and whatever lies there: it reads no record of Snakemake."""
+    planned = PlannedProject(project.folder, planner)
+    raw = planned.config
+
+    def both(*words: str) -> tuple[dict[str, int], dict[str, int]]:
+        """Jobs by stage from the command, before the edit is made, and from a dry run after it."""
+        answer = told(project.folder, *words)
+        assert answer.returncode == 0, answer.stderr
+        found = counts(answer.stdout)
+        assert found.pop("total", 0) == sum(found.values())
+        planned.write_config(why.edited(raw, why.edits_of(words), "tiny.yaml"))
+        try:
+            return found, planned.planned()
+        finally:
+            planned.write_config(raw)
+
+    edits = (
+        ["bands.broad.h_freq", "19"],
+        ["studies.simulated.subjects", "3"],
+        ["studies.simulated.responses.whitening.kind", "mvnn"],
+        ["experiments.main.seeds=[0, 1]", "methods.frozen.optimiser.epochs=2"],
+        ["methods.ceiling.label", "Bound"],
+        ["experiments.bands.methods", "[neuroclip]"],
+        ["retrieval.level", "0.9"],
+        ["tables.more", "{kind: methods, experiments: [bands], metric: top-1}"],
+    )
+    for words in edits:
+        found, expected = both(*words)
+        assert found == expected, words
+        assert found, words
+    results = project.folder / "results"
+    # What is not there and is not needed by what runs stays away; what is needed comes back.
+    for gone in [*results.glob("responses/**/*.h5"), *results.glob("training/**/*_seed-0.safetensors")]:
+        gone.unlink()
+    (results / "tables" / "main.md").unlink()
+    for words in (["tables.contrast.metric", "top-5"], ["methods.frozen.optimiser.epochs", "2"]):
+        found, expected = both(*words)
+        assert found == expected, words

@@ -25,7 +25,8 @@ EXAMPLES = """\
 examples:
   brain2clip run workflow/demo.yaml                      first try
   brain2clip run config.yaml --dry-run                   what would run
-  brain2clip why config.yaml bands.broad.h_freq 30       what an edit would cost, in jobs and hours
+  brain2clip why workflow/demo.yaml bands.broad.h_freq 30
+                                                         what an edit would cost, in jobs and hours
   brain2clip run --help                                  more about one command
 
 docs/configuration.md explains every key of a configuration, docs/reproducing.md the studies of the paper.
@@ -52,11 +53,11 @@ origin. Files of yours that you replaced since are not looked at; `brain2clip ru
 WHY_MORE = """\
 examples:
   brain2clip why workflow/demo.yaml bands.broad.h_freq 30
-  brain2clip why config.yaml methods.neuroclip.encoder.width '[64, 128]'
-  brain2clip why config.yaml bands.broad.l_freq=2 bands.broad.h_freq=30       several edits at once
+  brain2clip why workflow/demo.yaml bands.broad.l_freq=2 bands.broad.h_freq=30        both at once
+  brain2clip why config.yaml experiments.intra.seeds '[0, 1]'
 
 Keys are dotted as in docs/configuration.md, which says for each of them which stages read it. Values are written as in
-YAML. A whole new entry takes a mapping: bands.slow '{l_freq: 1, h_freq: 8}'.
+YAML. A new entry takes a mapping: bands.slow '{l_freq: 1, h_freq: 8}'.
 """
 REPORT = """\
 Write the report of what was run, and no more: report.zip in the folder that the configuration names as `results`.

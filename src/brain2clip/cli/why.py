@@ -52,20 +52,18 @@ def why(config: Path, words: Sequence[str]) -> None:
         A key and its value, or ``KEY=VALUE`` for each of several.
     """
     source = str(config)
+    # Kinds from outside and paths in a configuration are found from the root of the repository.
+    sys.path.append(str(ROOT))
     try:
-        raw = read(config)
-        edits = edits_of(words)
-        new = edited(raw, edits, source)
-        before = settings.load(raw, source)
-        for key, value in edits.items():
-            print(f"{source}: {key} from {shown(value_at(before, key))} to {shown(value)}")
-        # Paths of a configuration and kinds from outside are found from the root of the repository.
-        sys.path.append(str(ROOT))
+        raw, edits = read(config), edits_of(words)
         with contextlib.chdir(ROOT):
-            told = told_of(before, settings.load(new, source))
+            new = edited(raw, edits, source)
+            before = settings.load(raw, source)
+            for key, value in edits.items():
+                print(f"{source}: {key} from {shown(value_at(before, key))} to {shown(value)}")
+            print(f"\n{told_of(before, settings.load(new, source))}")
     except (EditError, settings.SettingsError, InputError, KindError) as error:
         sys.exit(str(error))
-    print(f"\n{told}")
 
 
 def told_of(before: settings.Config, after: settings.Config) -> str:
