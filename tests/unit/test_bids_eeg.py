@@ -97,7 +97,9 @@ def test_subjects(tmp_path):
         write_dataset(tmp_path, runs=("01",), trials=2, subject=subject)
     assert load(study_settings(tmp_path)).subjects() == ("01", "02", "10")
     assert load(study_settings(tmp_path, subjects=["10", "01"])).subjects() == ("01", "10")
-    with pytest.raises(InputError, match=r"no folder sub-1 .*\n.*found: 01, 02, 10"):
+    with pytest.raises(
+        InputError, match=r"'1' is not in the folders sub-\* .*did you mean '01'.*\n.*labels of 01, 02, 10"
+    ):
         load(study_settings(tmp_path, subjects=["1"])).subjects()
 
 
@@ -137,11 +139,9 @@ def test_pictures_take_their_split_from_the_events(tmp_path):
     assert table["captions"].tolist() == [["a cat"], ["a dog", "it barks"], [], ["a key"]]
     assert table["prompts"].tolist() == [[f"a photo of a {name}"] for name in ("cat", "dog", "cup", "key")]
     assert all(Path(path).is_file() for path in table["image"])
-    assert [Path(path).name for path in study.stimulus_files()] == [
-        "stimuli.tsv",
-        "sub-01_task-see_run-01_events.tsv",
-        "sub-01_task-see_run-02_events.tsv",
-    ]
+    assert study.split_from_events
+    # Events of other subjects are no input: another subject must not rerun what is made of the first ones.
+    assert [Path(path).name for path in study.stimulus_files()] == ["stimuli.tsv"]
 
 
 def test_split_by_concepts(tmp_path):
@@ -158,6 +158,7 @@ def test_written_split_must_agree_with_the_events(tmp_path):
     settings = picture_study(tmp_path, [["cat-1", "dog-1"], ["cup-1"]])
     pictures(tmp_path, {"split": ["train", "train", "test", "test"]})
     study = load(settings)
+    assert not study.split_from_events
     assert study.stimulus_table()["split"].tolist() == ["train", "train", "test", "test"]
     assert [Path(path).name for path in study.stimulus_files()] == ["stimuli.tsv"]
     pictures(tmp_path, {"split": ["train", "test", "test", "test"]})
@@ -221,7 +222,7 @@ def test_trials_are_kept_sorted_and_labelled(tmp_path):
     keep = {"trial_type": ["face", "house"], "part": ["main"]}
     trials = one_run(tmp_path, events, keep=keep, bom=True)
     assert trials["onset"].tolist() == [1.0, 3.0]
-    assert trials["stimulus"].tolist() == [1, 0]
+    assert trials["stimulus"].tolist() == trials["concept"].tolist() == ["house", "face"]
     assert trials["split"].tolist() == ["train", "train"]
 
 
@@ -229,7 +230,7 @@ def test_template_with_columns_and_entities(tmp_path):
     events = {**regular_events(4), "number": ["1", "2", "1", "2"]}
     categories = {"see-01-1": ["one"], "see-01-2": ["two"]}
     trials = one_run(tmp_path, events, stimulus="{task}-{run}-{number}", categories=categories)
-    assert trials["stimulus"].tolist() == [0, 1, 0, 1]
+    assert trials["stimulus"].tolist() == ["see-01-1", "see-01-2"] * 2
 
 
 @pytest.mark.parametrize(

@@ -66,8 +66,11 @@ def write_world(folder, kind: str, offset: float = 1.0, seed: int = 0) -> World:
         file.attrs["sfreq"] = SFREQ
         file["times"] = np.arange(TIMES) / SFREQ
         file["channel"] = [f"E{index}" for index in range(CHANNELS)]
-        file["weights"], file["basis"], file["evoked"] = weights, basis, evoked
+        # Every file lists the stimuli in an order of its own: ids tell which is which.
+        ids = [f"s-{row:02d}" for row in range(TRAIN + TEST)]
+        file["weights"], file["basis"], file["evoked"], file["stimulus_id"] = weights[::-1], basis, evoked, ids[::-1]
     with artefact.create_h5(folder / "responses.h5", MADE) as file:
+        file["stimulus_id"] = ids
         file["response"] = values.astype(np.float32).reshape(-1, CHANNELS, TIMES)
         file["stimulus"], file["split"] = stimulus.astype(np.int32), split
         file["session"] = [f"0{number + 1}" for number in session]

@@ -41,6 +41,11 @@ def observe(folder: Path, truth_file: Path, voxels: dict[str, Any], tasks=("stim
     return artefact.read_table(outputs["rows"])
 
 
+def ids_of(study: contract.VoxelStudy) -> list[str]:
+    """In the order of the stimuli file."""
+    return study.stimulus_table()["stimulus_id"].tolist()
+
+
 def top1(rows, repetitions: str = "1", task: str = "stimulus") -> float:
     return float((rows["rank"][(rows["repetitions"] == repetitions) & (rows["task"] == task)] == 1).mean())
 
@@ -62,7 +67,7 @@ def test_trials_less_their_noise_are_the_templates(study, tmp_path, voxels, regi
     with h5py.File(tmp_path / "responses.h5", "a") as file:
         file["response"][:] = clean
     with h5py.File(truth_of(study, "02")) as known, h5py.File(tmp_path / "responses.h5") as responses:
-        found = truth.known(known, responses, {"voxels": voxels, "roi": {}})
+        found = truth.known(known, responses, ids_of(study), {"voxels": voxels, "roi": {}})
     candidates = np.unique(found.test.stimulus)
     templates = found.templates(candidates)
     expected = templates[found.test.group, np.searchsorted(candidates, found.test.stimulus)]
@@ -80,7 +85,7 @@ def test_the_stage_voxels_does_these_steps(study, tmp_path, voxels):
     responses = pytest.importorskip("brain2clip.responses.voxels")
     given = {
         "name": study.name,
-        "study": study.settings.model_dump(mode="json"),
+        "study": study.block.model_dump(mode="json"),
         "results": str(study.root.parents[1]),
         "subject": "01",
         "voxels": voxels,
@@ -92,7 +97,7 @@ def test_the_stage_voxels_does_these_steps(study, tmp_path, voxels):
     seen = []
     for name in ("stage", "here"):
         with h5py.File(truth_of(study, "01")) as known, h5py.File(tmp_path / f"{name}.h5") as file:
-            seen.append(truth.known(known, file, given))
+            seen.append(truth.known(known, file, ids_of(study), given))
     for own, other in zip((seen[0].training, seen[0].test), (seen[1].training, seen[1].test)):
         np.testing.assert_array_equal(own.stimulus, other.stimulus)
         np.testing.assert_allclose(own.values, other.values, atol=1e-5)
@@ -141,7 +146,10 @@ def ridge_top1(study: contract.VoxelStudy, subject: str, responses: Path) -> tup
     with h5py.File(features_of(study)) as file:
         target = np.concatenate([file[level][:] for level in ("low", "mid", "semantic")], axis=1)
     with h5py.File(responses) as file:
-        values, stimulus, test = file["response"][:], file["stimulus"][:], file["split"][:] == 1
+        ids = file["stimulus_id"].asstr()[:]
+        row_of = {name: row for row, name in enumerate(ids_of(study))}
+        stimulus = np.array([row_of[name] for name in ids])[file["stimulus"][:]]
+        values, test = file["response"][:], file["split"][:] == 1
     model = RidgeCV(alphas=np.logspace(0, 6, 13)).fit(values[~test], target[stimulus[~test]])
     candidates = np.unique(stimulus[test])
     gallery = target[candidates] - target[: candidates[0]].mean(axis=0)
@@ -191,8 +199,12 @@ def test_it_is_the_exact_posterior_classifier(tmp_path):
         file["voxel"], file["gain"] = names[::-1], gain
         file["run"] = [f"r{number}" for number in range(n_runs)]
         file["shown"], file["shown_run"] = shown, run
+        file["stimulus_id"] = [f"s-{row:02d}" for row in range(n_train + n_test)]
     with artefact.create_h5(tmp_path / "responses.h5", MADE) as file:
-        file["response"], file["stimulus"] = values.astype(np.float32), shown.astype(np.int32)
+        # Every file lists the stimuli in an order of its own: ids tell which is which.
+        file["response"] = values.astype(np.float32)
+        file["stimulus"] = (n_train + n_test - 1 - shown).astype(np.int32)
+        file["stimulus_id"] = [f"s-{row:02d}" for row in reversed(range(n_train + n_test))]
         file["split"], file["voxel"] = (run >= 4).astype(np.uint8), names
         file["normalisation/training/mean"], file["normalisation/training/deviation"] = offset * 0, deviation
     with artefact.create_h5(tmp_path / "stimuli.h5", MADE) as file:
@@ -220,10 +232,10 @@ def test_responses_that_the_truth_is_not_about_are_refused(study, tmp_path):
     write_responses(tmp_path / "responses.h5", study, "01", {})
     with h5py.File(truth_of(study, "01")) as known, h5py.File(tmp_path / "responses.h5", "a") as responses:
         with pytest.raises(stage.InputError, match=r"Set voxels.delay to 0 \(found 2\)"):
-            truth.known(known, responses, {"voxels": {"delay": 2}, "roi": {}})
+            truth.known(known, responses, ids_of(study), {"voxels": {"delay": 2}, "roi": {}})
         responses["voxel"][3] = "V9-001"
         with pytest.raises(stage.InputError, match=r"voxel V9-001 \(1 in all\) is none of the"):
-            truth.known(known, responses, {"voxels": {}, "roi": {}})
+            truth.known(known, responses, ids_of(study), {"voxels": {}, "roi": {}})
     with h5py.File(truth_of(study, "02")) as known, h5py.File(tmp_path / "responses.h5") as responses:
         with pytest.raises(stage.InputError, match=r"responses are not the 512 trials of .*one by one"):
-            truth.known(known, responses, {"voxels": {}, "roi": {}})
+            truth.known(known, responses, ids_of(study), {"voxels": {}, "roi": {}})

@@ -32,8 +32,9 @@ from bids_fixtures import (
 
 from brain2clip import artefact, settings
 from brain2clip.readers import contract
-from brain2clip.responses import checks, epoching, whitening
+from brain2clip.responses import checks, epoching
 from brain2clip.responses import epochs as stage_epochs
+from brain2clip.responses.whitenings import mvnn
 from brain2clip.settings import Band, Responses
 from brain2clip.stage import InputError
 from brain2clip.studies import bids_eeg
@@ -251,8 +252,8 @@ def test_whitened_is_the_operator_on_the_epochs_of_mne(tmp_path):
     plain = made(tmp_path, study_settings(root), "plain.h5", responses={"whitening": {"kind": "none"}})
     white = made(tmp_path, study_settings(root), "white.h5", responses={"whitening": {"kind": "mvnn", "clamp": 2.0}})
     training = plain["response"][plain["split"] == 0].astype(float)
-    covariance = whitening.shrunk_covariances(training).mean(axis=0)
-    operator = whitening.inverse_square_root(covariance)
+    covariance = mvnn.shrunk_covariances(training).mean(axis=0)
+    operator = mvnn.inverse_square_root(covariance)
     np.testing.assert_allclose(white["whitening/n/a/operator"], operator, rtol=1e-9)
     expected = np.clip(operator @ plain["response"].astype(float), -2, 2)
     np.testing.assert_allclose(white["response"], expected, rtol=1e-5, atol=1e-6)
@@ -459,10 +460,9 @@ def test_concept_on_both_sides(tmp_path):
     write_dataset(tmp_path)
     study = contract.load("tiny", study_settings(tmp_path), "results")
     trials = stage_epochs.all_trials(study, study.recordings("01"))
-    stimuli = study.stimulus_table()
     study.zero_shot = True
     with pytest.raises(InputError, match=r"2 concepts stand on both sides of the split, e.g. face, house"):
-        checks.check_trials(study, "01", trials, stimuli)
+        checks.check_trials(study, "01", trials)
 
 
 def test_flat_channel(tmp_path):
@@ -578,7 +578,7 @@ def test_n170_known_answer():
         for rows, data, peak_to_peak in epoching.cut(ready, trials["onset"].to_numpy(), responses):
             kept = peak_to_peak <= 100e-6
             features.append(data[kept].reshape(kept.sum(), -1))
-            labels.append((trials["stimulus"].to_numpy()[rows] == 0)[kept])
+            labels.append((trials["stimulus"].to_numpy()[rows] == "face")[kept])
             runs.append(np.full(kept.sum(), item.run))
     x, y, run = np.concatenate(features), np.concatenate(labels), np.concatenate(runs)
     assert abs(len(y) - known["epochs_kept"]) <= 0.02 * known["epochs_kept"]

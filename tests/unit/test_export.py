@@ -288,11 +288,22 @@ def test_another_table_is_refused(tmp_path):
     responses, known = write_artefact(tmp_path / "sub-01.h5"), pictures()
     ids = [*known.stimulus_id[:4], "other", *known.stimulus_id[5:]]
     other = export.Pictures(ids, known.split, known.concept, known.image)
-    with pytest.raises(InputError, match=r"9 pictures, but the table of pictures has 9, .* from row 5 on"):
+    with pytest.raises(InputError, match=r"1 of 9 stimuli are not in the table .*9 rows.*, the first is train-00005"):
         exported(responses, tmp_path, "nice", other)
     shorter = export.from_table(table().iloc[:-1])
-    with pytest.raises(InputError, match=r"has 8, .* from row 9 on"):
+    with pytest.raises(InputError, match=r"1 of 9 stimuli are not in the table .*8 rows.*, the first is test-00003"):
         exported(responses, tmp_path, "nice", shorter)
+
+
+def test_rows_follow_the_table_in_whatever_order_the_artefact_lists_ids(tmp_path):
+    ids = table()["stimulus_id"].tolist()
+    listed = sorted(ids)
+    number = np.array([listed.index(ids[picture]) for picture, _, _ in presentations()], np.int32)
+    responses = write_artefact(tmp_path / "sub-01.h5", stimulus=number, stimulus_id=listed)
+    outputs = exported(responses, tmp_path, "nice")
+    for side in ("train", "test"):
+        found = np.load(outputs[side], allow_pickle=True)["preprocessed_eeg_data"]
+        np.testing.assert_array_equal(found, expected_data(side))
 
 
 def test_pictures_of_both_splits_are_in_both_files(tmp_path):

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from brain2clip import artefact, stage
 from brain2clip.settings import Tower
-from brain2clip.stimuli import features, frozen_clip
+from brain2clip.stimuli import catalogue, features, frozen_clip
 from brain2clip.stimuli.filter_bank import BandTokens
 from brain2clip.training.data import PictureSource
 
@@ -57,12 +57,17 @@ def make(model, table, tmp_path, monkeypatch):
     """Run the stage for a table of stimuli with settings of the tower; returns the path of the artefact."""
 
     def run(given=table, name="stimuli", ready=None, **tower):
-        study = SimpleNamespace(stimulus_table=lambda: given)
+        listed = tmp_path / "catalogue.parquet"
+        study = SimpleNamespace(
+            name="s", stimulus_table=lambda: given, catalogue_digest=lambda: None, stimulus_files=list
+        )
         monkeypatch.setattr("brain2clip.readers.contract.load", lambda *_: study)
+        values = {"name": "s", "study": {"kind": "x"}, "results": "results"}
+        catalogue.run(stage.Job("catalogue", values, "code", {}, {}, {"catalogue": listed}))
         block = Tower(model=model, **{"batch_size": 3, **tower}).model_dump(mode="json")
         output = tmp_path / f"{name}.h5"
-        values = {"name": "s", "study": {"kind": "x"}, "tower": block, "results": "results"}
-        inputs = {"ready": [ready]} if ready else {}
+        values = {"name": "s", "tower": block}
+        inputs = {"catalogue": [listed]} | ({"ready": [ready]} if ready else {})
         features.run(stage.Job("features", values, "code", {}, inputs, {"stimuli": output}))
         return output
 

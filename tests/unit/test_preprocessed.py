@@ -121,9 +121,9 @@ def test_every_value_is_the_planted_one(root, tmp_path):
     found = made(job(tmp_path))
     np.testing.assert_array_equal(found["response"], np.concatenate([rows("train"), rows("test")]))
     assert found["response"].dtype == np.float32
-    np.testing.assert_array_equal(found["stimulus"], [0] * 4 + [1] * 4 + [2] * 4 + [3] * 80 + [4] * 80)
+    np.testing.assert_array_equal(found["stimulus"], [2] * 4 + [3] * 4 + [4] * 4 + [0] * 80 + [1] * 80)
     np.testing.assert_array_equal(found["split"], [0] * 12 + [1] * 160)
-    assert list(found["stimulus_id"]) == ["train-00001", "train-00002", "train-00003", "test-00001", "test-00002"]
+    assert list(found["stimulus_id"]) == ["test-00001", "test-00002", "train-00001", "train-00002", "train-00003"]
     assert list(found["channel"]) == CHANNELS
     np.testing.assert_allclose(found["times"], TIMES, atol=1e-12)
     assert set(found["session"]) == set(found["run"]) == {"n/a"}

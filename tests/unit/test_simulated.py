@@ -22,9 +22,8 @@ import pytest
 from PIL import Image
 
 from brain2clip import artefact, settings, stage
-from brain2clip.readers import contract, drawn_pictures
+from brain2clip.readers import contract, drawn_pictures, simulated_recordings
 from brain2clip.simulation import simulate_dataset, simulate_pictures, simulate_recordings, world
-from brain2clip.studies import simulated
 
 SILENT = dict.fromkeys(
     ("pink_uv", "alpha_uv", "sensor_uv", "mains_uv", "blink_uv", "blinks_per_minute", "drift_uv"), 0.0
@@ -152,7 +151,7 @@ def test_mne_bids_reads_every_recording(study):
         assert tuple(raw.ch_names) == simulate_recordings.CHANNELS
         assert raw.get_montage() is not None
         events = pd.read_csv(recording.events, sep="\t", keep_default_na=False)
-        assert tuple(events.columns) == simulated.COLUMNS
+        assert tuple(events.columns) == simulated_recordings.COLUMNS
         assert len(raw.annotations) == len(events)
         assert events["onset"].iloc[-1] + 1.0 < raw.times[-1]
         np.testing.assert_allclose(events["sample"] / 250, events["onset"])
@@ -177,7 +176,7 @@ def test_counts_are_the_expected_ones(study):
         trials = pd.concat([study.trials(recording) for recording in study.recordings(subject)])
         assert trials["split"].value_counts().to_dict() == study.expected_counts(subject)
         shown = trials["stimulus"].value_counts()
-        assert (shown >= [2 if row < 12 else 3 for row in shown.index]).all()
+        assert (shown >= [2 if name.startswith("train") else 3 for name in shown.index]).all()
 
 
 @pytest.mark.parametrize(
@@ -194,7 +193,7 @@ def test_presentations_add_up_over_sessions(given):
         ("train", 12, block.training_repetitions),
         ("test", 4, block.test_repetitions),
     ):
-        plans = simulated.plan(block, split)
+        plans = simulated_recordings.plan(block, split)
         assert np.array_equal(np.sum([plan.times for plan in plans], axis=0), np.full(pictures, repetitions))
         for number, plan in enumerate(plans):
             shown = simulate_recordings.order(plan, np.random.default_rng(number))
@@ -207,19 +206,19 @@ def test_presentations_add_up_over_sessions(given):
 def test_too_many_sessions_are_refused():
     block = settings.parse(settings.SimulatedStudy, {**TINY, "sessions": 9, "training_repetitions": 1})
     with pytest.raises(stage.InputError, match="fewer sessions"):
-        simulated.plan(block, "train")
+        simulated_recordings.plan(block, "train")
 
 
 def test_labels_come_from_the_picture_number(study):
-    table = study.stimulus_table()
+    table = study.stimulus_table().set_index("stimulus_id")
     for recording in study.recordings("02"):
         events = pd.read_csv(recording.events, sep="\t", na_values="n/a")
         images = events[events["trial_type"] == "image"]
         trials = study.trials(recording)
         assert set(trials["split"]) == {recording.task}
-        named = table["stimulus_id"].to_numpy()[trials["stimulus"]]
-        assert list(named) == [f"{recording.task}-{int(n):05d}" for n in images["tot_img_number"]]
-        folders = [Path(image).parent.name for image in table["image"].to_numpy()[trials["stimulus"]]]
+        assert list(trials["stimulus"]) == [f"{recording.task}-{int(n):05d}" for n in images["tot_img_number"]]
+        folders = [Path(image).parent.name for image in table["image"].loc[trials["stimulus"]]]
+        assert list(trials["concept"]) == list(table["concept"].loc[trials["stimulus"]])
         assert folders == images["category_name"].to_list()
         targets = events[events["trial_type"] == "target"]
         assert len(targets) > 0
@@ -265,6 +264,7 @@ def test_wrong_label_and_missing_column_are_refused(study, tmp_path):
 def test_a_response_alone_is_its_template(alone):
     with artefact.open_h5(truth_of(alone, "01")) as file:
         templates = templates_of(file, np.arange(16))
+        row_of = {name: row for row, name in enumerate(file["stimulus_id"].asstr()[:])}
         assert file["channel"].asstr()[:].tolist() == list(simulate_recordings.CHANNELS)
         times = file["times"][:]
     before = int((times < 0).sum())
@@ -273,7 +273,7 @@ def test_a_response_alone_is_its_template(alone):
         for trial in alone.trials(recording).itertuples():
             start = round(trial.onset * 250) - before
             seen = signal[:, start : start + len(times)]
-            np.testing.assert_allclose(seen, templates[trial.stimulus], atol=1e-11)
+            np.testing.assert_allclose(seen, templates[row_of[trial.stimulus]], atol=1e-11)
 
 
 def test_mean_of_noisy_trials_looks_like_the_template(tmp_path):
@@ -285,7 +285,8 @@ def test_mean_of_noisy_trials_looks_like_the_template(tmp_path):
     recording = study.recordings("01")[0]
     trials, raw = study.trials(recording), read(recording)
     samples = np.round(trials["onset"] * 250).astype(int).to_numpy()
-    events = np.column_stack((samples, np.zeros_like(samples), trials["stimulus"]))
+    rows = trials["stimulus"].str.removeprefix("test-").astype(int) + 11
+    events = np.column_stack((samples, np.zeros_like(samples), rows))
     epochs = mne.Epochs(raw, events, tmin=0.0, tmax=0.45, baseline=None, preload=True, verbose="error")
     means = np.stack([epochs[str(row)].get_data().mean(0) for row in range(12, 16)])
     window = (times >= -1e-9) & (times <= 0.45 + 1e-9)

@@ -14,7 +14,7 @@ from brain2clip.readers import contract, things
 from brain2clip.responses import voxels
 from brain2clip.settings import Tower
 from brain2clip.stage import InputError, Job
-from brain2clip.stimuli import features
+from brain2clip.stimuli import catalogue, features
 from brain2clip.studies import things_eeg1, things_fmri
 
 N_VOXELS = 40
@@ -99,11 +99,12 @@ def test_training_trials_of_test_concepts_are_left_out(there):
     assert rows["split"].value_counts().to_dict() == {"train": 7440, "test": 1200, "": 1200}
     for row in (0, 1, 17, 5000, 9839):
         name = own["stimulus"][row].removesuffix(".jpg")
-        stimulus = rows["stimulus"][row]
         if name.endswith("b") and name.rpartition("_")[0] in TEST:
-            assert stimulus == -1
+            assert (rows.loc[row, ["stimulus", "concept", "split"]] == "").all()
         else:
-            assert table["stimulus_id"][stimulus] == name
+            assert rows["stimulus"][row] == name
+            assert rows["concept"][row] == name.rpartition("_")[0]
+            assert name in set(table["stimulus_id"])
             assert rows["split"][row] == own["trial_type"][row]
     assert set(rows["session"]) == {str(number) for number in range(1, 13)}
     assert set(rows["run"]) == {str(number) for number in range(1, 11)}
@@ -120,8 +121,9 @@ def test_all_trials_can_be_kept(there):
 def test_any_subject_gives_the_same_table(there, tmp_path):
     write(tmp_path, "03")
     assert load(there).stimulus_table().equals(load(tmp_path).stimulus_table())
-    assert load(there).label_files() == [str(there / "sub-01_StimulusMetadata.csv")]
-    assert load(there, subjects=["02"]).label_files() == [str(there / "sub-02_StimulusMetadata.csv")]
+    assert load(there).stimulus_files() == [str(there / "sub-01_StimulusMetadata.csv")]
+    assert load(there, subjects=["02"]).stimulus_files() == [str(there / "sub-02_StimulusMetadata.csv")]
+    assert load(there).label_files() == []  # labels are among a subject's own files
 
 
 def replaced(column, old, new):
@@ -145,14 +147,14 @@ def test_other_labels_are_refused(tmp_path, change, message):
         load(tmp_path).rows("01")
 
 
-def test_other_pictures_of_another_subject_are_refused(tmp_path):
+def test_other_pictures_of_another_subject_are_not_in_the_table(tmp_path):
     write(tmp_path)
     other = labels()
     write(tmp_path, "02", other.assign(stimulus=other["stimulus"].str.replace("thing_000_01b", "thing_000_99b")))
     study = load(tmp_path)
     assert len(study.rows("01")) == 9840
-    with pytest.raises(InputError, match=r"sub-02_StimulusMetadata\.csv: other pictures than another subject's"):
-        study.rows("02")
+    own = set(study.rows("02")["stimulus"]) - {""}
+    assert own - set(study.stimulus_table()["stimulus_id"]) == {"thing_000_99b"}  # training stops there
 
 
 # ------------------------------------------------------------------------------------------------ voxels
@@ -197,7 +199,7 @@ def test_other_betas_are_refused(tmp_path):
         load(tmp_path).signals("01", np.array([0]))
     with pytest.raises(InputError, match=r"sub-03_StimulusMetadata.csv: no such file \(setting studies.things.root"):
         load(tmp_path, subjects=["03"]).rows("03")
-    with pytest.raises(InputError, match="no subject '1'"):
+    with pytest.raises(InputError, match="'1' is not in THINGS-fMRI .did you mean '01'"):
         load(tmp_path, subjects=["1"]).subjects()
 
 
@@ -235,7 +237,7 @@ def test_the_same_tower_gives_equal_features_for_equal_pictures(tmp_path, monkey
         Image.fromarray(pixels).save(path)
     fmri = load("absent", pictures=str(tmp_path / "pictures"), keep_test_concepts=True)
     own = pd.DataFrame(names, columns=["concept", "stimulus_id"]).assign(split=["train", "train", "test"])
-    monkeypatch.setattr(type(fmri), "_pictures", own)
+    monkeypatch.setattr(type(fmri), "_all_pictures", own)
     eeg = contract.load("eeg", {"kind": "things_eeg1", "pictures": str(tmp_path / "pictures")}, "results")
     table = own[::-1].reset_index(drop=True)
     monkeypatch.setattr(type(eeg), "_pictures", table.assign(file=table["stimulus_id"] + ".jpg"))
@@ -244,12 +246,10 @@ def test_the_same_tower_gives_equal_features_for_equal_pictures(tmp_path, monkey
     for study in (fmri, eeg):
         monkeypatch.setattr("brain2clip.readers.contract.load", lambda *_, study=study: study)
         block = Tower(model=model).model_dump(mode="json")
-        output = tmp_path / f"{study.modality}.h5"
-        features.run(
-            Job(
-                "features", {"name": "s", "study": {}, "tower": block, "results": "r"}, "c", {}, {}, {"stimuli": output}
-            )
-        )
+        table, output = (tmp_path / f"{study.modality}.{ending}" for ending in ("parquet", "h5"))
+        catalogue.run(Job("catalogue", {"name": "s", "study": {}, "results": "r"}, "c", {}, {}, {"catalogue": table}))
+        given = {"name": "s", "tower": block}
+        features.run(Job("features", given, "c", {}, {"catalogue": [table]}, {"stimuli": output}))
         with artefact.open_h5(output) as file:
             ids = file["stimulus_id"].asstr()[:]
             found[study.modality] = {

@@ -112,7 +112,7 @@ def test_tables_of_several_forms(tmp_path, form):
     rows = load(study(tmp_path, table=str(tmp_path / "rows.txt"), columns=names)).rows("01")
     shown, runs = labels()
     assert rows["run"].tolist() == runs
-    assert rows["stimulus"].tolist() == [{"rest": -1, "face": 0, "house": 1}[name] for name in shown]
+    assert rows["stimulus"].tolist() == rows["concept"].tolist() == ["" if name == "rest" else name for name in shown]
     assert rows["split"].tolist() == [
         "" if name == "rest" else "test" if run == "4" else "train" for name, run in zip(shown, runs)
     ]
@@ -143,7 +143,7 @@ def test_every_subject_has_files_of_its_own(tmp_path):
 def test_rows_on_neither_side_have_no_stimulus(tmp_path):
     write(tmp_path)
     rows = load(study(tmp_path, split={"by": "run", "test": ["4"], "train": ["1", "2"]})).rows("01")
-    assert (rows.loc[rows["run"] == "3", "stimulus"] == -1).all()
+    assert (rows.loc[rows["run"] == "3", "stimulus"] == "").all()
     assert (rows.loc[rows["run"] == "3", "split"] == "").all()
 
 
@@ -179,10 +179,9 @@ def test_pictures_of_a_table(tmp_path, split, written):
     assert table["split"].tolist() == ["train", "train", "test"]
     assert table["captions"].tolist()[0] == ["it is face-1", "once more"]
     assert table["prompts"].tolist() == [["a photo of a face"], ["a photo of a face"], ["a photo of a house"]]
-    assert set(rows.loc[rows["split"] == "test", "stimulus"]) == {2}
+    assert set(rows.loc[rows["split"] == "test", "stimulus"]) == {"house-1"}
     assert one.split_from_events == (split is BY_NAME and not written)
-    assert one.stimulus_files()[0] == str(tmp_path / "pictures.tsv")
-    assert (str(tmp_path / "rows.csv") in one.stimulus_files()) == one.split_from_events
+    assert one.stimulus_files() == one.label_files() == [str(tmp_path / "pictures.tsv")]
 
 
 def test_a_picture_or_concept_on_both_sides_is_refused(tmp_path):
@@ -211,7 +210,6 @@ def test_a_picture_or_concept_on_both_sides_is_refused(tmp_path):
         ({"table": "absent.csv"}, r"absent.csv: no such table \(setting studies.mine.table\)"),
         ({"signals": "absent.npy"}, r"absent.npy: no such file of voxel signals \(setting studies.mine.signals\)"),
         ({"mask": "mask.nii"}, r"studies.mine.mask: 'mask.nii' is for NIfTI signals"),
-        ({"categories": {"face": [], "house": ["x"]}}, "no text prompt for face"),
     ],
 )
 def test_settings_that_do_not_fit_the_data_are_refused(tmp_path, changes, message):
@@ -219,6 +217,14 @@ def test_settings_that_do_not_fit_the_data_are_refused(tmp_path, changes, messag
     one = load(study(tmp_path, **changes))
     with pytest.raises(InputError, match=message):
         one.rows("01")
+
+
+def test_a_category_without_a_prompt_is_refused_where_prompts_are_read(tmp_path):
+    write(tmp_path)
+    one = load(study(tmp_path, categories={"face": [], "house": ["x"]}))
+    assert len(one.rows("01")) == len(labels()[0])
+    with pytest.raises(InputError, match="no text prompt for face"):
+        one.stimulus_table()
 
 
 def test_another_number_of_rows_is_refused(tmp_path):

@@ -278,8 +278,13 @@ def test_other_counts_than_the_study_expects_are_refused(make, monkeypatch):
 
 
 def test_a_stimulus_on_both_sides_of_the_split_is_refused(make, monkeypatch):
-    own = voxel_table.Study.stimulus_table
-    monkeypatch.setattr(voxel_table.Study, "stimulus_table", lambda self: own(self).assign(split="train"))
+    own = voxel_table.Study.__init__
+
+    def one_side(self, *given, **named):
+        own(self, *given, **named)
+        self.both_sides = False
+
+    monkeypatch.setattr(voxel_table.Study, "__init__", one_side)
     with pytest.raises(InputError, match=r"2 stimuli stand on both sides of the split, e\.g\. face, house"):
         make()
 

@@ -7,8 +7,9 @@ import pytest
 from scipy import linalg
 from sklearn.covariance import LedoitWolf
 
+from brain2clip import settings
 from brain2clip.responses import whitening
-from brain2clip.settings import Whitening
+from brain2clip.responses.whitenings import mvnn, robust
 from brain2clip.stage import InputError
 
 NAMES = ["P7", "Pz", "O1", "Oz", "O2"]
@@ -23,7 +24,8 @@ def epochs() -> np.ndarray:
 
 
 def fitted(kind: str, epochs: np.ndarray, batch: int = 64) -> whitening.Operator:
-    fit = whitening.fit(Whitening(kind=kind), NAMES, len(epochs))
+    given = settings.parse(settings.Whitening, {"kind": kind})
+    fit = whitening.kind_of(given)(given, NAMES, len(epochs))
     for begin in range(0, len(epochs), batch):
         fit.add(epochs[begin : begin + batch])
     return fit.operator()
@@ -47,7 +49,7 @@ def test_shrinkage_agrees_where_it_is_strong():
     """Few time points for many channels: shrinkage is large, up to 1."""
     epochs = np.random.default_rng(2).normal(size=(20, 30, 12))
     expected = [plain_covariance(epoch) for epoch in epochs]
-    np.testing.assert_allclose(whitening.shrunk_covariances(epochs), expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(mvnn.shrunk_covariances(epochs), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_mvnn_makes_training_noise_white():
@@ -85,8 +87,8 @@ def test_robust_ignores_a_few_artefacts_and_is_clamped(epochs):
 
 def test_robust_keeps_a_bounded_sample(epochs, monkeypatch):
     exact = fitted("robust", epochs)
-    monkeypatch.setattr(whitening, "ROBUST_VALUES", 100 * 5 * 80)
-    fit = whitening.RobustFit(NAMES, len(epochs))
+    monkeypatch.setattr(robust, "ROBUST_VALUES", 100 * 5 * 80)
+    fit = robust.Whitening(settings.RobustWhitening(), NAMES, len(epochs))
     for begin in range(0, len(epochs), 7):
         fit.add(epochs[begin : begin + 7])
     assert sum(len(part) for part in fit.kept) == 100
@@ -112,7 +114,7 @@ def test_average_reference_has_no_exploding_direction(epochs):
 
 
 def test_inverse_square_root_of_a_singular_matrix():
-    root = whitening.inverse_square_root(np.diag([4.0, 1.0, 0.0]))
+    root = mvnn.inverse_square_root(np.diag([4.0, 1.0, 0.0]))
     np.testing.assert_allclose(root, np.diag([0.5, 1.0, 0.0]))
 
 

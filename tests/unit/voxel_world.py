@@ -74,7 +74,7 @@ def write_responses(
     chosen = np.flatnonzero(study.regions(subject)[region])
     signals = (study.signals(subject, chosen) if signals is None else signals[:, chosen]).astype(float)
     clean = noise_free(study, subject)[:, chosen]
-    shown = (rows["stimulus"] >= 0).to_numpy()
+    shown = (rows["stimulus"] != "").to_numpy()
     training = shown & (rows["split"] == "train").to_numpy()
     runs = {run: (rows["run"] == run).to_numpy() for run in rows["run"].unique()}
     statistics = {}
@@ -92,7 +92,8 @@ def write_responses(
     names = np.array(study.voxel_names(subject))
     with artefact.create_h5(path, MADE) as file:
         file["response"] = signals[shown].astype(np.float32)
-        file["stimulus"] = rows["stimulus"][shown].to_numpy(np.int32)
+        ids, stimulus = np.unique(rows["stimulus"][shown].to_numpy(str), return_inverse=True)
+        file["stimulus_id"], file["stimulus"] = ids.tolist(), stimulus.astype(np.int32)
         file["split"] = (rows["split"][shown] == "test").to_numpy(np.uint8)
         file["run"] = rows["run"][shown].tolist()
         file["voxel"] = names[chosen].tolist()

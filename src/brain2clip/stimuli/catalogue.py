@@ -3,8 +3,7 @@
 Settings ``name``, ``study`` (what its stimuli depend on), ``results``, ``digest`` (of a table that the user may edit,
 else none). Inputs ``stimuli`` (what the study lists) are for the order of jobs: the study reads them itself. Which
 subjects there are, where their trials tell the split, is in the environment (``BRAIN2CLIP_SUBJECTS``) and guarded by
-the digest.
-Output ``catalogue``: Parquet with the columns of a stimulus table, ``captions`` and ``prompts`` as lists.
+the digest. Output ``catalogue``: Parquet with the columns of a stimulus table, ``captions`` and ``prompts`` as lists.
 """
 
 from __future__ import annotations
