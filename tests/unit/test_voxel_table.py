@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from voxel_tables import N_VOXELS, RUNS, labels, signals, study, write
 
-from brain2clip.readers import contract
+from brain2clip.readers import contract, signal_files
 from brain2clip.stage import InputError
 from brain2clip.studies import voxel_table
 
