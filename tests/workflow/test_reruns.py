@@ -123,8 +123,9 @@ def copied_tower(project: Project) -> None:
 
 #: All jobs of the tiny study: two subjects, a band with both protocols and all methods, a band with one of each.
 WHOLE = {
-    **{"simulate_pictures": 1, "simulate_recordings": 2, "simulate_dataset": 1, "epochs": 4, "features": 1},
-    **{"train": 10, "rank": 10, "ceiling": 4, "inspect": 2, "tables": 1, "figures": 7},
+    **{"simulate_pictures": 1, "simulate_recordings": 2, "simulate_dataset": 1, "epochs": 4, "catalogue": 1},
+    **{"features": 1, "train": 10, "rank": 10, "ceiling": 4, "inspect": 2, "embed": 0, "summaries": 7, "tables": 1},
+    **{"figures": 7},
 }
 #: What follows from features, from training, and from responses of the main band.
 RANKED = {"train": 10, "rank": 10, "inspect": 2, "tables": 1, "figures": 5}
@@ -204,9 +205,9 @@ SETTINGS = (
 )
 SOURCE = (
     Case(
-        "`studies/world.py`",
+        "`simulation/world.py`",
         {rule: jobs for rule, jobs in WHOLE.items() if rule != "simulate_dataset"},
-        change=appended("studies/world.py"),
+        change=appended("simulation/world.py"),
     ),
     Case("`responses/whitening.py`", {"epochs": 4, **READ, "figures": 7}, change=appended("responses/whitening.py")),
     Case("`stimuli/filter_bank.py`", {"features": 1, **READ, "figures": 5}, change=appended("stimuli/filter_bank.py")),
@@ -575,7 +576,7 @@ def test_a_job_on_another_node_takes_the_settings_of_the_plan(project):
     """Such a job reads the configuration file again, which has changed since; its record will say what was planned."""
     planned = settings.canonical(settings.load(project.config))
     project.edit(lambda config: config["bands"]["slow"].update(h_freq=6))
-    job = ["--target-jobs", "epochs:study=simulated,band=slow,subject=01", "--allowed-rules", "epochs"]
+    job = ["--target-jobs", "epochs:study=simulated,signal=slow,subject=01", "--allowed-rules", "epochs"]
     command = [*SNAKEMAKE, "--configfile", "tiny.yaml", "--cores", "1", "--mode", "remote", "--force", "--nolock", *job]
     for plan, edge in ((planned, 8.0), (None, 6.0)):
         environment = {key: value for key, value in project.environment().items() if key != records.PLANNED}

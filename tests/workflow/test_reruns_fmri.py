@@ -46,7 +46,7 @@ CASES = (
         {"train": 5, "rank": 6, "embed": 1, "tables": 1, "figures": 5},
         {"methods.brainclip.supervision": {"text": 0.25}},
     ),
-    Case("the mapping network (`image` inherits it)", RANKED, {"methods.brainclip.network.kind": "mlp"}),
+    Case("the mapping network (`image` inherits it)", RANKED, {"methods.brainclip.network": {"kind": "mlp"}}),
     Case(
         "a subject added (the joint models train again)",
         {"simulate_voxels": 1, "voxels": 2, "train": 5, "rank": 9, "ceiling": 2, "tables": 1, "figures": 3},
@@ -63,12 +63,12 @@ CASES = (
         {"retrieval.pools.draws": 4},
     ),
     Case("a table", {"tables": 1}, {"tables.main.metric": "caption:top-1"}),
-    Case("`models/mappings.py`", RANKED, change=appended("models/mappings.py")),
+    Case("`models/mappings/linear.py`", RANKED, change=appended("models/mappings/linear.py")),
     Case("`responses/voxels.py`", {"voxels": 4, **READ}, change=appended("responses/voxels.py")),
     Case(
-        "`studies/simulate_voxels.py`",
+        "`simulation/simulate_voxels.py`",
         {"simulate_voxels": 2, "voxels": 4, **READ},
-        change=appended("studies/simulate_voxels.py"),
+        change=appended("simulation/simulate_voxels.py"),
     ),
 )
 
@@ -145,8 +145,8 @@ def test_tasks_pools_and_both_modalities_of_models_are_in_the_tables(study):
     # One model of all subjects stands behind the runs of each.
     joint = results / "training/voxels/vc/joint/brainclip"
     assert [path.name for path in joint.glob("*.safetensors")] == ["sub-all_seed-0.safetensors"]
-    ceiling = summary[(summary["method"] == "ceiling") & (summary["metric"] == "top-1") & (summary["band"] == "vc")]
-    learned = summary[(summary["method"] != "ceiling") & (summary["metric"] == "top-1") & (summary["band"] == "vc")]
+    ceiling = summary[(summary["method"] == "ceiling") & (summary["metric"] == "top-1") & (summary["signal"] == "vc")]
+    learned = summary[(summary["method"] != "ceiling") & (summary["metric"] == "top-1") & (summary["signal"] == "vc")]
     assert ceiling["value"].min() >= learned["value"].max()
 
 
