@@ -198,6 +198,69 @@ def test_base_is_inherited_deeply():
     assert config.methods["neuroclip"].visual.kind == "neuroclip"
 
 
+def test_a_block_of_another_kind_inherits_what_its_own_kind_has():
+    config = settings.load(
+        changed(
+            methods__neuroclip__encoder={"kind": "tsconv", "width": 64, "smoothing_s": 0.1},
+            methods__neuroclip__visual={"filter": {"kind": "gains", "init": "lowpass", "reduction": 4},
+                                        "fusion": {"width": 64}, "head": {"kind": "bottleneck"}},
+            methods__neuroclip__optimiser={"schedule": "constant", "lr": 1e-3, "lr_visual": 1e-2},
+            methods__frozen={"base": "neuroclip", "visual": {"kind": "frozen"}, "encoder": {"kind": "eegproject"}},
+            methods__fixed={"base": "neuroclip", "visual": {"filter": {"kind": "fixed"}}},
+            methods__back={"base": "fixed", "visual": {"filter": {"kind": "gains"}}, "optimiser": {"schedule": {}}},
+            methods__mapped={"base": "frozen", "kind": "mapping", "network": {"kind": "vae", "hidden": 32}},
+            methods__mlp={"base": "mapped", "network": {"kind": "mlp"}},
+            methods__linear={"base": "mlp", "network": {"kind": "linear"}},
+        )
+    )  # fmt: skip
+    methods = config.methods
+    assert methods["frozen"].visual.model_dump() == {"kind": "frozen", "head": {"kind": "bottleneck", "width": 512}}
+    assert (methods["frozen"].encoder.kind, methods["frozen"].encoder.width) == ("eegproject", 64)
+    assert methods["frozen"].encoder.smoothing_s == 0.1
+    assert (methods["fixed"].visual.filter.kind, methods["fixed"].visual.filter.init) == ("fixed", "lowpass")
+    assert methods["fixed"].visual.fusion.width == 64
+    assert (methods["back"].visual.filter.init, methods["back"].visual.filter.reduction) == ("lowpass", 16)
+    assert methods["back"].optimiser.schedule.kind == "constant"
+    assert (methods["mapped"].optimiser.lr, methods["mapped"].optimiser.schedule.kind) == (1e-3, "constant")
+    assert (methods["mlp"].network.kind, methods["mlp"].network.hidden) == ("mlp", 32)
+    assert methods["linear"].network.kind == "linear"
+
+
+def test_own_keys_of_another_kind_are_refused_inherited_or_not():
+    visual = {"kind": "frozen", "fusion": {"width": 64}}
+    assert "methods.frozen.visual.fusion: unknown key" in refusal(
+        methods__frozen={"base": "neuroclip", "visual": visual}
+    )
+    message = refusal(methods__neuroclip__visual={"fision": {}}, methods__same={"base": "neuroclip"})
+    assert "methods.neuroclip.visual.fision: unknown key (did you mean 'fusion'?)" in message
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("encoder", {"kind": "tsconf"}, "encoder.kind: no kind 'tsconf' (did you mean 'tsconv'?); expected one of "
+         "'eegproject', 'tsconv', or package.module:Class for one of your own"),
+        ("encoder", {"kind": "nowhere:Net"}, "encoder: kind 'nowhere:Net' in encoders: cannot import nowhere"),
+        ("encoder", {"kind": "json:JSONDecoder"}, "needs a class attribute Settings that is a subclass of"),
+        ("encoder", {"kind": 3}, "encoder.kind: no kind 3; expected one of 'eegproject', 'tsconv'"),
+        ("encoder", "tsconv", "encoder: expected a block of keys (as {kind: tsconv}); found 'tsconv'"),
+        ("optimiser__schedule", "cosin", "optimiser.schedule.kind: no kind 'cosin' (did you mean 'cosine'?)"),
+        ("visual__adapter", {"kind": "lora", "rang": 4}, "visual.adapter.rang: unknown key (did you mean 'rank'?)"),
+        ("visual__filter", {"kind": "off", "init": "lowpass"}, "visual.filter.init: unknown key"),
+        ("kind", "contrastiv", "methods.neuroclip.kind: no kind 'contrastiv' (did you mean 'contrastive'?)"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_kind_is_said_where_it_stands(path, value, words):
+    message = refusal(**{f"methods__neuroclip__{path}": value})
+    assert words in message
+    assert message.startswith("mine.yaml: 1 error in the settings")
+
+
+def test_the_prior_of_a_vae_moved_to_its_network():
+    message = refusal(methods__m={"kind": "mapping", "tower": "small", "supervision": {"kl": 0.1}})
+    assert "methods.m.supervision.kl: renamed to network.kl (of kind vae)" in message
+
+
 def test_base_does_not_change_what_was_given():
     raw = changed(methods__frozen={"base": "neuroclip", "label": "frozen"})
     before = copy.deepcopy(raw)

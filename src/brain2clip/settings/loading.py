@@ -160,6 +160,10 @@ def _explain(error: ValidationError, raw: Any, source: str) -> str:
             lines.extend(line if path == "top level" else f"{path}: {line}" for line in message.splitlines())
         elif item["type"] in ("union_tag_not_found", "union_tag_invalid"):
             lines.append(_wrong_kind(path, item.get("input"), block))
+        elif item["type"] == "model_type":
+            short = isinstance(item.get("input"), str) and isinstance(block, type) and issubclass(block, Kind)
+            hint = f" (as {{kind: {item['input']}}})" if short else ""
+            lines.append(f"{path}: expected a block of keys{hint}; found {item.get('input')!r}"[:400])
         else:
             found = "nothing" if item["type"] == "missing" else repr(item.get("input"))
             lines.append(f"{path}: {_lower(item['msg'])}; found {found[:120]}")
