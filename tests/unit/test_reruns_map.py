@@ -11,7 +11,7 @@ from brain2clip import settings
 from brain2clip.documents import reference, reruns
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLLOWING = {"train", "rank", "inspect", "embed", "tables", "figures"}
+FOLLOWING = {"train", "rank", "inspect", "embed", "summaries", "tables", "figures"}
 
 
 def effect(block: type, name: str) -> dict[str, str]:
@@ -53,7 +53,7 @@ def test_the_plan_of_a_configuration_is_that_of_snakemake():
         counts[job.stage] = counts.get(job.stage, 0) + 1
     assert counts == {
         **{"simulate_pictures": 1, "simulate_recordings": 2, "simulate_dataset": 1, "epochs": 4, "features": 1},
-        **{"train": 10, "rank": 10, "ceiling": 4, "inspect": 2, "tables": 1, "figures": 7},
+        **{"train": 10, "rank": 10, "ceiling": 4, "inspect": 2, "summaries": 7, "tables": 1, "figures": 7},
     }
 
 
@@ -73,7 +73,10 @@ def test_the_filter_bank_reaches_no_response():
 @pytest.mark.parametrize(
     ("block", "name", "expected"),
     [
-        (settings.Table, "metric", {"tables": "reads"}),
+        (settings.ContrastTable, "metric", {"tables": "reads"}),
+        (settings.Retrieval, "metrics", {"summaries": "reads", "tables": "follows"}),
+        (settings.Retrieval, "level", {"summaries": "reads", "tables": "reads", "figures": "reads"}),
+        (settings.Figures, "also", {"figures": "new"}),
         (settings.Figures, "topography_times", {"figures": "reads"}),
         (settings.Ridge, "label", {"tables": "reads", "figures": "reads"}),
         (settings.Download, "at_once", {}),
