@@ -20,7 +20,8 @@ rule epochs:
     params:
         spec=lambda w: settings.canonical(epochs_spec(w.study, w.signal, w.subject)),
         recordings=lambda w, input: [f"recordings={path}" for path in input.recordings],
-        stimuli=lambda w, input: [f"stimuli={path}" for path in input.stimuli],
+        # A digest in the spec stands for labels that a user may edit: what else is in their table does not count.
+        stimuli=lambda w, input: [f"stimuli={path}" for path in input.stimuli if not labels_of(w.study)],
     message:
         "Brain responses of {wildcards.study} sub-{wildcards.subject}, signal {wildcards.signal}"
     shell:
