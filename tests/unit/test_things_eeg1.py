@@ -178,7 +178,8 @@ def spoil(there, tables):
 
 
 def events(table: pd.DataFrame, subject: str = "02") -> Events:
-    return Events(Path("events.tsv"), subject, {name: table[name].tolist() for name in table}, "record.json")
+    columns = {name: table[name].tolist() for name in table}
+    return Events(Path("events.tsv"), columns, "record.json", subject)
 
 
 def shown(table: pd.DataFrame, rows: pd.Series) -> list[str]:
@@ -351,7 +352,7 @@ def test_one_sample_number_that_is_none(tables):
 )
 def test_real_rows(shared_data, subject, first, last, targets):
     path = shared_data("things-eeg1") / f"bids/sub-{subject}/eeg/sub-{subject}_task-rsvp_events.tsv"
-    real = Events(path, subject, bids_files.read_tsv(path), "record.json")
+    real = Events(path, bids_files.read_tsv(path), "record.json", subject)
     real.check_columns()
     onsets = real.onsets()
     np.testing.assert_allclose(onsets[[0, -1]], [first, last])
@@ -371,7 +372,7 @@ def test_real_rows_in_seconds(shared_data):
     table = bids_files.read_tsv(path)
     samples = table["onset"]
     table["onset"] = [f"{int(value) / 1000:g}" for value in samples]
-    newer = Events(path, "02", {**table, "sample": samples}, "record.json")
+    newer = Events(path, {**table, "sample": samples}, "record.json", "02")
     np.testing.assert_allclose(newer.onsets(), np.array(samples, float) / 1000)
 
 

@@ -47,7 +47,7 @@ def lay_out(results: Path) -> things_eeg2.Study:
     shutil.copytree(THINGS / "bids", study.root, copy_function=shutil.copyfile)
     for folder in [study.root, *(path for path in study.root.rglob("*") if path.is_dir())]:
         folder.chmod(0o755)  # the originals may be read-only
-    for path, entry in study._entries.items():
+    for path, entry in study.entries.items():
         signal = study.root / path
         if path.endswith(".bdf") and signal.parent.is_dir():
             with signal.open("wb") as file:
@@ -420,7 +420,7 @@ def test_absent_events_are_refused(there):
     one = recording(there, "01", "02", "test", None)
     one.path.parent.mkdir(parents=True, exist_ok=True)
     with one.path.open("wb") as file:
-        file.truncate(there._entries[one.path.relative_to(there.root).as_posix()].size)
+        file.truncate(there.entries[one.path.relative_to(there.root).as_posix()].size)
     assert "no such file" in refused(there, one)
 
 

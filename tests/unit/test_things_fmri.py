@@ -199,7 +199,7 @@ def test_other_betas_are_refused(tmp_path):
         load(tmp_path).signals("01", np.array([0]))
     with pytest.raises(InputError, match=r"sub-03_StimulusMetadata.csv: no such file \(setting studies.things.root"):
         load(tmp_path, subjects=["03"]).rows("03")
-    with pytest.raises(InputError, match=r"'1' is not in THINGS-fMRI .did you mean '01'"):
+    with pytest.raises(InputError, match=r"'1' is not in THINGS-fMRI \(did you mean '01'"):
         load(tmp_path, subjects=["1"]).subjects()
 
 

@@ -205,9 +205,7 @@ def test_features_of_another_study_are_refused(files, tmp_path):
         file["stimulus_id"] = ["a", "b"]
     one = job(files, tmp_path)
     one.inputs["stimuli"] = [other]
-    with pytest.raises(
-        artefact.ArtefactError, match="of the 50 stimuli of the responses are not among its 2, the first is"
-    ):
+    with pytest.raises(artefact.ArtefactError, match="50 stimuli of the responses are not among its 2"):
         train.run(one)
 
 

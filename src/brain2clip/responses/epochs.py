@@ -270,7 +270,9 @@ def _cut_recording(
     training = (group["split"] == "train").to_numpy()
     rejected = 0
     for rows, data, peak_to_peak in epoching.cut(raw, group["onset"].to_numpy(float), responses):
-        bad = training[rows] & _too_large(peak_to_peak, responses.reject_uv)
+        bad = np.zeros(len(data), dtype=bool)
+        if responses.reject_uv is not None:
+            bad = training[rows] & _too_large(peak_to_peak, responses.reject_uv)
         rejected += int(bad.sum())
         epochs = data.astype(np.float32)
         epochs[~bad].tofile(scratch)
@@ -285,9 +287,9 @@ def _cut_recording(
         log.info("epochs: %s: %d training epochs above %g µV rejected", item.name, rejected, responses.reject_uv)
 
 
-def _too_large(peak_to_peak: np.ndarray, limit_uv: float | None) -> np.ndarray:
-    """Which epochs reach beyond the limit, bool [n]; none where there is no limit."""
-    return np.zeros(len(peak_to_peak), dtype=bool) if limit_uv is None else peak_to_peak > limit_uv * 1e-6
+def _too_large(peak_to_peak: np.ndarray, limit_uv: float) -> np.ndarray:
+    """Which epochs reach beyond the limit, bool [n]."""
+    return peak_to_peak > limit_uv * 1e-6
 
 
 def _count(counts: dict[str, int], key: str, more: int) -> None:

@@ -98,11 +98,9 @@ def voxels_of(roi: Roi, regions: dict[str, NDArray[np.bool_]], n_voxels: int, wh
                     f"{where}: no region {name!r}{suggestion(name, regions)}, which rois.*.{key} names\n"
                     f"  regions found: {', '.join(sorted(regions)) or 'none; leave include and exclude out'}"
                 )
-    kept = np.ones(n_voxels, dtype=bool) if not roi.include else np.zeros(n_voxels, dtype=bool)
-    for name in roi.include:
-        kept |= regions[name]
-    for name in roi.exclude:
-        kept &= ~regions[name]
+    kept = _union(regions, roi.include) if roi.include else np.ones(n_voxels, dtype=bool)
+    if roi.exclude:
+        kept = _without(kept, _union(regions, roi.exclude))
     if not kept.any():
         sizes = ", ".join(f"{name}: {int(mask.sum())}" for name, mask in sorted(regions.items()))
         raise InputError(
@@ -110,6 +108,15 @@ def voxels_of(roi: Roi, regions: dict[str, NDArray[np.bool_]], n_voxels: int, wh
             f"  voxels by region: {sizes or 'no regions'}, {n_voxels} in all; expected at least one"
         )
     return np.flatnonzero(kept)
+
+
+def _union(regions: dict[str, NDArray[np.bool_]], names: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Voxels of any of some regions, a mask of its own."""
+    return np.logical_or.reduce([regions[name] for name in names])
+
+
+def _without(kept: NDArray[np.bool_], excluded: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return kept & ~excluded
 
 
 # ------------------------------------------------------------------------------------------------- plan

@@ -91,8 +91,7 @@ class Study(UserStudy, EegStudy):
         path = recording.events
         kept = list(range(len(column(events, "onset", path, "BIDS"))))
         for name, values in self.block.keep.items():
-            cells = column(events, name, path, self.setting("keep"))
-            kept = [row for row in kept if cells[row] in values]
+            kept = self._only(kept, column(events, name, path, self.setting("keep")), values)
         if not kept:
             found = "; ".join(f"{name}: {some(sorted(set(events[name])))}" for name in self.block.keep)
             raise InputError(
@@ -101,6 +100,11 @@ class Study(UserStudy, EegStudy):
                 f"  values found: {found or 'none'}"
             )
         return kept
+
+    @staticmethod
+    def _only(kept: list[int], cells: list[str], values: tuple[str, ...]) -> list[int]:
+        """Rows whose cell is one of some values."""
+        return [row for row in kept if cells[row] in values]
 
     def _onsets(self, events: Table, kept: list[int], recording: Recording) -> list[float]:
         """Onsets of the trials, s."""

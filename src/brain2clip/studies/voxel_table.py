@@ -86,10 +86,8 @@ class Study(UserStudy, VoxelStudy):
         path = Path(_for(subject, self.block.table))
         table = read_rows(path, self.block.columns, self.setting("table"))
         names = column(table, self.block.stimulus, path, self.setting("stimulus"))
-        runs = [NO_LABEL] * len(names)
-        if self.block.run is not None:
-            runs = column(table, self.block.run, path, self.setting("run"))
-        shown = [row for row, name in enumerate(names) if name not in self.block.rest]
+        runs = [NO_LABEL] * len(names) if self.block.run is None else self._runs(table, self.block.run, path)
+        shown = [row for row, name in enumerate(names) if not (self.block.rest and self._is_rest(name))]
         self._check_named(names, shown, path)
         stimuli = [names[row] for row in shown]
         made_by = f"{self.setting('stimulus')} = {self.block.stimulus!r} (rest: {list(self.block.rest)})"
@@ -101,6 +99,12 @@ class Study(UserStudy, VoxelStudy):
             if found[-1] is not None:
                 rows.loc[row, ["stimulus", "concept", "split"]] = found
         return rows
+
+    def _runs(self, table: Table, name: str, path: Path) -> list[str]:
+        return column(table, name, path, self.setting("run"))
+
+    def _is_rest(self, name: str) -> bool:
+        return name in self.block.rest
 
     def _check_named(self, names: list[str], shown: list[int], path: Path) -> None:
         unknown = [row for row in shown if names[row] in MISSING]
@@ -135,11 +139,11 @@ class Study(UserStudy, VoxelStudy):
     def regions(self, subject: str) -> dict[str, NDArray[np.bool_]]:
         """Regions by name: those of the settings, and those that the file itself names."""
         signals = self._signals(subject)
-        own = {
-            name: signals.region(_for(subject, source), self.setting(f"rois.{name}"))
-            for name, source in self.block.rois.items()
-        }
+        own = {name: self._named_region(signals, subject, name, source) for name, source in self.block.rois.items()}
         return {**signals.own_regions(), **own}
+
+    def _named_region(self, signals: Signals, subject: str, name: str, source: str) -> NDArray[np.bool_]:
+        return signals.region(_for(subject, source), self.setting(f"rois.{name}"))
 
     def voxel_names(self, subject: str) -> list[str]:
         """Places on the grid, or numbers where there is none."""
@@ -152,8 +156,12 @@ class Study(UserStudy, VoxelStudy):
     def _open_signals(self, subject: str) -> Signals:
         from brain2clip.readers import signal_files
 
-        mask = None if self.block.mask is None else _for(subject, self.block.mask)
+        mask = None if self.block.mask is None else self._mask_of(subject, self.block.mask)
         return signal_files.open_signals(Path(_for(subject, self.block.signals)), mask, f"studies.{self.name}")
+
+    @staticmethod
+    def _mask_of(subject: str, mask: str) -> str:
+        return _for(subject, mask)
 
 
 def _for(subject: str, text: str) -> str:
@@ -164,6 +172,11 @@ def _fold(split: schema.Split, subject: str) -> schema.Split:
     """The split of one subject."""
     train = None if split.train is None else tuple(_for(subject, value) for value in split.train)
     return split.model_copy(update={"test": tuple(_for(subject, value) for value in split.test), "train": train})
+
+
+def _header(names: tuple[str, ...]) -> list[str]:
+    """Names of the columns of a table that does not have them itself."""
+    return list(names)
 
 
 def read_rows(path: Path, names: tuple[str, ...] | None, setting: str) -> Table:
@@ -193,7 +206,7 @@ def read_rows(path: Path, names: tuple[str, ...] | None, setting: str) -> Table:
         raise InputError(f"{path}: the table is empty (setting {setting})")
     delimiter = next((one for one in "\t," if one in lines[0]), None)
     rows = list(csv.reader(lines, delimiter=delimiter)) if delimiter else [line.split() for line in lines]
-    header = list(names) if names else rows.pop(0)
+    header = _header(names) if names else rows.pop(0)
     if len(set(header)) != len(header):
         raise InputError(f"{path}: two columns of the same name: {', '.join(header)} (setting {setting})")
     for number, row in enumerate(rows, 1 if names else 2):

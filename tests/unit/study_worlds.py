@@ -1,0 +1,210 @@
+"""A small world of every kind of study: files as its reader wants them, and the settings that name them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import bids_fixtures
+import numpy as np
+import pandas as pd
+import test_simulated
+import test_things_eeg1
+import test_things_fmri
+import voxel_tables
+import voxel_world
+from bdata_files import write_god
+
+from brain2clip.readers import contract, manifests, things_index
+from brain2clip.studies import things_eeg2
+
+ROOT = Path(__file__).resolve().parents[2]
+MANIFESTS = ROOT / "workflow" / "manifests"
+
+
+@dataclass(frozen=True)
+class World:
+    """A study on disk.
+
+    Attributes
+    ----------
+    settings : dict
+        Complete settings of the study.
+    results : Path
+        Folder of results.
+    subject : str
+        A subject that is there.
+    table : Path or None
+        The user's table of pictures, where there is one.
+    wrong : tuple
+        Changes of the settings that must be refused.
+    """
+
+    settings: dict[str, Any]
+    results: Path
+    subject: str = "01"
+    table: Path | None = None
+    wrong: tuple[dict[str, Any], ...] = field(default=({"no_such_key": 1},))
+
+    def study(self, **changes: Any) -> Any:
+        """The study, with some settings changed."""
+        return contract.load("mine", {**self.settings, **changes}, self.results)
+
+
+def write_tsv(path: Path, columns: dict[str, list[str]]) -> Path:
+    bids_fixtures.write_tsv(path, columns)
+    return path
+
+
+def picture_table(folder: Path, **columns: list[str]) -> Path:
+    """A table of four pictures of four concepts, captions included."""
+    names = ["cat-1", "dog-1", "cup-1", "key-1"]
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / "images" / f"{name}.png").write_bytes(b"png")
+    table = {
+        "stimulus_id": names,
+        "concept": [name[:3] for name in names],
+        "image": [f"images/{name}.png" for name in names],
+        "caption": ["a cat", "a dog | it barks", "n/a", "a key"],
+        **columns,
+    }
+    return write_tsv(folder / "pictures.tsv", table)
+
+
+def simulated(folder: Path) -> World:
+    given = {**test_simulated.TINY, "subjects": 1}
+    study = contract.load("mine", given, folder)
+    test_simulated.make_pictures(study, given)
+    test_simulated.make_recordings(study, given, "01")
+    return World(given, folder, wrong=({"subjects": 0}, {"soa": 0.0}))
+
+
+def simulated_fmri(folder: Path) -> World:
+    given = {**voxel_world.TINY, "subjects": 1}
+    study = contract.load("mine", given, folder)
+    outputs = {"stimuli": Path(study.stimulus_files()[0]), "features": voxel_world.features_of(study)}
+    voxel_world.simulate_pictures.run(voxel_world.job("simulate_pictures", {"study": given}, {}, outputs))
+    voxel_world.make_voxels(study, given, "01")
+    return World(given, folder, wrong=({"noise_correlation": 1.0}, {"voxels": {"delay": -1}}))
+
+
+def bids_eeg(folder: Path, subjects: tuple[str, ...] = ("01", "02")) -> World:
+    root = folder / "bids"
+    for subject in subjects:
+        for run, names in (("01", ["cat-1", "dog-1"]), ("02", ["cup-1"])):
+            events = bids_fixtures.regular_events(6, names=names)
+            bids_fixtures.write_run(root, bids_fixtures.noise(1, 10), events, run=run, subject=subject)
+    table = picture_table(root)
+    given = bids_fixtures.study_settings(root, stimuli=str(table))
+    del given["categories"]
+    return World(given, folder, table=table, wrong=({"stimuli": None}, {"split": {"by": "moon", "test": ["1"]}}))
+
+
+def voxel_table(folder: Path) -> World:
+    data = voxel_tables.write(folder / "data")
+    shown, runs = voxel_tables.labels()
+    pairs = {("face", False): "cat-1", ("house", False): "dog-1", ("face", True): "cup-1", ("house", True): "key-1"}
+    names = [name if name == "rest" else pairs[name, run == "4"] for name, run in zip(shown, runs)]
+    (data / "rows.csv").write_text("\n".join(["condition,run", *map(",".join, zip(names, runs))]) + "\n")
+    table = picture_table(data)
+    given = voxel_tables.study(data, categories=None, stimuli=str(table))
+    return World(given, folder, table=table, wrong=({"subjects": []}, {"split": {"by": "task", "test": ["1"]}}))
+
+
+def god(folder: Path) -> World:
+    write_god(folder / "raw/god/figshare/Subject1.h5", 1)
+    given = {"kind": "god", "subjects": ["01"], "manifest": str(MANIFESTS / "god.csv")}
+    world = World(given, folder, wrong=({"source": "moon"},))
+    for record in world.study().files("01"):
+        Path(record).parent.mkdir(parents=True, exist_ok=True)
+        Path(record).write_text("{}")
+    return world
+
+
+def things_fmri(folder: Path) -> World:
+    root = test_things_fmri.write(folder / "betas")
+    return World({"kind": "things_fmri", "root": str(root), "subjects": ["01"]}, folder, wrong=({"root": None},))
+
+
+def things_eeg1(folder: Path) -> World:
+    manifest = test_things_eeg1.manifest(folder)
+    given = {
+        "kind": "things_eeg1",
+        "subjects": ["02"],
+        "manifest": str(manifest),
+        "test_concepts": str(MANIFESTS / "things-eeg2-images.csv"),
+    }
+    world = World(given, folder, "02", wrong=({"test": "moon"}, {"subjects": ["a/b"]}))
+    (one,) = world.study().recordings("02")
+    test_things_eeg1.write(test_things_eeg1.made_up("02", unit="ms"), one.events)
+    fill(world.study(), one)
+    return world
+
+
+def things_eeg2_(folder: Path) -> World:
+    given = {
+        "kind": "things_eeg2",
+        "subjects": ["01"],
+        "sessions": ["01"],
+        "runs": ["01"],
+        "manifest": str(MANIFESTS / "things-eeg2.csv"),
+        "images": str(MANIFESTS / "things-eeg2-images.csv"),
+    }
+    world = World(given, folder, wrong=({"source": "moon"}, {"runs": ["a/b"]}))
+    study = world.study()
+    for one in study.recordings("01"):
+        rng, counts = np.random.default_rng(len(one.name)), things_eeg2.EVENTS[one.task]
+        index = study.index[study.index["split"] == one.task].reset_index(drop=True)
+        shown = np.sort(rng.permutation(sum(counts.values()))[: counts["image"]])
+        rows = rng.integers(0, len(index), counts["image"])
+        columns = {
+            "onset": [f"{5 + 0.2 * event:.3f}" for event in range(sum(counts.values()))],
+            **{name: ["n/a"] * sum(counts.values()) for name in ("tot_img_number", "img_category", "category_name")},
+            "trial_type": ["target"] * sum(counts.values()),
+        }
+        for event, row in zip(shown, rows):
+            columns["trial_type"][event] = "image"
+            columns["tot_img_number"][event] = str(row + 1)
+            columns["category_name"][event] = index["folder"][row]
+            columns["img_category"][event] = str(int(index["folder"][row][:5]))
+        write_tsv(one.events, columns)
+        fill(study, one)
+    stimuli = things_index.stimulus_rows(study.index)
+    Path(study.stimulus_files()[0]).parent.mkdir(parents=True, exist_ok=True)
+    stimuli.to_csv(study.stimulus_files()[0], sep="\t", index=False)
+    return world
+
+
+def fill(study: Any, one: contract.Recording) -> None:
+    """Signals of a recording as files of holes."""
+    for unit in study.subject_units(one.subject):
+        entries: tuple[manifests.Entry, ...] = study.units[unit]
+        for entry in entries:
+            path = study.root / entry.path
+            if path.suffix in (".bdf", ".eeg", ".vhdr", ".vmrk") and path.stem == one.path.stem:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("wb") as file:
+                    file.truncate(entry.size or 0)
+
+
+WORLDS: dict[str, Callable[[Path], World]] = {
+    "bids_eeg": bids_eeg,
+    "god": god,
+    "simulated": simulated,
+    "simulated_fmri": simulated_fmri,
+    "things_eeg1": things_eeg1,
+    "things_eeg2": things_eeg2_,
+    "things_fmri": things_fmri,
+    "voxel_table": voxel_table,
+}
+
+
+def trials_of(study: Any, subject: str) -> pd.DataFrame:
+    """What a subject is shown: ``stimulus``, ``concept``, ``split``; of voxels the rows with a stimulus."""
+    if study.modality == "eeg":
+        return pd.concat([study.trials(one) for one in study.recordings(subject)], ignore_index=True)
+    rows = study.rows(subject)
+    return rows[rows["stimulus"] != ""].reset_index(drop=True)
