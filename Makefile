@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 CORES ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 WORKERS ?= 2
-CONFIG ?= workflow/demo.yaml
+CONFIG ?= workflow/studies/demo.yaml
 TOWER ?= workflow/towers/grammar-vit
 
 LOCK := envs/requirements.lock
@@ -29,11 +29,11 @@ help: ## this list
 env: $(STAMP) ## .venv alone: the hash lock, and this package as it stands in src/
 
 demo: $(STAMP) ## the whole pipeline on the embedded simulated study, then its tables
-	@$(BRAIN2CLIP) run --cores $(CORES) workflow/demo.yaml
+	@$(BRAIN2CLIP) run --cores $(CORES) workflow/studies/demo.yaml
 
 study: $(STAMP) ## the full simulated studies, EEG and fMRI (takes long), then their tables
-	@$(BRAIN2CLIP) run --cores $(CORES) workflow/study.yaml
-	@$(BRAIN2CLIP) run --cores $(CORES) workflow/study-fmri.yaml
+	@$(BRAIN2CLIP) run --cores $(CORES) workflow/studies/study.yaml
+	@$(BRAIN2CLIP) run --cores $(CORES) workflow/studies/study-fmri.yaml
 
 report: $(STAMP) ## the report alone (CONFIG=config.yaml for another configuration than the demo)
 	@$(BRAIN2CLIP) report $(CONFIG)
@@ -51,7 +51,7 @@ lint: $(STAMP) ## ruff, snakefmt, mypy, snakemake --lint
 	$(PY) -m ruff format --check .
 	.venv/bin/snakefmt --check Snakefile workflow/rules
 	$(PY) -m mypy
-	$(PY) -m snakemake --lint --configfile workflow/demo.yaml
+	$(PY) -m snakemake --lint --configfile workflow/studies/demo.yaml
 
 format: $(STAMP) ## write the style that lint wants
 	$(PY) -m ruff check --fix .

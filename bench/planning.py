@@ -69,7 +69,7 @@ def environment() -> dict[str, str]:
 
 def large_study(subjects: int, seeds: int, methods: int, protocols: list[str]) -> dict[str, Any]:
     """A simulated study whose runs are subjects x seeds x methods x protocols."""
-    config: dict[str, Any] = yaml.safe_load((ROOT / "workflow" / "demo.yaml").read_text(encoding="utf-8"))
+    config: dict[str, Any] = yaml.safe_load((ROOT / "workflow" / "studies" / "demo.yaml").read_text(encoding="utf-8"))
     config["results"] = "results"
     config["studies"]["simulated"]["subjects"] = subjects
     one = config["methods"]["neuroclip"]

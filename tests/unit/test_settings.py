@@ -363,7 +363,7 @@ def test_merge_is_deep_and_replaces_lists():
 # ---------------------------------------------------------------------------------- shipped configurations
 
 
-SHIPPED = sorted([*ROOT.glob("config.yaml"), *ROOT.glob("workflow/*.yaml")])
+SHIPPED = sorted([*ROOT.glob("config.yaml"), *ROOT.glob("workflow/studies/*.yaml")])
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -254,8 +254,8 @@ def test_inputs_of_rules(there):
 
 
 def test_example_configuration_is_valid():
-    text = (ROOT / "workflow/things-eeg1.yaml").read_text()
-    config = settings.load(yaml.safe_load(text), "workflow/things-eeg1.yaml")
+    text = (ROOT / "workflow/studies/things-eeg1.yaml").read_text()
+    config = settings.load(yaml.safe_load(text), "workflow/studies/things-eeg1.yaml")
     study = config.studies["things-eeg1"]
     assert isinstance(study, settings.ThingsEeg1Study)
     assert study.subjects == ("02", "03")

@@ -1,4 +1,4 @@
-"""BrainCLIP on Generic Object Decoding as workflow/god.yaml stands: what a run would do, counted without any data."""
+"""BrainCLIP on Generic Object Decoding as workflow/studies/god.yaml stands: what a run would do, counted without any data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODULES = ("responses.voxels", "stimuli.features")
 def project(tmp_path_factory) -> Project:
     """A fresh copy of the project with that configuration."""
     made = Project.create(tmp_path_factory.mktemp("god") / "project")
-    shutil.copy2(made.folder / "workflow/god.yaml", made.config_file)
+    shutil.copy2(made.folder / "workflow/studies/god.yaml", made.config_file)
     return made
 
 

@@ -116,7 +116,7 @@ def edited_text(*edits: tuple[str, str, str]) -> Callable[[Project], None]:
 NEUTRAL_OPTION = (
     f"{SOURCE}/settings/methods.py",
     "    encoder: Encoder = Field(",
-    '    lora_rank: int = neutral(0, ge=0, description="rank of something new (0: off)")\n    encoder: Encoder = Field(',
+    '    lora_rank: int = neutral(0, ge=0, description="something new (0: off)")\n    encoder: Encoder = Field(',
 )
 #: On the finished tiny study of ``tests/workflow/tiny.yaml``.
 OF_THE_CODE = (

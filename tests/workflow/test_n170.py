@@ -21,9 +21,9 @@ SHUFFLED = 0.08
 
 
 def single_trials(root: Path, folder: Path) -> pd.DataFrame:
-    """Top-1 of single trials by method and subject, from ``workflow/n170.yaml`` with one seed."""
+    """Top-1 of single trials by method and subject, from ``workflow/studies/n170.yaml`` with one seed."""
     project = Project.create(folder)
-    config = yaml.safe_load((project.folder / "workflow/n170.yaml").read_text())
+    config = yaml.safe_load((project.folder / "workflow/studies/n170.yaml").read_text())
     config["studies"]["n170"]["root"] = str(root)
     config["experiments"]["main"]["seeds"] = [0]
     project.write_config(config)

@@ -65,7 +65,7 @@ def test_a_typo_is_answered_with_a_suggestion_and_no_traceback(tmp_path):
 
 def test_a_wrong_dataset_folder_is_named(tmp_path):
     project = Project.create(tmp_path / "project")
-    text = (project.folder / "workflow/n170.yaml").read_text().replace("../shared/data/n170", "nowhere")
+    text = (project.folder / "workflow/studies/n170.yaml").read_text().replace("../shared/data/n170", "nowhere")
     project.config_file.write_text(text)
     done = project.run("-n", check=False)
     assert done.returncode

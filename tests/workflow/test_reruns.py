@@ -254,7 +254,7 @@ For every setting, [configuration.md](configuration.md) says which stages read i
 is made:
 
 ```bash
-make why KEY=bands.broad.h_freq VALUE=30 CONFIG=workflow/study.yaml
+make why KEY=bands.broad.h_freq VALUE=30 CONFIG=workflow/studies/study.yaml
 ```
 """
 SECTIONS = (

@@ -14,7 +14,7 @@ ABOUT = """\
 Brain responses to pictures in (EEG or fMRI), tables out that say how well the pictures can be found again.
 
 A configuration is one YAML file that names studies, methods and tables; CONFIG is its path, from where you stand:
-  workflow/demo.yaml    the whole pipeline on a small simulated study: some minutes, no download, no GPU
+  workflow/studies/demo.yaml    the whole pipeline on a small simulated study: some minutes, no download, no GPU
   config.yaml           the study of the paper: downloads about 55 GB, wants a GPU
 Everything lands in the folder that the configuration names as `results`, below the repository:
   results/tables        Markdown, LaTeX and Parquet       results/figures       SVG
@@ -23,9 +23,9 @@ What is there and up to date is never made again; what stopped goes on with the 
 """
 EXAMPLES = """\
 examples:
-  brain2clip run workflow/demo.yaml                      first try
+  brain2clip run workflow/studies/demo.yaml                      first try
   brain2clip run config.yaml --dry-run                   what would run
-  brain2clip why workflow/demo.yaml bands.broad.h_freq 30
+  brain2clip why workflow/studies/demo.yaml bands.broad.h_freq 30
                                                          what an edit would cost, in jobs and hours
   brain2clip run --help                                  more about one command
 
@@ -37,7 +37,7 @@ on the terminal. Jobs whose results are there and up to date do not run. Ctrl-C 
 """
 RUN_MORE = """\
 examples:
-  brain2clip run workflow/demo.yaml --cores 4
+  brain2clip run workflow/studies/demo.yaml --cores 4
   brain2clip run config.yaml --dry-run                   plans, and runs nothing
   brain2clip run config.yaml -- --profile slurm          on a cluster (docs/slurm.md)
   brain2clip run config.yaml -- --keep-going --until train
@@ -52,8 +52,8 @@ origin. Files of yours that you replaced since are not looked at; `brain2clip ru
 """
 WHY_MORE = """\
 examples:
-  brain2clip why workflow/demo.yaml bands.broad.h_freq 30
-  brain2clip why workflow/demo.yaml bands.broad.l_freq=2 bands.broad.h_freq=30        both at once
+  brain2clip why workflow/studies/demo.yaml bands.broad.h_freq 30
+  brain2clip why workflow/studies/demo.yaml bands.broad.l_freq=2 bands.broad.h_freq=30        both at once
   brain2clip why config.yaml experiments.intra.seeds '[0, 1]'
 
 Keys are dotted as in docs/configuration.md, which says for each of them which stages read it. Values are written as in
@@ -65,7 +65,7 @@ Unpack it and open report.html in a browser: tables, figures, and which settings
 """
 REPORT_MORE = """\
 example:
-  brain2clip report workflow/demo.yaml
+  brain2clip report workflow/studies/demo.yaml
 """
 DOCS = """\
 Write docs/configuration.md and the JSON schema of a configuration (workflow/schemas) from the settings classes, as who
@@ -128,7 +128,7 @@ def made_parser() -> argparse.ArgumentParser:
         made = commands.add_parser(name, usage=f"brain2clip {name} {words}", help=what, description=about, epilog=more)
         made.formatter_class = argparse.RawDescriptionHelpFormatter
         if words.startswith("CONFIG"):
-            which = "a complete configuration, e.g. workflow/demo.yaml"
+            which = "a complete configuration, e.g. workflow/studies/demo.yaml"
             made.add_argument("config", type=Path, metavar="CONFIG", help=which)
         return made
 
