@@ -7,13 +7,14 @@ from snakemake.utils import min_version
 min_version("9.19")
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
-from brain2clip.internals.snakemake import amount, either, files, named, planned, prefix
+from brain2clip.internals.snakemake import given_configurations
+from brain2clip.snakefile import amount, either, files, named, planned, prefix
 
 
 report: "workflow/report/workflow.rst"
 
 
-if not workflow.overwrite_configfiles:
+if not given_configurations(workflow):
 
     configfile: "config.yaml"
 

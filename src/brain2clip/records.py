@@ -16,7 +16,6 @@ because the job went on in a cluster or ended in the same moment, the file fits 
 from __future__ import annotations
 
 import base64
-import contextlib
 import html
 import json
 import re
@@ -29,8 +28,6 @@ from brain2clip import artefact
 
 #: Environment variable with the settings of the run that a job belongs to.
 PLANNED = "BRAIN2CLIP_PLANNED"
-#: A record is about a file whose time it has, s (file systems round).
-SAME_TIME_S = 0.01
 #: Differences that are told one by one.
 TOLD = 5
 
@@ -110,127 +107,8 @@ def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-# ---------------------------------------------------------------------------------------------- Snakemake
-
-
-def watch(workflow: Any) -> None:
-    """Judge results before Snakemake decides what to run, in dry runs as well.
-
-    Snakemake has no place for this, so the one method that decides is preceded by ours, for this workflow alone.
-    """
-    from snakemake.exceptions import WorkflowError
-
-    if not hasattr(workflow, "_prepare_dag"):
-        raise WorkflowError("this version of snakemake plans in another way; use the one of envs/requirements.lock")
-    prepare = workflow._prepare_dag
-
-    def prepared(*given: Any, **named: Any) -> None:
-        prepare(*given, **named)
-        decide = workflow.dag.update_needrun
-
-        async def judged(*given: Any, **named: Any) -> None:
-            await judge(workflow.dag)
-            await decide(*given, **named)
-
-        workflow.dag.update_needrun = judged
-        refuse, settle = workflow.dag.check_incomplete, workflow.dag.postprocess
-        ended: list[Any] = []
-
-        async def forgiving() -> None:
-            ended.extend(await finished_unseen(workflow.dag))
-            await refuse()
-
-        async def settled(*given: Any, **named: Any) -> None:
-            await settle(*given, **named)
-            while ended and not workflow.dryrun:  # jobs have numbers now, which a record needs
-                await workflow.persistence.finished(ended.pop())
-
-        workflow.dag.check_incomplete = forgiving
-        workflow.dag.postprocess = settled
-
-    workflow._prepare_dag = prepared
-
-
-async def judge(dag: Any) -> None:
-    """Force the jobs whose unrecorded outputs differ from the plan; make the times of those that fit right."""
-    from snakemake.logging import logger
-
-    persistence = dag.workflow.persistence
-    identities: dict[str, str] = {}
-    fitting, differing = 0, []
-    believed: set[str] = set()
-    for job in (job for level in dag.toposorted() for job in level):
-        text = job.params.get("spec")
-        if text is None or not await _unrecorded(job, persistence):
-            continue
-        try:
-            found = difference(job.output, job.input, json.loads(text), identities)
-        except artefact.ArtefactError as error:
-            found = str(error)
-        if found is None:
-            fitting += 1
-            believed.update(map(str, job.output))
-            await _believe(job, dag.workflow.iocache.mtime)
-        else:
-            differing.append(found)
-            dag.forcefiles.update(job.output)
-    recorded = persistence.metadata
-    # A record of the files that lay there before says other settings, for which a job would run again.
-    persistence.metadata = lambda target: None if str(target) in believed else recorded(target)
-    if fitting or differing:
-        logger.info(_told(fitting, differing))
-
-
-async def finished_unseen(dag: Any) -> list[Any]:
-    """Jobs whose end nobody saw: marked as incomplete, but their files are there and fit. They are taken as done."""
-    from snakemake.logging import logger
-
-    identities: dict[str, str] = {}
-    done: list[Any] = []
-    incomplete = dag.workflow.persistence.incomplete
-    for job in (job for level in dag.toposorted() for job in level):
-        text = job.params.get("spec")
-        if text is None or not await incomplete(job) or not all([await file.exists() for file in job.output]):
-            continue
-        with contextlib.suppress(artefact.ArtefactError):
-            carried = any(provenance(Path(file)) is not None for file in job.output)
-            if carried and difference(job.output, job.input, json.loads(text), identities) is None:
-                done.append(job)
-    if done:
-        logger.info(f"{len(done)} jobs of a run that was killed have ended since; their files fit and stay.")
-    known = set(done)
-
-    async def others(job: Any) -> list[Any]:
-        return [] if job in known else await incomplete(job)
-
-    dag.workflow.persistence.incomplete = others
-    return done
-
-
-async def _unrecorded(job: Any, persistence: Any) -> bool:
-    """Whether outputs are there that Snakemake has no record of, or that are not the files of its record."""
-    for file in job.output:
-        if not await file.exists():
-            continue
-        record = persistence.metadata(file)
-        if record is None or record.endtime is None:
-            return True
-        if abs((await file.mtime()).local_or_storage() - record.endtime) > SAME_TIME_S:
-            return True
-    return False
-
-
-async def _believe(job: Any, times: dict[Any, Any]) -> None:
-    """Take outputs (and the benchmark, which counts like one) to be as new as the inputs, in this plan."""
-    from snakemake_interface_storage_plugins.io import Mtime
-
-    newest = [(await file.mtime()).local_or_storage(follow_symlinks=True) for file in job.input if await file.exists()]
-    for file in (*job.output, *([job.benchmark] if job.benchmark else [])):
-        if await file.exists():
-            times[file] = Mtime(local=max([*newest, (await file.mtime()).local_or_storage()]))
-
-
-def _told(fitting: int, differing: list[str]) -> str:
+def told(fitting: int, differing: list[str]) -> str:
+    """What is said of results without a record: how many fit, and why some do not."""
     lines = [f"Results of {fitting + len(differing)} jobs without a record of Snakemake, judged by their provenance:"]
     if fitting:
         lines.append(

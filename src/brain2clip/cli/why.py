@@ -23,11 +23,11 @@ import yaml
 from pydantic_core import to_jsonable_python
 
 from brain2clip import settings
-from brain2clip.internals.snakemake import check
 from brain2clip.kinds import KindError
 from brain2clip.plan import Job, Plan
 from brain2clip.plan.due import Disk, due, lacking
 from brain2clip.plan.jobs import ON_GPU
+from brain2clip.snakefile import check
 from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -1,132 +1,216 @@
-"""How the plan and Snakemake meet. Light to import, because every scheduled job parses the Snakefile."""
+"""What is used of Snakemake that is no promise of its: its workflow, and the methods that decide what runs.
+
+Snakemake has no place where others may have a say before it decides. So three methods are preceded by ours, on the one
+workflow that runs and not on their classes:
+
+- ``Workflow._prepare_dag`` makes graph and records; before it, nobody knows the executor, and after it the others are
+  there to be preceded;
+- ``DAG.check_incomplete`` refuses files that a killed run left behind; those that are whole and fit are taken out
+  (:func:`finished_unseen`);
+- ``DAG.update_needrun`` decides; results without a record are judged by what they carry (:func:`judge`).
+
+Each is looked for before it is used, and that Snakemake has called ours is looked at before anything runs. What else is
+taken for granted is in ``tests/unit/test_internals_snakemake.py``. Light to import: the Snakefile does.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
-import shlex
-import shutil
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from brain2clip import records, settings, slurm
-from brain2clip.plan import Job, Plan
-from brain2clip.readers.bids_files import suggestion
-from brain2clip.stage import InputError
+from brain2clip import artefact, records
+from brain2clip.internals import versions
 
-ROOT = Path(__file__).resolve().parents[3]
-
-
-class Asked:
-    """A plan whose refusals are Snakemake's own kind of error: a sentence, no traceback."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-
-    def __getattr__(self, name: str) -> Any:
-        found = _refusing(lambda: getattr(self._plan, name))
-        if not callable(found):
-            return found
-        return lambda *given, **named: _refusing(lambda: found(*given, **named))
+LIBRARY = "snakemake"
+#: A record is about a file whose time it has, s (file systems round).
+SAME_TIME_S = 0.01
 
 
-def planned(workflow: Any, config: dict[str, Any]) -> Asked:
-    """The plan of a configuration, and Snakemake made ready for it.
-
-    A job on another node parses the Snakefile again: it takes the settings that the run was planned with, whatever the
-    file says now.
-    """
-    main = workflow.is_main_process
-    given = config if main else records.unpack(os.environ.get(records.PLANNED)) or config
-    source = " + ".join(map(str, workflow.overwrite_configfiles)) or "config.yaml"
-    plan = _refusing(lambda: Plan(settings.load(given, source=source)), settings.SettingsError)
-    if main:
-        os.environ[records.PLANNED] = records.pack(settings.canonical(plan.config))
-        workflow.register_envvars(records.PLANNED)
-        records.watch(workflow)
-        slurm.watch(workflow, plan.results)
-    os.environ.update(_refusing(plan.environment))
-    if "download" not in workflow.global_resources:
-        workflow.register_resource("download", plan.config.download.at_once)
-    _refusing(lambda: check(plan))
-    if main:
-        _tell_downloads(plan)
-    # The report names licence and citation of every study; those that are downloaded know them themselves.
-    for name in plan.config.studies:
-        for key in ("licence", "citation"):
-            config["studies"][name].setdefault(key, getattr(plan.study(name), key))
-    return Asked(plan)
-
-
-def prefix() -> str:
-    """What stands before every shell command; it is no part of the text that Snakemake compares.
-
-    So an environment that was moved re-runs nothing.
-    """
-    python = shlex.quote(str(Path(sys.executable).parent))
-    return f"set -euo pipefail; export PATH={python}:$PATH PYTHONPATH={shlex.quote(str(ROOT / 'src'))}; "
-
-
-def files(job: Job) -> dict[str, list[str]]:
-    """Inputs of a rule; those without a file are left out."""
-    return {name: list(paths) for name, paths in job.inputs.items() if paths}
-
-
-def named(inputs: Any) -> list[str]:
-    """Inputs as the stage gets them: ``NAME=PATH``."""
-    return [
-        f"{name}={path}" for name, given in inputs.items() for path in ([given] if isinstance(given, str) else given)
-    ]
-
-
-def either(names: Iterable[str]) -> str:
-    """Wildcard pattern of some names (one that matches nothing where there are none)."""
-    return "|".join(sorted(names)) or "(?!)"
-
-
-def check(plan: Plan) -> None:
-    """What can be refused before anything runs."""
-    listed = plan.downloads()
-    for name in plan.config.download.sources:
-        if name not in listed:
-            raise InputError(
-                f"download.sources: no dataset named {name!r}{suggestion(name, listed)}; "
-                f"the studies of this configuration download {', '.join(listed) or 'nothing'}"
-            )
-    for study, signal in sorted({(run.study, run.signal) for run in plan.runs()}):
-        if plan.responses_stage(study) == "preprocessed":
-            from brain2clip.responses.preprocessed import refuse  # imports pandas: only where there is such a study
-
-            block: Any = plan.block(study)
-            refuse(study, settings.dump(block), plan.config.bands[signal], block.responses)
-
-
-def amount(listed: Iterable[Any]) -> str:
-    """Number and size of files in words."""
-    sizes = [file.size or 0 for file in listed]
-    return f"{len(sizes)} files, {sum(sizes) / 1e9:.3g} GB"
-
-
-def _tell_downloads(plan: Plan) -> None:
-    """What is still to be fetched, and whether there is room for it."""
-    from snakemake.logging import logger
-
-    missing: list[Any] = plan.missing_downloads()
-    if not missing:
-        return
-    logger.info(f"Still to download: {amount(missing)} (results go to {plan.results}/raw)")
-    room = shutil.disk_usage(plan.room()).free
-    if sum(file.size or 0 for file in missing) > room:
-        logger.warning(
-            f"Only {room / 1e9:.3g} GB are free there: make room, or let {plan.results} be a link to another disk"
-        )
-
-
-def _refusing(question: Callable[[], Any], refusal: type[Exception] = InputError) -> Any:
+def refusal(message: str) -> Exception:
+    """Snakemake's own kind of error: a sentence, no traceback."""
     from snakemake.exceptions import WorkflowError
 
-    try:
-        return question()
-    except refusal as error:
-        raise WorkflowError(str(error)) from None
+    error: Exception = WorkflowError(message)
+    return error
+
+
+def log() -> Any:
+    """Snakemake's logger."""
+    from snakemake.logging import logger
+
+    return logger
+
+
+def needed(owner: Any, *names: str) -> Any:
+    """An object of Snakemake's, which has what is used of it.
+
+    Raises
+    ------
+    snakemake.exceptions.WorkflowError
+        Where it is not built as it was.
+    """
+    if missing := versions.lacking(owner, *names):
+        raise refusal(versions.what_is_lacking(LIBRARY, owner, missing))
+    return owner
+
+
+# --------------------------------------------------------------------------------------------- the workflow
+
+
+def is_main(workflow: Any) -> bool:
+    """Whether this process plans, and is not the one that runs a job of another's plan."""
+    return bool(needed(workflow, "is_main_process").is_main_process)
+
+
+def given_configurations(workflow: Any) -> list[str]:
+    """Files of ``--configfile``."""
+    return [str(path) for path in needed(workflow, "overwrite_configfiles").overwrite_configfiles]
+
+
+def hand_on(workflow: Any, variable: str, value: str) -> None:
+    """Set an environment variable for this process and for all jobs, wherever they run."""
+    os.environ[variable] = value
+    needed(workflow, "register_envvars").register_envvars(variable)
+
+
+def limit(workflow: Any, resource: str, at_once: int) -> None:
+    """Limit a resource of all jobs together, where the command line says nothing about it."""
+    if resource not in needed(workflow, "global_resources", "register_resource").global_resources:
+        workflow.register_resource(resource, at_once)
+
+
+# ------------------------------------------------------------------------------------------ before the plan
+
+
+def before_planning(workflow: Any, first: Callable[[], None]) -> None:
+    """Call something when the executor is known, and graph and records are not."""
+    prepare = needed(workflow, "_prepare_dag")._prepare_dag
+
+    def prepared(*given: Any, **named: Any) -> None:
+        first()
+        prepare(*given, **named)
+
+    workflow._prepare_dag = prepared
+
+
+def watch(workflow: Any) -> None:
+    """Judge results before Snakemake decides what to run, in dry runs as well."""
+    prepare = needed(workflow, "_prepare_dag")._prepare_dag
+
+    def prepared(*given: Any, **named: Any) -> None:
+        prepare(*given, **named)
+        needed(workflow, "dag", "persistence", "iocache", "dryrun")
+        _precede(workflow)
+
+    workflow._prepare_dag = prepared
+
+
+def _precede(workflow: Any) -> None:
+    """Put our part before the methods of a graph that was just made."""
+    dag = needed(workflow.dag, "update_needrun", "check_incomplete", "postprocess", "toposorted", "forcefiles")
+    persistence = needed(workflow.persistence, "metadata", "incomplete", "finished")
+    needed(workflow.iocache, "mtime")
+    refuse, decide, settle = dag.check_incomplete, dag.update_needrun, dag.postprocess
+    called: set[str] = set()
+    ended: list[Any] = []
+
+    async def forgiving() -> None:
+        called.add("check_incomplete")
+        ended.extend(await finished_unseen(dag, persistence))
+        await refuse()
+
+    async def judged(*given: Any, **named: Any) -> None:
+        called.add("update_needrun")
+        await judge(dag, persistence, workflow.iocache.mtime)
+        await decide(*given, **named)
+
+    async def settled(*given: Any, **named: Any) -> None:
+        if missed := {"check_incomplete", "update_needrun"} - called:
+            raise refusal(
+                f"snakemake has planned without {' and '.join(sorted(missed))}, so that nobody has looked at results "
+                f"without a record; {versions.which(LIBRARY)}"
+            )
+        await settle(*given, **named)
+        while ended and not workflow.dryrun:  # jobs have numbers now, which a record needs
+            await persistence.finished(ended.pop())
+
+    dag.check_incomplete, dag.update_needrun, dag.postprocess = forgiving, judged, settled
+
+
+async def judge(dag: Any, persistence: Any, times: dict[Any, Any]) -> None:
+    """Force the jobs whose unrecorded outputs differ from the plan; make the times of those that fit right."""
+    identities: dict[str, str] = {}
+    fitting, differing = 0, []
+    believed: set[str] = set()
+    for job in (job for level in dag.toposorted() for job in level):
+        text = job.params.get("spec")
+        if text is None or not await _unrecorded(job, persistence):
+            continue
+        try:
+            found = records.difference(job.output, job.input, json.loads(text), identities)
+        except artefact.ArtefactError as error:
+            found = str(error)
+        if found is None:
+            fitting += 1
+            believed.update(map(str, job.output))
+            await _believe(job, times)
+        else:
+            differing.append(found)
+            dag.forcefiles.update(job.output)
+    recorded = persistence.metadata
+    # A record of the files that lay there before says other settings, for which a job would run again.
+    persistence.metadata = lambda target: None if str(target) in believed else recorded(target)
+    if fitting or differing:
+        log().info(records.told(fitting, differing))
+
+
+async def finished_unseen(dag: Any, persistence: Any) -> list[Any]:
+    """Jobs whose end nobody saw: marked as incomplete, but their files are there and fit. They are taken as done."""
+    identities: dict[str, str] = {}
+    done: list[Any] = []
+    incomplete = persistence.incomplete
+    for job in (job for level in dag.toposorted() for job in level):
+        text = job.params.get("spec")
+        if text is None or not await incomplete(job) or not all([await file.exists() for file in job.output]):
+            continue
+        with contextlib.suppress(artefact.ArtefactError):
+            carried = any(records.provenance(Path(file)) is not None for file in job.output)
+            if carried and records.difference(job.output, job.input, json.loads(text), identities) is None:
+                done.append(job)
+    if done:
+        log().info(f"{len(done)} jobs of a run that was killed have ended since; their files fit and stay.")
+    known = set(done)
+
+    async def others(job: Any) -> list[Any]:
+        found: list[Any] = [] if job in known else await incomplete(job)
+        return found
+
+    persistence.incomplete = others
+    return done
+
+
+async def _unrecorded(job: Any, persistence: Any) -> bool:
+    """Whether outputs are there that Snakemake has no record of, or that are not the files of its record."""
+    for file in job.output:
+        if not await file.exists():
+            continue
+        record = persistence.metadata(file)
+        if record is None or record.endtime is None:
+            return True
+        if abs((await file.mtime()).local_or_storage() - record.endtime) > SAME_TIME_S:
+            return True
+    return False
+
+
+async def _believe(job: Any, times: dict[Any, Any]) -> None:
+    """Take outputs (and the benchmark, which counts like one) to be as new as the inputs, in this plan."""
+    from snakemake_interface_storage_plugins.io import Mtime
+
+    newest = [(await file.mtime()).local_or_storage(follow_symlinks=True) for file in job.input if await file.exists()]
+    for file in (*job.output, *([job.benchmark] if job.benchmark else [])):
+        if await file.exists():
+            times[file] = Mtime(local=max([*newest, (await file.mtime()).local_or_storage()]))

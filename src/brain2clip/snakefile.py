@@ -1,0 +1,130 @@
+"""What the Snakefile asks: here the plan and Snakemake meet. Light to import, because every scheduled job parses it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from brain2clip import records, settings, slurm
+from brain2clip.internals import snakemake, versions
+from brain2clip.plan import Job, Plan
+from brain2clip.readers.bids_files import suggestion
+from brain2clip.stage import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Asked:
+    """A plan whose refusals are Snakemake's own kind of error: a sentence, no traceback."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def __getattr__(self, name: str) -> Any:
+        found = _refusing(lambda: getattr(self._plan, name))
+        if not callable(found):
+            return found
+        return lambda *given, **named: _refusing(lambda: found(*given, **named))
+
+
+def planned(workflow: Any, config: dict[str, Any]) -> Asked:
+    """The plan of a configuration, and Snakemake made ready for it.
+
+    A job on another node parses the Snakefile again: it takes the settings that the run was planned with, whatever the
+    file says now.
+    """
+    main = snakemake.is_main(workflow)
+    given = config if main else records.unpack(os.environ.get(records.PLANNED)) or config
+    source = " + ".join(snakemake.given_configurations(workflow)) or "config.yaml"
+    plan = _refusing(lambda: Plan(settings.load(given, source=source)), settings.SettingsError)
+    if main:
+        for line in versions.untested():
+            snakemake.log().warning(line)
+        snakemake.hand_on(workflow, records.PLANNED, records.pack(settings.canonical(plan.config)))
+        snakemake.watch(workflow)
+        slurm.watch(workflow, plan.results)
+    os.environ.update(_refusing(plan.environment))
+    snakemake.limit(workflow, "download", plan.config.download.at_once)
+    _refusing(lambda: check(plan))
+    if main:
+        _tell_downloads(plan)
+    # The report names licence and citation of every study; those that are downloaded know them themselves.
+    for name in plan.config.studies:
+        for key in ("licence", "citation"):
+            config["studies"][name].setdefault(key, getattr(plan.study(name), key))
+    return Asked(plan)
+
+
+def prefix() -> str:
+    """What stands before every shell command; it is no part of the text that Snakemake compares.
+
+    So an environment that was moved re-runs nothing.
+    """
+    python = shlex.quote(str(Path(sys.executable).parent))
+    return f"set -euo pipefail; export PATH={python}:$PATH PYTHONPATH={shlex.quote(str(ROOT / 'src'))}; "
+
+
+def files(job: Job) -> dict[str, list[str]]:
+    """Inputs of a rule; those without a file are left out."""
+    return {name: list(paths) for name, paths in job.inputs.items() if paths}
+
+
+def named(inputs: Any) -> list[str]:
+    """Inputs as the stage gets them: ``NAME=PATH``."""
+    return [
+        f"{name}={path}" for name, given in inputs.items() for path in ([given] if isinstance(given, str) else given)
+    ]
+
+
+def either(names: Iterable[str]) -> str:
+    """Wildcard pattern of some names (one that matches nothing where there are none)."""
+    return "|".join(sorted(names)) or "(?!)"
+
+
+def check(plan: Plan) -> None:
+    """What can be refused before anything runs."""
+    listed = plan.downloads()
+    for name in plan.config.download.sources:
+        if name not in listed:
+            raise InputError(
+                f"download.sources: no dataset named {name!r}{suggestion(name, listed)}; "
+                f"the studies of this configuration download {', '.join(listed) or 'nothing'}"
+            )
+    for study, signal in sorted({(run.study, run.signal) for run in plan.runs()}):
+        if plan.responses_stage(study) == "preprocessed":
+            from brain2clip.responses.preprocessed import refuse  # imports pandas: only where there is such a study
+
+            block: Any = plan.block(study)
+            refuse(study, settings.dump(block), plan.config.bands[signal], block.responses)
+
+
+def amount(listed: Iterable[Any]) -> str:
+    """Number and size of files in words."""
+    sizes = [file.size or 0 for file in listed]
+    return f"{len(sizes)} files, {sum(sizes) / 1e9:.3g} GB"
+
+
+def _tell_downloads(plan: Plan) -> None:
+    """What is still to be fetched, and whether there is room for it."""
+    missing: list[Any] = plan.missing_downloads()
+    if not missing:
+        return
+    log = snakemake.log()
+    log.info(f"Still to download: {amount(missing)} (results go to {plan.results}/raw)")
+    room = shutil.disk_usage(plan.room()).free
+    if sum(file.size or 0 for file in missing) > room:
+        log.warning(
+            f"Only {room / 1e9:.3g} GB are free there: make room, or let {plan.results} be a link to another disk"
+        )
+
+
+def _refusing(question: Callable[[], Any], refusal: type[Exception] = InputError) -> Any:
+    try:
+        return question()
+    except refusal as error:
+        raise snakemake.refusal(str(error)) from None
