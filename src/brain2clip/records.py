@@ -51,7 +51,7 @@ def difference(
     outputs, inputs : iterable of path
         Files of the job; those that do not exist are left out.
     spec : mapping
-        What the job is given: ``stage``, ``settings``, ``code``, ``expects``.
+        What the job is given: ``stage``, ``format``, ``settings``, ``code``, ``expects``.
     identities : dict, optional
         Identities of inputs that are already known; filled.
 
@@ -61,7 +61,7 @@ def difference(
         In words, for a log.
     """
     identities = {} if identities is None else identities
-    planned = artefact.origin(spec["stage"], spec["settings"], spec["code"], spec["expects"])
+    planned = artefact.origin(spec)
     there = [str(path) for path in inputs if Path(path).is_file()]
     carried = {path: provenance(path) for path in map(Path, outputs) if path.is_file()}
     made = {path: one for path, one in carried.items() if one is not None}
@@ -98,14 +98,11 @@ def provenance(path: Path) -> artefact.Provenance | None:
     with path.open(encoding="utf-8") as file:
         head = file.read(1 << 20).partition("</metadata>")[0]
     found = re.search(r"<dc:description>(\{.*?\})</dc:description>", head, re.DOTALL)
-    try:
-        return artefact.Provenance(**json.loads(html.unescape(found[1]))) if found else None
-    except (TypeError, ValueError):
-        raise artefact.ArtefactError(f"{path}: provenance that this version cannot read") from None
+    return artefact.parsed(html.unescape(found[1]), path) if found else None
 
 
 def _what_differs(made: artefact.Provenance, spec: Mapping[str, Any]) -> str:
-    changed = [key for key in ("stage", "settings", "code") if _text(getattr(made, key)) != _text(spec[key])]
+    changed = [key for key in ("stage", "format", "settings", "code") if _text(getattr(made, key)) != _text(spec[key])]
     return f"made by other {' and '.join(changed)}" if changed else "made from what other settings or code made"
 
 

@@ -6,7 +6,7 @@ A stage module ends with::
         stage.main(run)
 
 where ``run(job)`` gets a :class:`Job`. The spec is the one canonical JSON that the rule passes (and that Snakemake
-compares): ``{"stage", "settings", "modules", "code", "expects"}``.
+compares): ``{"stage", "format", "settings", "modules", "code", "expects"}``.
 """
 
 from __future__ import annotations
@@ -132,17 +132,22 @@ def parse(arguments: list[str]) -> Job:
     one ``--input``: options that are repeated thousands of times take argparse minutes.
     """
     parser = argparse.ArgumentParser(prog="python -m brain2clip.<package>.<stage>", fromfile_prefix_chars="@")
-    parser.add_argument("--spec", required=True, help="canonical JSON: stage, settings, code, expects")
+    parser.add_argument("--spec", required=True, help="canonical JSON: stage, format, settings, code, expects")
     parser.add_argument("--input", action="extend", nargs="+", default=[], metavar="NAME=PATH", help="may be repeated")
     parser.add_argument("--output", action="extend", nargs="+", default=[], metavar="NAME=PATH")
     given = parser.parse_args(arguments)
     try:
         spec = json.loads(given.spec)
-        missing = {"stage", "settings", "code"} - set(spec)
+        missing = {"stage", "format", "settings", "code"} - set(spec)
     except (json.JSONDecodeError, TypeError) as error:
         parser.error(f"--spec is not a JSON object: {error}")
     if missing:
         parser.error(f"--spec lacks {', '.join(sorted(missing))}")
+    if spec["format"] != artefact.FORMAT:
+        parser.error(
+            f"--spec: the job was planned for format {spec['format']}, this version writes format {artefact.FORMAT}; "
+            "plan and run with one version: start snakemake again"
+        )
     inputs: dict[str, list[Path]] = {}
     for name, path in map(_pair, given.input):
         inputs.setdefault(name, []).append(path)
@@ -153,7 +158,7 @@ def parse(arguments: list[str]) -> Job:
         expects=spec.get("expects", {}),
         inputs=inputs,
         outputs=dict(map(_pair, given.output)),
-        origin=artefact.origin(spec["stage"], spec["settings"], spec["code"], spec.get("expects", {})),
+        origin=artefact.origin(spec),
         modules=tuple(spec.get("modules", ())),
     )
 

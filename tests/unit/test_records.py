@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import html
+import json
 import os
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,13 +18,18 @@ from brain2clip.reporting import style
 
 
 def spec_of(stage: str = "epochs", expects: dict[str, Any] | None = None, **values: Any) -> dict[str, Any]:
-    return {"stage": stage, "settings": values, "code": "c0de", "expects": expects or {}}
+    return {
+        "stage": stage,
+        "format": artefact.FORMAT,
+        "settings": values,
+        "code": "c0de",
+        "expects": expects or {},
+    }
 
 
 def made_by(spec: dict[str, Any], *inputs: Path) -> artefact.Provenance:
-    origin = artefact.origin(spec["stage"], spec["settings"], spec["code"], spec["expects"])
     given = {f"input.{number:03d}": path for number, path in enumerate(inputs)}
-    return artefact.provenance(spec["stage"], spec["settings"], spec["code"], given, origin)
+    return artefact.provenance(spec["stage"], spec["settings"], spec["code"], given, artefact.origin(spec))
 
 
 @pytest.fixture
@@ -49,6 +57,7 @@ def test_what_was_made_by_the_plan_fits_whatever_its_times(chain):
     [
         ({"settings": {"edge": 7.0}}, "made by other settings"),
         ({"code": "other"}, "made by other code"),
+        ({"format": artefact.FORMAT + 1}, "made by other format"),
         ({"settings": {}, "code": "other"}, "made by other settings and code"),
         ({"expects": {"raw": {"origin": "1"}}}, "made from what other settings or code made"),
     ],
@@ -101,6 +110,20 @@ def test_figures_say_what_made_them(chain, tmp_path):
     assert records.difference([path], [files["rows.parquet"]], other) == f"{path}: made by other settings"
     path.write_text("<svg><metadata></metadata></svg>")
     assert records.difference([path], [], drawn) == f"{path}: carries no provenance"
+
+
+def test_results_of_before_formats_were_numbered_do_not_fit(chain, tmp_path):
+    files, specs = chain
+    spec = specs["epochs.h5"]
+    old = json.loads(made_by(spec, files["events.tsv"]).json())
+    del old["format"]
+    with h5py.File(files["epochs.h5"], "r+") as file:
+        file.attrs[artefact.KEY] = json.dumps({**old, "origin": "of a plan without format"})
+    found = records.difference([files["epochs.h5"]], [files["events.tsv"]], spec)
+    assert found == f"{files['epochs.h5']}: made by other format"
+    figure = tmp_path / "figure.svg"
+    figure.write_text(f"<metadata><dc:description>{html.escape(json.dumps(old))}</dc:description></metadata>")
+    assert records.provenance(figure).format == 0
 
 
 def test_a_record_of_a_download_lists_what_is_planned(tmp_path):

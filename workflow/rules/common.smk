@@ -55,7 +55,7 @@ class Spec(dict):
     @cached_property
     def origin(self):
         """Digest of a spec and, through what it expects, of all specs before it."""
-        return artefact.origin(self["stage"], self["settings"], self["code"], self["expects"])
+        return artefact.origin(self)
 
     @cached_property
     def expected(self):
@@ -65,7 +65,14 @@ class Spec(dict):
 
 def spec(stage, module, values, expects=None, extra=()):
     modules = [module, *extra]
-    return Spec(stage=stage, settings=values, modules=modules, code=code(*modules), expects=expects or {})
+    return Spec(
+        stage=stage,
+        format=artefact.FORMAT,
+        settings=values,
+        modules=modules,
+        code=code(*modules),
+        expects=expects or {},
+    )
 
 
 def expected(one):

@@ -49,7 +49,14 @@ def download_spec(dataset, unit):
             {"path": file.path, "size": file.size, "algorithm": file.algorithm, "hash": file.hash} for file in files
         ],
     }
-    return {"stage": "download", "settings": values, "modules": [], "code": "", "expects": {}}
+    return {
+        "stage": "download",
+        "format": artefact.FORMAT,
+        "settings": values,
+        "modules": [],
+        "code": "",
+        "expects": {},
+    }
 
 
 def amount(files):
