@@ -96,7 +96,7 @@ def origin(spec: Mapping[str, Any]) -> str:
     Parameters
     ----------
     spec : mapping
-        ``stage``, ``format``, ``settings``, ``code`` and, where it expects something, ``expects``; nothing else.
+        ``stage``, ``format``, ``settings``, ``code`` and, where it expects something, ``expects``.
     """
     read = [*(spec[key] for key in ("stage", "format", "settings", "code")), spec.get("expects", {})]
     return hashlib.sha256(_json(read).encode()).hexdigest()[:16]

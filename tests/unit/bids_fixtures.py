@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pybv
 
+from brain2clip.artefact import FORMAT
 from brain2clip.stage import Job
 
 SFREQ = 250.0
@@ -132,6 +133,6 @@ def command(made: Job) -> list[str]:
     """The same run as a command line."""
     from brain2clip.settings import canonical
 
-    spec = canonical({"stage": made.stage, "settings": made.settings, "code": made.code, "expects": {}})
+    spec = canonical({"stage": made.stage, "format": FORMAT, "settings": made.settings, "code": made.code})
     output = f"responses={made.output('responses')}"
     return [sys.executable, "-m", "brain2clip.responses.epochs", "--spec", spec, "--output", output]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -159,6 +160,21 @@ def test_foreign_settings_show_both_sides(path):
     assert "+++ expected" in message
 
 
+@pytest.mark.parametrize("change", [{"format": artefact.FORMAT + 1}, {"format": None}], ids=["newer", "older"])
+def test_another_format(tmp_path, change):
+    """Whatever its reader expects; files from before formats were numbered have none."""
+    import h5py
+
+    path = write(tmp_path / "a.h5")
+    fields = {key: value for key, value in {**json.loads(MADE.json()), **change}.items() if value is not None}
+    with h5py.File(path, "r+") as file:
+        file.attrs[artefact.KEY] = json.dumps(fields)
+    words = f"a.h5: written in format {change['format'] or 0}, this version reads format {artefact.FORMAT}"
+    with pytest.raises(artefact.ArtefactError, match=words):
+        read(path)
+    assert artefact.identity(path) != MADE.identity
+
+
 @pytest.mark.parametrize("key", ["stage", "code"])
 def test_foreign_stage_or_code(path, key):
     write(path)
@@ -200,6 +216,7 @@ def test_provenance_of_another_version(tmp_path):
         {"code": "c0de2"},
         {"inputs": {"raw": "sha256:1"}},
         {"inputs": {}},
+        {"format": artefact.FORMAT + 1},
     ],
 )
 def test_identity_changes(other):

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from loopback import Loopback, drop, page, slow, stall, status, truncate, wrong
 
-from brain2clip import stage
+from brain2clip import artefact, stage
 from brain2clip.downloads import download
 from brain2clip.stage import InputError
 
@@ -82,7 +82,7 @@ def how(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def arguments(folder: Path, files: list[dict]) -> list[str]:
     values = {"dataset": "mine", "root": str(folder / "raw"), "files": files}
-    spec = {"stage": "download", "settings": values, "code": ""}
+    spec = {"stage": "download", "format": artefact.FORMAT, "settings": values, "code": ""}
     return ["--spec", json.dumps(spec), "--output", f"record={folder / 'records' / UNIT}.json"]
 
 

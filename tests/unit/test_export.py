@@ -446,7 +446,7 @@ def test_as_a_stage(tmp_path, monkeypatch, form):
 def test_as_a_stage_on_the_command_line_with_a_table(tmp_path):
     responses, stimuli = write_artefact(tmp_path / "sub-01.h5"), write_tsv(tmp_path / "stimuli.tsv")
     settings = {"format": "ubp", "name": "things", "study": {}, "results": "results", "subject": "01"}
-    spec = canonical({"stage": "export", "settings": settings, "code": "code", "expects": {}})
+    spec = canonical({"stage": "export", "format": artefact.FORMAT, "settings": settings, "code": "code"})
     done = by_hand(
         *("--spec", spec, "--input", f"responses={responses}", "--input", f"table={stimuli}"),
         *("--output", f"training={tmp_path / 'a.pt'}", "--output", f"test={tmp_path / 'b.pt'}"),

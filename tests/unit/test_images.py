@@ -413,7 +413,7 @@ def whole(tmp_path_factory) -> Place:
 
 def test_killed_half_way_and_started_again(whole):
     """kill -9 while pictures are written: nothing looks finished, and the next start makes all of it."""
-    spec = {"stage": "images", "settings": whole.settings, "code": ""}
+    spec = {"stage": "images", "format": artefact.FORMAT, "settings": whole.settings, "code": ""}
     command = [sys.executable, "-m", "brain2clip.downloads.images", "--spec", json.dumps(spec)]
     command += [part for split in NAMES for part in ("--input", f"record={whole.record(split)}")]
     running = subprocess.Popen([*command, "--output", f"stimuli={whole.table}"], stderr=subprocess.PIPE)

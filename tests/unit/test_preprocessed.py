@@ -245,7 +245,7 @@ def test_the_real_study_and_the_command_line(tmp_path):
         "name": "mine", "study": values, "responses": values["responses"], "band": {}, "subject": "01",
         "results": str(results),
     }  # fmt: skip
-    spec = canonical({"stage": "preprocessed", "settings": settings, "code": "code", "expects": {}})
+    spec = canonical({"stage": "preprocessed", "format": artefact.FORMAT, "settings": settings, "code": "code"})
     record, output = tmp_path / "record.json", tmp_path / "sub-01.h5"
     record.write_text("{}")
     command = [sys.executable, "-m", "brain2clip.responses.preprocessed", "--spec", spec]

@@ -16,7 +16,8 @@ import pytest
 from brain2clip import artefact, stage
 from brain2clip.fingerprint import fingerprint
 
-SPEC = {"stage": "epochs", "settings": {"seed": 1}, "code": "c0de", "expects": {"tower": {"code": "1"}}}
+BARE = {"stage": "epochs", "format": artefact.FORMAT, "settings": {}, "code": "c0de"}
+SPEC = {**BARE, "settings": {"seed": 1}, "expects": {"tower": {"code": "1"}}}
 
 
 def command(*arguments: str, spec: object = SPEC) -> list[str]:
@@ -38,7 +39,7 @@ def test_parse():
 
 
 def test_each_input_comes_with_what_it_must_carry():
-    spec = {"stage": "tables", "settings": {}, "code": "c", "expects": {"rows": [{"origin": "a"}, {"origin": "b"}]}}
+    spec = {**BARE, "expects": {"rows": [{"origin": "a"}, {"origin": "b"}]}}
     paths = ["--input", "rows=1.parquet", "--input", "rows=2.parquet", "--input", "other=3.parquet"]
     job = stage.parse(["--spec", json.dumps(spec), *paths])
     assert job.each("rows") == [(Path("1.parquet"), {"origin": "a"}), (Path("2.parquet"), {"origin": "b"})]
@@ -52,7 +53,7 @@ def test_each_input_comes_with_what_it_must_carry():
 
 def test_the_origin_follows_everything_before_a_job():
     def origin(**changed):
-        spec = {"stage": "s", "settings": {"a": 1}, "code": "c", "expects": {"e": {"origin": "1"}}, **changed}
+        spec = {**BARE, "settings": {"a": 1}, "expects": {"e": {"origin": "1"}}, **changed}
         return stage.parse(["--spec", json.dumps(spec)]).origin
 
     origins = [origin(), origin(settings={"a": 2}), origin(code="d"), origin(expects={"e": {"origin": "2"}})]
@@ -60,8 +61,19 @@ def test_the_origin_follows_everything_before_a_job():
     assert origin() == origins[0]
 
 
+def test_a_plan_of_another_format_stops_the_job(monkeypatch, capsys):
+    first = stage.parse(command()).origin
+    monkeypatch.setattr(artefact, "FORMAT", artefact.FORMAT + 1)
+    with pytest.raises(SystemExit) as error:
+        stage.parse(command())
+    assert error.value.code == 2
+    words = f"planned for format {SPEC['format']}, this version writes format {artefact.FORMAT}; plan and run"
+    assert words in capsys.readouterr().err
+    assert stage.parse(command(spec={**SPEC, "format": artefact.FORMAT})).origin != first
+
+
 def test_code_that_changed_since_the_plan_stops_the_job():
-    spec = {"stage": "rank", "settings": {}, "modules": ["brain2clip.retrieval.similarities"], "code": "0" * 16}
+    spec = {**BARE, "modules": ["brain2clip.retrieval.similarities"], "code": "0" * 16}
     with pytest.raises(stage.InputError, match="has changed since snakemake planned this job"):
         stage.check_code(stage.parse(["--spec", json.dumps(spec)]))
     spec["code"] = fingerprint("brain2clip.retrieval.similarities")
@@ -84,7 +96,7 @@ def test_wrong_names_are_input_errors():
         ([], "--spec"),
         (command(spec="{"), "--spec is not a JSON object"),
         (command(spec="3"), "--spec is not a JSON object"),
-        (command(spec={"stage": "epochs"}), "--spec lacks code, settings"),
+        (command(spec={"stage": "epochs"}), "--spec lacks code, format, settings"),
         (command("--inputs", "a=b", "--wrong"), "unrecognized arguments"),
     ],
 )
@@ -222,7 +234,7 @@ def test_peak_memory_is_plausible():
 
 
 def test_more_arguments_than_a_command_takes_come_from_a_file(tmp_path):
-    spec = json.dumps({"stage": "tables", "settings": {"x": "y" * 200_000}, "code": ""})
+    spec = json.dumps({**BARE, "settings": {"x": "y" * 200_000}})
     inputs = [f"summary=results/{number}.parquet" for number in range(30_000)]
     given = tmp_path / "arguments"
     given.write_text("\n".join(["--spec", spec, "--input", *inputs]) + "\n")

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from loopback import Loopback, page
 
-from brain2clip import settings, stage
+from brain2clip import artefact, settings, stage
 from brain2clip.downloads import download
 from brain2clip.readers import bids_files, contract, manifests
 from brain2clip.settings import canonical, parse
@@ -764,7 +764,7 @@ def fetch(tmp_path, monkeypatch):
     def run(url: str, size: int = len(TSV)) -> Path:
         file = {"path": FILE, "size": size, "algorithm": "size", "hash": "", "url": f"{url}/{FILE}"}
         values = {"dataset": "things-eeg1", "root": str(tmp_path / "raw"), "files": [file]}
-        spec = canonical({"stage": "download", "settings": values, "code": ""})
+        spec = canonical({"stage": "download", "format": artefact.FORMAT, "settings": values, "code": ""})
         record = tmp_path / "records/sub-01_task-rsvp.json"
         download.run(stage.parse(["--spec", spec, "--output", f"record={record}"]))
         return record
