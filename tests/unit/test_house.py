@@ -88,6 +88,34 @@ def test_where_only_the_package_is_out_of_date_only_it_is_installed(machine, cod
     assert sorted(path.name for path in folder.glob(".venv/*-*")) == ["complete-1", "installed-1"][: 2 - code]
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_env_notices_a_changed_lock_version_and_command_and_nothing_else(tmp_path):
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    files = ("Makefile", "pyproject.toml", "envs/requirements.lock", "src/brain2clip/__init__.py")
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+
+    def stamps(name: str, old: str, new: str) -> list[str]:
+        text = (ROOT / name).read_text()
+        assert old in text
+        (tmp_path / name).write_text(text.replace(old, new, 1))
+        command = ["make", "--no-print-directory", "-n", "env"]
+        told = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True, check=True).stdout
+        (tmp_path / name).write_text(text)
+        return told.split()[-2:]
+
+    packages, package = stamps("Makefile", "", "")
+    assert packages.startswith(".venv/complete-")
+    assert package.startswith(".venv/installed-")
+    assert stamps("pyproject.toml", "line-length = 120", "line-length = 100") == [packages, package]
+    for name, old in ((files[1], "[project.scripts]\n"), (files[3], brain2clip.__version__)):
+        same, other = stamps(name, old, f"{old}1")
+        assert (same == packages, other == package) == (True, False)
+    other, another = stamps(files[2], "==", "==1")
+    assert (other == packages, another == package) == (False, False)
+
+
 def test_lock_pins_every_file_and_names_no_host():
     text = (ROOT / "envs/requirements.lock").read_text()
     pins = re.split(r"\n(?=\S)", "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#")))

@@ -140,18 +140,18 @@ def planner() -> Iterator[Planner]:
 
 
 @pytest.mark.workflow
-def test_it_counts_what_snakemake_would_run(project: Project, planner: Planner):
+def test_it_counts_what_snakemake_would_run(project: Project, planner: Planner, monkeypatch: pytest.MonkeyPatch):
     """Whatever is edited, and whatever lies there: it reads no record of Snakemake."""
+    monkeypatch.chdir(project.folder)  # whose source is ours
     planned = PlannedProject(project.folder, planner)
     raw = planned.config
 
     def both(*words: str) -> tuple[dict[str, int], dict[str, int]]:
-        """Jobs by stage from the command, before the edit is made, and from a dry run after it."""
-        answer = told(project.folder, *words)
-        assert answer.returncode == 0, answer.stderr
-        found = counts(answer.stdout)
+        """Jobs by stage as the command tells them, and from a dry run after the edit."""
+        new = why.edited(raw, why.edits_of(words), "tiny.yaml")
+        found = counts(why.told_of(settings.load(raw), settings.load(new)))
         assert found.pop("total", 0) == sum(found.values())
-        planned.write_config(why.edited(raw, why.edits_of(words), "tiny.yaml"))
+        planned.write_config(new)
         try:
             return found, planned.planned()
         finally:
