@@ -28,7 +28,10 @@ def test_help_says_what_a_newcomer_asks(tmp_path):
         told = called(*arguments, cwd=tmp_path)
         assert told.returncode == 0
         assert told.stdout.startswith("usage: brain2clip ")
-        for word in ("run", "why", "report", "docs", "workflow/studies/demo.yaml", "results/tables", "docs/configuration.md"):
+        for word in (
+            *("run", "why", "report", "docs", "workflow/studies/demo.yaml", "results/tables"),
+            "docs/configuration.md",
+        ):
             assert word in told.stdout
 
 
@@ -51,7 +54,14 @@ def test_help_of_each_command(capsys, command, words):
 
 
 def test_files_that_help_names_are_there():
-    for name in ("workflow/studies/demo.yaml", "config.yaml", "docs/configuration.md", "docs/reproducing.md", "docs/slurm.md"):
+    names = (
+        "workflow/studies/demo.yaml",
+        "config.yaml",
+        "docs/configuration.md",
+        "docs/reproducing.md",
+        "docs/slurm.md",
+    )
+    for name in names:
         assert (ROOT / name).is_file()
 
 

@@ -21,7 +21,9 @@ def page(config: dict[str, Any]) -> str:
     return publish_parts(rendered, writer="html", settings_overrides={"halt_level": 2})["html_body"]
 
 
-@pytest.mark.parametrize("file", ["config.yaml", "workflow/studies/demo.yaml", "workflow/studies/study.yaml", "workflow/studies/n170.yaml"])
+@pytest.mark.parametrize(
+    "file", ["config.yaml", "workflow/studies/demo.yaml", "workflow/studies/study.yaml", "workflow/studies/n170.yaml"]
+)
 def test_first_page_says_what_is_simulated_and_whose_the_data_are(file):
     config = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
     html = page(config)
