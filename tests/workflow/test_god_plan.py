@@ -1,4 +1,4 @@
-"""BrainCLIP on Generic Object Decoding as workflow/studies/god.yaml stands: what a run would do, counted without any data."""
+"""BrainCLIP on Generic Object Decoding (workflow/studies/god.yaml): what a run would do, counted without any data."""
 
 from __future__ import annotations
 

@@ -269,13 +269,13 @@ class Specs(Runs):
             "methods": self.labels(config.methods),
             "zero_shot": [name for name in self.studies_run if self.study(name).zero_shot],
             "ceilings": sorted(self.methods(knows_truth=True)),
-            "retrieval": config.retrieval.statistics(),
+            "retrieval": {**config.retrieval.intervals(), "pools": config.retrieval.ranking()["pools"]},
         }
         expects = {
             "summary": [{"origin": self.summaries_spec(block).origin} for block in self.blocks],
             "rows": [{"origin": self.retrieval_spec(run).origin} for run in self.runs()],
         }
-        chosen = [*kinds.modules_of(*config.tables.values()), *config.retrieval.metric_modules()]
+        chosen = [module for table in config.tables.values() for module in table.modules()]
         return spec("tables", "brain2clip.reporting.tables", values, expects, chosen)
 
     def labels(self, methods: Any) -> dict[str, str]:
