@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-min_version("9.19")
+min_version("9.27")
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from brain2clip.internals.snakemake import given_configurations

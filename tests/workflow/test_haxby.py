@@ -20,7 +20,7 @@ SHUFFLED = 10 / 32
 
 
 def top_1(data: Path, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Top-1 of the blocks of each run, and what the table says of the mean (``workflow/studies/haxby.yaml``, one seed)."""
+    """Top-1 of the blocks of each run, and what the table says of the mean (one seed)."""
     project = Project.create(folder)
     config = yaml.safe_load((project.folder / "workflow/studies/haxby.yaml").read_text())
     study = config["studies"]["haxby"]
