@@ -47,7 +47,7 @@ def stimuli(tmp_path):
 
 
 #: The second sees fewer stimuli and one that the first does not see; files list ids in orders of their own.
-SUBJECTS = [Subject("zmcmz", "cmz", "k"), Subject("azaz", "zak", "k")]
+SUBJECTS = [Subject("zmcmz", "cmkz", "k"), Subject("azaz", "zak", "k")]
 
 
 @pytest.fixture
