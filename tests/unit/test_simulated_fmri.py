@@ -53,7 +53,7 @@ def test_pictures_are_those_of_the_eeg_study(study, tmp_path):
     """Same seed and counts: the same files and features; only the captions differ in number."""
     eeg = contract.load("eeg", {**{key: TINY[key] for key in TINY if key in EEG_TOO}, "kind": "simulated"}, tmp_path)
     outputs = {"stimuli": Path(eeg.stimulus_files()[0]), "features": tmp_path / "features.h5"}
-    given = {"study": eeg.settings.model_dump(mode="json")}
+    given = {"study": eeg.block.model_dump(mode="json")}
     simulate_pictures.run(job("simulate_pictures", given, {}, outputs))
     of_eeg, of_fmri = (drawn_pictures.read_stimuli(Path(one.stimulus_files()[0])) for one in (eeg, study))
     pd.testing.assert_frame_equal(of_eeg.drop(columns="caption"), of_fmri.drop(columns="caption"))
@@ -206,8 +206,8 @@ def test_snr_is_the_deviation_over_training_pictures(large):
             driven = file["weights"][:300].astype(float) @ file["basis"][:]
         found.append(driven.std(axis=0))
     # Gains of subjects scatter by a tenth, voxels by half; the mean over voxels of two subjects is near the setting.
-    assert np.mean(np.concatenate(found)) == pytest.approx(large.settings.snr, rel=0.25)
-    assert np.std(np.concatenate(found)) > 0.3 * large.settings.snr
+    assert np.mean(np.concatenate(found)) == pytest.approx(large.block.snr, rel=0.25)
+    assert np.std(np.concatenate(found)) > 0.3 * large.block.snr
 
 
 def test_areas_answer_to_what_is_known_of_them(large):
@@ -256,12 +256,12 @@ def test_subjects_share_most_of_their_tuning(large):
         features = {level: file[level][:] for level in drawn_pictures.LEVELS}
 
     def similarity(subject: str, seed: int) -> np.ndarray:
-        given = large.settings.model_copy(update={"seed": seed})
+        given = large.block.model_copy(update={"seed": seed})
         brain = simulate_voxels.make_brain(given, subject, features, 300)
         return pdist(brain.weights[:300].astype(float) @ brain.basis[:, np.isin(brain.region, ["V4", "LOC"])])
 
-    one = similarity("01", large.settings.seed)
-    same = [np.corrcoef(one, similarity(subject, large.settings.seed))[0, 1] for subject in ("02", "03", "04")]
+    one = similarity("01", large.block.seed)
+    same = [np.corrcoef(one, similarity(subject, large.block.seed))[0, 1] for subject in ("02", "03", "04")]
     other = [np.corrcoef(one, similarity(subject, seed))[0, 1] for subject, seed in (("02", 1), ("03", 2), ("04", 3))]
     assert min(same) > max(other) + 0.05
 

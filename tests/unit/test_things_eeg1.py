@@ -519,13 +519,15 @@ def test_missing_pictures_are_counted(there, pictures):
         load(there, pictures="nowhere", subjects=["02"]).stimulus_table()
 
 
-def test_a_picture_in_two_folders_is_refused(spoil, pictures):
+def test_a_picture_in_two_folders_is_refused(spoil, there, pictures):
     def change(table):
         table.loc[0, ["object", "objectnumber", "stim"]] = "abacus", "1", r"stimuli\abacus\aardvark_02s.jpg"
         return table
 
+    given = {"pictures": str(pictures), "subjects": ["02", "03"], "targets": "keep"}
+    spoil(change, **given)
     with pytest.raises(InputError, match=r"aardvark/aardvark_02s\.jpg \(train\) and abacus/aardvark_02s\.jpg"):
-        spoil(change, pictures=str(pictures), subjects=["02", "03"], targets="keep")
+        load(there, **given).stimulus_table()
 
 
 def test_trials_of_a_subject_need_no_other(tables, there, pictures):

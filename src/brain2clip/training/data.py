@@ -94,7 +94,7 @@ def load_responses(
         difference = first_difference(first, part)
         if difference:
             raise InputError(f"{file}: {difference} than in {files[0]}, but both train one model; {_way_out(first)}")
-    ids = sorted({name for part in loaded for name in part.stimulus_id})
+    ids = list(dict.fromkeys(name for part in loaded for name in part.stimulus_id))
     return replace(
         first,
         values=np.concatenate([part.values for part in loaded]),
