@@ -4,4 +4,5 @@
 start changes nothing. ``visual`` is an open_clip picture tower whose modules this model has for itself, while its
 weights are shared with others: they must never be written to. ``blocks`` is the number of blocks that the tower runs
 through. ``merge()`` puts the changes into new weights, for use after training.
+:class:`brain2clip.models.weight_changes.WeightChanges` has what most of them need.
 """

@@ -8,8 +8,8 @@ from typing import Any, Literal, assert_never
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
+from brain2clip.models.weight_changes import WeightChanges
 from brain2clip.settings import Lora
 from brain2clip.stage import InputError
 
@@ -30,21 +30,7 @@ class LowRank(nn.Module):
             return self.scale * (self.up @ self.down)
 
 
-class Changed(nn.Module):
-    """Parametrization of a frozen weight by a change whose parameters are held elsewhere."""
-
-    change: LowRank
-
-    def __init__(self, change: LowRank) -> None:
-        super().__init__()
-        self.__dict__["change"] = change  # not a submodule: a checkpoint has each parameter once
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """Weight with the change."""
-        return weight + self.change().to(weight.dtype)
-
-
-class Adapter(nn.Module):
+class Adapter(WeightChanges):
     """W + alpha / rank B A for weights of the last blocks; the projections of q, k and v are one weight.
 
     Parameters
@@ -61,32 +47,15 @@ class Adapter(nn.Module):
         Where a block is not open_clip's own, or the tower has fewer blocks than asked for.
     """
 
-    places: list[tuple[nn.Module, str]]
-
     def __init__(self, settings: Lora, visual: Any, blocks: int) -> None:
         super().__init__()
         count = blocks if settings.last_blocks is None else settings.last_blocks
         if count > blocks:
             raise InputError(f"visual.adapter.last_blocks is {count}, the tower runs through {blocks} blocks")
-        self.changes = nn.ModuleDict()
-        self.__dict__["places"] = []  # modules of the tower are not parts of the adapter
         for number in range(blocks - count, blocks):
             for module, name, label in weights_of(visual.transformer.resblocks[number], settings.weights):
-                weight = getattr(module, name)
-                n_out, n_in = weight.shape
-                change = LowRank(n_out, n_in, settings).to(weight.device)
-                self.changes[f"block-{number}-{label}"] = change
-                parametrize.register_parametrization(module, name, Changed(change))
-                self.places.append((module, name))
-
-    def merge(self) -> None:
-        """Put the changes into weights of their own; those that the tower shares with others stay as they are."""
-        for module, name in self.places:
-            with torch.no_grad():
-                merged = getattr(module, name).detach().clone()
-            parametrize.remove_parametrizations(module, name, leave_parametrized=False)
-            module.register_parameter(name, nn.Parameter(merged, requires_grad=False))
-        self.places.clear()
+                n_out, n_in = getattr(module, name).shape
+                self.add(f"block-{number}-{label}", module, name, LowRank(n_out, n_in, settings))
 
 
 def weights_of(block: Any, chosen: tuple[Literal["attention", "mlp"], ...]) -> Iterator[tuple[nn.Module, str, str]]:
