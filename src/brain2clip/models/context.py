@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from brain2clip.internals import open_clip
 from brain2clip.stage import InputError
 
 
@@ -54,15 +55,15 @@ class ContextPrompt(nn.Module):
 
 
 def token_embedding(clip: Any) -> nn.Embedding:
-    """Table of token embeddings of an open_clip model (``CLIP`` or ``CustomTextCLIP``).
+    """Table of token embeddings of an open_clip model.
 
     Raises
     ------
     InputError
         Where the text tower is another library's.
     """
-    found = getattr(clip if hasattr(clip, "token_embedding") else getattr(clip, "text", None), "token_embedding", None)
-    if not isinstance(found, nn.Embedding):
+    found = open_clip.token_embedding(clip)
+    if found is None:
         raise InputError(
             f"classifier.kind: context needs open_clip's own text tower; this one is a {type(clip).__name__} with "
             f"{type(getattr(clip, 'text', None)).__name__}. Take classifier.kind: ensemble or prompt"

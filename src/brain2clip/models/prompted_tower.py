@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from brain2clip.internals import open_clip
 from brain2clip.settings import Readout, SharedPrompts
 from brain2clip.stage import InputError
 
@@ -38,21 +39,21 @@ class PromptedTower(nn.Module):
 
     def __init__(self, visual: Any, prompts: SharedPrompts, readout: Readout, checkpointing: bool = False) -> None:
         super().__init__()
-        if type(visual).__name__ != "VisionTransformer":
+        if not open_clip.is_vision_transformer(visual):
             raise InputError(
                 f"prompt tokens need open_clip's VisionTransformer; this tower's picture side is a "
                 f"{type(visual).__name__}. Take a ViT (e.g. ViT-B-32), or visual.kind: frozen"
             )
-        self.visual: Any = visual.eval().requires_grad_(False)
+        self.visual: Any = open_clip.driven(visual).eval().requires_grad_(False)
         self.readout = readout
         self.checkpointing = checkpointing
-        depth = len(visual.transformer.resblocks)
+        depth = len(open_clip.blocks(visual))
         self.blocks = depth if readout.block is None else early_exit(readout.block, depth)
         self.prompted = self._prompted_blocks(prompts)
         self.prompts: nn.Parameter | None = None
         if self.prompted:
-            width = visual.positional_embedding.shape[-1]
-            bound = math.sqrt(6 / (3 * math.prod(visual.patch_size) + width))
+            width = open_clip.width(visual)
+            bound = math.sqrt(6 / (3 * math.prod(open_clip.patch_size(visual)) + width))
             self.prompts = nn.Parameter(torch.empty(len(self.prompted), prompts.tokens, width).uniform_(-bound, bound))
         self.dropout = prompts.dropout
 
@@ -70,9 +71,7 @@ class PromptedTower(nn.Module):
     @property
     def width(self) -> int:
         """Size of the embedding that :meth:`forward` returns."""
-        if self.readout.block is None and self.visual.proj is not None:
-            return self.visual.proj.shape[1]
-        return self.visual.positional_embedding.shape[-1]
+        return open_clip.width(self.visual) if self.readout.block is not None else open_clip.joint_width(self.visual)
 
     def train(self, mode: bool = True) -> PromptedTower:
         """Switch the prompts' dropout; the frozen tower stays in evaluation mode."""
@@ -94,11 +93,8 @@ class PromptedTower(nn.Module):
         -------
         Tensor [B, d]
         """
-        visual = self.visual
-        first = visual.class_embedding.view(1, 1, -1).expand(len(tokens), -1, -1).to(tokens.dtype)
-        x = torch.cat([first, tokens], dim=1)
-        x = x + visual.positional_embedding.to(x.dtype)
-        x = visual.ln_pre(x)
+        blocks = open_clip.blocks(self.visual)
+        x = open_clip.with_class_token(self.visual, tokens)
         if extra is not None:
             x = torch.cat([x, extra.to(x.dtype)], dim=1)
         present = 0
@@ -106,7 +102,7 @@ class PromptedTower(nn.Module):
             if index in self.prompted:
                 x = self._put_in(x, present, self.prompted.index(index))
                 present = self.prompts.shape[1]  # type: ignore[union-attr]
-            block = visual.transformer.resblocks[index]
+            block = blocks[index]
             x = recomputed(block, x) if self.checkpointing and torch.is_grad_enabled() else block(x)
         if present or extra is not None:
             x = torch.cat([x[:, :1], x[:, 1 + present : 1 + present + tokens.shape[1]]], dim=1)
@@ -125,12 +121,12 @@ class PromptedTower(nn.Module):
         if self.readout.block is not None:
             return F.layer_norm(x[:, 1:].mean(dim=1), x.shape[-1:])
         if self.readout.pool == "patches":
-            pooled = self.visual.ln_post(x)[:, 1:].mean(dim=1)
+            pooled = open_clip.mean_of_patches(self.visual, x)
         elif self.readout.pool == "tower":
-            pooled, _ = self.visual._pool(x)
+            pooled = open_clip.pooled(self.visual, x)
         else:
             assert_never(self.readout.pool)
-        return pooled if self.visual.proj is None else pooled @ self.visual.proj
+        return open_clip.projected(self.visual, pooled)
 
 
 def early_exit(block: int, depth: int) -> int:

@@ -26,9 +26,9 @@ import open_clip
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from open_clip.loss import ClipLoss
-from open_clip.tokenizer import SimpleTokenizer, bytes_to_unicode
+from open_clip import ClipLoss, SimpleTokenizer
 
+from brain2clip.internals.open_clip import byte_symbols
 from brain2clip.simulation import world
 
 VOCABULARY = "vocabulary.txt.gz"
@@ -96,7 +96,8 @@ class TowerSettings:
 
 def _split(word: str, merges: Sequence[tuple[str, str]]) -> list[str]:
     """Split a word by byte-pair merges, the earliest merge first, as open_clip's SimpleTokenizer does."""
-    symbols = [bytes_to_unicode()[byte] for byte in word.encode()]
+    of_byte = byte_symbols()
+    symbols = [of_byte[byte] for byte in word.encode()]
     symbols[-1] += "</w>"
     rank = {merge: place for place, merge in enumerate(merges)}
     while len(symbols) > 1:

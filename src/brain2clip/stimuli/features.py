@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from brain2clip import artefact, stage
+from brain2clip.internals import open_clip
 from brain2clip.settings import Tower, parse
 from brain2clip.stimuli import catalogue, frozen_clip, ready
 from brain2clip.stimuli.filter_bank import BandTokens, windows
@@ -58,7 +59,7 @@ def run(job: stage.Job) -> None:
     files = [parts / f"{made.identity.removeprefix('made:')}_{start:06d}.h5" for start, _ in chunks]
     bands = None
     if cache == "tokens":
-        bands = BandTokens(clip.model.visual.conv1, clip.image_size, tower.filter_bank).to(device)
+        bands = BandTokens(open_clip.patch_embedding(clip.model.visual), clip.image_size, tower.filter_bank).to(device)
     for (start, stop), file in stage.progress(list(zip(chunks, files)), "features: chunks"):
         if not _complete(file):
             _write_chunk(file, made, _pictures(clip, bands, table.iloc[start:stop], tower, cache, device))
@@ -169,11 +170,11 @@ def _cache_kind(tower: Tower, clip: frozen_clip.Clip, n: int) -> str:
 
     A picture side that is no Vision Transformer has no patch tokens; it serves as a frozen one, from its embedding.
     """
-    if type(clip.model.visual).__name__ != "VisionTransformer":
+    if not open_clip.is_vision_transformer(clip.model.visual):
         return "pictures"
     if tower.cache != "auto":
         return tower.cache
-    convolution = clip.model.visual.conv1
+    convolution = open_clip.patch_embedding(clip.model.visual)
     height, width = clip.image_size
     patches = (height // convolution.kernel_size[0]) * (width // convolution.kernel_size[1])
     per_picture = patches * convolution.out_channels * (tower.filter_bank.bands + 1) * np.dtype(tower.dtype).itemsize

@@ -61,7 +61,7 @@ class BandTokens(nn.Module):
     Parameters
     ----------
     patch_embedding : nn.Conv2d
-        CLIP's ``conv1``: stride = kernel size, no bias.
+        CLIP's own: stride = kernel size, no bias.
     image_size : (int, int)
         Height and width, pixels.
     bank : FilterBank

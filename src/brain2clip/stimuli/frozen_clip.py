@@ -13,6 +13,7 @@ from urllib.request import getproxies, proxy_bypass
 import torch
 from torch import Tensor
 
+from brain2clip.internals import open_clip as internals
 from brain2clip.settings import Tower
 from brain2clip.stage import InputError
 from brain2clip.stimuli import weights
@@ -66,14 +67,14 @@ def load(tower: Tower, device: str | torch.device = "cpu") -> Clip:
             "Check towers.*.model and towers.*.pretrained; pretrained may be the path of a checkpoint file."
         ) from None
     model = model.to(device).eval().requires_grad_(False)
-    settings = model.visual.preprocess_cfg
+    mean, std = internals.normalisation(model)
     return Clip(
         model=model,
         preprocess=preprocess,
         tokenize=_tokenizer(tower),
-        mean=torch.tensor(settings["mean"]).reshape(3, 1, 1),
-        std=torch.tensor(settings["std"]).reshape(3, 1, 1),
-        image_size=_pair(model.visual.image_size),
+        mean=mean,
+        std=std,
+        image_size=internals.picture_size(model),
     )
 
 
@@ -130,12 +131,9 @@ def _check_source(tower: Tower) -> None:
 
 def _cached(tower: Tower) -> bool:
     """Whether the hub's cache already holds the weights."""
-    import open_clip
     from huggingface_hub import try_to_load_from_cache
 
-    hub = (open_clip.get_pretrained_cfg(tower.model, tower.pretrained) or {}).get("hf_hub", "")
-    repository, _, file = hub.rpartition("/")  # 'owner/name/' or 'owner/name/file'
-    names = (file,) if file else ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+    repository, names = internals.on_hub(tower.model, tower.pretrained)
     return bool(repository) and any(isinstance(try_to_load_from_cache(repository, name), str) for name in names)
 
 
@@ -155,7 +153,3 @@ def _reachable(timeout_s: float = 3.0) -> bool:
     except OSError:
         return False
     return True
-
-
-def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, Literal, assert_never
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from brain2clip.internals import open_clip
 from brain2clip.models.weight_changes import WeightChanges
 from brain2clip.settings import Lora
 from brain2clip.stage import InputError
@@ -53,7 +54,7 @@ class Adapter(WeightChanges):
         if count > blocks:
             raise InputError(f"visual.adapter.last_blocks is {count}, the tower runs through {blocks} blocks")
         for number in range(blocks - count, blocks):
-            for module, name, label in weights_of(visual.transformer.resblocks[number], settings.weights):
+            for module, name, label in weights_of(open_clip.blocks(visual)[number], settings.weights):
                 n_out, n_in = getattr(module, name).shape
                 self.add(f"block-{number}-{label}", module, name, LowRank(n_out, n_in, settings))
 
@@ -67,17 +68,8 @@ def weights_of(block: Any, chosen: tuple[Literal["attention", "mlp"], ...]) -> I
         Where the block is not built as open_clip's own.
     """
     for part in dict.fromkeys(chosen):
-        try:
-            if part == "attention":
-                found = [(block.attn, "in_proj_weight", "in_proj"), (block.attn.out_proj, "weight", "out_proj")]
-            elif part == "mlp":
-                found = [(block.mlp.c_fc, "weight", "c_fc"), (block.mlp.c_proj, "weight", "c_proj")]
-            else:
-                assert_never(part)
-            complete = all(isinstance(getattr(module, name), Tensor) for module, name, _ in found)
-        except AttributeError:
-            complete = False
-        if not complete:
+        found = open_clip.weights(block, part)
+        if found is None:
             raise InputError(
                 f"visual.adapter: a block of this tower is a {type(block).__name__} without the usual weights of "
                 f"{part}; LoRA knows open_clip's ResidualAttentionBlock. Take a ViT as ViT-B-32, or no adapter"

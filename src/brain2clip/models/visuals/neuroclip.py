@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from brain2clip import kinds
+from brain2clip.internals import open_clip
 from brain2clip.models.instance_prompt import InstancePrompt
 from brain2clip.models.layers import head
 from brain2clip.models.pictures import Frozen, Pictures, PictureSideBase, PromptEffect
@@ -29,7 +30,7 @@ class PictureSide(PictureSideBase):
         # An adapter changes modules of the tower, which others may use as well.
         visual = frozen.tower if settings.adapter is None else own_structure(frozen.tower)
         self.tower = PromptedTower(visual, settings.prompts, settings.readout, frozen.checkpointing)
-        self.inner = visual.positional_embedding.shape[-1]
+        self.inner = open_clip.width(visual)
         self.width = self.tower.width
         self.instance = None
         if settings.fusion.kind != "none":

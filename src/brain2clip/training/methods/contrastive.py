@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from brain2clip.internals import open_clip
 from brain2clip.models.brain_encoder import Inputs
 from brain2clip.models.brain_to_clip import BrainToClip
 from brain2clip.models.parameters import restore, trainable
@@ -199,5 +200,5 @@ def picture_source(
         return PictureSource(stimuli, rows, with_tokens=False, device=device)
     bands = None
     if stimuli.attrs["cache"] == "pictures":
-        bands = BandTokens(clip.model.visual.conv1, clip.image_size, tower.filter_bank).to(device)
+        bands = BandTokens(open_clip.patch_embedding(clip.model.visual), clip.image_size, tower.filter_bank).to(device)
     return PictureSource(stimuli, rows, True, device, bands, (clip.mean, clip.std))
