@@ -21,7 +21,7 @@ from scipy import signal
 
 from brain2clip import artefact, stage
 from brain2clip.readers import contract
-from brain2clip.reporting.figures import _read_erp
+from brain2clip.reporting.figure_kinds import erp as figure
 from brain2clip.responses import epoching, preprocessed
 from brain2clip.settings import ThingsEeg2Study, canonical
 from brain2clip.stage import InputError
@@ -144,7 +144,7 @@ def test_the_readers_of_responses_read_it(root, tmp_path):
     averaged = load_responses([path], "test", None, average=True)
     expected = planted("test")["preprocessed_eeg_data"].mean(axis=1)
     np.testing.assert_allclose(averaged.values, expected, rtol=1e-5)
-    erp = _read_erp(path, None, "title")
+    erp = figure._read(path, None, "title")
     assert erp.potential.shape == (17, 100)
     with artefact.open_h5(path) as file:
         assert np.isfinite(file["quality/psd"][:]).all()

@@ -9,6 +9,7 @@ import pytest
 
 from brain2clip import settings
 from brain2clip.documents import reference, reruns
+from brain2clip.plan.jobs import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLLOWING = {"train", "rank", "inspect", "embed", "summaries", "tables", "figures"}
@@ -35,12 +36,12 @@ def test_every_rule_is_a_stage_of_the_map():
         for path in (ROOT / "workflow" / "rules").glob("*.smk")
         for name in re.findall(r"^rule (\w+):", path.read_text(encoding="utf-8"), re.MULTILINE)
     }
-    assert rules == set(reruns.STAGES)
+    assert rules == set(STAGES)
 
 
 def test_the_example_has_jobs_of_every_stage():
     with reruns.example() as raw:
-        assert {job.stage for job in reruns.plan(raw).values()} == set(reruns.STAGES)
+        assert {job.stage for job in reruns.plan(raw).values()} == set(STAGES)
 
 
 def test_the_plan_of_a_configuration_is_that_of_snakemake():
@@ -52,8 +53,17 @@ def test_the_plan_of_a_configuration_is_that_of_snakemake():
     for job in reruns.plan(raw).values():
         counts[job.stage] = counts.get(job.stage, 0) + 1
     assert counts == {
-        **{"simulate_pictures": 1, "simulate_recordings": 2, "simulate_dataset": 1, "epochs": 4, "features": 1},
-        **{"train": 10, "rank": 10, "ceiling": 4, "inspect": 2, "summaries": 7, "tables": 1, "figures": 7},
+        **{"simulate_pictures": 1, "simulate_recordings": 2, "simulate_dataset": 1, "epochs": 4, "catalogue": 1},
+        **{
+            "features": 1,
+            "train": 10,
+            "rank": 10,
+            "ceiling": 4,
+            "inspect": 2,
+            "summaries": 7,
+            "tables": 1,
+            "figures": 7,
+        },
     }
 
 

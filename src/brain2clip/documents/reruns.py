@@ -124,6 +124,7 @@ TABLES = ("MethodsTable", "AblationTable", "RepetitionsTable", "ContrastTable", 
 #: Other values of settings for which none can be guessed from the type.
 VALUES: dict[tuple[str, str], list[Any]] = {
     ("BidsEegStudy", "subjects"): [["01"]],
+    ("BidsEegStudy", "tasks"): [["view", "other"]],
     ("BidsEegStudy", "keep"): [{"trial_type": ["picture"]}],
     ("BidsEegStudy", "categories"): [{"face": ["a face"], "house": ["a house"]}],
     ("ThingsEeg1Study", "subjects"): [["02", "03"]],
@@ -210,11 +211,20 @@ def example() -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as name, contextlib.chdir(ROOT):
         folder = Path(os.path.relpath(name))
         for subject in SUBJECTS:
-            (folder / f"sub-{subject}").mkdir()
-        (folder / "pictures.tsv").write_text("stimulus_id\tconcept\timage\n", encoding="utf-8")
+            _write_recordings(folder / f"sub-{subject}" / "eeg", subject)
+        table = "stimulus_id\tconcept\timage\tsplit\na\tface\ta.png\ttrain\nb\thouse\tb.png\ttest\n"
+        (folder / "pictures.tsv").write_text(table, encoding="utf-8")
         for manifest in (ROOT / "workflow" / "manifests").glob("*.csv"):
             (folder / manifest.name).write_text(_shortened(manifest.read_text(encoding="utf-8")), encoding="utf-8")
         yield yaml.safe_load(EXAMPLE.replace("FOLDER", str(folder)))
+
+
+def _write_recordings(folder: Path, subject: str) -> None:
+    """Recordings of two tasks as a plan sees them: by their names."""
+    folder.mkdir(parents=True)
+    for task in ("view", "other"):
+        for ending in ("eeg.vhdr", "eeg.vmrk", "eeg.eeg", "events.tsv"):
+            (folder / f"sub-{subject}_task-{task}_run-01_{ending}").touch()
 
 
 def _shortened(manifest: str) -> str:
