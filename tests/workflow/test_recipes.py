@@ -23,7 +23,7 @@ import yaml
 from planner import PlannedProject, Planner
 from project import ROOT, Project
 
-from brain2clip import artefact, settings
+from brain2clip import artefact, settings, snakefile
 from brain2clip.readers import manifests
 
 pytestmark = pytest.mark.workflow
@@ -170,6 +170,15 @@ def test_recipes_are_in_the_style_of_the_house(grown):
         ruff = [sys.executable, "-m", "ruff", *command, "--config", ROOT / "pyproject.toml", *written, *edited]
         done = subprocess.run(ruff, cwd=grown.folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_kind_from_outside_may_lie_on_the_users_path(tmp_path, monkeypatch):
+    """Jobs take our source first, and then whatever the user has there."""
+    (tmp_path / "their_lab.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    code = "import brain2clip, their_lab; print(brain2clip.__file__)"
+    done = subprocess.run(["bash", "-c", f"{snakefile.prefix()} python -c '{code}'"], capture_output=True, text=True)
+    assert done.stdout.strip() == str(ROOT / "src/brain2clip/__init__.py"), done.stderr
 
 
 # ------------------------------------------------------------------------------------------------ they work
