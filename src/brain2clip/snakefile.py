@@ -38,6 +38,9 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
     A job on another node parses the Snakefile again: it takes the settings that the run was planned with, whatever the
     file says now.
     """
+    # Kinds from outside: the command snakemake does not look where it is started, the stages (python -m) do.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     main = snakemake.is_main(workflow)
     given = config if main else records.unpack(os.environ.get(records.PLANNED)) or config
     source = " + ".join(snakemake.given_configurations(workflow)) or "config.yaml"
@@ -63,10 +66,11 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
 def prefix() -> str:
     """What stands before every shell command; it is no part of the text that Snakemake compares.
 
-    So an environment that was moved re-runs nothing.
+    So an environment that was moved re-runs nothing. Folders on the user's PYTHONPATH, for kinds from outside, stay.
     """
     python = shlex.quote(str(Path(sys.executable).parent))
-    return f"set -euo pipefail; export PATH={python}:$PATH PYTHONPATH={shlex.quote(str(ROOT / 'src'))}; "
+    source = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
+    return f"set -euo pipefail; export PATH={python}:$PATH PYTHONPATH={shlex.quote(source)}; "
 
 
 def files(job: Job) -> dict[str, list[str]]:
