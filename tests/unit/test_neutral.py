@@ -17,12 +17,15 @@ from typing import Any
 import brain_files
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from test_neutral_responses import COVERED
 
 from brain2clip import artefact, settings, stage
-from brain2clip.settings import Block, Config, Tower
+from brain2clip.plan import Plan
+from brain2clip.settings import Block, Config, Tower, load
 from brain2clip.settings.base import neutral_fields
 from brain2clip.training import train
 from brain2clip.training.data import load_responses, open_stimuli
@@ -158,8 +161,27 @@ def declared() -> set[str]:
     return found
 
 
-def test_every_neutral_field_of_all_settings_is_proven_here():
-    assert set(OPTIONS) == declared()
+def test_every_neutral_field_of_all_settings_is_proven():
+    """Here, with the stages of responses in ``test_neutral_responses.py``, and one that only the plan reads, below."""
+    of_responses = {f"{'WhiteningBase' if 'Whitening' in block else block}.{name}" for block, name in COVERED}
+    assert set(OPTIONS) | of_responses | {"Figures.also"} == declared()
+
+
+def test_figures_from_outside_add_jobs_and_change_none(monkeypatch, tmp_path):
+    raw = yaml.safe_load((Path(__file__).parents[1] / "workflow/tiny.yaml").read_text(encoding="utf-8"))
+    (tmp_path / "outside.py").write_text(
+        "from brain2clip.reporting.figure_kinds.erp import Figure\n\n\nclass Mine(Figure):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def planned(also: list[str] | None) -> dict[str, str]:
+        given = {**raw, "figures": {} if also is None else {"also": also}}
+        return {path: job.spec.json for path, job in Plan(load(given)).jobs().items()}
+
+    before, more = planned(None), planned(["outside:Mine"])
+    assert planned([]) == before
+    assert {path: more[path] for path in before} == before
+    assert set(more) - set(before) == {"results/figures/simulated/mine.svg"}
 
 
 # ------------------------------------------------------------------------------------------------- poison

@@ -15,6 +15,7 @@ from scipy.stats import multivariate_normal
 from brain2clip import artefact, stage
 from brain2clip.names import SOUGHT, TASKS
 from brain2clip.retrieval import metric_base, query_table, rank, similarities, summaries, tasks
+from brain2clip.training.data import Responses
 
 RUN = {"study": "s", "signal": "vc", "protocol": "intra", "method": "m", "subject": "01", "seed": 0}
 
@@ -206,12 +207,10 @@ def ranked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         file["stimulus_id"], file["concept"] = ids, [f"c{number // 2}" for number in range(n)]
         file["embedding"], file["caption_embedding"] = pictures, pictures + 0.01
 
-    class Loaded:
-        values = pictures[stimulus[N_TRAIN * REPETITIONS :]] + 0.2 * rng.standard_normal((N_TEST * REPETITIONS, WIDTH))
-        stimulus_id = ids
-
-    Loaded.stimulus = stimulus[N_TRAIN * REPETITIONS :]
-    monkeypatch.setattr(rank, "load_responses", lambda *_: Loaded)
+    shown = stimulus[N_TRAIN * REPETITIONS :]
+    values = pictures[shown] + 0.2 * rng.standard_normal((N_TEST * REPETITIONS, WIDTH))
+    loaded = Responses(values, shown, np.zeros(len(shown), np.int64), np.zeros(0), 0.0, ["v"] * WIDTH, ids)
+    monkeypatch.setattr(rank, "load_responses", lambda *_: loaded)
     monkeypatch.setattr(rank, "Predictor", FakePredictor)
     monkeypatch.setattr(rank.artefact, "read_tensors", lambda *_: {})
     for name in ("responses.h5", "checkpoint.safetensors"):

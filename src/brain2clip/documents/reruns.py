@@ -39,15 +39,17 @@ studies:
   simulated: {kind: simulated, subjects: 2, responses: {base: short}}
   pictures:
     {kind: bids_eeg, root: FOLDER, tasks: [view], stimulus: picture, keep: {trial_type: [image]},
-     stimuli: FOLDER/pictures.tsv, split: {by: column, column: part, test: [b]}}
+     responses: {whitening: {kind: zscore}}, stimuli: FOLDER/pictures.tsv, split: {by: column, column: part, test: [b]}}
   prompts:
     {kind: bids_eeg, root: FOLDER, tasks: [view], stimulus: trial_type, split: {by: run, test: ["02"]},
+     responses: {whitening: {kind: robust}},
      categories: {face: [a photo of a face], house: [a photo of a house]}}
   things-eeg2:
     {kind: things_eeg2, subjects: ["01"], sessions: ["01"], runs: ["01"], manifest: FOLDER/things-eeg2.csv}
   things-eeg2-epochs:
     {kind: things_eeg2, subjects: ["01"], source: preprocessed, manifest: FOLDER/things-eeg2.csv}
-  things-eeg1: {kind: things_eeg1, subjects: ["02"], manifest: FOLDER/things-eeg1.csv}
+  things-eeg1:
+    {kind: things_eeg1, subjects: ["02"], manifest: FOLDER/things-eeg1.csv, responses: {whitening: {kind: none}}}
   simulated-fmri: {kind: simulated_fmri, subjects: 2, training_concepts: 4, pictures_per_concept: 2, test_concepts: 3}
   god: {kind: god, subjects: ["01"], manifest: FOLDER/god.csv}
   things-fmri: {kind: things_fmri, root: FOLDER, subjects: ["01"]}
