@@ -1,1 +1,1 @@
-"""Kinds of studies, one module each with a class ``Study``; what they are built from is in :mod:`brain2clip.readers`."""
+"""Kinds of studies, one module each; what they are built from is in :mod:`brain2clip.readers`."""
