@@ -20,6 +20,7 @@ SNAPSHOT = {
     "download": DOWNLOADS,
     "images": 1,
     "epochs": SUBJECTS,
+    "catalogue": 1,
     "features": 1,
     "train": MODELS,
     "rank": MODELS,

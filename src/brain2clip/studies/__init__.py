@@ -1,1 +1,1 @@
-"""What a study is: files, subjects, splits, stimulus table, expected counts, licence, citation."""
+"""Kinds of studies, one module each; what they are built from is in :mod:`brain2clip.readers`."""
