@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 
 from brain2clip import artefact, slurm
+from brain2clip.internals import slurm_plugin
 
 
 class Job(SimpleNamespace):
@@ -243,8 +244,14 @@ def test_a_running_job_that_its_node_has_ended_is_gone(tmp_path, log, cancelled)
 @pytest.fixture
 def planned(tmp_path):
     """A job with a spec and its files, not made yet, and how they are made."""
-    spec = {"stage": "rank", "settings": {"k": [1]}, "code": "c0de", "expects": {"model": {}}}
-    origin = artefact.origin(spec["stage"], spec["settings"], spec["code"], spec["expects"])
+    spec = {
+        "stage": "rank",
+        "format": artefact.FORMAT,
+        "settings": {"k": [1]},
+        "code": "c0de",
+        "expects": {"model": {}},
+    }
+    origin = artefact.origin(spec)
     job = Job("rank", [str(tmp_path / "a.parquet"), str(tmp_path / "b.parquet")], spec=json.dumps(spec))
 
     def make(path, code="c0de"):
@@ -352,7 +359,7 @@ class Executor:
             "finish_callback": lambda job: self.reported.append((job.name, "done")),
             "error_callback": lambda job: self.reported.append((job.name, "failed")),
         }
-        made = object.__new__(slurm._executor(journal))
+        made = object.__new__(slurm_plugin.executor(journal))
         made.workflow = SimpleNamespace(
             executor_settings=SimpleNamespace(**settings, keep_successful_logs=True, requeue=False),
             remote_execution_settings=SimpleNamespace(seconds_between_status_checks=1),
