@@ -1,4 +1,4 @@
-"""Results that Snakemake has no record of are judged by what they carry. Light to import: the Snakefile calls it.
+"""Results that Snakemake has no record of are judged by what they carry. Light to import: the Snakefile does.
 
 Snakemake decides what to run by its records in ``.snakemake/`` and by file times. Results that were copied without the
 records, or laid over those of another run, have neither: settings that changed would go unnoticed, and times that a

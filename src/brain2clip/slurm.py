@@ -1,4 +1,4 @@
-"""What Snakemake's SLURM executor lacks: a killed run is taken over, and no job of an array is lost.
+"""What Snakemake's SLURM executor lacks: a killed run is taken over, and no job is waited for that does not exist.
 
 A snakemake that is killed leaves its jobs in the queue, and the executor would submit them again: two jobs would write
 the same files. So each submission is noted in ``results/logs/slurm/submitted.jsonl`` with a digest of what the job was
@@ -7,23 +7,40 @@ to do. A snakemake that starts asks ``squeue`` which of them still wait or run, 
 - the plan is the same: the job in the queue is waited for as if it had just been submitted;
 - the plan is another one (a setting was edited meanwhile): the job in the queue is cancelled, and submitted anew.
 
-Jobs that ended meanwhile are known by their files (:mod:`brain2clip.records`). Light to import, and without effect
-where another executor runs the jobs.
+Jobs that ended meanwhile are known by their files (:mod:`brain2clip.records`).
+
+The executor waits for a job until its state is one of a few words, and so without end for a job that the controller has
+forgotten, or that never can get there (:func:`gone`). A controller writes down every five seconds what it did; one that
+is killed and started again goes on from there. A job of which this is found in some looks in a row is taken as done
+where its files are there and fit, and as failed otherwise, so that Snakemake tries it again.
+
+The plugin lets every task of an array start as the first one and look for the files of that one when it has ended. So
+:func:`main` stands before it, which gives each task its own command.
+
+Light to import, and without effect where another executor runs the jobs.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
-import shutil
+import os
+import re
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+# Nothing of this package: tasks of arrays run this file alone (:func:`main`).
 
 #: States of a job that will not run any more.
 ENDED = frozenset(
@@ -37,10 +54,46 @@ ATTEMPTS, PAUSE_S = 10, 6.0
 LONGEST_PAUSE = 3
 #: How long a cancelled job may take to go, s.
 GONE_S = 180.0
+#: How long a command may take to answer, s.
+ANSWER_S = 60.0
+#: In so many looks in a row a job must be found not to exist.
+LOOKS = 3
+#: So long after its last file was written a job has ended, s.
+SETTLED_S = 60.0
+#: The accounting is asked for jobs of so many days, as the plugin does.
+DAYS = 2
+#: What a node writes into the log of a job that it ends.
+CANCELLED = re.compile(r"\*\*\* JOB \S+ ON \S+ CANCELLED AT (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)")
+#: Of so many bytes at the end of that log.
+TAIL = 1 << 16
+#: Option with the commands of the tasks of an array but the first, as JSON in base64.
+COMMANDS = "--slurm-jobstep-array-execs="
+#: Resources that send a job to another cluster, whose queue is not looked at.
+CLUSTERS = ("clusters", "cluster", "slurm_cluster")
+#: Why a job waits that somebody holds, and why one that nobody will let go.
+HELD, NOT_STARTED = ("JobHeldAdmin", "JobHeldUser"), "launch failed"
 
 
 class QueueError(RuntimeError):
     """The queue cannot be asked."""
+
+
+class Listed(NamedTuple):
+    """What SLURM says of a job.
+
+    Attributes
+    ----------
+    state : str
+        A word such as ``RUNNING``.
+    start : str
+        When it started or may start, ``2026-01-31T12:00:00``.
+    reason : str
+        Why it waits.
+    """
+
+    state: str
+    start: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,24 +159,59 @@ def left_over(journal: Journal) -> tuple[dict[str, Submitted], list[str]]:
     runs, jobs = journal.submissions()
     if not runs:
         return {}, []
-    alive = [job for job, state in queue(runs).items() if state not in ENDED]
+    alive = [job for job, listed in queue(runs).items() if listed.state not in ENDED]
     return {job: jobs[job] for job in alive if job in jobs}, [job for job in alive if job not in jobs]
 
 
-def queue(names: Iterable[str]) -> dict[str, str]:
-    """State by number of all jobs with these names that the controller remembers."""
-    command = ["squeue", "--array", "--noheader", "--states=all", "--format=%i|%T", "--name", ",".join(sorted(names))]
-    for attempt in range(ATTEMPTS):
+def queue(names: Iterable[str], attempts: int = ATTEMPTS) -> dict[str, Listed]:
+    """All jobs of this user with these names that the controller remembers, by number; tasks of arrays one by one."""
+    # By user, because only these are sent then. In all partitions, because jobs in hidden ones are there as well.
+    command = ["squeue", "--array", "--all", "--noheader", "--states=all", "--format=%i|%T|%S|%r"]
+    command += [f"--user={os.getuid()}", "--name", ",".join(sorted(names))]
+    # What somebody set for his own looks at the queue (partitions, states, format of times) must not hide a job.
+    plain = {key: value for key, value in os.environ.items() if not key.startswith(("SQUEUE_", "SLURM_TIME_FORMAT"))}
+    for attempt in range(attempts):
         if attempt:
             time.sleep(PAUSE_S)
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode == 0:
-            rows = (line.strip().partition("|") for line in done.stdout.splitlines())
-            return {job: state for job, _, state in rows if job}
+        code, said, error = _asked(command, plain)
+        if code == 0:
+            rows = (line.strip().split("|", 3) for line in said.splitlines())
+            return {job: Listed(*rest) for job, *rest in rows if job}
     raise QueueError(
-        f"squeue does not say which jobs of an earlier run are still in the queue ({done.stderr.strip()}); "
+        f"squeue does not say which jobs of an earlier run are still in the queue ({error}); "
         "without that, jobs could run twice. Start again when it answers."
     )
+
+
+def recorded(run: str) -> dict[str, Listed]:
+    """Jobs of a run that have ended, by number, as far as the accounting knows.
+
+    The plugin asks for ``JobIdRaw``, by which all tasks of an array have the state of the last one, and does not know
+    ``CANCELLED by 1000`` as the end of a job.
+
+    Raises
+    ------
+    QueueError
+        Where there is accounting and it does not answer.
+    """
+    since = datetime.now() - timedelta(days=DAYS)
+    command = ["sacct", "--allocations", "--parsable2", "--noheader", "--clusters=all", "--format=JobID,State"]
+    command += [f"--starttime={since:%Y-%m-%dT%H:%M}", "--endtime=now", "--name", run]
+    code, said, error = _asked(command, dict(os.environ))
+    if code and "disabled" not in error:
+        raise QueueError(f"sacct: {error}")
+    rows = (line.partition("|") for line in said.splitlines())
+    words = ((job, state.split()) for job, _, state in rows)
+    return {job: Listed(state[0]) for job, state in words if state and state[0] in ENDED}
+
+
+def _asked(command: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
+    """Exit status and what was said of a command; one that does not answer has failed."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=ANSWER_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return 1, "", str(error)
+    return done.returncode, done.stdout, done.stderr.strip()
 
 
 def cancel(jobs: Iterable[str], run: str) -> None:
@@ -131,10 +219,175 @@ def cancel(jobs: Iterable[str], run: str) -> None:
     jobs = set(jobs)
     subprocess.run(["scancel", *sorted(jobs)], capture_output=True, text=True)
     end = time.monotonic() + GONE_S
-    while jobs & {job for job, state in queue([run]).items() if state not in ENDED}:
+    while jobs & {job for job, listed in queue([run]).items() if listed.state not in ENDED}:
         if time.monotonic() > end:
             raise QueueError(f"SLURM jobs {' '.join(sorted(jobs))} were cancelled and are still there; see squeue")
         time.sleep(1)
+
+
+# ------------------------------------------------------------------------------- jobs that are waited for
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at the queue.
+
+    Attributes
+    ----------
+    jobs : dict
+        By number, all jobs of the run that the controller remembers or the accounting has seen end.
+    complete : bool
+        Whether a job that is missing there does not exist: false where the accounting did not answer.
+    """
+
+    jobs: dict[str, Listed]
+    complete: bool = True
+
+    @classmethod
+    def at(cls, run: str, accounting: bool) -> Look:
+        """Look at the jobs of a run.
+
+        The controller says what is alive. What it does not remember any more, the accounting may have seen end; that
+        the accounting takes a job to be alive means nothing, because it is never told of those that are forgotten.
+        """
+        listed, ended, complete = queue([run], attempts=1), {}, True
+        if accounting:
+            try:
+                ended = recorded(run)
+            except QueueError:
+                complete = False
+        # What ends is done when the accounting says so; a node may take long to clean up behind it.
+        known = {job: one for job, one in listed.items() if one.state != "COMPLETING" or job not in ended}
+        return cls({**ended, **known}, complete)
+
+
+def gone(listed: Listed | None, log: Path | None, finished: Callable[[], bool]) -> str | None:
+    """Why a job that is waited for does not exist or will never end by itself, or None where it goes on.
+
+    Parameters
+    ----------
+    listed : Listed or None
+        What SLURM says of it, None where it does not know it.
+    log : Path or None
+        The file that SLURM writes.
+    finished : callable
+        Whether all its files have been there for a while and fit.
+    """
+    if listed is None:
+        return "SLURM no longer knows it; the controller was restarted without it, or has forgotten how it ended"
+    if listed.state in ENDED:  # the plugin takes all other ends for what they are
+        return f"it has ended as {listed.state}, and SLURM does not start it again"
+    if listed.state == "PENDING" and listed.reason.replace("_", " ").startswith(NOT_STARTED):
+        return f"its node could not start it, and SLURM holds it back ({listed.reason})"
+    if listed.state != "RUNNING":
+        return None
+    # A controller that was restarted takes what ended in its last seconds to be running, until it next asks the node
+    # what runs there (33 minutes where nothing else is configured). Then it starts the job again.
+    if (cancelled := last_words(log)) and cancelled >= listed.start:
+        return f"SLURM lists it as running, but it was cancelled at {cancelled}"
+    return "SLURM lists it as running, but its files have been there for a while" if finished() else None
+
+
+def last_words(log: Path | None) -> str | None:
+    """When a job was cancelled, by its log; after a requeue that may be long before it was started again."""
+    try:
+        with open(log or os.devnull, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
+            found = CANCELLED.findall(file.read().decode(errors="replace"))
+    except OSError:
+        return None
+    return found[-1] if found else None
+
+
+class Awaited:
+    """The jobs of a run by their numbers in the queue: which are waited for, which are in doubt, which have ended."""
+
+    def __init__(self) -> None:
+        self.given: dict[str, Any] = {}
+        """The job that a number was given to last."""
+        self.doubts: Counter[str] = Counter()
+        """In how many looks in a row a job was found gone."""
+        self.over: set[str] = set()
+        """Numbers of jobs that have ended for us."""
+        self.back: set[str] = set()
+        """Those of them that were alive in the last look."""
+        self.held: set[str] = set()
+        """Jobs that were said to be held."""
+
+    def submitted(self, number: str, job: Any) -> None:
+        """Wait for a job under a number, which may be that of another one that the controller has forgotten."""
+        self.given[number] = job
+        self.doubts.pop(number, None)
+        for known in (self.over, self.back, self.held):
+            known.discard(number)
+
+    def ended(self, number: str | None, job: Any) -> None:
+        """Wait no longer; a job whose submission failed has no number."""
+        if number is not None and not self.superseded(number, job):
+            self.over.add(number)
+
+    def superseded(self, number: str, job: Any) -> bool:
+        """Whether a number is that of another job by now: a controller gave it a second time after a restart."""
+        return self.given[number] is not job
+
+    def confirmed(self, number: str, why: str | None) -> bool:
+        """Count one more look at a job, and why it was found gone; whether that is enough."""
+        if why is None:
+            self.doubts.pop(number, None)
+            return False
+        self.doubts[number] += 1
+        return self.doubts[number] >= LOOKS
+
+    def newly_held(self, number: str, listed: Listed | None) -> str | None:
+        """Why a job waits for somebody to let it go, which is said once."""
+        if listed is None or listed.state != "PENDING" or listed.reason not in HELD:
+            self.held.discard(number)
+            return None
+        known = number in self.held
+        self.held.add(number)
+        return None if known else listed.reason
+
+    def returned(self, look: Look) -> list[str]:
+        """Jobs that have ended for us and were alive in this look and the one before.
+
+        A controller that was restarted from an older state takes them to be running, or starts them again. Nobody
+        waits for them, and another job does their work.
+        """
+        self.over.intersection_update(look.jobs)  # a number that is not known any more may be given again
+        alive = {job for job, listed in look.jobs.items() if listed.state not in {*ENDED, "COMPLETING"}}
+        before, self.back = self.back, alive & self.over
+        return sorted(before & self.back)
+
+
+def fit(job: Any) -> bool:
+    """Whether all files of a job, or of the jobs of a group, are there and are what is planned."""
+    from brain2clip import artefact, records
+
+    for one in members(job):
+        spec = one.params.get("spec")
+        if spec is None or not all(Path(path).is_file() for path in one.output):
+            return False
+        try:
+            if records.difference(one.output, one.input, json.loads(spec)) is not None:
+                return False
+        except (artefact.ArtefactError, OSError):
+            return False
+    return True
+
+
+def settled(job: Any) -> bool:
+    """Whether a job whose last file is there must have ended since, and the files fit."""
+    try:
+        last = max(Path(path).stat().st_mtime for one in members(job) for path in one.output)
+    except (OSError, ValueError):
+        return False
+    return time.time() - last > SETTLED_S and fit(job)
+
+
+def named(job: Any) -> str:
+    """A job as a log names it."""
+    first, *others = [str(path) for one in members(job) for path in one.output]
+    return f"{job.name}: {first}" + (f" and {len(others)} more files" if others else "")
 
 
 def plan(job: Any) -> dict[str, str]:
@@ -181,100 +434,27 @@ def alike(jobs: Iterable[Any]) -> Iterator[list[Any]]:
         yield list(batch)
 
 
-# ---------------------------------------------------------------------------------------------- Snakemake
+# ------------------------------------------------------------------------------------------------- arrays
 
 
-def watch(workflow: Any, results: str) -> None:
-    """Take over what an earlier run left in the queue, if the jobs of this run go to SLURM.
+def main(words: list[str]) -> None:
+    """Become the command of the task of an array that this process runs in.
 
-    Snakemake has no place for this, so its executor is extended when the plan is made, which is the first moment that
-    knows the executor. The queue is asked before Snakemake looks at the files: a job that is not in the queue any more
-    has then written its files, and one that is will be waited for.
+    Parameters
+    ----------
+    words : list of str
+        The command of the first task, and last the plugin's option with those of the others: each compressed, in
+        hexadecimal digits, by its number.
     """
-    prepare = workflow._prepare_dag
+    *first, last = words
+    if not last.startswith(COMMANDS):
+        os.execvp(words[0], words)
+    others = json.loads(base64.b64decode(last.removeprefix(COMMANDS)))
+    own = others.get(os.environ["SLURM_ARRAY_TASK_ID"])
+    if own is None:
+        os.execvp(first[0], first)
+    os.execv("/bin/sh", ["sh", "-c", zlib.decompress(bytes.fromhex(own)).decode()])
 
-    def prepared(*given: Any, **named: Any) -> None:
-        if workflow.executor_plugin is not None and workflow.executor_plugin.cli_prefix == "slurm":
-            workflow.executor_plugin.executor = _executor(Journal(Path(results, "logs", "slurm", "submitted.jsonl")))
-        prepare(*given, **named)
 
-    workflow._prepare_dag = prepared
-
-
-def _executor(journal: Journal) -> type:
-    """The plugin's executor, extended."""
-    import snakemake_executor_plugin_slurm as plugin
-    from snakemake.exceptions import WorkflowError
-    from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
-    from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
-
-    # With arrays the plugin (2.8.0, its issue 473) does not submit what was selected as long as more jobs of the rule
-    # are ready, and forgets it: the run waits for ever. Jobs are ready and not selected wherever `jobs` or `gpu` limit.
-    plugin.pending_jobs_for_rule = lambda dag, rule: 0
-
-    try:
-        jobs, unknown = left_over(journal) if shutil.which("squeue") else ({}, [])
-    except QueueError as error:
-        raise WorkflowError(str(error)) from None
-
-    class Executor(plugin.Executor):
-        def __post_init__(self, *given: Any, **named: Any) -> None:
-            super().__post_init__(*given, **named)
-            if not jobs and not unknown:
-                journal.forget()
-            self.left_over = LeftOver(jobs)
-            self.cancel_left_over(unknown)
-            if jobs:
-                # States are asked by the name of the run, so this run goes on under the name of that one.
-                names = [one.run for one in jobs.values()]
-                self.run_uuid = max(set(names), key=names.count)
-                others = [one.job for one in jobs.values() if one.run != self.run_uuid]
-                self.cancel_left_over(others)
-                for job in others:
-                    del self.left_over.jobs[job]
-                self.logger.info(
-                    f"{len(self.left_over.jobs)} jobs of an earlier run are still in the queue "
-                    f"({' '.join(sorted(self.left_over.jobs))}): going on as run {self.run_uuid}. "
-                    "Those that do what is planned are waited for, others are cancelled."
-                )
-            journal.note(run=self.run_uuid)
-
-        def cancel_left_over(self, unwanted: list[str]) -> None:
-            if unwanted:
-                self.logger.info(f"Cancelling SLURM jobs of an earlier run: {' '.join(sorted(unwanted))}")
-                for job in unwanted:
-                    cancel([job], jobs[job].run if job in jobs else self.run_uuid)
-
-        @property
-        def next_seconds_between_status_checks(self) -> int:
-            return super().next_seconds_between_status_checks
-
-        @next_seconds_between_status_checks.setter
-        def next_seconds_between_status_checks(self, seconds: int) -> None:
-            first = self.workflow.executor_settings.init_seconds_before_status_checks
-            RemoteExecutor.next_seconds_between_status_checks.fset(self, min(seconds, LONGEST_PAUSE * first))
-
-        def run_jobs(self, jobs: list[Any]) -> None:
-            new = []
-            for job in jobs:
-                found, unwanted = self.left_over.take(plan(job))
-                self.cancel_left_over([one.job for one in unwanted])
-                if found is None:
-                    new.append(job)
-                    continue
-                self.logger.info(f"Job {job.jobid} is in the queue already, SLURM jobid {found.job}.")
-                aux = {"slurm_logfile": Path(found.log)}
-                self.report_job_submission(SubmittedJobInfo(job, external_jobid=found.job, aux=aux))
-            for batch in alike(new):
-                super().run_jobs(batch)
-
-        def report_job_submission(self, job_info: Any, register_job: bool = True) -> None:
-            journal.note(
-                run=self.run_uuid,
-                job=job_info.external_jobid,
-                plans=plan(job_info.job),
-                log=str((job_info.aux or {}).get("slurm_logfile", "")),
-            )
-            super().report_job_submission(job_info, register_job=register_job)
-
-    return Executor
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from brain2clip import records, settings, slurm
-from brain2clip.internals import snakemake, versions
+from brain2clip import records, settings
+from brain2clip.internals import slurm_plugin, snakemake, versions
 from brain2clip.plan import Job, Plan
 from brain2clip.readers.bids_files import suggestion
 from brain2clip.stage import InputError
@@ -50,7 +50,7 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
             snakemake.log().warning(line)
         snakemake.hand_on(workflow, records.PLANNED, records.pack(settings.canonical(plan.config)))
         snakemake.watch(workflow)
-        slurm.watch(workflow, plan.results)
+        slurm_plugin.watch(workflow, plan.results)
     os.environ.update(_refusing(plan.environment))
     snakemake.limit(workflow, "download", plan.config.download.at_once)
     _refusing(lambda: check(plan))

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cluster import ACCOUNT, Cluster
+from cluster import ACCOUNT, PATIENCE_S, Cluster
+from gates import Gates
 from project import ROOT, SNAKEMAKE, Project
 
 PROFILE = ROOT / "slurm" / "profile.yaml"
 #: Lines of the profile that a site edits; here those of a site with a partition for GPU jobs.
 PARTITIONS = ("slurm_partition", "set-resources", "train", "features")
-WAIT_S = 300
 
 
 def site(profile: str, *keys: str) -> str:
@@ -33,12 +33,14 @@ class ClusterProject(Project):
     """A project whose jobs go to a cluster."""
 
     cluster: Cluster
+    gates: Gates
 
     @classmethod
     def on(cls, cluster: Cluster, project: Project) -> ClusterProject:
         """Send the jobs of a project to a cluster."""
         made = cls(project.folder)
         made.cluster = cluster
+        made.gates = Gates(project.folder / "gates")
         profile = project.folder / "slurm" / "profile.yaml"
         profile.parent.mkdir()
         keys = (*PARTITIONS, "slurm_account") if cluster.accounting else (*PARTITIONS, "slurm-status-command")
@@ -49,14 +51,25 @@ class ClusterProject(Project):
         self.replace("slurm/profile.yaml", old, new)
 
     def command(self, *arguments: str) -> list[str]:
-        """As a user types it, but for the study, and for being asked about the jobs more often than once in 40 s."""
+        """As a user types it, but for the study, and for looking at the queue more often than once in 40 s."""
         if "-n" in arguments or "--unlock" in arguments:
             return super().command(*arguments)
-        quick = ("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "20")
-        return [*SNAKEMAKE, "--profile", "slurm", "--configfile", "tiny.yaml", *quick, *arguments]
+        quick = ("--slurm-init-seconds-before-status-checks", "1", "--slurm-status-attempts", "1")
+        return [
+            *SNAKEMAKE,
+            "--profile",
+            "slurm",
+            "--configfile",
+            "tiny.yaml",
+            *quick,
+            "--latency-wait",
+            "20",
+            *arguments,
+        ]
 
     def environment(self) -> dict[str, str]:
-        return {key: value for key, value in self.cluster.environment.items() if key != "PYTHONPATH"}
+        inherited = {key: value for key, value in self.cluster.environment.items() if key != "PYTHONPATH"}
+        return inherited | self.gates.environment
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """A run in the background; what it says goes to a file."""
@@ -70,13 +83,13 @@ class ClusterProject(Project):
         """What runs in the background said."""
         return (self.folder / "snakemake.out").read_text(errors="replace")
 
-    def end(self, run: subprocess.Popen[bytes], seconds: float = 480) -> None:
+    def end(self, run: subprocess.Popen[bytes]) -> None:
         """Wait for a run in the background, which must succeed."""
         try:
-            code = run.wait(timeout=seconds)
+            code = run.wait(timeout=PATIENCE_S)
         except subprocess.TimeoutExpired:
             self.stop(run)
-            raise AssertionError(f"still running after {seconds:.0f} s\n{self.said()[-8000:]}") from None
+            raise AssertionError(f"still running after {PATIENCE_S} s\n{self.said()[-8000:]}") from None
         assert code == 0, self.said()[-8000:]
 
     def stop(self, run: subprocess.Popen[bytes]) -> None:
@@ -88,7 +101,7 @@ class ClusterProject(Project):
 
     def until(self, what: str, ready: Callable[[], Any], run: subprocess.Popen[bytes]) -> Any:
         """Wait while a run goes on."""
-        end = time.monotonic() + WAIT_S
+        end = time.monotonic() + PATIENCE_S
         while not (found := ready()):
             assert run.poll() is None, f"ended before {what}\n{self.said()[-8000:]}"
             assert time.monotonic() < end, f"no {what}\n{self.said()[-8000:]}"

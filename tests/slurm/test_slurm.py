@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import os
 import re
 import signal
@@ -50,7 +50,7 @@ def studied(request, tmp_path_factory) -> Iterator[tuple[ClusterProject, str]]:
     project.edit(smaller)
     run = project.start("tables")
     try:
-        project.end(run, 900)
+        project.end(run)
         yield project, project.said()
     finally:
         project.stop(run)
@@ -120,30 +120,57 @@ def test_the_second_time_there_is_nothing_to_do(studied):
 # ------------------------------------------------------------------------------------------------- faults
 
 
-@pytest.fixture
-def project(cluster: Cluster, finished: Project, tmp_path: Path) -> Iterator[ClusterProject]:
-    """The band `slow` of the finished study on the cluster, where only its two trainings are to be made again."""
+EPOCHS = 2  # the finished study has one
+
+
+@contextlib.contextmanager
+def only_slow(cluster: Cluster, finished: Project, folder: Path) -> Iterator[ClusterProject]:
+    """The band `slow` of the finished study on a cluster, where only its two trainings are to be made again."""
 
     def slow(config: dict) -> None:
         del config["experiments"]["main"], config["tables"]["contrast"]
         config["tables"]["main"]["experiments"] = ["bands"]
-        config["methods"]["frozen"]["optimiser"].update(epochs=200)
+        config["methods"]["frozen"]["optimiser"].update(epochs=EPOCHS)
 
-    made = ClusterProject.on(cluster, copied(finished, tmp_path / "project"))
+    made = ClusterProject.on(cluster, copied(finished, folder))
     made.edit(slow)
-    yield made
-    cluster.ask("scancel", "--user", cluster.user)
-    cluster.wait("empty queue", lambda: not cluster.ask("squeue", "--noheader").stdout.strip())
+    try:
+        yield made
+    finally:
+        cluster.ask("scancel", "--user", cluster.user)
+        made.gates.open()
+        cluster.wait("empty queue", lambda: not cluster.ask("squeue", "--noheader").stdout.strip())
+
+
+@pytest.fixture
+def project(cluster: Cluster, finished: Project, tmp_path: Path) -> Iterator[ClusterProject]:
+    """Without accounting: states by squeue."""
+    with only_slow(cluster, finished, tmp_path / "project") as made:
+        yield made
+
+
+@pytest.fixture
+def accounted_project(request, finished: Project, tmp_path: Path) -> Iterator[ClusterProject]:
+    """With accounting, states by sacct, where that can be had."""
+    cluster = request.getfixturevalue("accounted" if all(map(found, FOR_ACCOUNTING)) else "cluster")
+    with only_slow(cluster, finished, tmp_path / "project") as made:
+        yield made
 
 
 def running(project: ClusterProject, run: subprocess.Popen[bytes], number: int) -> list[dict[str, str]]:
-    """So many trainings, as soon as they run."""
+    """So many trainings, as soon as they stand at their gates."""
+    project.until(f"{number} trainings", lambda: len(project.gates.reached()) >= number, run)
+    jobs = project.jobs("rule_train", "RUNNING")
+    assert len(jobs) == number
+    return jobs
 
-    def ready() -> list[dict[str, str]]:
-        jobs = project.jobs("rule_train", "RUNNING")
-        return jobs if len(jobs) >= number else []
 
-    return project.until(f"{number} trainings", ready, run)
+def cancel(project: ClusterProject, job: dict[str, str]) -> None:
+    """Cancel a job and wait until it has ended."""
+    number = "{ArrayJobId}_{ArrayTaskId}".format(**job) if "ArrayJobId" in job else job["JobId"]
+    project.cluster.call("scancel", number)
+    ended = lambda: job["JobId"] in {one["JobId"] for one in project.jobs("rule_train", "CANCELLED")}  # noqa: E731
+    project.cluster.wait("end of it", ended)
 
 
 def test_a_job_killed_by_memory_is_tried_again_with_more(project):
@@ -151,38 +178,100 @@ def test_a_job_killed_by_memory_is_tried_again_with_more(project):
         "    slurm_partition: gpu       # SITE\n",
         "    slurm_partition: gpu       # SITE\n    mem_mb: attempt * 700\n    gres: gpu:1\n    gpu: 0\n",
     )
-    run = project.start(TRAINED.format("01"))
-    project.end(run)
+    project.gates.close(BOTH[0], megabytes=800)
+    run = project.start(BOTH[0])
+    try:
+        project.until("job killed by memory", lambda: project.jobs("rule_train", "FAILED"), run)
+        project.gates.open()
+        project.end(run)
+    finally:
+        project.stop(run)
     first, second = sorted(project.jobs("rule_train"), key=lambda job: int(job["JobId"]))
     assert (first["JobState"], first["MinMemoryNode"]) == ("FAILED", "700M")
     assert (second["JobState"], second["MinMemoryNode"]) == ("COMPLETED", "1400M")
     assert {job["TresPerNode"] for job in (first, second)} == {"gres:gpu:1"}
     (log,) = project.folder.glob(f".snakemake/slurm_logs/rule_train/*/{first['JobId']}.log")
     assert "exceeded memory limit" in log.read_text()
-    assert epochs_trained(project.folder / TRAINED.format("01")) == 200
+    assert epochs_trained(project.folder / BOTH[0]) == EPOCHS
 
 
-def test_scancel_and_a_controller_that_is_killed(project):
+def test_scancel_and_a_controller_that_is_killed_before_it_wrote_that_down(project):
+    """The controller takes the job to be running, and would find out after half an hour."""
+    project.gates.close(*BOTH)
     run = project.start(*BOTH)
     try:
-        one, _ = running(project, run, 2)
-        project.cluster.call("scancel", "{ArrayJobId}_{ArrayTaskId}".format(**one))
-        project.until("end of it", lambda: project.jobs("rule_train", "CANCELLED"), run)
-        time.sleep(6)  # the controller writes down what it did every five seconds
-        project.cluster.kill("slurmctld")
-        time.sleep(3)
-        project.cluster.start_controller()
-        project.cluster.wait("controller", lambda: bool(project.jobs("rule_train")))
+        lost, _ = running(project, run, 2)
+        project.cluster.keep_state()
+        run.send_signal(signal.SIGSTOP)  # it sees nothing of this
+        cancel(project, lost)
+        project.cluster.crash()
+        project.cluster.restart_controller()
+        assert len(project.jobs("rule_train", "RUNNING")) == 2
+        run.send_signal(signal.SIGCONT)
+        project.until("third job", lambda: len(project.jobs("rule_train")) == 3, run)
+        project.gates.open()
         project.end(run)
     finally:
         project.stop(run)
-    assert sorted(job["JobState"] for job in project.jobs("rule_train")) == ["CANCELLED", "COMPLETED", "COMPLETED"]
-    assert [epochs_trained(project.folder / path) for path in BOTH] == [200, 200]
+    states = {job["JobId"]: job["JobState"] for job in project.jobs("rule_train")}
+    assert states.pop(lost["JobId"]) == "CANCELLED"
+    assert list(states.values()) == ["COMPLETED"] * 2
+    assert "lists it as running, but it was cancelled at" in project.said()
+    assert [epochs_trained(project.folder / path) for path in BOTH] == [EPOCHS, EPOCHS]
     assert project.planned("--", *BOTH) == {}
+
+
+def test_a_job_that_the_controller_has_forgotten(accounted_project):
+    """The second attempt is unknown to the controller, which takes the first one to be running again."""
+    project, cluster = accounted_project, accounted_project.cluster
+    project.gates.close(BOTH[0])
+    run = project.start(BOTH[0])
+    try:
+        (first,) = running(project, run, 1)
+        cluster.keep_state()
+        cancel(project, first)
+        project.until("second attempt", lambda: project.jobs("rule_train", "RUNNING"), run)
+        cluster.crash()
+        project.until("look in vain", lambda: "SLURM does not answer" in project.said(), run)
+        cluster.restart_controller()
+        assert [job["JobId"] for job in project.jobs("rule_train")] == [first["JobId"]]
+        project.until("third attempt", lambda: len(project.jobs("rule_train")) == 2, run)
+        project.gates.open()
+        project.end(run)
+    finally:
+        project.stop(run)
+    states = {job["JobId"]: job["JobState"] for job in project.jobs("rule_train")}
+    assert states.pop(first["JobId"]) == "CANCELLED"  # a second time, and by us
+    assert list(states.values()) == ["COMPLETED"]
+    assert "SLURM no longer knows it" in project.said()
+    assert epochs_trained(project.folder / BOTH[0]) == EPOCHS
+    assert project.planned("--", BOTH[0]) == {}
+
+
+def test_a_job_that_its_node_cannot_start_is_tried_again(project):
+    """SLURM holds it back and shuts the node."""
+    cluster = project.cluster
+    project.gates.close(BOTH[0])
+    (cluster.folder / "refused").touch()
+    run = project.start(BOTH[0])
+    try:
+        project.until("shut node", lambda: "drained" in cluster.states().values(), run)
+        (cluster.folder / "refused").unlink()
+        project.until("second attempt", lambda: project.jobs("rule_train", "RUNNING"), run)
+    finally:
+        project.stop(run)
+        (cluster.folder / "refused").unlink(missing_ok=True)
+        for node in cluster.nodes:
+            cluster.ask("scontrol", "update", f"nodename={node}", "state=resume")
+        cluster.wait("nodes", lambda: cluster.states() == dict.fromkeys(cluster.nodes, "idle"))
+    first, _ = sorted(project.jobs("rule_train"), key=lambda job: int(job["JobId"]))
+    assert first["JobState"] == "CANCELLED"
+    assert "its node could not start it" in project.said()
 
 
 def test_a_node_that_goes_down(project):
     cluster = project.cluster
+    project.gates.close(*BOTH)
     run = project.start(*BOTH)
     try:
         lost, _ = running(project, run, 2)
@@ -192,6 +281,7 @@ def test_a_node_that_goes_down(project):
         waiting = lambda: [job for job in project.jobs("rule_train", "PENDING") if job["JobId"] == lost["JobId"]]  # noqa: E731
         project.until("job that was put back", waiting, run)
         cluster.call("scontrol", "update", f"jobid={lost['JobId']}", "starttime=now")
+        project.gates.open()
         project.end(run)
     finally:
         project.stop(run)
@@ -201,7 +291,7 @@ def test_a_node_that_goes_down(project):
     assert len(done) == 2
     assert done[lost["JobId"]]["Restarts"] == "1"
     assert done[lost["JobId"]]["NodeList"] in others
-    assert [epochs_trained(project.folder / path) for path in BOTH] == [200, 200]
+    assert [epochs_trained(project.folder / path) for path in BOTH] == [EPOCHS, EPOCHS]
 
 
 def killed(project: ClusterProject, run: subprocess.Popen[bytes]) -> None:
@@ -213,13 +303,18 @@ def killed(project: ClusterProject, run: subprocess.Popen[bytes]) -> None:
 
 def test_snakemake_killed_and_started_again_neither_doubles_nor_repeats_a_job(project):
     project.edit(lambda config: config["experiments"]["bands"].update(seeds=[0, 1]))
+    project.gates.close(*FOUR)
     run = project.start(*FOUR)
     again = run
     try:
         running(project, run, 2)  # there are two GPUs for four trainings
         killed(project, run)
-        project.cluster.wait("two trainings", lambda: len(project.jobs("rule_train", "COMPLETED")) >= 2, 300)
+        project.gates.open(project.gates.reached())
+        project.cluster.wait("two trainings", lambda: len(project.jobs("rule_train", "COMPLETED")) == 2)
         again = project.start(*FOUR)
+        found_again = lambda: project.said().count("is in the queue already") == 2  # noqa: E731
+        project.until("two jobs in the queue", found_again, again)
+        project.gates.open()
         project.end(again)
     finally:
         project.stop(again)
@@ -227,7 +322,6 @@ def test_snakemake_killed_and_started_again_neither_doubles_nor_repeats_a_job(pr
     assert [job["JobState"] for job in training] == ["COMPLETED"] * 4
     said = project.said()
     assert "fit and stay" in said  # those that ended meanwhile
-    assert len(re.findall(r"Job \d+ is in the queue already", said)) in (1, 2)
     assert said.count("has been submitted with SLURM jobid") + said.count("Submitted array job") == 1
     assert len({job["JobName"] for job in project.jobs()}) == 1
     assert project.planned("--", *FOUR) == {}
@@ -237,32 +331,33 @@ def test_snakemake_killed_and_started_again_neither_doubles_nor_repeats_a_job(pr
 
 
 def test_a_job_in_the_queue_that_does_something_else_is_cancelled(project):
-    run = project.start(TRAINED.format("01"))
+    project.gates.close(BOTH[0])
+    run = project.start(BOTH[0])
     again = run
     try:
         running(project, run, 1)
         killed(project, run)
-        project.edit(lambda config: config["methods"]["frozen"]["optimiser"].update(epochs=3))
-        again = project.start(TRAINED.format("01"))
+        project.edit(lambda config: config["methods"]["frozen"]["optimiser"].update(epochs=EPOCHS + 1))
+        again = project.start(BOTH[0])
+        project.until("end of the first", lambda: project.jobs("rule_train", "CANCELLED"), again)
+        project.gates.open()
         project.end(again)
     finally:
         project.stop(again)
     jobs = sorted(project.jobs("rule_train"), key=lambda job: int(job["JobId"]))
     assert [job["JobState"] for job in jobs] == ["CANCELLED", "COMPLETED"]
-    assert epochs_trained(project.folder / TRAINED.format("01")) == 3
+    assert epochs_trained(project.folder / BOTH[0]) == EPOCHS + 1
 
 
 def test_a_ceiling_of_gpus_with_arrays_loses_no_job(project):
-    """The plugin alone submits none of three trainings that are ready when one may run, and waits for ever."""
-    project.edit(lambda config: config["experiments"]["bands"].update(seeds=[0, 1]))
-    run = project.start("--resources", "gpu=1", "--", *FOUR[:3])
+    """The plugin alone submits none of two trainings that are ready when one may run, and waits for ever."""
+    run = project.start("--resources", "gpu=1", "--", *BOTH)
     try:
         project.end(run)
     finally:
         project.stop(run)
-    training = sorted(project.jobs("rule_train", "COMPLETED"), key=lambda job: job["StartTime"])
-    assert len(training) == 3
-    assert all(later["StartTime"] >= earlier["EndTime"] for earlier, later in itertools.pairwise(training))
+    first, second = sorted(project.jobs("rule_train", "COMPLETED"), key=lambda job: job["StartTime"])
+    assert second["StartTime"] >= first["EndTime"]
 
 
 # ------------------------------------------------------------------------------------------ the cluster itself

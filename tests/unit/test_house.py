@@ -201,6 +201,7 @@ FLOORS = (
     "cli",
     "documents",
     "snakefile",
+    "internals.slurm_plugin",
     "plan slurm",
     "reporting",
     "retrieval",

@@ -43,7 +43,8 @@ def lacking(owner: object, *names: str) -> list[str]:
 
 def what_is_lacking(library: str, owner: object, names: list[str]) -> str:
     """The message where a library is not built as it was."""
-    return f"{type(owner).__name__} has no {' and no '.join(names)}, which brain2clip uses; {which(library)}"
+    name = getattr(owner, "__name__", type(owner).__name__)
+    return f"{name} has no {' and no '.join(names)}, which brain2clip uses; {which(library)}"
 
 
 def which(library: str) -> str:
