@@ -36,9 +36,10 @@ SOURCE = Path(__file__).resolve().parent
 PACKAGE = SOURCE.name
 
 #: Modules (or packages) that are not counted, by what stands for them in the code that uses them. Settings are
-#: declarations only: what they resolve to is part of each stage's settings, value by value. How artefacts are written
-#: and how jobs are called is guarded by ``artefact.FORMAT``.
-NOT_COUNTED = {name: f"{PACKAGE}.{name}" for name in ("settings", "artefact", "stage", "fingerprint")}
+#: declarations only: what they resolve to is part of each stage's settings, value by value. So are the names of kinds:
+#: the modules that they resolve to are roots of the fingerprint of each stage that loads them. How artefacts are
+#: written and how jobs are called is guarded by ``artefact.FORMAT``.
+NOT_COUNTED = {name: f"{PACKAGE}.{name}" for name in ("settings", "kinds", "artefact", "stage", "fingerprint")}
 
 #: How far the content of a module reaches into the modules that it uses: enough to tell two apart that differ there.
 DEPTH = 3

@@ -18,7 +18,7 @@ from typing import NamedTuple
 EXCEPTION = re.compile(r"(Error|Exception|Refused|SystemExit)$")
 #: Exceptions that take nothing but a message.
 MESSAGES = {"InputError", "ArtefactError", "ValueError", "TypeError", "LookupError", "QueueError", "SettingsError"}
-HELP = {"help", "description", "metavar", "title"}
+HELP = {"help", "description", "metavar", "title", "epilog", "usage", "prog"}
 PARSER = {"add_argument", "ArgumentParser", "add_subparsers", "add_parser"}
 OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
     **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Div},
@@ -118,7 +118,7 @@ class Source:
             if EXCEPTION.search(last(node.func)):
                 yield node
             elif last(node.func) in PARSER:
-                yield from (keyword for keyword in node.keywords if keyword.arg in {*HELP, "prog"})
+                yield from (keyword for keyword in node.keywords if keyword.arg in HELP)
         elif isinstance(node, ast.Assign):
             if ast.unparse(node.targets[0]) in {*self.loggers, "__all__", "__version__"}:
                 yield node

@@ -182,6 +182,16 @@ def test_what_guards_itself_is_not_counted_but_what_is_taken_of_it_is(tree):
     assert load(tree).fingerprint(STAGE) != before
 
 
+def test_where_kinds_are_is_not_counted_but_which_family_is_asked_is(tree):
+    (tree / "kinds.py").write_text('FAMILIES = {"nets": "brain2clip.beta"}\n\n\ndef load(family): ...\n')
+    edit(tree, "alpha/stage.py", "class Empty", "from brain2clip import kinds\n\nkinds.load('nets')\n\n\nclass Empty")
+    before = load(tree).fingerprint(STAGE)
+    edit(tree, "kinds.py", "FAMILIES = {", 'FAMILIES = {"rows": "brain2clip.gamma", ')
+    assert load(tree).fingerprint(STAGE) == before
+    edit(tree, "alpha/stage.py", "kinds.load('nets')", "kinds.load('rows')")
+    assert load(tree).fingerprint(STAGE) != before
+
+
 # --------------------------------------------------------------------------------------------- statements
 
 #: What all statements below may use.

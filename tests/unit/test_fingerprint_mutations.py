@@ -6,16 +6,20 @@ Some hundred edits of each sort are made by rule (``mutants.py``) in all modules
 from __future__ import annotations
 
 import ast
+import importlib.util
 import itertools
 import shutil
+import sys
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from mutants import HARMLESS, MEANINGFUL, Edit, Source, chosen
 from test_fingerprint import load
 
 from brain2clip import fingerprint as real
+from brain2clip import kinds
 
 PACKAGE = real.PACKAGE
 LEAST_MEANINGFUL, LEAST_HARMLESS = 500, 300
@@ -119,44 +123,74 @@ def stages() -> list[str]:
     return [source.module for source in sources() if "stage.main(" in source.text]
 
 
-def loaded_by_name() -> set[str]:
-    """Beginnings of modules that stand in a text, which no move of a file mends."""
-    texts = (node.value for source in sources() for node in source.loud(ast.Constant))
-    inside = (
-        part.value
-        for source in sources()
-        for node in source.loud(ast.JoinedStr)
-        for part in node.values
-        if isinstance(part, ast.Constant)
-    )
-    return {text for text in (*texts, *inside) if isinstance(text, str) and text.startswith(f"{PACKAGE}.")}
+def kinds_of(families: ModuleType) -> dict[tuple[str, str], str]:
+    """Module of each shipped kind, by family and kind."""
+    return {
+        (family, kind): families.module_of(family, kind)
+        for family in families.FAMILIES
+        for kind in families.shipped(family)
+    }
+
+
+def load_kinds(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The copy of ``kinds.py``."""
+    spec = importlib.util.spec_from_file_location(f"kinds_{root.parent.name}", root / "kinds.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def copied(tmp_path) -> Path:
+    """A copy of the project's sources."""
+    root = tmp_path / PACKAGE
+    shutil.copytree(real.SOURCE, root, ignore=shutil.ignore_patterns("__pycache__"))
+    return root
 
 
 def moved(root: Path, turn: int) -> tuple[dict[str, str], int]:
-    """Move every third module, elsewhere and under another name; its users follow. New names, and files touched."""
+    """Move every third module and every third family of kinds, elsewhere and under another name; users follow.
+
+    Kinds are found by the package of their family, so they move with it. Gives new names and how many files it touched.
+    """
     there = modules(root)
-    by_name = tuple(loaded_by_name())
+    families = [family.package for family in kinds.FAMILIES.values()]
     free = [name for name in there if not_guarded(name) and there[name].name != "__init__.py"]
-    free = [name for name in free if not name.startswith(by_name)] if by_name else free
+    free = [name for name in free if not name.startswith(tuple(f"{package}." for package in families))]
     places = itertools.cycle((f"{PACKAGE}.moved.deep", f"{PACKAGE}.moved", PACKAGE))
-    new = {name: f"{next(places)}.{name.rpartition('.')[2]}_{turn}" for name in free[turn::3]}
+    moving = [*free[turn::3], *families[turn::3]]
+    goals = {name: f"{next(places)}.{name.rpartition('.')[2]}_{number}" for number, name in enumerate(moving)}
+    inside = {
+        name: f"{goals[package]}.{name.removeprefix(f'{package}.')}"
+        for package in families[turn::3]
+        for name in there
+        if name.startswith(f"{package}.")
+    }
+    new = goals | inside
     touched = 0
     for name, file in there.items():
         text = file.read_text(encoding="utf-8")
         followed = with_imports(Source(name, text), new)
         touched += followed != text or name in new
         file.write_text(followed, encoding="utf-8")
-    for number, name in enumerate(new):
-        target = root.joinpath(*new[name].split(".")[1:])
+    (root / "moved/deep").mkdir(parents=True)
+    (root / "moved/__init__.py").write_text('"""New."""\n')
+    for number, (name, goal) in enumerate(goals.items()):
+        target = root.joinpath(*goal.split(".")[1:])
+        if there[name].name == "__init__.py":
+            shutil.move(there[name].parent, target)
+            continue
         file = target / "__init__.py" if number % 3 == 2 else target.with_suffix(".py")  # some become packages
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(exist_ok=True)
         shutil.move(there[name], file)
-    (root / "moved" / "__init__.py").write_text('"""New."""\n')
     return new, touched
 
 
 def with_imports(source: Source, new: dict[str, str]) -> str:
-    """A source whose imports say where things are now; names of modules follow where that is safe."""
+    """A source whose imports and texts say where things are now; names of modules follow where that is safe."""
     edits: list[Edit] = []
     bound = [node.arg for node in source.nodes if isinstance(node, ast.arg)]
     bound += [node.id for node in source.nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)]
@@ -169,6 +203,8 @@ def with_imports(source: Source, new: dict[str, str]) -> str:
         if isinstance(part, ast.Name)
     ]
     for node in source.nodes:
+        if isinstance(node, ast.Constant) and node.value in new:  # packages in kinds.py, stages in the plan
+            edits.append(source.replaced(node, repr(new[node.value])))
         if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(PACKAGE):
             continue
         lines = []
@@ -182,15 +218,45 @@ def with_imports(source: Source, new: dict[str, str]) -> str:
                     known = name
             lines.append(f"from {new.get(module, module)} import {name} as {known}")
         edits.append(source.replaced(node, ("\n" + " " * node.col_offset).join(lines)))
-    return source.edited(edits)
+    return source.edited(list(set(edits)))  # several functions may import the same
 
 
 @pytest.mark.parametrize("turn", range(3))
-def test_files_that_move_cost_nothing(tmp_path, turn):
-    root = tmp_path / PACKAGE
-    shutil.copytree(real.SOURCE, root, ignore=shutil.ignore_patterns("__pycache__"))
-    new, touched = moved(root, turn)
-    copied = load(root)
+def test_files_that_move_cost_nothing(copied, monkeypatch, turn):
+    new, touched = moved(copied, turn)
+    copy = load(copied)
     assert touched >= 40
-    for name in stages():
-        assert copied.fingerprint(new.get(name, name)) == real.fingerprint(name), name
+    before, after = kinds_of(kinds), kinds_of(load_kinds(copied, monkeypatch))
+    assert after == {kind: new.get(module, module) for kind, module in before.items()}
+    assert after != before
+    for name in (*stages(), *before.values()):
+        assert copy.fingerprint(new.get(name, name)) == real.fingerprint(name), name
+
+
+def test_only_the_families_of_kinds_are_found_by_a_name_in_a_text():
+    """Else a file that moves would cost what reaches it, or would not be found any more."""
+    reached = real.reachable(*stages(), *kinds_of(kinds).values())
+    texts = ((source, node) for source in sources() for node in source.nodes if isinstance(node, ast.Constant))
+    assert {
+        f"{source.module}:{node.lineno}"
+        for source, node in texts
+        if source.module in reached and isinstance(node.value, str) and node.value.startswith(f"{PACKAGE}.")
+    } == set()
+
+
+def test_a_new_family_and_a_new_kind_cost_nothing(copied, monkeypatch):
+    families = copied / "kinds.py"
+    text = families.read_text(encoding="utf-8")
+    families.write_text(text.replace("FAMILIES = {", f'FAMILIES = {{"noses": Family("{PACKAGE}.noses", "Nose"),'))
+    (copied / "noses").mkdir()
+    (copied / "noses/__init__.py").write_text("")
+    (copied / "noses/long.py").write_text("class Nose:\n    length = 3\n")
+    for family in kinds.FAMILIES.values():
+        folder = copied.joinpath(*family.package.split(".")[1:])
+        (folder / "another.py").write_text(f"class {family.name}:\n    pass\n")
+    after = load_kinds(copied, monkeypatch)
+    assert after.module_of("noses", "long") == f"{PACKAGE}.noses.long"
+    assert all("another" in after.shipped(family) for family in kinds.FAMILIES)
+    copy = load(copied)
+    for name in (*stages(), *kinds_of(kinds).values()):
+        assert copy.fingerprint(name) == real.fingerprint(name), name
