@@ -183,7 +183,7 @@ OF_THE_DATA = (
     ),
     Case(
         "a third subject in a BIDS folder under `subjects: all`",
-        {"epochs": 1, "train": 1, "rank": 1, "summaries": 1, "tables": 1, "figures": 4},
+        {"epochs": 1, "train": 1, "rank": 1, "summaries": 1, "tables": 1, "figures": 3},
         change=third_subject,
     ),
     Case("`subjects: all` written as the same list", {}, {"studies.mine.subjects": ["01", "02"]}),
