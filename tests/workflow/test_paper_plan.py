@@ -26,6 +26,7 @@ SNAPSHOT = {
     "rank": MODELS,
     "inspect": SUBJECTS * SEEDS,
     "embed": 1,
+    "summaries": 11,
     "figures": 8,
     "tables": 1,
 }

@@ -16,6 +16,7 @@ from project import ROOT, Project
 from test_reruns import Case, appended
 
 from brain2clip import artefact
+from brain2clip.plan.jobs import STAGES
 
 pytestmark = pytest.mark.workflow
 
@@ -24,12 +25,12 @@ CONFIG = "tiny-fmri.yaml"
 
 #: All jobs of the study: two subjects; a region with both protocols and two methods, another one with one of each.
 WHOLE = {
-    **{"simulate_pictures": 1, "simulate_voxels": 2, "voxels": 4, "features": 1, "train": 8, "rank": 10, "ceiling": 4},
-    **{"embed": 1, "tables": 1, "figures": 5},
+    **{"simulate_pictures": 1, "simulate_voxels": 2, "voxels": 4, "catalogue": 1, "features": 1, "train": 8},
+    **{"rank": 10, "ceiling": 4, "embed": 1, "summaries": 7, "tables": 1, "figures": 5},
 }
 #: What follows from training, and what follows from responses.
-RANKED = {"train": 8, "rank": 10, "embed": 1, "tables": 1, "figures": 5}
-READ = {**RANKED, "ceiling": 4}
+RANKED = {"train": 8, "rank": 10, "embed": 1, "summaries": 5, "tables": 1, "figures": 5}
+READ = {**RANKED, "ceiling": 4, "summaries": 7}
 
 CASES = (
     Case("nothing", {}),
@@ -37,19 +38,22 @@ CASES = (
     Case("the code of a kind of study that is not used", {}, change=appended("studies/god.py")),
     Case(
         "the voxels of the region `low`",
-        {"voxels": 2, "train": 2, "rank": 2, "ceiling": 2, "tables": 1, "figures": 1},
+        {"voxels": 2, "train": 2, "rank": 2, "ceiling": 2, "summaries": 2, "tables": 1, "figures": 1},
         {"rois.low.include": ["V1"]},
     ),
     Case("normalisation of voxels", {"voxels": 4, **READ}, {"studies.voxels.voxels": {"normalise": "run"}}),
     Case(
         "the weight of the text (of `brainclip`; `image` has its own)",
-        {"train": 5, "rank": 6, "embed": 1, "tables": 1, "figures": 5},
+        {"train": 5, "rank": 6, "embed": 1, "summaries": 3, "tables": 1, "figures": 5},
         {"methods.brainclip.supervision": {"text": 0.25}},
     ),
     Case("the mapping network (`image` inherits it)", RANKED, {"methods.brainclip.network": {"kind": "mlp"}}),
     Case(
         "a subject added (the joint models train again)",
-        {"simulate_voxels": 1, "voxels": 2, "train": 5, "rank": 9, "ceiling": 2, "tables": 1, "figures": 3},
+        {
+            **{"simulate_voxels": 1, "voxels": 2, "train": 5, "rank": 9, "ceiling": 2, "summaries": 7, "tables": 1},
+            **{"figures": 3},
+        },
         {"studies.voxels.subjects": 3},
     ),
     Case(
@@ -59,7 +63,7 @@ CASES = (
     ),
     Case(
         "random pools of candidates",
-        {"rank": 10, "ceiling": 4, "tables": 1, "figures": 3},
+        {"rank": 10, "ceiling": 4, "summaries": 7, "tables": 1, "figures": 3},
         {"retrieval.pools.draws": 4},
     ),
     Case("a table", {"tables": 1}, {"tables.main.metric": "caption:top-1"}),
@@ -83,7 +87,7 @@ def document() -> str:
 same file tests every line of it, and that this page says what the cases say. -->
 
 The same promise as in [reruns.md](reruns.md), for voxels. The tiny study of `tests/workflow/tiny-fmri.yaml` has
-{sum(WHOLE.values())} jobs: {in_words(WHOLE)}. A region stands where a band stands for EEG.
+{sum(WHOLE.values())} jobs: {in_words(WHOLE)}. A signal is a region here, as it is a band for EEG.
 
 | You change | runs again |
 |---|---|
@@ -93,7 +97,7 @@ The same promise as in [reruns.md](reruns.md), for voxels. The tiny study of `te
 
 def in_words(jobs: dict[str, int]) -> str:
     """Jobs by rule in the order of the pipeline."""
-    return ", ".join(f"{jobs[rule]} {rule}" for rule in WHOLE if rule in jobs) or "nothing"
+    return ", ".join(f"{jobs[rule]} {rule}" for rule in STAGES if rule in jobs) or "nothing"
 
 
 def test_the_document_says_what_the_cases_say():

@@ -171,7 +171,7 @@ def wrong_numbers(fetched):
         return float((things.recovered(data, times, "train") != labels).mean())
 
     events = pd.read_csv(recording.events, sep="\t").query("trial_type == 'image'").head(300)
-    return share, trials["stimulus"].to_numpy() + 1, events
+    return share, trials["stimulus"].str.removeprefix("train-").astype(int).to_numpy(), events
 
 
 def test_right_labels_are_all_recovered(wrong_numbers):
