@@ -78,7 +78,7 @@ def large_study(subjects: int, seeds: int, methods: int, protocols: list[str]) -
     config["experiments"] = {
         "main": {
             "study": "simulated",
-            "bands": ["broad"],
+            "signals": ["broad"],
             "protocols": protocols,
             "methods": names,
             "seeds": list(range(seeds)),
@@ -146,12 +146,13 @@ def start_up(folder: Path, config: dict[str, Any]) -> Usage:
 
 def longest_arguments(config: dict[str, Any]) -> dict[str, int]:
     """Bytes of the longest spec by stage, of those that are one argument of a command line."""
-    from brain2clip.reporting import reruns
+    from brain2clip import settings
+    from brain2clip.plan import Plan
 
     found: dict[str, int] = {}
-    for job in reruns.plan(config).values():
+    for job in Plan(settings.load(config)).jobs().values():
         if job.stage not in BY_FILE:
-            found[job.stage] = max(found.get(job.stage, 0), len(job.spec.encode()))
+            found[job.stage] = max(found.get(job.stage, 0), len(job.spec.json.encode()))
     return found
 
 
