@@ -15,7 +15,7 @@ Brain responses to pictures in (EEG or fMRI), tables out that say how well the p
 
 A configuration is one YAML file that names studies, methods and tables; CONFIG is its path, from where you stand:
   workflow/studies/demo.yaml    the whole pipeline on a small simulated study: some minutes, no download, no GPU
-  config.yaml           the study of the paper: downloads about 55 GB, wants a GPU
+  config.yaml                   the study of the paper: downloads about 55 GB, wants a GPU
 Everything lands in the folder that the configuration names as `results`, below the repository:
   results/tables        Markdown, LaTeX and Parquet       results/figures       SVG
   results/report.zip    all of it to read in a browser    results/logs          what each job said
@@ -24,10 +24,10 @@ What is there and up to date is never made again; what stopped goes on with the 
 EXAMPLES = """\
 examples:
   brain2clip run workflow/studies/demo.yaml                      first try
-  brain2clip run config.yaml --dry-run                   what would run
+  brain2clip run config.yaml --dry-run                           what would run
   brain2clip why workflow/studies/demo.yaml bands.broad.h_freq 30
-                                                         what an edit would cost, in jobs and hours
-  brain2clip run --help                                  more about one command
+                                                                 what an edit would cost, in jobs and hours
+  brain2clip run --help                                          more about one command
 
 docs/configuration.md explains every key of a configuration, docs/reproducing.md the studies of the paper.
 """
