@@ -9,10 +9,10 @@ to do. A snakemake that starts asks ``squeue`` which of them still wait or run, 
 
 Jobs that ended meanwhile are known by their files (:mod:`brain2clip.records`).
 
-The executor waits for a job until its state is one of a few words, and so without end for a job that the controller has
-forgotten, or that never can get there (:func:`gone`). A controller writes down every five seconds what it did; one that
-is killed and started again goes on from there. A job of which this is found in some looks in a row is taken as done
-where its files are there and fit, and as failed otherwise, so that Snakemake tries it again.
+The executor waits for a job until its state is one of a few words, and so without end for one that the controller has
+forgotten, or that never gets there (:func:`gone`): a controller writes down every five seconds what it did, and where
+it is killed, the next one goes on from there. A job that is found so in some looks in a row is taken as done where its
+files are there and fit, and as failed otherwise, so that Snakemake tries it again.
 
 The plugin lets every task of an array start as the first one and look for the files of that one when it has ended. So
 :func:`main` stands before it, which gives each task its own command.
@@ -73,8 +73,10 @@ TAIL = 1 << 16
 COMMANDS = "--slurm-jobstep-array-execs="
 #: Resources that send a job to another cluster, whose queue is not looked at.
 CLUSTERS = ("clusters", "cluster", "slurm_cluster")
-#: Why a job waits that somebody holds, and why one that nobody will let go.
-HELD, NOT_STARTED = ("JobHeldAdmin", "JobHeldUser"), "launch failed"
+#: Why a job waits that somebody holds.
+HELD = ("JobHeldAdmin", "JobHeldUser")
+#: Why one waits that SLURM holds because its node could not start it (begins so, also with underscores).
+NOT_STARTED = "launch failed"
 
 
 class QueueError(RuntimeError):
@@ -167,10 +169,10 @@ def left_over(journal: Journal) -> tuple[dict[str, Submitted], list[str]]:
 
 
 def queue(names: Iterable[str], attempts: int = ATTEMPTS) -> dict[str, Listed]:
-    """All jobs of this user with these names that the controller remembers, by number; tasks of arrays one by one."""
-    # By user, because only these are sent then. In all partitions, because jobs in hidden ones are there as well.
-    command = ["squeue", "--array", "--all", "--noheader", "--states=all", "--format=%i|%T|%S|%r"]
-    command += [f"--user={os.getuid()}", "--name", ",".join(sorted(names))]
+    """All jobs with these names that the controller remembers, by number; tasks of arrays one by one."""
+    # All: also those in hidden partitions.
+    command = ["squeue", "--all", "--array", "--noheader", "--states=all", "--format=%i|%T|%S|%r"]
+    command += ["--name", ",".join(sorted(names))]
     # What somebody set for his own looks at the queue (partitions, states, format of times) must not hide a job.
     plain = {key: value for key, value in os.environ.items() if not key.startswith(("SQUEUE_", "SLURM_TIME_FORMAT"))}
     for attempt in range(attempts):

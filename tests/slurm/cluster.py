@@ -65,7 +65,6 @@ SchedulerParameters=sched_interval=2,sched_min_interval=100000,bf_interval=2,bat
 KillWait=2
 # A machine that is busy with other tests must not be taken for a dead node.
 SlurmdTimeout=300
-MessageTimeout=60
 # How long srun waits for a controller that does not answer.
 SlurmctldTimeout=10
 InactiveLimit=0
@@ -285,12 +284,21 @@ class Cluster:
 
     def processes(self) -> list[psutil.Process]:
         """Daemons and jobs of this cluster: what has its mark in the environment."""
-        mine = []
+        return self._with(MARK, str(self.folder))
+
+    def processes_of(self, job: str) -> list[psutil.Process]:
+        """What runs of a job, whatever the controller knows of it."""
+        mine = self.processes()
+        return [process for process in self._with("SLURM_JOB_ID", job) if process in mine]
+
+    def _with(self, name: str, value: str) -> list[psutil.Process]:
+        """Processes with a variable in the environment."""
+        found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if process.pid != os.getpid() and process.environ().get(MARK) == str(self.folder):
-                    mine.append(process)
-        return mine
+                if process.pid != os.getpid() and process.environ().get(name) == value:
+                    found.append(process)
+        return found
 
     # ------------------------------------------------------------------------------------------ commands
 

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import IO
 
 #: Every bash of a job reads this first. One that is to train waits as long as a test has the file of its gate locked,
-#: and holds as much memory as that file says. If the test is killed, the lock goes with it.
+#: and holds as much memory as that file says. If the test is killed, the lock goes with it; where one part of a job is
+#: killed before the others, those do not go on.
 SCRIPT = """\
 if [[ $BASH_EXECUTION_STRING =~ --output\\ checkpoint=([^ ]+)\\.safetensors ]]; then
     gate=$BRAIN2CLIP_GATES/${BASH_REMATCH[1]##*/}
     if [[ -e $gate ]]; then
         touch "$gate.reached"
         { head -c "$(< "$gate")M" /dev/zero; flock --shared "$gate" true; } | tail > /dev/null
+        [[ ${PIPESTATUS[*]} == "0 0" ]] || exit 1
     fi
 fi
 """
@@ -52,3 +54,8 @@ class Gates:
     def reached(self) -> set[str]:
         """Gates that a training has come to."""
         return {path.stem for path in self.folder.glob("*.reached")}
+
+    def forget(self) -> None:
+        """Count those that come from now on."""
+        for path in self.folder.glob("*.reached"):
+            path.unlink()

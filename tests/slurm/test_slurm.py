@@ -229,12 +229,17 @@ def test_a_job_that_the_controller_has_forgotten(accounted_project):
     try:
         (first,) = running(project, run, 1)
         cluster.keep_state()
+        project.gates.forget()
         cancel(project, first)
-        project.until("second attempt", lambda: project.jobs("rule_train", "RUNNING"), run)
+        (second,) = running(project, run, 1)
         cluster.crash()
         project.until("look in vain", lambda: "SLURM does not answer" in project.said(), run)
+        run.send_signal(signal.SIGSTOP)
         cluster.restart_controller()
         assert [job["JobId"] for job in project.jobs("rule_train")] == [first["JobId"]]
+        # The controller has its node end it, and gives its number again.
+        cluster.wait("end of the second attempt", lambda: not cluster.processes_of(second["JobId"]))
+        run.send_signal(signal.SIGCONT)
         project.until("third attempt", lambda: len(project.jobs("rule_train")) == 2, run)
         project.gates.open()
         project.end(run)

@@ -258,12 +258,12 @@ def test_files_fit_when_all_are_there_and_as_planned(planned):
     job, make = planned
     first, second = job.output
     assert not slurm.fit(job)
-    make(tmp := first)
+    make(first)
     assert not slurm.fit(job)
     make(second)
     assert slurm.fit(job)
     assert slurm.fit(Group(jobs=[job]))
-    make(tmp, code="other")
+    make(first, code="other")
     assert not slurm.fit(job)
     with open(first, "w") as file:
         file.write("half of it")
@@ -319,7 +319,8 @@ def test_a_job_that_has_ended_and_is_alive_twice_is_back():
     awaited.ended(None, object())  # it could not be submitted
     alive = slurm.Look({number: slurm.Listed("RUNNING") for number in jobs})
     ended = slurm.Look({number: slurm.Listed("CANCELLED") for number in jobs})
-    assert [awaited.returned(look) for look in (ended, alive, ended, alive)] == [[]] * 4
+    ending = slurm.Look({number: slurm.Listed("COMPLETING") for number in jobs})
+    assert [awaited.returned(look) for look in (ending, ending, ended, alive, ended, alive)] == [[]] * 6
     assert awaited.returned(alive) == ["1", "2"]
     # The controller does not know 2 any more, so the next job that is called so is another one.
     assert awaited.returned(slurm.Look({"1": slurm.Listed("RUNNING")})) == ["1"]
@@ -439,6 +440,29 @@ def test_a_forgotten_job_whose_files_fit_is_done(executor, squeue, monkeypatch):
     squeue("")
     assert [executor.look() for _ in range(slurm.LOOKS)] == [["a"]] * (slurm.LOOKS - 1) + [[]]
     assert executor.reported == [("a", "done")]
+
+
+def test_without_the_accounting_no_missing_job_is_given_up(executor, squeue, sacct):
+    executor.made.workflow.executor_settings.status_command = "sacct"
+    executor.submit("1", "a")
+    squeue("")
+    sacct(None)
+    assert [executor.look() for _ in range(slurm.LOOKS + 1)] == [["a"]] * (slurm.LOOKS + 1)
+    sacct("1|PENDING\\n")
+    assert [executor.look() for _ in range(slurm.LOOKS)] == [["a"]] * (slurm.LOOKS - 1) + [[]]
+    assert executor.reported == [("a", "failed")]
+
+
+def test_a_job_that_cannot_go_on_is_cancelled_before_it_is_tried_again(executor, squeue, command, tmp_path):
+    waits, gone = "PENDING|N/A|launch failed requeued held", "CANCELLED|N/A|None"
+    command("squeue", f"if [ -e {tmp_path}/cancelled ]; then echo '1|{gone}'; else echo '1|{waits}'; fi")
+    command("scancel", f'echo "$@" >> {tmp_path}/cancelled')
+    executor.submit("1", "a")
+    assert [executor.look() for _ in range(slurm.LOOKS - 1)] == [["a"]] * (slurm.LOOKS - 1)
+    assert not (tmp_path / "cancelled").exists()
+    assert executor.look() == []
+    assert (tmp_path / "cancelled").read_text() == "1\n"
+    assert executor.reported == [("a", "failed")]
 
 
 def test_a_job_whose_number_was_given_again_is_forgotten(executor, squeue):
