@@ -65,7 +65,6 @@ SchedulerParameters=sched_interval=2,sched_min_interval=100000,bf_interval=2,bat
 KillWait=2
 # A machine that is busy with other tests must not be taken for a dead node.
 SlurmdTimeout=300
-MessageTimeout=60
 # How long srun waits for a controller that does not answer.
 SlurmctldTimeout=10
 InactiveLimit=0
