@@ -378,18 +378,6 @@ def test_first_and_last_onset_are_those_of_the_table(there, originals):
 
 
 @REAL
-def test_a_run_is_read_in_a_tenth_of_a_second(there):
-    one = recording(there, *TEST)
-    there.trials(one)
-    times = []
-    for _ in range(5):
-        began = time.process_time()
-        there.trials(one)
-        times.append(time.process_time() - began)
-    assert min(times) < 0.1
-
-
-@REAL
 def test_a_byte_order_mark_is_passed_over(there, originals):
     one = recording(there, *ONE)
     expected = there.trials(one)
