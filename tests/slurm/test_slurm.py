@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,12 +43,13 @@ def epochs_trained(path: Path) -> int:
 
 
 @pytest.fixture(scope="module")
-def studied(request, tmp_path_factory) -> Iterator[tuple[ClusterProject, str]]:
-    """The tiny study, from nothing to its tables; states by sacct, as the profile has it, where that can be had."""
+def studied(request, finished, tmp_path_factory) -> Iterator[tuple[ClusterProject, str]]:
+    """The tiny study, from recordings to tables; states by sacct, as the profile has it, where that can be had."""
     accounting = all(map(found, FOR_ACCOUNTING))
     cluster = request.getfixturevalue("accounted" if accounting else "cluster")
     project = ClusterProject.on(cluster, Project.create(tmp_path_factory.mktemp("studied") / "project"))
     project.edit(smaller)
+    shutil.copytree(finished.folder / "results" / "raw", project.folder / "results" / "raw")
     run = project.start("tables")
     try:
         project.end(run)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import ast
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from planner import Planner
+from planner import planner
 
 from brain2clip.internals import snakemake as internals
 from brain2clip.internals import versions
@@ -97,8 +96,8 @@ rule second:
 class Probe:
     """The workflow, run to the end once."""
 
-    def __init__(self, folder: Path, planner: Planner) -> None:
-        self.folder, self.planner = folder, planner
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         (folder / "Snakefile").write_text(SNAKEFILE.replace("SOURCE", repr(str(SOURCE.parent))))
         self.first = self.run()
 
@@ -106,9 +105,10 @@ class Probe:
         """What Snakemake prints."""
         (self.folder / "calls.jsonl").unlink(missing_ok=True)
         words = ["--config", *(f"{key}={value}" for key, value in config.items())] if config else []
-        done = self.planner.run(self.folder, ["--cores", "1", *arguments, *words])
-        assert done.returncode == code, done.stdout[-4000:]
-        return done.stdout
+        done = planner().run(self.folder, ["--cores", "1", *arguments, *words])
+        said = done.stdout + done.stderr
+        assert done.returncode == code, said[-4000:]
+        return said
 
     def plan(self, **config: str) -> str:
         return self.run("-n", **config)
@@ -119,12 +119,8 @@ class Probe:
 
 
 @pytest.fixture(scope="module")
-def probe(tmp_path_factory) -> Iterator[Probe]:
-    planner = Planner()
-    try:
-        yield Probe(tmp_path_factory.mktemp("probe"), planner)
-    finally:
-        planner.close()
+def probe(tmp_path_factory) -> Probe:
+    return Probe(tmp_path_factory.mktemp("probe"))
 
 
 NOTHING = "Nothing to be done"

@@ -1,76 +1,72 @@
-"""Dry runs without the seconds that importing snakemake takes: a process that has imported it is forked for each."""
+"""Snakemake without the seconds that importing it takes: a process that has imported it is forked for each run."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from project import Project
-
 
 class Planner:
-    """The process that is forked."""
+    """The process that is forked. It ends with the one that started it, because its standard input does."""
 
     def __init__(self) -> None:
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         self.process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def run(self, folder: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, folder: Path, arguments: list[str], environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Call snakemake with these arguments in a folder."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        print(json.dumps([str(folder), arguments]), file=self.process.stdin, flush=True)
-        code, output = json.loads(self.process.stdout.readline())
-        return subprocess.CompletedProcess(arguments, code, output, "")
-
-    def close(self) -> None:
-        self.process.stdin.close()  # type: ignore[union-attr]
-        self.process.wait(timeout=60)
+        given = dict(os.environ if environment is None else environment)
+        given.pop("PYTHONPATH", None)
+        print(json.dumps([str(folder), arguments, given]), file=self.process.stdin, flush=True)
+        return subprocess.CompletedProcess(arguments, *json.loads(self.process.stdout.readline()))
 
 
-class PlannedProject(Project):
-    """A project whose dry runs the planner makes."""
-
-    def __init__(self, folder: Path, planner: Planner) -> None:
-        super().__init__(folder)
-        self.planner = planner
-
-    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        if "-n" not in arguments:
-            return super().run(*arguments, check=check)
-        done = self.planner.run(self.folder, self.command(*arguments)[3:])
-        assert not check or done.returncode == 0, done.stdout[-8000:]
-        return done
+@functools.cache
+def planner() -> Planner:
+    """The one of this process."""
+    return Planner()
 
 
 def serve() -> None:
     import snakemake.cli
 
     for line in sys.stdin:
-        folder, arguments = json.loads(line)
-        with tempfile.TemporaryFile("w+") as output:
+        folder, arguments, environment = json.loads(line)
+        with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
             child = os.fork()
             if not child:
-                call(snakemake.cli.main, folder, arguments, output.fileno())
+                call(snakemake.cli.main, folder, arguments, environment, (output.fileno(), errors.fileno()))
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            output.seek(0)
-            print(json.dumps([code, output.read()]), flush=True)
+            said = []
+            for stream in (output, errors):
+                stream.seek(0)
+                said.append(stream.read())
+            print(json.dumps([code, *said]), flush=True)
 
 
-def call(main: Any, folder: str, arguments: list[str], output: int) -> None:
+def call(main: Any, folder: str, arguments: list[str], environment: dict[str, str], streams: tuple[int, int]) -> None:
     """In the child: never returns."""
     code = 1
     try:
-        for stream in (1, 2):
-            os.dup2(output, stream)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        for number, stream in enumerate(streams, start=1):
+            os.dup2(stream, number)
         os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.argv = ["snakemake", *arguments]
         main(arguments)
         code = 0
     except SystemExit as end:

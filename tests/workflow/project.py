@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from planner import planner
 from preloaded import preloaded
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,14 +70,18 @@ class Project:
     def run(
         self, *arguments: str, check: bool = True, variables: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            self.command(*arguments),
-            cwd=self.folder,
-            env={**self.environment(), **(variables or {})},
-            capture_output=True,
-            text=True,
-            timeout=900,
+        environment = {**self.environment(), **(variables or {})}
+        return self.ended(planner().run(self.folder, self.command(*arguments)[3:], environment), check)
+
+    def run_as_typed(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The same in a Python of its own."""
+        command = self.command(*arguments)
+        return self.ended(
+            subprocess.run(command, cwd=self.folder, env=self.environment(), capture_output=True, text=True)
         )
+
+    @staticmethod
+    def ended(done: subprocess.CompletedProcess[str], check: bool = True) -> subprocess.CompletedProcess[str]:
         if check and done.returncode:
             raise AssertionError(f"snakemake failed\n{done.stdout[-3000:]}\n{done.stderr[-8000:]}")
         return done
@@ -85,16 +90,20 @@ class Project:
         """The same with libraries that its jobs need not load: many small jobs take a third of the time."""
         return self.run("--show-failed-logs", *arguments, variables=preloaded())
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, variables: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """A run in the background in a process group of its own."""
         return subprocess.Popen(
-            self.command(*arguments), cwd=self.folder, env=self.environment(), start_new_session=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            self.command(*arguments), cwd=self.folder, env={**self.environment(), **(variables or {})},
+            start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
     def planned(self, *arguments: str) -> dict[str, int]:
         """Jobs per rule of a dry run, without the rule that only collects."""
-        done = self.run("-n", "--quiet", "rules", *arguments)
+        return self.counted(self.run("-n", "--quiet", "rules", *arguments))
+
+    @staticmethod
+    def counted(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
+        """Jobs per rule that a dry run said."""
         table = re.search(r"Job stats:\njob\s+count\n[- ]+\n(.*?)\ntotal", done.stdout + done.stderr, re.DOTALL)
         if table is None:
             assert "Nothing to be done" in done.stdout + done.stderr, done.stdout + done.stderr

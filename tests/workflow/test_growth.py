@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 from finished import finished  # noqa: F401  a fixture
-from planner import PlannedProject, Planner
 from project import ROOT, Project
 from test_reruns import Case, in_words, put_back
 
@@ -246,19 +245,12 @@ def test_the_document_says_what_the_cases_say():
 
 
 @pytest.fixture(scope="module")
-def planner() -> Iterator[Planner]:
-    process = Planner()
-    yield process
-    process.close()
-
-
-@pytest.fixture(scope="module")
-def shared(finished: Project, planner: Planner, tmp_path_factory) -> PlannedProject:  # noqa: F811
-    return PlannedProject(finished.copy(tmp_path_factory.mktemp("grown") / "project").folder, planner)
+def shared(finished: Project, tmp_path_factory) -> Project:  # noqa: F811
+    return finished.copy(tmp_path_factory.mktemp("grown") / "project")
 
 
 @pytest.fixture
-def grown(shared: PlannedProject, finished: Project) -> Iterator[PlannedProject]:  # noqa: F811
+def grown(shared: Project, finished: Project) -> Iterator[Project]:  # noqa: F811
     yield shared
     shutil.rmtree(shared.folder / "src")
     put_back(shared, finished)
@@ -277,7 +269,7 @@ def test_a_changed_condition_of_an_error_is_no_text(grown):
 
 
 @pytest.fixture(scope="module")
-def on_disk(finished: Project, planner: Planner, tmp_path_factory) -> PlannedProject:  # noqa: F811
+def on_disk(finished: Project, tmp_path_factory) -> Project:  # noqa: F811
     """A finished study of pictures on disk."""
     folder = tmp_path_factory.mktemp("on-disk") / "project"
     project = Project.create(folder)
@@ -292,12 +284,12 @@ def on_disk(finished: Project, planner: Planner, tmp_path_factory) -> PlannedPro
     pictures.write_text("\n".join(rows) + "\n", encoding="utf-8")
     project.config_file.write_text(ON_DISK, encoding="utf-8")
     project.run_preloaded()
-    return PlannedProject(folder, planner)
+    return project
 
 
 @pytest.mark.parametrize("case", OF_THE_DATA, ids=lambda case: case.edit)
 def test_what_is_added_to_the_data_costs_nobody_elses_result(on_disk, tmp_path, case):
-    project = PlannedProject(on_disk.copy(tmp_path / "copy").folder, on_disk.planner)
+    project = on_disk.copy(tmp_path / "copy")
     case.apply(project)
     assert project.planned() == case.reruns
 

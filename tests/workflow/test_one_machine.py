@@ -21,7 +21,7 @@ def test_one_gpu_queues_training_and_no_gpu_is_told(project, monkeypatch):
     project.edit(lambda config: config["experiments"]["bands"].update(seeds=[0, 1, 2]))
     folder = "results/training/simulated/slow/intra/frozen"
     targets = [f"{folder}/sub-{subject}_seed-{seed}.safetensors" for subject in ("01", "02") for seed in (1, 2)][:3]
-    said = project.run("--resources", "gpu=1", "--", *targets).stderr
+    said = project.run_preloaded("--resources", "gpu=1", "--", *targets).stderr
     assert "Execute 1 jobs..." in said
     assert not re.search(r"Execute [2-9] jobs", said)
     times = []

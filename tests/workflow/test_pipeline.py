@@ -12,6 +12,7 @@ from project import Project
 
 pytestmark = pytest.mark.workflow
 
+MODEL = "simulated/broad/{}/neuroclip/sub-{}_seed-0"
 RUN_COLUMNS = ["study", "signal", "protocol", "method", "subject", "seed"]
 ROW_COLUMNS = [
     *RUN_COLUMNS,
@@ -79,13 +80,15 @@ def test_a_killed_run_loses_only_the_running_jobs(project, how):
         config["methods"]["neuroclip"]["optimiser"]["epochs"] = 400
 
     project.edit(longer)
-    run = project.start()
-    running = project.folder / "results/logs/train/simulated/broad/intra/neuroclip"
-    before = {path.stat().st_mtime_ns for path in running.glob("*.log")}
+    runs = [(protocol, subject) for protocol in ("intra", "inter") for subject in ("01", "02")]
+    targets = [f"results/training/{MODEL.format(*run)}.safetensors" for run in runs]
+    logs = [project.folder / f"results/logs/train/{MODEL.format(*run)}.log" for run in runs]
+    before = {path.stat().st_mtime_ns for path in logs}
+    run = project.start("--", *targets)
     for _ in range(2400):
         time.sleep(0.1)
-        logs = list(running.glob("*.log"))
-        if any(path.stat().st_mtime_ns not in before and "epochs" in path.read_text() for path in logs):
+        started = [path for path in logs if path.exists() and path.stat().st_mtime_ns not in before]
+        if any("epochs" in path.read_text() for path in started):
             break
     else:
         raise AssertionError("training did not start")
@@ -96,6 +99,6 @@ def test_a_killed_run_loses_only_the_running_jobs(project, how):
     counts = project.planned("--rerun-incomplete")
     assert counts.get("train") == 4  # the four NeuroCLIP trainings, nothing else
     assert not {"simulate_recordings", "epochs", "features"} & set(counts)
-    project.run_preloaded("--rerun-incomplete", "--", "tables")
-    assert project.planned("--", "tables") == {}
+    project.run_preloaded("--rerun-incomplete", "--", *targets)
+    assert project.planned("--", *targets) == {}
     assert not list((project.folder / "results").rglob("*.part*"))

@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ import numpy as np
 import pytest
 import voxel_tables
 import yaml
-from planner import PlannedProject, Planner
 from project import ROOT, Project
 
 from brain2clip import artefact, settings, snakefile
@@ -121,16 +119,9 @@ def write_data(project: Project) -> None:
 
 
 @pytest.fixture(scope="module")
-def planner() -> Iterator[Planner]:
-    process = Planner()
-    yield process
-    process.close()
-
-
-@pytest.fixture(scope="module")
-def grown(finished: Project, planner: Planner, tmp_path_factory) -> PlannedProject:
+def grown(finished: Project, tmp_path_factory) -> Project:
     """The finished study after all recipes, none of which is used."""
-    project = PlannedProject(finished.copy(tmp_path_factory.mktemp("grown") / "project").folder, planner)
+    project = finished.copy(tmp_path_factory.mktemp("grown") / "project")
     write_data(project)
     for recipe in RECIPES:
         if not recipe.runs_at_once:
@@ -189,7 +180,7 @@ MINE = "results/retrieval/mine/everything/intra/ridge/sub-01_seed-0.parquet"
 
 
 @pytest.fixture(scope="module")
-def ran(grown: PlannedProject, finished: Project) -> Iterator[Project]:
+def ran(grown: Project, finished: Project) -> Project:
     """All recipes used, in one run.
 
     Their methods stand beside those that they change, so that what is finished stays.
@@ -210,9 +201,8 @@ def ran(grown: PlannedProject, finished: Project) -> Iterator[Project]:
     targets += [RUN.format("retrieval", name, ".parquet") for name in methods if name != "option"]
     targets += [MINE, "results/responses/faces/everything/sub-01.h5", "results/catalogue/faces.parquet"]
     grown.write_config(config)
-    project = Project(grown.folder)
-    project.run_preloaded("--keep-going", *targets)
-    return project
+    grown.run_preloaded("--keep-going", *targets)
+    return grown
 
 
 def named(recipe: Recipe) -> str:

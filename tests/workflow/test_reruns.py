@@ -22,8 +22,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from planner import PlannedProject, Planner
-from project import ROOT, SNAKEMAKE, Project
+from planner import planner
+from preloaded import preloaded
+from project import ROOT, Project
 
 from brain2clip import artefact, records, settings
 from brain2clip.plan.jobs import STAGES
@@ -338,22 +339,9 @@ def test_the_document_says_what_the_cases_say():
 
 
 @pytest.fixture(scope="module")
-def planner() -> Iterator[Planner]:
-    process = Planner()
-    yield process
-    process.close()
-
-
-@pytest.fixture
-def planned_project(project: Project, planner: Planner) -> PlannedProject:
-    """A copy of the finished study of its own."""
-    return PlannedProject(project.folder, planner)
-
-
-@pytest.fixture(scope="module")
-def shared(finished: Project, planner: Planner, tmp_path_factory) -> PlannedProject:
+def shared(finished: Project, tmp_path_factory) -> Project:
     """One copy for all cases that are put back."""
-    return PlannedProject(finished.copy(tmp_path_factory.mktemp("shared") / "project").folder, planner)
+    return finished.copy(tmp_path_factory.mktemp("shared") / "project")
 
 
 def put_back(project: Project, finished: Project) -> None:
@@ -365,7 +353,7 @@ def put_back(project: Project, finished: Project) -> None:
 
 
 @pytest.fixture
-def edited(shared: PlannedProject, finished: Project) -> Iterator[PlannedProject]:
+def edited(shared: Project, finished: Project) -> Iterator[Project]:
     yield shared
     put_back(shared, finished)
 
@@ -380,15 +368,15 @@ def test_everything_put_back_reruns_nothing(shared):
     assert shared.planned() == {}
 
 
-def test_the_whole_study(finished, planner, tmp_path):
+def test_the_whole_study(tmp_path):
     """The counts that the other cases are parts of."""
-    assert PlannedProject(Project.create(tmp_path / "new").folder, planner).planned() == WHOLE
+    assert Project.create(tmp_path / "new").planned() == WHOLE
 
 
 def test_a_dry_run_of_another_process_counts_the_same(project):
-    """The planner forks a process that has imported snakemake; this one is started as a user does."""
+    """The others fork a process that has imported snakemake; this one is started as a user does."""
     SETTINGS[0].apply(project)
-    assert project.planned() == SETTINGS[0].reruns
+    assert project.counted(project.run_as_typed("-n", "--quiet", "rules")) == SETTINGS[0].reruns
 
 
 def git(project: Project, *arguments: str) -> None:
@@ -396,9 +384,9 @@ def git(project: Project, *arguments: str) -> None:
     subprocess.run(["git", *identity, *arguments], cwd=project.folder, check=True, capture_output=True)
 
 
-def test_checkout_of_an_older_state_and_back(planned_project):
+def test_checkout_of_an_older_state_and_back(project):
     """Times of the sources are new after each checkout."""
-    project, (band, formula) = planned_project, (SETTINGS[0], SOURCE[1])
+    band, formula = SETTINGS[0], SOURCE[1]
     (project.folder / ".gitignore").write_text("results/\n.snakemake/\n__pycache__/\n")
     git(project, "init", "--initial-branch", "main")
     git(project, "add", ".")
@@ -432,11 +420,11 @@ def any_times(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module", params=[as_it_was, any_times], ids=lambda change: change.__name__)
-def moved(request, finished: Project, planner: Planner, tmp_path_factory) -> PlannedProject:
-    folder = finished.copy(tmp_path_factory.mktemp("another-machine") / "elsewhere" / "clone").folder
-    shutil.rmtree(folder / ".snakemake")
-    request.param(folder)
-    return PlannedProject(folder, planner)
+def moved(request, finished: Project, tmp_path_factory) -> Project:
+    project = finished.copy(tmp_path_factory.mktemp("another-machine") / "elsewhere" / "clone")
+    shutil.rmtree(project.folder / ".snakemake")
+    request.param(project.folder)
+    return project
 
 
 @pytest.mark.parametrize("case", COPIED, ids=lambda case: case.edit)
@@ -473,9 +461,8 @@ def test_results_without_records_are_asked_and_not_trusted(project):
     assert "fit and stay" not in project.run("-n").stdout
 
 
-def test_files_that_were_laid_over_newer_ones_are_noticed(planned_project, finished):
+def test_files_that_were_laid_over_newer_ones_are_noticed(project, finished):
     """Records are there, but they are about other files."""
-    project = planned_project
     table = project.folder / "results/tables/summary.parquet"
     made = artefact.stored_provenance(table)
     frame = pd.read_parquet(table)
@@ -485,9 +472,8 @@ def test_files_that_were_laid_over_newer_ones_are_noticed(planned_project, finis
     assert project.planned() == {}
 
 
-def test_a_record_of_what_lay_there_before_says_nothing(planned_project):
+def test_a_record_of_what_lay_there_before_says_nothing(project):
     """The files came from elsewhere (a cluster, a copy) and fit; the record still holds the settings of older ones."""
-    project = planned_project
     output = "results/training/simulated/slow/intra/frozen/sub-01_seed-0.safetensors"
     record = project.folder / ".snakemake/metadata" / base64.b64encode(output.encode()).decode()
     fields = json.loads(record.read_text())
@@ -499,26 +485,26 @@ def test_a_record_of_what_lay_there_before_says_nothing(planned_project):
     assert project.planned() == {}
 
 
-def test_a_file_with_its_record_is_not_opened(planned_project):
-    path = planned_project.folder / "results/responses/simulated/slow/sub-01.h5"
+def test_a_file_with_its_record_is_not_opened(project):
+    path = project.folder / "results/responses/simulated/slow/sub-01.h5"
     before = path.stat()
     path.write_bytes(b"not what it was")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert planned_project.planned() == {}
+    assert project.planned() == {}
 
 
-def test_a_damaged_file_without_a_record_is_made_again(planned_project):
-    shutil.rmtree(planned_project.folder / ".snakemake")
-    path = planned_project.folder / "results/responses/simulated/slow/sub-01.h5"
+def test_a_damaged_file_without_a_record_is_made_again(project):
+    shutil.rmtree(project.folder / ".snakemake")
+    path = project.folder / "results/responses/simulated/slow/sub-01.h5"
     path.write_bytes(path.read_bytes()[:1000])
-    assert planned_project.planned()["epochs"] == 1
+    assert project.planned()["epochs"] == 1
 
 
-def test_a_target_that_does_not_need_a_stale_file_leaves_it(planned_project):
-    shutil.rmtree(planned_project.folder / ".snakemake")
-    SETTINGS[0].apply(planned_project)
+def test_a_target_that_does_not_need_a_stale_file_leaves_it(project):
+    shutil.rmtree(project.folder / ".snakemake")
+    SETTINGS[0].apply(project)
     target = "results/responses/simulated/slow/sub-01.h5"
-    assert planned_project.planned("--", target) == {"epochs": 1}
+    assert project.planned("--", target) == {"epochs": 1}
 
 
 # ------------------------------------------------------------------------------- jobs that ended while nobody saw it
@@ -546,16 +532,16 @@ def test_a_job_that_ended_unseen_is_done_and_gets_its_record(project):
 
 
 @pytest.mark.parametrize("how", ["damaged", "missing", "other settings"])
-def test_a_job_that_did_not_end_is_run_again(planned_project, how):
-    unseen(planned_project)
-    path = planned_project.folder / f"{TRAINED}.safetensors"
+def test_a_job_that_did_not_end_is_run_again(project, how):
+    unseen(project)
+    path = project.folder / f"{TRAINED}.safetensors"
     if how == "damaged":
         path.write_bytes(path.read_bytes()[:1000])
     elif how == "missing":
         path.unlink()
     else:
-        planned_project.edit(lambda config: config["methods"]["frozen"]["optimiser"].update(epochs=2))
-    assert planned_project.planned("--rerun-incomplete")["train"] == (6 if how == "other settings" else 1)
+        project.edit(lambda config: config["methods"]["frozen"]["optimiser"].update(epochs=2))
+    assert project.planned("--rerun-incomplete")["train"] == (6 if how == "other settings" else 1)
 
 
 # -------------------------------------------------------------------------------------- edits while jobs run
@@ -572,10 +558,11 @@ def test_configuration_edited_while_jobs_run_and_put_back(project):
     def edge(value: float) -> None:
         project.edit(lambda config: config["bands"]["slow"].update(h_freq=value))
 
+    targets = [f"results/responses/simulated/slow/sub-{subject}.h5" for subject in ("01", "02")]
     edge(7)
     log = project.folder / "results/logs/epochs/simulated/slow/sub-01.log"
     before = log.stat().st_mtime_ns
-    run = project.start()
+    run = project.start("--", *targets, variables=preloaded())
     try:
         while not log.exists() or log.stat().st_mtime_ns == before:  # snakemake removes it before the job starts
             assert run.poll() is None
@@ -587,9 +574,9 @@ def test_configuration_edited_while_jobs_run_and_put_back(project):
             os.killpg(run.pid, signal.SIGKILL)
     assert (upper_edge(project, "01"), upper_edge(project, "02")) == (7, 7)
     edge(7)
-    assert project.planned() == {}
+    assert project.planned("--", *targets) == {}
     edge(8)
-    assert project.planned() == SETTINGS[0].reruns
+    assert project.planned("--", *targets) == {"epochs": 2}
 
 
 def test_a_job_on_another_node_takes_the_settings_of_the_plan(project):
@@ -597,12 +584,12 @@ def test_a_job_on_another_node_takes_the_settings_of_the_plan(project):
     planned = settings.canonical(settings.load(project.config))
     project.edit(lambda config: config["bands"]["slow"].update(h_freq=6))
     job = ["--target-jobs", "epochs:study=simulated,signal=slow,subject=01", "--allowed-rules", "epochs"]
-    command = [*SNAKEMAKE, "--configfile", "tiny.yaml", "--cores", "1", "--mode", "remote", "--force", "--nolock", *job]
+    command = ["--configfile", "tiny.yaml", "--cores", "1", "--mode", "remote", "--force", "--nolock", *job]
     for plan, edge in ((planned, 8.0), (None, 6.0)):
         environment = {key: value for key, value in project.environment().items() if key != records.PLANNED}
         if plan is not None:
             environment[records.PLANNED] = records.pack(plan)
-        done = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True)
+        done = planner().run(project.folder, command, environment | preloaded())
         assert done.returncode == 0, done.stderr[-3000:]
         assert upper_edge(project, "01") == edge
 

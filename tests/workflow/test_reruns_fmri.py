@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import pandas as pd
 import pytest
-from planner import PlannedProject, Planner
 from project import ROOT, Project
 from test_reruns import Case, appended
 
@@ -112,24 +111,17 @@ def study(tmp_path_factory) -> Project:
     return project
 
 
-@pytest.fixture(scope="module")
-def planner() -> Iterator[Planner]:
-    process = Planner()
-    yield process
-    process.close()
-
-
 @pytest.fixture
-def edited(study: Project, planner: Planner) -> Iterator[PlannedProject]:
+def edited(study: Project) -> Iterator[Project]:
     before = {path: path.read_bytes() for path in [study.config_file, *(study.folder / "src").rglob("*.py")]}
-    yield PlannedProject(study.folder, planner)
+    yield study
     for path, content in before.items():
         if path.read_bytes() != content:
             path.write_bytes(content)
 
 
-def test_the_whole_study(planner, tmp_path):
-    assert PlannedProject(Project.create(tmp_path / "new", CONFIG).folder, planner).planned() == WHOLE
+def test_the_whole_study(tmp_path):
+    assert Project.create(tmp_path / "new", CONFIG).planned() == WHOLE
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.edit)

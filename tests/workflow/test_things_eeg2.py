@@ -77,7 +77,7 @@ def fetched(served: Path, tmp_path_factory) -> Iterator[tuple[Project, Loopback]
         server.faults[signal_file] = [status(503), drop(123_456_789)]
         server.faults["participants.tsv"] = [status(429)]
         project = make_project(tmp_path_factory.mktemp("workflow") / "project", served, server.url)
-        project.run("--show-failed-logs", RESPONSES, *(f"results/downloads/things-eeg2/{unit}.json" for unit in UNITS))
+        project.run_preloaded(RESPONSES, *(f"results/downloads/things-eeg2/{unit}.json" for unit in UNITS))
         yield project, server
 
 
@@ -256,7 +256,7 @@ def test_a_killed_workflow_keeps_what_was_finished(served, tmp_path):
         assert not (project.folder / "results/raw/things-eeg2" / big).exists()
 
         project.run("--unlock")
-        project.run("--rerun-incomplete", "--show-failed-logs", *targets)
+        project.run_preloaded("--rerun-incomplete", *targets)
         again = server.requests[before:]
         assert again.count(big) == 1
         assert all(RUNS[0] in name for name in again)

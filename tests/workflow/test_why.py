@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from planner import PlannedProject, Planner
 from project import Project
 
 from brain2clip import settings
@@ -132,30 +130,22 @@ def test_the_command_tells_the_jobs_and_changes_nothing(project: Project):
     assert state() == before
 
 
-@pytest.fixture(scope="module")
-def planner() -> Iterator[Planner]:
-    process = Planner()
-    yield process
-    process.close()
-
-
 @pytest.mark.workflow
-def test_it_counts_what_snakemake_would_run(project: Project, planner: Planner, monkeypatch: pytest.MonkeyPatch):
+def test_it_counts_what_snakemake_would_run(project: Project, monkeypatch: pytest.MonkeyPatch):
     """Whatever is edited, and whatever lies there: it reads no record of Snakemake."""
     monkeypatch.chdir(project.folder)  # whose source is ours
-    planned = PlannedProject(project.folder, planner)
-    raw = planned.config
+    raw = project.config
 
     def both(*words: str) -> tuple[dict[str, int], dict[str, int]]:
         """Jobs by stage as the command tells them, and from a dry run after the edit."""
         new = why.edited(raw, why.edits_of(words), "tiny.yaml")
         found = counts(why.told_of(settings.load(raw), settings.load(new)))
         assert found.pop("total", 0) == sum(found.values())
-        planned.write_config(new)
+        project.write_config(new)
         try:
-            return found, planned.planned()
+            return found, project.planned()
         finally:
-            planned.write_config(raw)
+            project.write_config(raw)
 
     edits = (
         ["bands.broad.h_freq", "19"],
