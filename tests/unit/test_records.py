@@ -128,7 +128,8 @@ def test_results_of_before_formats_were_numbered_do_not_fit(chain, tmp_path):
 
 def test_a_record_of_a_download_lists_what_is_planned(tmp_path):
     path = tmp_path / "unit.json"
-    path.write_text('{"dataset": "d", "files": [{"path": "a", "size": 1, "algorithm": "md5", "hash": "x"}]}')
+    listed = {"path": "a", "size": 1, "algorithm": "md5", "hash": "x"}
+    artefact.write_json(path, {"dataset": "d", "files": [listed]})
     file = {"path": "a", "size": 1, "algorithm": "md5", "hash": "x", "url": "https://example.org/a"}
     assert records.difference([path], [], spec_of("download", files=[file])) is None
     other = spec_of("download", files=[{**file, "hash": "y"}])
