@@ -23,6 +23,7 @@ import hashlib
 import html
 import json
 import re
+import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -139,6 +140,8 @@ class Seen:
 
     #: Files up to this size are read at every plan, bytes.
     SMALL = 1 << 20
+    #: Clocks of file systems tick: a file that is younger than this may change once more in the same moment, s.
+    FRESH_S = 2.0
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
@@ -179,10 +182,14 @@ class Seen:
         # The time of the last change of a file's entry cannot be set by anybody, that of its content can.
         text = " ".join(f"{one.st_size} {one.st_mtime_ns} {one.st_ctime_ns}" for one in found)
         signature = hashlib.sha256(text.encode()).hexdigest()
-        if self._kept.get(key, [""])[0] != signature:
-            untouched = since is not None and all(max(one.st_ctime, one.st_mtime) < since for one in found)
-            self._kept[key] = [signature, was if untouched else read()]
-        return self._kept[key][1]
+        before, known = self._kept.get(key, ("", ""))
+        if before == signature:
+            return known
+        newest = max(one.st_ctime for one in found)
+        now = was if since is not None and newest < since else read()
+        if time.time() - newest > self.FRESH_S:
+            self._kept[key] = [signature, now]
+        return now
 
     def keep(self) -> None:
         """Write what was learnt, for the next plan; where that cannot be, it is read again."""
