@@ -106,7 +106,7 @@ def provenance(
 ) -> Provenance:
     """Provenance of an artefact about to be made from input files, and from pictures that it lists itself."""
     identities = {name: identity(path) for name, path in sorted(inputs.items())}
-    if pictures:
+    if len(pictures):
         identities[PICTURES] = together(pictures)
     return Provenance(stage, settings, code, identities, _versions(), origin)
 
