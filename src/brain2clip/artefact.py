@@ -2,7 +2,8 @@
 
 Every artefact is written aside and renamed when complete, and carries its provenance: the stage, the settings and
 the code fingerprint that made it, the identities of its inputs, and library versions. A reader says what it
-expects; a difference stops it with both sides shown.
+expects; a difference stops it with both sides shown. It also carries a digest of its content, which is verified when it
+is read (:mod:`brain2clip.sealing`), and holds no number that is not finite but where the writer says that it may.
 """
 
 from __future__ import annotations
@@ -14,25 +15,38 @@ import json
 import os
 import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+
+from brain2clip import sealing
 
 if TYPE_CHECKING:
     import h5py
     import pandas as pd
     import pyarrow as pa
+    from numpy.typing import NDArray
 
+P = TypeVar("P")
 KEY = "brain2clip"
+#: Name in the provenance for pictures that a dataset of the same artefact lists: too many to be inputs of a job.
+PICTURES = "pictures"
+#: That dataset.
+PICTURE_PATHS = "image"
 #: How artefacts are written and jobs are called. The code of this module and of ``stage.py`` is in no fingerprint, so
 #: that a reworded message costs nothing: raise this number by one when other bytes or another layout come out of here,
 #: or when a job is called in another way, so far that results of before must not stay. Every result is made again then.
 #: ``tests/unit/test_format.py`` notices the bytes and holds what they are.
-FORMAT = 1
+FORMAT = 2
+KINDS = {".h5": "HDF5", ".parquet": "Parquet", ".safetensors": "safetensors", ".json": "JSON"}
+#: What to do about a file that is not whole.
+REMEDY = "delete it and start snakemake again, which makes it anew; a file of your own: get it once more"
+#: Bytes of an array that are looked at together.
+AT_ONCE = 1 << 24
 LIBRARIES = ("brain2clip", "torch", "open_clip_torch", "mne", "h5py", "numpy", "pandas", "pyarrow", "scipy")
 
 
@@ -83,10 +97,17 @@ class Provenance:
 
 
 def provenance(
-    stage: str, settings: Mapping[str, Any], code: str, inputs: Mapping[str, Path | str], origin: str = ""
+    stage: str,
+    settings: Mapping[str, Any],
+    code: str,
+    inputs: Mapping[str, Path | str],
+    origin: str = "",
+    pictures: Sequence[Path | str] = (),
 ) -> Provenance:
-    """Provenance of an artefact about to be made from input files."""
+    """Provenance of an artefact about to be made from input files, and from pictures that it lists itself."""
     identities = {name: identity(path) for name, path in sorted(inputs.items())}
+    if len(pictures):
+        identities[PICTURES] = together(pictures)
     return Provenance(stage, settings, code, identities, _versions(), origin)
 
 
@@ -100,6 +121,23 @@ def origin(spec: Mapping[str, Any]) -> str:
     """
     read = [*(spec[key] for key in ("stage", "format", "settings", "code")), spec.get("expects", {})]
     return hashlib.sha256(_json(read).encode()).hexdigest()[:16]
+
+
+def named(inputs: Mapping[str, Sequence[P]]) -> dict[str, P]:
+    """Inputs by the names that provenance has for them: numbered where there are several of one name."""
+    return {
+        name if len(paths) == 1 else f"{name}.{index:03d}": path
+        for name, paths in inputs.items()
+        for index, path in enumerate(paths)
+    }
+
+
+def together(paths: Iterable[Path | str]) -> str:
+    """Identity of many files as one input, in their order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(identity(path).encode())
+    return "files:" + digest.hexdigest()
 
 
 def identity(path: Path | str) -> str:
@@ -116,17 +154,36 @@ def identity(path: Path | str) -> str:
 
 
 def stored_provenance(path: Path | str) -> Provenance | None:
-    """Provenance embedded in a file, or None where the file is not one of ours."""
+    """Provenance embedded in a file, or None where the file is not one of ours.
+
+    Of HDF5 and safetensors only what says it is read: plans ask thousands of files. Whoever reads a file verifies it.
+
+    Raises
+    ------
+    ArtefactError
+        Where the file is missing, damaged or cut short.
+    """
     path = _existing(Path(path))
-    text: str | None = None
     if path.suffix == ".h5":
-        with _opened_h5(path) as file:
-            text = file.attrs.get(KEY)
-    elif path.suffix == ".parquet":
-        text = _parquet_schema(path).get(KEY.encode(), b"").decode() or None
-    elif path.suffix == ".safetensors":
-        text = _tensor_metadata(path).get(KEY)
-    return None if text is None else parsed(text, path)
+        with contextlib.suppress(sealing.UnsealedError), _opened_h5(path) as file:
+            return _made(file.attrs.get(KEY), path)
+        return _made(_plain_h5(path), path, sealed=False)
+    if path.suffix == ".parquet":
+        content = path.read_bytes()
+        sealed = _is_sealed(sealing.verify_parquet, content, path)
+        text = (_parquet_schema(content, path).metadata or {}).get(KEY.encode())
+        return _made(text and text.decode(errors="replace"), path, sealed)
+    if path.suffix == ".safetensors":
+        return _made(_tensor_metadata(path).get(KEY), path)
+    return None
+
+
+def _made(text: str | None, path: Path, sealed: bool = True) -> Provenance | None:
+    """Provenance from its text; a file of this format that carries no digest is not whole."""
+    made = None if text is None else parsed(text, path)
+    if made is not None and made.format == FORMAT and not sealed:
+        raise _incomplete(path, str(sealing.UnsealedError()))
+    return made
 
 
 def parsed(text: str, path: Path) -> Provenance:
@@ -134,9 +191,7 @@ def parsed(text: str, path: Path) -> Provenance:
     try:
         return Provenance(**{"format": 0, **json.loads(text)})
     except (TypeError, ValueError):
-        raise ArtefactError(
-            f"{path}: provenance that this version cannot read; delete it and let snakemake make it again"
-        ) from None
+        raise ArtefactError(f"{path}: provenance that this version cannot read; {REMEDY}") from None
 
 
 def check(path: Path | str, expected: Mapping[str, Any] | None) -> None:
@@ -149,12 +204,12 @@ def check(path: Path | str, expected: Mapping[str, Any] | None) -> None:
     expected : mapping or None
         ``{"stage": ..., "settings": ..., "code": ..., "origin": ...}``; keys that are absent are not compared.
     """
-    made = stored_provenance(path)
+    _check(stored_provenance(path), path, expected)
+
+
+def _check(made: Provenance | None, path: Path | str, expected: Mapping[str, Any] | None) -> None:
     if made is None:
-        raise ArtefactError(
-            f"{path}: carries no provenance, so it was not written by this pipeline; "
-            "delete it and let snakemake make it again"
-        )
+        raise ArtefactError(f"{path}: carries no provenance, so it was not written by this pipeline; {REMEDY}")
     if made.format != FORMAT:
         raise ArtefactError(
             f"{path}: written in format {made.format}, this version reads format {FORMAT}\n"
@@ -193,34 +248,51 @@ def aside(path: Path | str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def create_h5(path: Path | str, made: Provenance) -> Iterator[h5py.File]:
-    """Open an HDF5 artefact for writing; it appears under its name when the block ends well."""
+def create_h5(path: Path | str, made: Provenance, unknown: Collection[str] = ()) -> Iterator[h5py.File]:
+    """Open an HDF5 artefact for writing; it appears under its name when the block ends well.
+
+    Parameters
+    ----------
+    path : path
+    made : Provenance
+    unknown : collection of str
+        Datasets in which NaN stands for what is not known; all other numbers must be finite.
+    """
     import h5py
 
     with aside(path) as part:
         with h5py.File(part, "w", libver="latest") as file:
             file.attrs[KEY] = made.json()
             yield file
+            _refuse_infinite(_numbers_of(file), path, unknown)
+        sealing.seal_h5(part)
 
 
-def write_table(path: Path | str, table: pd.DataFrame | pa.Table, made: Provenance) -> None:
-    """Write a Parquet artefact."""
+def write_table(
+    path: Path | str, table: pd.DataFrame | pa.Table, made: Provenance, unknown: Collection[str] = ()
+) -> None:
+    """Write a Parquet artefact; of numbers only those in the columns ``unknown`` may be missing or NaN."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     arrow = table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
     arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), KEY.encode(): made.json().encode()})
+    _refuse_infinite(_numbers_in(arrow), path, unknown)
+    content = pa.BufferOutputStream()
+    pq.write_table(arrow, content, compression="zstd")
     with aside(path) as part:
-        pq.write_table(arrow, part, compression="zstd")
+        part.write_bytes(sealing.sealed_parquet(content.getvalue().to_pybytes()))
 
 
 def write_tensors(path: Path | str, tensors: Mapping[str, Any], made: Provenance) -> None:
-    """Write a safetensors artefact from torch tensors (contiguous, on any device)."""
-    from safetensors.torch import save_file
+    """Write a safetensors artefact from torch tensors (contiguous, on any device), all of whose numbers are finite."""
+    from safetensors.torch import save
 
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    floating = {name: tensor for name, tensor in ready.items() if tensor.is_floating_point()}
+    _refuse_infinite(((name, 0, tensor.float().numpy()) for name, tensor in floating.items()), path, ())
     with aside(path) as part:
-        save_file(ready, part, metadata={KEY: made.json()})
+        part.write_bytes(sealing.sealed_tensors(save(ready, metadata={KEY: made.json()})))
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -229,31 +301,54 @@ def write_text(path: Path | str, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def write_json(path: Path | str, value: Mapping[str, Any]) -> None:
+    """Write a record, aside and with its digest."""
+    write_text(path, json.dumps(sealing.sealed_json(value), indent=1) + "\n")
+
+
 # ---------------------------------------------------------------------------------------------- reading
 
 
 @contextlib.contextmanager
 def open_h5(path: Path | str, expected: Mapping[str, Any] | None = None) -> Iterator[h5py.File]:
-    """Open an HDF5 artefact for reading after checking what made it."""
+    """Open an HDF5 artefact for reading after checking what made it; what is read of it is verified."""
+    path = Path(path)
     check(path, expected)
-    with _opened_h5(Path(path)) as file:
+    with _opened_h5(path) as file:
         yield file
 
 
 def read_table(path: Path | str, expected: Mapping[str, Any] | None = None) -> pd.DataFrame:
-    """Read a Parquet artefact after checking what made it."""
+    """Read a Parquet artefact after checking its content and what made it."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     check(path, expected)
-    return pq.read_table(path).to_pandas()
+    content = Path(path).read_bytes()
+    _is_sealed(sealing.verify_parquet, content, path)
+    return pq.read_table(pa.BufferReader(content)).to_pandas()
 
 
 def read_tensors(path: Path | str, expected: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Read a safetensors artefact (torch tensors on the CPU) after checking what made it."""
-    from safetensors.torch import load_file
+    """Read a safetensors artefact (torch tensors on the CPU) after checking its content and what made it."""
+    from safetensors.torch import load
 
     check(path, expected)
-    return load_file(path)
+    content = Path(path).read_bytes()
+    if not _is_sealed(sealing.verify_tensors, content, path):
+        raise _incomplete(path, str(sealing.UnsealedError()))
+    return load(content)
+
+
+def read_json(path: Path | str) -> dict[str, Any]:
+    """Read a record that :func:`write_json` wrote."""
+    path = _existing(Path(path))
+    try:
+        return sealing.verified_json(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, sealing.UnsealedError) as error:
+        raise _incomplete(path, str(error)) from None
+    except sealing.DamagedError as error:
+        raise _damaged(path, error) from None
 
 
 # ----------------------------------------------------------------------------------------------- inside
@@ -273,28 +368,57 @@ def _remove_parts(path: Path) -> None:
             entry.unlink(missing_ok=True)
 
 
-def _opened_h5(path: Path) -> h5py.File:
+@contextlib.contextmanager
+def _opened_h5(path: Path) -> Iterator[h5py.File]:
+    """A sealed HDF5 file; what is read of it is verified.
+
+    Raises
+    ------
+    brain2clip.sealing.UnsealedError
+        Where it carries no digest.
+    """
     import h5py
 
     try:
-        return h5py.File(_existing(path), "r")
-    except OSError as error:
-        raise ArtefactError(
-            f"{path}: not a complete HDF5 file ({os.path.getsize(path)} bytes; {error}); "
-            "delete it and let snakemake make it again"
-        ) from None
+        sealed = sealing.SealedH5(_existing(path))
+    except sealing.UnsealedError:
+        raise
+    except sealing.DamagedError as error:
+        raise _damaged(path, error) from None
+    try:
+        with h5py.File(sealed, "r") as file:
+            sealed.raises = True
+            if sealed.damage is None:
+                yield file
+    except Exception:
+        if sealed.damage is None:
+            raise
+    finally:
+        sealed.close()
+    if sealed.damage is not None:  # whatever the library or the reader made of it
+        raise _damaged(path, sealed.damage)
 
 
-def _parquet_schema(path: Path) -> Mapping[bytes, bytes]:
+def _plain_h5(path: Path) -> str | None:
+    """What an HDF5 file without a digest carries: one of another format, or of a user."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            text: str | None = file.attrs.get(KEY)
+            return text
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise _incomplete(path, str(error)) from None
+
+
+def _parquet_schema(content: bytes, path: Path) -> pa.Schema:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_schema(path).metadata or {}
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ArtefactError(
-            f"{path}: not a complete Parquet file ({error}); delete it and let snakemake make it again"
-        ) from None
+        return pq.read_schema(pa.BufferReader(content))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise _incomplete(path, str(error)) from None
 
 
 def _tensor_metadata(path: Path) -> Mapping[str, str]:
@@ -304,9 +428,95 @@ def _tensor_metadata(path: Path) -> Mapping[str, str]:
         with safe_open(path, framework="numpy") as file:
             return file.metadata() or {}
     except SafetensorError as error:
+        raise _incomplete(path, str(error)) from None
+
+
+def _is_sealed(verify: Callable[[bytes], None], content: bytes, path: Path | str) -> bool:
+    """Whether content carries a digest; stops where it has another one."""
+    try:
+        verify(content)
+    except sealing.UnsealedError:
+        return False
+    except sealing.DamagedError as error:
+        raise _damaged(path, error) from None
+    return True
+
+
+def _incomplete(path: Path | str, reason: str) -> ArtefactError:
+    kind = KINDS[Path(path).suffix]
+    return ArtefactError(f"{path}: not a complete {kind} file ({os.path.getsize(path)} bytes; {reason}); {REMEDY}")
+
+
+def _damaged(path: Path | str, error: sealing.DamagedError) -> ArtefactError:
+    return ArtefactError(f"{path}: damaged: {error}; {REMEDY}")
+
+
+# ----------------------------------------------------------------------------------------------- numbers
+
+
+def _refuse_infinite(
+    parts: Iterable[tuple[str, int, NDArray[Any]]], path: Path | str, unknown: Collection[str]
+) -> None:
+    """Stop at a number that is not finite.
+
+    Parameters
+    ----------
+    parts : iterable of (str, int, ndarray)
+        Name of an array, number of its first row, and some of its rows.
+    path : path
+        For the message.
+    unknown : collection of str
+        Names of arrays that may hold NaN.
+    """
+    wrong: dict[str, tuple[int, str]] = {}
+    for name, begin, values in parts:
+        bad = ~np.isfinite(values)
+        if name.rpartition("/")[2] in unknown or name in unknown:
+            bad &= ~np.isnan(values)
+        if bad.any():
+            place = np.argwhere(bad)[0].tolist()
+            where = ", ".join(map(str, [begin + place[0], *place[1:]] if place else []))
+            count, first = wrong.get(name, (0, f"[{where}] is {values[tuple(place)]}"))
+            wrong[name] = (count + int(np.count_nonzero(bad)), first)
+    if wrong:
+        listed = "; ".join(f"{name}: {count}, the first {first}" for name, (count, first) in wrong.items())
         raise ArtefactError(
-            f"{path}: not a complete safetensors file ({error}); delete it and let snakemake make it again"
-        ) from None
+            f"{path}: not written, because of numbers that are not finite\n  {listed}\n"
+            "  look for them in the inputs of this job (a recording, weights, embeddings), or for a setting\n"
+            "  that makes them, as a penalty of 0 or a learning rate at which training diverges"
+        )
+
+
+def _numbers_of(file: h5py.File) -> Iterator[tuple[str, int, NDArray[Any]]]:
+    """All datasets and attributes of floating point, some rows at a time."""
+    import h5py
+
+    found: list[h5py.Dataset] = []
+    file.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
+    for name, value in file.attrs.items():
+        if isinstance(value, (float, np.floating, np.ndarray)) and np.asarray(value).dtype.kind in "fc":
+            yield name, 0, np.asarray(value)
+    for dataset in found:
+        if dataset.dtype.kind not in "fc" or not dataset.size:
+            continue
+        if not dataset.shape:
+            yield dataset.name[1:], 0, np.asarray(dataset[()])
+            continue
+        step = max(1, AT_ONCE // max(1, dataset.nbytes // len(dataset)))
+        for begin in range(0, len(dataset), step):
+            yield dataset.name[1:], begin, dataset[begin : begin + step]
+
+
+def _numbers_in(table: pa.Table) -> Iterator[tuple[str, int, NDArray[Any]]]:
+    """All columns of floating point, and the numbers of lists one after the other; what is missing is NaN."""
+    import pyarrow as pa
+
+    for name, column in zip(table.column_names, table.columns):
+        flat = column.combine_chunks()
+        while pa.types.is_list(flat.type) or pa.types.is_large_list(flat.type):
+            flat = flat.flatten()
+        if pa.types.is_floating(flat.type):
+            yield name, 0, flat.to_numpy(zero_copy_only=False)
 
 
 def _json(value: Any) -> str:

@@ -9,18 +9,23 @@ are asked where a record is missing, or is about another file than the one that 
   then their times do not matter;
 - they do not fit otherwise, and Snakemake is told to make them again.
 
-A file with a record of its own is never opened. Where a killed run left the mark "incomplete" on a file that is whole,
-because the job went on in a cluster or ended in the same moment, the file fits by the same rule, and gets its record.
+A file with a record of its own is opened where its job reads what no job makes, as recordings and pictures: Snakemake
+takes these to be new or old by their times, we by their content (:func:`other_inputs`), in both directions. Where a
+killed run left the mark "incomplete" on a file that is whole, because the job went on in a cluster or ended in the same
+moment, the file fits by the same rule, and gets its record.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
+import hashlib
 import html
 import json
 import re
+import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +35,8 @@ from brain2clip import artefact
 PLANNED = "BRAIN2CLIP_PLANNED"
 #: Differences that are told one by one.
 TOLD = 5
+#: Stages whose artefacts list the pictures that they were made from.
+LISTING_PICTURES = frozenset({"features"})
 
 
 # ------------------------------------------------------------------------------------------------ judging
@@ -39,7 +46,7 @@ def difference(
     outputs: Iterable[Path | str],
     inputs: Iterable[Path | str],
     spec: Mapping[str, Any],
-    identities: dict[str, str] | None = None,
+    seen: Seen | None = None,
 ) -> str | None:
     """Why files are not what a job would make from the inputs that lie there, or None where they are.
 
@@ -49,15 +56,15 @@ def difference(
         Files of the job; those that do not exist are left out.
     spec : mapping
         What the job is given: ``stage``, ``format``, ``settings``, ``code``, ``expects``.
-    identities : dict, optional
-        Identities of inputs that are already known; filled.
+    seen : Seen, optional
+        What is known of inputs.
 
     Returns
     -------
     str or None
         In words, for a log.
     """
-    identities = {} if identities is None else identities
+    seen = Seen() if seen is None else seen
     planned = artefact.origin(spec)
     there = [str(path) for path in inputs if Path(path).is_file()]
     carried = {path: provenance(path) for path in map(Path, outputs) if path.is_file()}
@@ -68,11 +75,127 @@ def difference(
         if one.origin != planned:
             return f"{path}: {_what_differs(one, spec)}"
         for given in there:
-            if given not in identities:
-                identities[given] = artefact.identity(given)
-            if identities[given] not in one.inputs.values():
+            if seen.identity(given) not in one.inputs.values():
                 return f"{path}: made from another {given}"
+        if changed := _other_pictures(path, one, seen):
+            return changed
     return None
+
+
+def other_inputs(
+    outputs: Iterable[Path | str], inputs: Mapping[str, Path | str], seen: Seen, since: float | None = None
+) -> str | None:
+    """Why files were not made from the content that some of their inputs have now, or None where they were.
+
+    For files with a record of Snakemake's, which knows settings and code, but contents by the times of files alone.
+
+    Parameters
+    ----------
+    outputs : iterable of path
+        Files of the job; those that do not exist, and those that do not say what made them, are left out.
+    inputs : mapping
+        Inputs that no job makes, by their names in the provenance; those that do not exist are left out.
+    seen : Seen
+    since : float, optional
+        When the job started, s: a large file that has not been touched since is what the job read.
+    """
+    for path in (path for path in map(Path, outputs) if path.is_file()):
+        try:
+            made = provenance(path)
+        except artefact.ArtefactError as error:
+            return str(error)
+        if made is None:
+            continue
+        for name, given in inputs.items():
+            was = made.inputs.get(name)
+            if was is not None and Path(given).is_file() and seen.identity(given, was, since) != was:
+                return f"{path}: made from another {given}"
+        return _other_pictures(path, made, seen, since)  # the other files of the job say the same
+    return None
+
+
+def _other_pictures(path: Path, made: artefact.Provenance, seen: Seen, since: float | None = None) -> str | None:
+    """The same for pictures that a file lists itself."""
+    was = made.inputs.get(artefact.PICTURES)
+    if was is None:
+        return None
+    try:
+        with artefact.open_h5(path) as file:
+            pictures = [Path(name) for name in file[artefact.PICTURE_PATHS].asstr()[:]]
+    except artefact.ArtefactError as error:
+        return str(error)
+    if lost := [one for one in pictures if not one.is_file()]:
+        return f"{path}: made from pictures of which {len(lost)} are gone, the first is {lost[0]}"
+    return None if seen.together(path, pictures, was, since) == was else f"{path}: made from other pictures"
+
+
+class Seen:
+    """Identities of files. Small ones are read, large ones only where size or times are others than they were.
+
+    Parameters
+    ----------
+    path : path, optional
+        Where it is kept from plan to plan.
+    """
+
+    #: Files up to this size are read at every plan, bytes.
+    SMALL = 1 << 20
+    #: Clocks of file systems tick: a file that is younger than this may change once more in the same moment, s.
+    FRESH_S = 2.0
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._now: dict[str, str] = {}
+        self._kept: dict[str, list[str]] = {}
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads(path.read_text(encoding="utf-8")) if path else {}
+            self._kept = {key: value for key, value in found.items() if isinstance(value, list) and len(value) == 2}
+        self._before = dict(self._kept)
+
+    def identity(self, path: Path | str, was: str = "", since: float | None = None) -> str:
+        """Identity of a file (:func:`brain2clip.artefact.identity`).
+
+        Parameters
+        ----------
+        path : path
+        was : str
+            What it was for a job that started ``since``, s; so it is still where it has not been touched after that.
+        """
+        name = str(path)
+        if name not in self._now:
+            large = Path(path).stat().st_size > self.SMALL
+            self._now[name] = (
+                self._unless_touched(name, [Path(path)], lambda: artefact.identity(path), was, since)
+                if large
+                else artefact.identity(path)
+            )
+        return self._now[name]
+
+    def together(self, name: Path, paths: Sequence[Path], was: str, since: float | None) -> str:
+        """Identity of the many files that another one lists (:func:`brain2clip.artefact.together`)."""
+        return self._unless_touched(f"listed in {name}", paths, lambda: artefact.together(paths), was, since)
+
+    def _unless_touched(
+        self, key: str, paths: Sequence[Path], read: Callable[[], str], was: str, since: float | None
+    ) -> str:
+        found = [path.stat() for path in paths]
+        # The time of the last change of a file's entry cannot be set by anybody, that of its content can.
+        text = " ".join(f"{one.st_size} {one.st_mtime_ns} {one.st_ctime_ns}" for one in found)
+        signature = hashlib.sha256(text.encode()).hexdigest()
+        before, known = self._kept.get(key, ("", ""))
+        if before == signature:
+            return known
+        newest = max(one.st_ctime for one in found)
+        now = was if since is not None and newest < since else read()
+        if time.time() - newest > self.FRESH_S:
+            self._kept[key] = [signature, now]
+        return now
+
+    def keep(self) -> None:
+        """Write what was learnt, for the next plan; where that cannot be, it is read again."""
+        if self._path is not None and self._kept != self._before:
+            with contextlib.suppress(OSError):
+                artefact.write_text(self._path, json.dumps(self._kept))
 
 
 def _without_provenance(paths: Iterable[Path], spec: Mapping[str, Any]) -> str | None:
@@ -83,7 +206,7 @@ def _without_provenance(paths: Iterable[Path], spec: Mapping[str, Any]) -> str |
         if spec["stage"] == "download":
             fields = ("path", "size", "algorithm", "hash")
             planned = [{key: file[key] for key in fields} for file in spec["settings"]["files"]]
-            if json.loads(path.read_text(encoding="utf-8"))["files"] != planned:
+            if artefact.read_json(path).get("files") != planned:
                 return f"{path}: lists other files"
     return None
 
@@ -115,10 +238,14 @@ def told(fitting: int, differing: list[str]) -> str:
             f"  {fitting} fit and stay (`snakemake --touch --forceall` with the same configuration writes records)"
         )
     if differing:
-        lines.append(f"  {len(differing)} do not fit and are made again, among them" if differing[TOLD:] else
-                     f"  {len(differing)} do not fit and are made again:")  # fmt: skip
-        lines.extend(f"    {line.splitlines()[0]}" for line in differing[:TOLD])
+        lines.append(listed(f"  {len(differing)} do not fit and are made again", differing, "    "))
     return "\n".join(lines)
+
+
+def listed(head: str, reasons: Sequence[str], indent: str = "  ") -> str:
+    """A line, and the first of some reasons below it."""
+    lines = [f"{head}, among them" if reasons[TOLD:] else f"{head}:"]
+    return "\n".join([*lines, *(indent + reason.splitlines()[0] for reason in reasons[:TOLD])])
 
 
 # ------------------------------------------------------------------------------------- settings of a run

@@ -12,13 +12,15 @@ compares): ``{"stage", "format", "settings", "modules", "code", "expects"}``.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +30,25 @@ from brain2clip.fingerprint import fingerprint
 
 T = TypeVar("T")
 log = logging.getLogger("brain2clip")
+
+_ROOM = "make room there, or let the setting results be a folder (or a link to one) on another disk"
+_RIGHTS = "make it writable, or let the setting results be a folder that you may write to"
+_DEVICE = "look at the disk or the network file system"
+#: What is wrong with a disk by the number of the error, and what to do.
+DISKS = {
+    errno.ENOSPC: ("the disk is full", _ROOM),
+    errno.EDQUOT: ("the quota is used up", _ROOM),
+    errno.EFBIG: ("larger files are not allowed there (see ulimit -f)", _ROOM),
+    errno.EROFS: ("the file system is read-only", _RIGHTS),
+    errno.EACCES: ("permission denied", _RIGHTS),
+    errno.EPERM: ("not permitted", _RIGHTS),
+    errno.EIO: ("input/output error", _DEVICE),
+    errno.ESTALE: ("stale file handle", _DEVICE),
+    errno.ETIMEDOUT: ("timed out", _DEVICE),
+}
+#: How libraries write the number of an error into a text (h5py, Arrow, safetensors), and NumPy that some is missing.
+_NUMBER = re.compile(r"(?:errno = |\[Errno |os error |Os \{ code: )(\d+)")
+_CUT = re.compile(r"\d+ requested and \d+ written")
 
 
 class InputError(ValueError):
@@ -89,14 +110,10 @@ class Job:
             raise InputError(f"stage {self.stage}: --output {name}=PATH is missing")
         return self.outputs[name]
 
-    def provenance(self) -> artefact.Provenance:
-        """Provenance for this job's outputs."""
-        inputs = {
-            name if len(paths) == 1 else f"{name}.{index:03d}": path
-            for name, paths in self.inputs.items()
-            for index, path in enumerate(paths)
-        }
-        return artefact.provenance(self.stage, self.settings, self.code, inputs, self.origin)
+    def provenance(self, pictures: Sequence[Path | str] = ()) -> artefact.Provenance:
+        """Provenance for this job's outputs, which may list pictures (:data:`brain2clip.artefact.PICTURES`)."""
+        inputs = artefact.named(self.inputs)
+        return artefact.provenance(self.stage, self.settings, self.code, inputs, self.origin, pictures)
 
 
 def main(run: Callable[[Job], None], arguments: list[str] | None = None) -> None:
@@ -104,6 +121,7 @@ def main(run: Callable[[Job], None], arguments: list[str] | None = None) -> None
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     # A scheduler ends jobs by SIGTERM: leave through the same door as Ctrl-C, so that parts are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    logging.raiseExceptions = False  # a log on a full disk is no reason for a traceback
     job = parse(sys.argv[1:] if arguments is None else arguments)
     started = time.perf_counter()
     log.info("%s: start (process %d)", job.stage, os.getpid())
@@ -113,7 +131,39 @@ def main(run: Callable[[Job], None], arguments: list[str] | None = None) -> None
     except (InputError, artefact.ArtefactError) as error:
         log.error("%s: stopped\n%s", job.stage, error)
         sys.exit(1)
+    except Exception as error:
+        told = disk_error(error, job)
+        if told is None:
+            raise
+        log.error("%s: stopped\n%s", job.stage, told)
+        sys.exit(1)
     log.info("%s: done in %.1f s, peak memory %.2f GB", job.stage, time.perf_counter() - started, peak_memory_gb())
+
+
+def disk_error(error: BaseException, job: Job) -> str | None:
+    """A sentence on an error that comes from a disk, or None for any other.
+
+    Libraries wrap such errors in their own, some with the number in the text alone; so the whole chain is looked at.
+    """
+    chain: list[BaseException] = []
+    one: BaseException | None = error
+    while one is not None and one not in chain:
+        chain.append(one)
+        one = one.__cause__ or one.__context__
+    for one in chain:
+        number = one.errno if isinstance(one, OSError) else None
+        if number is None and (found := _NUMBER.search(str(one))):
+            number = int(found[1])
+        if number is None and isinstance(one, OSError) and _CUT.search(str(one)):
+            number = errno.ENOSPC
+        named = getattr(one, "filename", None)
+        where = named or next((path.parent for path in job.outputs.values()), Path.cwd())
+        if number in DISKS:
+            what, advice = DISKS[number]
+            return f"{where}: cannot be read or written: {what}; {advice}. Nothing half-written stays; start again then"
+        if number is not None and isinstance(named, (str, os.PathLike)):  # no such file, a folder in place of a file
+            return f"{where}: cannot be read or written: {os.strerror(number)}; check it, then start again"
+    return None
 
 
 def check_code(job: Job) -> None:

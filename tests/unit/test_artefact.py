@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 
-from brain2clip import artefact
+from brain2clip import artefact, sealing
 
 SETTINGS = {"band": {"h_freq": 40.0, "l_freq": 0.1}, "seed": 1}
 MADE = artefact.Provenance("epochs", SETTINGS, "c0de", {"raw": "sha256:0"}, {"numpy": "2"})
@@ -169,6 +170,7 @@ def test_another_format(tmp_path, change):
     fields = {key: value for key, value in {**json.loads(MADE.json()), **change}.items() if value is not None}
     with h5py.File(path, "r+") as file:
         file.attrs[artefact.KEY] = json.dumps(fields)
+    sealing.seal_h5(path)
     words = f"a.h5: written in format {change['format'] or 0}, this version reads format {artefact.FORMAT}"
     with pytest.raises(artefact.ArtefactError, match=words):
         read(path)
@@ -203,6 +205,200 @@ def test_provenance_of_another_version(tmp_path):
         file.attrs[artefact.KEY] = '{"recipe": 1}'
     with pytest.raises(artefact.ArtefactError, match=r"old\.h5: provenance that this version"):
         artefact.check(path, None)
+
+
+# ---------------------------------------------------------------------------------------------- damage
+
+
+def flipped(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :]
+
+
+def blank(content: bytes, place: int) -> bytes:
+    block = content[place : place + 512]
+    return content[:place] + bytes(len(block)) + content[place + 512 :]
+
+
+def swapped(content: bytes, place: int) -> bytes:
+    one, other = content[place : place + 64], content[place + 64 : place + 128]
+    return content[:place] + other + one + content[place + 128 :]
+
+
+def cut(content: bytes, place: int) -> bytes:
+    return content[:place]
+
+
+@pytest.mark.parametrize("damage", [flipped, blank, swapped, cut])
+def test_damage_is_never_read(path, damage):
+    """Anywhere: in numbers, in what says where they are, in the provenance, in the digest."""
+    content = write(path).read_bytes()
+    tried = 0
+    for place in range(0, len(content), len(content) // 40):
+        damaged = damage(content, place)
+        if damaged == content:
+            continue
+        tried += 1
+        path.write_bytes(damaged)
+        with pytest.raises(artefact.ArtefactError, match=path.name) as error:
+            read(path)
+        assert "start snakemake again" in str(error.value)
+    assert tried >= 10
+    path.write_bytes(content)
+    read(path)
+
+
+def test_of_a_large_file_what_is_read_is_verified(tmp_path):
+    path = tmp_path / "a.h5"
+    values = np.random.default_rng(0).random((64, 4096))
+    with artefact.create_h5(path, MADE) as file:
+        file.create_dataset("response", data=values, chunks=(1, 4096))
+        file["channel"] = ["Oz"]
+    content = path.read_bytes()
+    path.write_bytes(flipped(content, content.index(values[60].tobytes()) + 7))
+    with artefact.open_h5(path) as file:
+        np.testing.assert_array_equal(file["response"][:40], values[:40])
+    with (
+        pytest.raises(artefact.ArtefactError, match=r"a\.h5: damaged: bytes \d+ to \d+"),
+        artefact.open_h5(path) as file,
+    ):
+        file["response"][40:]
+
+
+def test_damage_that_looks_as_if_something_were_absent_is_noticed(tmp_path):
+    path = tmp_path / "a.h5"
+    with artefact.create_h5(path, MADE) as file:
+        for number in range(2000):
+            file[f"group/{number}/value"] = number
+    content = path.read_bytes()
+    path.write_bytes(blank(content, len(content) * 2 // 3 // sealing.BLOCK * sealing.BLOCK))
+    with pytest.raises(artefact.ArtefactError, match="damaged"), artefact.open_h5(path) as file:
+        assert sum(f"group/{number}/value" in file for number in range(2000)) < 2000
+
+
+def test_a_damaged_file_does_not_crash_the_interpreter(tmp_path):
+    """h5py would, when it ends, after an error of ours in the opening of a file."""
+    path = write(tmp_path / "a.h5")
+    path.write_bytes(flipped(path.read_bytes(), 100))
+    program = f"from brain2clip import artefact\ntry: artefact.check({str(path)!r}, None)\n"
+    program += "except artefact.ArtefactError: print('refused')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr
+
+
+def test_a_file_without_its_digest_is_not_read(path):
+    content = write(path).read_bytes()
+    if path.suffix == ".h5":
+        without = content[: content.rindex(sealing.MAGIC) - 40 - 4]
+    elif path.suffix == ".parquet":
+        begin = content.rindex(sealing.MAGIC)
+        without = content[:begin] + content[begin + 40 :]
+    else:
+        without = content.replace(b'"digest":"', b'"DIGEST":"')
+    path.write_bytes(without)
+    with pytest.raises(artefact.ArtefactError, match="it carries no digest"):
+        read(path)
+
+
+def test_other_programs_read_our_files(path, tmp_path):
+    """And the digest goes with a copy."""
+    import h5py
+    import pyarrow.parquet as pq
+    from safetensors.torch import load_file
+
+    copy = tmp_path / f"copy{path.suffix}"
+    shutil.copyfile(write(path), copy)
+    read(copy)
+    if path.suffix == ".h5":
+        with h5py.File(copy) as file:
+            np.testing.assert_array_equal(file["response"][:], np.arange(4000.0).reshape(40, 100))
+    elif path.suffix == ".parquet":
+        pd.testing.assert_frame_equal(pq.ParquetFile(copy).read().to_pandas(), TABLE)
+        pd.testing.assert_frame_equal(pd.read_parquet(copy, columns=["rank"]), TABLE[["rank"]])
+    else:
+        assert torch.equal(load_file(copy)["weight"], TENSORS["weight"])
+
+
+def test_a_record_is_verified_by_what_it_says(tmp_path):
+    path = tmp_path / "unit.json"
+    artefact.write_json(path, {"dataset": "d", "files": [{"path": "a", "size": 1}]})
+    assert artefact.read_json(path) == {"dataset": "d", "files": [{"path": "a", "size": 1}]}
+    text = path.read_text()
+    path.write_text(" ".join(text.split()))
+    assert artefact.read_json(path)["dataset"] == "d"  # the same, written in another way
+    for damaged, words in (
+        (text.replace('"size": 1', '"size": 3'), "damaged"),
+        (text.replace('"digest"', '"digesT"'), "carries no digest"),
+        (text[:-30], "not a complete JSON file"),
+        ("[]", "carries no digest"),
+    ):
+        path.write_text(damaged)
+        with pytest.raises(artefact.ArtefactError, match=words):
+            artefact.read_json(path)
+
+
+# --------------------------------------------------------------------------------------- numbers, not finite
+
+BROKEN = np.arange(24.0).reshape(6, 4)
+BROKEN[3, 1], BROKEN[5, 0] = np.nan, np.inf
+
+
+def test_arrays_with_numbers_that_are_not_finite_are_not_written(tmp_path):
+    with pytest.raises(artefact.ArtefactError) as error, artefact.create_h5(tmp_path / "a.h5", MADE) as file:
+        file.update({"deep/embedding": BROKEN.astype("f2"), "right": np.ones(3), "count": [1, 2], "name": ["a"]})
+    assert "a.h5: not written, because of numbers that are not finite" in str(error.value)
+    assert "deep/embedding: 2, the first [3, 1] is nan\n" in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+    for name in ("deep/embedding", "embedding"):  # by path or by name: unknown is NaN, never infinite
+        with (
+            pytest.raises(artefact.ArtefactError, match=r"deep/embedding: 1, the first \[5, 0\] is inf"),
+            artefact.create_h5(tmp_path / "a.h5", MADE, unknown={name}) as file,
+        ):
+            file["deep/embedding"] = BROKEN
+    with artefact.create_h5(tmp_path / "a.h5", MADE, unknown={"position"}) as file:
+        file["position"] = BROKEN[:5]
+    with pytest.raises(artefact.ArtefactError, match="sfreq: 1"), artefact.create_h5(tmp_path / "b.h5", MADE) as file:
+        file.attrs["sfreq"] = np.nan
+
+
+def test_arrays_are_looked_at_to_their_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(artefact, "AT_ONCE", 1000)
+    values = np.zeros((100, 50), np.float32)
+    values[97, 3] = np.inf
+    with (
+        pytest.raises(artefact.ArtefactError, match=r"x: 1, the first \[97, 3\] is inf"),
+        artefact.create_h5(tmp_path / "a.h5", MADE) as file,
+    ):
+        file["x"] = values
+
+
+@pytest.mark.parametrize(
+    ("column", "found"),
+    [
+        ([1.0, np.nan, np.nan], r"value: 2, the first \[1\] is nan"),
+        ([1.0, 2.0, -np.inf], r"value: 1, the first \[2\] is -inf"),
+        (np.array([1, 2, np.inf], np.float32), r"value: 1, the first \[2\] is inf"),
+        ([[0.5], [], [np.nan, 1.0]], r"value: 1, the first \[1\] is nan"),
+    ],
+)
+def test_tables_with_numbers_that_are_not_finite_are_not_written(tmp_path, column, found):
+    table = pd.DataFrame({"value": column, "count": [1, 2, 3], "name": ["a", None, "b"]})
+    with pytest.raises(artefact.ArtefactError, match=found):
+        artefact.write_table(tmp_path / "a.parquet", table, MADE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_columns_may_be_declared_unknown(tmp_path):
+    table = pd.DataFrame({"value": [1.0, 2.0], "ci_low": [np.nan, 0.5]})
+    artefact.write_table(tmp_path / "a.parquet", table, MADE, unknown={"ci_low"})
+    pd.testing.assert_frame_equal(artefact.read_table(tmp_path / "a.parquet"), table)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_tensors_with_numbers_that_are_not_finite_are_not_written(tmp_path, dtype):
+    tensors = {**TENSORS, "scale": torch.tensor([[1.0, torch.nan]], dtype=dtype), "shape": torch.tensor([1, 2])}
+    with pytest.raises(artefact.ArtefactError, match=r"scale: 1, the first \[0, 1\] is nan"):
+        artefact.write_tensors(tmp_path / "a.safetensors", tensors, MADE)
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---------------------------------------------------------------------------------------------- identity

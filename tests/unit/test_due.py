@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -133,3 +134,17 @@ def test_files_that_nobody_makes_are_named():
     Path("events.tsv").unlink()
     assert lacking(jobs, jobs.values(), Disk()) == ["events.tsv"]
     assert lacking(jobs, [jobs["rows.parquet"]], Disk()) == []
+
+
+def test_other_content_of_what_no_job_makes_counts_and_its_time_does_not():
+    jobs = chain()
+    make(jobs)
+    spec = jobs["epochs.parquet"].spec
+    made = artefact.provenance(spec.stage, spec.settings, spec.code, {"events": "events.tsv"}, spec.origin)
+    artefact.write_table("epochs.parquet", pa.table({"a": [1]}), made)
+    times = Path("events.tsv").stat()
+    os.utime("events.tsv", (2e9, 2e9))
+    assert stages(jobs) == []
+    Path("events.tsv").write_text("ONSET\n")
+    os.utime("events.tsv", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert stages(jobs) == ["epochs", "train", "rank", "tables"]

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from brain2clip import artefact
+from brain2clip import artefact, sealing
 
 #: Digests of what each format looks like. A new format gets a line of its own, old ones stay as they are.
 REFERENCE: dict[int, dict[str, str]] = {
@@ -31,6 +31,14 @@ REFERENCE: dict[int, dict[str, str]] = {
         "safetensors": "c5915c2773aee53d",
         "provenance": "efb1f8549667ff8d",
         "text": "e1129633eb280188",
+    },
+    2: {
+        "hdf5": "f97c7e55b9e9acda",
+        "parquet": "f283a204215911d7",
+        "safetensors": "139e3ba961777b0e",
+        "provenance": "c7a356db4757a74b",
+        "text": "e1129633eb280188",
+        "digests": "da6c671037f0cae0",
     },
 }
 SETTINGS = {"band": {"l_freq": 0.1, "h_freq": np.float64(40)}, "root": Path("a/b"), "name": "Ω", "none": None}
@@ -68,7 +76,7 @@ def hdf5(folder: Path) -> Any:
 def parquet(folder: Path) -> Any:
     """Schema with its metadata, and how each column is stored."""
     table = pd.DataFrame({"rank": np.arange(3), "value": [0.5, np.nan, 1.5]}, index=[7, 8, 9])
-    artefact.write_table(folder / "a.parquet", table, made())
+    artefact.write_table(folder / "a.parquet", table, made(), unknown={"value"})
     arrow = pa.table({"id": pa.array(["a", "Ω", None], pa.string()), "rank": pa.array([1, 2, 3], pa.int32())})
     artefact.write_table(folder / "arrow.parquet", arrow, made())
     found = []
@@ -116,12 +124,30 @@ def text(folder: Path) -> Any:
     return (folder / "a.md").read_bytes().hex()
 
 
+def digests(folder: Path) -> Any:
+    """Where the digest of the content stands and what it is of, for content that no library wrote."""
+    body = bytes(range(256)) * 300
+    (folder / "a.h5").write_bytes(body)
+    sealing.seal_h5(folder / "a.h5")
+    header = b'{"__metadata__":{"brain2clip":"{}"},"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}'
+    tensors = len(header).to_bytes(8, "little") + header + b"abcd"
+    table = b"PAR1" + body[:50] + b"footer" + (6).to_bytes(4, "little") + b"PAR1"
+    artefact.write_json(folder / "a.json", {"b": [1, "Ω"], "a": None})
+    return [
+        (folder / "a.h5").read_bytes()[len(body) :].hex(),
+        sealing.sealed_parquet(table).hex(),
+        sealing.sealed_tensors(tensors).hex(),
+        (folder / "a.json").read_bytes().hex(),
+    ]
+
+
 LAYOUTS: dict[str, Callable[[Path], Any]] = {
     "hdf5": hdf5,
     "parquet": parquet,
     "safetensors": safetensors,
     "provenance": provenance,
     "text": text,
+    "digests": digests,
 }
 
 
@@ -157,6 +183,14 @@ def another_order(monkeypatch):
     monkeypatch.setattr(artefact, "_json", lambda value: json.dumps(value, default=artefact._plain, sort_keys=True))
 
 
+def another_block(monkeypatch):
+    monkeypatch.setattr(sealing, "BLOCK", 2 * sealing.BLOCK)
+
+
+def another_mark(monkeypatch):
+    monkeypatch.setattr(sealing, "MAGIC", b"b2c-mark")
+
+
 def another_encoding(monkeypatch):
     write = Path.write_text
     monkeypatch.setattr(Path, "write_text", lambda path, text, encoding: write(path, text, encoding="utf-16"))
@@ -170,6 +204,8 @@ def another_encoding(monkeypatch):
         ("parquet", another_compression),
         ("hdf5", another_layout),
         ("text", another_encoding),
+        ("digests", another_block),
+        ("digests", another_mark),
     ],
 )
 def test_a_change_is_noticed(kind, change, tmp_path, monkeypatch):

@@ -213,7 +213,7 @@ FLOORS = (
     "records",
     "stage",
     "artefact",
-    "fingerprint settings",
+    "fingerprint sealing settings",
     "kinds",
     "names internals.versions",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,8 @@ def test_results_of_before_formats_were_numbered_do_not_fit(chain, tmp_path):
 
 def test_a_record_of_a_download_lists_what_is_planned(tmp_path):
     path = tmp_path / "unit.json"
-    path.write_text('{"dataset": "d", "files": [{"path": "a", "size": 1, "algorithm": "md5", "hash": "x"}]}')
+    listed = {"path": "a", "size": 1, "algorithm": "md5", "hash": "x"}
+    artefact.write_json(path, {"dataset": "d", "files": [listed]})
     file = {"path": "a", "size": 1, "algorithm": "md5", "hash": "x", "url": "https://example.org/a"}
     assert records.difference([path], [], spec_of("download", files=[file])) is None
     other = spec_of("download", files=[{**file, "hash": "y"}])
@@ -152,3 +154,125 @@ def test_a_few_differences_are_told_and_the_rest_is_counted():
     assert "file-4" in told
     assert "file-5" not in told
     assert "more" not in told
+
+
+# ------------------------------------------------------------------------------------------------ what no job makes
+
+
+def rewritten(path: Path, text: str) -> None:
+    """Another content; the old time is kept, as by `rsync -t` and `tar`."""
+    times = path.stat()
+    path.write_text(text)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_content_decides_whatever_the_times_say(chain):
+    files, _ = chain
+    given, output = {"input.000": files["events.tsv"]}, [files["epochs.h5"]]
+    assert records.other_inputs(output, given, records.Seen()) is None
+    os.utime(files["events.tsv"], (2e9, 2e9))
+    assert records.other_inputs(output, given, records.Seen()) is None
+    rewritten(files["events.tsv"], "onset\n2.0\n")
+    found = records.other_inputs(output, given, records.Seen())
+    assert found == f"{files['epochs.h5']}: made from another {files['events.tsv']}"
+    # What says nothing, what is not there, and what was no input then, is left to others.
+    assert records.other_inputs([files["events.tsv"]], given, records.Seen()) is None
+    assert records.other_inputs([files["events.tsv"].with_name("no.h5")], given, records.Seen()) is None
+    assert records.other_inputs(output, {"more": files["events.tsv"]}, records.Seen()) is None
+
+
+def test_two_inputs_that_were_swapped_are_others(tmp_path):
+    one, other, output = tmp_path / "1.tsv", tmp_path / "2.tsv", tmp_path / "a.h5"
+    one.write_text("1")
+    other.write_text("2")
+    with artefact.create_h5(output, made_by(spec_of(), one, other)) as file:
+        file["x"] = [1]
+    given = {"input.000": one, "input.001": other}
+    assert records.other_inputs([output], given, records.Seen()) is None
+    one.write_text("2")
+    other.write_text("1")
+    assert f"another {one}" in str(records.other_inputs([output], given, records.Seen()))
+
+
+@pytest.fixture
+def large(tmp_path, monkeypatch) -> tuple[Path, list[str]]:
+    """A large file, and which files are read from now on."""
+    path, read = tmp_path / "large.eeg", []
+    path.write_text("content")
+    real = artefact.identity
+    monkeypatch.setattr(records.Seen, "SMALL", 3)
+    monkeypatch.setattr(records.Seen, "FRESH_S", -1.0)
+    monkeypatch.setattr(artefact, "identity", lambda given: read.append(Path(given).name) or real(given))
+    return path, read
+
+
+def test_a_large_file_is_read_again_only_where_something_about_it_changed(tmp_path, large):
+    path, read = large
+    kept = tmp_path / "kept.json"
+    for _ in range(2):
+        seen = records.Seen(kept)
+        first = [seen.identity(path), seen.identity(path)]
+        seen.keep()
+    assert read == ["large.eeg"]
+    os.utime(path, (2e9, 2e9))
+    assert records.Seen(kept).identity(path) == first[0]
+    time.sleep(0.05)  # the clock of the file system ticks
+    rewritten(path, "CONTENT")  # of the same size
+    assert records.Seen(kept).identity(path) != first[0]
+    assert read == ["large.eeg"] * 3
+    small = tmp_path / "s.tsv"
+    small.write_text("a")
+    for text in ("a", "b"):
+        rewritten(small, text)
+        seen = records.Seen(kept)
+        seen.identity(small)
+        seen.keep()
+    assert read[3:] == ["s.tsv"] * 2
+    kept.write_text("{")  # damaged: read again
+    records.Seen(kept).identity(path)
+    assert read[5:] == ["large.eeg"]
+
+
+def test_a_large_file_that_changed_a_moment_ago_is_read_once_more(tmp_path, large, monkeypatch):
+    path, read = large
+    monkeypatch.setattr(records.Seen, "FRESH_S", 60.0)
+    for _ in range(2):
+        seen = records.Seen(tmp_path / "kept.json")
+        seen.identity(path)
+        seen.keep()
+    assert read == ["large.eeg"] * 2
+
+
+def test_a_large_file_that_nobody_touched_since_a_job_read_it_is_not_read_again(large):
+    path, read = large
+    later = path.stat().st_ctime + 1
+    assert records.Seen().identity(path, "sha256:what it was", since=later) == "sha256:what it was"
+    assert read == []
+    assert records.Seen().identity(path, "sha256:what it was", since=later - 2) != "sha256:what it was"
+    assert records.Seen().identity(path, "sha256:what it was") != "sha256:what it was"
+    assert read == ["large.eeg"] * 2
+
+
+def test_pictures_that_an_artefact_lists_count_as_its_inputs(tmp_path):
+    pictures = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, path in enumerate(pictures):
+        path.write_text(f"picture {number}")
+    output, spec = tmp_path / "features.h5", spec_of("features")
+    with artefact.create_h5(
+        output, artefact.provenance("features", {}, "c0de", {}, artefact.origin(spec), pictures)
+    ) as file:
+        file[artefact.PICTURE_PATHS] = [str(path) for path in pictures]
+    spec["settings"] = {}
+
+    def found() -> list[str | None]:
+        return [records.other_inputs([output], {}, records.Seen()), records.difference([output], [], spec)]
+
+    assert found() == [None, None]
+    os.utime(pictures[1], (2e9, 2e9))
+    assert found() == [None, None]
+    rewritten(pictures[1], "another 1")
+    assert found() == [f"{output}: made from other pictures"] * 2
+    rewritten(pictures[1], "picture 1")
+    assert found() == [None, None]
+    pictures[2].unlink()
+    assert found() == [f"{output}: made from pictures of which 1 are gone, the first is {pictures[2]}"] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import os
@@ -13,15 +14,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
 # Stands in for snakemake: notes its arguments, then starts a job that only a signal ends, where it is told to.
 STAND_IN = """
-import signal, subprocess, sys, time
+import os, signal, subprocess, sys, time
 from pathlib import Path
 
 def note(text):
@@ -29,6 +31,12 @@ def note(text):
         file.write(text + "\\n")
 
 note(" ".join(sys.argv[1:]))
+if Path("dies").exists():  # as snakemake does where it is killed: its lock stays, and so do its jobs
+    Path(".snakemake/locks").mkdir(parents=True, exist_ok=True)
+    Path(".snakemake/locks/0.input.lock").touch()
+    job = subprocess.Popen(["sleep", "60"])
+    note(f"job {job.pid}")
+    os.kill(os.getpid(), signal.SIGKILL)
 if Path("code.txt").exists():
     sys.exit(int(Path("code.txt").read_text()))
 if "--report" in sys.argv:
@@ -235,16 +243,89 @@ def test_killed_run_is_taken_up_again(run, folder, running):
     path = folder / ".snakemake/locks/0.input.lock"
     path.parent.mkdir(parents=True)
     path.touch()
+    with pytest.raises(SystemExit, match=f"Another run .process {run.marker()['pid']} on {platform.node()}"):
+        run.run(folder / "mine.yaml")
     with pytest.raises(SystemExit, match="Another snakemake"):
-        run.remove_stale_lock()
+        run.clear_away()
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     for _ in range(100):  # until init has collected the stand-in
         if not run.is_snakemake(run.marker()["pid"]):
             break
         time.sleep(0.05)
-    run.remove_stale_lock()
+    (folder / "wait").unlink()
+    run.run(folder / "mine.yaml")
     assert not path.exists()
+    assert not run.MARKER.exists()
+
+
+def test_a_run_whose_snakemake_lives_on_is_not_taken_for_dead(run, folder, running):
+    """The lock is held by whoever of both lives longer."""
+    running.kill()
+    running.wait()
+    with pytest.raises(SystemExit, match="Another run"):
+        run.run(folder / "mine.yaml")
+
+
+def alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_after_a_kill_of_snakemake_alone_the_next_run_goes_on(run, folder, capfd):
+    """And its jobs are ended at once: they would write beside those of the next run."""
+    (folder / "dies").touch()
+    with pytest.raises(SystemExit) as stopped:
+        run.run(folder / "mine.yaml")
+    assert stopped.value.code == 128 + signal.SIGKILL
+    told = capfd.readouterr().err
+    assert "snakemake was killed (signal 9). Start again" in told
+    assert "Ending 1 processes of jobs" in told
+    job = int(calls(folder)[1].removeprefix("job "))
+    assert not alive(job)
+    (folder / "dies").unlink()
+    run.run(folder / "mine.yaml")
+    assert not (folder / ".snakemake/locks/0.input.lock").exists()
+    assert not run.MARKER.exists()
+
+
+def test_jobs_of_another_session_are_left_alone(run, folder):
+    """A cluster's: the next run takes them over."""
+    made = {"host": platform.node(), "pid": dead_process(), "session": os.getsid(0), "name": "abc"}
+    environment = {**os.environ, run.RUN: "abc"}
+    left = subprocess.Popen(["sleep", "60"], env=environment)
+    others = [
+        subprocess.Popen(["sleep", "60"], env=environment, start_new_session=True),
+        subprocess.Popen(["sleep", "60"], env={**os.environ, run.RUN: "abd"}),
+    ]
+    try:
+        run.end_jobs({**made, "host": "another-host"})
+        run.end_jobs({})
+        assert left.poll() is None
+        run.end_jobs(made)
+        assert left.poll() is not None
+        assert [one.poll() for one in others] == [None, None]
+    finally:
+        for one in [left, *others]:
+            one.kill()
+            one.wait()
+
+
+def test_a_file_system_without_locks_is_no_reason_to_stop(run, folder, monkeypatch):
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(run.fcntl, "flock", unsupported)
+    run.run(folder / "mine.yaml")
+    assert len(calls(folder)) == 2
+
+
+def test_a_full_disk_is_told_after_a_failure(run, folder, monkeypatch, capfd):
+    (folder / "code.txt").write_text("1")
+    shutil.rmtree(folder / "out")
+    monkeypatch.setattr(run.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(SystemExit):
+        run.run(folder / "mine.yaml")
+    assert f"{folder}: the disk is full; make room there" in capfd.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------------- lock
@@ -254,21 +335,21 @@ def test_lock_of_another_host_is_left_alone(run, folder):
     path = lock(folder)
     mark(folder, "another-host", dead_process())
     with pytest.raises(SystemExit, match=r"started on another-host .*snakemake --unlock"):
-        run.remove_stale_lock()
+        run.clear_away()
     assert path.exists()
 
 
 def test_lock_that_is_not_ours_is_left_alone(run, folder):
     path = lock(folder)
     with pytest.raises(SystemExit, match=r"without brain2clip run.*snakemake --unlock"):
-        run.remove_stale_lock()
+        run.clear_away()
     assert path.exists()
 
 
 def test_process_number_that_is_used_again_is_no_snakemake(run, folder):
     path = lock(folder)
     mark(folder, platform.node(), os.getpid())
-    run.remove_stale_lock()
+    run.clear_away()
     assert not path.exists()
 
 
@@ -277,7 +358,7 @@ def test_a_pager_on_a_log_is_no_snakemake(run, folder):
     mark(folder, platform.node(), dead_process())
     pager = subprocess.Popen(["tail", "-f", ".snakemake/locks/0.input.lock"], cwd=folder, stdout=subprocess.DEVNULL)
     try:
-        run.remove_stale_lock()
+        run.clear_away()
     finally:
         pager.kill()
         pager.wait()

@@ -24,7 +24,7 @@ import pandas as pd
 import pytest
 from planner import planner
 from preloaded import preloaded
-from project import ROOT, Project
+from project import ROOT, Project, other_content, picture_of
 
 from brain2clip import artefact, records, settings
 from brain2clip.plan.jobs import STAGES
@@ -148,6 +148,9 @@ SAME = (
     Case("how files are fetched", {}, {"download.at_once": 1}),
     Case("all source files and rules touched", {}, change=touched),
     Case("a comment, a docstring in the source", {}, change=comments),
+    Case(
+        "the time of a large input (weights of the CLIP)", {}, change=lambda one: (one.folder / TOWER / WEIGHTS).touch()
+    ),
     Case("the code of a kind of study that is not used", {}, change=appended("studies/bids_eeg.py")),
     Case("the code of a kind of mapping that is not used", {}, change=appended("models/mappings/vae.py")),
 )
@@ -214,6 +217,16 @@ SETTINGS = (
         copied_tower,
     ),
     Case("the CLIP: its weights", {"features": 1, **READ, "figures": 5}, change=other_weights),
+    Case(
+        "the CLIP: its weights, size and time kept",
+        {"features": 1, **READ, "figures": 5},
+        change=lambda one: other_content(one.folder / TOWER / WEIGHTS),
+    ),
+    Case(
+        "a picture under an unchanged table, size and time kept",
+        {"features": 1, **READ, "figures": 5},
+        change=lambda one: other_content(picture_of(one)),
+    ),
     Case("the CLIP: its architecture file", {"features": 1, **READ, "figures": 5}, change=other_tower_file),
     Case("intervals", {"summaries": 7, "tables": 1}, {"retrieval.bootstrap": 300}),
     Case("a table", {"tables": 1}, {"tables.main.metric": "top-5"}),
@@ -350,6 +363,7 @@ def put_back(project: Project, finished: Project) -> None:
     for name in ("src", "workflow"):
         shutil.copytree(finished.folder / name, project.folder / name, dirs_exist_ok=True)
     shutil.copy2(finished.config_file, project.config_file)
+    shutil.copy2(picture_of(finished), picture_of(project))
 
 
 @pytest.fixture

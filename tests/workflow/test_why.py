@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from project import Project
+from project import Project, other_content, picture_of
 
 from brain2clip import settings
 from brain2clip.cli import why
@@ -161,6 +161,14 @@ def test_it_counts_what_snakemake_would_run(project: Project, monkeypatch: pytes
         found, expected = both(*words)
         assert found == expected, words
         assert found, words
+    # What no job makes counts by its content, and not by its time.
+    (project.folder / "workflow/towers/grammar-vit/open_clip_model.safetensors").touch()
+    assert both("retrieval.level", "0.9")[0] == both("retrieval.level", "0.9")[1]
+    other_content(picture_of(project))
+    found, expected = both("retrieval.level", "0.9")
+    assert found == expected
+    assert found["features"] == 1
+    other_content(picture_of(project))  # as it was
     results = project.folder / "results"
     # What is not there and is not needed by what runs stays away; what is needed comes back.
     for gone in [*results.glob("responses/**/*.h5"), *results.glob("training/**/*_seed-0.safetensors")]:

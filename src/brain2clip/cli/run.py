@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -20,8 +24,16 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 LOCKS = ROOT / ".snakemake" / "locks"
+HELD = ROOT / ".snakemake" / "brain2clip.lock"
+"""Locked (flock) by a run and by its snakemake, so that the lock dies with the last of them, however that dies."""
 MARKER = ROOT / ".snakemake" / "brain2clip-run.json"
-"""Host and process of the snakemake that was started here; gone when it has ended and we saw it end."""
+"""Host, process, session and name of the run that holds the lock; it stays where snakemake's own locks stay."""
+RUN = "BRAIN2CLIP_RUN"
+"""Environment variable with the name of the run, by which its jobs are known."""
+ENDING_S = 10
+"""How long jobs that a killed snakemake left may take to end, s; then they are killed."""
+FULL = 1 << 20
+"""A disk with less room than this is full, bytes."""
 WITNESS_S = 0.5
 """How long a signal to the whole process group may take to reach all of it, s."""
 DRY = frozenset({"-n", "--dry-run", "--dryrun"})
@@ -52,10 +64,12 @@ def run(config: Path, cores: str | None = None, dry: bool = False, further: Sequ
     if dry or not DRY.isdisjoint(further):
         snakemake(config, *also, *([] if not DRY.isdisjoint(further) else ["--dry-run"]), *further)
         return
-    remove_stale_lock()
-    snakemake(config, *also, "--rerun-incomplete", "--show-failed-logs", *further)
     results = results_of(settings)
     tables = {name: results / "tables" / f"{name}.md" for name in settings.get("tables") or {}}
+    with held() as lock:
+        clear_away()
+        arguments = [*also, "--rerun-incomplete", "--show-failed-logs", *further]
+        snakemake(config, *arguments, lock=lock, places=(ROOT, results))
     missing = [name for name, path in tables.items() if not path.is_file()]
     if missing and further:  # asked for something else, as for one stage
         print(f"\nTables that are still to be made: {', '.join(missing)}")
@@ -99,20 +113,49 @@ def shown(path: Path) -> str:
 # -------------------------------------------------------------------------------------------- snakemake
 
 
-def snakemake(config: Path, *arguments: str) -> None:
-    """Call snakemake in the root of the repository; its failure is ours."""
+def snakemake(config: Path, *arguments: str, lock: int | None = None, places: Sequence[Path] = ()) -> None:
+    """Call snakemake in the root of the repository; its failure is ours.
+
+    Parameters
+    ----------
+    config : path
+    arguments : str
+        Of snakemake.
+    lock : int, optional
+        The lock of this folder (:func:`held`), where jobs run; snakemake inherits it.
+    places : sequence of path
+        Where it writes: whether a disk is full is looked at where it fails, for a log on that disk cannot say so.
+    """
     command = [sys.executable, "-m", "snakemake", "--configfile", shown(config), *arguments]
+    name = uuid.uuid4().hex
     with contextlib.ExitStack() as stack:
         # Dies of whatever signal goes to the whole process group, and with us.
         witness = stack.enter_context(subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL))
         interrupted = stack.enter_context(leaving_signals_to_snakemake(witness))
-        process = interrupted.process = subprocess.Popen(command, cwd=ROOT)
+        kept = [] if lock is None else [lock]
+        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, RUN: name}, pass_fds=kept)
+        interrupted.process = process
         if interrupted.by:  # before there was anyone to pass it on to
             pass_on(interrupted.by, process.pid)
-        stack.enter_context(marked(process.pid))
+        if lock is not None:
+            stack.enter_context(marked(process.pid, name))
         code = process.wait()
+        if code < 0 and lock is not None:
+            print(f"\nsnakemake was killed (signal {-code}). Start again: what is finished is kept.", file=sys.stderr)
+            end_jobs(marker())
+    if code:
+        tell_full_disks(places)
     if code or interrupted.by:
         sys.exit(128 - code if code < 0 else code or 128 + interrupted.by)
+
+
+def tell_full_disks(places: Sequence[Path]) -> None:
+    """A sentence on each place without room."""
+    for place in places:
+        there = next(path for path in (place, *place.parents) if path.exists())
+        if shutil.disk_usage(there).free < FULL:
+            print(f"\n{there}: the disk is full; make room there, or let the setting results be a folder (or a link to "
+                  "one) on another disk, then start again: what is finished is kept.", file=sys.stderr)  # fmt: skip
 
 
 class Interrupted:
@@ -164,15 +207,45 @@ def pass_on(number: int, pid: int) -> None:
 
 
 @contextlib.contextmanager
-def marked(pid: int) -> Iterator[None]:
+def held() -> Iterator[int | None]:
+    """Hold the lock of this folder; None where its file system knows no locks.
+
+    It belongs to an open file, which snakemake inherits: whoever of us lives longer holds it, and nobody has to remove
+    it after a kill. Jobs do not inherit it (see :func:`end_jobs`).
+    """
+    try:
+        HELD.parent.mkdir(exist_ok=True)
+        file = os.open(HELD, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        sys.exit(f"{error.filename}: {error.strerror}; snakemake keeps its records there, make it writable")
+    lock: int | None = file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        by = {"pid": "unknown", "host": "an unknown host", **marker()}
+        sys.exit(
+            f"Another run (process {by['pid']} on {by['host']}) is at work in this folder; wait for it or stop it."
+        )
+    except OSError:
+        lock = None
+    try:
+        yield lock
+    finally:
+        os.close(file)
+
+
+@contextlib.contextmanager
+def marked(pid: int, name: str) -> Iterator[None]:
     """Leave word of a running snakemake, for the run after one that is killed."""
-    MARKER.parent.mkdir(exist_ok=True)
-    MARKER.write_text(json.dumps({"host": platform.node(), "pid": pid}) + "\n", encoding="utf-8")
+    session = os.getsid(0)
+    made = {"host": platform.node(), "pid": pid, "session": session, "name": name}
+    MARKER.write_text(json.dumps(made) + "\n", encoding="utf-8")
     try:
         yield
     finally:
-        if marker().get("pid") == pid:
-            MARKER.unlink()
+        # Snakemake that ends by itself removes its locks; those of a killed one are ours as long as the word stays.
+        if not any(LOCKS.glob("*")):
+            MARKER.unlink(missing_ok=True)
 
 
 def marker() -> dict[str, Any]:
@@ -183,23 +256,53 @@ def marker() -> dict[str, Any]:
         return {}
 
 
-def remove_stale_lock() -> None:
-    """Unlock the folder where a killed run of ours left it locked; any other lock is left to the user."""
+def clear_away() -> None:
+    """End the jobs that a killed run of ours left and remove its locks; any other lock is left to the user."""
     locks = list(LOCKS.glob("*"))
-    if not locks:
+    made = marker()
+    if not locks and not made:
         return
     for process in psutil.process_iter(["cwd", "cmdline"]):
         if runs_snakemake(process.info["cmdline"] or []) and process.info["cwd"] == str(ROOT):
             sys.exit(f"Another snakemake (process {process.pid}) is running in this folder; wait for it or stop it.")
-    made = marker()
-    if made.get("host") != platform.node() or is_snakemake(made.get("pid", 0)):
+    if locks and (made.get("host") != platform.node() or is_snakemake(made.get("pid", 0))):
         where = f"on {made['host']} (process {made.get('pid')})" if "host" in made else "without brain2clip run"
         sys.exit(
             f"This folder is locked by a snakemake that was started {where}. Make sure that it no longer runs, then "
             "remove the lock with: snakemake --unlock"
         )
+    end_jobs(made)
     for lock in locks:
         lock.unlink(missing_ok=True)
+
+
+def end_jobs(made: Mapping[str, Any]) -> None:
+    """End jobs on this machine that outlived their snakemake: the next one would start them beside themselves.
+
+    They are known by the name of the run in their environment. Jobs of a cluster have it too, but not our session; the
+    next run takes them over.
+    """
+    left = [process for process in psutil.process_iter() if is_job(process, made)]
+    if not left:
+        return
+    print(f"Ending {len(left)} processes of jobs that a killed run left.", file=sys.stderr)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    for process in psutil.wait_procs(left, timeout=ENDING_S)[1]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=ENDING_S)
+
+
+def is_job(process: psutil.Process, made: Mapping[str, Any]) -> bool:
+    """Whether a process belongs to a run on this machine."""
+    if "name" not in made or made.get("host") != platform.node() or process.pid == os.getpid():
+        return False
+    try:
+        return process.environ().get(RUN) == made["name"] and os.getsid(process.pid) == made.get("session")
+    except (psutil.Error, OSError):
+        return False
 
 
 def is_snakemake(pid: int) -> bool:

@@ -22,7 +22,8 @@ from typing import Any
 import yaml
 from pydantic_core import to_jsonable_python
 
-from brain2clip import settings
+from brain2clip import records, settings
+from brain2clip.internals import snakemake as internals
 from brain2clip.kinds import KindError
 from brain2clip.plan import Job, Plan
 from brain2clip.plan.due import Disk, due, lacking
@@ -31,6 +32,8 @@ from brain2clip.snakefile import check
 from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
+#: What plans keep of the contents of large inputs.
+SEEN = ROOT / ".snakemake" / internals.SEEN
 
 #: Blocks of the configuration whose keys are names.
 NAMES = tuple(
@@ -68,7 +71,7 @@ def why(config: Path, words: Sequence[str]) -> None:
 
 def told_of(before: settings.Config, after: settings.Config) -> str:
     """The report on an edit, from the configurations before and after it."""
-    disk = Disk()
+    disk = Disk(records.Seen(SEEN))
     old, plan = Plan(before), Plan(after)
     check(plan)
     anyway = due(old.jobs(), old.targets(), disk)

@@ -134,10 +134,10 @@ def _entries(job: stage.Job) -> tuple[Entry, ...]:
     return tuple(found[path] for path in sorted(found))
 
 
-def _record(dataset: str, entries: Sequence[Entry]) -> str:
+def _record(dataset: str, entries: Sequence[Entry]) -> dict[str, Any]:
     """What is there now, whenever and from wherever it came."""
     files = [{"path": e.path, "size": e.size, "algorithm": e.algorithm, "hash": e.hash} for e in entries]
-    return json.dumps({"dataset": dataset, "files": files}, indent=1) + "\n"
+    return {"dataset": dataset, "files": files}
 
 
 # ------------------------------------------------------------------------------------------------ transfer
@@ -445,11 +445,11 @@ def _place(part: Path, target: Path) -> None:
     log.info("%s: fetched, %.1f MB", target, target.stat().st_size / 1e6)
 
 
-def _write_record(path: Path, text: str) -> None:
+def _write_record(path: Path, record: dict[str, Any]) -> None:
     """Write the record, also while another process that fetched the same unit writes it."""
     for attempt in range(10):
         try:
-            artefact.write_text(path, text)
+            artefact.write_json(path, record)
             return
         except FileNotFoundError:  # the other one took our part for that of a killed process
             if attempt == 9:

@@ -13,7 +13,6 @@ only infers.
 from __future__ import annotations
 
 import io
-import json
 import lzma
 import os
 import shutil
@@ -137,9 +136,9 @@ def find_archive(study: DownloadedStudy, path: str, records: list[Path]) -> Arch
 def _files(record: Path) -> list[dict[str, Any]]:
     """What a record lists."""
     try:
-        files = json.loads(record.read_text(encoding="utf-8"))["files"]
+        files = artefact.read_json(record)["files"]
         return [{"path": file["path"], "size": file["size"]} for file in files]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, KeyError, TypeError) as error:
         raise InputError(
             f"{record}: no record of a download ({type(error).__name__}: {error}); delete it and start snakemake again"
         ) from None

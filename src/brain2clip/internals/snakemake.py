@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from brain2clip.internals import versions
 LIBRARY = "snakemake"
 #: A record is about a file whose time it has, s (file systems round).
 SAME_TIME_S = 0.01
+#: What is known of the contents of large inputs, in Snakemake's own folder.
+SEEN = "brain2clip-inputs.json"
 
 
 def refusal(message: str) -> Exception:
@@ -112,7 +114,7 @@ def watch(workflow: Any) -> None:
 def _precede(workflow: Any) -> None:
     """Put our part before the methods of a graph that was just made."""
     dag = needed(workflow.dag, "update_needrun", "check_incomplete", "postprocess", "toposorted", "forcefiles")
-    persistence = needed(workflow.persistence, "metadata", "incomplete", "finished")
+    persistence = needed(workflow.persistence, "metadata", "incomplete", "finished", "path")
     needed(workflow.iocache, "mtime")
     refuse, decide, settle = dag.check_incomplete, dag.update_needrun, dag.postprocess
     called: set[str] = set()
@@ -125,7 +127,9 @@ def _precede(workflow: Any) -> None:
 
     async def judged(*given: Any, **named: Any) -> None:
         called.add("update_needrun")
-        await judge(dag, persistence, workflow.iocache.mtime)
+        seen = records.Seen(Path(persistence.path) / SEEN)
+        await judge(dag, persistence, workflow.iocache.mtime, seen)
+        seen.keep()
         await decide(*given, **named)
 
     async def settled(*given: Any, **named: Any) -> None:
@@ -141,17 +145,27 @@ def _precede(workflow: Any) -> None:
     dag.check_incomplete, dag.update_needrun, dag.postprocess = forgiving, judged, settled
 
 
-async def judge(dag: Any, persistence: Any, times: dict[Any, Any]) -> None:
-    """Force the jobs whose unrecorded outputs differ from the plan; make the times of those that fit right."""
-    identities: dict[str, str] = {}
-    fitting, differing = 0, []
+async def judge(dag: Any, persistence: Any, times: dict[Any, Any], seen: records.Seen) -> None:
+    """Force the jobs whose unrecorded outputs differ from the plan; make the times of those that fit right.
+
+    Of the others, force those whose inputs have another content than they had, where no job makes these; the times of
+    such inputs are of no account.
+    """
+    fitting, differing, changed = 0, [], []
     believed: set[str] = set()
-    for job in (job for level in dag.toposorted() for job in level):
+    jobs = [job for level in dag.toposorted() for job in level]
+    leaves = Leaves({str(file) for job in jobs for file in job.output}, persistence, seen)
+    for job in jobs:
         text = job.params.get("spec")
-        if text is None or not await _unrecorded(job, persistence):
+        if text is None:
+            continue
+        if not await _unrecorded(job, persistence):
+            if found := await leaves.changed(job):
+                changed.append(found)
+                dag.forcefiles.update(job.output)
             continue
         try:
-            found = records.difference(job.output, job.input, json.loads(text), identities)
+            found = records.difference(job.output, job.input, json.loads(text), seen)
         except artefact.ArtefactError as error:
             found = str(error)
         if found is None:
@@ -161,16 +175,19 @@ async def judge(dag: Any, persistence: Any, times: dict[Any, Any]) -> None:
         else:
             differing.append(found)
             dag.forcefiles.update(job.output)
+    leaves.settle(times)
     recorded = persistence.metadata
     # A record of the files that lay there before says other settings, for which a job would run again.
     persistence.metadata = lambda target: None if str(target) in believed else recorded(target)
     if fitting or differing:
         log().info(records.told(fitting, differing))
+    if changed:
+        log().info(records.listed(f"{len(changed)} jobs read something that has changed since and run again", changed))
 
 
 async def finished_unseen(dag: Any, persistence: Any) -> list[Any]:
     """Jobs whose end nobody saw: marked as incomplete, but their files are there and fit. They are taken as done."""
-    identities: dict[str, str] = {}
+    seen = records.Seen()
     done: list[Any] = []
     incomplete = persistence.incomplete
     for job in (job for level in dag.toposorted() for job in level):
@@ -179,7 +196,7 @@ async def finished_unseen(dag: Any, persistence: Any) -> list[Any]:
             continue
         with contextlib.suppress(artefact.ArtefactError):
             carried = any(records.provenance(Path(file)) is not None for file in job.output)
-            if carried and records.difference(job.output, job.input, json.loads(text), identities) is None:
+            if carried and records.difference(job.output, job.input, json.loads(text), seen) is None:
                 done.append(job)
     if done:
         log().info(f"{len(done)} jobs of a run that was killed have ended since; their files fit and stay.")
@@ -191,6 +208,58 @@ async def finished_unseen(dag: Any, persistence: Any) -> list[Any]:
 
     persistence.incomplete = others
     return done
+
+
+class Leaves:
+    """Inputs that no job makes: their content decides, and not their times.
+
+    Parameters
+    ----------
+    made : set of str
+        What jobs make.
+    persistence : object
+        Snakemake's records.
+    seen : records.Seen
+    """
+
+    def __init__(self, made: set[str], persistence: Any, seen: records.Seen) -> None:
+        self.made, self.persistence, self.seen = made, persistence, seen
+        self.same: list[Any] = []
+        self.unsaid: set[str] = set()
+
+    async def changed(self, job: Any) -> str | None:
+        """Why a job with a record must run again for such inputs, or None."""
+        given = {name: [file] if isinstance(file, str) else list(file) for name, file in job.input.items()}
+        leaves = {name: file for name, file in artefact.named(given).items() if str(file) not in self.made}
+        stage: str = job.rule.name
+        if not leaves and stage not in records.LISTING_PICTURES:
+            return None
+        record = self.persistence.metadata(job.output[0])
+        try:
+            found = records.other_inputs(job.output, leaves, self.seen, record and record.starttime)
+        except OSError:  # Snakemake has its own words for what cannot be read
+            return None
+        newer = await _newer(job, leaves.values())
+        if found is None and newer:
+            there = [Path(file) for file in job.output if await file.exists()]
+            if any(records.provenance(path) for path in there):
+                self.same.extend(newer)
+            else:  # Snakemake's rule is left for these
+                self.unsaid.update(map(str, newer))
+        return found
+
+    def settle(self, times: dict[Any, Any]) -> None:
+        """Make such inputs old where all that was made of them was made of what they hold."""
+        from snakemake_interface_storage_plugins.io import Mtime
+
+        times.update({file: Mtime(local=0.0) for file in self.same if str(file) not in self.unsaid})
+
+
+async def _newer(job: Any, files: Iterable[Any]) -> list[Any]:
+    """Inputs that are newer than some output of a job."""
+    last = [(await file.mtime()).local_or_storage() for file in job.output if await file.exists()]
+    there = [file for file in files if await file.exists()]
+    return [file for file in there if last and await file.is_newer(min(last))]
 
 
 async def _unrecorded(job: Any, persistence: Any) -> bool:

@@ -1,13 +1,14 @@
 """Which jobs of a plan would run, judged by the files that lie there; nothing is written, and Snakemake is not asked.
 
 The rule is Snakemake's, with what artefacts carry in place of its records: a job runs where a file that is asked for is
-missing, or where what made its files is not what is planned; then also whatever reads its files, and whoever makes what
-it reads and what is not there. Times of files are not looked at.
+missing, where what made its files is not what is planned, or where what it reads and no job makes has another content
+now; then also whatever reads its files, and whoever makes what it reads and what is not there. Times of files are not
+looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -16,9 +17,16 @@ from brain2clip.plan.jobs import Job
 
 
 class Disk:
-    """What lies there; each file is looked at once, for all plans."""
+    """What lies there; each file is looked at once, for all plans.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    seen : brain2clip.records.Seen, optional
+        What is known of the contents of large inputs.
+    """
+
+    def __init__(self, seen: records.Seen | None = None) -> None:
+        self.seen = records.Seen() if seen is None else seen
         self.has = cache(self._has)
         self.origin = cache(self._origin)
 
@@ -34,6 +42,17 @@ class Disk:
         except (artefact.ArtefactError, OSError, UnicodeDecodeError):
             return ""
         return None if made is None else made.origin
+
+    def changed(self, job: Job, made: Container[str]) -> bool:
+        """Whether a job read another content of its inputs, of those that are not made by jobs, than they have now."""
+        named = artefact.named(job.inputs)
+        leaves = {name: path for name, path in named.items() if path not in made}
+        if not leaves and job.stage not in records.LISTING_PICTURES:
+            return False
+        try:
+            return records.other_inputs(job.outputs, leaves, self.seen) is not None
+        except OSError:  # cannot be read
+            return False
 
 
 def due(
@@ -60,7 +79,9 @@ def due(
     waiting = [
         job
         for first, job in jobs.items()
-        if not missing.isdisjoint(job.outputs) or _differs(job, disk, (before or {}).get(first))
+        if not missing.isdisjoint(job.outputs)
+        or _differs(job, disk, (before or {}).get(first))
+        or disk.changed(job, makers)
     ]
     found: set[str] = set()
     while waiting:

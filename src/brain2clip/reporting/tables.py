@@ -44,11 +44,11 @@ def run(job: stage.Job) -> None:
     made = job.provenance()
     for name, table in job.settings["tables"].items():
         frame, sheets = build(name, table, context)
-        artefact.write_table(job.output(f"{name}.parquet"), frame, made)
+        artefact.write_table(job.output(f"{name}.parquet"), frame, made, unknown={*frame} - {"value"})
         artefact.write_text(job.output(f"{name}.md"), typeset.markdown(name, sheets))
         artefact.write_text(job.output(f"{name}.tex"), typeset.latex(name, sheets))
         log.info("table %s: %d blocks, %d rows", name, len(sheets), len(frame))
-    artefact.write_table(job.output("summary"), context.summary, made)
+    artefact.write_table(job.output("summary"), context.summary, made, unknown=statistics.UNKNOWN)
 
 
 def load(job: stage.Job) -> Context:

@@ -58,7 +58,7 @@ def run(job: stage.Job) -> None:
         kept = trials[collected.kept]
         checks.check_split(study, subject, kept, "after rejection")
         operators = session_operators(collected, kept)
-        with artefact.create_h5(output, job.provenance()) as file:
+        with artefact.create_h5(output, job.provenance(), unknown={"position"}) as file:
             writing.write_trials(file, kept)
             write_responses(file, kept, collected, operators, responses, scratch)
             write_quality(file, collected, operators)

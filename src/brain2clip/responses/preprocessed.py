@@ -110,7 +110,10 @@ def run(job: stage.Job) -> None:
     output = job.output("responses")
     output.parent.mkdir(parents=True, exist_ok=True)
     log.warning("preprocessed: %s", NOTE)
-    with open_archive(archive, given["subject"]) as source, artefact.create_h5(output, job.provenance()) as file:
+    with (
+        open_archive(archive, given["subject"]) as source,
+        artefact.create_h5(output, job.provenance(), unknown={"onset", "position"}) as file,
+    ):
         writing.write_trials(file, trials)
         write_epochs(file, source, pictures, responses, output.parent)
         counts: dict[str, Any] = {"surplus": {side: {} for side in SPLITS}, "cut_off": {side: {} for side in SPLITS}}

@@ -50,7 +50,10 @@ def run(job: stage.Job) -> None:
         made,
     )
     artefact.write_table(
-        job.output("prompts"), pd.DataFrame({**run_columns, "stimulus_id": ids[shown], **prompts}), made
+        job.output("prompts"),
+        pd.DataFrame({**run_columns, "stimulus_id": ids[shown], **prompts}),
+        made,
+        unknown={"cosine_before"},
     )
 
 

@@ -35,9 +35,15 @@ def table(queries: list[Queries], run: Mapping[str, object], pools: dict[str, An
         Values of the columns :data:`brain2clip.names.RUN`, from the job's settings.
     pools : dict or None
         The ``retrieval.pools`` settings. Rows in pools name no best candidates.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        Where a similarity is not finite: no rank, of whatever query, can be made from it.
     """
     parts = []
     for one in queries:
+        _check_finite(one, run)
         indices, values = similarities.best(one.similarity, KEPT)
         everything = np.arange(len(one.target))
         best = [list(one.ids[indices]), list(values.astype(np.float64))]
@@ -59,6 +65,19 @@ def write(job: stage.Job, queries: list[Queries]) -> None:
         )
     rows = table(queries, job.settings["run"], retrieval.pools and retrieval.pools.model_dump())
     artefact.write_table(job.output("rows"), rows, job.provenance())
+
+
+def _check_finite(queries: Queries, run: Mapping[str, object]) -> None:
+    bad = ~np.isfinite(queries.similarity)
+    if bad.any():
+        query, candidate = np.argwhere(bad)[0]
+        raise stage.InputError(
+            f"task {queries.task}, method {run['method']}, subject {run['subject']}, seed {run['seed']}: "
+            f"{bad.sum()} of {bad.size} similarities are not finite, the first that of query {query} and candidate "
+            f"{queries.ids[candidate]}; expected numbers, for no rank can be made from others\n"
+            "  look for what is not finite in the candidate's embedding, in the responses of this subject, or in what "
+            "the method computes from them"
+        )
 
 
 def _part(

@@ -26,6 +26,8 @@ from brain2clip.retrieval.metric_base import MetricBase, Statistic
 Cluster = Literal["auto", "target", "query"]
 
 SUMMARY_COLUMNS = [*RUN, "metric", "value", "ci_low", "ci_high", "chance", "n_queries"]
+#: Numbers of a summary that may be unknown (NaN); the value itself may not.
+UNKNOWN = frozenset({"ci_low", "ci_high", "chance"})
 
 #: From this many distinct targets on, targets are taken as a sample of stimuli; below, as fixed categories.
 FEWEST_STIMULI = 10

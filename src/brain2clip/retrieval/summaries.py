@@ -18,7 +18,8 @@ def run(job: stage.Job) -> None:
         statistics.summary(artefact.read_table(path, expected), job.settings)
         for path, expected in stage.progress(job.each("rows"), "summaries of runs")
     ]
-    artefact.write_table(job.output("summary"), pd.concat(parts, ignore_index=True), job.provenance())
+    table = pd.concat(parts, ignore_index=True)
+    artefact.write_table(job.output("summary"), table, job.provenance(), unknown=statistics.UNKNOWN)
 
 
 if __name__ == "__main__":

@@ -84,18 +84,24 @@ def run(job: stage.Job) -> None:
     study = settings.parse(Study, job.settings["study"])
     table = job.output("stimuli")
     table.unlink(missing_ok=True)
-    for folder in FOLDERS.values():
-        shutil.rmtree(table.parent / folder, ignore_errors=True)
+    aside = table.parent / ".pictures.part"
+    for folder in (aside, *(table.parent / folder for folder in FOLDERS.values())):
+        shutil.rmtree(folder, ignore_errors=True)
 
     rows, levels = [], []
-    for picture in stage.progress(list(pictures(study)), "pictures"):
-        pixels = world.draw(picture.shown, SIZE)
-        path = table.parent / picture.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        png = encode(pixels)
-        path.write_bytes(png)
-        levels.append(world.features(picture.shown, pixels))
-        rows.append(describe(picture, CAPTIONS[study.kind], hashlib.sha256(png).hexdigest()))
+    try:
+        for picture in stage.progress(list(pictures(study)), "pictures"):
+            pixels = world.draw(picture.shown, SIZE)
+            path = aside / picture.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            png = encode(pixels)
+            path.write_bytes(png)
+            levels.append(world.features(picture.shown, pixels))
+            rows.append(describe(picture, CAPTIONS[study.kind], hashlib.sha256(png).hexdigest()))
+        for folder in FOLDERS.values():
+            (aside / folder).rename(table.parent / folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
     frame = pd.DataFrame(rows)
     write_features(job, frame, levels)

@@ -487,15 +487,16 @@ def run(job: stage.Job) -> None:
 
     place = job.output("sessions").parent
     root = scratch_folder(place)
-    todo = recordings(study, subject, stimuli, root)
     counts: dict[str, int] = {}
-    for recording, events in stage.progress(todo, f"sub-{subject} recordings"):
-        write_recording(recording, events, signal_of(study, brain, recording, events, n_training), study, brain)
-        counts[f"ses-{recording.session}"] = counts.get(f"ses-{recording.session}", 0) + len(events)
-
-    shutil.rmtree(place, ignore_errors=True)
-    (root / place.name).rename(place)
-    shutil.rmtree(root)
+    try:
+        todo = recordings(study, subject, stimuli, root)
+        for recording, events in stage.progress(todo, f"sub-{subject} recordings"):
+            write_recording(recording, events, signal_of(study, brain, recording, events, n_training), study, brain)
+            counts[f"ses-{recording.session}"] = counts.get(f"ses-{recording.session}", 0) + len(events)
+        shutil.rmtree(place, ignore_errors=True)
+        (root / place.name).rename(place)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
     write_json(
         place / f"{place.name}_sessions.json", {"n_trials": {"Description": "Trials shown, catch trials included."}}
     )

@@ -29,6 +29,8 @@ CHUNK = 256
 CURVE_POINTS = 128
 #: Columns of the stimulus table that hold sentences, and what their datasets are called.
 SENTENCES = {"captions": "caption", "prompts": "prompt"}
+#: Mean embeddings of sentences, NaN for a stimulus that has none.
+WITHOUT_SENTENCE = frozenset(f"{name}_embedding" for name in SENTENCES.values())
 
 
 def run(job: stage.Job) -> None:
@@ -38,10 +40,10 @@ def run(job: stage.Job) -> None:
     log.info("features: %s, %s", tower.model, stage.on_device(device))
     table = catalogue.read(job.input("catalogue"), job.expects.get("catalogue"))
     clip = frozen_clip.load(tower, device)
-    made = job.provenance()
     output = job.output("stimuli")
     texts = _texts(clip, table, device)
     if "ready" in job.inputs or (table["image"] == "").all():
+        made = job.provenance()
         kind = "embeddings" if "ready" in job.inputs else "prompts"
         embedding = (
             ready.read(job.input("ready"), table["stimulus_id"]) if kind == "embeddings" else _prompts(texts, table)
@@ -52,6 +54,7 @@ def run(job: stage.Job) -> None:
         _write(output, made, table, arrays, {"kind": kind, "cache": "none"})
         return
     _check_images(table)
+    made = job.provenance(pictures=table["image"])
     cache = _cache_kind(tower, clip, len(table))
     log.info("features: %d pictures, cache of %s", len(table), cache)
     parts = output.with_name(f".{output.stem}.parts")
@@ -216,7 +219,7 @@ def _write(
     import h5py
 
     text = h5py.string_dtype()
-    with artefact.create_h5(output, made) as target:
+    with artefact.create_h5(output, made, unknown=WITHOUT_SENTENCE) as target:
         target.attrs.update(attributes)
         columns = {name: table[name].astype(str) for name in ("stimulus_id", "split", "concept", "image")}
         columns["caption"] = table["captions"].str[0].fillna("")

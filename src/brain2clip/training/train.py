@@ -48,7 +48,7 @@ def run(job: stage.Job) -> None:
         study = Study(sets, subjects, stimuli, parse(Tower, job.settings["tower"]), seed, device)
         tensors, history = kinds.load("methods", method.kind)(method).train(study)
     made = job.provenance()
-    artefact.write_table(job.output("history"), history, made)
+    artefact.write_table(job.output("history"), history, made, unknown={"held_out_top1"})
     artefact.write_tensors(job.output("checkpoint"), {**tensors, **inputs_as_tensors(sets, subjects)}, made)
 
 
