@@ -218,6 +218,8 @@ def test_layout(tmp_path):
         "channel": (4,),
         "times": (50,),
         "position": (4, 3),
+        "recording/name": (4,),
+        "recording/sketch": (4, 128),
         "whitening/01/mean": (4,),
         "whitening/01/operator": (4, 4),
         "whitening/02/mean": (4,),

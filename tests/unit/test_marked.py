@@ -204,6 +204,22 @@ def test_every_rate_that_is_advised_is_accepted(sfreq):
         epoching.check_rate(raw, Responses(sfreq=float(rate)))
 
 
+@pytest.mark.parametrize("seconds", [5.0, 10.3, 30.0])
+@pytest.mark.parametrize("notch", [[], [50.0]])
+def test_the_filter_that_is_advised_for_a_short_recording_fits(seconds, notch):
+    data = noise(1, seconds, 200.0, 1)
+
+    def filtered(**band: object) -> None:
+        raw = mne.io.RawArray(data, mne.create_info(["Oz"], 200.0, "eeg"))
+        epoching.prepare(raw, ["Oz"], Band(**band), Responses(sfreq=200))
+
+    with pytest.raises(InputError, match="is shorter than the filter") as error:
+        filtered(l_freq=0.05, notch=notch)
+    advised = str(error.value).split("raise l_freq to ")[1].split(" Hz")[0]
+    assert ("leave notch out" in str(error.value)) == bool(notch)
+    filtered(l_freq=float(advised))
+
+
 def test_a_recording_that_is_cut_short_is_not_taken_for_another_unit():
     onsets = 2 + 0.9 * np.arange(40)
     with pytest.raises(InputError, match=r"20 of 40 onsets lie outside .*\n  the recording was cut short"):

@@ -136,6 +136,12 @@ def test_every_value_is_the_planted_one(root, tmp_path):
     assert "test conditions" in found["note"]
 
 
+def test_the_archive_of_another_subject_is_refused(root, tmp_path):
+    write_archive(root, folder="sub-02/")
+    with pytest.raises(InputError, match="lies in the folder sub-02, so it is another subject's; expected sub-01"):
+        preprocessed.run(job(tmp_path))
+
+
 def test_training_epochs_in_the_test_archive_are_refused(root, tmp_path):
     shown = planted("train")["preprocessed_eeg_data"].reshape(1, 12, len(CHANNELS), 100)
     test = planted("test")

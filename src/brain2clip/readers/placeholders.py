@@ -23,8 +23,11 @@ def refuse(path: Path) -> None:
         When it is absent, a link or pointer whose content is elsewhere, empty, or a web page.
     """
     check_here(path)
-    with path.open("rb") as file:
-        head = file.read(64)
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     if not head:
         raise InputError(f"{path}: the file is empty; get it again")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(PAGES):

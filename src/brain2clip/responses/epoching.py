@@ -162,13 +162,21 @@ def prepare(raw: mne.io.BaseRaw, names: Sequence[str], band: Band, responses: Re
             raise InputError(
                 f"{source(raw)}: the recording of {length:.2f} s is shorter than the filter of the band l_freq "
                 f"{band.l_freq}, h_freq {band.h_freq}, notch {list(band.notch)} ({warning})\n"
-                "  raise l_freq (the filter takes about 3.3 s / l_freq), or leave the short run out"
+                f"  {_shorter(band, length)}, or leave the short run out"
             ) from None
     if responses.reference == "average":
         raw.set_eeg_reference("average", projection=False, verbose="ERROR")
     elif responses.reference != "recorded":
         assert_never(responses.reference)
     return raw
+
+
+def _shorter(band: Band, length: float) -> str:
+    """What makes the filter fit into a recording of some length (s): it takes 3.3 s over its transition width (Hz)."""
+    enough = np.ceil(100 * 3.4 / length) / 100
+    if band.l_freq and band.l_freq < enough:
+        return f"raise l_freq to {enough:g} Hz" + (" and leave notch out" if band.notch else "")
+    return "leave notch out" if band.notch else "raise h_freq and responses.sfreq"
 
 
 def low_pass(sfreq: float, band: Band, responses: Responses) -> tuple[float | None, float | str]:

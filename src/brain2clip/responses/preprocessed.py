@@ -328,6 +328,13 @@ def _unpack(archive: zipfile.ZipFile, name: str, scratch: IO[bytes]) -> None:
     if len(found) != 1:
         listing = ", ".join(archive.namelist()[:8])
         raise InputError(f"{archive.filename}: {len(found)} members named {name}, expected one; found {listing}")
+    own = Path(str(archive.filename)).stem
+    others = [part for part in PurePosixPath(found[0].filename).parts if part.startswith("sub-") and part != own]
+    if others:
+        raise InputError(
+            f"{archive.filename}: {name} lies in the folder {others[0]}, so it is another subject's; expected {own}. "
+            "Get the archive again"
+        )
     if found[0].flag_bits & 0x1:
         raise InputError(f"{archive.filename}: {name} is encrypted; get the file again")
     with archive.open(found[0]) as member:
