@@ -8,13 +8,12 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from brain2clip.readers import recording_files
 from brain2clip.readers.contract import Recording
 from brain2clip.stage import InputError
 
 #: Files that MNE opens, in the order of preference of the BIDS specification.
 SUFFIXES = (".vhdr", ".edf", ".bdf", ".set", ".fif")
-#: Data files that belong to a header of the same name.
-COMPANIONS = {".vhdr": (".eeg", ".vmrk"), ".set": (".fdt",)}
 _ENTITY = re.compile(r"([A-Za-z]+)-([A-Za-z0-9]+)")
 
 Table = dict[str, list[str]]
@@ -113,11 +112,9 @@ def find_recordings(root: Path, subject: str, tasks: Iterable[str]) -> list[Reco
 
 def data_files(recording: Recording) -> list[Path]:
     """Header, data and sidecars of a recording: everything that its epochs depend on."""
-    companions = [recording.path.with_suffix(end) for end in COMPANIONS.get(recording.path.suffix, ())]
-    if recording.path.suffix == ".set":  # EEGLAB may keep the samples in the .set itself
-        companions = [path for path in companions if path.exists()]
     sidecars = [channels_file(recording), *coordinate_files(recording)]
-    return [recording.path, *companions, recording.events, *(path for path in sidecars if path.exists())]
+    own = recording_files.data_files(recording.path)
+    return [*own, recording.events, *(path for path in sidecars if path.exists())]
 
 
 def channels_file(recording: Recording) -> Path:

@@ -63,6 +63,13 @@ class RowDigests:
             self.n_columns += 1
             self.rows += rounded * (_mixed(np.uint64(self.n_columns)) | np.uint64(1))  # multilinear hashing
 
+    @classmethod
+    def joined(cls, parts: Sequence[RowDigests]) -> RowDigests:
+        """Digests of the rows of several parts with the same columns, one after the other."""
+        whole = cls(0)
+        whole.rows, whole.n_columns = np.concatenate([part.rows for part in parts]), parts[0].n_columns
+        return whole
+
     def sketch(self, rows: NDArray[np.int64] | slice = slice(None)) -> Sketch:
         """Sketch of some rows, in their order: ascending digests [KEPT], the last ones NONE where there are fewer."""
         own = self.rows[rows]
