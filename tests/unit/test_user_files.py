@@ -20,8 +20,8 @@ ANNEX = b"/annex/objects/SHA256E-s12345--4d7a.nii.gz\n"
 PAGE = b"\n<!DOCTYPE html><html><body>Not found</body></html>"
 STANDING_IN = {
     b"": "the file is empty",
-    LFS: "a pointer of Git LFS",
-    ANNEX: "a pointer of git-annex",
+    LFS: "a pointer file of git-annex or Git LFS",
+    ANNEX: "a pointer file of git-annex or Git LFS",
     PAGE: "a web page",
 }
 
@@ -33,7 +33,7 @@ def everything(given):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("instead", STANDING_IN, ids=STANDING_IN.values())
+@pytest.mark.parametrize("instead", STANDING_IN, ids=["nothing", "lfs", "annex", "page"])
 def test_what_stands_in_for_signals_is_named(tmp_path, kind, instead):
     given = study(tmp_path, **write_kind(tmp_path, kind))
     Path(given["signals"]).write_bytes(instead)
@@ -75,14 +75,14 @@ def test_a_link_to_nothing_is_called_so(tmp_path):
     for key in ("signals", "mask", "table"):
         path = tmp_path / f"link-to-{key}.nii.gz"
         path.symlink_to(".git/annex/objects/gone")
-        with pytest.raises(InputError, match=rf"a link to .git/annex/objects/gone, where nothing is.*mine\.{key}"):
+        with pytest.raises(InputError, match=rf"a link to .git/annex/objects/gone, which is not there.*mine\.{key}"):
             everything({**given, key: str(path)})
 
 
 def test_masks_are_checked_as_signals_are(tmp_path):
     given = study(tmp_path, **write_kind(tmp_path, "nii"))
     whole = Path(given["mask"]).read_bytes()
-    for content, words in ((LFS, "a pointer of Git LFS"), (whole[:-3], "not complete")):
+    for content, words in ((LFS, "a pointer file of"), (whole[:-3], "not complete")):
         Path(given["mask"]).write_bytes(content)
         with pytest.raises(InputError, match=rf"{words}.*\(setting studies\.mine\.mask\)"):
             everything(given)
@@ -102,7 +102,7 @@ def test_masks_are_checked_as_signals_are(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (LFS, "not a table .a pointer of Git LFS"),
+        (LFS, "not a table .a pointer file of"),
         (PAGE, "not a table .a web page"),
         (b"a\t\xff\n1\t2\n", "not UTF-8 text"),
         (b"run\tx\trun\n1\t2\t3\n", "two columns of the same name: run"),
@@ -118,7 +118,7 @@ def test_tables_that_are_none(tmp_path, read, content, words):
 @pytest.mark.parametrize("read", [god.read_captions, god.read_class_names])
 def test_sentences_that_are_pointers(tmp_path, read):
     (tmp_path / "c.json").write_bytes(ANNEX)
-    with pytest.raises(InputError, match=r"a pointer of git-annex.*\(setting here\)"):
+    with pytest.raises(InputError, match=r"a pointer file of git-annex.*\(setting here\)"):
         read(tmp_path / "c.json", "here")
 
 

@@ -1,27 +1,17 @@
 """Files of users: there, whole, and what their names say. Standard library only: the Snakefile imports this.
 
 Libraries answer a damaged file with whatever exception their inside meets. :func:`reading` makes one sentence of it,
-and names what such files usually are: pointers of git-annex and Git LFS, web pages, nothing.
+and names what such files usually are (:mod:`brain2clip.readers.placeholders`).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from brain2clip.readers import placeholders
 from brain2clip.stage import InputError
-
-#: How a file begins (in lower case, without leading spaces) that is another than its name says.
-BEGINNINGS = (
-    (b"version https://git-lfs", "a pointer of Git LFS; get the content by git lfs pull"),
-    (b"<!doctype html", "a web page; the address that it came from answered with a text, download it again"),
-    (b"<html", "a web page; the address that it came from answered with a text, download it again"),
-    (b"<?xml", "XML, perhaps the error message of a server; download it again"),
-)
-#: A pointer of git-annex is the path of its object and no more.
-ANNEX, ANNEX_BYTES = b"/annex/objects/", 32768
 
 
 def existing(path: Path, what: str, setting: str) -> Path:
@@ -43,11 +33,8 @@ def existing(path: Path, what: str, setting: str) -> Path:
     """
     if path.is_file():
         return path
-    if path.is_symlink():
-        raise InputError(
-            f"{path}: a link to {os.readlink(path)}, where nothing is (setting {setting})\n"
-            "  get the content: git annex get or datalad get, or mend the link"
-        )
+    if path.is_symlink() or path.exists():
+        raise InputError(f"{path}: {stands_in(path)} (setting {setting})")
     raise InputError(f"{path}: no such {what} (setting {setting})")
 
 
@@ -74,23 +61,17 @@ def reading(path: Path, what: str, hint: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # readers of damaged files raise anything, up to TypeError and MemoryError
-        reason = content(path) or f"{type(error).__name__}: {error}".partition("\n")[0][:300]
+        reason = stands_in(path) or f"{type(error).__name__}: {error}".partition("\n")[0][:300]
         raise InputError(ending(f"{path}: {what} ({reason})", hint)) from None
 
 
-def content(path: Path) -> str | None:
-    """What a file is that is not what its name says, or None where that cannot be told from its beginning."""
+def stands_in(path: Path) -> str | None:
+    """What is there instead of the content of a file, and what to do, or None where there is no sign of it."""
     try:
-        with path.open("rb") as file:
-            begin = file.read(512)
-    except OSError:
-        return None
-    if not begin:
-        return "the file is empty"
-    if ANNEX in begin and path.stat().st_size < ANNEX_BYTES:
-        return "a pointer of git-annex; get the content by git annex get or datalad get"
-    plain = begin.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    return next((what for mark, what in BEGINNINGS if plain.startswith(mark)), None)
+        placeholders.refuse(path)
+    except InputError as error:
+        return str(error).removeprefix(f"{path}: ")
+    return None
 
 
 def text(path: Path, hint: str) -> str:
@@ -101,7 +82,7 @@ def text(path: Path, hint: str) -> str:
     brain2clip.stage.InputError
         When it is no text, or a pointer or page in place of the table.
     """
-    found = content(path) if path.stat().st_size else None
+    found = stands_in(path) if path.stat().st_size else None
     if found is not None:
         raise InputError(ending(f"{path}: not a table ({found})", hint))
     try:
