@@ -136,7 +136,7 @@ def test_labels_that_differ_by_a_slash_alone_are_refused():
 
 
 @pytest.mark.parametrize("delay", [0, 1, 2, 40])
-def test_a_row_is_answered_some_rows_later_in_the_same_run(make, delay):
+def test_a_row_is_answered_some_rows_later_in_the_same_run(make, delay, caplog):
     steps = {"normalise": "none", "delay": delay}
     if delay >= ROWS:
         with pytest.raises(InputError, match=r"no train trial with the delay of voxels\.delay"):
@@ -147,6 +147,7 @@ def test_a_row_is_answered_some_rows_later_in_the_same_run(make, delay):
     np.testing.assert_array_equal(found["response"], signals().astype(np.float32)[[row + delay for row in answered]])
     np.testing.assert_array_equal(found["stimulus"], (SHOWN[answered] == "house").astype(int))
     assert len(answered) == len(ROWS_SHOWN) - RUNS * delay
+    assert (f"{RUNS * delay} rows with a stimulus end before their answer" in caplog.text) == (delay > 0)
 
 
 def test_blocks_become_their_means(make):
@@ -254,6 +255,7 @@ def test_voxels_that_hold_no_numbers_are_left_out_where_the_setting_says_so(make
     kept = [0, 1, 2, 4, 5, 7]
     assert [name.decode() for name in found["voxel"]] == [str(voxel) for voxel in kept]
     np.testing.assert_array_equal(found["response"], clean["response"][:, kept])
+    assert found["attributes"]["not_finite"] == 2
     assert f"2 of {N_VOXELS} voxels hold NaN or infinite signals, left out" in caplog.text
     with pytest.raises(InputError, match=rf"all {N_VOXELS} voxels hold NaN or infinite signals"):
         make(np.full_like(values, np.nan), steps={"not_finite": "drop"})
@@ -360,6 +362,21 @@ def test_two_runs_with_the_same_samples_are_refused(make, steps, caplog):
         make(values, steps=steps)
     assert "recording/sketch" in make(values, steps=steps, equal_recordings="allow")
     assert "taken all the same" in caplog.text
+
+
+@pytest.mark.parametrize("meant", ["refuse", "allow"])
+def test_subjects_with_the_same_samples_do_not_meet_in_one_model(tmp_path, meant):
+    from brain2clip.training.data import load_each
+
+    folder = write(tmp_path / "data")
+    files = [tmp_path / f"{subject}.h5" for subject in ("01", "02")]
+    for path in files:
+        voxels.run(job(path, study(folder, equal_recordings=meant), subject=path.stem))
+    if meant == "allow":
+        assert len(load_each(files, "train", None)) == 2
+        return
+    with pytest.raises(InputError, match=r"sub-01, run \d and sub-02, run \d hold the same samples \(100%"):
+        load_each(files, "train", None)
 
 
 @pytest.mark.parametrize("size", [1, 8 * ROWS * RUNS * 3])

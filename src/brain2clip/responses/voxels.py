@@ -55,6 +55,8 @@ def run(job: stage.Job) -> None:
     plan = plan_responses(rows, steps)
     checks.check_split(study, subject, plan.trials, "with the delay of voxels.delay")
     check_runs(study, subject, rows, plan, steps)
+    _say_late(rows, plan, steps.delay)
+    n_chosen = len(chosen)
     if steps.not_finite == "drop":
         chosen = finite(study, subject, chosen, len(rows))
     elif steps.not_finite != "refuse":
@@ -68,6 +70,7 @@ def run(job: stage.Job) -> None:
         constant = write_responses(file, study, subject, chosen, rows, plan, steps)
         file.attrs.update(kind="voxels", unit=UNITS[steps.normalise])
         file.attrs["constant"] = json.dumps(constant)
+        file.attrs["not_finite"] = n_chosen - len(chosen)
     counts = ((plan.trials["split"] == side).sum() for side in SPLITS)
     log.info("voxels: %d training and %d test responses of %d voxels", *counts, len(chosen))
 
@@ -182,6 +185,14 @@ def plan_responses(rows: pd.DataFrame, steps: Voxels) -> Plan:
     lengths = [len(block) for block, _ in found]
     kept = np.concatenate([block for block, _ in found]) if found else np.zeros(0, int)
     return Plan(runs, trials, kept, np.cumsum([0, *lengths[:-1]]) if found else np.zeros(0, int))
+
+
+def _say_late(rows: pd.DataFrame, plan: Plan, delay: int) -> None:
+    """Count rows with a stimulus whose answer would come after the end of their run."""
+    shown = (rows["stimulus"] != "").to_numpy()
+    late = sum(int(shown[own[len(own) - min(delay, len(own)) :]].sum()) for own in plan.runs.values())
+    if late:
+        log.warning("voxels: %d rows with a stimulus end before their answer (voxels.delay: %d), left out", late, delay)
 
 
 def _delayed(rows: NDArray[np.int64], delay: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
