@@ -9,7 +9,7 @@ import test_things_fmri
 from test_voxel_table import KINDS, load, write_kind
 from voxel_tables import N_VOXELS, study
 
-from brain2clip.readers import contract, things
+from brain2clip.readers import contract
 from brain2clip.readers.bdata import BData
 from brain2clip.stage import InputError
 from brain2clip.stimuli import ready
@@ -95,7 +95,6 @@ def test_masks_are_checked_as_signals_are(tmp_path):
     "read",
     [
         lambda path: voxel_table.read_rows(path, None, "here"),
-        lambda path: things.read_table(path, "\t"),
         lambda path: contract.load("t", {"kind": "things_fmri", "root": "."}, "r")._read_csv(path),
     ],
 )

@@ -363,6 +363,20 @@ def test_a_category_without_a_prompt_is_refused_where_prompts_are_read(tmp_path)
         one.stimulus_table()
 
 
+@pytest.mark.parametrize(("writing", "wanted"), [("Test", "test"), ("2.0", "2")])
+def test_two_writings_of_a_value_of_the_split_are_refused(tmp_path, writing, wanted):
+    folder = write(tmp_path)
+    lines = (folder / "rows.csv").read_text().splitlines()
+    parts = ["part", *(wanted if run == "4" else "train" for run in labels()[1])]
+    parts[-1] = writing
+    (folder / "rows.csv").write_text("\n".join(map(",".join, zip(lines, parts))))
+    split = {"by": "column", "column": "part", "test": [wanted]}
+    with pytest.raises(
+        InputError, match=rf"{writing}' \(1 times\) is only another writing of '{wanted}', which studies"
+    ):
+        load(study(folder, split=split)).rows("01")
+
+
 def test_another_number_of_rows_is_refused(tmp_path):
     write(tmp_path, signals()[:-3])
     count = len(labels()[0])

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brain2clip.readers import user_files
 from brain2clip.readers.contract import STIMULUS_COLUMNS
 from brain2clip.stage import InputError
 
@@ -72,8 +69,7 @@ def read_table(path: Path, separator: str) -> pd.DataFrame:
     """A table with a header whose columns are all text."""
     import pandas as pd
 
-    hint = "; expected UTF-8 text with a header line"
-    content = user_files.text(path, hint)
-    with user_files.reading(path, "not a table", hint):
-        user_files.check_columns(next(csv.reader(content.splitlines(), delimiter=separator)), path, "")
-        return pd.read_csv(io.StringIO(content), sep=separator, dtype=str, keep_default_na=False)
+    try:
+        return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a table ({error}); expected UTF-8 text with a header line") from None

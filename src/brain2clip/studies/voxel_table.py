@@ -19,7 +19,7 @@ from brain2clip.names import NO_LABEL
 from brain2clip.readers import user_files
 from brain2clip.readers.bids_files import Table, column, suggestion
 from brain2clip.readers.contract import VoxelStudy
-from brain2clip.readers.user_stimuli import MISSING, UserStudy, side_of, some
+from brain2clip.readers.user_stimuli import MISSING, UserStudy, check_case, side_of, some
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
@@ -174,6 +174,8 @@ class Study(UserStudy, VoxelStudy):
                     f"{path}: no row with the {split.by} {lost[0]!r}{suggestion(lost[0], found)}, which "
                     f"{self.setting(f'split.{key}')} names; found {some(sorted(found))}"
                 )
+        wanted = (*split.test, *(split.train or ()))
+        check_case([label for names in labels for label in names], wanted, str(path), self.setting("split"))
         return [side_of(split, *names) for names in labels]
 
     def _split_labels(self, split: schema.Split, table: Table, row: int, path: Path) -> tuple[str, ...]:
