@@ -35,6 +35,7 @@ class UserStudy(contract.Study):
         self.licence, self.citation = self.block.licence, self.block.citation
         self.stimuli = UserStimuli(name, self.block.stimuli, self.block.categories, self.block.split)
         self.zero_shot, self.both_sides = self.stimuli.zero_shot, self.stimuli.both_sides
+        self.asked = tuple(self.block.categories or ())
 
     @property
     def split_from_events(self) -> bool:  # type: ignore[override]
@@ -342,6 +343,32 @@ def side_of(split: schema.Split, *labels: str) -> str | None:
     if split.train is None or any(label in split.train for label in labels):
         return "train"
     return None
+
+
+def check_case(found: Iterable[str], wanted: Sequence[str], where: str, setting: str) -> None:
+    """Refuse values that differ from a wanted one in case alone, or as 1 does from 01: they would be passed over.
+
+    Parameters
+    ----------
+    found, wanted : str
+        Values of a file, and those of a setting.
+    where, setting : str
+        What holds the first, and the full name of the second: for messages.
+    """
+    plain = {_plain(value): value for value in wanted}
+    for value, count in Counter(found).items():
+        if value not in wanted and _plain(value) in plain:
+            raise InputError(
+                f"{where}: {value!r} ({count} times) is only another writing of {plain[_plain(value)]!r}, which "
+                f"{setting} names\n  expected one writing for one thing: mend the file, or name both where they are two"
+            )
+
+
+def _plain(value: str) -> str:
+    try:
+        return str(float(value))
+    except ValueError:
+        return value.casefold()
 
 
 def some(items: Sequence[str], most: int = 8) -> str:
