@@ -122,7 +122,7 @@ def test_all_pools_together_give_exact_n_way_accuracy(seed: int, n_candidates: i
     size = data.draw(st.integers(2, n_candidates))
     queries = some_queries(9, n_candidates, seed)
     found = [tasks.in_pool(queries, np.array(pool)) for pool in itertools.combinations(range(n_candidates), size)]
-    hits = np.concatenate([rank == 1 for _, rank in found])
+    hits = np.concatenate([rank == 1 for _, rank, _ in found])
     exact = metric_base.load(f"{size}-way").per_query(
         similarities.ranks(queries.similarity, queries.target), n_candidates
     )

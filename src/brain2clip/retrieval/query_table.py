@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,11 +16,13 @@ from brain2clip.retrieval import similarities, tasks
 from brain2clip.retrieval.tasks import Queries
 from brain2clip.settings import Retrieval, parse
 
+log = logging.getLogger("brain2clip")
+
 #: Columns of the table.
 COLUMNS = (
     *RUN,
     *("repetitions", "query", "target", "n_candidates", "rank", "similarity", "top_ids", "top_similarities"),
-    *("task", "pool"),
+    *("task", "pool", "margin", "classes"),
 )
 #: Best candidates that a row names.
 KEPT = 10
@@ -41,11 +44,11 @@ def table(queries: list[Queries], run: Mapping[str, object], pools: dict[str, An
         indices, values = similarities.best(one.similarity, KEPT)
         everything = np.arange(len(one.target))
         best = [list(one.ids[indices]), list(values.astype(np.float64))]
-        rank = similarities.ranks(one.similarity, one.target)
-        parts.append(_part(run, one, everything, rank, len(one.ids), best, 0))
+        rank, margin = similarities.ranks(one.similarity, one.target), similarities.margins(one.similarity, one.target)
+        parts.append(_part(run, one, everything, rank, margin, len(one.ids), best, 0))
         for number, pool in enumerate(tasks.pools_of(one, pools), 1):
-            chosen, rank = tasks.in_pool(one, pool)
-            parts.append(_part(run, one, chosen, rank, len(pool), [[[]] * len(chosen)] * 2, number))
+            chosen, rank, margin = tasks.in_pool(one, pool)
+            parts.append(_part(run, one, chosen, rank, margin, len(pool), [[[]] * len(chosen)] * 2, number))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -57,8 +60,42 @@ def write(job: stage.Job, queries: list[Queries]) -> None:
             f"retrieval.repetitions {list(retrieval.repetitions)}: no stimulus of this subject has that many test "
             "trials; add a smaller number or 'all'"
         )
+    for one in queries:
+        check(one, job.settings["run"])
     rows = table(queries, job.settings["run"], retrieval.pools and retrieval.pools.model_dump())
     artefact.write_table(job.output("rows"), rows, job.provenance())
+
+
+def check(queries: Queries, run: Mapping[str, object]) -> None:
+    """Refuse queries whose score would say nothing.
+
+    Raises
+    ------
+    InputError
+        Where a similarity is not finite, there is one candidate, or all queries are of one class.
+    """
+    where = f"subject {run['subject']}, task {queries.task}, {queries.repetitions} test repetitions"
+    broken = np.count_nonzero(~np.isfinite(queries.similarity))
+    if broken:
+        raise stage.InputError(
+            f"{where}: {broken} of {queries.similarity.size} similarities are not finite, and no score is made of "
+            "them; look for values that are not finite in the test responses and in the features of the candidates"
+        )
+    if len(queries.ids) < 2:
+        raise stage.InputError(
+            f"{where}: {len(queries.ids)} candidate, so that every answer is right; test on more stimuli (split.test)"
+        )
+    if queries.classes and len(np.unique(queries.target)) == 1:
+        raise stage.InputError(
+            f"{where}: all {len(queries.target)} test responses are of the class {queries.ids[queries.target[0]]}, one "
+            f"of {len(queries.ids)}: naming it always would be right, and a score says nothing. Choose a split whose "
+            "test has all classes for every subject"
+        )
+    if queries.classes:
+        absent = sorted(set(queries.ids) - set(queries.ids[queries.target]))
+        if absent:
+            log.warning("rank: %s: no test response is of the class %s; means over classes are over the other %d",
+                        where, ", ".join(absent), len(queries.ids) - len(absent))  # fmt: skip
 
 
 def _part(
@@ -66,6 +103,7 @@ def _part(
     queries: Queries,
     chosen: NDArray[np.int64],
     rank: NDArray[np.int64],
+    margin: NDArray[np.float64],
     n_candidates: int,
     best: list[list[Any]],
     pool: int,
@@ -85,5 +123,7 @@ def _part(
             "top_similarities": best[1],
             "task": [queries.task] * count,
             "pool": np.full(count, pool, dtype=np.int32),
+            "margin": margin,
+            "classes": np.full(count, queries.classes),
         }
     )

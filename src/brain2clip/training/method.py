@@ -34,6 +34,9 @@ class Study:
         Settings of the frozen CLIP.
     seed : int
     device : torch.device
+    classes : ndarray [n] of str or None
+        Class of each response of all sets, where classes of unequal size must count the same
+        (:mod:`brain2clip.training.balance`); else None.
     """
 
     sets: Sequence[Responses]
@@ -42,6 +45,7 @@ class Study:
     tower: Tower
     seed: int
     device: torch.device
+    classes: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
