@@ -11,6 +11,7 @@ import oddball
 import pandas as pd
 import pytest
 import test_tables
+import voxel_tables
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from test_tables import make_job  # noqa: F401  a fixture
 
 from brain2clip import artefact, settings, stage
+from brain2clip.plan import Plan
 from brain2clip.reporting import tables
 from brain2clip.retrieval import query_table, rank, statistics, tasks
 from brain2clip.training import balance, train
@@ -478,3 +480,27 @@ def test_a_study_of_prompts_has_classes_whatever_its_task_is_called(tmp_path: Pa
     assert not tasks.are_classes("stimulus", np.array(["train", "test"]))
     assert tasks.are_classes("category", np.array(["train", "test"]))
     assert load_responses([files["responses"]], "train", None).values.shape[0] == 320
+
+
+@pytest.mark.parametrize(
+    ("tasks", "study", "words"),
+    [
+        (["category"], {"kind": "simulated", "subjects": 2}, r"methods\.lda .*test concepts of studies\.s are none"),
+        (["category", "caption"], None, r"methods\.lda .*no texts; take caption out of retrieval\.tasks"),
+    ],
+)
+def test_lda_is_refused_before_anything_runs_where_it_cannot_serve(tmp_path: Path, tasks, study, words) -> None:
+    data = voxel_tables.write(tmp_path / "data")
+    config = {
+        "studies": {"s": study or voxel_tables.study(data)},
+        "bands": {"b": {}},
+        "rois": {"b": {}},
+        "towers": {"t": {"model": "local-dir:nowhere"}},
+        "protocols": {"p": {"kind": "intra-subject"}},
+        "methods": {"lda": {"kind": "lda", "tower": "t"}},
+        "experiments": {"e": {"study": "s", "signals": ["b"], "protocols": ["p"], "methods": ["lda"]}},
+        "retrieval": {"tasks": tasks},
+    }
+    plan = Plan(settings.load(config))
+    with pytest.raises(stage.InputError, match=words):
+        plan.train_spec(plan.runs()[0])

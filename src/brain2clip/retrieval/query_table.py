@@ -44,10 +44,11 @@ def table(queries: list[Queries], run: Mapping[str, object], pools: dict[str, An
         indices, values = similarities.best(one.similarity, KEPT)
         everything = np.arange(len(one.target))
         best = [list(one.ids[indices]), list(values.astype(np.float64))]
-        rank, margin = similarities.ranks(one.similarity, one.target), similarities.margins(one.similarity, one.target)
-        parts.append(_part(run, one, everything, rank, margin, len(one.ids), best, 0))
+        rank = similarities.ranks(one.similarity, one.target)
+        parts.append(_part(run, one, everything, rank, one.margins(), len(one.ids), best, 0))
         for number, pool in enumerate(tasks.pools_of(one, pools), 1):
-            chosen, rank, margin = tasks.in_pool(one, pool)
+            chosen, rank = tasks.in_pool(one, pool)
+            margin = one.margins(chosen, pool)
             parts.append(_part(run, one, chosen, rank, margin, len(pool), [[[]] * len(chosen)] * 2, number))
     return pd.concat(parts, ignore_index=True)
 

@@ -39,10 +39,10 @@ def run(job: stage.Job) -> None:
         if not groups:
             log.info("rank: no stimulus has %s test repetitions; left out", repetitions)
             continue
-        brains = predictor.brains(np.stack([test.values[trials].mean(axis=0) for _, trials in groups]))
+        brains, length = predictor.placed(np.stack([test.values[trials].mean(axis=0) for _, trials in groups]))
         shown = tasks.shown(candidates, [stimulus for stimulus, _ in groups])
         for task in retrieval.tasks:
-            one = tasks.of_brains(task, repetitions, brains, shown, galleries[tasks.kind_of(task)])
+            one = tasks.of_brains(task, repetitions, brains, shown, galleries[tasks.kind_of(task)], length)
             log.info(
                 "rank: %s, %d queries of %s repetitions among %d", task, len(one.target), repetitions, len(one.ids)
             )

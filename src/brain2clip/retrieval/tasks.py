@@ -40,6 +40,8 @@ class Queries:
     similarity : ndarray [Q, G]
     classes : bool
         Whether the candidates are classes, so that many queries have one target and may be unequally many.
+    length : ndarray [Q] or None
+        What similarities are multiplied by where those of several queries are compared; None: nothing.
     """
 
     task: str
@@ -48,6 +50,13 @@ class Queries:
     target: NDArray[np.int64]
     similarity: NDArray[np.floating]
     classes: bool = False
+    length: NDArray[np.floating] | None = None
+
+    def margins(self, rows: NDArray[np.int64] | slice = slice(None), pool: Any = slice(None)) -> NDArray[np.float64]:
+        """Similarity of the true candidate minus that of the best other one, of some queries in a pool of columns."""
+        columns = np.arange(len(self.ids))[pool]
+        found = similarities.margins(self.similarity[rows][:, pool], np.searchsorted(columns, self.target[rows]))
+        return found if self.length is None else found * self.length[rows]
 
 
 @dataclass(frozen=True)
@@ -132,6 +141,7 @@ def of_brains(
     brains: NDArray[np.floating],
     stimulus: NDArray[np.int64],
     candidates: Gallery,
+    length: NDArray[np.floating] | None = None,
 ) -> Queries:
     """Queries of a task from embeddings.
 
@@ -145,10 +155,12 @@ def of_brains(
         Number of the test stimulus that each is a response to.
     candidates : Gallery
         Of the task's kind (:func:`kind_of`).
+    length : ndarray [B], optional
+        See :class:`Queries`.
     """
     similarity = brains @ candidates.embedding.T
     target = candidates.column[stimulus]
-    forward = Queries(kind_of(task), repetitions, candidates.ids, target, similarity, candidates.classes)
+    forward = Queries(kind_of(task), repetitions, candidates.ids, target, similarity, candidates.classes, length)
     return forward if forward.task == task else to_brain(forward)
 
 
@@ -230,10 +242,8 @@ def pools(n_candidates: int, size: int, draws: int, seed: int) -> NDArray[np.int
     return np.sort(np.array(drawn, dtype=np.int64), axis=1)
 
 
-def in_pool(
-    queries: Queries, pool: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Queries whose true candidate is in a pool, and its rank and margin within the pool.
+def in_pool(queries: Queries, pool: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Queries whose true candidate is in a pool, and its rank within the pool.
 
     Parameters
     ----------
@@ -245,12 +255,10 @@ def in_pool(
     -------
     chosen, rank : ndarray [q] int
         Numbers of the queries; 1 to size.
-    margin : ndarray [q]
     """
     chosen = np.flatnonzero(np.isin(queries.target, pool))
     similarity = queries.similarity[np.ix_(chosen, pool)]
-    target = np.searchsorted(pool, queries.target[chosen])
-    return chosen, similarities.ranks(similarity, target), similarities.margins(similarity, target)
+    return chosen, similarities.ranks(similarity, np.searchsorted(pool, queries.target[chosen]))
 
 
 def pools_of(queries: Queries, settings: dict[str, Any] | None) -> NDArray[np.int64]:

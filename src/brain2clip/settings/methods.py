@@ -29,6 +29,8 @@ class MethodBase(Kind):
     joint: ClassVar[bool] = False
     #: Whether its predictions are directions of CLIP's joint space.
     joint_space: ClassVar[bool] = False
+    #: Whether it tells apart only the classes that it was trained on, and knows no texts.
+    known_classes: ClassVar[bool] = False
     #: Whether it knows the truth of a simulated study, and is a ceiling.
     knows_truth: ClassVar[bool] = False
 
@@ -110,6 +112,8 @@ class Ridge(TrainedMethod):
 
 class Lda(TrainedMethod):
     """Linear discriminant analysis on the responses themselves, without CLIP: what they say about known classes."""
+
+    known_classes: ClassVar[bool] = True
 
     kind: Literal["lda"] = "lda"
     tower: Name = Field(description="name of a tower; only its list of stimuli is read")

@@ -85,9 +85,13 @@ class Trained:
     centre : Tensor [d] or None
         Mean training embedding that pictures lose before they are compared; None without one. Only of methods whose
         settings say ``joint_space``.
+    length_tells : bool
+        Whether the length of a response's embedding says how certain it is. A rank is the same without; what compares
+        the scores of several responses (AUC) takes it in.
     """
 
     centre: Tensor | None = None
+    length_tells: bool = False
 
     def brains(self, responses: Tensor) -> Tensor:
         """Embeddings [B, shared] of responses [B, C, T] or [B, V]."""

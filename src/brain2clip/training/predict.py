@@ -86,8 +86,18 @@ class Predictor:
     @torch.inference_mode()
     def brains(self, values: np.ndarray) -> np.ndarray:
         """Unit-length embeddings [n, shared] of responses [n, C, T] or [n, V]."""
+        return self.placed(values)[0]
+
+    @torch.inference_mode()
+    def placed(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Unit-length embeddings [n, shared] of responses, and what to multiply scores by beyond one response [n].
+
+        That is their length where it tells how certain they are (:class:`Trained`), else ones.
+        """
         parts = [self.side.brains(part.to(self.device)).cpu() for part in torch.from_numpy(values).split(AT_ONCE)]
-        return finite(F.normalize(torch.cat(parts).float(), dim=-1).numpy(), "averaged test responses")
+        embedding = torch.cat(parts).float()
+        length = embedding.norm(dim=-1) if self.side.length_tells else torch.ones(len(embedding))
+        return finite(F.normalize(embedding, dim=-1).numpy(), "averaged test responses"), length.numpy()
 
     @torch.inference_mode()
     def candidates(self, kind: Kind = "stimulus") -> np.ndarray:

@@ -140,6 +140,7 @@ class BothSides(Trained):
 
     def __init__(self, settings: Contrastive, checkpoint: Checkpoint) -> None:
         self.file, self.device = checkpoint.stimuli, checkpoint.device
+        self.length_tells = settings.objective.normalise == "image"  # as in the loss
         given = settings, checkpoint.tower
         self.model, clip = build(*given, checkpoint.responses, self.file, self.device)
         restore(self.model, checkpoint.tensors)

@@ -71,17 +71,18 @@ class Method:
 
 
 class Discriminant(Trained):
-    """The shared space has an axis for each class, and one more that keeps how certain a response is."""
+    """The shared space has an axis for each class; the scores are the response's embedding."""
+
+    length_tells = True
 
     def __init__(self, settings: Lda, checkpoint: Checkpoint) -> None:
         self.settings, self.tensors, self.file = settings, checkpoint.tensors, checkpoint.stimuli
         self.names = names_from_tensor(self.tensors["classes"])
 
     def brains(self, responses: Tensor) -> Tensor:
-        """Scores of the classes beside their usual size: the cosine with a class rises with its score."""
+        """Scores of the classes."""
         x = torch.from_numpy(inputs(responses.cpu().numpy(), self.settings.windows)).float()
-        scores = x @ self.tensors["weight"] + self.tensors["intercept"]
-        return torch.cat([scores, self.tensors["usual"].expand(len(scores), 1)], dim=1)
+        return x @ self.tensors["weight"] + self.tensors["intercept"]
 
     def stimuli(self, rows: np.ndarray) -> Tensor:
         """The class of each stimulus, where no two are of one class."""
@@ -100,7 +101,7 @@ class Discriminant(Trained):
     def classes(self, concepts: list[str], rows: np.ndarray) -> Tensor:
         """The axis of each class."""
         place = {name: number for number, name in enumerate(self.names)}
-        return torch.eye(len(self.names) + 1)[[place[name] for name in concepts]]
+        return torch.eye(len(self.names))[[place[name] for name in concepts]]
 
 
 def inputs(values: np.ndarray, windows: int | None) -> np.ndarray:
@@ -137,8 +138,7 @@ def fit(x: np.ndarray, label: np.ndarray, shrinkage: float | str, even: bool) ->
     Returns
     -------
     dict
-        ``weight [p, K]``, ``intercept [K]`` (classes in the order of their names), ``usual`` (mean length of the
-        scores of training responses), ``shrinkage``.
+        ``weight [p, K]``, ``intercept [K]`` (classes in the order of their names), ``shrinkage``.
     """
     from sklearn.covariance import ledoit_wolf_shrinkage  # seconds to import: only where it is fitted
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -162,6 +162,4 @@ def fit(x: np.ndarray, label: np.ndarray, shrinkage: float | str, even: bool) ->
     if len(names) == 2:  # one column for the second class; halves for both
         weight, intercept = np.hstack([-weight, weight]) / 2, np.concatenate([-intercept, intercept]) / 2
     weight = (axes @ weight) / deviation[:, None]
-    intercept = intercept - mean @ weight
-    usual = np.linalg.norm(x @ weight + intercept, axis=1).mean()
-    return {"weight": weight, "intercept": intercept, "usual": usual, "shrinkage": np.float64(strength)}
+    return {"weight": weight, "intercept": intercept - mean @ weight, "shrinkage": np.float64(strength)}

@@ -69,6 +69,8 @@ class Method:
 class Regression(Trained):
     """Ridge regression; every modality is centred by its own mean over training stimuli."""
 
+    length_tells = True
+
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.tensors, self.file = checkpoint.tensors, checkpoint.stimuli
         self.centre = self.tensors["stimulus_centre"]
