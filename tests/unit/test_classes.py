@@ -76,6 +76,16 @@ def test_intervals_of_classes_are_those_of_resampling_within_classes(metric: str
     )
 
 
+def test_classes_of_one_query_each_scatter_as_in_top_1() -> None:
+    """A block of each class in every run: drawn within classes, the queries of a run would have no scatter at all."""
+    rng = np.random.default_rng(8)
+    runs = [{**RUN, "subject": f"{number:02d}"} for number in range(9)]
+    rows = pd.concat([rows_of(rng.standard_normal((8, 8)) + 1.2 * np.eye(8), np.arange(8), run) for run in runs])
+    top, balanced = (statistics.mean_over_subjects(rows, f"category:{name}") for name in ("top-1", "balanced-accuracy"))
+    for name in ("value", "ci_low", "ci_high", "t_low", "decides"):
+        assert balanced[name] == pytest.approx(top[name])
+
+
 def test_an_auc_counts_ties_half() -> None:
     similarity = np.array([[0.0, 0.2], [0.2, 0.0], [0.1, 0.1], [0.0, 0.2]])
     target = np.array([1, 0, 0, 0])

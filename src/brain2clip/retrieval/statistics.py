@@ -32,6 +32,9 @@ FEWEST_STIMULI = 10
 #: From this many subjects on, the crossed bootstrap decides; below, Student's t over subjects, which covers what it
 #: says also with 3 or 4 of them, where the bootstrap covers 88 to 90 % (150 simulated studies each).
 FEWEST_SUBJECTS = 8
+#: From this many queries of every class of a subject on, they are drawn within classes, whose sizes then stay; with
+#: fewer, such draws see too little scatter (none with one query), and all queries are drawn together, weighted.
+FEWEST_OF_CLASS = 10
 #: All sign patterns are enumerated up to this many subjects, a random sample of them is drawn above.
 _EXACT_SUBJECTS = 16
 _SIGN_SAMPLES = 20_000
@@ -49,6 +52,7 @@ def bootstrap_interval(
     level: float = 0.95,
     seed: int = 0,
     stratum: ArrayLike | None = None,
+    weight: ArrayLike | None = None,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a statistic over queries, by resampling clusters of queries.
 
@@ -71,6 +75,8 @@ def bootstrap_interval(
     stratum : array [n_queries], optional
         Classes that count the same, however many queries they have: clusters are drawn within each, and the mean of a
         sample is that over their means.
+    weight : array [n_queries], optional
+        Of each query, in a mean.
 
     Returns
     -------
@@ -87,7 +93,8 @@ def bootstrap_interval(
     match statistic:
         case "mean" | "share":
             strata = np.zeros(len(values), np.int64) if stratum is None else np.asarray(stratum)
-            samples = _balanced_samples(values, codes, strata, n, rng)
+            weights = np.ones(len(values)) if weight is None else np.asarray(weight, dtype=np.float64)
+            samples = _balanced_samples(values, codes, strata, weights, n, rng)
         case "median":
             samples = _median_samples(values, codes, n, rng)
         case other:
@@ -122,16 +129,13 @@ def summary(rows: pd.DataFrame, retrieval: Mapping[str, Any], cluster: Cluster =
         classes = are_classes(part)
         for base in metric_names(retrieval["metrics"], n_candidates, classes):
             metric = metric_base.load(base)
-            table = part.assign(a=_per_query(part, metric))
+            table = part.assign(a=_per_query(part, metric), stratum=0, weight=1.0)
             value, kept = metric.over(table["a"].to_numpy()), table
             if metric.of_classes:
-                value = _over_classes(table, "a").item()
-                kept = _by_class(table, ["a"], cluster)
-            low, high = bootstrap_interval(
-                kept["a"], cluster_labels(kept, cluster), metric.statistic,
-                retrieval["bootstrap"], retrieval["level"], retrieval["seed"],
-                kept["stratum"] if metric.of_classes else None,
-            )  # fmt: skip
+                value, kept = _over_classes(table, "a").item(), _by_class(table, ["a"], cluster)
+            given = metric.statistic, retrieval["bootstrap"], retrieval["level"], retrieval["seed"]
+            drawn = cluster_labels(kept, cluster), *given, kept["stratum"], kept["weight"]
+            low, high = bootstrap_interval(kept["a"], *drawn)
             name = MetricName(base, str(repetitions), task, n_candidates if in_pools else None)
             known = [_chance(part, metric), part["query"].nunique(), _largest(part) if classes else math.nan]
             lines.append([*run, str(name), value, low, high, *known])
@@ -336,7 +340,7 @@ def _effect(
     of = metric_base.load(MetricName.read(metric).base)
     queries = _query_table(rows_a, rows_b, of)
     crossed = bool(len(queries)) and _by_target(queries["target"].nunique(), cluster)
-    table = _by_class(queries, ["a", "difference"], cluster) if of.of_classes else queries.assign(stratum=0)
+    table = _by_class(queries, ["a", "difference"], cluster) if of.of_classes else queries.assign(stratum=0, weight=1.0)
     labels = cluster_labels(table, cluster)
     median = of.statistic == "median"
     if median:
@@ -391,14 +395,18 @@ def _over_classes(table: pd.DataFrame, name: str) -> pd.Series:
 
 
 def _by_class(table: pd.DataFrame, names: list[str], cluster: Cluster) -> pd.DataFrame:
-    """Values in which classes count the same, with the class that they are resampled within as ``stratum``.
+    """Values in which classes count the same, with ``stratum`` and ``weight`` for :func:`bootstrap_interval`.
 
     Where the classes are a sample themselves, one value for each subject and class, and they are what is resampled.
+    Else queries are, within each class of a subject, or weighted by its size where a class has few.
     """
     if len(table) and _by_target(table["target"].nunique(), cluster):
         means = table.groupby(["subject", "target"], sort=False)[names].mean().reset_index()
-        return means.assign(query=np.arange(len(means)), pool=0, stratum=0)
-    return table.assign(stratum=pd.factorize(table["target"], sort=True)[0])
+        return means.assign(query=np.arange(len(means)), pool=0, stratum=0, weight=1.0)
+    queries = table.groupby(["subject", "target"])["query"]
+    if len(table) and queries.nunique().min() >= FEWEST_OF_CLASS:
+        return table.assign(stratum=pd.factorize(table["target"], sort=True)[0], weight=1.0)
+    return table.assign(stratum=0, weight=1 / queries.transform("size"))
 
 
 def _chance(rows: pd.DataFrame, metric: MetricBase) -> float:
@@ -467,9 +475,10 @@ def _resampled_means(
     subject = pd.factorize(table["subject"], sort=True)[0]
     value = table["difference"].to_numpy()
     if not crossed:
-        stratum = table["stratum"].to_numpy()
+        stratum, weight = table["stratum"].to_numpy(), table["weight"].to_numpy()
         parts = [subject == one for one in range(subject.max() + 1)]
-        return np.stack([_balanced_samples(value[own], labels[own], stratum[own], n, rng) for own in parts])
+        drawn = (_balanced_samples(value[own], labels[own], stratum[own], weight[own], n, rng) for own in parts)
+        return np.stack(list(drawn))
     shape = (subject.max() + 1, labels.max() + 1)
     sums, counts = np.zeros(shape), np.zeros(shape)
     np.add.at(sums, (subject, labels), value)
@@ -493,21 +502,27 @@ def _balanced_samples(
     values: NDArray[np.float64],
     codes: NDArray[np.int64],
     strata: NDArray[np.int64],
+    weights: NDArray[np.float64],
     n: int,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """Bootstrap samples of the mean over strata of their means, [n]; clusters are drawn within each stratum."""
+    """Bootstrap samples of the mean over strata of their weighted means, [n]; clusters are drawn within strata."""
     parts = [np.flatnonzero(strata == one) for one in np.unique(strata)]
-    samples = [_mean_samples(values[own], np.unique(codes[own], return_inverse=True)[1], n, rng) for own in parts]
+    numbers = [np.unique(codes[own], return_inverse=True)[1].reshape(-1) for own in parts]
+    samples = [_mean_samples(values[own], weights[own], code, n, rng) for own, code in zip(parts, numbers)]
     return samples[0] if len(samples) == 1 else np.mean(samples, axis=0)
 
 
 def _mean_samples(
-    values: NDArray[np.float64], codes: NDArray[np.int64], n: int, rng: np.random.Generator
+    values: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    codes: NDArray[np.int64],
+    n: int,
+    rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """Bootstrap samples of the mean, [n]."""
-    sums = np.bincount(codes, weights=values)
-    counts = np.bincount(codes).astype(np.float64)
+    """Bootstrap samples of the weighted mean, [n]."""
+    sums = np.bincount(codes, weights=weights * values)
+    counts = np.bincount(codes, weights=weights)
     kinds, times = np.unique(np.stack([sums, counts], axis=1), axis=0, return_counts=True)
     drawn = [drawn @ kinds for drawn in _drawn_kinds(times, n, rng)]
     total = np.concatenate(drawn)
