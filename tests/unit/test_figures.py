@@ -118,7 +118,7 @@ def region_rows(method: str, subject: str, regions: list[str] = REGIONS) -> pd.D
     for number, region in enumerate(regions):
         one = retrieval_rows("voxels", "intra", method, subject, 0, 0.5 * number).assign(signal=region)
         pooled = one.iloc[::3].assign(pool=1, n_candidates=17, rank=1)
-        parts += [one, one.assign(task="category"), one.assign(task="stimulus-to-brain", rank=1), pooled]
+        parts += [one, one.assign(task="category", classes=True), one.assign(task="stimulus-to-brain", rank=1), pooled]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -134,7 +134,7 @@ def retrieval_rows(study: str, protocol: str, method: str, subject: str, seed: i
             "similarity": np.diag(similarity),
             "top_ids": [[IDS[index] for index in row] for row in indices],
             "top_similarities": list(values),
-            **{"task": "stimulus", "pool": 0},
+            **{"task": "stimulus", "pool": 0, "margin": np.nan, "classes": False},
         }
     )
 

@@ -22,6 +22,7 @@ from brain2clip.settings import (
 )
 from brain2clip.training import train
 from brain2clip.training.data import load_each, load_responses, open_stimuli, pairs
+from brain2clip.training.method import Study
 from brain2clip.training.methods import mapping
 from brain2clip.training.predict import Predictor
 from brain2clip.training.supervision import Targets
@@ -207,6 +208,33 @@ def test_the_epoch_is_chosen_on_held_out_concepts(files, tmp_path):
     _, history = trained(one)
     assert history["held_out_top1"].iloc[-1] == history["held_out_top1"].max() > 0
     assert len(history) <= 12
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_a_context_is_learnt_on_predictions_of_networks_that_did_not_see_the_concept(files, monkeypatch, joint):
+    names = ("sub-0", "sub-1") if joint else ("sub-0",)
+    settings = BrainMapping(tower="t", classifier={"kind": "context", "folds": 4}, optimiser={"epochs": 2})
+    sets = [load_responses([files / f"{name}.h5"], "train", None, True) for name in names]
+    trained_on, plain = [], mapping.loop
+    monkeypatch.setattr(
+        mapping, "loop", lambda learner, budget, data, *rest, **more: (
+            trained_on.append(set(data.stimulus)), plain(learner, budget, data, *rest, **more))
+    )  # fmt: skip
+    with open_stimuli(files / "stimuli.h5", None) as stimuli:
+        concept = stimuli["concept"].asstr()[:]
+        targets = Targets.of(stimuli, settings.supervision, sets[0].stimulus, CPU)
+        study = Study(sets, list(names) if joint else None, stimuli, Tower(model="local-dir:nowhere"), 0, CPU)
+        brains, stimulus = mapping.Method(settings)._left_out(study, targets, epochs=1)
+    assert sorted(stimulus) == sorted(np.concatenate([one.stimulus for one in sets]))
+    assert brains.shape == (len(stimulus), 24)
+    start = 0
+    for seen in trained_on:
+        rest = {row for row in range(brain_files.TRAIN) if row not in seen}
+        assert not {concept[row] for row in seen} & {concept[row] for row in rest}
+        own = stimulus[start : start + len(names) * len(rest)]
+        assert set(own) == rest, "predicted by the network that did not see them"
+        start += len(own)
+    assert len(trained_on) == 4
 
 
 def test_a_vae_pays_for_its_posterior(files, tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from brain2clip.settings import Objective
-from brain2clip.training.objective import logits, soft_target, softened_contrastive
+from brain2clip.training.objective import keep_scale, logits, soft_target, softened_contrastive
 
 SEEDS = st.integers(0, 2**31)
 
@@ -45,8 +45,37 @@ def test_recipes_of_normalisation():
     unit = F.normalize(picture, dim=-1)
     torch.testing.assert_close(logits(brain, picture, a, "image"), F.softplus(a) * brain @ unit.T)
     torch.testing.assert_close(logits(brain, picture, a, "both"), a.exp() * F.normalize(brain, dim=-1) @ unit.T)
-    large = logits(brain, picture, torch.tensor(50.0), "both")
-    assert large.abs().max() <= 100.001
+
+
+@pytest.mark.parametrize(("outside", "limit"), [(50.0, np.log(100)), (-3.0, 0.0)])
+def test_the_scale_is_put_back_between_1_and_100_and_has_a_gradient_there(outside, limit):
+    """Clamped within the product, a scale that has left its range would never come back."""
+    brain, picture, frozen = example(0)
+    scale = torch.nn.Parameter(torch.tensor(outside))
+    keep_scale(scale)
+    assert scale.item() == pytest.approx(limit)
+    scores = logits(brain, picture, scale, "both")
+    softened_contrastive(scores, torch.arange(6), frozen, Objective(beta=0.0)).backward()
+    assert scale.grad.abs() > 1e-3
+
+
+@pytest.mark.parametrize("n_responses", [1, 3])
+def test_a_batch_of_one_picture_has_no_negatives_and_a_finite_loss(n_responses):
+    brain, picture, frozen = example(0)
+    scores = logits(brain[:n_responses].requires_grad_(), picture[:1], torch.tensor(1.0), "image")
+    owner = torch.zeros(n_responses, dtype=torch.long)
+    hard = softened_contrastive(scores, owner, frozen[:1], Objective(beta=0.0))
+    found = softened_contrastive(scores, owner, frozen[:1], Objective(beta=0.5, disentangle=True))
+    found.backward()
+    torch.testing.assert_close(found, hard)
+    assert torch.isfinite(found)
+
+
+def test_a_scale_that_recipe_b_does_not_keep_is_refused():
+    for wrong in (-0.1, 4.7):
+        with pytest.raises(ValueError, match="scale_init"):
+            Objective(normalise="both", scale_init=wrong)
+        assert Objective(scale_init=wrong).scale_init == wrong
 
 
 @given(seed=SEEDS)

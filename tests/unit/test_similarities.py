@@ -46,13 +46,20 @@ def test_rank_matches_place_among_the_best(similarity: np.ndarray, seed: int) ->
     assert (similarities.ranks(similarity, target) >= places).all()
 
 
-def test_constant_or_broken_similarity_is_last() -> None:
+def test_constant_similarity_is_last_and_broken_similarity_has_no_rank() -> None:
     target = np.array([0, 3, 4])
     assert similarities.ranks(np.zeros((3, 5)), target).tolist() == [5, 5, 5]
-    assert similarities.ranks(np.full((3, 5), np.nan), target).tolist() == [5, 5, 5]
-    broken = np.array([[1.0, np.nan, 0.0]])
-    assert similarities.ranks(broken, [0]).tolist() == [2]
-    assert similarities.ranks(broken, [1]).tolist() == [3]
+    for broken in (np.nan, np.inf):
+        for own in (0, 1):
+            with pytest.raises(ValueError, match="1 of 3 similarities not finite"):
+                similarities.ranks(np.array([[1.0, broken, 0.0]]), [own])
+
+
+def test_a_margin_is_the_distance_to_the_best_other_candidate() -> None:
+    similarity = np.array([[0.1, 0.7, 0.3], [0.5, 0.2, 0.5]])
+    np.testing.assert_allclose(similarities.margins(similarity, [1, 1]), [0.4, -0.3])
+    np.testing.assert_allclose(similarities.margins(similarity, [0, 0]), [-0.6, 0])
+    assert np.isnan(similarities.margins(np.ones((2, 1)), [0, 0])).all()
 
 
 def test_wrong_shapes_and_targets_are_refused() -> None:

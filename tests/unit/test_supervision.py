@@ -99,12 +99,10 @@ def test_the_order_of_a_batch_changes_nothing(seed, identity):
         torch.testing.assert_close(contrast(z[order], target[order], identity[order], SCALE, other), before)
 
 
-def test_the_scale_is_kept_between_1_and_100():
-    z, target = example(0)
-    own = torch.arange(6)
-    for outside, limit in ((50.0, np.log(100)), (-3.0, 0.0)):
-        at_limit = contrast(z, target, own, torch.tensor(limit, dtype=torch.float32))
-        torch.testing.assert_close(contrast(z, target, own, torch.tensor(outside)), at_limit)
+def test_a_scale_that_is_not_kept_is_refused():
+    for wrong in (-0.1, 4.7):
+        with pytest.raises(ValueError, match="scale_init"):
+            Supervision(scale_init=wrong)
 
 
 @given(identity=st.lists(st.integers(0, 3), min_size=1, max_size=8))

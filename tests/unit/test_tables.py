@@ -32,7 +32,7 @@ KINDS = {
 }
 
 
-def rows_of(study: str, method: str, subject: str, seed: int, share: float) -> pd.DataFrame:
+def rows_of(study: str, method: str, subject: str, seed: int, share: float, classes: bool = False) -> pd.DataFrame:
     rng = np.random.default_rng([seed, int(subject), len(method)])
     parts = []
     for repetitions, n_queries in (("all", 20), ("1", 40)):
@@ -41,16 +41,16 @@ def rows_of(study: str, method: str, subject: str, seed: int, share: float) -> p
         part = pd.DataFrame({"query": np.arange(n_queries), "rank": np.where(right, 1, 7)})
         part["target"] = [f"picture-{number % 20}" for number in range(n_queries)]
         part = part.assign(**names, subject=subject, seed=seed, repetitions=repetitions, n_candidates=20)
-        parts.append(part.assign(task="stimulus", pool=0))
+        parts.append(part.assign(task="stimulus", pool=0, margin=np.where(right, 0.1, -0.1), classes=classes))
     return pd.concat(parts, ignore_index=True)
 
 
 @pytest.fixture
 def make_job(tmp_path: Path):
-    def make(study: str = "simulated", seeds: tuple[int, ...] = (0, 1), **settings) -> stage.Job:
+    def make(study: str = "simulated", seeds: tuple[int, ...] = (0, 1), classes: bool = False, **settings) -> stage.Job:
         inputs: dict[str, list[Path]] = {"summary": [], "rows": [], "published": [PUBLISHED]}
         for (number, method), subject, seed in itertools.product(enumerate(METHODS), ("01", "02", "03"), seeds):
-            rows = rows_of(study, method, subject, seed, (0.6, 0.4, 0.95)[number])
+            rows = rows_of(study, method, subject, seed, (0.6, 0.4, 0.95)[number], classes)
             path = tmp_path / study / method / f"sub-{subject}_seed-{seed}.parquet"
             made = artefact.Provenance("rank", {"path": str(path)}, "code")
             artefact.write_table(path, rows, made)
@@ -112,7 +112,8 @@ def test_markdown_shows_the_same_numbers(make_job) -> None:
     body = cells(text)
     assert body[0] == ["method", "sub-01", "sub-02", "sub-03", "mean", "95 % CI"]
     assert body[2][4] == f"{100 * mean['value']:.1f} ± {100 * mean['spread']:.1f}"
-    assert body[2][5] == f"[{100 * mean['ci_low']:.1f}, {100 * mean['ci_high']:.1f}]"
+    assert mean["decides"] == "t", "three subjects"
+    assert body[2][5] == f"[{100 * mean['t_low']:.1f}, {100 * mean['t_high']:.1f}]"
     assert [row[0] for row in body[2:]] == ["NeuroCLIP", "Frozen_CLIP & head", "Ideal observer (ceiling)", "chance"]
     assert body[-1][1] == "5.0"
     flat = " ".join(text.split())
@@ -122,6 +123,7 @@ def test_markdown_shows_the_same_numbers(make_job) -> None:
         "20 queries per subject",
         "chance 5.0 %",
         "subjects and stimuli resampled",
+        "Student's t over the means of 3 subjects, which decides below 8",
     ):
         assert words in flat
 
@@ -337,7 +339,7 @@ def test_overview_has_a_line_per_method_and_a_column_per_task(both_job: stage.Jo
     assert set(means["modality"]) == {"EEG", "fMRI"}
     one = means.loc[("fmri", "mapping", "category")]
     assert (one["modality"], one["metric"]) == ("fMRI", "category:top-1")
-    assert body[6][6] == f"{100 * one['value']:.1f} [{100 * one['ci_low']:.1f}, {100 * one['ci_high']:.1f}]"
+    assert body[6][6] == f"{100 * one['value']:.1f} [{100 * one['t_low']:.1f}, {100 * one['t_high']:.1f}]"
     latex = both_job.output("overview.tex").read_text()
     assert r"\begin{tabular}{lllllrrr}" in latex
     assert latex.isascii()

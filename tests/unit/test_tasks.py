@@ -185,8 +185,9 @@ class FakePredictor:
         of = stimuli["concept"].asstr()[:][rows]
         self.arrays = {**arrays, "category": np.stack([arrays["stimulus"][of == one].mean(0) for one in self.concepts])}
 
-    def brains(self, values: np.ndarray) -> np.ndarray:
-        return values / np.linalg.norm(values, axis=1, keepdims=True)
+    def placed(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        length = np.linalg.norm(values, axis=1)
+        return values / length[:, None], length
 
     def candidates(self, kind: str) -> np.ndarray:
         if kind in self.refuses:
@@ -256,6 +257,17 @@ def test_the_stage_writes_every_task_and_pool(ranked) -> None:
     assert {"top-1", "top-1@1", "category:top-1", "stimulus/4:top-1@1", "caption-to-brain/4:2-way"} <= names
     assert not any(name.startswith(("stimulus:", "category/")) for name in names)
     assert (table[table["repetitions"] == "all"].groupby("task")["rank"].mean() < 1.5).all()
+
+
+def test_a_margin_says_how_certain_a_response_is_where_its_length_does(ranked) -> None:
+    table, _ = ranked(tasks=["stimulus"])
+    assert ((table["margin"] > 0) == (table["rank"] == 1)).all()
+    one = tasks.of_brains(
+        "stimulus", 1, np.eye(3), np.arange(3), tasks.gallery(np.eye(3), list("abc"), list("abc")), np.array([1, 2, 4])
+    )
+    np.testing.assert_allclose(one.margins(), [1, 2, 4])
+    np.testing.assert_allclose(one.margins(np.array([1, 2]), np.array([1, 2])), [2, 4])
+    assert tasks.to_brain(one).length is None
 
 
 def test_a_single_task_is_what_it_was_before_tasks(ranked) -> None:

@@ -2,7 +2,10 @@ import brain_files
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
+from threadpoolctl import threadpool_limits
 
 from brain2clip import artefact, stage
 from brain2clip.models import brain_encoder
@@ -10,12 +13,13 @@ from brain2clip.models.brain_encoder import Inputs
 from brain2clip.models.parameters import trainable
 from brain2clip.retrieval import rank, statistics
 from brain2clip.settings import Contrastive, Optimiser, Retrieval, Tower, TsConv
+from brain2clip.settings import Ridge as RidgeSettings
 from brain2clip.training import loop, train
-from brain2clip.training.data import load_responses, open_stimuli, pairs
+from brain2clip.training.data import Pairs, load_responses, open_stimuli, pairs
 from brain2clip.training.inputs import device_of_choice
 from brain2clip.training.methods import ridge
 from brain2clip.training.methods.contrastive import build, picture_source
-from brain2clip.training.objective import logits, softened_contrastive
+from brain2clip.training.objective import keep_scale, logits, softened_contrastive
 
 SMALL = {
     "encoder": {"width": 32, "dropout": 0.0},
@@ -192,6 +196,60 @@ def test_leave_one_subject_out_takes_all_source_subjects_and_each_picture_once(f
 def test_single_repetitions_can_be_trained_on(files, tmp_path):
     _, history = trained(job(files, tmp_path, average_repetitions=False, optimiser={"epochs": 3, "batch_size": 20}))
     assert np.isfinite(history["loss"]).all()
+
+
+@given(n=st.integers(1, 3000), batch_size=st.integers(2, 600))
+def test_no_batch_is_larger_than_asked_for(n, batch_size):
+    sizes = [len(part) for part in np.array_split(np.arange(n), loop.steps_of(n, batch_size))]
+    assert max(sizes) <= batch_size
+    assert max(sizes) - min(sizes) <= 1
+
+
+class Scale:
+    """A learner whose loss pushes the scale out of its range for some epochs, and then into it again."""
+
+    def __init__(self):
+        self.model, self.steps = torch.nn.Module(), 0
+        self.model.scale = self.scale = torch.nn.Parameter(torch.tensor(4.0))
+
+    def parameter_groups(self):
+        return [{"params": [self.scale], "lr": 0.2, "weight_decay": 0.0}]
+
+    def settle(self):
+        keep_scale(self.scale)
+
+    def loss(self, data, rows, rng):
+        self.steps += 1
+        return -self.scale if self.steps <= 8 else self.scale
+
+
+def test_a_scale_at_its_limit_comes_back():
+    budget = Optimiser(epochs=12, batch_size=4, lr=0.2, schedule="constant", warmup=0.0)
+    data = Pairs([], np.zeros(0), np.zeros(0), np.zeros(0), [np.array([row]) for row in range(8)])
+    found = loop.loop(Scale(), budget, data, 0)["scale"]
+    assert found.max() == pytest.approx(np.log(100))
+    assert found.iloc[-1] < 4.0
+
+
+@pytest.mark.parametrize("kind", ["contrastive", "ridge"])
+def test_tables_do_not_depend_on_the_number_of_threads(files, tmp_path, kind):
+    """Sums are made in another order, so parameters may differ in their last digits; ranks and metrics do not."""
+    one, found = job(files, tmp_path, optimiser={**SHORT, "epochs": 5}), []
+    if kind == "ridge":
+        one.settings["method"] = RidgeSettings(tower="tiny").model_dump(mode="json")
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            with threadpool_limits(threads):
+                tensors, _ = trained(one)
+                found.append((tensors, *ranked(one, files, tmp_path)))
+    finally:
+        torch.set_num_threads(before)
+    (first, rows, value), (second, again, same) = found
+    assert all(torch.allclose(first[name].float(), second[name].float(), rtol=1e-3, atol=1e-4) for name in first)
+    assert rows["rank"].tolist() == again["rank"].tolist()
+    assert value.equals(same)
 
 
 def test_divergence_is_reported(files, tmp_path):

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.workflow
 
 # Four of the twelve folds and one control: each job starts a process, and all of them take minutes.
 RUNS = ["0", "1", "2", "3"]
-METHODS = ["mapping", "ridge", "ridge-shuffled"]
+METHODS = ["lda", "mapping", "ridge", "ridge-shuffled"]
 CHANCE = 1 / 8
 # Of 32 blocks with eight answers that are guessed, more than ten are right in one case of 500.
 SHUFFLED = 10 / 32
@@ -52,6 +52,7 @@ def test_categories_of_a_run_that_was_left_out(shared_data, tmp_path):
         assert mean["value"] == pytest.approx(accuracy[method])
         assert mean["ci_low"] < mean["value"] < mean["ci_high"]
     assert accuracy["ridge-shuffled"] <= SHUFFLED
-    for method in ("mapping", "ridge"):
+    assert accuracy["lda"] > accuracy["mapping"], "what the responses allow, without prompts"
+    for method in ("lda", "mapping", "ridge"):
         assert means.loc[method, "ci_low"] > 0.3, "well above chance"
         assert accuracy[method] > accuracy["ridge-shuffled"] + 0.25

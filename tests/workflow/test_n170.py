@@ -11,7 +11,7 @@ from project import Project
 
 pytestmark = pytest.mark.workflow
 
-METHODS = ("prompts", "prompts-shuffled", "ridge", "ridge-shuffled")
+METHODS = ("lda", "lda-shuffled", "prompts", "prompts-shuffled", "ridge", "ridge-shuffled")
 # Events of the even runs: three of sub-01, one of sub-02 (its first event has no baseline before it), one (session 02)
 # of sub-03. Test trials are never rejected.
 TEST_TRIALS = {"01": 195 + 194 + 199, "02": 198 - 1, "03": 196}
@@ -21,7 +21,7 @@ SHUFFLED = 0.08
 
 
 def single_trials(root: Path, folder: Path) -> pd.DataFrame:
-    """Top-1 of single trials by method and subject, from ``workflow/studies/n170.yaml`` with one seed."""
+    """Balanced accuracy of single trials by method and subject, from ``workflow/studies/n170.yaml`` with one seed."""
     project = Project.create(folder)
     config = yaml.safe_load((project.folder / "workflow/studies/n170.yaml").read_text())
     config["studies"]["n170"]["root"] = str(root)
@@ -31,7 +31,7 @@ def single_trials(root: Path, folder: Path) -> pd.DataFrame:
     project.run_preloaded(table)
     print((project.folder / table).read_text())
     summary = pd.read_parquet(project.folder / "results/n170/tables/summary.parquet")
-    return summary[summary["metric"] == "top-1@1"].set_index(["method", "subject"]).sort_index()
+    return summary[summary["metric"] == "balanced-accuracy@1"].set_index(["method", "subject"]).sort_index()
 
 
 # One test, because the run behind it takes minutes and would be made again by every worker that has a part of it.

@@ -186,6 +186,7 @@ class Specs(Runs):
     def train_spec(self, run: Run) -> Spec:
         """Model of a run (:meth:`Runs.model_of`)."""
         method = self.method(run.method)
+        self._check_classes(run)
         sources = self.sources(run)
         values = {
             "protocol": dump(self.config.protocols[run.protocol]),
@@ -200,6 +201,20 @@ class Specs(Runs):
             "features": self.features_spec(run.study, method.tower).expected,
         }
         return spec("train", "brain2clip.training.train", values, expects, kinds.modules_of(method))
+
+    def _check_classes(self, run: Run) -> None:
+        """A method that knows its own classes only cannot serve a study whose test concepts are new, nor texts."""
+        if not self.method(run.method).known_classes:
+            return
+        where = f"methods.{run.method} of kind {self.method(run.method).kind} knows the classes that it was trained on"
+        if self.study(run.study).zero_shot:
+            raise InputError(
+                f"{where}, and the test concepts of studies.{run.study} are none of these; take it out of the "
+                "experiments of this study, or take a method with prompts"
+            )
+        texts = [task for task in self.config.retrieval.tasks if task.startswith("caption")]
+        if texts:
+            raise InputError(f"{where} and no texts; take {', '.join(texts)} out of retrieval.tasks, or the method out")
 
     def rank_spec(self, run: Run) -> Spec:
         """Retrieval rows of a run."""

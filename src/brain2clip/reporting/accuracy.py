@@ -12,16 +12,17 @@ from matplotlib.axes import Axes
 from brain2clip import stage
 from brain2clip.names import MetricName, Sought
 from brain2clip.reporting import style
+from brain2clip.reporting.wording import Numbers
 from brain2clip.retrieval import statistics
 
-#: What is shown.
-METRIC = "top-1"
+#: What is shown: of classes, which may have unequally many queries, the balanced number.
+METRIC, OF_CLASSES = "top-1", "balanced-accuracy"
 #: Tasks that ask with a brain response, by what they look for.
 TASKS: Mapping[Sought, str] = {"stimulus": "seen stimulus", "category": "class by its prompts", "caption": "caption"}
 
 
 def by_region(rows: pd.DataFrame, options: Mapping[str, Any]) -> pd.DataFrame:
-    """Top-1 of every task, region and method: mean over seeds, queries and subjects, as in the tables.
+    """Accuracy of every task, region and method: mean over seeds, queries and subjects, as in the tables.
 
     Parameters
     ----------
@@ -33,16 +34,19 @@ def by_region(rows: pd.DataFrame, options: Mapping[str, Any]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``task, signal, method, value, ci_low, ci_high, chance, n_candidates, n_subjects``.
+        ``task, signal, method, metric, value, low, high, chance, n_candidates, n_subjects``.
     """
     found = []
     for task in TASKS:
-        metric = str(MetricName(METRIC, task=task))
-        for (signal, method), part in statistics.of_metric(rows, metric).groupby(["signal", "method"], sort=False):
+        chosen = statistics.of_metric(rows, str(MetricName(METRIC, task=task)))
+        metric = str(MetricName(OF_CLASSES if statistics.are_classes(chosen) else METRIC, task=task))
+        for (signal, method), part in chosen.groupby(["signal", "method"], sort=False):
             one = statistics.mean_over_subjects(part, metric, options["bootstrap"], options["level"], options["seed"])
-            kept = {name: one[name] for name in ("value", "ci_low", "ci_high", "chance", "n_subjects")}
+            kept = {name: one[name] for name in ("value", "chance", "n_subjects")}
+            kept |= {end: one[f"{one['decides']}_{end}"] for end in ("low", "high")}
             count = int(part["n_candidates"].max())
-            found.append({"task": task, "signal": signal, "method": method, **kept, "n_candidates": count})
+            names = {"task": task, "signal": signal, "method": method, "metric": metric}
+            found.append({**names, **kept, "n_candidates": count})
     return pd.DataFrame(found)
 
 
@@ -62,7 +66,7 @@ def dots(
         if part.empty:
             continue
         value = 100 * part["value"].to_numpy()
-        low, high = 100 * part[["ci_low", "ci_high"]].to_numpy().T
+        low, high = 100 * part[["low", "high"]].to_numpy().T
         error = np.maximum([value - low, high - value], 0)
         place = part["signal"].map(places).to_numpy() + step * (position - (len(numbers) - 1) / 2)
         look: dict[str, Any] = {"fmt": "o", "ms": 4.5, "color": style.colour(number), "label": label, "elinewidth": 1.4}
@@ -73,15 +77,16 @@ def dots(
     chance = 100 * float(points["chance"].mean())
     line = axis.axhline if upright else axis.axvline
     line(chance, color="black", linewidth=1.2, linestyle=(0, (4, 3)), label="chance")
+    words = Numbers(str(points["metric"].iloc[0])).short
     # Room for points at zero.
-    bottom = -0.03 * 100 * float(points[["ci_high", "value", "chance"]].max(axis=None))
+    bottom = -0.03 * 100 * float(points[["high", "value", "chance"]].max(axis=None))
     if upright:
         axis.set_xticks(range(len(shown)), shown, rotation=45 if len(shown) > 6 else 0)
-        axis.set(ylabel="Top-1 (%)", ylim=(bottom, None), xlim=(-0.6, len(shown) - 0.4))
+        axis.set(ylabel=words, ylim=(bottom, None), xlim=(-0.6, len(shown) - 0.4))
         axis.grid(visible=False, axis="x")
     else:
         axis.set_yticks(range(len(shown)), shown)
-        axis.set(xlabel="Top-1 (%)", xlim=(bottom, None), ylim=(len(shown) - 0.4, -0.6))
+        axis.set(xlabel=words, xlim=(bottom, None), ylim=(len(shown) - 0.4, -0.6))
         axis.grid(visible=False, axis="y")
 
 
@@ -89,4 +94,5 @@ def interval(job: stage.Job, rows: pd.DataFrame) -> str:
     """What points and intervals are, in words."""
     count = rows["subject"].nunique()
     level = job.settings["retrieval"]["level"]
-    return f"mean of {count} subject{'' if count == 1 else 's'}, {level * 100:g} % CI"
+    how = "t over subjects" if 2 <= count < statistics.FEWEST_SUBJECTS else "bootstrap"
+    return f"mean of {count} subject{'' if count == 1 else 's'}, {level * 100:g} % CI ({how})"

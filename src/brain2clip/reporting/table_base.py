@@ -7,12 +7,13 @@ A kind of table is a module of :mod:`brain2clip.reporting.table_kinds` with a cl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import pandas as pd
 
 from brain2clip import settings
+from brain2clip.reporting import classes
 from brain2clip.reporting.typeset import Sheet
 
 #: Columns of the Parquet file of a table.
@@ -20,6 +21,7 @@ COLUMNS = [
     *("study", "signal", "protocol", "method", "label", "reference", "level", "subject", "seed", "metric", "value"),
     *("spread", "ci_low", "ci_high", "t_low", "t_high", "p_sign_flip", "chance"),
     *("n_subjects", "n_seeds", "n_stimuli", "n_queries", "resampled", "source", "note", "modality", "task"),
+    *("decides", "largest_class", "target"),
 ]
 Record = dict[str, Any]
 Settings = TypeVar("Settings", bound=settings.TableBase)
@@ -106,6 +108,14 @@ class Part:
         """Retrieval rows of a method."""
         return self.rows[self.rows["method"] == method]
 
+    def name(self, method: str, context: Context) -> str:
+        """Name of a method, with a mark where it was trained with fewer seeds than others beside it."""
+        seeds = self.summary.groupby("method")["seed"].nunique()
+        label = context.label(method)
+        if method not in seeds or seeds[method] == seeds.max() or context.is_ceiling(method):
+            return label
+        return f"{label} ({seeds[method]} seed{'' if seeds[method] == 1 else 's'})"
+
 
 class TableBase(Generic[Settings]):
     """A table: from runs to records, which are its Parquet file, and to sheets, which are read.
@@ -129,7 +139,9 @@ class TableBase(Generic[Settings]):
         for part in parts:
             new, sheet = self.of_part(part)
             records += new
-            sheets.append(sheet)
+            sheets.append(
+                replace(sheet, notes=[*sheet.notes, *classes.notes(part, self.settings.metric, self.context)])
+            )
         return records, sheets
 
     def of_part(self, part: Part) -> tuple[list[Record], Sheet]:

@@ -20,8 +20,8 @@ def levels_of(part: Part, method: str, metric: str, context: Context) -> list[Re
     runs = part.summary[(part.summary["method"] == method) & (part.summary["metric"] == metric)]
     if runs.empty:
         return []
-    base = {**_names(part, method, context), "metric": metric, "task": MetricName.read(metric).task}
-    kept = ["subject", "seed", "value", "ci_low", "ci_high", "chance", "n_queries"]
+    base = {**names_of(part, method, context), "metric": metric, "task": MetricName.read(metric).task}
+    kept = ["subject", "seed", "value", "ci_low", "ci_high", "chance", "n_queries", "largest_class"]
     records = [{**base, "level": "run", **run} for run in runs[kept].to_dict("records")]
     rows, options = part.of(method), context.settings["retrieval"]
     bootstrap = (metric, options["bootstrap"], options["level"], options["seed"])
@@ -47,7 +47,7 @@ def difference_of(part: Part, method: str, reference: str, metric: str, context:
     )
     kept = {name: number for name, number in found.items() if name in COLUMNS}
     return {
-        **_names(part, method, context),
+        **names_of(part, method, context),
         "reference": reference,
         "level": "difference",
         "task": MetricName.read(metric).task,
@@ -97,7 +97,8 @@ def published_beside(
     return records, Published([[], *lines] if lines else [], notes)
 
 
-def _names(part: Part, method: str, context: Context) -> Record:
+def names_of(part: Part, method: str, context: Context) -> Record:
+    """What names a method's line in a table, as columns of its Parquet file."""
     names = {"study": part.study, "signal": part.signal, "protocol": part.protocol}
     return {**names, "modality": context.modality(part.study), "method": method, "label": context.label(method)}
 

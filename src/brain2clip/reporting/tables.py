@@ -31,11 +31,11 @@ log = logging.getLogger("brain2clip")
 
 _TEXT = (
     *("study", "signal", "protocol", "method", "label", "reference", "level", "subject", "metric", "resampled"),
-    *("source", "note", "modality", "task"),
+    *("source", "note", "modality", "task", "decides", "target"),
 )
 _COUNTS = ("seed", "n_subjects", "n_seeds", "n_stimuli", "n_queries")
 #: What tables need of a retrieval row; the lists of best candidates stay on disk.
-_ROW_COLUMNS = [*RUN, "repetitions", "query", "target", "n_candidates", "rank", "task", "pool"]
+_ROW_COLUMNS = [*RUN, "repetitions", "query", "target", "n_candidates", "rank", "task", "pool", "margin", "classes"]
 
 
 def run(job: stage.Job) -> None:

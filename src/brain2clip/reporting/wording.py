@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from brain2clip.names import MetricName, Task
-from brain2clip.retrieval import metric_base
+from brain2clip.retrieval import metric_base, statistics
 from brain2clip.retrieval.metric_base import MetricBase
 
 if TYPE_CHECKING:
@@ -73,8 +73,12 @@ class Numbers:
             return self.spread(record)
         return f"{self.number(record['value'])} {self.interval(record)}"
 
-    def interval(self, record: dict[str, Any], signed: bool = False, kind: Literal["ci", "t"] = "ci") -> str:
-        """``[low, high]``."""
+    def interval(
+        self, record: dict[str, Any], signed: bool = False, kind: Literal["ci", "t", "decides"] = "decides"
+    ) -> str:
+        """``[low, high]``, of the procedure that decides unless one is named."""
+        if kind == "decides":
+            kind = record["decides"]
         low, high = record[f"{kind}_low"], record[f"{kind}_high"]
         if pd.isna(low) or pd.isna(high):
             return EMPTY
@@ -113,18 +117,30 @@ def interval_name(context: Context) -> str:
 
 
 def resampling(records: Sequence[dict[str, Any]], context: Context) -> str:
-    """What the interval resamples, in words."""
+    """Which interval decides and what it is of, what the other resamples, and where folds share subjects; in words."""
     pooled = [record for record in records if record["level"] in ("mean", "difference")]
     words = {record["resampled"] for record in pooled} - {"exact binomial", "nothing"}
     count = context.settings["retrieval"]["bootstrap"]
     which = " or ".join(sorted(str(word) for word in words)) or "nothing"
-    return f"{interval_name(context)}: {which} resampled, {count} bootstrap samples."
+    text = f"{which} resampled, {count} bootstrap samples"
+    by_t = [record["n_subjects"] for record in pooled if record["decides"] == "t"]
+    if by_t:
+        text = (
+            f"Student's t over the means of {span(by_t)} subjects, which decides below {statistics.FEWEST_SUBJECTS}; "
+            f"of single subjects and beside it: {text}"
+        )
+    shared = "leave-one-subject-out"
+    if any(context.kind_of_protocol(record["protocol"]) == shared for record in pooled):
+        text += f"; models of {shared} share training subjects, so the means of subjects are not independent"
+    return f"{interval_name(context)}: {text}."
 
 
 def common(records: Sequence[dict[str, Any]], shown: Numbers, queries: bool = True) -> str:
     """Seeds, queries and chance, in words."""
     seeds = span(record["n_seeds"] for record in records if record["level"] == "subject")
     text = f"{seeds} training {plural('seed', seeds)}"
+    if " to " in seeds:
+        text += " (fewer where marked: what draws nothing at random is the same for every seed)"
     if queries:
         counts = span(record["n_queries"] for record in records if record["level"] == "subject")
         text += f", {counts} queries per subject"

@@ -42,7 +42,7 @@ def run(job: stage.Job) -> None:
     for repetitions in retrieval.repetitions:
         seen, scores = observer.scores(candidates, repetitions, retrieval.seed)
         if len(seen):
-            target = np.searchsorted(candidates, seen)
+            target = tasks.shown(candidates, seen.tolist())
             queries += tasks.of_observer(retrieval.tasks, repetitions, scores, target, labels)
             log.info("ceiling: %d averages of %s repetitions", len(seen), repetitions)
     query_table.write(job, queries)

@@ -31,7 +31,7 @@ def run(job: stage.Job) -> None:
         predictor = Predictor(job.settings["method"], job.settings["tower"], tensors, test, stimuli, candidates)
         groups = trial_groups(test.stimulus, "all", 0)
         brains = predictor.brains(np.stack([test.values[trials].mean(axis=0) for _, trials in groups]))
-        shown = np.searchsorted(candidates, [stimulus for stimulus, _ in groups])
+        shown = tasks.shown(candidates, [stimulus for stimulus, _ in groups])
         found = predictor.effect(candidates[shown])
     gains, prompts = found.gains.numpy(), columns(found, torch.from_numpy(brains).to(predictor.device))
     made = job.provenance()

@@ -1,4 +1,4 @@
-"""What a metric of retrieval is: a number per query from its rank.
+"""What a metric of retrieval is: a number per query, from its rank or, over classes, from its margin.
 
 Each is a module of :mod:`brain2clip.retrieval.metrics`. One of your own is a subclass of :class:`MetricBase` in a
 module that Python finds, and stands in the configuration as ``package.module:Class``.
@@ -32,6 +32,9 @@ class MetricBase:
     statistic: ClassVar[Statistic] = "mean"
     #: Whether its name holds a number.
     numbered: ClassVar[bool] = False
+    #: Whether every class counts the same, however many queries it has: the mean over classes of the mean over their
+    #: queries. Computed where the candidates are classes, and nowhere else.
+    of_classes: ClassVar[bool] = False
 
     def __init__(self, number: int | None = None) -> None:
         self._number = number
@@ -68,9 +71,38 @@ class MetricBase:
         """
         raise NotImplementedError
 
+    def of_run(self, rank: ArrayLike, n_candidates: int, target: ArrayLike, margin: ArrayLike) -> NDArray[np.float64]:
+        """One value per query of one run, among one set of candidates; those of :meth:`per_query`.
+
+        A metric overrides this where a query's value depends on the other queries.
+
+        Parameters
+        ----------
+        rank, n_candidates
+            See :meth:`per_query`.
+        target : array [n_queries]
+            Label of the true candidate.
+        margin : array [n_queries]
+            Similarity of the true candidate minus that of the best other one.
+        """
+        return self.per_query(rank, n_candidates)
+
     def chance(self, n_candidates: int) -> float:
         """Expectation of a query's value where every rank is equally likely."""
         return self.value(np.arange(1, n_candidates + 1), n_candidates)
+
+    def best_guess(self, counts: NDArray[np.int64]) -> float:
+        """What naming the largest class first, then the second largest, always, gives; ``chance`` for equal classes.
+
+        Parameters
+        ----------
+        counts : ndarray [n_candidates] int
+            Queries of each candidate.
+        """
+        if self.of_classes or np.ptp(counts) == 0:
+            return self.chance(len(counts))
+        values = self.per_query(np.arange(1, len(counts) + 1), len(counts))
+        return self.over(np.repeat(values, np.sort(counts)[::-1]))
 
     def applies(self, n_candidates: int) -> bool:
         """Whether there are enough candidates for it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,11 +16,13 @@ from brain2clip.retrieval import similarities, tasks
 from brain2clip.retrieval.tasks import Queries
 from brain2clip.settings import Retrieval, parse
 
+log = logging.getLogger("brain2clip")
+
 #: Columns of the table.
 COLUMNS = (
     *RUN,
     *("repetitions", "query", "target", "n_candidates", "rank", "similarity", "top_ids", "top_similarities"),
-    *("task", "pool"),
+    *("task", "pool", "margin", "classes"),
 )
 #: Best candidates that a row names.
 KEPT = 10
@@ -38,20 +41,20 @@ def table(queries: list[Queries], run: Mapping[str, object], pools: dict[str, An
 
     Raises
     ------
-    brain2clip.stage.InputError
-        Where a similarity is not finite: no rank, of whatever query, can be made from it.
+    ValueError
+        Where a similarity is not finite (:func:`check` says which).
     """
     parts = []
     for one in queries:
-        _check_finite(one, run)
         indices, values = similarities.best(one.similarity, KEPT)
         everything = np.arange(len(one.target))
         best = [list(one.ids[indices]), list(values.astype(np.float64))]
         rank = similarities.ranks(one.similarity, one.target)
-        parts.append(_part(run, one, everything, rank, len(one.ids), best, 0))
+        parts.append(_part(run, one, everything, rank, one.margins(), len(one.ids), best, 0))
         for number, pool in enumerate(tasks.pools_of(one, pools), 1):
             chosen, rank = tasks.in_pool(one, pool)
-            parts.append(_part(run, one, chosen, rank, len(pool), [[[]] * len(chosen)] * 2, number))
+            margin = one.margins(chosen, pool)
+            parts.append(_part(run, one, chosen, rank, margin, len(pool), [[[]] * len(chosen)] * 2, number))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -63,21 +66,44 @@ def write(job: stage.Job, queries: list[Queries]) -> None:
             f"retrieval.repetitions {list(retrieval.repetitions)}: no stimulus of this subject has that many test "
             "trials; add a smaller number or 'all'"
         )
+    for one in queries:
+        check(one, job.settings["run"])
     rows = table(queries, job.settings["run"], retrieval.pools and retrieval.pools.model_dump())
     artefact.write_table(job.output("rows"), rows, job.provenance())
 
 
-def _check_finite(queries: Queries, run: Mapping[str, object]) -> None:
-    bad = ~np.isfinite(queries.similarity)
-    if bad.any():
-        query, candidate = np.argwhere(bad)[0]
+def check(queries: Queries, run: Mapping[str, object]) -> None:
+    """Refuse queries whose score would say nothing.
+
+    Raises
+    ------
+    InputError
+        Where a similarity is not finite, there is one candidate, or all queries are of one class.
+    """
+    where = f"subject {run['subject']}, task {queries.task}, {queries.repetitions} test repetitions"
+    broken = ~np.isfinite(queries.similarity)
+    if broken.any():
+        query, candidate = np.argwhere(broken)[0]
         raise stage.InputError(
-            f"task {queries.task}, method {run['method']}, subject {run['subject']}, seed {run['seed']}: "
-            f"{bad.sum()} of {bad.size} similarities are not finite, the first that of query {query} and candidate "
-            f"{queries.ids[candidate]}; expected numbers, for no rank can be made from others\n"
-            "  look for what is not finite in the candidate's embedding, in the responses of this subject, or in what "
-            "the method computes from them"
+            f"{where}, method {run['method']}, seed {run['seed']}: {broken.sum()} of {broken.size} similarities are not "
+            f"finite, the first that of query {query} and candidate {queries.ids[candidate]}; no score is made of them: "
+            "look for values that are not finite in the test responses and in the features of the candidates"
         )
+    if len(queries.ids) < 2:
+        raise stage.InputError(
+            f"{where}: {len(queries.ids)} candidate, so that every answer is right; test on more stimuli (split.test)"
+        )
+    if queries.classes and len(np.unique(queries.target)) == 1:
+        raise stage.InputError(
+            f"{where}: all {len(queries.target)} test responses are of the class {queries.ids[queries.target[0]]}, one "
+            f"of {len(queries.ids)}: naming it always would be right, and a score says nothing. Choose a split whose "
+            "test has all classes for every subject"
+        )
+    if queries.classes:
+        absent = sorted(set(queries.ids) - set(queries.ids[queries.target]))
+        if absent:
+            log.warning("rank: %s: no test response is of the class %s; means over classes are over the other %d",
+                        where, ", ".join(absent), len(queries.ids) - len(absent))  # fmt: skip
 
 
 def _part(
@@ -85,6 +111,7 @@ def _part(
     queries: Queries,
     chosen: NDArray[np.int64],
     rank: NDArray[np.int64],
+    margin: NDArray[np.float64],
     n_candidates: int,
     best: list[list[Any]],
     pool: int,
@@ -104,5 +131,7 @@ def _part(
             "top_similarities": best[1],
             "task": [queries.task] * count,
             "pool": np.full(count, pool, dtype=np.int32),
+            "margin": margin,
+            "classes": np.full(count, queries.classes),
         }
     )

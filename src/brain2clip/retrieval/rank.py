@@ -24,21 +24,25 @@ def run(job: stage.Job) -> None:
     tensors = artefact.read_tensors(job.input("checkpoint"), job.expects.get("train"))
     with open_stimuli(job.input("stimuli"), job.expects.get("features")) as stimuli:
         test = placed(test, stimuli, job.input("stimuli"))
-        candidates = tasks.candidate_rows(stimuli["split"].asstr()[:])
+        split = stimuli["split"].asstr()[:]
+        candidates = tasks.candidate_rows(split)
         names = {name: stimuli[name].asstr()[:][candidates] for name in ("stimulus_id", "concept")}
         given = (job.settings["method"], job.settings["tower"], tensors, test, stimuli, candidates)
         predictor = Predictor(*given, job.settings["run"]["subject"])
-        galleries = {kind: _gallery(predictor, kind, names) for kind in {*map(tasks.kind_of, retrieval.tasks)}}
+        galleries = {
+            kind: _gallery(predictor, kind, names, tasks.are_classes(kind, split))
+            for kind in {*map(tasks.kind_of, retrieval.tasks)}
+        }
     queries = []
     for repetitions in retrieval.repetitions:
         groups = trial_groups(test.stimulus, repetitions, retrieval.seed)
         if not groups:
             log.info("rank: no stimulus has %s test repetitions; left out", repetitions)
             continue
-        brains = predictor.brains(np.stack([test.values[trials].mean(axis=0) for _, trials in groups]))
-        shown = np.searchsorted(candidates, [stimulus for stimulus, _ in groups])
+        brains, length = predictor.placed(np.stack([test.values[trials].mean(axis=0) for _, trials in groups]))
+        shown = tasks.shown(candidates, [stimulus for stimulus, _ in groups])
         for task in retrieval.tasks:
-            one = tasks.of_brains(task, repetitions, brains, shown, galleries[tasks.kind_of(task)])
+            one = tasks.of_brains(task, repetitions, brains, shown, galleries[tasks.kind_of(task)], length)
             log.info(
                 "rank: %s, %d queries of %s repetitions among %d", task, len(one.target), repetitions, len(one.ids)
             )
@@ -46,12 +50,12 @@ def run(job: stage.Job) -> None:
     query_table.write(job, queries)
 
 
-def _gallery(predictor: Predictor, kind: Sought, names: dict[str, np.ndarray]) -> tasks.Gallery:
+def _gallery(predictor: Predictor, kind: Sought, names: dict[str, np.ndarray], classes: bool) -> tasks.Gallery:
     """Candidates of a kind; a method that has none of that kind stops here with its own error."""
     embedding = predictor.candidates(kind)
     if kind == "category":
-        return tasks.gallery(embedding, predictor.concepts, names["concept"].tolist())
-    return tasks.gallery(embedding, names["stimulus_id"].tolist(), names["stimulus_id"].tolist())
+        return tasks.gallery(embedding, predictor.concepts, names["concept"].tolist(), classes)
+    return tasks.gallery(embedding, names["stimulus_id"].tolist(), names["stimulus_id"].tolist(), classes)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 def ranks(similarity: ArrayLike, target: ArrayLike) -> NDArray[np.int64]:
     """Rank of the true candidate of every query.
 
-    A tie counts against the query, and so does a value that is not a number: a similarity that is constant, or
-    broken, gives the last rank and never looks good.
+    A tie counts against the query: a similarity that is constant gives the last rank and never looks good.
 
     Parameters
     ----------
@@ -26,6 +25,11 @@ def ranks(similarity: ArrayLike, target: ArrayLike) -> NDArray[np.int64]:
     -------
     array [n_queries], int64
         1 (best) to n_candidates.
+
+    Raises
+    ------
+    ValueError
+        Where a similarity is not finite: it has no rank, neither its own nor beside others.
     """
     similarity = np.asarray(similarity)
     target = np.asarray(target, dtype=np.int64)
@@ -34,8 +38,22 @@ def ranks(similarity: ArrayLike, target: ArrayLike) -> NDArray[np.int64]:
     n_candidates = similarity.shape[1]
     if target.size and not (target.min() >= 0 and target.max() < n_candidates):
         raise ValueError(f"a target lies outside the {n_candidates} candidates")
+    if not np.isfinite(similarity).all():
+        raise ValueError(f"{np.count_nonzero(~np.isfinite(similarity))} of {similarity.size} similarities not finite")
     own = np.take_along_axis(similarity, target[:, None], axis=1)
     return n_candidates - np.count_nonzero(similarity < own, axis=1).astype(np.int64)
+
+
+def margins(similarity: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
+    """Similarity of the true candidate minus that of the best other one, [n_queries]; NaN with a single candidate."""
+    similarity = np.array(similarity, dtype=np.float64)
+    target = np.asarray(target, dtype=np.int64)
+    if similarity.shape[1] < 2:
+        return np.full(len(target), np.nan)
+    queries = np.arange(len(target))
+    own = similarity[queries, target]
+    similarity[queries, target] = -np.inf
+    return own - similarity.max(axis=1)
 
 
 def best(similarity: ArrayLike, k: int = 10) -> tuple[NDArray[np.int64], NDArray[np.floating]]:

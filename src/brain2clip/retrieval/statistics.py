@@ -2,9 +2,9 @@
 
 What is resampled is what another experiment would draw anew: stimuli where the candidates are pictures (all queries
 of a picture go together), queries where they are a handful of fixed categories, and subjects where a number speaks
-about several of them. Seeds of training are averaged, never resampled; their scatter is part of that between
-subjects. Random pools of candidates are averaged as well: a query counts in every pool that it is in, and all of that
-goes with its stimulus.
+about several of them. Metrics over classes, which count the same whatever their size, resample queries within each
+class. Seeds of training are averaged, never resampled; their scatter is part of that between subjects. Random pools
+of candidates are averaged as well: a query counts in every pool that it is in, and all of that goes with its stimulus.
 """
 
 from __future__ import annotations
@@ -25,12 +25,18 @@ from brain2clip.retrieval.metric_base import MetricBase, Statistic
 
 Cluster = Literal["auto", "target", "query"]
 
-SUMMARY_COLUMNS = [*RUN, "metric", "value", "ci_low", "ci_high", "chance", "n_queries"]
+SUMMARY_COLUMNS = [*RUN, "metric", "value", "ci_low", "ci_high", "chance", "n_queries", "largest_class"]
 #: Numbers of a summary that may be unknown (NaN); the value itself may not.
-UNKNOWN = frozenset({"ci_low", "ci_high", "chance"})
+UNKNOWN = frozenset({"ci_low", "ci_high", "chance", "largest_class"})
 
 #: From this many distinct targets on, targets are taken as a sample of stimuli; below, as fixed categories.
 FEWEST_STIMULI = 10
+#: From this many subjects on, the crossed bootstrap decides; below, Student's t over subjects, which covers what it
+#: says also with 3 or 4 of them, where the bootstrap covers 88 to 90 % (150 simulated studies each).
+FEWEST_SUBJECTS = 8
+#: From this many queries of every class of a subject on, they are drawn within classes, whose sizes then stay; with
+#: fewer, such draws see too little scatter (none with one query), and all queries are drawn together, weighted.
+FEWEST_OF_CLASS = 10
 #: All sign patterns are enumerated up to this many subjects, a random sample of them is drawn above.
 _EXACT_SUBJECTS = 16
 _SIGN_SAMPLES = 20_000
@@ -47,6 +53,8 @@ def bootstrap_interval(
     n: int = 2000,
     level: float = 0.95,
     seed: int = 0,
+    stratum: ArrayLike | None = None,
+    weight: ArrayLike | None = None,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a statistic over queries, by resampling clusters of queries.
 
@@ -66,14 +74,19 @@ def bootstrap_interval(
     level : float
         Coverage, 0 to 1.
     seed : int
+    stratum : array [n_queries], optional
+        Classes that count the same, however many queries they have: clusters are drawn within each, and the mean of a
+        sample is that over their means.
+    weight : array [n_queries], optional
+        Of each query, in a mean.
 
     Returns
     -------
     low, high : float
-        NaN without queries.
+        NaN without queries, and where a value is.
     """
     values = np.asarray(values, dtype=np.float64)
-    if values.size == 0:
+    if values.size == 0 or np.isnan(values).any():
         return math.nan, math.nan
     codes = np.unique(np.asarray(cluster), return_inverse=True)[1].reshape(-1)
     if statistic == "share" and np.ptp(values) == 0 and values[0] in (0.0, 1.0):
@@ -81,7 +94,9 @@ def bootstrap_interval(
     rng = np.random.default_rng(seed)
     match statistic:
         case "mean" | "share":
-            samples = _mean_samples(values, codes, n, rng)
+            strata = np.zeros(len(values), np.int64) if stratum is None else np.asarray(stratum)
+            weights = np.ones(len(values)) if weight is None else np.asarray(weight, dtype=np.float64)
+            samples = _balanced_samples(values, codes, strata, weights, n, rng)
         case "median":
             samples = _median_samples(values, codes, n, rng)
         case other:
@@ -104,30 +119,62 @@ def summary(rows: pd.DataFrame, retrieval: Mapping[str, Any], cluster: Cluster =
     Returns
     -------
     DataFrame
-        Columns of :data:`SUMMARY_COLUMNS`. Metrics that need more candidates than there are, are left out.
+        Columns of :data:`SUMMARY_COLUMNS`. Metrics that need more candidates than there are, are left out, and so are
+        metrics over classes where the candidates are none. ``largest_class`` is the share of the queries that the
+        largest class has (NaN where candidates are no classes): the accuracy of naming it always.
     """
     lines = []
     pooled = (rows["pool"] > 0).rename("pooled")
     for keys, part in rows.groupby([*RUN, "repetitions", "task", pooled], sort=False, dropna=False):
         *run, repetitions, task, in_pools = keys
         n_candidates = _one_count(part)
-        labels = cluster_labels(part, cluster)
-        rank = part["rank"].to_numpy()
-        for base in metric_names(retrieval["metrics"], n_candidates):
+        classes = are_classes(part)
+        for base in metric_names(retrieval["metrics"], n_candidates, classes):
             metric = metric_base.load(base)
-            values = metric.per_query(rank, n_candidates)
-            low, high = bootstrap_interval(
-                values, labels, metric.statistic, retrieval["bootstrap"], retrieval["level"], retrieval["seed"]
-            )
-            value, chance = metric.over(values), metric.chance(n_candidates)
+            table = part.assign(a=_per_query(part, metric), stratum=0, weight=1.0)
+            value, kept = metric.over(table["a"].to_numpy()), table
+            if metric.of_classes:
+                value, kept = _over_classes(table, "a").item(), _by_class(table, ["a"], cluster)
+            given = metric.statistic, retrieval["bootstrap"], retrieval["level"], retrieval["seed"]
+            drawn = cluster_labels(kept, cluster), *given, kept["stratum"], kept["weight"]
+            low, high = bootstrap_interval(kept["a"], *drawn)
             name = MetricName(base, str(repetitions), task, n_candidates if in_pools else None)
-            lines.append([*run, str(name), value, low, high, chance, part["query"].nunique()])
+            known = [_chance(part, metric), part["query"].nunique(), _largest(part) if classes else math.nan]
+            lines.append([*run, str(name), value, low, high, *known])
     return pd.DataFrame(lines, columns=SUMMARY_COLUMNS)
 
 
-def metric_names(metrics: Sequence[str], n_candidates: int) -> list[str]:
-    """Metrics of the settings for which there are enough candidates, in their order."""
-    return [name for name in metrics if metric_base.load(name).applies(n_candidates)]
+def metric_names(metrics: Sequence[str], n_candidates: int, classes: bool) -> list[str]:
+    """Metrics of the settings for which there are enough candidates, and classes where they need them; in order."""
+    loaded = {name: metric_base.load(name) for name in metrics}
+    return [name for name, one in loaded.items() if one.applies(n_candidates) and (classes or not one.of_classes)]
+
+
+def are_classes(rows: pd.DataFrame) -> bool:
+    """Whether the candidates of retrieval rows of one task are classes."""
+    return bool(rows["classes"].any())
+
+
+def recalls(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Share of the queries of each class that are recognised: by subject, the mean over seeds.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Retrieval rows of one method.
+    metric : str
+        Task, pools and repetitions pick the rows; the metric itself is not read.
+
+    Returns
+    -------
+    DataFrame
+        ``subject, target, value, n_queries``.
+    """
+    part = of_metric(rows, metric)
+    part = part.assign(value=(part["rank"] == 1).astype(float))
+    by_seed = part.groupby(["subject", "target", "seed"], sort=True)["value"].agg(["mean", "size"]).reset_index()
+    found = by_seed.groupby(["subject", "target"], sort=True).agg(value=("mean", "mean"), n_queries=("size", "first"))
+    return found.reset_index()
 
 
 def of_metric(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -176,16 +223,18 @@ def mean_over_subjects(
     -------
     dict
         ``value``, ``ci_low``, ``ci_high`` (bootstrap), ``t_low``, ``t_high`` (t-interval over subject means),
-        ``chance``, ``n_subjects``, ``n_seeds``, ``n_stimuli``, ``n_queries``, ``resampled``.
+        ``decides`` (which of the two: ``ci`` or ``t``), ``chance``, ``largest_class``, ``n_subjects``, ``n_seeds``,
+        ``n_stimuli``, ``n_queries``, ``resampled``.
     """
     part = of_metric(rows, metric)
     found = _effect(part, None, metric, n, level, seed, cluster)
     of = metric_base.load(MetricName.read(metric).base)
-    chances = {count: of.chance(int(count)) for count in part["n_candidates"].unique()}
+    subjects = [own for _, own in part.groupby("subject")]
     return {
         "value": float(found["means"].mean()) if len(found["means"]) else math.nan,
         **found["intervals"],
-        "chance": _mean(part["n_candidates"].map(chances).to_numpy(dtype=np.float64)),
+        "chance": _mean(np.array([_chance(own, of) for own in subjects])),
+        "largest_class": _mean(np.array([_largest(own) for own in subjects if are_classes(own)])),
         **found["counts"],
     }
 
@@ -215,9 +264,10 @@ def paired_difference(
     categories as targets, the queries of every subject are drawn instead, each subject's on their own. With one
     subject, only stimuli (queries) are drawn; for a median, only subjects.
 
-    **Beside it**, from the subject means alone: the t-interval with ``n_subjects - 1`` degrees of freedom, and the
-    two-sided p of the sign-flip permutation test, exact up to 16 subjects, else from 20,000 random patterns. Its
-    smallest possible value is ``2 / 2**n_subjects``: with 4 subjects it cannot fall below 0.125.
+    **Beside it**, from the subject means alone: the t-interval with ``n_subjects - 1`` degrees of freedom, which
+    decides below :data:`FEWEST_SUBJECTS` subjects (``decides``: ``t``, else ``ci``), and the two-sided p of the
+    sign-flip permutation test, exact up to 16 subjects, else from 20,000 random patterns. Its smallest possible value
+    is ``2 / 2**n_subjects``: with 4 subjects it cannot fall below 0.125.
 
     Parameters
     ----------
@@ -234,8 +284,8 @@ def paired_difference(
     -------
     dict
         ``metric``, ``value_a``, ``value_b``, ``difference``, ``ci_low``, ``ci_high``, ``t_low``, ``t_high``,
-        ``p_sign_flip`` (NaN below 2 subjects), ``n_subjects``, ``n_seeds`` (smaller of the two), ``n_stimuli``,
-        ``n_queries`` (per subject and seed, summed over subjects), ``resampled`` (words).
+        ``decides``, ``p_sign_flip`` (NaN below 2 subjects), ``n_subjects``, ``n_seeds`` (smaller of the two),
+        ``n_stimuli``, ``n_queries`` (per subject and seed, summed over subjects), ``resampled`` (words).
     """
     part_a, part_b = of_metric(rows_a, metric), of_metric(rows_b, metric)
     found = _effect(part_a, part_b, metric, n, level, seed, cluster)
@@ -290,19 +340,22 @@ def _effect(
 ) -> dict[str, Any]:
     """Subject means of a - b (of a alone without b), the intervals of their mean, and what was counted."""
     of = metric_base.load(MetricName.read(metric).base)
-    table = _query_table(rows_a, rows_b, of)
+    queries = _query_table(rows_a, rows_b, of)
+    crossed = bool(len(queries)) and _by_target(queries["target"].nunique(), cluster)
+    table = _by_class(queries, ["a", "difference"], cluster) if of.of_classes else queries.assign(stratum=0, weight=1.0)
     labels = cluster_labels(table, cluster)
-    crossed = bool(len(table)) and _by_target(table["target"].nunique(), cluster)
     median = of.statistic == "median"
     if median:
         means_a, means = _median_means(rows_a, rows_b, table, of)
+    elif of.of_classes:
+        means_a, means = (_over_classes(table, name).to_numpy() for name in ("a", "difference"))
     else:
         means_a = table.groupby("subject")["a"].mean().to_numpy()
         means = table.groupby("subject")["difference"].mean().to_numpy()
     rng = np.random.default_rng(seed)
     share = of.is_share and rows_b is None
-    if not len(means):
-        interval, words = (math.nan, math.nan), "nothing"
+    if not len(means) or np.isnan(means).any():
+        interval, words = _NONE, "nothing"
     elif median:
         interval = _percentiles(_draw(len(means), n, rng) @ means / len(means), level) if len(means) > 1 else _NONE
         words = "subjects"
@@ -314,22 +367,64 @@ def _effect(
         interval = _percentiles(_over_subjects(by_subject, rng), level)
         words = ("subjects and " if len(means) > 1 else "") + ("stimuli" if crossed else "queries")
     t_low, t_high = t_interval(means, level)
+    if of.is_share:  # no share is below 0 or above 1, whatever Student says; no difference of two below -1
+        t_low, t_high = (float(np.clip(end, 0 if rows_b is None else -1, 1)) for end in (t_low, t_high))
+    by_t = 2 <= len(means) < FEWEST_SUBJECTS and np.ptp(means) > 0
     seeds = [part["seed"].nunique() for part in (rows_a, rows_b) if part is not None]
     return {
         "means": means,
         "means_a": means_a,
-        "intervals": {"ci_low": interval[0], "ci_high": interval[1], "t_low": t_low, "t_high": t_high},
+        "intervals": {
+            **{"ci_low": interval[0], "ci_high": interval[1], "t_low": t_low, "t_high": t_high},
+            "decides": "t" if by_t else "ci",
+        },
         "counts": {
             "n_subjects": len(means),
             "n_seeds": min(seeds),
-            "n_stimuli": table["target"].nunique(),
-            "n_queries": len(table[["subject", "query"]].drop_duplicates()),
+            "n_stimuli": queries["target"].nunique(),
+            "n_queries": len(queries[["subject", "query"]].drop_duplicates()),
             "resampled": words,
         },
     }
 
 
 _NONE = (math.nan, math.nan)
+
+
+def _over_classes(table: pd.DataFrame, name: str) -> pd.Series:
+    """Of each subject: the mean over classes of the mean over their queries."""
+    return table.groupby(["subject", "target"])[name].mean().groupby("subject").mean()
+
+
+def _by_class(table: pd.DataFrame, names: list[str], cluster: Cluster) -> pd.DataFrame:
+    """Values in which classes count the same, with ``stratum`` and ``weight`` for :func:`bootstrap_interval`.
+
+    Where the classes are a sample themselves, one value for each subject and class, and they are what is resampled.
+    Else queries are, within each class of a subject, or weighted by its size where a class has few.
+    """
+    if len(table) and _by_target(table["target"].nunique(), cluster):
+        means = table.groupby(["subject", "target"], sort=False)[names].mean().reset_index()
+        return means.assign(query=np.arange(len(means)), pool=0, stratum=0, weight=1.0)
+    queries = table.groupby(["subject", "target"])["query"]
+    if len(table) and queries.nunique().min() >= FEWEST_OF_CLASS:
+        return table.assign(stratum=pd.factorize(table["target"], sort=True)[0], weight=1.0)
+    return table.assign(stratum=0, weight=1 / queries.transform("size"))
+
+
+def _chance(rows: pd.DataFrame, metric: MetricBase) -> float:
+    """Chance of rows of one task and subject: of classes of unequal size what naming the largest always gives."""
+    counts = [int(count) for count in rows["n_candidates"].unique()]
+    if len(counts) == 1 and not (are_classes(rows) and not rows["pool"].any()):
+        return metric.chance(counts[0])
+    if len(counts) == 1:
+        queries = rows.drop_duplicates(["query"])["target"].value_counts().to_numpy()
+        return metric.best_guess(np.pad(queries, (0, counts[0] - len(queries))))
+    return _mean(rows["n_candidates"].map({count: metric.chance(count) for count in counts}).to_numpy(np.float64))
+
+
+def _largest(rows: pd.DataFrame) -> float:
+    """Share of the queries of one subject that the largest class has."""
+    return float(rows.drop_duplicates(["query"])["target"].value_counts(normalize=True).iloc[0])
 
 
 def _query_table(rows_a: pd.DataFrame, rows_b: pd.DataFrame | None, metric: MetricBase) -> pd.DataFrame:
@@ -350,12 +445,14 @@ def _seed_means(rows: pd.DataFrame, metric: MetricBase, keys: list[str]) -> pd.S
 
 
 def _per_query(rows: pd.DataFrame, metric: MetricBase) -> NDArray[np.float64]:
-    """Values of queries that may have different numbers of candidates, [n_rows]."""
+    """Values of queries that may be of several runs and have different numbers of candidates, [n_rows]."""
     values = np.empty(len(rows))
-    counts = rows["n_candidates"].to_numpy()
-    for count in np.unique(counts):
-        chosen = counts == count
-        values[chosen] = metric.per_query(rows["rank"].to_numpy()[chosen], int(count))
+    run = ["subject", "seed", "pool"] if metric.of_classes else []
+    parts = rows.groupby(["n_candidates", *run], sort=False, dropna=False).indices
+    rank, target, margin = (rows[name].to_numpy() for name in ("rank", "target", "margin"))
+    for key, chosen in parts.items():
+        count = int(key[0] if isinstance(key, tuple) else key)
+        values[chosen] = metric.of_run(rank[chosen], count, target[chosen], margin[chosen])
     return values
 
 
@@ -380,8 +477,10 @@ def _resampled_means(
     subject = pd.factorize(table["subject"], sort=True)[0]
     value = table["difference"].to_numpy()
     if not crossed:
-        parts = [(value[subject == one], labels[subject == one]) for one in range(subject.max() + 1)]
-        return np.stack([_mean_samples(own, np.unique(query, return_inverse=True)[1], n, rng) for own, query in parts])
+        stratum, weight = table["stratum"].to_numpy(), table["weight"].to_numpy()
+        parts = [subject == one for one in range(subject.max() + 1)]
+        drawn = (_balanced_samples(value[own], labels[own], stratum[own], weight[own], n, rng) for own in parts)
+        return np.stack(list(drawn))
     shape = (subject.max() + 1, labels.max() + 1)
     sums, counts = np.zeros(shape), np.zeros(shape)
     np.add.at(sums, (subject, labels), value)
@@ -401,12 +500,31 @@ def _over_subjects(by_subject: NDArray[np.float64], rng: np.random.Generator) ->
     return total[weight > 0] / weight[weight > 0]
 
 
-def _mean_samples(
-    values: NDArray[np.float64], codes: NDArray[np.int64], n: int, rng: np.random.Generator
+def _balanced_samples(
+    values: NDArray[np.float64],
+    codes: NDArray[np.int64],
+    strata: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    n: int,
+    rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """Bootstrap samples of the mean, [n]."""
-    sums = np.bincount(codes, weights=values)
-    counts = np.bincount(codes).astype(np.float64)
+    """Bootstrap samples of the mean over strata of their weighted means, [n]; clusters are drawn within strata."""
+    parts = [np.flatnonzero(strata == one) for one in np.unique(strata)]
+    numbers = [np.unique(codes[own], return_inverse=True)[1].reshape(-1) for own in parts]
+    samples = [_mean_samples(values[own], weights[own], code, n, rng) for own, code in zip(parts, numbers)]
+    return samples[0] if len(samples) == 1 else np.mean(samples, axis=0)
+
+
+def _mean_samples(
+    values: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    codes: NDArray[np.int64],
+    n: int,
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Bootstrap samples of the weighted mean, [n]."""
+    sums = np.bincount(codes, weights=weights * values)
+    counts = np.bincount(codes, weights=weights)
     kinds, times = np.unique(np.stack([sums, counts], axis=1), axis=0, return_counts=True)
     drawn = [drawn @ kinds for drawn in _drawn_kinds(times, n, rng)]
     total = np.concatenate(drawn)

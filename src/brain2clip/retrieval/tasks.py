@@ -18,6 +18,7 @@ from scipy.special import log_softmax
 
 from brain2clip.names import TO_BRAIN, Sought
 from brain2clip.retrieval import similarities
+from brain2clip.stage import InputError
 
 log = logging.getLogger("brain2clip")
 
@@ -37,6 +38,10 @@ class Queries:
     target : ndarray [Q] int
         Column of the true candidate.
     similarity : ndarray [Q, G]
+    classes : bool
+        Whether the candidates are classes, so that many queries have one target and may be unequally many.
+    length : ndarray [Q] or None
+        What similarities are multiplied by where those of several queries are compared; None: nothing.
     """
 
     task: str
@@ -44,6 +49,14 @@ class Queries:
     ids: NDArray[np.object_]
     target: NDArray[np.int64]
     similarity: NDArray[np.floating]
+    classes: bool = False
+    length: NDArray[np.floating] | None = None
+
+    def margins(self, rows: NDArray[np.int64] | slice = slice(None), pool: Any = slice(None)) -> NDArray[np.float64]:
+        """Similarity of the true candidate minus that of the best other one, of some queries in a pool of columns."""
+        columns = np.arange(len(self.ids))[pool]
+        found = similarities.margins(self.similarity[rows][:, pool], np.searchsorted(columns, self.target[rows]))
+        return found if self.length is None else found * self.length[rows]
 
 
 @dataclass(frozen=True)
@@ -57,11 +70,14 @@ class Gallery:
     ids : ndarray [G] of str
     column : ndarray [n_stimuli] int
         Candidate that each test stimulus belongs to.
+    classes : bool
+        Whether candidates are classes.
     """
 
     embedding: NDArray[np.floating]
     ids: NDArray[np.object_]
     column: NDArray[np.int64]
+    classes: bool = False
 
 
 def candidate_rows(split: NDArray[np.str_]) -> NDArray[np.int64]:
@@ -69,12 +85,36 @@ def candidate_rows(split: NDArray[np.str_]) -> NDArray[np.int64]:
     return np.flatnonzero(np.isin(split, ["test", "both"]))
 
 
+def shown(candidates: NDArray[np.int64], rows: Sequence[int]) -> NDArray[np.int64]:
+    """Number among the candidates of the stimuli that test responses answer.
+
+    Raises
+    ------
+    InputError
+        Where a stimulus is none of them.
+    """
+    place = {int(row): number for number, row in enumerate(candidates)}
+    lost = [row for row in rows if row not in place]
+    if lost:
+        raise InputError(
+            f"{len(lost)} averaged test responses answer stimuli that are no candidates (row {lost[0]} of the stimuli "
+            f"is the first; {len(candidates)} candidates): the stimuli say 'train' of what the responses test on. Make "
+            "both again from one split (snakemake)"
+        )
+    return np.array([place[row] for row in rows], np.int64)
+
+
+def are_classes(kind: Sought, split: NDArray[np.str_]) -> bool:
+    """Whether candidates are classes: asked for, or stimuli that are on both sides of the split."""
+    return kind == "category" or bool((split == "both").any())
+
+
 def kind_of(task: str) -> Sought:
     """What brain responses are compared with."""
     return cast(Sought, task.removesuffix(TO_BRAIN))
 
 
-def gallery(embedding: ArrayLike, names: Sequence[str], of_stimulus: Sequence[str]) -> Gallery:
+def gallery(embedding: ArrayLike, names: Sequence[str], of_stimulus: Sequence[str], classes: bool = False) -> Gallery:
     """Candidates with their names, and which of them each test stimulus belongs to.
 
     Parameters
@@ -84,12 +124,15 @@ def gallery(embedding: ArrayLike, names: Sequence[str], of_stimulus: Sequence[st
         Unique.
     of_stimulus : sequence [n_stimuli]
         Name of the candidate that belongs to each test stimulus: its own id, or its class.
+    classes : bool
+        Whether candidates are classes (:func:`are_classes`).
     """
     embedding = np.asarray(embedding)
     column = {str(name): number for number, name in enumerate(names)}
     if not len(column) == len(names) == len(embedding):
         raise ValueError(f"{len(embedding)} candidates with {len(names)} names, {len(column)} of them distinct")
-    return Gallery(embedding, np.array(list(column), dtype=object), np.array([column[name] for name in of_stimulus]))
+    place = np.array([column[name] for name in of_stimulus])
+    return Gallery(embedding, np.array(list(column), dtype=object), place, classes)
 
 
 def of_brains(
@@ -98,6 +141,7 @@ def of_brains(
     brains: NDArray[np.floating],
     stimulus: NDArray[np.int64],
     candidates: Gallery,
+    length: NDArray[np.floating] | None = None,
 ) -> Queries:
     """Queries of a task from embeddings.
 
@@ -111,10 +155,12 @@ def of_brains(
         Number of the test stimulus that each is a response to.
     candidates : Gallery
         Of the task's kind (:func:`kind_of`).
+    length : ndarray [B], optional
+        See :class:`Queries`.
     """
-    forward = Queries(
-        kind_of(task), repetitions, candidates.ids, candidates.column[stimulus], brains @ candidates.embedding.T
-    )
+    similarity = brains @ candidates.embedding.T
+    target = candidates.column[stimulus]
+    forward = Queries(kind_of(task), repetitions, candidates.ids, target, similarity, candidates.classes, length)
     return forward if forward.task == task else to_brain(forward)
 
 
@@ -137,7 +183,8 @@ def to_brain(forward: Queries) -> Queries:
         log.info("retrieval: %d averaged responses belong to no complete gallery; left out", unused)
     similarity = np.concatenate([forward.similarity[np.ix_(rows, shown)].T for rows in members])
     target = np.tile(np.arange(len(shown)), n_galleries)
-    return replace(forward, task=forward.task + TO_BRAIN, ids=forward.ids[shown], target=target, similarity=similarity)
+    task = forward.task + TO_BRAIN
+    return Queries(task, forward.repetitions, forward.ids[shown], target, similarity)
 
 
 def of_observer(
@@ -172,7 +219,7 @@ def of_observer(
         if len(set(ids)) < len(ids) or "" in ids:
             log.info("ceiling: task %s left out; test pictures share a %s, or have none", task, kind_of(task))
             continue
-        forward = Queries(kind_of(task), repetitions, ids, target, scores)
+        forward = Queries(kind_of(task), repetitions, ids, target, scores, kind_of(task) == "category")
         if forward.task == task:
             found.append(forward)
             continue

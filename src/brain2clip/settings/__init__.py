@@ -31,6 +31,7 @@ from brain2clip.settings.methods import (
     BrainMapping,
     Contrastive,
     IdealObserver,
+    Lda,
     Method,
     MethodBase,
     Ridge,
@@ -71,6 +72,7 @@ from brain2clip.settings.studies import (
 )
 from brain2clip.settings.tables import (
     AblationTable,
+    ClassesTable,
     ComparisonBase,
     ContrastTable,
     MethodsTable,
@@ -94,6 +96,7 @@ __all__ = [
     "Block",
     "BrainMapping",
     "Budget",
+    "ClassesTable",
     "Classifier",
     "ComparisonBase",
     "Config",
@@ -121,6 +124,7 @@ __all__ = [
     "Head",
     "IdealObserver",
     "Kind",
+    "Lda",
     "LinearNetwork",
     "Lora",
     "MappingBudget",

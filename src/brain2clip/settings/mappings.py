@@ -74,7 +74,12 @@ class Supervision(Block):
     centre: bool = neutral(
         False, description="take the mean training embedding of each modality away before lengths are set to one"
     )
-    scale_init: float = Field(2.6593, description="start of the learnable logit scale a; ln(1/0.07) = 2.6593")
+    scale_init: float = Field(
+        2.6593,
+        ge=0,
+        le=4.6052,
+        description="start of the learnable logit scale a; ln(1/0.07) = 2.6593, ln(100) at most",
+    )
     learn_scale: bool = Field(True, description="whether the scale is trained, within [1, 100]")
 
 
@@ -99,6 +104,12 @@ class Classifier(Block):
         "learned context tokens before the class name (CoOp), trained on training classes after the mapping",
     )
     tokens: int = Field(4, ge=1, description="learned context tokens")
+    folds: int = Field(
+        5,
+        ge=2,
+        description="the context is trained on predictions of responses that the mapping did not see: the mapping is "
+        "trained anew without each of so many folds of the training concepts",
+    )
     epochs: int = Field(20, ge=1, description="passes over the training responses for the context")
     batch_size: int = Field(64, ge=2, description="responses per step for the context")
     lr: float = Field(2e-3, gt=0, description="learning rate of the context")

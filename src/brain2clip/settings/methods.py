@@ -29,6 +29,8 @@ class MethodBase(Kind):
     joint: ClassVar[bool] = False
     #: Whether its predictions are directions of CLIP's joint space.
     joint_space: ClassVar[bool] = False
+    #: Whether it tells apart only the classes that it was trained on, and knows no texts.
+    known_classes: ClassVar[bool] = False
     #: Whether it knows the truth of a simulated study, and is a ceiling.
     knows_truth: ClassVar[bool] = False
 
@@ -52,6 +54,11 @@ class TrainedMethod(MethodBase):
 
     average_repetitions: bool = Field(True, description="train on the mean over repetitions of a picture")
     shuffle_labels: bool = neutral(False, description="control: pictures of training trials permuted; must give chance")
+    balance: bool = Field(
+        True,
+        description="where categories are in training and test and have unequally many responses, every class counts "
+        "the same in training (by drawing, by weights, or by priors); does nothing elsewhere",
+    )
 
 
 class Contrastive(TrainedMethod):
@@ -90,14 +97,32 @@ class Ridge(TrainedMethod):
     joint_space: ClassVar[bool] = True
 
     kind: Literal["ridge"] = "ridge"
-    alphas: tuple[float, ...] = Field(
-        (1e1, 1e2, 1e3, 1e4, 1e5, 1e6), description="penalties; chosen by cross-validation over training concepts"
+    alphas: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (1e1, 1e2, 1e3, 1e4, 1e5, 1e6),
+        min_length=1,
+        description="penalties; chosen by cross-validation over training concepts",
     )
     folds: int = Field(5, ge=2, description="folds of the cross-validation, concept-disjoint")
     target: Literal["stimulus", "text"] = Field(
         "stimulus",
         description="stimulus: the embedding of the picture (of the prompts where a study has none); text: the mean "
         "embedding of the stimulus' captions and class prompts",
+    )
+
+
+class Lda(TrainedMethod):
+    """Linear discriminant analysis on the responses themselves, without CLIP: what they say about known classes."""
+
+    known_classes: ClassVar[bool] = True
+
+    kind: Literal["lda"] = "lda"
+    tower: Name = Field(description="name of a tower; only its list of stimuli is read")
+    average_repetitions: bool = Field(False, description="train on the mean over repetitions of a stimulus")
+    shrinkage: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = Field(
+        "auto", description="of the covariance within classes towards the identity; auto: Ledoit-Wolf"
+    )
+    windows: int | None = Field(
+        None, ge=1, description="EEG: average the samples in so many windows of equal length (null: every sample)"
     )
 
 
@@ -133,6 +158,7 @@ Method = Annotated[
     Annotated[Contrastive, Tag("contrastive")]
     | Annotated[BrainMapping, Tag("mapping")]
     | Annotated[Ridge, Tag("ridge")]
+    | Annotated[Lda, Tag("lda")]
     | Annotated[IdealObserver, Tag("ideal-observer")]
     | Annotated[SerializeAsAny[MethodBase], from_outside(MethodBase), Tag(EXTERNAL)],
     Discriminator(tag("methods")),

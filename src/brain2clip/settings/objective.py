@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from brain2clip.settings.base import Block, neutral
 
@@ -23,7 +23,16 @@ class Objective(Block):
     normalise: Literal["image", "both"] = Field(
         "image",
         description="image (recipe A): only the picture embedding has unit length, scale softplus; both (recipe B): "
-        "both have, scale exp clamped to [1, 100]",
+        "both have, scale exp within [1, 100]",
     )
     scale_init: float = Field(2.6593, description="start of the learnable logit scale a; ln(1/0.07) = 2.6593")
     learn_scale: bool = Field(True, description="whether the scale is trained")
+
+    @model_validator(mode="after")
+    def _scale_in_range(self) -> Objective:
+        if self.normalise == "both" and not 0 <= self.scale_init <= 4.6052:
+            raise ValueError(
+                f"scale_init: found {self.scale_init:g}; normalise: both keeps the scale within [1, 100], so expected "
+                "0 to ln(100) = 4.6052"
+            )
+        return self

@@ -60,11 +60,12 @@ class Retrieval(Block):
     metrics: tuple[Metric, ...] = Field(
         (
             *("top-1", "top-3", "top-5", "top-10", "median-rank", "mean-rank"),
-            *("2-way", "4-way", "10-way", "50-way", "100-way", "200-way"),
+            *("2-way", "4-way", "10-way", "50-way", "100-way", "200-way", "balanced-accuracy", "auc"),
         ),
         description="what is computed of the ranks, in the order of the summaries: top-K, N-way (the true one among "
-        "N-1 random others, exact mean), median-rank, mean-rank, or package.module:Class for one of your own; those "
-        "that need more candidates than a task has are left out there",
+        "N-1 random others, exact mean), median-rank, mean-rank; of classes, which may have unequally many queries, "
+        "balanced-accuracy and (two classes) auc; or package.module:Class for one of your own; those that need more "
+        "candidates than a task has, or classes, are left out where there are none",
     )
     bootstrap: int = Field(2000, ge=100, description="bootstrap samples of an interval")
     level: float = Field(0.95, gt=0, lt=1, description="coverage of an interval")

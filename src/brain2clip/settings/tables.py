@@ -37,9 +37,12 @@ class TableBase(Kind):
         return ()
 
     def modules(self) -> list[str]:
-        """Modules of its kind and of its metric, sorted: roots of the fingerprint of what makes it."""
-        metric = MetricName.read(self.metric).kind
-        return sorted({kinds.module_of(self.family, self.kind), kinds.module_of("metrics", metric)})
+        """Modules of its kind and its metrics, sorted: roots of the fingerprint of what makes it.
+
+        Beside its own metric, where classes are unequal, stands the balanced accuracy.
+        """
+        metrics = {MetricName.read(self.metric).kind, "balanced-accuracy"}
+        return sorted({kinds.module_of(self.family, self.kind), *(kinds.module_of("metrics", one) for one in metrics)})
 
 
 class ComparisonBase(TableBase):
@@ -79,6 +82,16 @@ class ContrastTable(ComparisonBase):
     kind: Literal["contrast"] = "contrast"
 
 
+class ClassesTable(TableBase):
+    """Recall of each class, and what all classes give together: for studies whose candidates are classes."""
+
+    kind: Literal["classes"] = "classes"
+
+    def modules(self) -> list[str]:
+        """Also those of the metrics that it shows beside its own."""
+        return sorted({*super().modules(), *(kinds.module_of("metrics", name) for name in ("auc", "top-k"))})
+
+
 class OverviewTable(TableBase):
     """EEG and fMRI side by side: a line per study, signal, protocol and method, a column per task."""
 
@@ -91,6 +104,7 @@ Table = Annotated[
     | Annotated[RepetitionsTable, Tag("repetitions")]
     | Annotated[ContrastTable, Tag("contrast")]
     | Annotated[OverviewTable, Tag("overview")]
+    | Annotated[ClassesTable, Tag("classes")]
     | Annotated[SerializeAsAny[TableBase], from_outside(TableBase), Tag(EXTERNAL)],
     Discriminator(tag("tables")),
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 
 import numpy as np
 import torch
@@ -14,6 +13,8 @@ from brain2clip import stage
 from brain2clip.models.context import ContextPrompt, class_name, prompts_with_room
 from brain2clip.settings import Classifier
 from brain2clip.stimuli.frozen_clip import Clip
+from brain2clip.training import balance
+from brain2clip.training.loop import steps_of
 
 log = logging.getLogger("brain2clip")
 
@@ -26,6 +27,7 @@ def learn_context(
     centre: Tensor | None,
     settings: Classifier,
     seed: int,
+    balanced: bool = False,
 ) -> Tensor:
     """Context [m, D] under which the class of a training response is the most similar one.
 
@@ -35,7 +37,7 @@ def learn_context(
     ----------
     clip : Clip
     brains : Tensor [n, d]
-        Embeddings of training responses.
+        Embeddings of training responses, by a mapping that did not see them.
     concepts : ndarray [n] of str
         Concept of each response.
     scale : Tensor
@@ -45,6 +47,8 @@ def learn_context(
     settings : Classifier
     seed : int
         Of the start of the context and the order of responses.
+    balanced : bool
+        Whether all classes are drawn equally often (:mod:`brain2clip.training.balance`).
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -54,11 +58,12 @@ def learn_context(
     tokens = prompts_with_room(clip.tokenize, [class_name(name) for name in names], settings.tokens).to(brains.device)
     optimiser = torch.optim.Adam([prompt.context], lr=settings.lr)
     unit = F.normalize(brains.detach().clone().float(), dim=-1)
-    factor = scale.detach().clamp(0, math.log(100)).exp()
-    steps = max(1, len(unit) // settings.batch_size)
+    factor = scale.detach().exp()
+    steps = steps_of(balance.size(label) if balanced else len(unit), settings.batch_size)
     loss = torch.zeros(())
     for _ in stage.progress(range(settings.epochs), "train: epochs of the context", every_s=10):
-        for batch in np.array_split(rng.permutation(len(unit)), steps):
+        order = balance.order(label, rng) if balanced else rng.permutation(len(unit))
+        for batch in np.array_split(order, steps):
             rows = torch.from_numpy(batch).to(brains.device)
             classes = class_embeddings(prompt, tokens, centre)
             loss = F.cross_entropy(factor * unit[rows] @ classes.T, target[rows])

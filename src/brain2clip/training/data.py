@@ -292,6 +292,8 @@ class Pairs:
         Row of the stimulus table of each response.
     units : list of ndarray
         What a batch is drawn from: the responses of one picture, or single responses where there are few stimuli.
+    classes : ndarray [n_units] of str or None
+        Class of each unit (a single response), where classes of unequal size are drawn equally often; else None.
     """
 
     responses: list[Tensor]
@@ -299,6 +301,7 @@ class Pairs:
     place: np.ndarray
     stimulus: np.ndarray
     units: list[np.ndarray]
+    classes: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> list[tuple[int, np.ndarray, Tensor]]:
         """Chosen responses by set: its number, the rows that are in it, in the order asked for, and their values."""
@@ -310,11 +313,14 @@ class Pairs:
         return found
 
 
-def pairs(sets: Sequence[Responses], rows: np.ndarray, device: torch.device) -> Pairs:
+def pairs(
+    sets: Sequence[Responses], rows: np.ndarray, device: torch.device, classes: np.ndarray | None = None
+) -> Pairs:
     """Chosen responses (rows of all sets one after the other) on the device, grouped for batches.
 
     A picture comes with all its responses (subjects of leave-one-subject-out, single repetitions), so that it goes
-    through the tower once per batch. Where stimuli are few categories, single responses are drawn.
+    through the tower once per batch. Where stimuli are few categories, single responses are drawn, and so they are
+    where ``classes`` names that of every response of all sets, which are to be drawn equally often.
     """
     part = np.repeat(np.arange(len(sets)), [len(one.stimulus) for one in sets])[rows]
     first = np.cumsum([0, *(len(one.stimulus) for one in sets)])[part]
@@ -325,11 +331,12 @@ def pairs(sets: Sequence[Responses], rows: np.ndarray, device: torch.device) -> 
         place[part == number] = np.arange(len(chosen))
     order = np.argsort(stimulus, kind="stable")
     units = np.split(order, np.flatnonzero(np.diff(stimulus[order])) + 1)
-    many_per_stimulus = len(rows) > 50 * len(units)
+    single = classes is not None or len(rows) > 50 * len(units)
     return Pairs(
         responses=[torch.from_numpy(one.values[chosen]).to(device) for one, chosen in zip(sets, own)],
         part=part,
         place=place,
         stimulus=stimulus,
-        units=[np.array([row]) for row in range(len(rows))] if many_per_stimulus else units,
+        units=[np.array([row]) for row in range(len(rows))] if single else units,
+        classes=None if classes is None else classes[rows],
     )

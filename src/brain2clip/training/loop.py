@@ -20,6 +20,7 @@ from torch import Tensor
 from brain2clip import kinds, stage
 from brain2clip.models.parameters import trainable
 from brain2clip.settings import Budget, Selection
+from brain2clip.training import balance
 from brain2clip.training.data import Pairs, Responses, pairs
 
 log = logging.getLogger("brain2clip")
@@ -39,6 +40,9 @@ class Learner(Protocol):
     def parameter_groups(self) -> list[dict]:
         """Groups for the optimiser, each with its learning rate."""
 
+    def settle(self) -> None:
+        """Put back what a step took out of its range, as CLIP does with its scale."""
+
     def loss(self, data: Pairs, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
         """Loss of a batch, the responses ``rows``; ``rng`` is for its draws."""
 
@@ -54,23 +58,27 @@ def fit(
     concept: np.ndarray,
     seed: int,
     device: torch.device,
+    classes: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """Train in place, choosing the epoch by the settings' rule; history with a row per epoch."""
+    """Train in place, choosing the epoch by the settings' rule; history with a row per epoch.
+
+    ``classes`` names the class of every response where they are to be drawn equally often (:class:`Study`).
+    """
     concepts = concept[np.concatenate([one.stimulus for one in sets])]
     everything = np.arange(len(concepts))
     if selection.rule == "last":
-        return loop(learner, budget, pairs(sets, everything, device), seed)
+        return loop(learner, budget, pairs(sets, everything, device, classes), seed)
     if selection.rule != "held-out-concepts":
         assert_never(selection.rule)
     held_out = held_out_rows(concepts, selection.share, seed)
     start = {name: value.clone() for name, value in trainable(learner.model).items()}
-    kept = pairs(sets, np.setdiff1d(everything, held_out), device)
+    kept = pairs(sets, np.setdiff1d(everything, held_out), device, classes)
     search = loop(learner, budget, kept, seed, validation=pairs(sets, held_out, device))
     best = int(search["epoch"][search["held_out_top1"].idxmax()])
     log.info("train: epoch %d is best on held-out concepts (Top-1 %.3f); training again on all concepts",
              best, search["held_out_top1"].max())  # fmt: skip
     learner.model.load_state_dict(start, strict=False)
-    final = loop(learner, budget, pairs(sets, everything, device), seed, stop_after=best)
+    final = loop(learner, budget, pairs(sets, everything, device, classes), seed, stop_after=best)
     final["held_out_top1"] = search["held_out_top1"][:best].to_numpy()
     return final
 
@@ -88,7 +96,7 @@ def loop(
     rng = np.random.default_rng(seed)
     (draws,) = rng.spawn(1)  # so that what a loss draws does not change the order of the batches
     optimiser = torch.optim.AdamW(learner.parameter_groups(), weight_decay=budget.weight_decay)
-    steps = max(1, len(data.units) // budget.batch_size)
+    steps = steps_of(len(data.units) if data.classes is None else balance.size(data.classes), budget.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, learning_rate(budget, steps * budget.epochs))
     history = []
     epochs = range(1, (stop_after or budget.epochs) + 1)
@@ -96,7 +104,8 @@ def loop(
         started = time.perf_counter()
         learner.model.train()
         losses = []
-        for batch in np.array_split(rng.permutation(len(data.units)), steps):
+        order = rng.permutation(len(data.units)) if data.classes is None else balance.order(data.classes, rng)
+        for batch in np.array_split(order, steps):
             loss = learner.loss(data, np.concatenate([data.units[unit] for unit in batch]), draws)
             if not torch.isfinite(loss):
                 raise stage.InputError(
@@ -107,6 +116,7 @@ def loop(
             loss.backward()
             torch.nn.utils.clip_grad_norm_(learner.model.parameters(), budget.clip_norm)
             optimiser.step()
+            learner.settle()
             schedule.step()
             losses.append(loss.item())
         history.append(
@@ -120,6 +130,11 @@ def loop(
             }
         )
     return pd.DataFrame(history)
+
+
+def steps_of(n: int, batch_size: int) -> int:
+    """Number of batches of equal size, give or take one, none of which is larger than asked for."""
+    return max(1, math.ceil(n / batch_size))
 
 
 def held_out_rows(concepts: np.ndarray, share: float, seed: int) -> np.ndarray:

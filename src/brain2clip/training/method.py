@@ -34,6 +34,9 @@ class Study:
         Settings of the frozen CLIP.
     seed : int
     device : torch.device
+    classes : ndarray [n] of str or None
+        Class of each response of all sets, where classes of unequal size must count the same
+        (:mod:`brain2clip.training.balance`); else None.
     """
 
     sets: Sequence[Responses]
@@ -42,6 +45,7 @@ class Study:
     tower: Tower
     seed: int
     device: torch.device
+    classes: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,13 @@ class Trained:
     centre : Tensor [d] or None
         Mean training embedding that pictures lose before they are compared; None without one. Only of methods whose
         settings say ``joint_space``.
+    length_tells : bool
+        Whether the length of a response's embedding says how certain it is. A rank is the same without; what compares
+        the scores of several responses (AUC) takes it in.
     """
 
     centre: Tensor | None = None
+    length_tells: bool = False
 
     def brains(self, responses: Tensor) -> Tensor:
         """Embeddings [B, shared] of responses [B, C, T] or [B, V]."""

@@ -16,19 +16,31 @@ from torch.nn import functional as F
 
 from brain2clip.settings import Objective
 
+#: Range of the logarithm of the scale where both sides have unit length: a factor of 1 to 100.
+SCALE = (0.0, math.log(100))
+
 
 def logits(brain: Tensor, picture: Tensor, scale: Tensor, normalise: Literal["image", "both"]) -> Tensor:
     """Scaled similarities [B, U].
 
     Recipe A (``image``): only the picture has unit length, the scale is softplus(a). Recipe B (``both``): both have,
-    the scale is exp(a) with a in [0, ln 100].
+    the scale is exp(a), a being kept in [0, ln 100] by :func:`keep_scale`.
     """
     picture = F.normalize(picture.float(), dim=-1)
     if normalise == "image":
         return F.softplus(scale) * brain.float() @ picture.T
     if normalise == "both":
-        return scale.clamp(0, math.log(100)).exp() * F.normalize(brain.float(), dim=-1) @ picture.T
+        return scale.exp() * F.normalize(brain.float(), dim=-1) @ picture.T
     assert_never(normalise)
+
+
+@torch.no_grad()
+def keep_scale(scale: Tensor) -> None:
+    """Put the logarithm of a scale back into its range, after a step: clamped in a product, it would have no gradient.
+
+    As CLIP does.
+    """
+    scale.clamp_(*SCALE)
 
 
 def soft_target(frozen: Tensor, settings: Objective) -> Tensor:
@@ -83,6 +95,8 @@ def softened_contrastive(scores: Tensor, picture_of: Tensor, frozen: Tensor, set
             torch.lerp(belongs, soft_rows, settings.beta),
             torch.lerp(share.T, soft_columns, settings.beta),
         )
+    if scores.shape[1] == 1:  # a single picture has no negatives
+        return symmetric(scores, belongs, share.T)
     negatives = scores.masked_fill(belongs.bool(), torch.finfo(scores.dtype).min)
     hard = symmetric(scores, belongs, share.T)
     return torch.lerp(hard, symmetric(negatives, soft_rows, soft_columns), settings.beta)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from brain2clip import kinds
 from brain2clip.models.pictures import PromptEffect
 from brain2clip.settings import Method, Tower, parse
+from brain2clip.stage import InputError
 from brain2clip.training.data import Responses
 from brain2clip.training.inputs import SUBJECTS, check_inputs, device_of_choice
 from brain2clip.training.method import Checkpoint, Trained
@@ -85,8 +86,18 @@ class Predictor:
     @torch.inference_mode()
     def brains(self, values: np.ndarray) -> np.ndarray:
         """Unit-length embeddings [n, shared] of responses [n, C, T] or [n, V]."""
+        return self.placed(values)[0]
+
+    @torch.inference_mode()
+    def placed(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Unit-length embeddings [n, shared] of responses, and what to multiply scores by beyond one response [n].
+
+        That is their length where it tells how certain they are (:class:`Trained`), else ones.
+        """
         parts = [self.side.brains(part.to(self.device)).cpu() for part in torch.from_numpy(values).split(AT_ONCE)]
-        return F.normalize(torch.cat(parts).float(), dim=-1).numpy()
+        embedding = torch.cat(parts).float()
+        length = embedding.norm(dim=-1) if self.side.length_tells else torch.ones(len(embedding))
+        return finite(F.normalize(embedding, dim=-1).numpy(), "averaged test responses"), length.numpy()
 
     @torch.inference_mode()
     def candidates(self, kind: Kind = "stimulus") -> np.ndarray:
@@ -110,7 +121,7 @@ class Predictor:
             parts = [self.side.texts(torch.from_numpy(captions(self.stimuli, self.rows)))]
         else:
             parts = [self.side.classes(self.concepts, self._first_rows())]
-        return F.normalize(torch.cat(parts).float(), dim=-1).cpu().numpy()
+        return finite(F.normalize(torch.cat(parts).float(), dim=-1).cpu().numpy(), f"candidates of task {kind}")
 
     def effect(self, rows: np.ndarray) -> PromptEffect:
         """What prompts do to the pictures of some rows of the stimulus table.
@@ -131,6 +142,23 @@ class Predictor:
         """A row of every concept; class prompts are equal within a concept."""
         concept = self.stimuli["concept"].asstr()[:][self.rows].tolist()
         return self.rows[[concept.index(name) for name in self.concepts]]
+
+
+def finite(embedding: np.ndarray, what: str) -> np.ndarray:
+    """Embeddings [n, d], refused where one is not finite: no score is made of it.
+
+    Raises
+    ------
+    InputError
+        With the number of broken ones.
+    """
+    broken = np.flatnonzero(~np.isfinite(embedding).all(axis=1))
+    if len(broken):
+        raise InputError(
+            f"embeddings of {what}: {len(broken)} of {len(embedding)} are not finite, the first is number {broken[0]}; "
+            "look for values that are not finite in the responses, in the features, and in the weights of the tower"
+        )
+    return embedding
 
 
 def _parts(rows: np.ndarray) -> list[np.ndarray]:

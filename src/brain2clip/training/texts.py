@@ -57,10 +57,13 @@ class Texts:
         total = np.stack([each.mean(axis=0, dtype=np.float64) for each in of_row])
         return (total / np.linalg.norm(total, axis=1, keepdims=True)).astype(np.float32)
 
-    def centre(self, rows: np.ndarray) -> np.ndarray | None:
-        """Mean [d] over those rows that have a sentence, or None where none has."""
-        spoken = rows[self.counts(rows) > 0]
-        return self.means(spoken).mean(axis=0) if len(spoken) else None
+    def centre(self, rows: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray | None:
+        """Mean [d] over those rows that have a sentence, weighted where there are weights; None where none has."""
+        there = self.counts(rows) > 0
+        if not there.any():
+            return None
+        means = self.means(rows[there])
+        return means.mean(axis=0) if weight is None else np.average(means, axis=0, weights=weight[there])
 
     def require(self, rows: np.ndarray, setting: str) -> None:
         """Every row must have a sentence.

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from brain2clip import artefact, kinds, stage
 from brain2clip.settings import Method, MethodBase, Tower, TrainedMethod, parse
+from brain2clip.training import balance
 from brain2clip.training.data import (
     Responses,
     load_each,
@@ -45,11 +48,29 @@ def run(job: stage.Job) -> None:
             "train: %d responses of %d subject(s), %d stimuli, %s",
             sum(len(one.values) for one in sets), len(job.inputs["responses"]), len(stimulus), stage.on_device(device),
         )  # fmt: skip
-        study = Study(sets, subjects, stimuli, parse(Tower, job.settings["tower"]), seed, device)
+        classes = balance.classes_of(stimuli, sets) if method.balance else None
+        study = Study(sets, subjects, stimuli, parse(Tower, job.settings["tower"]), seed, device, classes)
         tensors, history = kinds.load("methods", method.kind)(method).train(study)
+    check_finite(tensors, method.kind)
     made = job.provenance()
     artefact.write_table(job.output("history"), history, made, unknown={"held_out_top1"})
     artefact.write_tensors(job.output("checkpoint"), {**tensors, **inputs_as_tensors(sets, subjects)}, made)
+
+
+def check_finite(tensors: Mapping[str, Tensor], kind: str) -> None:
+    """Refuse a model with a parameter that is not finite.
+
+    Raises
+    ------
+    InputError
+        With its name.
+    """
+    broken = [name for name, one in tensors.items() if one.is_floating_point() and not torch.isfinite(one).all()]
+    if broken:
+        raise stage.InputError(
+            f"the trained model of kind {kind} has values that are not finite, in {', '.join(broken[:3])}; look for "
+            "such values in the training responses and in the features, or regularise more"
+        )
 
 
 def joint_subjects(job: stage.Job, method: MethodBase) -> list[str] | None:

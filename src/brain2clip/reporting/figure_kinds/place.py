@@ -29,7 +29,7 @@ class Figure(figure_base.FigureBase):
 
     order = 100
     of_both = True
-    metrics = ("top-1",)
+    metrics = ("top-1", "balanced-accuracy")
 
     @staticmethod
     def inputs(plan: Plan, study: str) -> Inputs | None:

@@ -20,7 +20,7 @@ class Figure(figure_base.FigureBase):
     """All regions of a study, by the methods of the experiment with the most regions."""
 
     order = 70
-    metrics = ("top-1",)
+    metrics = ("top-1", "balanced-accuracy")
 
     @staticmethod
     def inputs(plan: Plan, study: str) -> Inputs | None:

@@ -30,7 +30,9 @@ class Table(TableBase[settings.AblationTable]):
             cells = [shown.spread(levels[-1]), shown.interval(levels[-1])] if levels else [EMPTY, EMPTY]
             if self.context.is_ceiling(method):
                 body.append([])
-            body.append([self.context.label(method) + (" (reference)" if method == reference else ""), *cells, *change])
+            body.append(
+                [part.name(method, self.context) + (" (reference)" if method == reference else ""), *cells, *change]
+            )
         body += [[], ["chance", shown.number(chance_of(records)), "", "", ""]]
         name = interval_name(self.context)
         header = ["method", shown.short, name, "difference", name]

@@ -30,18 +30,20 @@ class Table(TableBase[settings.ContrastTable]):
                 [
                     f"{self.context.label(method)} − {self.context.label(reference)}",
                     shown.signed(record["value"]),
-                    shown.interval(record, signed=True),
+                    shown.interval(record, signed=True, kind="ci"),
                     shown.interval(record, signed=True, kind="t"),
                     EMPTY if math.isnan(p) else f"{p:.3f}",
                     *(str(record[name]) for name in ("n_subjects", "n_seeds", "n_stimuli")),
                 ]
             )
         name = interval_name(self.context)
+        decides = {record["decides"] for record in records}
+        marks = {kind: " (decides)" if decides == {kind} else "" for kind in ("ci", "t")}
         header = [
             "contrast",
             "difference",
-            f"bootstrap {name}",
-            f"t {name}",
+            f"bootstrap {name}{marks['ci']}",
+            f"t {name}{marks['t']}",
             "p (sign flip)",
             "subjects",
             "seeds",
@@ -49,8 +51,8 @@ class Table(TableBase[settings.ContrastTable]):
         ]
         caption = (
             f"{title(shown, part, self.context)}; paired differences on the same queries. Averaged over training "
-            f"seeds, then queries, then subjects. {resampling(records, self.context)} Beside it the t-interval over "
-            f"subject means (subjects − 1 degrees of freedom) and the two-sided p of sign flips over subjects, which "
-            f"cannot fall below 2 / 2^subjects."
+            f"seeds, then queries, then subjects. {resampling(records, self.context)} The t-interval has subjects − 1 "
+            f"degrees of freedom; the two-sided p of sign flips over subjects decides nothing and cannot fall below "
+            f"2 / 2^subjects."
         )
         return records, Sheet(part.title, header, body, caption)

@@ -22,14 +22,14 @@ class Table(TableBase[settings.MethodsTable]):
             new = levels_of(part, method, metric, self.context)
             records += new
             if not new:
-                body.append([self.context.label(method), *[EMPTY] * (len(subjects) + 2)])
+                body.append([part.name(method, self.context), *[EMPTY] * (len(subjects) + 2)])
                 continue
             cells = {record["subject"]: shown.subject(record) for record in new if record["level"] == "subject"}
             mean = new[-1]
             row = [*(cells.get(subject, EMPTY) for subject in subjects), shown.spread(mean), shown.interval(mean)]
             if method == part.first_ceiling(self.context) and body:
                 body.append([])
-            body.append([self.context.label(method), *row])
+            body.append([part.name(method, self.context), *row])
         chance = shown.number(chance_of(records))
         body += [[], ["chance", *[chance] * len(subjects), chance, ""]]
         known, notes = published_beside(part, metric, self.context, subjects, shown)

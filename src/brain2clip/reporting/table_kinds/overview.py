@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from brain2clip import settings
 from brain2clip.names import TASKS, MetricName, Task
+from brain2clip.reporting import classes
 from brain2clip.reporting.table_base import Part, Record, TableBase
 from brain2clip.reporting.table_records import levels_of
 from brain2clip.reporting.typeset import Sheet
@@ -39,19 +40,35 @@ class Table(TableBase[settings.OverviewTable]):
             for number, method in enumerate(part.methods):
                 cells = []
                 for task in columns:
-                    new = levels_of(part, method, str(name._replace(task=task)), self.context)
+                    new = levels_of(part, method, _shown(name, task, part), self.context)
                     records += new
                     chances[task] += new
                     cells.append(f"{shown.number(new[-1]['value'])} {shown.interval(new[-1])}" if new else "")
-                body.append([*(head if number == 0 else [""] * len(head)), self.context.label(method), *cells])
+                body.append([*(head if number == 0 else [""] * len(head)), part.name(method, self.context), *cells])
             chance = [shown.number(chance_of(chances[task])) if chances[task] else "" for task in columns]
             body.append([*[""] * len(head), "chance", *chance])
         header = ["modality", "study", "signal", "protocol", "method", *columns]
+        balanced = any(record["metric"] != str(name._replace(task=record["task"])) for record in records)
         words = ", ".join(f"{task}: {SOUGHT_IN[task]}" for task in columns)
         pooled = "" if name.pool is None else f", {in_pools(name.pool, self.context)}"
         caption = (
             f"{shown.short}{averaged(name)}{pooled}, mean over training seeds, queries and then subjects, with "
             f"{interval_name(self.context)}. A column per task ({words}); the candidates are those of each study, so "
-            f"chance stands below each block. {resampling(records, self.context)}"
+            f"chance stands below each block{'; of classes it is the balanced accuracy' if balanced else ''}. "
+            f"{resampling(records, self.context)}"
         )
-        return records, [Sheet("EEG and fMRI side by side", header, body, caption, left=5)]
+        notes = [
+            f"{part.title}: {note}"
+            for part in parts
+            for task in columns
+            for note in classes.notes(part, _shown(name, task, part), self.context)
+        ]
+        return records, [Sheet("EEG and fMRI side by side", header, body, caption, notes, left=5)]
+
+
+def _shown(name: MetricName, task: Task, part: Part) -> str:
+    """Metric of a column: where classes are looked for, Top-1 is balanced accuracy, if that is computed."""
+    balanced = str(name._replace(task=task, base=classes.BALANCED))
+    if name.base == "top-1" and task == "category" and (part.summary["metric"] == balanced).any():
+        return balanced
+    return str(name._replace(task=task))

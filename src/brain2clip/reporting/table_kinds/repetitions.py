@@ -31,7 +31,7 @@ class Table(TableBase[settings.RepetitionsTable]):
                 cells.append(f"{shown.number(new[-1]['value'])} {shown.interval(new[-1])}" if new else EMPTY)
             if method == part.first_ceiling(self.context) and body:
                 body.append([])
-            body.append([self.context.label(method), *cells])
+            body.append([part.name(method, self.context), *cells])
         body += [[], ["chance", *[shown.number(chance_of(records))] * len(counts)]]
         caption = (
             f"{title(shown, part, self.context)}; by the number of test repetitions that are averaged, in disjoint "

@@ -23,7 +23,7 @@ from brain2clip.stimuli.filter_bank import BandTokens
 from brain2clip.training.data import Pairs, PictureSource, Responses
 from brain2clip.training.loop import fit
 from brain2clip.training.method import Checkpoint, Study, Trained
-from brain2clip.training.objective import logits, softened_contrastive
+from brain2clip.training.objective import keep_scale, logits, softened_contrastive
 from brain2clip.training.texts import prompts
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ class Method:
         pictures = picture_source(settings, study.tower, study.stimuli, rows, clip, study.device)
         learner = ContrastiveLearner(model, settings, pictures, study.device)
         concept = study.stimuli["concept"].asstr()[:]
-        history = fit(learner, settings.optimiser, settings.selection, study.sets, concept, study.seed, study.device)
+        given = settings.optimiser, settings.selection, study.sets, concept, study.seed, study.device, study.classes
+        history = fit(learner, *given)
         return trainable(model), history
 
     def ready(self, checkpoint: Checkpoint) -> BothSides:
@@ -83,6 +84,11 @@ class ContrastiveLearner:
     def parameter_groups(self) -> list[dict]:
         """Encoder and heads; filter, fusion and prompts with their own rate."""
         return self.model.parameter_groups(self.settings.optimiser.lr, self.settings.optimiser.lr_visual)
+
+    def settle(self) -> None:
+        """Keep the scale in its range, where the recipe has one."""
+        if self.settings.objective.normalise == "both":
+            keep_scale(self.model.scale)
 
     def loss(self, data: Pairs, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
         """Loss of a batch; every picture of it goes through the tower once. Nothing is drawn."""
@@ -134,6 +140,7 @@ class BothSides(Trained):
 
     def __init__(self, settings: Contrastive, checkpoint: Checkpoint) -> None:
         self.file, self.device = checkpoint.stimuli, checkpoint.device
+        self.length_tells = settings.objective.normalise == "image"  # as in the loss
         given = settings, checkpoint.tower
         self.model, clip = build(*given, checkpoint.responses, self.file, self.device)
         restore(self.model, checkpoint.tensors)

@@ -17,11 +17,12 @@ from brain2clip.models.mapping_network import MappingNetwork
 from brain2clip.models.parameters import restore, trainable
 from brain2clip.settings import BrainMapping
 from brain2clip.stage import InputError
-from brain2clip.training import classifier
+from brain2clip.training import classifier, folds
 from brain2clip.training.augmentation import Mixture, disturb, draw_mixture
 from brain2clip.training.data import Pairs, Responses, pairs
-from brain2clip.training.loop import fit
+from brain2clip.training.loop import fit, loop
 from brain2clip.training.method import Checkpoint, Study, Trained
+from brain2clip.training.objective import keep_scale
 from brain2clip.training.supervision import Targets
 from brain2clip.training.texts import NO_TEXT_CENTRE, prompts
 
@@ -51,18 +52,36 @@ class Method:
         model = build(settings, sets, study.subjects, study.stimuli, device)
         learner = MappingLearner(model, settings, targets, study.subjects)
         concept = study.stimuli["concept"].asstr()[:]
-        history = fit(learner, settings.optimiser, settings.selection, sets, concept, study.seed, device)
+        given = settings.optimiser, settings.selection, sets, concept, study.seed, device, study.classes
+        history = fit(learner, *given)
         tensors = trainable(model) | targets.centres
         if settings.classifier.kind == "context":
             from brain2clip.stimuli import frozen_clip  # open_clip takes seconds to import: only where it is needed
 
-            everything = pairs(sets, np.arange(sum(len(one.stimulus) for one in sets)), device)
-            brains, stimulus = learner.embed(everything)
+            brains, stimulus = self._left_out(study, targets, len(history))
             tensors["context"] = classifier.learn_context(
                 frozen_clip.load(study.tower, device), brains, concept[stimulus], model.scale, targets.text_centre,
-                settings.classifier, study.seed,
+                settings.classifier, study.seed, balanced=study.classes is not None,
             )  # fmt: skip
         return tensors, history
+
+    def _left_out(self, study: Study, targets: Targets, epochs: int) -> tuple[Tensor, np.ndarray]:
+        """Embeddings [n, d] of training responses by networks that did not see them, and the stimulus of each.
+
+        The mapping fits its own training responses far better than it predicts others: a context that is trained on
+        those fits would be made for predictions that no test has.
+        """
+        concept = study.stimuli["concept"].asstr()[:]
+        concepts = concept[np.concatenate([one.stimulus for one in study.sets])]
+        count, found = self.settings.classifier.folds, []
+        for kept, left_out in folds.folds(count, concepts, "classifier.folds"):
+            torch.manual_seed(study.seed)
+            model = build(self.settings, study.sets, study.subjects, study.stimuli, study.device)
+            learner = MappingLearner(model, self.settings, targets, study.subjects)
+            data = pairs(study.sets, kept, study.device, study.classes)
+            loop(learner, self.settings.optimiser, data, study.seed, stop_after=epochs)
+            found.append(learner.embed(pairs(study.sets, left_out, study.device)))
+        return torch.cat([brains for brains, _ in found]), np.concatenate([stimulus for _, stimulus in found])
 
     def ready(self, checkpoint: Checkpoint) -> Mapped:
         """The network with the parameters of a checkpoint."""
@@ -102,6 +121,10 @@ class MappingLearner:
     def parameter_groups(self) -> list[dict]:
         """All parameters; vectors do not decay."""
         return self.model.parameter_groups(self.settings.optimiser.lr)
+
+    def settle(self) -> None:
+        """Keep the scale in its range."""
+        keep_scale(self.model.scale)
 
     def loss(self, data: Pairs, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
         """Loss of a batch."""

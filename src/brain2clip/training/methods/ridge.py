@@ -18,7 +18,9 @@ from torch.nn import functional as F
 
 from brain2clip.settings import Ridge
 from brain2clip.stage import InputError
+from brain2clip.training import balance
 from brain2clip.training.data import Responses
+from brain2clip.training.folds import folds
 from brain2clip.training.method import Checkpoint, Study, Trained
 from brain2clip.training.texts import NO_TEXT_CENTRE, Texts, prompts
 
@@ -42,9 +44,10 @@ class Method:
         embedding = study.stimuli["embedding"][:]
         rows, place = np.unique(responses.stimulus, return_inverse=True)
         unit = embedding[rows] / np.linalg.norm(embedding[rows], axis=1, keepdims=True)
-        centres = {"stimulus_centre": unit[place].mean(axis=0, dtype=np.float64)}
+        weight = None if study.classes is None else balance.weights(study.classes)
+        centres = {"stimulus_centre": mean_of(unit[place], weight)}
         texts = Texts(study.stimuli)
-        spoken = texts.centre(responses.stimulus)
+        spoken = texts.centre(responses.stimulus, weight)
         if spoken is not None:
             centres["text_centre"] = spoken
         if self.settings.target == "text":
@@ -55,7 +58,7 @@ class Method:
             target = embedding
         else:
             assert_never(self.settings.target)
-        tensors, history = fit(responses, target, study.stimuli["concept"].asstr()[:], self.settings)
+        tensors, history = fit(responses, target, study.stimuli["concept"].asstr()[:], self.settings, weight)
         return tensors | {name: torch.from_numpy(value.astype(np.float32)) for name, value in centres.items()}, history
 
     def ready(self, checkpoint: Checkpoint) -> Regression:
@@ -65,6 +68,8 @@ class Method:
 
 class Regression(Trained):
     """Ridge regression; every modality is centred by its own mean over training stimuli."""
+
+    length_tells = True
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.tensors, self.file = checkpoint.tensors, checkpoint.stimuli
@@ -91,38 +96,50 @@ class Regression(Trained):
         return self.texts(torch.from_numpy(prompts(self.file, rows)))
 
 
+def mean_of(values: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """Mean over rows in double precision, weighted where there are weights [n]."""
+    return values.mean(axis=0, dtype=np.float64) if weight is None else np.average(values, axis=0, weights=weight)
+
+
 @dataclass
 class Moments:
     """Sums over rows that a ridge regression needs; those of a fold can be taken away from those of all.
 
     Attributes
     ----------
-    n : int
+    n : float
+        Number of rows, or sum of their weights.
     x, y : ndarray [p], [d]
         Sums of inputs and targets.
     xx, xy : ndarray [p, p], [p, d]
         Sums of products.
     """
 
-    n: int
+    n: float
     x: np.ndarray
     y: np.ndarray
     xx: np.ndarray
     xy: np.ndarray
 
     @classmethod
-    def of(cls, x: np.ndarray, y: np.ndarray) -> Moments:
+    def of(cls, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> Moments:
         """Moments of rows, some thousand at a time in double precision."""
         total = cls(
             0, *(np.zeros(shape) for shape in (x.shape[1], y.shape[1], (x.shape[1],) * 2, (x.shape[1], y.shape[1])))
         )
         for start in range(0, len(x), ROWS_AT_ONCE):
             part, target = x[start : start + ROWS_AT_ONCE].astype(np.float64), y[start : start + ROWS_AT_ONCE]
-            total.n += len(part)
-            total.x += part.sum(axis=0)
-            total.y += target.sum(axis=0)
-            total.xx += part.T @ part
-            total.xy += part.T @ target
+            counted, n = part, float(len(part))
+            if weight is not None:
+                own = weight[start : start + ROWS_AT_ONCE, None]
+                counted, n = part * own, own.sum()
+                total.y += (target * own).sum(axis=0)
+            else:
+                total.y += target.sum(axis=0)
+            total.n += n
+            total.x += counted.sum(axis=0)
+            total.xx += counted.T @ part
+            total.xy += counted.T @ target
         return total
 
     def without(self, other: Moments) -> Moments:
@@ -165,12 +182,16 @@ class Dual:
     ``(X'X + alpha I)^-1 X'Y = X' (XX' + alpha I)^-1 Y``.
     """
 
-    def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
-        self.mean_x, self.mean_y = x.mean(axis=0, dtype=np.float64), y.mean(axis=0)
-        self.deviation = x.std(axis=0, dtype=np.float64) + 1e-12
-        self.rows = self._standard(x)
+    def __init__(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> None:
+        self.mean_x, self.mean_y = mean_of(x, weight), mean_of(y, weight)
+        spread = x.std(axis=0, dtype=np.float64)
+        if weight is not None:
+            spread = np.sqrt(np.average((x - self.mean_x) ** 2, axis=0, weights=weight))
+        self.deviation = spread + 1e-12
+        root = np.ones((1, 1)) if weight is None else np.sqrt(weight)[:, None]
+        self.rows = self._standard(x) * root
         self.values, self.vectors = scipy.linalg.eigh(self.rows @ self.rows.T)
-        self.projected = self.vectors.T @ (y - self.mean_y)
+        self.projected = self.vectors.T @ ((y - self.mean_y) * root)
 
     def _standard(self, x: np.ndarray) -> np.ndarray:
         return (x - self.mean_x) / self.deviation
@@ -198,23 +219,30 @@ class Problem:
     the standardised responses in double precision and a few matrices [n, n] otherwise.
     """
 
-    def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
-        self.x, self.y = x, y
-        self.moments = Moments.of(x, y) if len(x) >= x.shape[1] else None
+    def __init__(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> None:
+        self.x, self.y, self.weight = x, y, weight
+        self.moments = Moments.of(x, y, weight) if len(x) >= x.shape[1] else None
 
     def solutions(self, without: np.ndarray | None = None) -> Primal | Dual:
         """Solutions of all rows, or of those that are not in a fold."""
         if self.moments is not None:
             return Primal(self.moments if without is None else self.moments.without(self._moments_of(without)))
         kept = slice(None) if without is None else np.setdiff1d(np.arange(len(self.x)), without)
-        return Dual(self.x[kept], self.y[kept])
+        return Dual(self.x[kept], self.y[kept], self._weight_of(kept))
 
     def _moments_of(self, rows: np.ndarray) -> Moments:
-        return Moments.of(self.x[rows], self.y[rows])
+        return Moments.of(self.x[rows], self.y[rows], self._weight_of(rows))
+
+    def _weight_of(self, rows: np.ndarray | slice) -> np.ndarray | None:
+        return None if self.weight is None else self.weight[rows]
 
 
 def fit(
-    responses: Responses, embedding: np.ndarray, concept: np.ndarray, settings: Ridge
+    responses: Responses,
+    embedding: np.ndarray,
+    concept: np.ndarray,
+    settings: Ridge,
+    weight: np.ndarray | None = None,
 ) -> tuple[dict[str, Tensor], pd.DataFrame]:
     """Fit weights [p, d] and intercept [d] for raw responses, p being C*T or V.
 
@@ -226,6 +254,8 @@ def fit(
         Targets; only rows of training stimuli are used.
     concept : ndarray [n_stimuli] of str
         For concept-disjoint folds.
+    weight : ndarray [n], optional
+        Of the responses, in the fit and in the choice of the penalty.
 
     Returns
     -------
@@ -236,12 +266,13 @@ def fit(
     x = responses.values.reshape(len(responses.values), -1)
     unit = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
     y = unit[responses.stimulus].astype(np.float64)
-    problem = Problem(x, y)
+    problem = Problem(x, y, weight)
     scores: dict[float, list[float]] = {alpha: [] for alpha in settings.alphas}
-    for _, test in _folds(settings.folds, concept[responses.stimulus]):
+    for _, test in folds(settings.folds, concept[responses.stimulus], "folds"):
         inner = problem.solutions(without=test)
         for alpha, predicted in zip(settings.alphas, inner.predicted(x[test], settings.alphas)):
-            scores[alpha].append(_retrieval(predicted, responses.stimulus[test], unit, inner.mean_y))
+            own = None if weight is None else weight[test]
+            scores[alpha].append(_retrieval(predicted, responses.stimulus[test], unit, inner.mean_y, own))
     history = pd.DataFrame(
         {
             "alpha": settings.alphas,
@@ -255,16 +286,9 @@ def fit(
     return {name: torch.from_numpy(value.astype(np.float32)) for name, value in tensors.items()}, history
 
 
-def _folds(count: int, groups: np.ndarray):
-    """Concept-disjoint folds; for a study of few categories, folds of trials in time order."""
-    from sklearn.model_selection import GroupKFold, KFold  # seconds to import: only where a ridge is fitted
-
-    if len(np.unique(groups)) >= 2 * count:
-        return GroupKFold(count).split(groups, groups=groups)
-    return KFold(count).split(groups)
-
-
-def _retrieval(predicted: np.ndarray, stimulus: np.ndarray, unit: np.ndarray, centre: np.ndarray) -> float:
+def _retrieval(
+    predicted: np.ndarray, stimulus: np.ndarray, unit: np.ndarray, centre: np.ndarray, weight: np.ndarray | None
+) -> float:
     """Mean of 1 / rank of the true picture among the distinct pictures of the fold, by centred cosine."""
     candidates, target = np.unique(stimulus, return_inverse=True)
     queries, gallery = predicted - centre, unit[candidates] - centre
@@ -272,4 +296,4 @@ def _retrieval(predicted: np.ndarray, stimulus: np.ndarray, unit: np.ndarray, ce
     gallery /= np.linalg.norm(gallery, axis=1, keepdims=True) + 1e-12
     similarity = queries @ gallery.T
     own = similarity[np.arange(len(target)), target]
-    return float(np.mean(1 / (similarity >= own[:, None]).sum(axis=1)))
+    return float(np.average(1 / (similarity >= own[:, None]).sum(axis=1), weights=weight))

@@ -1,0 +1,40 @@
+"""What a table must say beside numbers of classes: how unequal they are, and the number that does not mind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from brain2clip.names import MetricName
+from brain2clip.reporting.wording import Numbers
+from brain2clip.retrieval import metric_base, statistics
+
+if TYPE_CHECKING:
+    from brain2clip.reporting.table_base import Context, Part
+
+#: The number for classes, however unequal they are.
+BALANCED = "balanced-accuracy"
+
+
+def notes(part: Part, metric: str, context: Context) -> list[str]:
+    """Lines below a table whose classes have unequally many queries; none elsewhere."""
+    name = MetricName.read(metric)
+    rows = statistics.of_metric(part.rows, metric)
+    if rows.empty or not statistics.are_classes(rows):
+        return []
+    options = context.settings["retrieval"]
+    given = str(name._replace(base=BALANCED, pool=None)), options["bootstrap"], options["level"], options["seed"]
+    found = {method: statistics.mean_over_subjects(part.of(method), *given) for method in part.methods}
+    largest = max((one["largest_class"] for one in found.values() if one["n_queries"]), default=0.0)
+    n_classes = int(rows["n_candidates"].max())
+    if largest < 1 / n_classes + 1e-9:
+        return []
+    shown = Numbers(given[0])
+    text = (
+        f"the {n_classes} classes have unequally many queries: the largest has {shown.number(largest)} % of them, "
+        "which is what naming it always gives in Top-1"
+    )
+    if metric_base.load(name.base).of_classes:
+        return [text]
+    chance = shown.number(1 / n_classes)
+    listed = ", ".join(f"{context.label(method)} {shown.number(one['value'])}" for method, one in found.items())
+    return [f"{text}, and stands as chance here", f"balanced accuracy (%, chance {chance}): {listed}"]
