@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,20 @@ class Asked:
         if not callable(found):
             return found
         return lambda *given, **named: _refusing(lambda: found(*given, **named))
+
+
+def look_at_files(workflow: Any, default: str) -> None:
+    """Refuse files of the configuration that hold a key twice or run code, as they stand, before anything is merged.
+
+    Parameters
+    ----------
+    workflow : snakemake.workflow.Workflow
+    default : str
+        File that is read where ``--configfile`` names none.
+    """
+    if snakemake.is_main(workflow):  # what a job runs with was looked at when it was planned
+        for path in snakemake.given_configurations(workflow) or [default]:
+            _refusing(partial(settings.read, path), settings.SettingsError)
 
 
 def planned(workflow: Any, config: dict[str, Any]) -> Asked:
