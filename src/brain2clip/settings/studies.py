@@ -44,13 +44,20 @@ class StudyBase(Kind):
     simulated: ClassVar[bool] = False
     #: Settings that neither responses nor stimuli read. Steps from signal to response are passed beside the study, and
     #: who else takes part must not matter to a subject.
-    unread: ClassVar[frozenset[str]] = frozenset({"responses", "voxels", "ready_features", "subjects"}) | REPORTED
+    unread: ClassVar[frozenset[str]] = (
+        frozenset({"responses", "voxels", "ready_features", "subjects", "equal_pictures"}) | REPORTED
+    )
     #: Settings that only the stimuli read: responses are the same without pictures and sentences.
     of_stimuli: ClassVar[frozenset[str]] = frozenset()
     #: All settings that the stimuli read (None: whatever is not ``unread``).
     stimuli_read: ClassVar[frozenset[str] | None] = None
 
     kind: str
+    equal_pictures: Literal["refuse", "allow"] = Field(
+        "refuse",
+        description="refuse: no stimulus of the test may have the pixels of a training stimulus (or its ready "
+        "features); allow: such pairs are counted in the log",
+    )
 
     def for_responses(self) -> dict[str, Any]:
         """What the responses of one subject depend on, as JSON; a study can be made of it."""

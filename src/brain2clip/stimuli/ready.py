@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from brain2clip.readers import placeholders
 from brain2clip.stage import InputError
 
 NAMES = ("stimulus_id", "embedding")
@@ -34,6 +37,9 @@ def read(path: Path, stimulus_id: Sequence[str]) -> np.ndarray:
             f"{path}: stimulus_id has {len(names)} entries, embedding is {values.shape}; expected [n] and [n, d]"
         )
     place = {name: row for row, name in enumerate(names)}
+    if len(place) < len(names):
+        twice = next(name for row, name in enumerate(names) if place[name] != row)
+        raise InputError(f"{path}: stimulus_id {twice} stands more than once; expected one embedding per stimulus")
     lost = [name for name in stimulus_id if name not in place]
     if lost:
         raise InputError(
@@ -48,12 +54,24 @@ def read(path: Path, stimulus_id: Sequence[str]) -> np.ndarray:
 
 def _arrays(path: Path) -> tuple[list[str], np.ndarray]:
     try:
+        if (instead := placeholders.told(path)) is not None:
+            raise ValueError(f"it is {instead}")
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
-                return [str(name) for name in file[NAMES[0]]], file[NAMES[1]]
+                return [str(name) for name in file[NAMES[0]]], _numbers(file[NAMES[1]])
         with h5py.File(path, "r") as file:
-            return list(file[NAMES[0]].asstr()[:]), file[NAMES[1]][:]
-    except (OSError, KeyError, ValueError, TypeError) as error:
+            return list(file[NAMES[0]].asstr()[:]), _numbers(file[NAMES[1]][:])
+    except (
+        *(OSError, KeyError, ValueError, TypeError, AttributeError, IndexError, EOFError, RuntimeError),
+        *(zipfile.BadZipFile, zlib.error),
+    ) as error:
         raise InputError(
-            f"{path}: not readable as ready features ({error}); expected HDF5 or npz with the arrays {', '.join(NAMES)}"
+            f"{path}: not readable as ready features ({error}); it may be cut short; expected HDF5 or "
+            f"npz with the arrays {', '.join(NAMES)}"
         ) from None
+
+
+def _numbers(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind not in "fiu":
+        raise TypeError(f"{NAMES[1]} holds {values.dtype}, no numbers")
+    return values
