@@ -27,7 +27,7 @@ from brain2clip.kinds import KindError
 from brain2clip.plan import Job, Plan
 from brain2clip.plan.due import Disk, due, lacking
 from brain2clip.plan.jobs import ON_GPU
-from brain2clip.snakefile import check
+from brain2clip.plan.needs import check
 from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[3]

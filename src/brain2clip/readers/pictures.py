@@ -40,9 +40,10 @@ def read(path: Path | str) -> Image.Image:
         if (instead := placeholders.told(path)) is not None:
             raise InputError(f"{path}: expected a picture, found that it is {instead}")
         with Image.open(path) as stored:
-            if getattr(stored, "n_frames", 1) > 1 and stored.format != "MPO":  # its others are previews
+            frames = getattr(stored, "n_frames", 1)
+            if frames > 1 and stored.format != "MPO":  # its others are previews
                 raise InputError(
-                    f"{path}: {stored.n_frames} pictures in one file (an animation or pages); expected a single one"
+                    f"{path}: {frames} pictures in one file (an animation or pages); expected a single one"
                 )
             upright = ImageOps.exif_transpose(stored)
             return _rgb(upright, path)

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Field, SerializeAsAny, Tag
 
-from brain2clip.settings.base import EXTERNAL, Block, Kind, from_outside, neutral, tag
+from brain2clip.settings.base import EXTERNAL, Block, EachOnce, Kind, from_outside, neutral, tag
 
 
 class NetworkBase(Kind):
@@ -62,7 +62,7 @@ class Supervision(Block):
     renamed: ClassVar[dict[str, str]] = {"kl": "network.kl (of kind vae)"}
 
     text: float = Field(0.5, ge=0, le=1, description="lambda, weight of the text: 0 image only, 1 text only")
-    sentences: tuple[Literal["captions", "prompts"], ...] = Field(
+    sentences: Annotated[tuple[Literal["captions", "prompts"], ...], EachOnce] = Field(
         ("captions", "prompts"),
         min_length=1,
         description="what one sentence per stimulus and step is drawn from: its captions, the prompts of its class",
@@ -74,7 +74,9 @@ class Supervision(Block):
     centre: bool = neutral(
         False, description="take the mean training embedding of each modality away before lengths are set to one"
     )
-    scale_init: float = Field(2.6593, description="start of the learnable logit scale a; ln(1/0.07) = 2.6593")
+    scale_init: float = Field(
+        2.6593, ge=-10, le=10, description="start of the learnable logit scale a; ln(1/0.07) = 2.6593"
+    )
     learn_scale: bool = Field(True, description="whether the scale is trained, within [1, 100]")
 
 
