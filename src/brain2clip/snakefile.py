@@ -97,9 +97,7 @@ def files(job: Job) -> dict[str, list[str]]:
         Where a name has braces: Snakemake would take them for wildcards.
     """
     for path in (path for paths in job.inputs.values() for path in paths if "{" in path or "}" in path):
-        raise snakemake.refusal(
-            f"{path}: found braces, which Snakemake takes for wildcards; rename the file"
-        )
+        raise snakemake.refusal(f"{path}: found braces, which Snakemake takes for wildcards; rename the file")
     return {name: list(paths) for name, paths in job.inputs.items() if paths}
 
 
