@@ -135,7 +135,10 @@ def test_band_upside_down(low, high):
         ({"bands__a_b": {}}, "bands.a_b"),
         ({"bands__alpha__h_freq": float("nan")}, "bands.alpha.h_freq"),
         ({"studies__simulated__kind": "simulatd"}, "'simulated'"),
-        ({"studies__other": {"subjects": 2}}, "studies.other.kind: missing; expected one of 'simulated', 'bids_eeg'"),
+        (
+            {"studies__other": {"subjects": 2}},
+            "studies.other.kind: missing (found subjects); expected one of 'simulated'",
+        ),
         ({"studies__mine__split": {"by": "column", "test": ["x"]}}, "studies.mine.split: split.column"),
         ({"studies__mine__stimuli": "pictures.tsv"}, "studies.mine: give either stimuli"),
         ({"studies__mine__responses__tmin": 1.0}, "studies.mine.responses: tmin (1.0 s) must be before tmax"),

@@ -35,8 +35,8 @@ def read(path: str | Path) -> dict[str, Any]:
 
 def parsed(text: str, source: str) -> dict[str, Any]:
     """The same from the text of a file; ``source`` is its name, for messages."""
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         top = loader.get_single_node()
         problems = [] if top is None else list(_problems(loader, top, "", (), set()))
         if problems:
@@ -50,8 +50,6 @@ def parsed(text: str, source: str) -> dict[str, Any]:
             f"{source}: not a readable configuration, no YAML: {error}\n"
             "Blocks are indented by spaces, never by tabs; text with a colon, a brace or a star stands in quotes."
         ) from None
-    finally:
-        loader.dispose()
     if not isinstance(found, dict):
         what = "is empty" if found is None else f"is a {type(found).__name__}"
         raise SettingsError(f"{source}: {what}; expected a configuration, blocks such as studies and methods")

@@ -103,7 +103,7 @@ def _on_preset(name: Any, study: Any, presets: Mapping[Any, Any], problems: list
     base, own = _base_and_own(responses)
     if base not in list(presets):
         where = f"studies.{name}.responses.base"
-        problems.append(f"{where}: no preset named {base!r}{suggest(str(base), presets)}")
+        problems.append(f"{where}: no preset named {base!r} in presets{suggest(str(base), presets)}")
         return study
     return {**study, "responses": _onto(presets[base], own, dict[str, Responses])}
 
@@ -193,7 +193,9 @@ def _wrong_kind(path: str, block: Any, union: Any) -> str:
         renamed = [key for key in _renamed(union) if isinstance(block, Mapping) and key in block]
         if renamed:
             return f"{path}.{renamed[0]}: renamed to {_renamed(union)[renamed[0]]}"
-        return f"{path}.kind: missing; expected one of {listed}"
+        found = f" (found {', '.join(map(str, block))})" if isinstance(block, Mapping) and block else ""
+        base = ", or base: another entry" if path.startswith(("methods.", "presets.")) else ""
+        return f"{path}.kind: missing{found}; expected one of {listed}{base}"
     if isinstance(kind, bool):
         return f"{path}.kind: no kind {kind!r}{UNQUOTED}; expected one of {listed}"
     close = suggest(str(kind), known)

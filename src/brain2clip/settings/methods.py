@@ -108,7 +108,8 @@ class Contrastive(TrainedMethod):
         brain = self.encoder.width if self.brain_head.kind == "none" else self.brain_head.width
         if self.visual.head.kind != "none" and brain != self.visual.head.width:
             raise ValueError(
-                f"brain and picture must meet in one space: brain side gives {brain}, "
+                f"brain and picture must meet in one space: brain side gives {brain} "
+                f"({'encoder.width' if self.brain_head.kind == 'none' else 'brain_head.width'}), "
                 f"visual.head.width is {self.visual.head.width}"
             )
         return self

@@ -116,12 +116,13 @@ class Responses(Block):
     def _consistent(self) -> Responses:
         if self.tmin >= self.tmax:
             raise ValueError(f"tmin ({self.tmin} s) must be before tmax ({self.tmax} s)")
+        epoch = f"tmin {self.tmin} to tmax {self.tmax} s"
         if self.baseline is not None:
             begin, end = (edge if one is None else one for one, edge in zip(self.baseline, (self.tmin, self.tmax)))
-            if not self.tmin <= begin < end <= self.tmax:
-                raise ValueError(f"baseline [{begin}, {end}] must lie inside the epoch [{self.tmin}, {self.tmax}] s")
+            if not self.tmin <= begin <= end <= self.tmax:
+                raise ValueError(f"baseline [{begin}, {end}] must lie inside the epoch, {epoch}")
         if self.crop is not None and not self.tmin <= self.crop[0] < self.crop[1] <= self.tmax:
-            raise ValueError(f"crop {self.crop} must lie inside the epoch [{self.tmin}, {self.tmax}] s")
+            raise ValueError(f"crop {self.crop} must lie inside the epoch, {epoch}")
         if self.dtype == "float16" and not self.whitening.scaled:
-            raise ValueError("dtype float16 needs whitening (volts of 1e-6 would underflow); use float32")
+            raise ValueError("dtype float16 needs whitening.kind not none (volts of 1e-6 would underflow); use float32")
         return self
