@@ -8,12 +8,13 @@ min_version("9.27")
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from brain2clip.internals.snakemake import given_configurations
-from brain2clip.snakefile import amount, either, files, named, planned, prefix
+from brain2clip.snakefile import amount, either, files, look_at_files, named, planned, prefix
 
 
 report: "workflow/report/workflow.rst"
 
 
+look_at_files(workflow, "config.yaml")
 if not given_configurations(workflow):
 
     configfile: "config.yaml"

@@ -7,13 +7,14 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from brain2clip import records, settings
 from brain2clip.internals import slurm_plugin, snakemake, versions
 from brain2clip.plan import Job, Plan
-from brain2clip.readers.bids_files import suggestion
+from brain2clip.plan.needs import check
 from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +31,20 @@ class Asked:
         if not callable(found):
             return found
         return lambda *given, **named: _refusing(lambda: found(*given, **named))
+
+
+def look_at_files(workflow: Any, default: str) -> None:
+    """Refuse files of the configuration that hold a key twice or run code, as they stand, before anything is merged.
+
+    Parameters
+    ----------
+    workflow : snakemake.workflow.Workflow
+    default : str
+        File that is read where ``--configfile`` names none.
+    """
+    if snakemake.is_main(workflow):  # what a job runs with was looked at when it was planned
+        for path in snakemake.given_configurations(workflow) or [default]:
+            _refusing(partial(settings.read, path), settings.SettingsError)
 
 
 def planned(workflow: Any, config: dict[str, Any]) -> Asked:
@@ -74,7 +89,15 @@ def prefix() -> str:
 
 
 def files(job: Job) -> dict[str, list[str]]:
-    """Inputs of a rule; those without a file are left out."""
+    """Inputs of a rule; those without a file are left out.
+
+    Raises
+    ------
+    snakemake.exceptions.WorkflowError
+        Where a name has braces: Snakemake would take them for wildcards.
+    """
+    for path in (path for paths in job.inputs.values() for path in paths if "{" in path or "}" in path):
+        raise snakemake.refusal(f"{path}: found braces, which Snakemake takes for wildcards; rename the file")
     return {name: list(paths) for name, paths in job.inputs.items() if paths}
 
 
@@ -88,23 +111,6 @@ def named(inputs: Any) -> list[str]:
 def either(names: Iterable[str]) -> str:
     """Wildcard pattern of some names (one that matches nothing where there are none)."""
     return "|".join(sorted(names)) or "(?!)"
-
-
-def check(plan: Plan) -> None:
-    """What can be refused before anything runs."""
-    listed = plan.downloads()
-    for name in plan.config.download.sources:
-        if name not in listed:
-            raise InputError(
-                f"download.sources: no dataset named {name!r}{suggestion(name, listed)}; "
-                f"the studies of this configuration download {', '.join(listed) or 'nothing'}"
-            )
-    for study, signal in sorted({(run.study, run.signal) for run in plan.runs()}):
-        if plan.responses_stage(study) == "preprocessed":
-            from brain2clip.responses.preprocessed import refuse  # imports pandas: only where there is such a study
-
-            block: Any = plan.block(study)
-            refuse(study, settings.dump(block), plan.config.bands[signal], block.responses)
 
 
 def amount(listed: Iterable[Any]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import brain2clip
+from brain2clip import settings
 from brain2clip.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +73,7 @@ def test_edits_that_help_shows_are_possible():
     shown = [shlex.split(line)[2:] for line in (line.strip() for line in lines)]
     assert len(shown) > 3
     for config, *words in shown:
-        why.edited(why.read(ROOT / config), why.edits_of(words), config)
+        why.edited(settings.read(ROOT / config), why.edits_of(words), config)
 
 
 def test_help_imports_nothing_heavy():

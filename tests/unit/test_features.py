@@ -56,7 +56,7 @@ def table(tmp_path):
 def make(model, table, tmp_path, monkeypatch):
     """Run the stage for a table of stimuli with settings of the tower; returns the path of the artefact."""
 
-    def run(given=table, name="stimuli", ready=None, **tower):
+    def run(given=table, name="stimuli", ready=None, equal_pictures="refuse", **tower):
         listed = tmp_path / "catalogue.parquet"
         study = SimpleNamespace(
             name="s", stimulus_table=lambda: given, catalogue_digest=lambda: None, stimulus_files=list
@@ -66,7 +66,7 @@ def make(model, table, tmp_path, monkeypatch):
         catalogue.run(stage.Job("catalogue", values, "code", {}, {}, {"catalogue": listed}))
         block = Tower(model=model, **{"batch_size": 3, **tower}).model_dump(mode="json")
         output = tmp_path / f"{name}.h5"
-        values = {"name": "s", "tower": block}
+        values = {"name": "s", "tower": block, "equal_pictures": equal_pictures}
         inputs = {"catalogue": [listed]} | ({"ready": [ready]} if ready else {})
         features.run(stage.Job("features", values, "code", {}, inputs, {"stimuli": output}))
         return output
@@ -266,6 +266,80 @@ def test_a_missing_picture_is_named_before_any_work(make, table, tmp_path, monke
     with pytest.raises(stage.InputError, match=rf"1 of {N} pictures do not exist, the first is {lost}"):
         make(table)
     assert not list(tmp_path.glob("*.h5"))
+
+
+# --------------------------------------------------------------------------------------- what is refused
+
+
+def twins(table, first, second):
+    """The picture of one row in the file of another, as PNG and not byte by byte the same file."""
+    with Image.open(table["image"][first]) as picture:
+        picture.convert("RGBA").save(table["image"][second])
+
+
+def test_a_test_picture_that_is_a_training_picture_is_refused_unless_a_setting_says_so(make, table, caplog):
+    twins(table, 1, 6)
+    twins(table, 4, 7)
+    first = r"2 stimuli have the pixels .* pair is picture-c and picture-f\n.*studies\.s\.equal_pictures: allow"
+    with pytest.raises(stage.InputError, match=first):
+        make()
+    found = read(make(equal_pictures="allow"))
+    assert found["pixel_digest"][1] == found["pixel_digest"][6]
+    assert "2 stimuli have the pixels of another one on the other side of the split" in caplog.text
+
+
+def test_equal_pictures_within_a_side_are_said(make, table, caplog):
+    twins(table, 0, 3)
+    twins(table, 5, 6)
+    make()
+    assert "2 stimuli have the pixels of another of their side, as picture-h and picture-e" in caplog.text
+
+
+def test_equal_ready_features_across_the_split_are_refused_too(make, table, tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(N, 24)).astype(np.float32)
+    vectors[7] = vectors[2]
+    np.savez(tmp_path / "ready.npz", stimulus_id=table["stimulus_id"].to_numpy(str), embedding=vectors)
+    with pytest.raises(stage.InputError, match="the first pair is picture-a and picture-d"):
+        make(table.assign(image=""), ready=tmp_path / "ready.npz")
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("float32", np.nan), ("float16", 1e6)])
+def test_features_that_are_not_finite_are_refused_with_their_stimulus(make, monkeypatch, dtype, value):
+    """A number that float16 cannot hold is no number any more."""
+    real = BandTokens.forward
+
+    def spoilt(bands, pictures):
+        tokens, banded = real(bands, pictures)
+        tokens[-1, 3, 5] = value
+        return tokens, banded
+
+    monkeypatch.setattr(BandTokens, "forward", spoilt)
+    with pytest.raises(stage.InputError, match="tokens of stimulus 'picture-a' has a number that is not finite, as"):
+        make(dtype=dtype)
+
+
+def test_an_embedding_that_is_not_finite_is_refused(make, monkeypatch, table):
+    real = frozen_clip.load
+
+    def spoilt(*given):
+        clip = real(*given)
+        clip.model.visual.register_forward_hook(lambda *of: of[2].index_fill(0, torch.tensor([1]), torch.inf))
+        clip.model.ln_final.register_forward_hook(lambda *of: of[2] * float("nan"))
+        return clip
+
+    monkeypatch.setattr(frozen_clip, "load", spoilt)
+    with pytest.raises(stage.InputError, match="embedding of the sentence 'a 0' has a number"):
+        make()
+    with pytest.raises(stage.InputError, match="embedding of stimulus 'picture-c' has a number that is not finite, as"):
+        make(table.assign(captions=[[] for _ in range(N)], prompts=[[] for _ in range(N)]))
+
+
+def test_a_picture_that_is_none_is_named(make, table):
+    path = table["image"][4]
+    with open(path, "wb") as file:
+        file.write(b"version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(stage.InputError, match=rf"{path}: expected a picture, found that it is a Git LFS pointer"):
+        make()
 
 
 # ------------------------------------------------------------------------------------- interruptions

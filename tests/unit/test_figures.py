@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from brain2clip import artefact, kinds, stage
-from brain2clip.reporting import blocks, figures, style
+from brain2clip.reporting import blocks, figure_base, figures, style
 from brain2clip.reporting.accuracy import by_region
 from brain2clip.reporting.figure_kinds import gains, gallery, place, prompts, ranks
 from brain2clip.retrieval import similarities, statistics
@@ -218,6 +219,23 @@ def test_figure_renders_without_warning(name: str, inputs: dict[str, list[Path]]
     assert root.tag.endswith("svg")
     assert path.stat().st_size < 3_000_000
     assert "brain2clip" in path.read_text() or '"stage":"figures"' in path.read_text()
+
+
+@pytest.mark.parametrize("name", ["ranks", "training", "regions", "gallery", "prompts"])
+def test_labels_are_text_and_no_formula(name: str, inputs: dict[str, list[Path]], tmp_path: Path) -> None:
+    label = "$x_$ {brace} \\frac $a^ 5 & <b> % #"
+    made = drawn(name, inputs, dict.fromkeys(METHODS, label))
+    with style.applied():
+        style.save(made, tmp_path / "figure.svg")
+    shown = {text.get_text() for text in made.findobj(Text)}
+    assert any("$x_$ {brace} \\frac $a^ 5 & <b> % #" in one for one in shown)
+
+
+@pytest.mark.parametrize(("label", "shown"), [("_a\n b", " _a b"), ("a_b", "a_b"), (" x ", "x")])
+def test_a_label_with_an_underscore_in_front_stands_in_legends(label: str, shown: str) -> None:
+    axis = style.figure(3, 2).add_subplot()
+    axis.plot([0, 1], label=figure_base.plain(label))
+    assert axis.get_legend_handles_labels()[1] == [shown]
 
 
 def test_same_data_give_the_same_bytes(inputs: dict[str, list[Path]], tmp_path: Path) -> None:

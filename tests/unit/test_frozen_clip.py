@@ -6,12 +6,14 @@ import time
 
 import brain_files
 import huggingface_hub.constants
+import numpy as np
 import open_clip
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from brain2clip.internals import open_clip as internals
 from brain2clip.settings import Tower
 from brain2clip.stage import InputError
 from brain2clip.stimuli import frozen_clip
@@ -154,3 +156,153 @@ def test_bytes_survive_the_normalisation_and_equal_the_transform(tmp_path, mean,
     as_bytes = frozen_clip.to_bytes(transformed, clip)
     assert torch.equal(as_bytes[0], picture.permute(2, 0, 1))
     assert torch.equal(frozen_clip.from_bytes(as_bytes, clip.mean, clip.std), transformed)
+
+
+# --------------------------------------------------------------------------------------------- activation
+
+
+OF_QUICK_GELU = [
+    (model, tag)
+    for model, tag in open_clip.list_pretrained()
+    if open_clip.get_pretrained_cfg(model, tag).get("quick_gelu") and not internals.quick_gelu(model)
+]
+
+
+def test_no_tag_of_quick_gelu_is_taken_in_a_model_without_it(no_network):
+    """By open_clip's own table; each refusal names a model of its that has the activation and the tag."""
+    assert ("ViT-B-32", "openai") in OF_QUICK_GELU
+    for model, tag in OF_QUICK_GELU:
+        with pytest.raises(InputError, match="trained with QuickGELU") as error:
+            frozen_clip.load(Tower(model=model, pretrained=tag))
+        right = str(error.value).rpartition("take model: ")[2]
+        assert internals.quick_gelu(right)
+        assert tag in open_clip.list_pretrained_tags_by_model(right)
+
+
+def test_every_other_tag_may_be_taken():
+    for model, tag in set(open_clip.list_pretrained()) - set(OF_QUICK_GELU):
+        frozen_clip._check_activation(Tower(model=model, pretrained=tag))
+
+
+def edit_config(path, **values):
+    config = json.loads(path.read_text())
+    config["model_cfg" if "quick_gelu" in values else "preprocess_cfg"].update(values)
+    path.write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize("computes", [True, False])
+def test_by_path_the_config_beside_the_weights_decides(architecture, monkeypatch, tmp_path, trained, computes):
+    file = tmp_path / "tower/open_clip_model.safetensors"
+    edit_config(tmp_path / "tower/open_clip_config.json", quick_gelu=trained)
+    known = open_clip.factory._MODEL_CONFIGS
+    monkeypatch.setitem(known, f"{architecture}-quickgelu", {**known[architecture], "quick_gelu": True})
+    names = {True: f"{architecture}-quickgelu", False: architecture}
+    tower = Tower(model=names[computes], pretrained=str(file))
+    if trained == computes:
+        found = frozen_clip.load(tower).model.transformer.resblocks[0].mlp.gelu
+        assert isinstance(found, open_clip.transformer.QuickGELU) == trained
+    else:
+        with pytest.raises(InputError, match=rf"open_clip_config\.json.*take model: {names[trained]}$"):
+            frozen_clip.load(tower)
+
+
+def test_by_path_in_the_hubs_cache_its_repository_decides_and_else_it_is_said(architecture, tmp_path, caplog):
+    (tmp_path / "tower/open_clip_config.json").unlink()
+    file = tmp_path / "tower/open_clip_model.safetensors"
+    frozen_clip.load(Tower(model=architecture, pretrained=str(file)))
+    assert "nothing says which activation the weights were trained with; taken as GELU" in caplog.text
+    cached = tmp_path / "models--timm--vit_base_patch32_clip_224.openai/snapshots/0/weights.safetensors"
+    cached.parent.mkdir(parents=True)
+    file.rename(cached)
+    with pytest.raises(InputError, match=r"trained with QuickGELU \(by open_clip's list of timm/vit_base_patch32"):
+        frozen_clip.load(Tower(model=architecture, pretrained=str(cached)))
+
+
+def test_by_path_pictures_are_prepared_as_the_config_beside_says(architecture, tmp_path):
+    edit_config(tmp_path / "tower/open_clip_config.json", mean=[0.1, 0.2, 0.3], interpolation="bilinear")
+    by_path = frozen_clip.load(Tower(model=architecture, pretrained=str(tmp_path / f"tower/{WEIGHTS}")))
+    by_folder = frozen_clip.load(Tower(model=f"local-dir:{tmp_path / 'tower'}"))
+    assert by_path.mean.flatten().tolist() == by_folder.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
+    noise = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    assert torch.equal(*(clip.preprocess(Image.fromarray(noise)) for clip in (by_path, by_folder)))
+
+
+def test_weights_saved_by_data_parallel_are_the_same(architecture, tmp_path):
+    expected = frozen_clip.load(Tower(model=f"local-dir:{tmp_path / 'tower'}")).model.state_dict()
+    torch.save({"state_dict": {f"module.{name}": one for name, one in expected.items()}}, tmp_path / "parallel.pt")
+    found = frozen_clip.load(Tower(model=architecture, pretrained=str(tmp_path / "parallel.pt"))).model.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+# ------------------------------------------------------------------------------------------------- damage
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 605143284\n"
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+
+
+def spoilt(name, value):
+    def do(path):
+        from safetensors.torch import load_file
+
+        tensors = load_file(path)
+        tensors[name].view(-1)[0] = value
+        save_file(tensors, path)
+
+    return do
+
+
+WEIGHTS, CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "words"),
+    [
+        (WEIGHTS, lambda path: path.write_bytes(POINTER), r"open_clip_model\.safetensors: .*a Git LFS pointer"),
+        (WEIGHTS, lambda path: path.write_bytes(b"<html>404</html>"), "it is a web page"),
+        (WEIGHTS, lambda path: path.write_bytes(b""), "it is empty"),
+        (WEIGHTS, cut, r"could not be loaded: SafetensorError(.|\n)*cut short"),
+        (WEIGHTS, spoilt("visual.conv1.weight", float("nan")), r"1 of \d+ numbers of the weight visual\.conv1\.weight"),
+        (WEIGHTS, spoilt("logit_scale", float("inf")), "1 of 1 numbers of the weight logit_scale are not finite"),
+        (CONFIG, lambda path: path.write_text("{"), r"open_clip_config\.json: not readable as JSON"),
+        (CONFIG, lambda path: path.write_text("[]"), r"open_clip_config\.json: lacks model_cfg"),
+        (CONFIG, lambda path: path.write_text('{"model_cfg": {"vision_cfg": {}}}'), "lacks model_cfg.text_cfg"),
+        (CONFIG, lambda path: edit_config(path, quick_gelu=False, vision_cfg={"layers": "x"}), "could not be loaded"),
+        (CONFIG, lambda path: edit_config(path, mean=[0.5]), "could not be loaded"),
+    ],
+)  # fmt: skip
+def test_damaged_files_of_a_folder_are_a_sentence(tmp_path, name, damage, words):
+    tower = Tower(model=brain_files.save_tower(tmp_path / "tower"))
+    damage(tmp_path / "tower" / name)
+    with pytest.raises(InputError, match=words):
+        frozen_clip.load(tower)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (POINTER, "a Git LFS pointer"),
+        ("cut", r"could not be loaded(.|\n)*cut short"),
+        ({"a": torch.zeros(9)}, r"could not be loaded(.|\n)*of another model"),
+        ({}, "could not be loaded"),
+        (torch.zeros(3), "could not be loaded"),
+        (None, "is a folder; give the file of the weights in it"),
+    ],
+    ids=["pointer", "cut", "other", "nothing", "tensor", "folder"],
+)
+def test_damaged_checkpoints_are_a_sentence(architecture, tmp_path, content, words):
+    path = tmp_path / "weights.pt"
+    if content is None:
+        path.mkdir()
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save({"a": torch.zeros(999)} if isinstance(content, str) else content, path)
+    if isinstance(content, str):
+        cut(path)
+    with pytest.raises(InputError, match=words):
+        frozen_clip.load(Tower(model=architecture, pretrained=str(path)))

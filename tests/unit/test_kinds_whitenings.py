@@ -76,7 +76,7 @@ def test_the_default_and_what_is_unknown():
 @pytest.mark.parametrize("kind", KINDS)
 def test_half_precision_needs_responses_without_a_unit(kind):
     if kind == "none":
-        with pytest.raises(ValidationError, match="float16 needs whitening"):
+        with pytest.raises(ValidationError, match=r"float16 needs whitening\.kind"):
             Responses(dtype="float16", whitening={"kind": kind})
     else:
         assert Responses(dtype="float16", whitening={"kind": kind}).whitening.scaled

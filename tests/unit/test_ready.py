@@ -44,6 +44,24 @@ def test_values_that_cannot_be_compared_are_refused(tmp_path, value):
     assert ready.read(path, ["b", "c"]).shape == (2, 3), "only what is asked for counts"
 
 
+@pytest.mark.parametrize("name", ["ready.h5", "ready.npz"])
+@pytest.mark.parametrize("left", [0.0, 0.3, 0.7, 0.98])
+def test_a_file_that_is_cut_short_is_refused_with_its_name(tmp_path, name, left):
+    path = write(tmp_path / name)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * left)])
+    with pytest.raises(InputError, match=rf"{path}: not readable as ready features"):
+        ready.read(path, ["a"])
+
+
+def test_a_stimulus_that_stands_twice_and_texts_for_numbers_are_refused(tmp_path):
+    np.savez(tmp_path / "twice.npz", stimulus_id=["a", "b", "a"], embedding=VECTORS[:3])
+    with pytest.raises(InputError, match="stimulus_id a stands more than once"):
+        ready.read(tmp_path / "twice.npz", ["a"])
+    np.savez(tmp_path / "text.npz", stimulus_id=["a"], embedding=[["1", "2"]])
+    with pytest.raises(InputError, match="embedding holds <U1, no numbers"):
+        ready.read(tmp_path / "text.npz", ["a"])
+
+
 def test_other_layouts_are_refused(tmp_path):
     with pytest.raises(InputError, match="not readable as ready features"):
         ready.read(tmp_path / "absent.h5", ["a"])

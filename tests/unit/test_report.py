@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +34,33 @@ def test_first_page_says_what_is_simulated_and_whose_the_data_are(file):
         assert ("no person was recorded" in html) == study["kind"].startswith("simulated")
         for key in {"licence", "citation"} & set(study):
             assert study[key] in html
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ".. raw:: html\n\n   <script>alert(1)</script>",
+        "Doe (2020).\n\n.. image:: x.png\n",
+        "see `here <javascript:alert(1)>`_ or javascript:alert(1), https://x.invalid, a@b.invalid",
+        ":raw-html:`<b>` |sub| [1]_ target_ __anon ``code`` \\ back",
+        "{{ config }} {% raw %} {# #} $x$ \u00e9 \u2028 |",
+        "- one\n- two\n\n====\n",
+    ],
+)
+def test_text_of_a_study_is_shown_letter_by_letter(text):
+    study = {"kind": "bids_eeg", "licence": text, "citation": text}
+    html = page({"studies": {"mine": study}, "experiments": {"main": {"study": "mine"}}})
+    shown = unescape(re.sub(r"<[^>]*>", "", html))
+    assert " ".join(shown.split()).count(" ".join(text.split())) == 2
+    assert set(re.findall(r"<(\w+)", html)) <= {"div", "p", "ul", "li", "strong", "tt", "span", "a"}
+    assert html.count("<a ") == page({"studies": {}, "experiments": {}}).count("<a ")
+
+
+def test_no_label_is_taken_for_a_wildcard_of_snakemake():
+    """Snakemake looks for {names} in every text parameter that does not come from a function."""
+    for path in (ROOT / "workflow/rules").glob("*.smk"):
+        given = re.findall(r"^ +(?:spec|given|made|amount)=(.*)$", path.read_text(), re.MULTILINE)
+        assert [one for one in given if "PLAN" in one and not one.startswith("lambda w")] == []
 
 
 def test_text_of_the_configuration_is_no_markup():

@@ -58,8 +58,9 @@ CONFIG = "results: out\nstudies: {}\ntables:\n  second: {}\n  first: {}\n"
 def folder(tmp_path: Path) -> Path:
     """A repository with the command, the stand-in, a configuration and its results."""
     package = Path("src/brain2clip")
-    shutil.copytree(ROOT / package / "cli", tmp_path / package / "cli", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("__init__.py", "__main__.py"):
+    for room in ("cli", "settings"):
+        shutil.copytree(ROOT / package / room, tmp_path / package / room, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("__init__.py", "__main__.py", "kinds.py", "names.py"):
         shutil.copy(ROOT / package / name, tmp_path / package)
     (tmp_path / "Snakefile").touch()
     (tmp_path / "snakemake.py").write_text(STAND_IN)

@@ -135,7 +135,10 @@ def test_band_upside_down(low, high):
         ({"bands__a_b": {}}, "bands.a_b"),
         ({"bands__alpha__h_freq": float("nan")}, "bands.alpha.h_freq"),
         ({"studies__simulated__kind": "simulatd"}, "'simulated'"),
-        ({"studies__other": {"subjects": 2}}, "studies.other.kind: missing; expected one of 'simulated', 'bids_eeg'"),
+        (
+            {"studies__other": {"subjects": 2}},
+            "studies.other.kind: missing (found subjects); expected one of 'simulated'",
+        ),
         ({"studies__mine__split": {"by": "column", "test": ["x"]}}, "studies.mine.split: split.column"),
         ({"studies__mine__stimuli": "pictures.tsv"}, "studies.mine: give either stimuli"),
         ({"studies__mine__responses__tmin": 1.0}, "studies.mine.responses: tmin (1.0 s) must be before tmax"),
@@ -153,10 +156,70 @@ def test_band_upside_down(low, high):
         ({"tables__methods__metric": "smell:top-1"}, "tables.methods.metric: no metric is named 'smell:top-1'"),
         ({"retrieval__top_k": [1]}, "retrieval.top_k: renamed to metrics"),
         ({"retrieval__n_way": [2]}, "retrieval.n_way: renamed to metrics"),
+        ({"methods__neuroclip__visual": {"kind": "frozen", "readout": {}}}, "visual.readout: unknown key"),
+        ({"studies__mine__split__train": ["01", "02"]}, "split: '02' stands in train and in test"),
+        ({"studies__mine__responses__baseline": [0.1, -0.1]}, "mine.responses: baseline [0.1, -0.1] must lie inside"),
+        ({"studies__mine__responses__baseline": [-9, None]}, "mine.responses: baseline [-9.0, 0.8] must lie inside"),
+        ({"towers__small__model": "local-dir:x"}, "whose folder has weights of its own; expected null"),
     ],
 )
 def test_refused(values, words):
     assert words in refusal(**values)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("results", ""), ("results", "/"), ("results", ".."), ("results", "a{b}"), ("results", "a\nb"),
+        ("methods__ridge__alphas", []), ("methods__ridge__alphas", [0, 1.0]), ("methods__ridge__alphas", [-1.0]),
+        ("methods__ridge__alphas", [1, 1.0]), ("methods__ridge__alphas", [float("inf")]), ("methods__ridge__folds", 1),
+        ("methods__neuroclip__optimiser__epochs", 0), ("methods__neuroclip__optimiser__lr", 0.0),
+        ("methods__neuroclip__objective__soft_temperature", 0), ("methods__neuroclip__objective__scale_init", 1e3),
+        ("methods__ridge__label", "a\x00b"), ("towers__small__pretrained", ""), ("towers__small__model", "\n"),
+        ("experiments__main__seeds", []), ("experiments__main__seeds", [-1]), ("experiments__main__seeds", [2**32]),
+        ("experiments__main__seeds", [0, 0]), ("experiments__main__seeds", [0, True]),
+        ("experiments__main__methods", ["ridge", "ridge"]), ("experiments__main__signals", []),
+        ("retrieval__seed", -1), ("retrieval__bootstrap", 10**9), ("retrieval__level", 1.0),
+        ("retrieval__metrics", ["1-way"]), ("retrieval__metrics", ["0-way"]), ("retrieval__metrics", ["top-0"]),
+        ("retrieval__metrics", []), ("retrieval__tasks", ["stimulus", "stimulus"]), ("retrieval__repetitions", [1, 1]),
+        ("studies__simulated__seed", -1), ("studies__simulated__responses__repetitions__seed", -1),
+        ("studies__simulated__responses__channels", []), ("studies__simulated__responses__channels", ["Oz", "Oz"]),
+        ("studies__simulated__responses__channels", [""]), ("studies__simulated__responses__tmax", 600),
+        ("studies__simulated__responses__sfreq", 0), ("studies__mine__root", ""), ("studies__mine__tasks", []),
+        ("studies__mine__subjects", []), ("studies__mine__subjects", ["01", "01"]), ("studies__mine__split__test", []),
+        ("studies__mine__stimulus", ""), ("bands__alpha__notch", [0]), ("bands__alpha__notch", [50, 50]),
+        ("figures__topography_times", []), ("download__retries", 10**6),
+    ],
+)  # fmt: skip
+def test_a_value_that_can_only_be_nonsense_is_refused_with_its_key(path, value):
+    assert f"  - {path.replace('__', '.')}" in refusal(**{path: value})
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("methods__neuroclip__optimiser__epochs", True, "expected no yes or no; found True"),
+        ("methods__neuroclip__visual__prompts__depth", False, "write the word in quotes"),
+        ("methods__neuroclip__visual__filter__kind", False, "write the word in quotes"),
+        ("methods__neuroclip__label", True, "write the word in quotes"),
+        (
+            "studies__mine__split__test",
+            [8],
+            "split.test.0: input should be a valid string; found 8, write",
+        ),
+        ("studies__mine__categories", {False: ["a"]}, "found False, write it in quotes"),
+    ],
+)
+def test_what_yaml_makes_of_a_bare_word_or_number_is_told(path, value, words):
+    told = refusal(**{path: value})
+    assert words in told
+    assert path.replace("__", ".") in told
+
+
+def test_a_switch_takes_yes_and_no_and_a_learning_rate_without_a_dot():
+    """YAML reads 1e-3 as text."""
+    config = settings.load(changed(methods__ridge__shuffle_labels=True, methods__neuroclip__optimiser={"lr": "1e-3"}))
+    assert (config.methods["ridge"].shuffle_labels, config.methods["neuroclip"].optimiser.lr) == (True, 1e-3)
 
 
 @pytest.mark.parametrize(
@@ -321,11 +384,11 @@ bands = st.builds(
     lambda low, width, notch: settings.Band(l_freq=low, h_freq=None if low is None else low + width, notch=notch),
     st.none() | edges,
     st.floats(1e-3, 1e3),
-    st.lists(st.floats(1, 500), max_size=3).map(tuple),
+    st.lists(st.floats(1, 500), max_size=3, unique=True).map(tuple),
 )
 methods = st.builds(
     settings.Contrastive,
-    label=st.text(max_size=20),
+    label=st.text(st.characters(exclude_categories=["C"]), max_size=20),
     tower=st.just("small"),
     objective=st.builds(settings.Objective, beta=st.floats(0, 1), soft_target=st.sampled_from(["clip", "uniform"])),
     optimiser=st.builds(settings.Optimiser, lr=st.floats(1e-8, 1), epochs=st.integers(1, 999)),

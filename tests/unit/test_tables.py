@@ -409,6 +409,32 @@ def test_markdown_columns_line_up() -> None:
     assert r"m\|n" in lines[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("*a* `b` ~~c~~ a|b \\", r"\*a\* \`b\` \~\~c\~\~ a\|b \\"),
+        ("_a_ b_c __d__", r"\_a\_ b_c \_\_d\_\_"),
+        ("<script>x</script> <!-- < 0.05 &amp; & co", r"\<script>x\</script> \<!-- < 0.05 \&amp; & co"),
+        ("[a](b) ![c][d] [1.0, 2.0]", r"\[a](b) !\[c][d] [1.0, 2.0]"),
+        ("one\n\n# two\r\n", "one # two"),
+    ],
+)
+def test_markdown_shows_text_as_it_stands_and_numbers_without_a_backslash(text, shown) -> None:
+    assert typeset.plain(text) == shown
+    sheet = typeset.Sheet(text, [text], [[text]], text, [text])
+    lines = typeset.markdown("main", [sheet]).splitlines()
+    assert [line for line in lines if "\\" in line or line] == [
+        "# main", f"## {shown}", shown, f"| {shown} |", f"| {'-' * max(3, len(shown))} |", f"| {shown} |", f"- {shown}"
+    ]  # fmt: skip
+
+
+def test_a_label_of_many_lines_stays_one_row_of_latex() -> None:
+    sheet = typeset.Sheet("a", ["m"], [["one\n\ntwo {x} \\end{table} $y_$"]], "b\n\nc")
+    text = typeset.latex("main", [sheet])
+    assert r"one two \{x\} \textbackslash{}end\{table\} \$y\_\$ \\" in text
+    assert r"\caption{a. b c}" in text
+
+
 def test_latex_is_escaped_and_balanced() -> None:
     text = typeset.latex("main", [SHEET])
     assert r"x\_1 \& y & {[1, 2]} \\" in text

@@ -264,7 +264,7 @@ def test_the_same_tower_gives_equal_features_for_equal_pictures(tmp_path, monkey
         block = Tower(model=model).model_dump(mode="json")
         table, output = (tmp_path / f"{study.modality}.{ending}" for ending in ("parquet", "h5"))
         catalogue.run(Job("catalogue", {"name": "s", "study": {}, "results": "r"}, "c", {}, {}, {"catalogue": table}))
-        given = {"name": "s", "tower": block}
+        given = {"name": "s", "tower": block, "equal_pictures": "refuse"}
         features.run(Job("features", given, "c", {}, {"catalogue": [table]}, {"stimuli": output}))
         with artefact.open_h5(output) as file:
             ids = file["stimulus_id"].asstr()[:]

@@ -20,7 +20,7 @@ rule tables:
         mem_mb=lambda w, attempt: attempt * 4000,
         runtime=lambda w, attempt: attempt * 30,
     params:
-        spec=PLAN.tables_job().spec.json,
+        spec=lambda w: PLAN.tables_job().spec.json,
         made=lambda w, output: [f"{Path(path).name}={path}" for path in output.tables],
     message:
         "Tables"

@@ -20,7 +20,8 @@ from types import FrameType
 from typing import Any
 
 import psutil
-import yaml
+
+from brain2clip.settings import SettingsError, files
 
 ROOT = Path(__file__).resolve().parents[3]
 LOCKS = ROOT / ".snakemake" / "locks"
@@ -94,10 +95,9 @@ def report(config: Path) -> None:
 def read(config: Path) -> dict[str, Any]:
     """The configuration as it stands; snakemake is the one to validate it."""
     try:
-        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        sys.exit(f"{shown(config)}: not a readable configuration: {error}")
-    return settings if isinstance(settings, dict) else {}
+        return files.read(config)
+    except SettingsError as error:
+        sys.exit(str(error))
 
 
 def results_of(settings: dict[str, Any]) -> Path:

@@ -28,7 +28,7 @@ from brain2clip.kinds import KindError
 from brain2clip.plan import Job, Plan
 from brain2clip.plan.due import Disk, due, lacking
 from brain2clip.plan.jobs import ON_GPU
-from brain2clip.snakefile import check
+from brain2clip.plan.needs import check
 from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -58,7 +58,7 @@ def why(config: Path, words: Sequence[str]) -> None:
     # Kinds from outside and paths in a configuration are found from the root of the repository.
     sys.path.append(str(ROOT))
     try:
-        raw, edits = read(config), edits_of(words)
+        raw, edits = settings.read(config), edits_of(words)
         with contextlib.chdir(ROOT):
             new = edited(raw, edits, source)
             before = settings.load(raw, source)
@@ -88,15 +88,6 @@ def by_stage(jobs: Iterable[Job]) -> dict[str, int]:
 
 
 # ------------------------------------------------------------------------------------------------- edit
-
-
-def read(config: Path) -> dict[str, Any]:
-    """A configuration as it is written."""
-    try:
-        raw = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise EditError(f"{config}: not a readable configuration: {error}") from None
-    return raw if isinstance(raw, dict) else {}
 
 
 def edits_of(words: Sequence[str]) -> dict[str, Any]:

@@ -158,7 +158,12 @@ class Specs(Runs):
 
     def features_spec(self, study: str, tower: str) -> Spec:
         """Frozen features of the stimuli of a study."""
-        values = {"name": study, "tower": dump(self.config.towers[tower]), "ready": self.ready(study, tower)}
+        values = {
+            "name": study,
+            "tower": dump(self.config.towers[tower]),
+            "ready": self.ready(study, tower),
+            "equal_pictures": self.block(study).equal_pictures,
+        }
         expects = {"catalogue": self.catalogue_spec(study).expected}
         return spec("features", "brain2clip.stimuli.features", values, expects)
 

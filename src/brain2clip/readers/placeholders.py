@@ -11,7 +11,7 @@ from brain2clip.readers.fetched import check_here
 from brain2clip.stage import InputError
 
 #: How web pages begin, which servers send instead of a file.
-PAGES = (b"<!doctype html", b"<html")
+PAGES = (b"<!doctype html", b"<html", b"<?xml")
 
 
 def refuse(path: Path) -> None:

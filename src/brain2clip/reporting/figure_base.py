@@ -112,4 +112,10 @@ def shown_runs(plan: Plan, study: str) -> list[Run]:
 def labels(plan: Plan, methods: Iterable[str]) -> dict[str, str]:
     """Labels of some methods, in the order of the configuration."""
     wanted = set(methods)
-    return {name: method.label or name for name, method in plan.config.methods.items() if name in wanted}
+    return {name: plain(method.label or name) for name, method in plan.config.methods.items() if name in wanted}
+
+
+def plain(label: str) -> str:
+    """A label on one line; Matplotlib leaves those that begin with an underscore out of legends."""
+    text = " ".join(label.split())
+    return f" {text}" if text.startswith("_") else text

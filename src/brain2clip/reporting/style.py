@@ -42,6 +42,8 @@ _RC: dict[Any, Any] = {
     "figure.constrained_layout.use": True,
     "svg.hashsalt": "brain2clip",
     "image.interpolation": "nearest",
+    # Labels and names of the user's data are text: a dollar begins no formula.
+    "text.parse_math": False,
 }
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from brain2clip import artefact, stage
+from brain2clip.readers.pictures import read as read_picture
 from brain2clip.reporting import style
 from brain2clip.stage import InputError
 
@@ -103,14 +104,11 @@ def _text(candidates: Candidates) -> Callable[[Axes, str], None]:
 
 
 def _thumbnail(name: str, pictures: dict[str, Path]) -> NDArray[np.uint8]:
-    from PIL import Image
-
     path = pictures.get(name)
     if path is None or not path.is_file():
         raise InputError(
             f"gallery: no picture file for stimulus {name}; expected {path} (run from the folder above it)"
         )
-    with Image.open(path) as image:
-        small = image.convert("RGB")
-        small.thumbnail((_THUMBNAIL, _THUMBNAIL))
-        return np.asarray(small)
+    small = read_picture(path)
+    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    return np.asarray(small)

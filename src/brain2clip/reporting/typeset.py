@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,10 @@ _LATEX = {
     "²": r"$^{2}$",
     "<": r"$<$",
     ">": r"$>$",
+    "|": r"$|$",
 }
+#: What Markdown would read as markup: emphasis, code, links, HTML, cells. Brackets of intervals stay as they are.
+_MARKUP = re.compile(r"[\\`*|~]|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?])|&(?=#?\w+;)|\[(?=[^\]]*\][(\[])")
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,9 @@ def markdown(name: str, sheets: Sequence[Sheet]) -> str:
     """A page with one section per sheet; columns are padded so that the source itself is a table."""
     parts = [f"# {name}"]
     for sheet in sheets:
-        parts += [f"## {sheet.title}", textwrap.fill(sheet.caption, 110), _markdown_table(sheet)]
+        parts += [f"## {plain(sheet.title)}", textwrap.fill(plain(sheet.caption), 110), _markdown_table(sheet)]
         if sheet.notes:
-            parts.append("\n".join(f"- {_one_line(note)}" for note in sheet.notes))
+            parts.append("\n".join(f"- {plain(note)}" for note in sheet.notes))
     return "\n\n".join(parts) + "\n"
 
 
@@ -73,12 +77,17 @@ def latex(name: str, sheets: Sequence[Sheet]) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that LaTeX sets as it stands."""
-    return "".join(_LATEX.get(letter, letter) for letter in text)
+    """Text on one line that LaTeX sets as it stands."""
+    return "".join(_LATEX.get(letter, letter) for letter in _one_line(text))
+
+
+def plain(text: str) -> str:
+    """Text on one line that Markdown shows as it stands."""
+    return _MARKUP.sub(r"\\\g<0>", _one_line(text))
 
 
 def _markdown_table(sheet: Sheet) -> str:
-    body = [[_one_line(cell).replace("|", "\\|") for cell in row] for row in (sheet.header, *filter(None, sheet.rows))]
+    body = [[plain(cell) for cell in row] for row in (sheet.header, *filter(None, sheet.rows))]
     widths = [max(3, *(len(row[column]) for row in body)) for column in range(len(sheet.header))]
     lines = [_markdown_line(row, widths, sheet.left) for row in body]
     rule = ["-" * width if number < sheet.left else "-" * (width - 1) + ":" for number, width in enumerate(widths)]
@@ -106,7 +115,7 @@ def _latex_table(label: str, sheet: Sheet) -> str:
         *(_latex_row(row) if row else "\\midrule" for row in sheet.rows),
         "\\bottomrule",
         "\\end{tabular}",
-        *(f"\\par\\smallskip{{\\footnotesize {escape(_one_line(note))}}}" for note in sheet.notes),
+        *(f"\\par\\smallskip{{\\footnotesize {escape(note)}}}" for note in sheet.notes),
         "\\end{table}",
     ]
     return "\n".join(lines)

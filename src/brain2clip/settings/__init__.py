@@ -14,6 +14,7 @@ from brain2clip.settings.encoders import EegProject, Encoder, EncoderBase, TsCon
 from brain2clip.settings.experiments import Experiment
 from brain2clip.settings.exports import Export
 from brain2clip.settings.figures import Figures
+from brain2clip.settings.files import read
 from brain2clip.settings.filters import Filter, FilterBase, Fixed, Gains, NoFilter, Softmax
 from brain2clip.settings.heads import Head
 from brain2clip.settings.loading import load, merge
@@ -189,4 +190,5 @@ __all__ = [
     "merge",
     "neutral",
     "parse",
+    "read",
 ]

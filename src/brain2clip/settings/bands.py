@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import model_validator
+from typing import Annotated
 
-from brain2clip.settings.base import Block, neutral
+from pydantic import Field, model_validator
+
+from brain2clip.settings.base import Block, EachOnce, neutral
 
 
 class Band(Block):
@@ -14,7 +16,9 @@ class Band(Block):
         None, ge=0, description="high-pass edge in Hz (null: none beyond the recording's own)"
     )
     h_freq: float | None = neutral(None, gt=0, description="low-pass edge in Hz (null: none beyond anti-aliasing)")
-    notch: tuple[float, ...] = neutral((), description="mains frequencies in Hz to notch out, e.g. [50, 100]")
+    notch: Annotated[tuple[Annotated[float, Field(gt=0)], ...], EachOnce] = neutral(
+        (), description="mains frequencies in Hz to notch out, e.g. [50, 100]"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Band:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
+import typing
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -17,12 +20,52 @@ from pydantic import (
     TypeAdapter,
     WrapValidator,
     model_serializer,
+    model_validator,
 )
 
 from brain2clip import kinds
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9-]*$"
 Name = Annotated[str, Field(pattern=NAME, description="letters, digits and hyphens: it becomes part of a path")]
+#: Seed of a generator of random numbers; NumPy's older ones take 32 bits.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def _text(value: str) -> str:
+    """Text without control characters, which no output can show."""
+    if found := _CONTROL.search(value):
+        raise ValueError(f"expected text; found the control character {found[0]!r} in {value[:80]!r}")
+    return value
+
+
+def _filled(value: str) -> str:
+    """Text that says something, on one line."""
+    if not value.strip() or "\n" in value:
+        raise ValueError(f"expected text on one line; found {value[:80]!r}")
+    return _text(value)
+
+
+#: Text for people, of one or more lines.
+Text = Annotated[str, AfterValidator(_text)]
+#: A path, or a name that stands in the user's data.
+Filled = Annotated[str, AfterValidator(_filled)]
+
+
+def _each_once(values: Any) -> Any:
+    """A list, in which nothing stands twice."""
+    twice = (
+        [value for place, value in enumerate(values) if value in values[:place]] if isinstance(values, tuple) else []
+    )
+    if twice:
+        raise ValueError(f"expected each once; found {twice[0]!r} more than once")
+    return values
+
+
+#: For a list whose items are names, numbers of runs and the like: what stands twice is an oversight.
+EachOnce = AfterValidator(_each_once)
+#: What YAML does to some words.
+UNQUOTED = " (YAML reads off and no as False, on and yes as True: write the word in quotes)"
 #: Tag of the member of a union that stands for kinds from outside.
 EXTERNAL = "package.module:Class"
 
@@ -42,6 +85,17 @@ class Block(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, given: Any) -> Any:
+        """``epochs: yes`` would be 1. A line that begins with a dot goes on with the path of the block."""
+        wrong = [key for key, value in given.items() if _is_truth(cls, key, value)] if isinstance(given, dict) else []
+        if wrong:
+            raise ValueError(
+                "\n".join(f".{key}: expected no yes or no; found {given[key]!r}{UNQUOTED}" for key in wrong)
+            )
+        return given
+
     @model_serializer(mode="wrap")
     def _without_neutral(self, dump: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         dumped = cast(dict[str, Any], dump(self))
@@ -49,6 +103,28 @@ class Block(BaseModel):
             return dumped
         left_out = neutral_fields(type(self))
         return {key: one for key, one in dumped.items() if key not in left_out or getattr(self, key) != left_out[key]}
+
+
+def _is_truth(block: type[BaseModel], name: str, value: Any) -> bool:
+    """Whether yes or no stands where a field takes neither; of ``kind`` the union says what is wrong."""
+    given = value if isinstance(value, list | tuple) else [value]
+    there = name in block.model_fields and name != "kind" and any(isinstance(one, bool) for one in given)
+    return there and not _takes_bool(block, name)
+
+
+@cache
+def _takes_bool(block: type[BaseModel], name: str) -> bool:
+    return _allows_bool(block.model_fields[name].annotation)
+
+
+def _allows_bool(annotation: Any) -> bool:
+    """Whether true is a value of an annotation, or of something within it."""
+    inside = typing.get_args(annotation)
+    if typing.get_origin(annotation) is Literal:
+        return any(isinstance(value, bool) for value in inside)
+    if typing.get_origin(annotation) is Annotated:
+        inside = inside[:1]
+    return annotation in (bool, Any) or any(_allows_bool(one) for one in inside if one is not ...)
 
 
 class Kind(Block):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
 
 from brain2clip.names import MetricName
 from brain2clip.settings.bands import Band
-from brain2clip.settings.base import Block, Name, suggest
+from brain2clip.settings.base import Block, Filled, Name, suggest
 from brain2clip.settings.downloads import Download
 from brain2clip.settings.experiments import Experiment
 from brain2clip.settings.exports import Export
@@ -21,10 +24,19 @@ from brain2clip.settings.tables import Table
 from brain2clip.settings.towers import Tower
 
 
+def _a_folder(path: str) -> str:
+    """A folder of its own; braces in it would be Snakemake's wildcards."""
+    if Path(path).name in ("", "..") or "{" in path or "}" in path:
+        raise ValueError(f"expected the path of a folder, without braces; found {path!r}")
+    return path
+
+
 class Config(Block):
     """The whole configuration."""
 
-    results: str = Field("results", description="folder of everything that the pipeline writes")
+    results: Annotated[Filled, AfterValidator(_a_folder)] = Field(
+        "results", description="folder of everything that the pipeline writes, a path without braces"
+    )
     presets: dict[Name, Responses] = Field(
         default_factory=dict,
         description="named settings of responses; 'base: name' in studies.*.responses starts from one and overrides "

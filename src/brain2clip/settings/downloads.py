@@ -16,7 +16,7 @@ class Download(Block):
         "'file:///data/nm000232'} for a folder on this machine, or the address of a mirror",
     )
     at_once: int = Field(4, ge=1, le=32, description="downloads that run at the same time")
-    retries: int = Field(5, ge=0, description="further attempts after a broken transfer, with growing pauses")
+    retries: int = Field(5, ge=0, le=1000, description="further attempts after a broken transfer, with growing pauses")
     timeout_s: float = Field(60.0, gt=0, description="longest silence of a server, s")
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from brain2clip.settings.base import Block, Name
+from brain2clip.settings.base import Block, EachOnce, Name, Seed
 
 
 class Experiment(Block):
@@ -15,9 +15,9 @@ class Experiment(Block):
     renamed: ClassVar[dict[str, str]] = {"bands": "signals"}
 
     study: Name = Field(description="name of a study")
-    signals: tuple[Name, ...] = Field(
+    signals: Annotated[tuple[Name, ...], EachOnce] = Field(
         min_length=1, description="brain signals: names of bands for a study of EEG, of rois for one of fMRI"
     )
-    protocols: tuple[Name, ...] = Field(min_length=1, description="names of protocols")
-    methods: tuple[Name, ...] = Field(min_length=1, description="names of methods")
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1, description="seeds of training")
+    protocols: Annotated[tuple[Name, ...], EachOnce] = Field(min_length=1, description="names of protocols")
+    methods: Annotated[tuple[Name, ...], EachOnce] = Field(min_length=1, description="names of methods")
+    seeds: Annotated[tuple[Seed, ...], EachOnce] = Field((0,), min_length=1, description="seeds of training")

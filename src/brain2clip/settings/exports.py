@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from brain2clip.settings.base import Block, Name
+from brain2clip.settings.base import Block, EachOnce, Name
 
 
 class Export(Block):
@@ -15,7 +15,7 @@ class Export(Block):
     renamed: ClassVar[dict[str, str]] = {"bands": "signals"}
 
     study: Name = Field(description="name of a study")
-    signals: tuple[Name, ...] = Field(min_length=1, description="names of bands")
-    formats: tuple[Literal["nice", "ubp"], ...] = Field(
+    signals: Annotated[tuple[Name, ...], EachOnce] = Field(min_length=1, description="names of bands")
+    formats: Annotated[tuple[Literal["nice", "ubp"], ...], EachOnce] = Field(
         min_length=1, description="nice: pickled dictionaries as NICE and ATM read; ubp: torch files as UBP reads"
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, field_validator
 
 from brain2clip import kinds
-from brain2clip.settings.base import Block, Name, neutral
+from brain2clip.settings.base import Block, EachOnce, Name, neutral
 
 
 def file_name(kind: str) -> str:
@@ -17,7 +19,9 @@ class Figures(Block):
     """What the figures show."""
 
     method: Name | None = Field(None, description="method of gallery, gains and prompt figures (null: the first)")
-    topography_times: tuple[float, ...] = Field((0.1, 0.17, 0.3), description="times of the topographies, s")
+    topography_times: Annotated[tuple[Annotated[float, Field(ge=-60, le=60)], ...], EachOnce] = Field(
+        (0.1, 0.17, 0.3), min_length=1, description="times of the topographies, s"
+    )
     also: tuple[str, ...] = neutral(
         (),
         description="figures of your own, package.module:Class; the file is called like the class in lower case",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Mapping
+from datetime import date
 from typing import Annotated, Any
 
 from pydantic import Tag, ValidationError
 
 from brain2clip import kinds
-from brain2clip.settings.base import EXTERNAL, Block, Kind, SettingsError, settings_of, suggest
+from brain2clip.settings.base import EXTERNAL, UNQUOTED, Block, Kind, SettingsError, settings_of, suggest
 from brain2clip.settings.config import Config
 from brain2clip.settings.responses import Responses
 
@@ -102,7 +103,7 @@ def _on_preset(name: Any, study: Any, presets: Mapping[Any, Any], problems: list
     base, own = _base_and_own(responses)
     if base not in list(presets):
         where = f"studies.{name}.responses.base"
-        problems.append(f"{where}: no preset named {base!r}{suggest(str(base), presets)}")
+        problems.append(f"{where}: no preset named {base!r} in presets{suggest(str(base), presets)}")
         return study
     return {**study, "responses": _onto(presets[base], own, dict[str, Responses])}
 
@@ -153,11 +154,16 @@ def _explain(error: ValidationError, raw: Any, source: str) -> str:
     for item in error.errors():
         keys, block = _walk(tuple(item["loc"]), raw)
         path = ".".join(str(key) for key in keys) or "top level"
+        if item["type"] == "too_short" and item.get("input"):
+            continue  # its items are wrong, each of which has a line
         if item["type"] == "extra_forbidden":
             lines.append(f"{path}: {_unknown(str(keys[-1]), block)}")
         elif item["type"] == "value_error":
             message = str(item["ctx"]["error"]) if "ctx" in item else item["msg"]
-            lines.extend(line if path == "top level" else f"{path}: {line}" for line in message.splitlines())
+            above = "" if path == "top level" else path
+            for line in message.splitlines():
+                separator = "" if line.startswith(".") or not above else ": "
+                lines.append(f"{above}{separator}{line}".lstrip("."))
         elif item["type"] in ("union_tag_not_found", "union_tag_invalid"):
             lines.append(_wrong_kind(path, item.get("input"), block))
         elif item["type"] == "model_type":
@@ -166,8 +172,13 @@ def _explain(error: ValidationError, raw: Any, source: str) -> str:
             lines.append(f"{path}: expected a block of keys{hint}; found {item.get('input')!r}"[:400])
         else:
             found = "nothing" if item["type"] == "missing" else repr(item.get("input"))
-            lines.append(f"{path}: {_lower(item['msg'])}; found {found[:120]}")
+            hint = ", write it in quotes" if item["type"] == "string_type" and _is_number(item.get("input")) else ""
+            lines.append(f"{path}: {_lower(item['msg'])}; found {found[:120]}{hint}")
     return _listing(lines, source)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | date)
 
 
 def _wrong_kind(path: str, block: Any, union: Any) -> str:
@@ -182,7 +193,11 @@ def _wrong_kind(path: str, block: Any, union: Any) -> str:
         renamed = [key for key in _renamed(union) if isinstance(block, Mapping) and key in block]
         if renamed:
             return f"{path}.{renamed[0]}: renamed to {_renamed(union)[renamed[0]]}"
-        return f"{path}.kind: missing; expected one of {listed}"
+        found = f" (found {', '.join(map(str, block))})" if isinstance(block, Mapping) and block else ""
+        base = ", or base: another entry" if path.startswith(("methods.", "presets.")) else ""
+        return f"{path}.kind: missing{found}; expected one of {listed}{base}"
+    if isinstance(kind, bool):
+        return f"{path}.kind: no kind {kind!r}{UNQUOTED}; expected one of {listed}"
     close = suggest(str(kind), known)
     meant = close if "mean" in close else ""
     return f"{path}.kind: no kind {kind!r}{meant}; expected one of {listed}"
@@ -256,9 +271,10 @@ def _member(union: Any, tag: Any, kind: Any) -> Any:
     """Member of a union that pydantic calls ``tag``: the block of that kind, or else the list among the members."""
     if tag == EXTERNAL:
         return _member_of_kind(union, kind)
+    lists = "tuple[" in str(tag)  # also within the name of a validator
     for member in _members(union):
         plain = _plain(member)
-        if tag == _tag(member) or (str(tag).startswith("tuple") and typing.get_origin(plain) is tuple):
+        if tag == _tag(member) or (lists and typing.get_origin(plain) is tuple):
             return plain
     return None
 

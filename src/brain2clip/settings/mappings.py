@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Field, SerializeAsAny, Tag
 
-from brain2clip.settings.base import EXTERNAL, Block, Kind, from_outside, neutral, tag
+from brain2clip.settings.base import EXTERNAL, Block, EachOnce, Kind, from_outside, neutral, tag
 
 
 class NetworkBase(Kind):
@@ -62,7 +62,7 @@ class Supervision(Block):
     renamed: ClassVar[dict[str, str]] = {"kl": "network.kl (of kind vae)"}
 
     text: float = Field(0.5, ge=0, le=1, description="lambda, weight of the text: 0 image only, 1 text only")
-    sentences: tuple[Literal["captions", "prompts"], ...] = Field(
+    sentences: Annotated[tuple[Literal["captions", "prompts"], ...], EachOnce] = Field(
         ("captions", "prompts"),
         min_length=1,
         description="what one sentence per stimulus and step is drawn from: its captions, the prompts of its class",

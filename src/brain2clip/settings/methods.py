@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
 
-from brain2clip.settings.base import EXTERNAL, Kind, Name, from_outside, neutral, tag
+from brain2clip.settings.base import EXTERNAL, EachOnce, Kind, Name, Text, from_outside, neutral, tag
 from brain2clip.settings.encoders import EegProject, Encoder
 from brain2clip.settings.heads import Head
 from brain2clip.settings.mappings import Augmentation, Classifier, LinearNetwork, Network, Supervision
@@ -35,8 +35,23 @@ class MethodBase(Kind):
     knows_truth: ClassVar[bool] = False
 
     kind: str
-    label: str = Field("", description="name in the tables (empty: the key)")
+    label: Text = Field("", description="name in the tables (empty: the key)")
     tower: Name = Field(description="name of a tower")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the stimuli of a study must have, of ``pictures`` and ``captions``."""
+        return frozenset()
+
+    @property
+    def needed_for(self) -> str:
+        """The setting that needs it, for messages."""
+        return f"kind {self.kind}"
+
+    @property
+    def leaves_joint_space(self) -> str | None:
+        """The setting by which its pictures leave CLIP's joint space, where texts cannot follow; None: they stay."""
+        return None
 
     @property
     def seeds_differ(self) -> bool:
@@ -80,12 +95,28 @@ class Contrastive(TrainedMethod):
         """Whether its picture side has prompts and filter gains to look into (stage ``inspect``)."""
         return self.visual.drives_tower
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """Pictures, where the tower is driven from their patches."""
+        return frozenset({"pictures"} if self.visual.drives_tower else ())
+
+    @property
+    def needed_for(self) -> str:
+        """The picture side."""
+        return f"visual.kind: {self.visual.kind}"
+
+    @property
+    def leaves_joint_space(self) -> str | None:
+        """An early exit from the tower."""
+        return self.visual.leaves_joint_space
+
     @model_validator(mode="after")
     def _spaces_agree(self) -> Contrastive:
         brain = self.encoder.width if self.brain_head.kind == "none" else self.brain_head.width
         if self.visual.head.kind != "none" and brain != self.visual.head.width:
             raise ValueError(
-                f"brain and picture must meet in one space: brain side gives {brain}, "
+                f"brain and picture must meet in one space: brain side gives {brain} "
+                f"({'encoder.width' if self.brain_head.kind == 'none' else 'brain_head.width'}), "
                 f"visual.head.width is {self.visual.head.width}"
             )
         return self
@@ -97,7 +128,7 @@ class Ridge(TrainedMethod):
     joint_space: ClassVar[bool] = True
 
     kind: Literal["ridge"] = "ridge"
-    alphas: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+    alphas: Annotated[tuple[Annotated[float, Field(gt=0)], ...], EachOnce] = Field(
         (1e1, 1e2, 1e3, 1e4, 1e5, 1e6),
         min_length=1,
         description="penalties; chosen by cross-validation over training concepts",
@@ -141,6 +172,17 @@ class BrainMapping(TrainedMethod):
     classifier: Classifier = Field(default_factory=Classifier, description="text side of category decoding")
     optimiser: MappingBudget = Field(default_factory=MappingBudget, description="optimiser and budget")
     selection: Selection = Field(default_factory=Selection, description="choice of the epoch")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Captions, where all text is drawn from them."""
+        only = self.supervision.text > 0 and self.supervision.sentences == ("captions",)
+        return frozenset({"captions"} if only else ())
+
+    @property
+    def needed_for(self) -> str:
+        """The source of the text."""
+        return "supervision.sentences: [captions]"
 
 
 class IdealObserver(MethodBase):

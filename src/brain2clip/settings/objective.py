@@ -25,7 +25,9 @@ class Objective(Block):
         description="image (recipe A): only the picture embedding has unit length, scale softplus; both (recipe B): "
         "both have, scale exp within [1, 100]",
     )
-    scale_init: float = Field(2.6593, description="start of the learnable logit scale a; ln(1/0.07) = 2.6593")
+    scale_init: float = Field(
+        2.6593, ge=-10, le=10, description="start of the learnable logit scale a; ln(1/0.07) = 2.6593"
+    )
     learn_scale: bool = Field(True, description="whether the scale is trained")
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
 
-from brain2clip.settings.base import EXTERNAL, Block, Kind, from_outside, neutral, tag
+from brain2clip.settings.base import EXTERNAL, Block, EachOnce, Filled, Kind, Seed, from_outside, neutral, tag
 
 
 class WhiteningBase(Kind):
@@ -70,14 +70,19 @@ class Repetitions(Block):
         description="which trials are kept: the first in time; a seeded random draw; or, as the code of the "
         "THINGS-EEG2 papers does, the first of scikit-learn's shuffle with the same seed for every picture",
     )
-    seed: int = Field(20200220, description="seed of the random draw and of the shuffle")
+    seed: Seed = Field(20200220, description="seed of the random draw and of the shuffle")
+
+
+Channels = Annotated[tuple[Filled, ...], Field(min_length=1), EachOnce]
 
 
 class Responses(Block):
     """From continuous recording to single-trial brain responses."""
 
-    tmin: float = Field(-0.2, description="start of the epoch relative to picture onset, s")
-    tmax: float = Field(0.8, description="end of the epoch relative to picture onset, s (this sample is left out)")
+    tmin: float = Field(-0.2, ge=-60, le=60, description="start of the epoch relative to picture onset, s")
+    tmax: float = Field(
+        0.8, ge=-60, le=60, description="end of the epoch relative to picture onset, s (this sample is left out)"
+    )
     baseline: tuple[float | None, float | None] | None = Field(
         (None, 0.0), description="window whose mean is subtracted, s (null: none; null inside: the epoch's end)"
     )
@@ -90,7 +95,7 @@ class Responses(Block):
         description="decimate: anti-aliased low-pass on the continuous signal, then every n-th sample; "
         "epochs: each epoch resampled in the Fourier domain, as the papers' code does",
     )
-    channels: tuple[str, ...] | Literal["all", "occipital-parietal-17", "nice-63"] = Field(
+    channels: Channels | Literal["all", "occipital-parietal-17", "nice-63"] = Field(
         "all",
         description="channel names, 'all' (in the order of the recording), or a named set (occipital-parietal-17: the "
         "17 of the THINGS-EEG2 authors; nice-63: all 63 of THINGS-EEG2 from front to back, as NICE, ATM and UBP)",
@@ -124,8 +129,13 @@ class Responses(Block):
     def _consistent(self) -> Responses:
         if self.tmin >= self.tmax:
             raise ValueError(f"tmin ({self.tmin} s) must be before tmax ({self.tmax} s)")
+        epoch = f"tmin {self.tmin} to tmax {self.tmax} s"
+        if self.baseline is not None:
+            begin, end = (edge if one is None else one for one, edge in zip(self.baseline, (self.tmin, self.tmax)))
+            if not self.tmin <= begin <= end <= self.tmax:
+                raise ValueError(f"baseline [{begin}, {end}] must lie inside the epoch, {epoch}")
         if self.crop is not None and not self.tmin <= self.crop[0] < self.crop[1] <= self.tmax:
-            raise ValueError(f"crop {self.crop} must lie inside the epoch [{self.tmin}, {self.tmax}] s")
+            raise ValueError(f"crop {self.crop} must lie inside the epoch, {epoch}")
         if self.dtype == "float16" and not self.whitening.scaled:
-            raise ValueError("dtype float16 needs whitening (volts of 1e-6 would underflow); use float32")
+            raise ValueError("dtype float16 needs whitening.kind not none (volts of 1e-6 would underflow); use float32")
         return self

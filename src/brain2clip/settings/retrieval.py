@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from brain2clip import kinds
 from brain2clip.names import MetricName, Task
-from brain2clip.settings.base import Block
+from brain2clip.settings.base import Block, EachOnce, Seed
 
 
 def _known(text: str) -> str:
@@ -20,6 +20,8 @@ def _known(text: str) -> str:
             "retrieval.pools and retrieval.repetitions"
         )
     lacking = name.number is None and ":" not in text and (text.endswith("-k") or text.startswith("n-"))
+    if name.kind == "n-way" and name.number is not None and name.number < 2:
+        raise ValueError(f"found {text!r}; expected at least 2-way: the true one and another")
     if lacking:
         raise ValueError(f"found {text!r}; expected a number in its place, as in top-5 or 10-way")
     if kinds.is_external("metrics", name.kind):
@@ -34,8 +36,10 @@ class Pools(Block):
     """Candidates drawn at random: metrics for galleries of another size than the test set."""
 
     size: int = Field(ge=2, description="candidates of a pool, the true one included, e.g. 300")
-    draws: int = Field(30, ge=1, description="pools drawn; a metric is the mean over all queries of all pools")
-    seed: int = Field(0, ge=0, description="seed of the draws, the same pools for every method")
+    draws: int = Field(
+        30, ge=1, le=100_000, description="pools drawn; a metric is the mean over all queries of all pools"
+    )
+    seed: Seed = Field(0, description="seed of the draws, the same pools for every method")
 
 
 class Retrieval(Block):
@@ -43,7 +47,7 @@ class Retrieval(Block):
 
     renamed: ClassVar[dict[str, str]] = {"top_k": "metrics", "n_way": "metrics"}
 
-    tasks: tuple[Task, ...] = Field(
+    tasks: Annotated[tuple[Task, ...], EachOnce] = Field(
         ("stimulus",),
         min_length=1,
         description="what is looked for. stimulus: the seen picture among the test pictures (the prompts where a study "
@@ -52,7 +56,7 @@ class Retrieval(Block):
     )
     pools: Pools | None = Field(None, description="also rank in random pools of candidates (null: all candidates only)")
 
-    repetitions: tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...] = Field(
+    repetitions: Annotated[tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...], EachOnce] = Field(
         ("all",),
         min_length=1,
         description="numbers of averaged test repetitions; each number forms disjoint groups of trials",
@@ -67,9 +71,9 @@ class Retrieval(Block):
         "balanced-accuracy and (two classes) auc; or package.module:Class for one of your own; those that need more "
         "candidates than a task has, or classes, are left out where there are none",
     )
-    bootstrap: int = Field(2000, ge=100, description="bootstrap samples of an interval")
+    bootstrap: int = Field(2000, ge=100, le=1_000_000, description="bootstrap samples of an interval")
     level: float = Field(0.95, gt=0, lt=1, description="coverage of an interval")
-    seed: int = Field(0, description="seed of trial groups and bootstrap")
+    seed: Seed = Field(0, description="seed of trial groups and bootstrap")
 
     @field_validator("metrics")
     @classmethod

@@ -6,12 +6,30 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
 
-from brain2clip.settings.base import EXTERNAL, Block, Kind, Name, from_outside, neutral, tag
+from brain2clip.settings.base import (
+    EXTERNAL,
+    Block,
+    EachOnce,
+    Filled,
+    Kind,
+    Name,
+    Seed,
+    Text,
+    from_outside,
+    neutral,
+    tag,
+)
 from brain2clip.settings.responses import Responses
 from brain2clip.settings.voxels import Voxels
 
 #: Settings that only the report reads.
 REPORTED = frozenset({"licence", "citation"})
+
+
+#: Labels of subjects, sessions, runs, tasks: at least one, each once.
+Labels = Annotated[tuple[Name, ...], Field(min_length=1), EachOnce]
+#: Values of a column or entity: at least one, each once.
+Values = Annotated[tuple[Filled, ...], Field(min_length=1), EachOnce]
 
 
 class Split(Block):
@@ -21,17 +39,18 @@ class Split(Block):
         description="column: a column of events.tsv; run, session, task: the BIDS entity; concepts: a list"
     )
     column: str | None = Field(None, description="name of the events.tsv column, for by: column")
-    test: tuple[str, ...] = Field(
+    test: Values = Field(
         description="values that mean test: column values, entity labels ('02' or '01/02' for session/run), or concepts"
     )
-    train: tuple[str, ...] | None = Field(
-        None, description="values that mean training (null: every value that is not test)"
-    )
+    train: Values | None = Field(None, description="values that mean training (null: every value that is not test)")
 
     @model_validator(mode="after")
     def _column_named(self) -> Split:
         if (self.by == "column") != (self.column is not None):
             raise ValueError("split.column goes with split.by: column, and only with it")
+        both = [value for value in self.train or () if value in self.test]
+        if both:
+            raise ValueError(f"split: {both[0]!r} stands in train and in test; expected one side for each value")
         return self
 
 
@@ -44,7 +63,9 @@ class StudyBase(Kind):
     simulated: ClassVar[bool] = False
     #: Settings that neither responses nor stimuli read. Steps from signal to response are passed beside the study, and
     #: who else takes part must not matter to a subject.
-    unread: ClassVar[frozenset[str]] = frozenset({"responses", "voxels", "ready_features", "subjects"}) | REPORTED
+    unread: ClassVar[frozenset[str]] = (
+        frozenset({"responses", "voxels", "ready_features", "subjects", "equal_pictures"}) | REPORTED
+    )
     #: Settings that only the stimuli read: responses are the same without pictures and sentences.
     of_stimuli: ClassVar[frozenset[str]] = frozenset()
     #: All settings that the stimuli read (None: whatever is not ``unread``).
@@ -55,6 +76,21 @@ class StudyBase(Kind):
         "refuse",
         description="two recordings (runs, sessions or subjects) that hold the same samples: an error, or a warning",
     )
+    equal_pictures: Literal["refuse", "allow"] = Field(
+        "refuse",
+        description="refuse: no stimulus of the test may have the pixels of a training stimulus (or its ready "
+        "features); allow: such pairs are counted in the log",
+    )
+
+    @property
+    def part(self) -> str | None:
+        """The setting, with its value, by which some pictures are never shown; None: all are, as far as known."""
+        return None
+
+    @property
+    def has(self) -> frozenset[str] | None:
+        """What its stimuli have, of ``pictures`` and ``captions``; None where only the data tell."""
+        return None
 
     def for_responses(self) -> dict[str, Any]:
         """What the responses of one subject depend on, as JSON; a study can be made of it."""
@@ -109,7 +145,7 @@ class SimulatedStudy(EegStudyBase):
         0.02, ge=0, le=0.5, description="share of pictures that are shown once more than intended in a session"
     )
     catch_trials: float = Field(0.02, ge=0, le=0.5, description="share of target (catch) trials")
-    soa: float = Field(0.2, gt=0.05, description="time from one picture onset to the next within a sequence, s")
+    soa: float = Field(0.2, gt=0.05, le=60, description="time from one picture onset to the next within a sequence, s")
     sequence: int = Field(20, ge=1, description="pictures per sequence; a pause of 1.5 s follows")
     sfreq: float = Field(250.0, gt=0, description="sampling rate of the recording, Hz")
     snr: float = Field(
@@ -118,14 +154,19 @@ class SimulatedStudy(EegStudyBase):
         description="difficulty: factor on the amplitude of picture-driven sources (1: about 3 microvolt)",
     )
     noise: SimulatedNoise = Field(default_factory=SimulatedNoise, description="disturbances")
-    seed: int = Field(20251112, description="seed of the whole study (pictures, subjects, noise)")
+    seed: Seed = Field(20251112, description="seed of the whole study (pictures, subjects, noise)")
+
+    @property
+    def has(self) -> frozenset[str] | None:
+        """All."""
+        return frozenset({"pictures", "captions"})
 
 
 class UserStudyBase(StudyBase):
     """Settings of a user's own data that say what was shown, whatever was recorded."""
 
     split: Split = Field(description="what is training and what is test")
-    stimuli: str | None = Field(
+    stimuli: Filled | None = Field(
         None,
         description="table of the pictures (TSV with columns stimulus_id, concept, image[, caption][, split]); image "
         "paths are relative to the table; with a split column (train, test) the events need not tell the split",
@@ -135,8 +176,13 @@ class UserStudyBase(StudyBase):
         description="instead of pictures: each stimulus name with its text prompts, which are the candidates, e.g. "
         "{face: ['a photo of a face']}",
     )
-    licence: str = Field("see the dataset", description="licence of the dataset, for the report")
-    citation: str = Field("see the dataset", description="how to cite the dataset, for the report")
+    licence: Text = Field("see the dataset", description="licence of the dataset, for the report")
+    citation: Text = Field("see the dataset", description="how to cite the dataset, for the report")
+
+    @property
+    def has(self) -> frozenset[str] | None:
+        """Pictures of the table, whose captions only the table tells; categories have neither."""
+        return frozenset({"pictures", "captions"} if self.categories is None else ())
 
     def for_responses(self) -> dict[str, Any]:
         """As for every study; of categories the names alone, because responses do not read their texts."""
@@ -158,10 +204,10 @@ class BidsEegStudy(UserStudyBase, EegStudyBase):
     """Any BIDS EEG dataset on disk."""
 
     kind: Literal["bids_eeg"] = "bids_eeg"
-    root: str = Field(description="folder of the BIDS dataset, relative to the working directory or absolute")
-    subjects: tuple[str, ...] | Literal["all"] = Field("all", description="BIDS subject labels without 'sub-'")
-    tasks: tuple[str, ...] = Field(description="BIDS task labels to read")
-    stimulus: str = Field(
+    root: Filled = Field(description="folder of the BIDS dataset, relative to the working directory or absolute")
+    subjects: Labels | Literal["all"] = Field("all", description="BIDS subject labels without 'sub-'")
+    tasks: Labels = Field(description="BIDS task labels to read")
+    stimulus: Filled = Field(
         description="what names the stimulus of an event: a column of events.tsv, or a template with columns and the "
         "entities subject, session, task, run in braces, e.g. '{task}-{tot_img_number}'"
     )
@@ -179,9 +225,9 @@ class ThingsEeg2Study(EegStudyBase):
     renamed: ClassVar[dict[str, str]] = {"signal": "source"}
 
     kind: Literal["things_eeg2"] = "things_eeg2"
-    subjects: tuple[Name, ...] | Literal["all"] = Field("all", description="labels 01 to 10")
-    sessions: tuple[Name, ...] | Literal["all"] = Field("all", description="recording sessions, labels 01 to 04")
-    runs: tuple[Name, ...] | Literal["all"] = Field(
+    subjects: Labels | Literal["all"] = Field("all", description="labels 01 to 10")
+    sessions: Labels | Literal["all"] = Field("all", description="recording sessions, labels 01 to 04")
+    runs: Labels | Literal["all"] = Field(
         "all", description="training runs of each session, labels 01 to 05; the test run is always read"
     )
     source: Literal["raw", "preprocessed"] = Field(
@@ -189,11 +235,25 @@ class ThingsEeg2Study(EegStudyBase):
         description="raw: the recordings (6 GB per subject); preprocessed: the dataset authors' own epochs (about "
         "1 GB per subject: 17 channels, 100 Hz, already whitened, by them also on test trials)",
     )
-    manifest: str = Field("workflow/manifests/things-eeg2.csv", description="what to download: path, size, hash, url")
-    images: str = Field(
+    manifest: Filled = Field(
+        "workflow/manifests/things-eeg2.csv", description="what to download: path, size, hash, url"
+    )
+    images: Filled = Field(
         "workflow/manifests/things-eeg2-images.csv",
         description="number, split, folder, file name of each picture; the unpacked archives are checked against it",
     )
+
+    @property
+    def has(self) -> frozenset[str] | None:
+        """Pictures from the dataset's archives."""
+        return frozenset({"pictures"})
+
+    @property
+    def part(self) -> str | None:
+        """A run shows a tenth of the training pictures, a session half of them."""
+        if self.runs != "all":
+            return f"runs: {list(self.runs)}"
+        return f"sessions: {list(self.sessions)}" if self.sessions != "all" and len(self.sessions) == 1 else None
 
 
 class ThingsEeg1Study(EegStudyBase):
@@ -202,7 +262,7 @@ class ThingsEeg1Study(EegStudyBase):
     stimuli_read: ClassVar[frozenset[str] | None] = frozenset({"kind", "test", "pictures", "manifest", "test_concepts"})
 
     kind: Literal["things_eeg1"] = "things_eeg1"
-    subjects: tuple[Name, ...] | Literal["all"] = Field(
+    subjects: Labels | Literal["all"] = Field(
         "all",
         description="labels 01 to 50; all: without the four that the authors exclude (01, 06, 18, 23). 49 and 50 have "
         "caps of 128 channels, the others of 63: across subjects name responses.channels that all have",
@@ -215,17 +275,24 @@ class ThingsEeg1Study(EegStudyBase):
     targets: Literal["keep", "drop"] = Field(
         "drop", description="pictures at whose time the fixation point changed, which asked for a key press"
     )
-    pictures: str | None = Field(
+    pictures: Filled | None = Field(
         None,
         description="folder of the THINGS pictures, <folder>/<concept>/<file>.jpg, which are on request; null: "
         "text prompts of the concepts are the candidates",
     )
-    manifest: str = Field("workflow/manifests/things-eeg1.csv", description="what to download: path, size, hash, url")
-    test_concepts: str = Field(
+    manifest: Filled = Field(
+        "workflow/manifests/things-eeg1.csv", description="what to download: path, size, hash, url"
+    )
+    test_concepts: Filled = Field(
         "workflow/manifests/things-eeg2-images.csv",
         description="table of the 1854 concepts (columns split, concept_folder); those of split test are the test "
         "concepts",
     )
+
+    @property
+    def has(self) -> frozenset[str] | None:
+        """Pictures, where their folder is given."""
+        return frozenset({"pictures"} if self.pictures else ())
 
     def for_responses(self) -> dict[str, Any]:
         """As for every study; of the folder of pictures only that there is one, which decides what a stimulus is."""
@@ -239,7 +306,7 @@ class VoxelStudyBase(StudyBase):
     modality: ClassVar[Literal["eeg", "fmri"]] = "fmri"
 
     voxels: Voxels = Field(default_factory=Voxels, description="from voxel signals to responses")
-    ready_features: dict[Name, str] = Field(
+    ready_features: dict[Name, Filled] = Field(
         default_factory=dict,
         description="by tower: HDF5 or npz file with stimulus_id [n] and embedding [n, d], instead of pictures that "
         "cannot be had; d is that of the tower, whose text side is used as it is",
@@ -273,7 +340,12 @@ class SimulatedFmriStudy(VoxelStudyBase):
     )
     noise_correlation: float = Field(0.3, ge=0, lt=1, description="part of the noise variance that neighbours share")
     drift: float = Field(0.5, ge=0, description="deviation of slow changes over a run, in units of the noise")
-    seed: int = Field(20251112, description="seed of the whole study (pictures, subjects, noise)")
+    seed: Seed = Field(20251112, description="seed of the whole study (pictures, subjects, noise)")
+
+    @property
+    def has(self) -> frozenset[str] | None:
+        """All."""
+        return frozenset({"pictures", "captions"})
 
 
 class GodStudy(VoxelStudyBase):
@@ -282,7 +354,7 @@ class GodStudy(VoxelStudyBase):
     of_stimuli: ClassVar[frozenset[str]] = frozenset({"captions", "pictures", "class_names"})
 
     kind: Literal["god"] = "god"
-    subjects: tuple[Name, ...] | Literal["all"] = Field(
+    subjects: Labels | Literal["all"] = Field(
         "all", description="source figshare: labels 01 to 05; source fmriprep: labels 01 to 03"
     )
     source: Literal["figshare", "fmriprep"] = Field(
@@ -290,22 +362,28 @@ class GodStudy(VoxelStudyBase):
         description="figshare: Subject1.h5 and so on of article 7387130 (5 subjects, one training and 35 test trials "
         "of a picture); fmriprep: the newer files of three subjects (5 training and 24 test trials)",
     )
-    captions: str | None = Field(
+    captions: Filled | None = Field(
         None,
         description="sentences of the training pictures, from their authors: JSON (picture id to list of sentences) "
         "or JSON lines; null: class prompts only",
     )
-    pictures: str | None = Field(
+    pictures: Filled | None = Field(
         None,
         description="folder of the pictures, which are on request, <folder>/**/<picture id>.<JPEG or jpg or png>; "
         "null: ready_features or class prompts only",
     )
-    class_names: str | None = Field(
+    class_names: Filled | None = Field(
         None,
         description="table of WordNet ids and names (two columns, tab separated: n01443537, goldfish) of the training "
         "classes, for their prompts; those of the 50 test classes are known",
     )
-    manifest: str = Field("workflow/manifests/god.csv", description="what to download: path, size, hash, url")
+    manifest: Filled = Field("workflow/manifests/god.csv", description="what to download: path, size, hash, url")
+
+    @property
+    def has(self) -> frozenset[str] | None:
+        """What is given."""
+        given = {"pictures": self.pictures, "captions": self.captions}
+        return frozenset(name for name, path in given.items() if path)
 
 
 class ThingsFmriStudy(VoxelStudyBase):
@@ -314,9 +392,9 @@ class ThingsFmriStudy(VoxelStudyBase):
     of_stimuli: ClassVar[frozenset[str]] = frozenset({"pictures"})
 
     kind: Literal["things_fmri"] = "things_fmri"
-    root: str = Field(description="folder of the unpacked single-trial betas (sub-01_ResponseData.h5 and so on)")
-    subjects: tuple[Name, ...] | Literal["all"] = Field("all", description="labels 01 to 03")
-    pictures: str | None = Field(
+    root: Filled = Field(description="folder of the unpacked single-trial betas (sub-01_ResponseData.h5 and so on)")
+    subjects: Labels | Literal["all"] = Field("all", description="labels 01 to 03")
+    pictures: Filled | None = Field(
         None,
         description="folder of the THINGS pictures, <folder>/<concept>/<file>.jpg, which are on request; null: "
         "ready_features or text prompts of the concepts",
@@ -327,22 +405,27 @@ class ThingsFmriStudy(VoxelStudyBase):
         "concepts are left out, so that retrieval is zero-shot; true: all are kept, and reports say so",
     )
 
+    @property
+    def has(self) -> frozenset[str] | None:
+        """Pictures, where their folder is given."""
+        return frozenset({"pictures"} if self.pictures else ())
+
 
 class VoxelTableStudy(UserStudyBase, VoxelStudyBase):
     """Any voxel data on disk: a file of voxel signals and a table of its rows per subject."""
 
     kind: Literal["voxel_table"] = "voxel_table"
-    signals: str = Field(
+    signals: Filled = Field(
         description="file of voxel signals, {subject} stands for the label: .nii or .nii.gz (x, y, z, rows), .npz "
         "(array 'data' [rows, voxels]), .npy, or .h5 (dataset 'data'; BData files by their own layout)"
     )
-    table: str = Field(
+    table: Filled = Field(
         description="table of the rows of the signals with a header, tab, comma or space separated; {subject} stands "
         "for the label"
     )
     columns: tuple[str, ...] | None = neutral(None, description="names of the table's columns where it has no header")
-    subjects: tuple[Name, ...] = Field(min_length=1, description="subject labels")
-    mask: str | None = neutral(None, description="NIfTI mask of the voxels to read, {subject} stands for the label")
+    subjects: Labels = Field(description="subject labels")
+    mask: Filled | None = neutral(None, description="NIfTI mask of the voxels to read, {subject} stands for the label")
     rois: dict[str, str] = neutral(
         {},
         description="regions by name: NIfTI mask, or the name of a mask [voxels] in an .npz or .h5 file of signals",
@@ -353,10 +436,10 @@ class VoxelTableStudy(UserStudyBase, VoxelStudyBase):
         "space, by the headers (another order of the axes is put right, another grid refused); grid: the shape alone, "
         "voxel by voxel",
     )
-    stimulus: str = Field(description="column that names the stimulus of a row")
+    stimulus: Filled = Field(description="column that names the stimulus of a row")
     rest: tuple[str, ...] = neutral((), description="values of that column that are no stimulus, e.g. [rest]")
-    run: str | None = neutral(None, description="column that names the run of a row (null: one run)")
-    session: str | None = neutral(
+    run: Filled | None = neutral(None, description="column that names the run of a row (null: one run)")
+    session: Filled | None = neutral(
         None,
         description="column that names the session of a row, where runs are numbered anew in each (null: one session)",
     )

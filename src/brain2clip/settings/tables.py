@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Discriminator, Field, SerializeAsAny, Tag
 
 from brain2clip import kinds
 from brain2clip.names import MetricName
-from brain2clip.settings.base import EXTERNAL, Kind, Name, from_outside, tag
+from brain2clip.settings.base import EXTERNAL, EachOnce, Kind, Name, from_outside, tag
 
 
 def _read(text: str) -> str:
@@ -24,7 +24,9 @@ class TableBase(Kind):
     by_repetitions: ClassVar[bool] = False
 
     kind: str
-    experiments: tuple[Name, ...] = Field(min_length=1, description="experiments whose runs it shows")
+    experiments: Annotated[tuple[Name, ...], EachOnce] = Field(
+        min_length=1, description="experiments whose runs it shows"
+    )
     metric: Annotated[str, AfterValidator(_read)] = Field(
         "top-1",
         description="metric shown: one of retrieval.metrics, with @R for R averaged repetitions and, before it, "

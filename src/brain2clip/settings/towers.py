@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from brain2clip.settings.base import Block
+from brain2clip.settings.base import Block, Filled
 
 
 class FilterBank(Block):
@@ -24,8 +24,10 @@ class FilterBank(Block):
 class Tower(Block):
     """A frozen CLIP and how its features are kept."""
 
-    model: str = Field(description="open_clip architecture, or 'local-dir:FOLDER' (open_clip_config.json and weights)")
-    pretrained: str | None = Field(
+    model: Filled = Field(
+        description="open_clip architecture, or 'local-dir:FOLDER' (open_clip_config.json and weights)"
+    )
+    pretrained: Filled | None = Field(
         None, description="open_clip pretrained tag or path of a checkpoint (null for local-dir)"
     )
     batch_size: int = Field(128, ge=1, description="pictures per forward pass")
@@ -37,3 +39,12 @@ class Tower(Block):
     )
     cache_limit_gb: float = Field(12.0, gt=0, description="largest token cache that auto writes, GB")
     filter_bank: FilterBank = Field(default_factory=FilterBank, description="bands of the picture")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Tower:
+        if self.model.startswith("local-dir:") and self.pretrained is not None:
+            raise ValueError(
+                f"pretrained: found {self.pretrained!r} beside model: {self.model!r}, whose folder has weights of its "
+                "own; expected null"
+            )
+        return self

@@ -73,6 +73,11 @@ class VisualBase(Kind):
     kind: str
     head: Head = Field(default_factory=Head, description="projection of the picture embedding")
 
+    @property
+    def leaves_joint_space(self) -> str | None:
+        """The setting by which pictures leave CLIP's joint space; None: they stay."""
+        return None
+
 
 class FrozenVisual(VisualBase):
     """The cached CLIP embedding."""
@@ -91,6 +96,11 @@ class NeuroClipVisual(VisualBase):
     prompts: SharedPrompts = Field(default_factory=SharedPrompts, description="shared prompt tokens")
     adapter: Adapter | None = neutral(None, description="trained change of the tower's weights (null: none)")
     readout: Readout = Field(default_factory=Readout, description="where the embedding is taken")
+
+    @property
+    def leaves_joint_space(self) -> str | None:
+        """An early exit."""
+        return None if self.readout.block is None else f"visual.readout.block: {self.readout.block}"
 
 
 Visual = Annotated[

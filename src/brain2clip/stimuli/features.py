@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from brain2clip import artefact, stage
 from brain2clip.internals import open_clip
+from brain2clip.readers import pictures
 from brain2clip.settings import Tower, parse
 from brain2clip.stimuli import catalogue, frozen_clip, ready
 from brain2clip.stimuli.filter_bank import BandTokens, windows
@@ -41,7 +42,8 @@ def run(job: stage.Job) -> None:
     table = catalogue.read(job.input("catalogue"), job.expects.get("catalogue"))
     clip = frozen_clip.load(tower, device)
     output = job.output("stimuli")
-    texts = _texts(clip, table, device)
+    texts = _texts(clip, table, device, tower)
+    allowed = job.settings["equal_pictures"] == "allow"
     if "ready" in job.inputs or (table["image"] == "").all():
         made = job.provenance()
         kind = "embeddings" if "ready" in job.inputs else "prompts"
@@ -49,6 +51,8 @@ def run(job: stage.Job) -> None:
             ready.read(job.input("ready"), table["stimulus_id"]) if kind == "embeddings" else _prompts(texts, table)
         )
         _check_width(embedding, texts, job, tower)
+        if kind == "embeddings":
+            _check_equal(table, [row.tobytes() for row in embedding], allowed, job.settings["name"])
         digests = np.array([""] * len(table), dtype=object)
         arrays = {**texts, "embedding": embedding, "pixel_digest": digests}
         _write(output, made, table, arrays, {"kind": kind, "cache": "none"})
@@ -66,6 +70,7 @@ def run(job: stage.Job) -> None:
     for (start, stop), file in stage.progress(list(zip(chunks, files)), "features: chunks"):
         if not _complete(file):
             _write_chunk(file, made, _pictures(clip, bands, table.iloc[start:stop], tower, cache, device))
+    _check_equal(table, [digest for file in files for digest in _digests(file)], allowed, job.settings["name"])
     arrays = {**texts, **_band_curves(tower)}
     _write(output, made, table, arrays, {"kind": "pictures", "cache": cache}, files)
     shutil.rmtree(parts)
@@ -75,13 +80,7 @@ def _pictures(
     clip: frozen_clip.Clip, bands: BandTokens | None, rows: pd.DataFrame, tower: Tower, cache: str, device: str
 ) -> dict[str, np.ndarray]:
     """Arrays of one chunk: embedding, pixel digest, and tokens or 8-bit pictures."""
-    from PIL import Image
-
-    pictures = []
-    for path in rows["image"]:
-        with Image.open(path) as image:
-            pictures.append(clip.preprocess(image.convert("RGB")))
-    stack = torch.stack(pictures)
+    stack = torch.stack([clip.preprocess(pictures.read(path)) for path in rows["image"]])
     as_bytes = frozen_clip.to_bytes(stack, clip)
     # Both caches give the same tokens because both start from the same 8-bit values.
     normalised = frozen_clip.from_bytes(as_bytes, clip.mean, clip.std)
@@ -93,16 +92,20 @@ def _pictures(
             result["embedding"].append(clip.model.encode_image(on_device).float().cpu().numpy())
             if bands is not None:
                 raw, banded = bands(on_device)
-                result["tokens"].append(raw.cpu().numpy().astype(tower.dtype))
-                result["band_tokens"].append(banded.cpu().numpy().astype(tower.dtype))
+                with np.errstate(over="ignore"):  # what float16 cannot hold is refused below
+                    result["tokens"].append(raw.cpu().numpy().astype(tower.dtype))
+                    result["band_tokens"].append(banded.cpu().numpy().astype(tower.dtype))
     arrays: dict[str, np.ndarray] = {name: np.concatenate(parts) for name, parts in result.items() if parts}
     arrays["pixel_digest"] = np.array(digests, dtype=object)
     if cache == "pictures":
         arrays["pictures"] = as_bytes.numpy()
+    for name in ("embedding", "tokens", "band_tokens"):
+        if name in arrays:
+            _check_numbers(arrays[name], rows["stimulus_id"].tolist(), f"{name} of stimulus", tower)
     return arrays
 
 
-def _texts(clip: frozen_clip.Clip, table: pd.DataFrame, device: str) -> dict[str, np.ndarray]:
+def _texts(clip: frozen_clip.Clip, table: pd.DataFrame, device: str, tower: Tower) -> dict[str, np.ndarray]:
     """Every distinct sentence with its embedding, whose it is, and the mean embedding of a row's sentences.
 
     Means are of embeddings of unit length, and of unit length themselves; NaN where a row has no sentence of that sort.
@@ -115,6 +118,7 @@ def _texts(clip: frozen_clip.Clip, table: pd.DataFrame, device: str) -> dict[str
             tokens = clip.tokenize(sentences[start : start + CHUNK]).to(device)
             parts.append(F.normalize(clip.model.encode_text(tokens).float(), dim=-1).cpu().numpy())
     encoded = np.concatenate(parts)
+    _check_numbers(encoded, sentences, "embedding of the sentence", tower)
     arrays = {"sentence": np.array(sentences, dtype=object), "sentence_embedding": encoded}
     for column, name in SENTENCES.items():
         links = [(row, number[text]) for row, texts in enumerate(table[column]) for text in texts]
@@ -157,6 +161,68 @@ def _check_width(embedding: np.ndarray, texts: dict[str, np.ndarray], job: stage
             f"{job.input('ready')}: embeddings of width {embedding.shape[1]}, but those of {tower.model} have {width}; "
             "ready_features must be made by the tower that they are named under"
         )
+
+
+def _check_numbers(values: np.ndarray, names: list[str], what: str, tower: Tower) -> None:
+    """Refuse features [n, ...] with a number that is not finite, and embeddings [n, d] of zeros: no score without."""
+    axes = tuple(range(1, values.ndim))
+    finite = np.isfinite(values).all(axis=axes)
+    wrong = ~finite | (~values.any(axis=1) if values.ndim == 2 else False)
+    if wrong.any():
+        first = int(wrong.argmax())
+        found = "zeros only" if finite[first] else "a number that is not finite"
+        half = " (float16 ends at 65504: set towers.*.dtype: float32)" if values.dtype == np.float16 else ""
+        raise stage.InputError(
+            f"{tower.model}: the {what} {names[first]!r} has {found}, as that of {wrong.sum() - 1} more; expected "
+            f"features of finite numbers{half}. Check the weights of the tower (towers.*.pretrained)"
+        )
+
+
+def _check_equal(table: pd.DataFrame, digests: list[Any], allowed: bool, study: str) -> None:
+    """Refuse test pictures that are training pictures under another id; say which others are equal.
+
+    Parameters
+    ----------
+    table : DataFrame
+    digests : list
+        Of each row, equal where the pictures are.
+    allowed : bool
+        Whether equal pictures in training and test are only said (``studies.*.equal_pictures: allow``).
+    study : str
+        Name of the study, for messages.
+    """
+    first: dict[Any, int] = {}
+    ids, sides = table["stimulus_id"].tolist(), table["split"].tolist()
+    across: list[tuple[str, str]] = []
+    within: list[tuple[str, str]] = []
+    for row, digest in enumerate(digests):
+        before = first.setdefault(digest, row)
+        if before != row:
+            same_side = sides[row] == sides[before] != "both"
+            (within if same_side else across).append((ids[before], ids[row]))
+    if within:
+        log.warning(
+            "features: %d stimuli have the pixels of another of their side, as %s and %s", len(within), *within[0]
+        )
+    if not across:
+        return
+    told = (
+        f"{len(across)} stimuli have the pixels of another one on the other side of the split, the first pair is "
+        f"{across[0][0]} and {across[0][1]}"
+    )
+    if allowed:
+        log.warning("features: %s", told)
+        return
+    raise stage.InputError(
+        f"studies.{study}: {told}\n  what is looked for in the test would be known from training; take one of each "
+        f"pair out of the study, or set studies.{study}.equal_pictures: allow"
+    )
+
+
+def _digests(file: Path) -> list[str]:
+    """Digests of the pictures of a finished chunk."""
+    with artefact.open_h5(file) as source:
+        return list(source["pixel_digest"].asstr()[:])
 
 
 def _band_curves(tower: Tower) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from brain2clip.settings import Tower
 from brain2clip.stage import InputError
 from brain2clip.stimuli import weights
 from brain2clip.stimuli.weights import LOCAL
+
+log = logging.getLogger("brain2clip")
 
 
 @dataclass(frozen=True)
@@ -52,29 +55,43 @@ def load(tower: Tower, device: str | torch.device = "cpu") -> Clip:
     Raises
     ------
     InputError
-        Where the model, tag, checkpoint or folder does not exist, or the hub cannot be reached.
+        Where the model, tag, checkpoint or folder does not exist or is damaged, the hub cannot be reached, weights are
+        not finite, or they were trained for another activation than the model has.
     """
     import open_clip
 
     _check_source(tower)
+    _check_activation(tower)
+    _check_reachable(tower)
     try:
         model, _, preprocess = open_clip.create_model_and_transforms(
-            tower.model, pretrained=None if tower.model.startswith(LOCAL) else tower.pretrained, precision="fp32"
+            tower.model,
+            pretrained=None if tower.model.startswith(LOCAL) else tower.pretrained,
+            precision="fp32",
+            **_transform(tower),
         )
-    except (RuntimeError, OSError, ValueError) as error:
+        tokenize = _tokenizer(tower)
+        mean, std = internals.normalisation(model)
+        image_size = internals.picture_size(model)
+    except InputError:
+        raise
+    except Exception as error:  # whatever pickle, safetensors, gzip and a model's own constructor make of the files
+        told = " ".join(str(error).split())[:600]
         raise InputError(
-            f"tower {tower.model!r} with pretrained {tower.pretrained!r} could not be loaded: {error}\n"
-            "Check towers.*.model and towers.*.pretrained; pretrained may be the path of a checkpoint file."
+            f"tower {tower.model!r} with pretrained {tower.pretrained!r} could not be loaded: "
+            f"{type(error).__name__}: {told}\n"
+            "The weights may be cut short, or of another model. Check towers.*.model and towers.*.pretrained; "
+            "pretrained may be the path of a checkpoint file."
         ) from None
+    _check_finite(model, tower)
     model = model.to(device).eval().requires_grad_(False)
-    mean, std = internals.normalisation(model)
     return Clip(
         model=model,
         preprocess=preprocess,
-        tokenize=_tokenizer(tower),
+        tokenize=tokenize,
         mean=mean,
         std=std,
-        image_size=internals.picture_size(model),
+        image_size=image_size,
     )
 
 
@@ -102,6 +119,7 @@ def _check_source(tower: Tower) -> None:
     """Fail at once, with what to do, where a tower cannot be had."""
     import open_clip
 
+    weights.check(tower.model, tower.pretrained)
     if tower.model.startswith(LOCAL):
         for path in map(Path, weights.of(tower.model, tower.pretrained)):
             if not path.is_file():
@@ -121,12 +139,92 @@ def _check_source(tower: Tower) -> None:
             f"towers.*.pretrained: {tower.pretrained!r} is neither a file nor a tag of {tower.model}; "
             f"tags: {', '.join(open_clip.list_pretrained_tags_by_model(tower.model))}"
         )
+
+
+def _check_reachable(tower: Tower) -> None:
+    """Fail at once where weights must come from the hub and it cannot be reached."""
+    if tower.model.startswith(LOCAL) or tower.pretrained is None or Path(tower.pretrained).is_file():
+        return
     if not _cached(tower) and not _reachable():
         raise InputError(
             f"towers.*.pretrained: the weights {tower.pretrained!r} of {tower.model} are not on this machine and the "
             "model hub cannot be reached. Download the checkpoint where there is network, and give its path as "
             "towers.*.pretrained: /path/to/open_clip_model.safetensors (or model: 'local-dir:FOLDER')."
         )
+
+
+def _config_beside(tower: Tower) -> Path | None:
+    """Config that lies beside a checkpoint by path, which says what the weights are of; None where there is none."""
+    if tower.model.startswith(LOCAL) or tower.pretrained is None or not Path(tower.pretrained).is_file():
+        return None
+    beside = Path(tower.pretrained).parent / weights.CONFIG
+    return beside if beside.is_file() else None
+
+
+def _check_activation(tower: Tower) -> None:
+    """Refuse weights that were trained with QuickGELU in a model with GELU: shapes fit, and embeddings are wrong."""
+    if tower.model.startswith(LOCAL) or tower.pretrained is None:  # the folder's own config says which
+        return
+    has = internals.quick_gelu(tower.model)
+    beside = _config_beside(tower)
+    if beside is not None:
+        wanted, source = bool(weights.config(beside)["model_cfg"].get("quick_gelu", False)), str(beside)
+    elif Path(tower.pretrained).is_file():
+        known = _repository_of(Path(tower.pretrained))
+        found = None if known is None else internals.repository_with_quick_gelu(known)
+        if known is None or found is None:
+            log.warning(
+                "%s: no %s beside it, so nothing says which activation the weights were trained with; taken as %s",
+                *(tower.pretrained, weights.CONFIG, "QuickGELU" if has else "GELU"),
+            )
+            return
+        wanted, source = found, f"open_clip's list of {known}"
+    else:
+        # The other way round is open_clip's own: roberta-ViT-B-32 has QuickGELU and its tag does not say so.
+        wanted = has or internals.trained_with_quick_gelu(tower.model, tower.pretrained)
+        source = f"open_clip's list of the tag {tower.pretrained}"
+    if wanted == has:
+        return
+    plain = tower.model.removesuffix("-quickgelu")
+    right = internals.sibling_with_quick_gelu(tower.model) if wanted else plain if plain != tower.model else None
+    raise InputError(
+        f"towers.*.model: {tower.model!r} computes {'QuickGELU' if has else 'GELU'}, but its weights "
+        f"{tower.pretrained!r} were trained with {'QuickGELU' if wanted else 'GELU'} (by {source}), so embeddings "
+        f"would be wrong; take model: {right or 'local-dir:FOLDER, with the config of the weights beside them'}"
+    )
+
+
+def _repository_of(path: Path) -> str | None:
+    """Repository of the hub whose cache a file lies in (``models--owner--name``), or None."""
+    for part in path.absolute().parts:
+        if part.startswith("models--") and part.count("--") >= 2:
+            _, owner, name = part.split("--", 2)
+            return f"{owner}/{name}"
+    return None
+
+
+def _transform(tower: Tower) -> dict[str, Any]:
+    """How pictures are prepared for a checkpoint by path, as far as the config beside it says."""
+    beside = _config_beside(tower)
+    wanted = {} if beside is None else weights.config(beside).get("preprocess_cfg") or {}
+    keys = {
+        "mean": "image_mean",
+        "std": "image_std",
+        "interpolation": "image_interpolation",
+        "resize_mode": "image_resize_mode",
+    }
+    return {argument: wanted[key] for key, argument in keys.items() if key in wanted}
+
+
+def _check_finite(model: Any, tower: Tower) -> None:
+    """Refuse weights that are not finite: features would be NaN, or wrong where few are."""
+    for name, values in model.state_dict().items():
+        if values.is_floating_point() and not torch.isfinite(values).all():
+            count = int((~torch.isfinite(values)).sum())
+            raise InputError(
+                f"tower {tower.model!r} with pretrained {tower.pretrained!r}: {count} of {values.numel()} numbers of "
+                f"the weight {name} are not finite; copy or download the weights again"
+            )
 
 
 def _cached(tower: Tower) -> bool:

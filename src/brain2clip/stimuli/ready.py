@@ -34,6 +34,9 @@ def read(path: Path, stimulus_id: Sequence[str]) -> np.ndarray:
             f"{path}: stimulus_id has {len(names)} entries, embedding is {values.shape}; expected [n] and [n, d]"
         )
     place = {name: row for row, name in enumerate(names)}
+    if len(place) < len(names):
+        twice = next(name for row, name in enumerate(names) if place[name] != row)
+        raise InputError(f"{path}: stimulus_id {twice} stands more than once; expected one embedding per stimulus")
     lost = [name for name in stimulus_id if name not in place]
     if lost:
         raise InputError(
@@ -52,7 +55,13 @@ def _arrays(path: Path) -> tuple[list[str], np.ndarray]:
     with user_files.reading(path, what, hint):
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
-                return [str(name) for name in file[NAMES[0]]], file[NAMES[1]]
+                return [str(name) for name in file[NAMES[0]]], _numbers(file[NAMES[1]])
         with hdf5.opened(path, hint, what) as file:
             hdf5.check_written(file[NAMES[1]], path, hint)
-            return list(file[NAMES[0]].asstr()[:]), file[NAMES[1]][:]
+            return list(file[NAMES[0]].asstr()[:]), _numbers(file[NAMES[1]][:])
+
+
+def _numbers(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind not in "fiu":
+        raise TypeError(f"{NAMES[1]} holds {values.dtype}, no numbers")
+    return values

@@ -69,6 +69,7 @@ def figure_gains(
         Method and what is averaged.
     """
     import numpy as np
+    from matplotlib.ticker import NullFormatter
 
     from brain2clip.reporting import style
 
@@ -90,6 +91,7 @@ def figure_gains(
         bottom.annotate(f"{number + 1}", (peak, 1), ha="center", va="bottom", fontsize=7, color=style.GREY)
     bottom.set_xscale("log")
     bottom.xaxis.set_major_formatter("{x:g}")
+    bottom.xaxis.set_minor_formatter(NullFormatter())
     bottom.set(xlabel="spatial frequency (parts of the Nyquist frequency)", ylabel="band window", ylim=(0, 1.25))
     return made
 

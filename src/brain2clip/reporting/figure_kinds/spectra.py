@@ -79,6 +79,7 @@ class Spectrum:
 def figure_spectra(data: list[Spectrum]) -> drawn.Figure:
     """Mean over subjects in dB, the range of the subjects shaded; frequency on a logarithmic axis."""
     import numpy as np
+    from matplotlib.ticker import NullFormatter
 
     from brain2clip.reporting import style
 
@@ -96,6 +97,7 @@ def figure_spectra(data: list[Spectrum]) -> drawn.Figure:
         peaks.append(decibel.max())
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
     # Stop bands reach far below anything that matters.
     axis.set_ylim(bottom=max(axis.get_ylim()[0], max(peaks) - 80))
     references = {"1 µV²/Hz" if one.unit == "V" else f"1 ({one.unit})²/Hz" for one in data}

@@ -1,0 +1,92 @@
+"""What can be refused before anything runs: methods that a study cannot serve, exports of a part, files that are none.
+
+Methods say what they need of a study (:attr:`brain2clip.settings.MethodBase.needs`), studies what their stimuli have
+(:attr:`brain2clip.settings.StudyBase.has`); the two meet here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from brain2clip.readers.bids_files import suggestion
+from brain2clip.settings import dump
+from brain2clip.stage import InputError
+from brain2clip.stimuli import weights
+
+if TYPE_CHECKING:
+    from brain2clip.plan.jobs import Plan
+
+#: Tasks that compare brain responses with texts.
+OF_TEXTS = ("category", "caption", "caption-to-brain")
+#: What to do where a study lacks what a method needs.
+ADVICE = {
+    "pictures": "give the study its pictures, or take visual.kind: frozen",
+    "captions": "give the study captions, or add prompts to supervision.sentences",
+}
+
+
+def check(plan: Plan) -> None:
+    """Refuse what cannot end well.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        With all that was found, setting by setting.
+    """
+    problems = [*_sources(plan), *_methods(plan), *_exports(plan)]
+    if problems:
+        raise InputError("\n".join(problems))
+    experiments = plan.config.experiments.values()
+    for tower in sorted({plan.method(name).tower for one in experiments for name in one.methods}):
+        block = plan.config.towers[tower]
+        weights.check(block.model, block.pretrained)
+    for study, signal in sorted({(one.study, signal) for one in experiments for signal in one.signals}):
+        if plan.responses_stage(study) == "preprocessed":
+            from brain2clip.responses.preprocessed import refuse  # imports pandas: only where there is such a study
+
+            own: Any = plan.block(study)
+            refuse(study, dump(own), plan.config.bands[signal], own.responses)
+
+
+def _sources(plan: Plan) -> Iterator[str]:
+    """Addresses of datasets that no study downloads."""
+    listed = plan.downloads() if plan.config.download.sources else {}
+    for name in plan.config.download.sources:
+        if name not in listed:
+            yield (
+                f"download.sources: no dataset named {name!r}{suggestion(name, listed)}; "
+                f"the studies of this configuration download {', '.join(listed) or 'nothing'}"
+            )
+
+
+def _methods(plan: Plan) -> Iterator[str]:
+    """Methods of experiments on studies that lack what they need."""
+    for label, experiment in plan.config.experiments.items():
+        study = plan.block(experiment.study)
+        for name in experiment.methods:
+            method = plan.method(name)
+            missing = method.needs - (method.needs if study.has is None else study.has)
+            if plan.ready(experiment.study, method.tower):  # embeddings in place of pictures
+                missing |= method.needs & {"pictures"}
+            where = f"experiments.{label}.methods: {name!r}"
+            for needed in sorted(missing):
+                what = f"{method.needed_for} needs {needed}, and the stimuli of study {experiment.study!r} have none"
+                yield f"{where}: {what} for tower {method.tower!r}; {ADVICE[needed]}"
+            texts = [task for task in plan.config.retrieval.tasks if task in OF_TEXTS]
+            if texts and method.leaves_joint_space:
+                yield (
+                    f"{where}: retrieval.tasks {', '.join(texts)} compare with texts, which are in CLIP's joint space "
+                    f"only, and the method leaves it ({method.leaves_joint_space}); take one of the two out"
+                )
+
+
+def _exports(plan: Plan) -> Iterator[str]:
+    """Exports, arrays of all pictures by repetitions, of a study that leaves some unshown."""
+    for label, export in plan.config.exports.items():
+        part = plan.block(export.study).part
+        if part is not None:
+            yield (
+                f"exports.{label}.study: {export.study!r} shows part of its pictures (studies.{export.study}.{part}); "
+                "the formats hold all of them equally often; expected all sessions and runs"
+            )
