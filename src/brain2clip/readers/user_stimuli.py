@@ -344,6 +344,32 @@ def side_of(split: schema.Split, *labels: str) -> str | None:
     return None
 
 
+def check_case(found: Iterable[str], wanted: Sequence[str], where: str, setting: str) -> None:
+    """Refuse values that differ from a wanted one in case alone, or as 1 does from 01: they would be passed over.
+
+    Parameters
+    ----------
+    found, wanted : str
+        Values of a file, and those of a setting.
+    where, setting : str
+        What holds the first, and the full name of the second: for messages.
+    """
+    plain = {_plain(value): value for value in wanted}
+    for value, count in Counter(found).items():
+        if value not in wanted and _plain(value) in plain:
+            raise InputError(
+                f"{where}: {value!r} ({count} times) is only another writing of {plain[_plain(value)]!r}, which "
+                f"{setting} names\n  expected one writing for one thing: mend the file, or name both where they are two"
+            )
+
+
+def _plain(value: str) -> str:
+    try:
+        return str(float(value))
+    except ValueError:
+        return value.casefold()
+
+
 def some(items: Sequence[str], most: int = 8) -> str:
     """The first of a list in words, and how many more there are."""
     more = f" and {len(items) - most} more" if len(items) > most else ""

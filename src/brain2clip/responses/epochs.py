@@ -211,6 +211,7 @@ def collect(
 def _empty(raw: mne.io.BaseRaw, item: Recording, trials: pd.DataFrame, responses: Responses) -> Collected:
     """Nothing collected yet; the first recording says channels, rate and positions."""
     channels = epoching.channel_names(raw, responses.channels)
+    log.info("epochs: responses of %d channels: %s", len(channels), ", ".join(channels))
     epoching.check_rate(raw, responses)
     sfreq = raw.info["sfreq"]
     times = epoching.epoch_times(sfreq, responses)
