@@ -194,6 +194,11 @@ def test_labels_that_no_recording_has_are_refused_before_anything_runs(tmp_path,
         study.files("01")
 
 
+def test_where_nothing_can_be_read_the_formats_are_told(tmp_path):
+    with pytest.raises(InputError, match=r"formats that are not read: \.gdf"):
+        load(touch(tmp_path, "sub-01_task-see_run-01_eeg.gdf")).files("01")
+
+
 def test_a_label_of_another_subject_or_a_session_and_run_is_known(tmp_path):
     for path in ("sub-01/ses-a/eeg/sub-01_ses-a_task-see_run-01_eeg.edf", "sub-02/eeg/sub-02_task-see_run-05_eeg.edf"):
         touch(tmp_path, path)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from brain2clip.readers.contract import Recording
-from brain2clip.responses import channels
+from brain2clip.responses import channels, epoching
 from brain2clip.responses import recording as recordings
 from brain2clip.stage import InputError
 
@@ -85,8 +85,22 @@ def test_names_that_are_plainly_no_eeg(name):
 
 
 def test_no_electrode_of_the_systems_in_use_is_taken_for_something_else():
-    systems = ("biosemi256", "GSN-HydroCel-256", "easycap-M1", "standard_1020")
+    systems = ("biosemi256", "GSN-HydroCel-256", "easycap-M1")
     names = {name for system in systems for name in mne.channels.make_standard_montage(system).ch_names}
+    names |= {
+        *epoching.CHANNEL_SETS["nice-63"],
+        "T3",
+        "T4",
+        "T5",
+        "T6",
+        "FFC1h",
+        "AFp1",
+        "TPP7h",
+        "OI1h",
+        "Iz",
+        "M1",
+        "A2",
+    }
     assert [name for name in names if channels.NOT_EEG.search(name)] == []
     assert [name for name in names if not channels.ELECTRODE.fullmatch(name)] == []
 

@@ -92,6 +92,16 @@ def test_two_equally_near_are_refused(tmp_path):
         found(root)
 
 
+@pytest.mark.parametrize("acq", [None, "clean"])
+def test_its_own_table_is_that_of_a_recording_beside_one_of_more(tmp_path, acq):
+    """Each acquisition has its tables, and that without ``acq`` belongs to both by the entities of its name."""
+    for name in ("sub-01_task-see_run-1", "sub-01_task-see_acq-clean_run-1", "sub-01_task-see"):
+        touch(tmp_path, f"sub-01/eeg/{name}_eeg.edf sub-01/eeg/{name}_events.tsv sub-01/eeg/{name}_channels.tsv")
+    read = found(tmp_path, wanted=replace(SEE, entities={"acq": acq, "run": "1"}))
+    assert len({name.rpartition("_")[0] for name in read}) == 1
+    assert len(read) == 3
+
+
 def test_the_space_of_the_electrodes_is_chosen_by_a_setting(tmp_path):
     bare = "sub-01/eeg/sub-01_electrodes.tsv sub-01/eeg/sub-01_coordsystem.json"
     files = [bare.replace("sub-01_", f"sub-01_space-{space}_") for space in ("CapTrak", "EEGLAB")]

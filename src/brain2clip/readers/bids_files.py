@@ -250,12 +250,16 @@ def data_files(recording: Recording) -> list[Path]:
             f"{recording.path}: no events.tsv beside it, nor one in a folder above that belongs to it; expected "
             f"{recording.events.name}, or for all recordings task-{recording.task}_events.tsv on top of the dataset"
         )
-    channels = _nearest(recording, "channels.tsv")
-    found = [recording.path, *companions(recording.path), *recording.parts, recording.events]
-    found += [*([channels] if channels else []), *coordinate_files(recording), *metadata_files(recording)]
+    found = [recording.path, *companions(recording.path), *recording.parts, recording.events, *sidecar_files(recording)]
     for path in found:
         check_here(path)
     return found
+
+
+def sidecar_files(recording: Recording) -> list[Path]:
+    """What describes a recording beside its events: tables of channels and electrodes, and their JSON files."""
+    channels = _nearest(recording, "channels.tsv")
+    return [*([channels] if channels else []), *coordinate_files(recording), *metadata_files(recording)]
 
 
 def companions(path: Path) -> list[Path]:
@@ -447,5 +451,5 @@ def _asked(root: Path, subject: str, wanted: Wanted) -> str:
     name = f"sub-{subject}/eeg/sub-{subject}_task-{(*wanted.tasks, 'NAME')[0]}_eeg.vhdr"
     return (
         f"of the tasks {', '.join(wanted.tasks)}{hints}{', '.join(['', *asked])}\n"
-        f"  {'; '.join(found)}; expected files such as {name}"
+        f"  {'; '.join(found)}; expected files such as {name}, or other labels in {wanted.study}.subjects"
     )

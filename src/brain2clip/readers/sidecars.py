@@ -2,7 +2,8 @@
 
 A sidecar belongs to a recording when it lies in the recording's folder or in one above, up to the dataset's, and when
 its name has no entity that the recording's name has not, nor one with another label. Of tables the nearest counts; of
-JSON files all do, and a nearer one overrides keys of a farther one. Two in one folder are against the principle.
+JSON files all do, and a nearer one overrides keys of a farther one. Two in one folder are against the principle, unless
+one of them has the very entities of the recording: it is the recording's own.
 """
 
 from __future__ import annotations
@@ -73,8 +74,16 @@ def _belongs(labels: Mapping[str, str], own: Mapping[str, str]) -> bool:
     return all(own.get(key) in (label, ANY) for key, label in labels.items())
 
 
+def _whole(path: Path) -> dict[str, str]:
+    """Entities of a name but for the part of a split recording, which sidecars do not tell."""
+    return {key: label for key, label in entities(path.name).items() if key != "split"}
+
+
 def only(some: list[Path], path: Path) -> Path:
-    """The one of some sidecars in a folder; refused where there are several."""
+    """The one of some sidecars in a folder, or the recording's own; refused where there are several else."""
+    own = [one for one in some if _whole(one) == _whole(path)]
+    if len(own) == 1:
+        return own[0]
     if len(some) > 1:
         raise InputError(
             f"{some[0].parent}: {' and '.join(one.name for one in some)} both belong to {path.name}\n"

@@ -97,6 +97,8 @@ class Study(UserStudy, EegStudy):
         """Refuse tasks, and labels that the split lists, which no name of a recording in the dataset has."""
         split = self.block.split
         every = bids_files.all_entities(self.root, bids_files.find_subjects(self.root))
+        if not every:
+            return  # what is there instead is told for the first subject
         self._check_labels("tasks", self.block.tasks, {one.get("task", "") for one in every})
         if split.by in SPLIT_BY:
             entity = SPLIT_BY[split.by]
