@@ -32,9 +32,6 @@ class Split(Block):
     def _column_named(self) -> Split:
         if (self.by == "column") != (self.column is not None):
             raise ValueError("split.column goes with split.by: column, and only with it")
-        both = sorted(set(self.test) & set(self.train or ()))
-        if both:
-            raise ValueError(f"split.test and split.train both name {', '.join(both)}; expected each value on one side")
         return self
 
 

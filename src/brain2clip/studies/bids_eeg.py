@@ -151,6 +151,8 @@ class Study(UserStudy, EegStudy):
             self._check_values(recording.subject)
             self._checked.add(recording.subject)
         trials = pd.DataFrame({"onset": onsets, "stimulus": names, "concept": concepts, "split": sides})
+        if None in sides:
+            log.info("%s: %d trials are on neither side of the split, left out", recording.name, sides.count(None))
         trials = trials[trials["split"].notna()]
         return trials.sort_values("onset", kind="stable", ignore_index=True)
 
