@@ -88,6 +88,8 @@ def test_companions_of_a_set_file_only_where_there_are_any(tmp_path):
     folder.mkdir(parents=True)
     for name in ("sub-01_task-see_run-01_eeg.set", "sub-01_task-see_run-01_eeg.fdt", "sub-01_task-see_run-02_eeg.set"):
         (folder / name).touch()
+    for run in ("01", "02"):
+        (folder / f"sub-01_task-see_run-{run}_events.tsv").touch()
     files = load(study_settings(tmp_path)).files("01")
     assert [Path(path).suffix for path in files] == [".set", ".fdt", ".tsv", ".set", ".tsv"]
 
@@ -114,7 +116,7 @@ def test_missing_folder_and_task(tmp_path):
 def test_two_files_of_one_run_are_refused(tmp_path):
     header = write_run(tmp_path, noise(0, 5), regular_events(2))
     header.with_suffix(".edf").touch()
-    with pytest.raises(InputError, match="same subject, session, task and run"):
+    with pytest.raises(InputError, match="are one recording in 2 formats"):
         load(study_settings(tmp_path)).recordings("01")
 
 
@@ -292,6 +294,89 @@ def test_ragged_and_missing_tables(tmp_path):
     with pytest.raises(InputError, match=r"events\.tsv: no such file"):
         study.trials(item)
     assert header.exists()
+
+
+# ----------------------------------------------------------------- values in settings that no event has
+
+
+def two_runs(tmp_path, one: dict, other: dict, subject: str = "01", **changes):
+    """A study whose subject has two runs with these events."""
+    for run, events in (("01", one), ("02", other)):
+        write_run(tmp_path, noise(0, 3), events, run=run, subject=subject)
+    return load(study_settings(tmp_path, **changes))
+
+
+CAT = {"categories": {"face": ["a face"], "house": ["a house"], "cat": ["a cat"]}}
+BY_VALUE = {"split": {"by": "column", "column": "value", "test": ["3", "33"]}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"keep": {"trial_type": ["face", "huose"]}},
+            r"keep\.trial_type: no event of sub-01 has 'huose' \(did .*'house'",
+        ),
+        (BY_VALUE, r"split\.test: no event of sub-01 has '33' \(did you mean '3'\?\)"),
+        (CAT, r"categories: no event of sub-01 has 'cat', nor has one of another subject"),
+    ],
+)
+def test_a_name_that_matches_nothing_while_another_does_is_refused(tmp_path, changes, message):
+    study = two_runs(tmp_path, regular_events(4), regular_events(4), **changes)
+    with pytest.raises(InputError, match=rf"studies\.tiny\.{message}"):
+        study.trials(study.recordings("01")[0])
+
+
+def test_a_name_that_only_another_run_or_subject_has_is_right(tmp_path, caplog):
+    """Of another run in silence, of another subject it is said; a subject that cannot be read does not matter."""
+    cats = {**regular_events(4), "trial_type": ["face", "cat"] * 2}
+    study = two_runs(tmp_path, regular_events(4), cats, keep={"trial_type": ["face", "house", "cat"]}, **CAT)
+    assert len(study.trials(study.recordings("01")[0])) == 4
+    assert caplog.text == ""
+    two_runs(tmp_path, regular_events(4), regular_events(4), subject="02")
+    (tmp_path / "sub-03").mkdir()
+    study = load(study_settings(tmp_path, **CAT))
+    assert len(study.trials(study.recordings("02")[0])) == 4
+    assert caplog.messages == ["sub-02: no event has 'cat', which studies.tiny.categories names"]
+
+
+def test_the_log_counts_what_keep_leaves_out(tmp_path, caplog):
+    caplog.set_level("INFO", "brain2clip")
+    events = {**regular_events(6), "trial_type": ["face", "house", "target", "n/a", "target", "face"]}
+    study = two_runs(tmp_path, events, regular_events(4), keep={"trial_type": ["face", "house"], "value": list("0123")})
+    for item in study.recordings("01"):
+        study.trials(item)
+    assert caplog.messages == [
+        "sub-01: studies.tiny.keep keeps 6 of 10 events as trials; left out: "
+        "trial_type 'target' 2, trial_type 'n/a' 1, value '5' 1"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("events", "changes", "message"),
+    [
+        (changed(trial_type=["face", "Face", "house", "Face"]), {"keep": {"trial_type": ["face", "house"]}},
+         r"column trial_type: 'Face' \(2 times\) is only another writing of 'face'.*keep"),
+        (changed(value=["1.0", "1", "2", "2"]), {"keep": {"value": ["1"]}}, r"'1\.0' .* writing of '1'"),
+        (changed(part=["test", "Test", "train", "train"]),
+         {"split": {"by": "column", "column": "part", "test": ["test"]}},
+         r"column part: 'Test' .*split"),
+        (regular_events(4), {"split": {"by": "run", "test": ["1"]}}, r"run: '01' .* writing of '1'.*split"),
+    ],
+)  # fmt: skip
+def test_another_writing_of_a_label_is_not_passed_over(tmp_path, events, changes, message):
+    """A test label that is written otherwise would be training."""
+    with pytest.raises(InputError, match=message):
+        one_run(tmp_path, events, **changes)
+
+
+def test_a_column_that_stands_twice_is_refused(tmp_path):
+    study = two_runs(tmp_path, regular_events(4), regular_events(4))
+    item = study.recordings("01")[0]
+    lines = [f"{line}\t{line.split()[2]}" for line in item.events.read_text().splitlines()]
+    item.events.write_text("\n".join(lines))
+    with pytest.raises(InputError, match=r"events\.tsv: more than one column has the name 'trial_type'"):
+        study.trials(item)
 
 
 @pytest.mark.skipif(not N170.is_dir(), reason="the real recording shared/data/n170 is not on this machine")

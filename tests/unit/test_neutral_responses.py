@@ -21,7 +21,7 @@ import voxel_tables
 from pydantic import BaseModel
 
 from brain2clip import settings
-from brain2clip.readers import grids
+from brain2clip.readers import bids_files, grids
 from brain2clip.responses import epoching, epochs, same_samples, samples, voxels, whitening
 from brain2clip.settings.base import neutral_fields
 from brain2clip.stage import Job
@@ -73,6 +73,8 @@ CASES: dict[tuple[str, str], Case] = {
     ("Repetitions", "train"): Case(REPETITIONS, 5, epochs, "_ranks"),
     ("Repetitions", "test"): Case(REPETITIONS, 5, epochs, "_ranks"),
     ("BidsEegStudy", "keep"): Case(("study",), {"trial_type": ["face", "house"]}, bids_eeg.Study, "_only"),
+    ("BidsEegStudy", "entities"): Case(("study",), {"acq": None}, bids_files, "_chosen"),
+    ("BidsEegStudy", "extension"): Case(("study",), ".vhdr", bids_files, "_of_extension"),
     ("Voxels", "detrend"): Case(("voxels",), "linear", voxels, "detrend", "voxels"),
     ("Voxels", "delay"): Case(("voxels",), 1, voxels, "_delayed", "voxels"),
     ("Voxels", "average"): Case(("voxels",), "block", voxels, "_blocks", "voxels"),

@@ -404,6 +404,18 @@ def test_wrong_size_of_the_signal_is_refused(there, size):
 
 
 @REAL
+def test_a_sidecar_that_no_download_brought_is_refused(there):
+    """It would be read as it belongs to the recording, and no record would say so."""
+    stray = there.root / "task-test_eeg.json"
+    stray.write_text("{}")
+    try:
+        with pytest.raises(InputError, match=r"task-test_eeg\.json: not listed in .*take the file away"):
+            there.trials(recording(there, "01", "01", "test", None))
+    finally:
+        stray.unlink()
+
+
+@REAL
 def test_absent_events_are_refused(there):
     one = recording(there, "01", "02", "test", None)
     one.path.parent.mkdir(parents=True, exist_ok=True)

@@ -283,7 +283,9 @@ def _purpose(block: type[BaseModel]) -> str:
 
 def _placeholder(name: str) -> str:
     """Upper-case word for a key that the user chooses: studies -> STUDY."""
-    singular = {"studies": "study", "categories": "stimulus", "keep": "column"}.get(name, name.removesuffix("s"))
+    singular = {"studies": "study", "categories": "stimulus", "keep": "column", "entities": "entity"}.get(
+        name, name.removesuffix("s")
+    )
     return singular.upper()
 
 

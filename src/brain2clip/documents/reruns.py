@@ -128,6 +128,7 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     ("BidsEegStudy", "subjects"): [["01"]],
     ("BidsEegStudy", "tasks"): [["view", "other"]],
     ("BidsEegStudy", "keep"): [{"trial_type": ["picture"]}],
+    ("BidsEegStudy", "entities"): [{"run": "01"}],
     ("BidsEegStudy", "categories"): [{"face": ["a face"], "house": ["a house"]}],
     ("ThingsEeg1Study", "subjects"): [["02", "03"]],
     ("ThingsEeg2Study", "subjects"): [["02"]],
@@ -224,9 +225,9 @@ def example() -> Iterator[dict[str, Any]]:
 def _write_recordings(folder: Path, subject: str) -> None:
     """Recordings of two tasks as a plan sees them: by their names."""
     folder.mkdir(parents=True)
-    for task in ("view", "other"):
+    for recording in ("view_run-01", "view_run-02", "other_run-01"):
         for ending in ("eeg.vhdr", "eeg.vmrk", "eeg.eeg", "events.tsv"):
-            (folder / f"sub-{subject}_task-{task}_run-01_{ending}").touch()
+            (folder / f"sub-{subject}_task-{recording}_{ending}").touch()
 
 
 def _shortened(manifest: str) -> str:

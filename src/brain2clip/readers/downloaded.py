@@ -11,8 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from brain2clip.readers import contract, labels, manifests
+from brain2clip.readers import bids_files, contract, labels, manifests
 from brain2clip.readers.bids_files import Table, suggestion
+from brain2clip.readers.contract import Recording
 from brain2clip.readers.manifests import Entry
 from brain2clip.stage import InputError
 
@@ -95,13 +96,18 @@ class DownloadedStudy(contract.Study):
         """Path inside the dataset."""
         return path.relative_to(self.root).as_posix()
 
+    def check_sidecars(self, recording: Recording) -> None:
+        """Refuse a sidecar of a recording that no download brought: the responses would not say that it was read."""
+        for path in bids_files.sidecar_files(recording):
+            self.check_there(path, size=False)
+
     def check_there(self, path: Path, size: bool = True) -> None:
         """Refuse a file that is not in its place, or not of the size that the manifest lists."""
         entry = self.entries.get(self.relative(path))
         if entry is None:
             raise InputError(
                 f"{path}: not listed in {self.block.manifest} (setting {self.setting('manifest')}), so it is never "
-                "downloaded; complete the manifest"
+                "downloaded; complete the manifest, or take the file away"
             )
         again = f"delete {self.record(manifests.unit_of(entry.path))} and start snakemake again, so that it is fetched"
         if not path.is_file():

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brain2clip.readers import bids_files
 from brain2clip.readers.contract import STIMULUS_COLUMNS
 from brain2clip.stage import InputError
 
@@ -66,10 +67,7 @@ def with_prompts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_table(path: Path, separator: str) -> pd.DataFrame:
-    """A table with a header whose columns are all text."""
+    """A table with a header whose columns are all text (:func:`brain2clip.readers.bids_files.read_table`)."""
     import pandas as pd
 
-    try:
-        return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a table ({error}); expected UTF-8 text with a header line") from None
+    return pd.DataFrame(bids_files.read_table(path, separator))

@@ -268,6 +268,7 @@ def _empty(
         )
     if len(channels) < len(named):
         log.warning("epochs: %d of %d channels are bad somewhere and left out", len(named) - len(channels), len(named))
+    log.info("epochs: responses of %d channels: %s", len(channels), ", ".join(channels))
     epoching.check_rate(raw, responses)
     sfreq = raw.info["sfreq"]
     times = epoching.epoch_times(sfreq, responses)

@@ -6,7 +6,6 @@ milliseconds then gives no annotation at all, without an error. Trials come from
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import numpy as np
 
 from brain2clip.readers import bids_files, recording_files
 from brain2clip.readers.contract import Recording
+from brain2clip.responses import channels
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ log = logging.getLogger("brain2clip")
 METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 #: Coordinate systems whose x points to the nose and y to the left ear (BIDS specification, appendix VIII).
 NOSE_FIRST = ("EEGLAB", "EEGLAB-HJ", "CTF", "4DBti", "KitYokogawa")
-#: BIDS channel types that MNE calls by another name; others are the same in lower case.
-TYPES = {"VEOG": "eog", "HEOG": "eog", "TRIG": "stim", "REF": "misc", "AUDIO": "misc"}
 
 
 #: Dimensions in EDF that MNE turns into V; it takes every other one for V.
@@ -65,13 +63,11 @@ def open_recording(recording: Recording) -> mne.io.BaseRaw:
     with readable(recording.path):
         raw = mne.io.read_raw(recording.path, preload=False, verbose="ERROR")
     _check_sources(raw, recording)
-    types = _types(raw, recording)
-    names = [name for name, kind in types.items() if kind == "eeg"]
-    if not names:
-        raise InputError(
-            f"{recording.path}: no channel of type EEG among {', '.join(types)}; "
-            f"see column type of {bids_files.channels_file(recording)}"
-        )
+    names = channels.eeg_channels(raw, recording)
+    # MNE filters and references by type: what the table calls EEG must be EEG for it too.
+    other = [name for name, kind in zip(raw.ch_names, raw.get_channel_types()) if name in names and kind != "eeg"]
+    raw.set_channel_types(dict.fromkeys(other, "eeg"), on_unit_change="ignore", verbose="ERROR")
+    _check_rate(raw, recording)
     raw.reorder_channels(names)
     marked = {name for name, status in _column(recording, "status").items() if status.lower() == "bad"}
     raw.info["bads"] = [name for name in names if name in marked | set(raw.info["bads"])]
@@ -123,8 +119,8 @@ def _check_sources(raw: mne.io.BaseRaw, recording: Recording) -> None:
 
 def _column(recording: Recording, name: str) -> dict[str, str]:
     """A column of ``channels.tsv`` by channel, empty where there is no table or no such column."""
-    path = bids_files.channels_file(recording)
-    table = bids_files.read_tsv(path) if path.exists() else {}
+    found = bids_files.channel_table(recording)
+    table = {} if found is None else found[1]
     return dict(zip(table.get("name", []), table.get(name, [])))
 
 
@@ -191,17 +187,26 @@ def positions(raw: mne.io.BaseRaw, recording: Recording) -> np.ndarray:
     files = bids_files.coordinate_files(recording)
     if not files:
         return found
-    electrodes, coordsystem = files
+    electrodes, *systems = files
     table = bids_files.read_tsv(electrodes)
-    system = json.loads(coordsystem.read_text(encoding="utf-8-sig"))
-    scale = METRES.get(system.get("EEGCoordinateUnits"))
-    if scale is None or not {"name", "x", "y", "z"} <= set(table):
-        log.warning("%s: no positions in m, cm or mm, left unknown", electrodes)
+    names = bids_files.names_once(table, electrodes)
+    system = bids_files.read_metadata(systems)
+    unit = system.get("EEGCoordinateUnits")
+    scale = METRES.get(unit) if isinstance(unit, str) else None
+    if scale is None or not set("xyz") <= set(table):
+        log.warning(
+            "%s: not used: expected columns x, y, z and EEGCoordinateUnits m, cm or mm in its coordsystem.json (found "
+            "%s, unit %s); positions are those of the recording, where it has some",
+            *(electrodes, ", ".join(path.name for path in systems) or "none", unit),
+        )
         return found
     places = np.array([[_number(text) for text in table[axis]] for axis in "xyz"]).T * scale
     if system.get("EEGCoordinateSystem") in NOSE_FIRST:
         places = np.stack([-places[:, 1], places[:, 0], places[:, 2]], axis=1)
-    by_name = dict(zip(table["name"], places))
+    by_name = dict(zip(names, places))
+    unknown = [name for name in raw.ch_names if name not in by_name]
+    if unknown:
+        log.warning("%s: no position of %s", electrodes, ", ".join(unknown))
     return np.array([by_name.get(name, np.full(3, np.nan)) for name in raw.ch_names])
 
 
@@ -223,23 +228,14 @@ def template_positions(channels: list[str]) -> np.ndarray:
     return np.array([channel["loc"][:3] for channel in info["chs"]], dtype=float)
 
 
-def _types(raw: mne.io.BaseRaw, recording: Recording) -> dict[str, str]:
-    """MNE type of each channel; ``channels.tsv`` wins over the file."""
-    types = dict(zip(raw.ch_names, raw.get_channel_types()))
-    path = bids_files.channels_file(recording)
-    if not path.exists():
-        return types
-    table = bids_files.read_tsv(path)
-    names = bids_files.column(table, "name", path, "BIDS")
-    kinds = bids_files.column(table, "type", path, "BIDS")
-    lost = [name for name in names if name not in types]
-    if lost:
-        raise InputError(
-            f"{path}: {len(lost)} channels are not in {recording.path.name}: {', '.join(lost[:8])}\n"
-            f"  found there: {', '.join(raw.ch_names)}; the names must agree"
+def _check_rate(raw: mne.io.BaseRaw, recording: Recording) -> None:
+    """Say where ``eeg.json`` tells another sampling rate than the recording, which one of the two has wrong."""
+    rate = bids_files.read_metadata(bids_files.metadata_files(recording)).get("SamplingFrequency")
+    if isinstance(rate, int | float) and abs(rate - raw.info["sfreq"]) > 0.01 * rate:
+        log.warning(
+            "%s: sampled at %g Hz, but eeg.json says %g Hz; the recording's own rate is used",
+            *(recording.path, raw.info["sfreq"], rate),
         )
-    types.update({name: TYPES.get(kind.upper(), kind.lower()) for name, kind in zip(names, kinds)})
-    return types
 
 
 def _number(text: str) -> float:

@@ -85,9 +85,9 @@ def check(queries: Queries, run: Mapping[str, object]) -> None:
     if broken.any():
         query, candidate = np.argwhere(broken)[0]
         raise stage.InputError(
-            f"{where}, method {run['method']}, seed {run['seed']}: {broken.sum()} of {broken.size} similarities are not "
-            f"finite, the first that of query {query} and candidate {queries.ids[candidate]}; no score is made of them: "
-            "look for values that are not finite in the test responses and in the features of the candidates"
+            f"{where}, method {run['method']}, seed {run['seed']}: {broken.sum()} of {broken.size} similarities are "
+            f"not finite, the first that of query {query} and candidate {queries.ids[candidate]}; no score is made of "
+            "them: look for values that are not finite in the test responses and in the features of the candidates"
         )
     if len(queries.ids) < 2:
         raise stage.InputError(

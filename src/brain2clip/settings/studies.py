@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
+from pydantic import Discriminator, Field, SerializeAsAny, Tag, field_validator, model_validator
 
 from brain2clip.settings.base import (
     EXTERNAL,
@@ -215,6 +215,25 @@ class BidsEegStudy(UserStudyBase, EegStudyBase):
         {},
         description="events.tsv columns and the values that make an event a trial, e.g. {trial_type: [image]}",
     )
+    entities: dict[str, str | None] = neutral(
+        {},
+        description="further BIDS entities (acq, desc, ses, run, space of electrodes ...) with the label of the files "
+        "to read, where there are several, e.g. {acq: clean}; null: the files without this entity",
+    )
+    extension: Literal[".vhdr", ".edf", ".bdf", ".set", ".fif"] | None = neutral(
+        None, description="format to read where a recording is there in several (null: there is one)"
+    )
+
+    @field_validator("entities")
+    @classmethod
+    def _entities_of_files(cls, value: dict[str, str | None]) -> dict[str, str | None]:
+        own = {"sub": "subjects", "task": "tasks", "split": "nothing: all parts of a recording are read"}
+        for key in value:
+            if key in own:
+                raise ValueError(f"entities: {key} is no entity to choose by; its setting is {own[key]}")
+            if not (key.isascii() and key.isalpha()):
+                raise ValueError(f"entities: {key!r} is no BIDS entity; expected its short name, as acq or desc")
+        return value
 
 
 class ThingsEeg2Study(EegStudyBase):

@@ -6,22 +6,29 @@ without pictures, named categories with text prompts are the candidates.
 
 from __future__ import annotations
 
+import logging
 import string
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as schema
+from brain2clip.names import SPLITS
 from brain2clip.readers import bids_files, labels
-from brain2clip.readers.bids_files import Table, column, read_tsv
+from brain2clip.readers.bids_files import Table, column, read_tsv, suggestion
 from brain2clip.readers.contract import EegStudy, Recording
-from brain2clip.readers.user_stimuli import MISSING, UserStudy, some
+from brain2clip.readers.user_stimuli import MISSING, UserStudy, check_case, some
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+log = logging.getLogger("brain2clip")
+
 ENTITIES = ("subject", "session", "task", "run")
+#: Entities that may split trials, as they stand in names of files.
+SPLIT_BY = {"session": "ses", "task": "task", "run": "run"}
 
 
 class Study(UserStudy, EegStudy):
@@ -33,24 +40,82 @@ class Study(UserStudy, EegStudy):
     def __init__(self, name: str, settings: dict[str, Any], results: Path) -> None:
         super().__init__(name, settings, results)
         self.root = Path(self.block.root)
+        self.wanted = bids_files.Wanted(
+            self.block.tasks, self.block.entities, self.block.extension, study=f"studies.{self.name}"
+        )
+        self._checked: set[str] = set()
 
     # ------------------------------------------------------------------------------------------- files
 
     def subjects(self) -> tuple[str, ...]:
-        """Subject labels without ``sub-``, sorted."""
+        """Subject labels without ``sub-``, sorted.
+
+        Raises
+        ------
+        brain2clip.stage.InputError
+            When one is unknown; for ``all`` also when a folder is no subject's, or a subject has no such recording.
+        """
         found = bids_files.find_subjects(self.root)
         if not found:
             raise InputError(f"{self.root}: no folder sub-*; expected a BIDS dataset ({self.setting('root')})")
+        if self.block.subjects == "all":
+            self._check_all(found)
         return labels.wanted(self.setting("subjects"), self.block.subjects, found, f"the folders sub-* of {self.root}")
 
+    def _check_all(self, found: tuple[str, ...]) -> None:
+        stray = bids_files.stray_folders(self.root)
+        if stray:
+            raise InputError(
+                f"{self.root}: {some(list(map(repr, stray)))} begins as the folder of a subject, but only letters and "
+                f"digits make a label\n  take it away, or name the subjects: {self._naming(found)}"
+            )
+        having = tuple(one for one in found if bids_files.wanted_files(self.root, one, self.wanted))
+        if having and having != found:
+            lost = [one for one in found if one not in having]
+            raise InputError(
+                f"{self.root}: {len(lost)} of {len(found)} subjects have no EEG recording that is asked for (tasks "
+                f"{', '.join(self.block.tasks)}): {some(lost)}\n  name the others: {self._naming(having)}"
+            )
+
+    def _naming(self, found: tuple[str, ...]) -> str:
+        return f"{self.setting('subjects')}: [{', '.join(map(repr, found))}]"
+
     def files(self, subject: str) -> list[str]:
-        """Headers, data, events, channel and electrode tables of a subject."""
-        return [str(path) for recording in self.recordings(subject) for path in bids_files.data_files(recording)]
+        """Headers, data and sidecars of a subject, inherited ones too."""
+        if "" not in self._checked:  # once for all subjects
+            self._check_entities()
+            self._checked.add("")
+        files = [path for recording in self.recordings(subject) for path in bids_files.data_files(recording)]
+        return list(dict.fromkeys(map(str, files)))
 
     def recordings(self, subject: str) -> list[Recording]:
         """Recordings of a subject in the order of session, task, run."""
         labels.check(self.name, subject, bids_files.find_subjects(self.root))
-        return bids_files.find_recordings(self.root, subject, self.block.tasks)
+        return bids_files.find_recordings(self.root, subject, self.wanted)
+
+    def _check_entities(self) -> None:
+        """Refuse tasks, and labels that the split lists, which no name of a recording in the dataset has."""
+        split = self.block.split
+        every = bids_files.all_entities(self.root, bids_files.find_subjects(self.root))
+        if not every:
+            return  # what is there instead is told for the first subject
+        self._check_labels("tasks", self.block.tasks, {one.get("task", "") for one in every})
+        if split.by in SPLIT_BY:
+            entity = SPLIT_BY[split.by]
+            asked = [one for one in every if one.get("task") in self.block.tasks]
+            known = {one[entity] for one in asked if entity in one}
+            if entity != "task":
+                known |= {f"{one['ses']}/{one['run']}" for one in asked if {"ses", "run"} <= set(one)}
+            for side in SPLITS:
+                self._check_labels(f"split.{side}", getattr(split, side) or (), known)
+
+    def _check_labels(self, key: str, wanted: Iterable[str], known: set[str]) -> None:
+        for label in wanted:
+            if label not in known:
+                raise InputError(
+                    f"{self.setting(key)}: no recording of {self.root} has the label {label!r}"
+                    f"{labels.meant(label, known)}\n  labels found: {some(sorted(known)) or 'none'}"
+                )
 
     def _shown_to(self, subject: str) -> Iterator[pd.DataFrame]:
         return map(self.trials, self.recordings(subject))
@@ -82,16 +147,92 @@ class Study(UserStudy, EegStudy):
         concepts = self.stimuli.known(names, recording.events, made_by)
         sides = self._sides(events, kept, concepts, recording)
         self.stimuli.check_written(names, sides, recording.events)
+        if recording.subject not in self._checked:
+            self._check_values(recording.subject)
+            self._checked.add(recording.subject)
         trials = pd.DataFrame({"onset": onsets, "stimulus": names, "concept": concepts, "split": sides})
+        if None in sides:
+            log.info("%s: %d trials are on neither side of the split, left out", recording.name, sides.count(None))
         trials = trials[trials["split"].notna()]
         return trials.sort_values("onset", kind="stable", ignore_index=True)
+
+    def _check_values(self, subject: str) -> None:
+        """Refuse values in settings that no event has, while others do; say what ``keep`` leaves out.
+
+        A value that only other subjects' events have is said: the recording may be as it is.
+        """
+        if not self._wanted_values():
+            return
+        own, left_out, count = self._values(self.recordings(subject))
+        if self.block.keep:
+            cells = ", ".join(f"{name} {value!r} {number}" for (name, value), number in left_out.most_common(12))
+            log.info(
+                "sub-%s: %s keeps %d of %d events as trials; left out: %s",
+                *(subject, self.setting("keep"), count - left_out.total(), count, cells or "none"),
+            )
+        for setting, wanted in self._wanted_values().items():
+            absent = [value for value in wanted if value not in own[setting]]
+            everywhere = self._values_of_all()[setting] if absent else set()
+            for value in absent:
+                if value not in everywhere:
+                    known = own[setting] | everywhere
+                    raise InputError(
+                        f"{self.setting(setting)}: no event of sub-{subject} has {value!r}{suggestion(value, known)}, "
+                        f"nor has one of another subject in {self.root}\n"
+                        f"  values found: {some(sorted(known))}; mend the name, or take it out"
+                    )
+                log.warning("sub-%s: no event has %r, which %s names", subject, value, self.setting(setting))
+
+    def _wanted_values(self) -> dict[str, tuple[str, ...]]:
+        """Values that settings name, by setting."""
+        split = self.block.split
+        found = {f"keep.{name}": values for name, values in self.block.keep.items()}
+        if split.by == "column":
+            found |= {f"split.{side}": getattr(split, side) or () for side in SPLITS}
+        return found if self.block.categories is None else {**found, "categories": tuple(self.block.categories)}
+
+    def _values(self, recordings: Iterable[Recording]) -> tuple[dict[str, set[str]], Counter[tuple[str, str]], int]:
+        """What the events of some recordings have for these settings; what ``keep`` leaves out; number of events."""
+        found: dict[str, set[str]] = {setting: set() for setting in self._wanted_values()}
+        left_out: Counter[tuple[str, str]] = Counter()
+        count = 0
+        for recording in recordings:
+            events = read_tsv(recording.events)
+            kept = list(range(len(column(events, "onset", recording.events, "BIDS"))))
+            count += len(kept)
+            for name, values in self.block.keep.items():
+                cells = column(events, name, recording.events, self.setting("keep"))
+                found[f"keep.{name}"].update(cells)
+                left_out.update((name, cells[row]) for row in kept if cells[row] not in values)
+                kept = self._only(kept, cells, values)
+            if self.block.split.column is not None:
+                cells = column(events, self.block.split.column, recording.events, self.setting("split.column"))
+                for side in SPLITS:
+                    found[f"split.{side}"].update(cells[row] for row in kept)
+            if self.block.categories is not None:
+                found["categories"].update(self._names(events, kept, recording))
+        return found, left_out, count
+
+    def _values_of_all(self) -> dict[str, set[str]]:
+        """The same of every subject on disk whose events can be read."""
+        every: dict[str, set[str]] = {setting: set() for setting in self._wanted_values()}
+        for subject in bids_files.find_subjects(self.root):
+            try:
+                values, _, _ = self._values(self.recordings(subject))
+            except InputError:  # is told when it is this subject's turn
+                continue
+            for setting, some_values in values.items():
+                every[setting] |= some_values
+        return every
 
     def _kept(self, events: Table, recording: Recording) -> list[int]:
         """Numbers of the rows that are trials."""
         path = recording.events
         kept = list(range(len(column(events, "onset", path, "BIDS"))))
         for name, values in self.block.keep.items():
-            kept = self._only(kept, column(events, name, path, self.setting("keep")), values)
+            cells = column(events, name, path, self.setting("keep"))
+            check_case(cells, values, f"{path}: column {name}", self.setting("keep"))
+            kept = self._only(kept, cells, values)
         if not kept:
             found = "; ".join(f"{name}: {some(sorted(set(events[name])))}" for name in self.block.keep)
             raise InputError(
@@ -152,6 +293,7 @@ class Study(UserStudy, EegStudy):
         if split.by == "column":
             assert split.column is not None
             cells = column(events, split.column, recording.events, self.setting("split.column"))
+            self._check_split_case([cells[row] for row in kept], f"{recording.events}: column {split.column}")
             return [self.stimuli.side(cells[row]) for row in kept]
         if split.by == "concepts":
             self.stimuli.check_concepts()
@@ -162,8 +304,13 @@ class Study(UserStudy, EegStudy):
                 f"{recording.path}: no {split.by} in the file name, so {self.setting('split')} by {split.by} "
                 "cannot tell training from test; split by another entity, a column or concepts"
             )
+        self._check_split_case([label], f"{recording.path}: {split.by}")
         both = f"{recording.session}/{recording.run}"
         return [self.stimuli.side(label, both)] * len(kept)
+
+    def _check_split_case(self, found: list[str], where: str) -> None:
+        split = self.block.split
+        check_case(found, (*split.test, *(split.train or ())), where, self.setting("split"))
 
 
 def _fields(template: str, setting: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from brain2clip import settings as schema
 from brain2clip.names import SPLITS
-from brain2clip.readers import drawn_pictures
+from brain2clip.readers import bids_files, drawn_pictures
 from brain2clip.readers.contract import EegStudy, Recording
 from brain2clip.readers.simulated_base import SimulatedStudy
 from brain2clip.readers.simulated_recordings import plan, recording, recordings_of_session
@@ -39,7 +39,7 @@ class Study(SimulatedStudy, EegStudy):
         import pandas as pd
 
         path = recording.events
-        events = pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False)
+        events = pd.DataFrame(bids_files.read_tsv(path))
         absent = [name for name in ("onset", "trial_type", "tot_img_number") if name not in events]
         if absent:
             raise InputError(

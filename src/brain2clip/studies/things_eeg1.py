@@ -244,6 +244,7 @@ class Study(DownloadedStudy, EegStudy):
 
         self._check_test_block(recording.subject)
         self._check_signal(recording)
+        self.check_sidecars(recording)
         events = self._events(recording)
         onsets, shown = events.onsets(), events.shown()
         events.check_rows(shown, list(self.concepts))

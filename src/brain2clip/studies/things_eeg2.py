@@ -180,6 +180,7 @@ class Study(DownloadedStudy, EegStudy):
         import pandas as pd
 
         self.check_there(recording.path)
+        self.check_sidecars(recording)
         self.check_there(recording.events, size=False)  # its content is checked row by row
         events = Events(
             path=recording.events,
