@@ -420,8 +420,15 @@ def test_files_of_another_layout_are_refused(tmp_path):
     (tmp_path / "broken.nii").write_text("x")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["values"] = np.ones((rows, 2))
+    complex_image = nibabel.Nifti1Image(np.ones((3, 2, 2, rows), np.complex64), np.eye(4))
+    nibabel.save(complex_image, tmp_path / "complex.nii")
+    axes = nibabel.cifti2.SeriesAxis(0, 1, rows), nibabel.cifti2.BrainModelAxis.from_mask(np.ones((2, 2, 2), bool))
+    nibabel.save(nibabel.cifti2.Cifti2Image(np.ones((rows, 8), np.float32), axes), tmp_path / "x.dtseries.nii")
     cases = [
         ({"signals": str(text)}, "signals of an unknown kind"),
+        ({"signals": str(tmp_path / "complex.nii")}, "Nifti1Image of complex64; expected volumes of numbers"),
+        ({"signals": str(tmp_path / "x.dtseries.nii")}, "Cifti2Image of float32; expected volumes of numbers"),
+        ({"signals": good, "rois": {"V1": str(text)}}, r"s\.txt: expected NIfTI with the ending .*mine\.rois\.V1"),
         ({"signals": wrong_nifti(tmp_path, (3, 2, rows))}, r"3 dimensions .* expected 4"),
         ({"signals": good, "mask": wrong_nifti(tmp_path, (3, 2, 1), "m.nii")}, r"a mask of \(3, 2, 1\) voxels"),
         (
