@@ -182,18 +182,21 @@ def test_lda_is_scikit_learns_with_more_and_with_fewer_responses_than_inputs(n, 
     label = np.array([f"c{number}" for number in rng.integers(0, n_classes, n)])
     x = (rng.standard_normal((n, p)) * rng.uniform(0.5, 3, p) + 2).astype(np.float32)
     x[label == "c1", :3] += 1
-    found = lda.fit(x, label, 0.3, even)
-    standard = StandardScaler().fit_transform(x.astype(np.float64))
     priors = [1 / n_classes] * n_classes if even else None
-    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3, priors=priors).fit(standard, label)
-    scores = x @ found["weight"] + found["intercept"]
-    np.testing.assert_array_equal(np.array(sorted(set(label)))[scores.argmax(1)], model.predict(standard))
-    if n > p:
-        differences = scores[:, 1:] - scores[:, :1]
-        own = model.decision_function(standard)
-        own = own[:, None] if own.ndim == 1 else own[:, 1:] - own[:, :1]
-        np.testing.assert_allclose(differences, own, rtol=1e-5, atol=1e-5)
-    assert 0 < lda.fit(x, label, "auto", even)["shrinkage"] <= 1
+    within = np.sqrt(sum(x[label == one].var(axis=0) * (label == one).sum() for one in set(label)) / n)
+    for shrinkage, own in (("auto", x.astype(np.float64)), (0.3, x / within)):
+        found = lda.fit(x, label, shrinkage, even)
+        model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage, priors=priors).fit(own, label)
+        scores = x @ found["weight"] + found["intercept"]
+        expected = model.decision_function(own)
+        expected = expected[:, None] if expected.ndim == 1 else expected[:, 1:] - expected[:, :1]
+        np.testing.assert_allclose(scores[:, 1:] - scores[:, :1], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_too_many_inputs_for_lda_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lda, "LARGEST", 100)
+    with pytest.raises(stage.InputError, match="found 128, and at most 100"):
+        trained(tmp_path, changed(tmp_path, lambda stimulus, split: split >= 0), kind="lda")
 
 
 def test_times_are_averaged_in_windows() -> None:

@@ -86,6 +86,7 @@ methods:
   mlp: {kind: mapping, tower: small, network: {kind: mlp}}
   vae: {kind: mapping, tower: small, network: {kind: vae}}
   ridge: {kind: ridge, label: R, tower: small}
+  lda: {kind: lda, label: L, tower: small}
   ceiling: {kind: ideal-observer, label: C, tower: small}
   spare: {kind: ridge, tower: small}
 experiments:
@@ -93,7 +94,7 @@ experiments:
     {study: simulated, signals: [one], protocols: [intra, inter],
      methods: [neuroclip, kinds, fixed, frozen, ridge, ceiling]}
   pictures: {study: pictures, signals: [one], protocols: [intra], methods: [ridge]}
-  prompts: {study: prompts, signals: [one], protocols: [intra], methods: [ridge]}
+  prompts: {study: prompts, signals: [one], protocols: [intra], methods: [ridge, lda]}
   things-eeg2: {study: things-eeg2, signals: [one], protocols: [intra], methods: [ridge]}
   things-eeg2-epochs: {study: things-eeg2-epochs, signals: [one], protocols: [intra], methods: [ridge]}
   things-eeg1: {study: things-eeg1, signals: [two], protocols: [intra], methods: [ridge]}
@@ -110,6 +111,7 @@ tables:
   repetitions: {kind: repetitions, experiments: [main]}
   contrast: {kind: contrast, experiments: [main], reference: ridge}
   overview: {kind: overview, experiments: [main]}
+  classes: {kind: classes, experiments: [prompts]}
 exports:
   one: {study: things-eeg2, signals: [one], formats: [nice]}
 """
@@ -121,7 +123,7 @@ SUBJECTS = ("01", "02", "03")
 READY = ("SimulatedFmriStudy", "GodStudy", "ThingsFmriStudy", "VoxelTableStudy")
 
 #: Classes of the tables' settings.
-TABLES = ("MethodsTable", "AblationTable", "RepetitionsTable", "ContrastTable", "OverviewTable")
+TABLES = ("MethodsTable", "AblationTable", "RepetitionsTable", "ContrastTable", "OverviewTable", "ClassesTable")
 
 #: Other values of settings for which none can be guessed from the type.
 VALUES: dict[tuple[str, str], list[Any]] = {
@@ -146,6 +148,8 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     ("VoxelTableStudy", "rois"): [{"VC": "vc.nii.gz"}],
     ("VoxelTableStudy", "categories"): [{"face": ["a face"], "house": ["a house"]}],
     ("Supervision", "sentences"): [["captions"]],
+    ("Lda", "shrinkage"): [0.5],
+    ("Lda", "windows"): [4],
     ("Lora", "weights"): [["mlp"]],
 }
 #: Settings that name entries: block of the configuration that these stand in, by name of the setting.
@@ -154,7 +158,7 @@ NAMED = {
     **{"signals": "bands", "tower": "towers", "study": "studies", "reference": "methods", "method": "methods"},
 }
 #: Classes whose settings name entries.
-NAMING = {"Contrastive", "BrainMapping", "Ridge", "IdealObserver", "Experiment", *TABLES, "Figures", "Export"}
+NAMING = {"Contrastive", "BrainMapping", "Ridge", "Lda", "IdealObserver", "Experiment", *TABLES, "Figures", "Export"}
 
 Effect = Literal["reads", "follows", "new"]
 

@@ -479,8 +479,9 @@ def _resampled_means(
     if not crossed:
         stratum, weight = table["stratum"].to_numpy(), table["weight"].to_numpy()
         parts = [subject == one for one in range(subject.max() + 1)]
-        samples = (_balanced_samples(value[own], labels[own], stratum[own], weight[own], n, rng) for own in parts)
-        return np.stack(list(samples))
+        return np.stack(
+            [_balanced_samples(value[own], labels[own], stratum[own], weight[own], n, rng) for own in parts]
+        )
     shape = (subject.max() + 1, labels.max() + 1)
     sums, counts = np.zeros(shape), np.zeros(shape)
     np.add.at(sums, (subject, labels), value)

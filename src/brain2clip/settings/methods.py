@@ -150,7 +150,7 @@ class Lda(TrainedMethod):
     tower: Name = Field(description="name of a tower; only its list of stimuli is read")
     average_repetitions: bool = Field(False, description="train on the mean over repetitions of a stimulus")
     shrinkage: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = Field(
-        "auto", description="of the covariance within classes towards the identity; auto: Ledoit-Wolf"
+        "auto", description="of the covariance within classes towards uncorrelated inputs; auto: Ledoit-Wolf"
     )
     windows: int | None = Field(
         None, ge=1, description="EEG: average the samples in so many windows of equal length (null: every sample)"

@@ -1,7 +1,7 @@
 """Linear discriminant analysis on the responses themselves: what they say about classes, without CLIP.
 
-Shrinkage as for event-related potentials (Blankertz et al. 2011, NeuroImage 56:814): the covariance within classes, of
-inputs at unit deviation, is shrunk towards a multiple of the identity (Ledoit-Wolf unless set).
+Shrinkage as for event-related potentials (Blankertz et al. 2011, NeuroImage 56:814): the covariance within classes is
+shrunk towards uncorrelated inputs (Ledoit-Wolf unless set). It is scikit-learn's.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from brain2clip.stage import InputError
 from brain2clip.training.inputs import names_as_tensor, names_from_tensor
 from brain2clip.training.method import Checkpoint, Study, Trained
 
+#: Most inputs: the covariance of so many takes 0.3 GB, and minutes to solve.
+LARGEST = 6000
+
 
 class Method:
     """Scores of the classes as a linear function of the response.
@@ -31,7 +34,7 @@ class Method:
         self.settings = settings
 
     def train(self, study: Study) -> tuple[dict[str, Tensor], pd.DataFrame]:
-        """Weights, and a row with the shrinkage."""
+        """Weights, and a row with the size of the problem."""
         (responses,) = study.sets
         concept = study.stimuli["concept"].asstr()[:]
         label = concept[responses.stimulus]
@@ -39,9 +42,14 @@ class Method:
         tested = np.unique(concept[np.isin(study.stimuli["split"].asstr()[:], ["test", "both"])])
         self._check(label, names, tested)
         x = inputs(responses.values, self.settings.windows)
+        if x.shape[1] > LARGEST:
+            raise InputError(
+                f"a method of kind lda estimates the covariance of all inputs; found {x.shape[1]}, and at most "
+                f"{LARGEST} are taken. Set its windows or name fewer channels (EEG), or take a smaller region (rois)"
+            )
         fitted = fit(x, label, self.settings.shrinkage, even=self.settings.balance)
         tensors = {name: torch.tensor(value, dtype=torch.float32) for name, value in fitted.items()}
-        history = pd.DataFrame({"shrinkage": [float(fitted["shrinkage"])], "n_inputs": [x.shape[1]]})
+        history = pd.DataFrame({"n_responses": [len(x)], "n_inputs": [x.shape[1]]})
         return {**tensors, "classes": names_as_tensor(names.tolist())}, history
 
     def ready(self, checkpoint: Checkpoint) -> Discriminant:
@@ -131,35 +139,24 @@ def fit(x: np.ndarray, label: np.ndarray, shrinkage: float | str, even: bool) ->
     label : ndarray [n] of str
         At least two classes.
     shrinkage : float or 'auto'
-        0 to 1; ``auto``: Ledoit-Wolf.
+        0 to 1, of inputs at unit deviation within classes; ``auto``: Ledoit-Wolf, class by class.
     even : bool
         Whether classes are taken to be equally frequent, whatever their number of responses.
 
     Returns
     -------
     dict
-        ``weight [p, K]``, ``intercept [K]`` (classes in the order of their names), ``shrinkage``.
+        ``weight [p, K]``, ``intercept [K]``, classes in the order of their names.
     """
-    from sklearn.covariance import ledoit_wolf_shrinkage  # seconds to import: only where it is fitted
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # seconds to import: only where it is fitted
 
     names, place = np.unique(label, return_inverse=True)
-    mean, deviation = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+    means = np.stack([x[place == number].mean(axis=0, dtype=np.float64) for number in range(len(names))])
+    deviation = np.sqrt(((x - means[place]) ** 2).mean(axis=0))
     deviation[deviation == 0] = 1.0
-    standard = (x - mean) / deviation
-    means = np.stack([standard[place == number].mean(axis=0) for number in range(len(names))])
-    left = standard - means[place]
-    strength = ledoit_wolf_shrinkage(left, assume_centered=True) if shrinkage == "auto" else float(shrinkage)
-    axes, share = np.eye(x.shape[1]), strength
-    if x.shape[1] > len(x):  # all differences lie in the space of the rows; there the identity has fewer axes
-        axes = np.linalg.svd(standard, full_matrices=False)[2].T
-        odds = strength / max(1 - strength, 1e-12) * axes.shape[1] / x.shape[1]
-        share = odds / (1 + odds)
-    model = LinearDiscriminantAnalysis(
-        solver="lsqr", shrinkage=share, priors=np.full(len(names), 1 / len(names)) if even else None
-    ).fit(standard @ axes, place)
-    weight, intercept = model.coef_.T, model.intercept_
-    if len(names) == 2:  # one column for the second class; halves for both
+    priors = np.full(len(names), 1 / len(names)) if even else None
+    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage, priors=priors).fit(x / deviation, place)
+    weight, intercept = model.coef_.T / deviation[:, None], model.intercept_
+    if len(names) == 2:  # one column, for the second class; half of it for either
         weight, intercept = np.hstack([-weight, weight]) / 2, np.concatenate([-intercept, intercept]) / 2
-    weight = (axes @ weight) / deviation[:, None]
-    return {"weight": weight, "intercept": intercept - mean @ weight, "shrinkage": np.float64(strength)}
+    return {"weight": weight, "intercept": intercept}
