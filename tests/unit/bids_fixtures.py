@@ -98,7 +98,8 @@ def write_run(
 def write_dataset(root: Path, runs: Sequence[str] = ("01", "02"), trials: int = 40, **options: Any) -> Path:
     """One subject, runs of 30 s with alternating faces and houses."""
     for index, run in enumerate(runs):
-        write_run(root, noise(index), regular_events(trials), run=run, **options)
+        seed = index + 10 * int(options.get("session") or 0)
+        write_run(root, noise(seed), regular_events(trials), run=run, **options)
     return root
 
 

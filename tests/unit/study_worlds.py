@@ -96,7 +96,9 @@ def bids_eeg(folder: Path, subjects: tuple[str, ...] = ("01", "02")) -> World:
     for subject in subjects:
         for run, names in (("01", ["cat-1", "dog-1"]), ("02", ["cup-1"])):
             events = bids_fixtures.regular_events(6, names=names)
-            bids_fixtures.write_run(root, bids_fixtures.noise(1, 10), events, run=run, subject=subject)
+            bids_fixtures.write_run(
+                root, bids_fixtures.noise(10 * int(subject) + int(run), 10), events, run=run, subject=subject
+            )
     table = picture_table(root)
     given = bids_fixtures.study_settings(root, stimuli=str(table))
     del given["categories"]

@@ -1,4 +1,4 @@
-"""Responses are placed on the rows of a stimuli file by ids, whatever their files list and in whatever order."""
+"""Responses are placed on the rows of a stimuli file by ids; those of several subjects are no copies of each other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from brain2clip import artefact
+from brain2clip.responses.same_samples import Recordings, RowDigests
+from brain2clip.stage import InputError
 from brain2clip.training.data import load_each, load_responses, placed
+from brain2clip.training.inputs import check_inputs, inputs_as_tensors
 
 MADE = artefact.Provenance("made-by-a-test", {}, "code")
 #: Order of the stimuli file, which is not that of the alphabet.
@@ -92,3 +95,47 @@ def test_a_stimulus_without_features_is_named(tmp_path, stimuli):
     files = [write(tmp_path / "x.h5", Subject("zqm", "mqz"), 0)]
     with pytest.raises(artefact.ArtefactError, match=r"1 of the 3 stimuli .* are not among its 5, the first is q"):
         placed(load_responses(files, "train", None), stimuli, Path("stimuli.h5"))
+
+
+# ------------------------------------------------------------------------------------------------- copies
+
+
+def with_recordings(path: Path, number: int, recorded: dict[str, int], allowed: bool = False) -> Path:
+    """Responses of a subject, made from recordings of noise with these seeds."""
+    found = []
+    for name, seed in recorded.items():
+        digests = RowDigests(500)
+        digests.add(np.random.default_rng(seed).standard_normal((500, 4)))
+        found.append((name, digests.sketch()))
+    recordings = Recordings.of(found)
+    with h5py.File(write(path, SUBJECTS[number], number), "r+") as file:
+        (recordings.allow() if allowed else recordings).write(file)
+    return path
+
+
+def test_subjects_with_the_same_samples_do_not_train_one_model(tmp_path):
+    one = with_recordings(tmp_path / "1.h5", 0, {"sub-1_run-1": 1, "sub-1_run-2": 2})
+    other = with_recordings(tmp_path / "2.h5", 1, {"sub-2_run-1": 3, "sub-2_run-2": 2})
+    for load in (load_responses, load_each):
+        for average in (False, True):
+            with pytest.raises(InputError, match="sub-1_run-2 and sub-2_run-2 hold the same samples"):
+                load([one, other], "train", None, average)
+    apart = with_recordings(tmp_path / "3.h5", 1, {"sub-2_run-1": 3, "sub-2_run-2": 4})
+    assert len(load_responses([one, apart], "train", None).recordings.names) == 4
+    allowed = with_recordings(tmp_path / "4.h5", 1, {"sub-2_run-1": 2}, allowed=True)
+    load_responses([one, allowed], "train", None)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_a_subject_whose_samples_were_trained_on_is_no_test(tmp_path, joint):
+    paths = [with_recordings(tmp_path / f"{number}.h5", number, {f"sub-{number}_run-1": number}) for number in (0, 1)]
+    sets, subjects = (
+        (load_each(paths, "train", None), ["0", "1"]) if joint else ([load_responses(paths, "train", None)], None)
+    )
+    tensors = inputs_as_tensors(sets, subjects)
+    (own,) = load_each(paths[:1], "test", None)
+    check_inputs(tensors, own, "0")  # the same recording under its own name: within a subject
+    copy = with_recordings(tmp_path / "copy.h5", 0, {"sub-9_run-1": 1})
+    (tested,) = load_each([copy], "test", None)
+    with pytest.raises(InputError, match="sub-1_run-1 and sub-9_run-1 hold the same samples"):
+        check_inputs(tensors, tested, "0")

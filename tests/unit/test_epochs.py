@@ -218,6 +218,8 @@ def test_layout(tmp_path):
         "channel": (4,),
         "times": (50,),
         "position": (4, 3),
+        "recording/name": (4,),
+        "recording/sketch": (4, 128),
         "whitening/01/mean": (4,),
         "whitening/01/operator": (4, 4),
         "whitening/02/mean": (4,),
@@ -476,7 +478,7 @@ def test_flat_channel(tmp_path):
 def test_damaged_recording(tmp_path):
     write_dataset(tmp_path)
     (tmp_path / "sub-01/eeg/sub-01_task-see_run-02_eeg.eeg").unlink()
-    refused(tmp_path, r"run-02_eeg\.vhdr: MNE cannot read this recording")
+    refused(tmp_path, r"run-02_eeg\.eeg: no such file")
 
 
 def test_recording_without_eeg(tmp_path):
@@ -526,7 +528,7 @@ def test_memory_does_not_grow_with_the_number_of_runs(tmp_path):
             label = f"{run:02d}"
             write_run(
                 tmp_path,
-                data,
+                np.roll(data, run, axis=0),
                 regular_events(450, step=0.25),
                 subject=subject,
                 run=label,

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from brain2clip import settings
 from brain2clip.readers import bids_files
-from brain2clip.responses import epoching, epochs, voxels, whitening
+from brain2clip.responses import epoching, epochs, same_samples, samples, voxels, whitening
 from brain2clip.settings.base import neutral_fields
 from brain2clip.stage import Job
 from brain2clip.studies import bids_eeg, voxel_table
@@ -65,6 +65,9 @@ CASES: dict[tuple[str, str], Case] = {
     ("Band", "notch"): Case(BAND, [50.0], mne.io.BaseRaw, "notch_filter"),
     ("Responses", "crop"): Case(RESPONSES, [0.0, 0.2], epoching, "_inside"),
     ("Responses", "reference"): Case(RESPONSES, "average", mne.io.BaseRaw, "set_eeg_reference"),
+    ("Responses", "scale"): Case(RESPONSES, 2.0, samples, "_rescale"),
+    ("Responses", "bad_channels"): Case(RESPONSES, "drop", epochs, "bad_anywhere"),
+    ("Responses", "bad_segments"): Case(RESPONSES, "drop", epochs, "_without"),
     ("Responses", "reject_uv"): Case(RESPONSES, 200.0, epochs, "_too_large"),
     ("Repetitions", "train"): Case(REPETITIONS, 5, epochs, "_ranks"),
     ("Repetitions", "test"): Case(REPETITIONS, 5, epochs, "_ranks"),
@@ -81,6 +84,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("VoxelTableStudy", "rois"): Case(("study",), {"V2": "early"}, voxel_table.Study, "_named_region", "voxels"),
     ("VoxelTableStudy", "rest"): Case(("study",), ["rest"], voxel_table.Study, "_is_rest", "voxels"),
     ("VoxelTableStudy", "run"): Case(("study",), "run", voxel_table.Study, "_runs", "voxels"),
+    ("StudyBase", "equal_recordings"): Case(("study",), "allow", same_samples.Recordings, "allow"),
     **{
         (kind, "clamp"): Case(("responses", "whitening"), 2.0, whitening, "clamped")
         for kind in ("MvnnWhitening", "ZscoreWhitening", "RobustWhitening", "NoWhitening")
@@ -97,7 +101,11 @@ def test_every_neutral_option_of_these_blocks_is_covered():
               settings.FilterBank, settings.Tower, settings.SimulatedStudy, settings.BidsEegStudy,
               settings.ThingsEeg2Study, settings.ThingsEeg1Study, settings.SimulatedFmriStudy, settings.GodStudy,
               settings.ThingsFmriStudy, settings.VoxelTableStudy]  # fmt: skip
-    assert {(block.__name__, name) for block in blocks for name in neutral_fields(block)} == COVERED
+    of_all = set(settings.StudyBase.model_fields)
+    found = {
+        ("StudyBase" if name in of_all else block.__name__, name) for block in blocks for name in neutral_fields(block)
+    }
+    assert found == COVERED
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from scipy import signal
 from brain2clip import artefact, stage
 from brain2clip.readers import contract
 from brain2clip.reporting.figure_kinds import erp as figure
-from brain2clip.responses import epoching, preprocessed
+from brain2clip.responses import epoching, preprocessed, recording
 from brain2clip.settings import ThingsEeg2Study, canonical
 from brain2clip.stage import InputError
 from brain2clip.training.data import load_responses
@@ -37,6 +37,8 @@ TIMES = np.arange(100) / 100 - 0.2
 class StandIn:
     """A study as far as the stage asks for it."""
 
+    block = ThingsEeg2Study()
+
     def __init__(self, root: Path, order: list[int] | None = None) -> None:
         self.name, self.root = "things-eeg2", root
         self.order = order
@@ -50,7 +52,7 @@ class StandIn:
 def planted(side: str, names: list[str] = CHANNELS) -> dict[str, Any]:
     """The dictionary of one split; every value tells picture, repetition, channel and sample."""
     shape = (PICTURES[side], preprocessed.REPETITIONS[side], len(names), 100)
-    values = np.arange(np.prod(shape), dtype=float).reshape(shape)
+    values = np.arange(np.prod(shape), dtype=float).reshape(shape) * (-1 if side == "test" else 1)
     return {"preprocessed_eeg_data": np.sin(values) + values, "ch_names": list(names), "times": TIMES}
 
 
@@ -134,6 +136,22 @@ def test_every_value_is_the_planted_one(root, tmp_path):
     assert "test conditions" in found["note"]
 
 
+def test_the_archive_of_another_subject_is_refused(root, tmp_path):
+    write_archive(root, folder="sub-02/")
+    with pytest.raises(InputError, match="lies in the folder sub-02, so it is another subject's; expected sub-01"):
+        preprocessed.run(job(tmp_path))
+
+
+def test_training_epochs_in_the_test_archive_are_refused(root, tmp_path):
+    shown = planted("train")["preprocessed_eeg_data"].reshape(1, 12, len(CHANNELS), 100)
+    test = planted("test")
+    test["preprocessed_eeg_data"][1, :12] = shown
+    write_archive(root, {"test": test})
+    with pytest.raises(InputError, match="sub-01_train and sub-01_test hold the same samples"):
+        preprocessed.run(job(tmp_path))
+    assert not job(tmp_path).output("responses").exists()
+
+
 def test_the_readers_of_responses_read_it(root, tmp_path):
     write_archive(root)
     given = job(tmp_path)
@@ -193,7 +211,7 @@ def test_positions_are_those_of_a_template_head(root, tmp_path):
     assert found["P7"][0] < -0.05 < 0.05 < found["P8"][0]  # x to the right
     assert found["Oz"][1] < found["Pz"][1] < 0  # y to the front
     assert 0.05 < np.linalg.norm(found["Oz"]) < 0.15  # m
-    assert np.isnan(preprocessed.positions(["Oz", "nowhere"])[1]).all()
+    assert np.isnan(recording.template_positions(["Oz", "nowhere"])[1]).all()
 
 
 @pytest.mark.parametrize("folder", ["", "a/b/c/"])

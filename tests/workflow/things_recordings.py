@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import shutil
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def write_bdf(path: Path, events: list[dict[str, str]], names: list[str], task: 
     Targets leave a response like no picture's, so that one taken for a picture is noticed.
     """
     signs = codes(task, len(names))
-    rng = np.random.default_rng(len(events) + len(task))
+    rng = np.random.default_rng(zlib.crc32(path.name.encode()))
     seconds = int(float(events[-1]["onset"])) + 3
     target = rng.choice(np.array([-1, 1], np.int8), size=(len(SLOTS), len(names)))
     begins, patterns = [], []

@@ -13,17 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from brain2clip.readers import sidecars
+from brain2clip.readers import recording_files, sidecars
 from brain2clip.readers.contract import Recording
 from brain2clip.readers.fetched import check_here
 from brain2clip.stage import InputError
 
 #: Files that MNE opens, in the order of preference of the BIDS specification; most may be in upper case.
 SUFFIXES = (".vhdr", ".edf", ".bdf", ".set", ".fif")
-#: Data files that belong to a header of the same name.
-COMPANIONS = {".vhdr": (".eeg", ".dat", ".vmrk"), ".set": (".fdt",)}
-#: Endings beside a recording that are no format of recordings.
-NO_FORMATS = (".json", ".tsv", *(ending for endings in COMPANIONS.values() for ending in endings))
+#: Endings beside a recording that are no format of recordings: sidecars, and what belongs to a header.
+NO_FORMATS = (".json", ".tsv", ".eeg", ".dat", ".vmrk", ".fdt")
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9+]+")
 
 Table = dict[str, list[str]]
@@ -243,14 +241,14 @@ def data_files(recording: Recording) -> list[Path]:
     Raises
     ------
     brain2clip.stage.InputError
-        When one of them is a link to nothing or a pointer file, or there is no events table.
+        When one of them is a link to nothing or a pointer file, another recording's, or there is no events table.
     """
     if _nearest(recording, "events.tsv") is None:
         raise InputError(
             f"{recording.path}: no events.tsv beside it, nor one in a folder above that belongs to it; expected "
             f"{recording.events.name}, or for all recordings task-{recording.task}_events.tsv on top of the dataset"
         )
-    found = [recording.path, *companions(recording.path), *recording.parts, recording.events, *sidecar_files(recording)]
+    found = [*recording_files.data_files(recording.path), recording.events, *sidecar_files(recording)]
     for path in found:
         check_here(path)
     return found
@@ -260,13 +258,6 @@ def sidecar_files(recording: Recording) -> list[Path]:
     """What describes a recording beside its events: tables of channels and electrodes, and their JSON files."""
     channels = _nearest(recording, "channels.tsv")
     return [*([channels] if channels else []), *coordinate_files(recording), *metadata_files(recording)]
-
-
-def companions(path: Path) -> list[Path]:
-    """Files that are there (be it as a link to nothing) and belong to a header of the same name."""
-    endings = COMPANIONS.get(path.suffix.lower(), ())
-    near = sorted(path.parent.glob(f"{path.stem}.*"))
-    return [one for ending in endings for one in near if one.suffix.lower() == ending]
 
 
 def channels_file(recording: Recording) -> Path:
@@ -389,8 +380,6 @@ def _recording(root: Path, files: list[Path], wanted: Wanted) -> Recording:
     if formats == [".vhdr"] and path.suffix != ".vhdr":
         raise InputError(f"{path}: MNE opens BrainVision headers in lower case only; rename it to {path.stem}.vhdr")
     labels = sidecars.entities(path.name)
-    # Parts that MNE names itself stand in no BIDS name: they end with -1, -2 and so on.
-    own_parts = sorted(path.parent.glob(f"{path.stem}-[0-9]*.fif")) if formats == [".fif"] else []
     return Recording(
         subject=labels["sub"],
         task=labels["task"],
@@ -399,7 +388,6 @@ def _recording(root: Path, files: list[Path], wanted: Wanted) -> Recording:
         root=root,
         path=path,
         events=sidecars.nearest(path, root, "events.tsv", labels) or sibling(path, "events.tsv"),
-        parts=(*files[1:], *own_parts),
         space=(wanted.entities["space"] or "") if "space" in wanted.entities else None,
     )
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pandas as pd
 
 from brain2clip.names import SPLITS
@@ -10,6 +13,34 @@ from brain2clip.stage import InputError
 
 #: What trials come from, by modality, for messages.
 SOURCES = {"eeg": "a recording or events.tsv", "fmri": "the file of signals or the table of its rows"}
+
+
+#: Trials of one recording closer than this are one that stands twice in the table, s: no screen shows two pictures so
+#: soon after each other.
+SAME_TIME = 0.005
+
+
+def check_doubled(trials: pd.DataFrame, events: Path) -> None:
+    """Refuse trials at the same time, as triggers of software and hardware side by side leave them.
+
+    Parameters
+    ----------
+    trials : pandas.DataFrame
+        ``onset`` (s) and ``stimulus`` of one recording, in time order.
+    events : Path
+        Its table, for the message.
+    """
+    onset, stimulus = trials["onset"].to_numpy(float), trials["stimulus"].to_numpy(object)
+    again = np.flatnonzero(np.diff(onset) < SAME_TIME)
+    if not len(again):
+        return
+    first = int(again[0])
+    differ = int((stimulus[again] != stimulus[again + 1]).sum())
+    raise InputError(
+        f"{events}: {len(again)} of {len(onset)} trials follow another within {1000 * SAME_TIME:g} ms, the first at "
+        f"{onset[first]:.10g} s ({stimulus[first]} and {stimulus[first + 1]}); {differ} of them show another stimulus\n"
+        "  expected one trial for each presentation: keep events of one kind (studies.*.keep), or mend the table"
+    )
 
 
 def check_trials(study: Study, subject: str, trials: pd.DataFrame) -> None:

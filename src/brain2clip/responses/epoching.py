@@ -45,6 +45,8 @@ CHANNEL_SETS = {
 PADDING = 100
 #: Epochs that are in memory at full rate at the same time.
 CHUNK = 64
+#: Part of a recording up to the last trial, at least, where the unit of onsets is guessed.
+FILLED = 0.1
 #: Where the pass band of the anti-aliasing filter ends, as a part of the new Nyquist frequency (its stop band
 #: begins at 1).
 ANTI_ALIAS = 0.9
@@ -142,7 +144,9 @@ def prepare(raw: mne.io.BaseRaw, names: Sequence[str], band: Band, responses: Re
     """
     check_band(raw, band)
     check_rate(raw, responses)
-    raw.reorder_channels(list(names)).load_data(verbose="ERROR")
+    if raw.ch_names != list(names):
+        raw.reorder_channels(list(names))
+    raw.load_data(verbose="ERROR")
     check_finite(raw)
     edge, transition = low_pass(raw.info["sfreq"], band, responses)
     l_freq = band.l_freq or None
@@ -158,13 +162,21 @@ def prepare(raw: mne.io.BaseRaw, names: Sequence[str], band: Band, responses: Re
             raise InputError(
                 f"{source(raw)}: the recording of {length:.2f} s is shorter than the filter of the band l_freq "
                 f"{band.l_freq}, h_freq {band.h_freq}, notch {list(band.notch)} ({warning})\n"
-                "  raise l_freq (the filter takes about 3.3 s / l_freq), or leave the short run out"
+                f"  {_shorter(band, length)}, or leave the short run out"
             ) from None
     if responses.reference == "average":
         raw.set_eeg_reference("average", projection=False, verbose="ERROR")
     elif responses.reference != "recorded":
         assert_never(responses.reference)
     return raw
+
+
+def _shorter(band: Band, length: float) -> str:
+    """What makes the filter fit into a recording of some length (s): it takes 3.3 s over its transition width (Hz)."""
+    enough = np.ceil(100 * 3.4 / length) / 100
+    if band.l_freq and band.l_freq < enough:
+        return f"raise l_freq to {enough:g} Hz" + (" and leave notch out" if band.notch else "")
+    return "leave notch out" if band.notch else "raise h_freq and responses.sfreq"
 
 
 def low_pass(sfreq: float, band: Band, responses: Responses) -> tuple[float | None, float | str]:
@@ -191,8 +203,8 @@ def check_band(raw: mne.io.BaseRaw, band: Band) -> None:
     for name, edge in edges:
         if edge is not None and edge >= nyquist:
             raise InputError(
-                f"{source(raw)}: band {name} = {edge:g} Hz, but the recording's {raw.info['sfreq']:g} Hz carry only "
-                f"frequencies below {nyquist:g} Hz; lower {name}, or set it to null"
+                f"{source(raw)}: band {name} = {edge:.10g} Hz, but the recording's {raw.info['sfreq']:.10g} Hz carry "
+                f"only frequencies below {nyquist:.10g} Hz; lower {name}, or set it to null"
             )
 
 
@@ -202,12 +214,14 @@ def check_rate(raw: mne.io.BaseRaw, responses: Responses) -> None:
     ratio = sfreq / responses.sfreq
     if ratio < 1 - 1e-6:
         raise InputError(
-            f"{source(raw)}: responses.sfreq = {responses.sfreq:g} Hz is above the recording's {sfreq:g} Hz; lower it"
+            f"{source(raw)}: responses.sfreq = {responses.sfreq:.10g} Hz is above the recording's {sfreq:.10g} Hz; "
+            "lower it"
         )
     if responses.resampling == "decimate" and abs(ratio - round(ratio)) > 1e-6:
-        whole = ", ".join(f"{sfreq / factor:g}" for factor in range(1, 6))
+        # Ten digits: what is printed must be accepted when it is written into the settings.
+        whole = ", ".join(f"{sfreq / factor:.10g}" for factor in range(1, 6))
         raise InputError(
-            f"{source(raw)}: {sfreq:g} Hz divided by responses.sfreq = {responses.sfreq:g} Hz is {ratio:.4g}, "
+            f"{source(raw)}: {sfreq:.10g} Hz divided by responses.sfreq = {responses.sfreq:.10g} Hz is {ratio:.10g}, "
             f"expected a whole number for resampling: decimate\n"
             f"  take a rate such as {whole} Hz, or resampling: epochs, which allows any"
         )
@@ -247,9 +261,17 @@ def check_onsets(raw: mne.io.BaseRaw, onsets: np.ndarray, events: object = None)
         return
     largest = float(onsets.max())
     step = float(np.median(np.diff(np.sort(onsets)))) if len(onsets) > 1 else float("nan")
-    hint = "the events may belong to another recording, or the recording was cut short"
+    hint = (
+        "the recording was cut short, or the events are of another one: get both again; or leave these events out of "
+        "the table"
+    )
+    if largest < length:
+        hint = (
+            "onsets count from the first sample, so none is negative: mend the table, or leave these events out of it"
+        )
     units = sorted([(1000.0, "milliseconds"), (sfreq, f"samples at {sfreq:g} Hz")])
-    likely = [unit for divisor, unit in units if largest >= length and largest / divisor < length]
+    # In the right unit trials fill a part of the recording that is worth it; seconds taken for another unit do not.
+    likely = [unit for divisor, unit in units if FILLED * length <= largest / divisor < length <= largest]
     if likely:
         hint = f"onset looks like {' or '.join(likely)} (median step {step:g}); BIDS wants seconds: convert the column"
     raise InputError(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, assert_never
 
@@ -23,7 +23,7 @@ from brain2clip import artefact, settings, stage
 from brain2clip.names import NO_LABEL, SPLITS
 from brain2clip.readers import contract
 from brain2clip.readers.contract import EegStudy, Recording
-from brain2clip.responses import checks, epoching, recording, whitening, writing
+from brain2clip.responses import checks, epoching, recording, same_samples, samples, whitening, writing
 from brain2clip.settings import Band, Repetitions, Responses
 from brain2clip.stage import InputError
 
@@ -50,11 +50,14 @@ def run(job: stage.Job) -> None:
     contract.check_labels(study, given.get("labels"))
     trials = all_trials(study, recordings)
     checks.check_trials(study, subject, trials)
+    for index, group in trials.groupby("recording"):
+        checks.check_doubled(group, recordings[index].events)
     trials, surplus = without_surplus(trials, responses)
     output = job.output("responses")
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=output.parent) as scratch:
         collected = collect(recordings, trials, band, responses, scratch)
+        compared = same_samples.checked(study, subject, collected.sketches)
         kept = trials[collected.kept]
         checks.check_split(study, subject, kept, "after rejection")
         operators = session_operators(collected, kept)
@@ -62,7 +65,11 @@ def run(job: stage.Job) -> None:
             writing.write_trials(file, kept)
             write_responses(file, kept, collected, operators, responses, scratch)
             write_quality(file, collected, operators)
-            dropped = {"surplus": surplus, "cut_off": collected.cut_off, "rejected": collected.rejected}
+            compared.write(file)
+            dropped = {
+                **{"surplus": surplus, "cut_off": collected.cut_off, "rejected": collected.rejected},
+                **{"bad_segments": collected.bad_segments, "bad_channels": collected.bad_channels},
+            }
             writing.write_attributes(file, responses.sfreq, whitening.kind_of(responses.whitening).unit, dropped)
     log.info("epochs: %d training and %d test trials", *((kept["split"] == side).sum() for side in SPLITS))
 
@@ -168,6 +175,12 @@ class Collected:
         Trials whose epoch reaches over an end of its recording, per split and session.
     rejected : dict
         Training trials above the amplitude limit, per session.
+    bad_segments : dict
+        Trials that touch a segment marked as bad, per split and session, kept or dropped as the settings say.
+    bad_channels : dict
+        Names of channels marked as bad, per recording that has some.
+    sketches : list
+        Name of each recording with the sketch of its samples (:mod:`brain2clip.responses.same_samples`).
     """
 
     channels: list[str]
@@ -183,6 +196,9 @@ class Collected:
     trained: dict[str, int] = field(default_factory=dict)
     cut_off: dict[str, dict[str, int]] = field(default_factory=lambda: {side: {} for side in SPLITS})
     rejected: dict[str, int] = field(default_factory=dict)
+    bad_segments: dict[str, dict[str, int]] = field(default_factory=lambda: {side: {} for side in SPLITS})
+    bad_channels: dict[str, list[str]] = field(default_factory=dict)
+    sketches: list[tuple[str, np.ndarray]] = field(default_factory=list)
 
 
 def collect(
@@ -190,16 +206,22 @@ def collect(
 ) -> Collected:
     """Read, filter and cut all recordings; epochs go to the scratch file as float32 in the order of the trials."""
     groups = dict(list(trials.groupby("recording")))
+    left_out: set[str] = set()
+    if responses.bad_channels == "drop":
+        left_out = bad_anywhere(recordings[index] for index in groups)
     collected: Collected | None = None
     for index in stage.progress(sorted(groups), "recordings"):
         item = recordings[index]
         raw = recording.open_recording(item)
+        bad = list(raw.info["bads"])
+        raw.info["bads"] = []  # which MNE would leave out of an average reference
         if collected is None:
-            collected = _empty(raw, item, trials, responses)
+            collected = _empty(raw, item, trials, responses, left_out)
             _log_filter(raw, band, responses)
         _check_same(raw, item, collected, recordings[min(groups)])
         group = groups[index]
         epoching.check_onsets(raw, group["onset"].to_numpy(float), item.events)
+        _load(raw, item, collected, bad, responses)
         epoching.prepare(raw, collected.channels, band, responses)
         collected.psd_sum += _spectrum(raw)[1]
         collected.recordings += 1
@@ -208,9 +230,44 @@ def collect(
     return collected
 
 
-def _empty(raw: mne.io.BaseRaw, item: Recording, trials: pd.DataFrame, responses: Responses) -> Collected:
+def bad_anywhere(recordings: Iterable[Recording]) -> set[str]:
+    """Channels that are bad in any of some recordings."""
+    return {name for item in recordings for name in recording.open_recording(item).info["bads"]}
+
+
+def _load(raw: mne.io.BaseRaw, item: Recording, collected: Collected, bad: list[str], responses: Responses) -> None:
+    """Samples of the wanted channels, those that are bad as the settings say."""
+    if bad:
+        collected.bad_channels[item.name] = bad
+        log.warning(
+            "epochs: %s: marked as bad: %s (bad_channels: %s)", item.name, ", ".join(bad), responses.bad_channels
+        )
+    wanted = collected.channels
+    mended: list[str] = []
+    if responses.bad_channels == "interpolate":
+        mended = [name for name in bad if name in wanted]
+    elif responses.bad_channels != "keep" and responses.bad_channels != "drop":
+        assert_never(responses.bad_channels)
+    places = recording.positions(raw, item) if mended else np.zeros((0, 3))
+    samples.load(raw, item, raw.ch_names if mended else wanted, responses.scale)
+    collected.sketches.append((item.name, samples.sketch(raw, wanted)))
+    if mended:
+        samples.interpolate(raw, mended, set(bad) - set(mended), places)
+
+
+def _empty(
+    raw: mne.io.BaseRaw, item: Recording, trials: pd.DataFrame, responses: Responses, left_out: Collection[str]
+) -> Collected:
     """Nothing collected yet; the first recording says channels, rate and positions."""
-    channels = epoching.channel_names(raw, responses.channels)
+    named = epoching.channel_names(raw, responses.channels)
+    channels = [name for name in named if name not in left_out]
+    if not channels:
+        raise InputError(
+            f"{item.path}: all of the wanted channels are marked as bad in some recording ({', '.join(named)}); keep "
+            "or interpolate them (studies.*.responses.bad_channels)"
+        )
+    if len(channels) < len(named):
+        log.warning("epochs: %d of %d channels are bad somewhere and left out", len(named) - len(channels), len(named))
     log.info("epochs: responses of %d channels: %s", len(channels), ", ".join(channels))
     epoching.check_rate(raw, responses)
     sfreq = raw.info["sfreq"]
@@ -236,8 +293,8 @@ def _check_same(raw: mne.io.BaseRaw, item: Recording, collected: Collected, firs
     """Refuse another rate or missing channels; another order of channels is put right by name later."""
     if not np.isclose(raw.info["sfreq"], collected.sfreq):
         raise InputError(
-            f"{item.path}: sampled at {raw.info['sfreq']:g} Hz, but {first.path} at {collected.sfreq:g} Hz; "
-            "expected one rate for all recordings of a subject"
+            f"{item.path}: sampled at {raw.info['sfreq']:.10g} Hz, but {first.path} at {collected.sfreq:.10g} Hz; "
+            "expected one rate for all recordings of a subject: leave the others out, or resample their files"
         )
     epoching.channel_names(raw, collected.channels)
 
@@ -267,6 +324,18 @@ def _cut_recording(
         log.warning("epochs: %s: %d epochs reach over an end of the recording, dropped", item.name, (~fits).sum())
         for side, count in group.loc[~fits, "split"].value_counts().items():
             _count(collected.cut_off[side], session, int(count))
+    touched = _touched(group["onset"].to_numpy(float), recording.bad_spans(raw, item), responses)
+    if touched.any():
+        log.warning(
+            "epochs: %s: %d of %d epochs touch a segment marked as bad (bad_segments: %s)",
+            *(item.name, touched.sum(), len(touched), responses.bad_segments),
+        )
+        for side, count in group.loc[touched, "split"].value_counts().items():
+            _count(collected.bad_segments[side], session, int(count))
+    if responses.bad_segments == "drop":
+        fits = _without(fits, touched)
+    elif responses.bad_segments != "keep":
+        assert_never(responses.bad_segments)
     group = group[fits]
     training = (group["split"] == "train").to_numpy()
     rejected = 0
@@ -286,6 +355,16 @@ def _cut_recording(
     if rejected:
         _count(collected.rejected, session, rejected)
         log.info("epochs: %s: %d training epochs above %g µV rejected", item.name, rejected, responses.reject_uv)
+
+
+def _touched(onsets: np.ndarray, spans: np.ndarray, responses: Responses) -> np.ndarray:
+    """Which epochs have a part in spans [n, 2] (s), bool [n_onsets]."""
+    starts, ends = onsets[:, None] + responses.tmin, onsets[:, None] + responses.tmax
+    return np.count_nonzero((spans[:, 0] < ends) & (spans[:, 1] >= starts), axis=1) > 0
+
+
+def _without(kept: np.ndarray, bad: np.ndarray) -> np.ndarray:
+    return kept & ~bad
 
 
 def _too_large(peak_to_peak: np.ndarray, limit_uv: float) -> np.ndarray:

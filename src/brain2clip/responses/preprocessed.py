@@ -32,7 +32,7 @@ from brain2clip import artefact, settings, stage
 from brain2clip.names import NO_LABEL, SPLITS
 from brain2clip.readers import contract
 from brain2clip.readers.bids_files import suggestion
-from brain2clip.responses import epoching, pickles, whitening, writing
+from brain2clip.responses import epoching, pickles, recording, same_samples, whitening, writing
 from brain2clip.settings import Band, Responses
 from brain2clip.stage import InputError
 
@@ -101,7 +101,8 @@ class Selection:
 def run(job: stage.Job) -> None:
     """Make the responses of one subject."""
     given = job.settings
-    study = cast(Archived, contract.load(given["name"], given["study"], given["results"]))
+    loaded = contract.load(given["name"], given["study"], given["results"])
+    study = cast(Archived, loaded)
     responses: Responses = settings.parse(Responses, given["responses"])
     refuse(study.name, given["study"], settings.parse(Band, given["band"]), responses)
     pictures = picture_ids(study.name, study.stimulus_table())
@@ -112,9 +113,13 @@ def run(job: stage.Job) -> None:
     log.warning("preprocessed: %s", NOTE)
     with open_archive(archive, given["subject"]) as source, artefact.create_h5(output, job.provenance()) as file:
         writing.write_trials(file, trials)
-        write_epochs(file, source, pictures, responses, output.parent)
-        counts: dict[str, Any] = {"surplus": {side: {} for side in SPLITS}, "cut_off": {side: {} for side in SPLITS}}
-        writing.write_attributes(file, SFREQ, whitening.STANDARD, {**counts, "rejected": {}})
+        found = write_epochs(file, source, pictures, responses, output.parent)
+        names = {side: f"sub-{given['subject']}_{side}" for side in SPLITS}
+        same_samples.checked(loaded, given["subject"], [(names[side], found[side]) for side in SPLITS]).write(file)
+        counts: dict[str, Any] = {
+            name: {side: {} for side in SPLITS} for name in ("surplus", "cut_off", "bad_segments")
+        }
+        writing.write_attributes(file, SFREQ, whitening.STANDARD, {**counts, "rejected": {}, "bad_channels": {}})
         file.attrs["note"] = NOTE
     log.info("preprocessed: %d training and %d test trials", *((trials["split"] == side).sum() for side in SPLITS))
 
@@ -140,6 +145,9 @@ def refuse(name: str, study: dict[str, Any], band: Band, responses: Responses) -
         (f"{where}.tmax", responses.tmax, (TMAX,)),
         (f"{where}.baseline", responses.baseline, BASELINES),
         (f"{where}.reference", responses.reference, ("recorded",)),
+        (f"{where}.scale", responses.scale, (1.0,)),
+        (f"{where}.bad_channels", responses.bad_channels, ("keep",)),
+        (f"{where}.bad_segments", responses.bad_segments, ("keep",)),
         (f"{where}.reject_uv", responses.reject_uv, (None,)),
         (f"{where}.whitening.kind", responses.whitening.kind, ("none",)),
         (f"{where}.whitening.clamp", responses.whitening.clamp, (None,)),
@@ -320,6 +328,13 @@ def _unpack(archive: zipfile.ZipFile, name: str, scratch: IO[bytes]) -> None:
     if len(found) != 1:
         listing = ", ".join(archive.namelist()[:8])
         raise InputError(f"{archive.filename}: {len(found)} members named {name}, expected one; found {listing}")
+    own = Path(str(archive.filename)).stem
+    others = [part for part in PurePosixPath(found[0].filename).parts if part.startswith("sub-") and part != own]
+    if others:
+        raise InputError(
+            f"{archive.filename}: {name} lies in the folder {others[0]}, so it is another subject's; expected {own}. "
+            "Get the archive again"
+        )
     if found[0].flag_bits & 0x1:
         raise InputError(f"{archive.filename}: {name} is encrypted; get the file again")
     with archive.open(found[0]) as member:
@@ -331,15 +346,21 @@ def _unpack(archive: zipfile.ZipFile, name: str, scratch: IO[bytes]) -> None:
 
 def write_epochs(
     file: h5py.File, archive: zipfile.ZipFile, pictures: dict[str, np.ndarray], responses: Responses, folder: Path
-) -> None:
-    """Both splits into ``response``, the axes, and what describes the training trials."""
+) -> dict[str, np.ndarray]:
+    """Both splits into ``response``, the axes, and what describes the training trials.
+
+    Returns
+    -------
+    dict
+        Sketch of the epochs of each split (:mod:`brain2clip.responses.same_samples`).
+    """
     first, last = SPLITS
     names = load(archive, last, len(pictures[last]), folder)[1]  # the small one
     selection = select(f"{archive.filename}: {MEMBERS[last]}", names, responses)
     total = sum(len(pictures[side]) * REPETITIONS[side] for side in SPLITS)
     response = writing.create_response(file, (total, len(selection.rows), len(selection.times)), responses.dtype)
-    writing.write_axes(file, selection.channels, selection.times, positions(selection.channels))
-    begin = 0
+    writing.write_axes(file, selection.channels, selection.times, recording.template_positions(selection.channels))
+    begin, sketches = 0, {}
     for side in SPLITS:
         epochs, found = load(archive, side, len(pictures[side]), folder)
         if found != names:
@@ -349,9 +370,14 @@ def write_epochs(
             )
         if side == first:
             _write_quality(file, epochs, selection)
+        digests: list[same_samples.RowDigests] = []
         for rows in _chunks(epochs, selection, f"{archive.filename}: {MEMBERS[side]}"):
             writing.store(response, begin, rows)
             begin += len(rows)
+            digests.append(same_samples.RowDigests(len(rows)))
+            digests[-1].add(rows.reshape(len(rows), -1))
+        sketches[side] = same_samples.RowDigests.joined(digests).sketch()
+    return sketches
 
 
 def _chunks(epochs: np.ndarray, selection: Selection, where: str) -> Iterator[np.ndarray]:
@@ -362,24 +388,6 @@ def _chunks(epochs: np.ndarray, selection: Selection, where: str) -> Iterator[np
             picture = begin + int(np.argwhere(~np.isfinite(kept))[0, 0]) + 1
             raise InputError(f"{where}: values that are NaN or infinite, first in picture {picture}; get it again")
         yield kept.reshape(-1, *kept.shape[2:])
-
-
-def positions(channels: list[str]) -> np.ndarray:
-    """Electrode positions of the 10-05 system on a template head.
-
-    Returns
-    -------
-    ndarray [n_channels, 3]
-        Head coordinates (x to the right, y to the front, z up), m; NaN where the system has no such name.
-    """
-    import mne
-
-    name = "colin27_1005"  # as MNE calls it from 1.13 on
-    if name not in mne.channels.get_builtin_montages():
-        name = "standard_1005"
-    info = mne.create_info(channels, SFREQ, "eeg", verbose="ERROR")
-    info.set_montage(mne.channels.make_standard_montage(name), match_case=False, on_missing="ignore", verbose="ERROR")
-    return np.array([channel["loc"][:3] for channel in info["chs"]], dtype=float)
 
 
 def _write_quality(file: h5py.File, epochs: np.ndarray, selection: Selection) -> None:

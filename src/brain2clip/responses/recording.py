@@ -7,11 +7,15 @@ milliseconds then gives no annotation at all, without an error. Trials come from
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from brain2clip.readers import bids_files
+from brain2clip.readers import bids_files, recording_files
 from brain2clip.readers.contract import Recording
 from brain2clip.responses import channels
 from brain2clip.stage import InputError
@@ -27,30 +31,147 @@ METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 NOSE_FIRST = ("EEGLAB", "EEGLAB-HJ", "CTF", "4DBti", "KitYokogawa")
 
 
+#: Dimensions in EDF that MNE turns into V; it takes every other one for V.
+CONVERTED = frozenset({"mV", "uV", "\u00b5V", "\u03bcV", "\x83\xcaV"})
+#: What MNE says of recordings that are whole and of another kind than is read here, and what to do.
+ADVICE = {
+    "It must be 1 for raw files": "the file holds epochs; expected the continuous recording, epochs are cut here",
+    "v7.3": "the file was saved as MATLAB 7.3; save it again from EEGLAB without the option for files beyond 2 GB, or "
+    "install pymatreader",
+}
+#: Annotations of a file that mark samples which are no good; and where samples are missing, which is a moment (EEGLAB
+#: writes as its duration what was taken out).
+BAD = re.compile(r"bad($|[ _-])", re.IGNORECASE)
+GAP = re.compile(r"(bad[ _-])?boundary$|edge($|[ _-])", re.IGNORECASE)
+#: The same in events.tsv, where other events have names of their own.
+BAD_EVENT = re.compile(r"BAD($|[ _-])")
+
+
 def open_recording(recording: Recording) -> mne.io.BaseRaw:
     """The recording with its EEG channels only, in the order of the file; in V, not loaded.
+
+    ``raw.info["bads"]`` are the channels that the file or ``channels.tsv`` calls bad.
 
     Raises
     ------
     brain2clip.stage.InputError
-        When MNE cannot read the file, or it holds no EEG channel.
+        When a file is damaged or not this recording's own, MNE cannot read it, or it holds no EEG channel.
     """
     import mne
 
-    try:
+    recording_files.check_complete(recording.path)
+    with readable(recording.path):
         raw = mne.io.read_raw(recording.path, preload=False, verbose="ERROR")
-    except (OSError, ValueError, RuntimeError, KeyError, IndexError) as error:
-        raise InputError(
-            f"{recording.path}: MNE cannot read this recording ({type(error).__name__}: {error})\n"
-            "  expected a complete EEG file with its data beside it; get the file again"
-        ) from None
+    _check_sources(raw, recording)
+    _check_rate(raw, recording)
     names = channels.eeg_channels(raw, recording)
     # MNE filters and references by type: what the table calls EEG must be EEG for it too.
     other = [name for name, kind in zip(raw.ch_names, raw.get_channel_types()) if name in names and kind != "eeg"]
     raw.set_channel_types(dict.fromkeys(other, "eeg"), on_unit_change="ignore", verbose="ERROR")
-    _check_rate(raw, recording)
-    _warn_bad(recording)
-    return raw.reorder_channels(names)
+    raw.reorder_channels(names)
+    marked = {name for name, status in _column(recording, "status").items() if status.lower() == "bad"}
+    raw.info["bads"] = [name for name in names if name in marked | set(raw.info["bads"])]
+    return raw
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Whatever MNE's readers raise where a file is damaged becomes one sentence, with their message in it."""
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # readers meet damaged files with nearly any exception
+        said = " ".join(str(error).split())
+        advice = next((text for words, text in ADVICE.items() if words in said), None)
+        raise InputError(
+            f"{path}: MNE cannot read this recording ({type(error).__name__}: {said[:300]})\n  "
+            + (advice or "expected a complete EEG file with its data beside it; get the file again")
+        ) from None
+
+
+def _check_sources(raw: mne.io.BaseRaw, recording: Recording) -> None:
+    """Refuse samples from another recording's file, parts that are left out, and EEGLAB's data of another length."""
+    own = {path.resolve(): path for path in recording_files.data_files(recording.path)}
+    read = [Path(name) for name in raw.filenames if name is not None]
+    foreign = [path for path in read if path.resolve() not in {*own, recording.path.resolve()}]
+    if foreign:
+        raise InputError(
+            f"{recording.path}: its header takes the samples from {foreign[0].name}, which is another recording's file "
+            f"by its name\n  expected files of its own ({', '.join(path.name for path in own.values())}): it was "
+            "renamed by hand; rename it by mne_bids.copyfiles, or save it again under its name"
+        )
+    names = {path.resolve() for path in read}
+    left = [path for place, path in own.items() if path.suffix == ".fif" and place not in names]
+    if left:
+        raise InputError(
+            f"{recording.path}: {left[0].name} lies beside it as a part of it, but {read[-1].name} does not say that "
+            "it goes on there; save the recording again, or take the file away"
+        )
+    data = read[0] if read else recording.path
+    whole = 4 * len(raw.ch_names) * raw.n_times
+    if data.suffix == ".fdt" and data.stat().st_size != whole:
+        raise InputError(
+            f"{data}: {data.stat().st_size} bytes, but {recording.path.name} promises {whole} ({len(raw.ch_names)} "
+            f"channels of {raw.n_times} samples); get both files again"
+        )
+
+
+def _column(recording: Recording, name: str) -> dict[str, str]:
+    """A column of ``channels.tsv`` by channel, empty where there is no table or no such column."""
+    found = bids_files.channel_table(recording)
+    table = {} if found is None else found[1]
+    return dict(zip(table.get("name", []), table.get(name, [])))
+
+
+def factors(raw: mne.io.BaseRaw, recording: Recording) -> dict[str, float]:
+    """What brings channels to V that MNE takes for V because it does not know their unit (EDF and BDF).
+
+    The unit in the file counts; where it has none, that of ``channels.tsv``; a channel without either is V, and said.
+    """
+    in_file = recording_files.units(recording.path)
+    if not in_file:
+        return {}
+    written = _column(recording, "units")
+    found: dict[str, float] = {}
+    unknown: list[str] = []
+    from_table: list[str] = []
+    for name in raw.ch_names:
+        unit = in_file.get(name, "")
+        if unit in CONVERTED:
+            continue
+        if unit not in recording_files.VOLTS:
+            unit = written.get(name, "")
+            (from_table if unit in recording_files.VOLTS else unknown).append(name)
+        found[name] = recording_files.VOLTS.get(unit, 1.0)
+    if from_table:
+        log.info("%s: %d channels have no unit in the file, taken from channels.tsv", recording.name, len(from_table))
+    if unknown:
+        log.warning(
+            "%s: %d channels have no unit anywhere (%s ...), taken as V", recording.name, len(unknown), unknown[0]
+        )
+    return {name: factor for name, factor in found.items() if factor != 1.0}
+
+
+def bad_spans(raw: mne.io.BaseRaw, recording: Recording) -> np.ndarray:
+    """Where samples are marked as bad: annotations of the file, and events called ``BAD…``.
+
+    Returns
+    -------
+    ndarray [n, 2]
+        Start and end, s from the start of the recording.
+    """
+    marks = zip(raw.annotations.onset, raw.annotations.duration, raw.annotations.description)
+    found = [
+        (onset - raw.first_time, 0.0 if GAP.match(text) else duration)
+        for onset, duration, text in marks
+        if GAP.match(text) or (BAD.match(text) and duration > 0)
+    ]
+    events = bids_files.read_tsv(recording.events)
+    named = zip(*(events.get(name, []) for name in ("onset", "duration", "trial_type")))
+    found += [(_number(onset), _number(duration)) for onset, duration, text in named if BAD_EVENT.match(text)]
+    spans = np.array(found, float).reshape(-1, 2)
+    return np.stack([spans[:, 0], spans[:, 0] + np.nan_to_num(spans[:, 1])], axis=1)
 
 
 def positions(raw: mne.io.BaseRaw, recording: Recording) -> np.ndarray:
@@ -99,12 +220,22 @@ def _check_rate(raw: mne.io.BaseRaw, recording: Recording) -> None:
         )
 
 
-def _warn_bad(recording: Recording) -> None:
-    found = bids_files.channel_table(recording)
-    table = {} if found is None else found[1]
-    bad = [name for name, status in zip(table.get("name", []), table.get("status", [])) if status == "bad"]
-    if bad:
-        log.warning("%s: %s marked as bad and kept all the same", recording.name, ", ".join(bad))
+def template_positions(channels: list[str]) -> np.ndarray:
+    """Electrode positions of the 10-05 system on a template head.
+
+    Returns
+    -------
+    ndarray [n_channels, 3]
+        Head coordinates (x to the right, y to the front, z up), m; NaN where the system has no such name.
+    """
+    import mne
+
+    name = "colin27_1005"  # as MNE calls it from 1.13 on
+    if name not in mne.channels.get_builtin_montages():
+        name = "standard_1005"
+    info = mne.create_info(channels, 1.0, "eeg", verbose="ERROR")
+    info.set_montage(mne.channels.make_standard_montage(name), match_case=False, on_missing="ignore", verbose="ERROR")
+    return np.array([channel["loc"][:3] for channel in info["chs"]], dtype=float)
 
 
 def _number(text: str) -> float:

@@ -95,6 +95,19 @@ class Responses(Block):
         description="channel names, 'all' (in the order of the recording), or a named set (occipital-parietal-17: the "
         "17 of the THINGS-EEG2 authors; nice-63: all 63 of THINGS-EEG2 from front to back, as NICE, ATM and UBP)",
     )
+    scale: float = neutral(
+        1.0, gt=0, description="factor on the samples where the unit in the file is wrong, e.g. 1e-6 for microvolt as V"
+    )
+    bad_channels: Literal["keep", "drop", "interpolate"] = neutral(
+        "keep",
+        description="channels that the file or channels.tsv (status) calls bad. keep: as the others; drop: those of "
+        "any recording are left out of all of the subject; interpolate: made from the others of the same recording",
+    )
+    bad_segments: Literal["keep", "drop"] = neutral(
+        "keep",
+        description="trials whose epoch touches an annotation BAD, boundary or EDGE of the file, or an event BAD of "
+        "events.tsv; they are counted in any case",
+    )
     reference: Literal["recorded", "average"] = neutral(
         "recorded", description="recorded: as on disk; average: mean of the kept EEG channels"
     )

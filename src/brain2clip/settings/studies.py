@@ -51,6 +51,10 @@ class StudyBase(Kind):
     stimuli_read: ClassVar[frozenset[str] | None] = None
 
     kind: str
+    equal_recordings: Literal["refuse", "allow"] = neutral(
+        "refuse",
+        description="two recordings (runs, sessions or subjects) that hold the same samples: an error, or a warning",
+    )
 
     def for_responses(self) -> dict[str, Any]:
         """What the responses of one subject depend on, as JSON; a study can be made of it."""
@@ -58,7 +62,7 @@ class StudyBase(Kind):
 
     def for_stimuli(self) -> dict[str, Any]:
         """What the table of stimuli (and the pictures, where the pipeline makes them) depends on, as JSON."""
-        found = self._without(self.unread)
+        found = self._without(self.unread | {"equal_recordings"})
         return found if self.stimuli_read is None else {key: found[key] for key in found if key in self.stimuli_read}
 
     def _without(self, names: frozenset[str]) -> dict[str, Any]:

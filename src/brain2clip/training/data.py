@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from torch import Tensor
 from brain2clip import artefact
 from brain2clip.models.pictures import Pictures
 from brain2clip.names import SPLITS
+from brain2clip.responses import same_samples
+from brain2clip.responses.same_samples import Recordings
 from brain2clip.stage import InputError
 from brain2clip.stimuli.filter_bank import BandTokens
 from brain2clip.stimuli.frozen_clip import from_bytes
@@ -45,6 +47,8 @@ class Responses:
         Identities of the stimuli; after :func:`placed` those of the stimuli file.
     is_averaged : bool
         Whether repetitions were averaged, so that rows have no order of their own but that of subject and stimulus.
+    recordings : Recordings
+        What all of them come from, whatever their split, to be compared with others.
     """
 
     values: np.ndarray
@@ -55,6 +59,7 @@ class Responses:
     channel: list[str]
     stimulus_id: list[str]
     is_averaged: bool = False
+    recordings: Recordings = field(default_factory=Recordings)
 
     def averaged(self) -> Responses:
         """Mean over the repetitions of a stimulus within a subject, rows sorted by subject and stimulus."""
@@ -86,7 +91,7 @@ def load_responses(
     Raises
     ------
     InputError
-        Where the files have other channels, voxels or times.
+        Where the files have other channels, voxels or times, or some recordings share samples.
     """
     loaded = load_each(files, split, expected, average)
     first = loaded[0]
@@ -101,6 +106,7 @@ def load_responses(
         stimulus=np.concatenate([_renumbered(part, ids) for part in loaded]),
         subject=np.concatenate([part.subject for part in loaded]),
         stimulus_id=ids,
+        recordings=same_samples.together([part.recordings for part in loaded]),
     )
 
 
@@ -114,6 +120,9 @@ def load_each(
         with artefact.open_h5(file, must) as source:
             part = _responses(source, np.flatnonzero(source["split"][:] == SPLITS.index(split)), number)
         loaded.append(part.averaged() if average else part)
+    if len(files) > 1:
+        where = f"{files[0].parent}: responses of {len(files)} subjects"
+        same_samples.refuse_equal(same_samples.together([part.recordings for part in loaded]), where)
     return loaded
 
 
@@ -128,6 +137,7 @@ def _responses(source: h5py.File, rows: np.ndarray, number: int) -> Responses:
         sfreq=0.0 if voxels else float(source.attrs["sfreq"]),
         channel=list(source["voxel" if voxels else "channel"].asstr()[:]),
         stimulus_id=list(source["stimulus_id"].asstr()[:]),
+        recordings=Recordings.read(source),
     )
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 
+from brain2clip.responses import same_samples
 from brain2clip.stage import InputError
 from brain2clip.training.data import Responses, inputs_of, names_in_words
 
 #: Names under which a checkpoint keeps the channels or voxels that it was trained on and the shape of a response (of a
 #: joint model: by subject, the label after a dot), and the subjects of a joint model.
 CHANNELS, SHAPE, SUBJECTS = "channels", "shape", "subjects"
+#: The recordings that a model was trained on: their names, and the sketches of their samples.
+RECORDINGS, SKETCHES = "recordings", "sketches"
 
 
 def names_as_tensor(names: list[str]) -> torch.Tensor:
@@ -25,9 +29,13 @@ def names_from_tensor(tensor: torch.Tensor) -> list[str]:
 
 
 def inputs_as_tensors(parts: Sequence[Responses], subjects: Sequence[str] | None) -> dict[str, torch.Tensor]:
-    """Names and shape of the inputs of a model; of a joint one (``subjects`` given) also whose they are."""
+    """Names, shape and recordings of the inputs of a model; of a joint one (``subjects`` given) also whose they are."""
+    recordings = same_samples.together([part.recordings for part in parts])
     endings = [""] if subjects is None else [f".{subject}" for subject in subjects]
-    own = {}
+    own = {
+        RECORDINGS: names_as_tensor(list(recordings.names)),
+        SKETCHES: torch.from_numpy(recordings.sketches.view(np.int64)),
+    }
     for ending, part in zip(endings, parts):
         own[f"{CHANNELS}{ending}"] = names_as_tensor(part.channel)
         own[f"{SHAPE}{ending}"] = torch.tensor(part.values.shape[1:])
@@ -35,13 +43,15 @@ def inputs_as_tensors(parts: Sequence[Responses], subjects: Sequence[str] | None
 
 
 def check_inputs(tensors: Mapping[str, torch.Tensor], responses: Responses, subject: str | None) -> None:
-    """Responses must have the channels or voxels, and the shape, that the model was trained on.
+    """Responses must have the inputs and the shape that the model was trained on, and samples of their own.
 
     Raises
     ------
     InputError
-        Where they have others, or a joint model has no layer for the subject.
+        Where they have others, a joint model has no layer for the subject, or a recording that they come from holds
+        samples of another one that the model was trained on.
     """
+    check_recordings(tensors, responses)
     ending = ""
     if SUBJECTS in tensors:
         known = names_from_tensor(tensors[SUBJECTS])
@@ -68,6 +78,16 @@ def check_inputs(tensors: Mapping[str, torch.Tensor], responses: Responses, subj
             f"the model was trained on responses of shape {shape}, these have {found}; make responses and model again "
             "with one time axis (responses.tmin, tmax, crop, resample)"
         )
+
+
+def check_recordings(tensors: Mapping[str, torch.Tensor], responses: Responses) -> None:
+    """Refuse a test with samples that were trained on under another name, as of a subject who is there twice."""
+    if SKETCHES not in tensors:
+        return
+    names = names_from_tensor(tensors[RECORDINGS])[: len(tensors[SKETCHES])]
+    trained = same_samples.Recordings(tuple(names), tensors[SKETCHES].numpy().view(np.uint64))
+    tested = responses.recordings
+    same_samples.refuse_equal(same_samples.together([trained, tested]), "responses of training and test together")
 
 
 def device_of_choice() -> torch.device:

@@ -1,0 +1,222 @@
+"""Whether two recordings hold the same samples: a copy under another name would be trained on and tested with.
+
+Of each recording a sketch is kept: the smallest of the digests of all short stretches of its samples (bottom-k MinHash,
+Broder 1997). Equal stretches have equal digests wherever they lie, so that the share of common ones among two sketches
+says how much of the shorter recording is in the longer one: a whole copy, a part of a longer run, the same rows in
+another order. Values count with 12 bits after the leading one, so that a copy in another floating-point format is seen.
+
+Digests are made of what was read, before any filter, of the channels or voxels in a fixed order. Rows that repeat their
+neighbour (a lead that is off, padding) belong to no recording in particular and do not count.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from brain2clip.responses import writing
+from brain2clip.stage import InputError
+
+if TYPE_CHECKING:
+    import h5py
+    from numpy.typing import NDArray
+
+    from brain2clip.readers.contract import Study
+
+    Sketch = NDArray[np.uint64]
+
+log = logging.getLogger("brain2clip")
+
+#: Digests that are kept of a recording.
+KEPT = 128
+#: A stretch has as many rows as hold so many values: a single channel repeats itself soon.
+VALUES = 64
+#: Two recordings are the same where so much of the shorter one is in the other.
+SHARE = 0.1
+#: Stands where there are fewer digests.
+NONE = np.uint64(2**64 - 1)
+GROUP = "recording"
+
+
+class RowDigests:
+    """Digests of rows of samples, whose columns may come some at a time, always in the same order.
+
+    Parameters
+    ----------
+    n_rows : int
+        Samples of a recording, or volumes or trials of voxel signals.
+    """
+
+    def __init__(self, n_rows: int) -> None:
+        self.rows = np.zeros(n_rows, np.uint64)
+        self.n_columns = 0
+
+    def add(self, values: NDArray[np.floating]) -> None:
+        """Take more columns [n_rows, n] into account."""
+        for column in np.asarray(values).T:
+            bits = (column.astype(np.float32) + np.float32(0)).view(np.uint32)  # no negative zero
+            rounded = (bits.astype(np.uint64) + np.uint64(0x400)) >> np.uint64(11)
+            self.n_columns += 1
+            self.rows += rounded * (_mixed(np.uint64(self.n_columns)) | np.uint64(1))  # multilinear hashing
+
+    @classmethod
+    def joined(cls, parts: Sequence[RowDigests]) -> RowDigests:
+        """Digests of the rows of several parts with the same columns, one after the other."""
+        whole = cls(0)
+        whole.rows, whole.n_columns = np.concatenate([part.rows for part in parts]), parts[0].n_columns
+        return whole
+
+    def sketch(self, rows: NDArray[np.int64] | slice = slice(None)) -> Sketch:
+        """Sketch of some rows, in their order: ascending digests [KEPT], the last ones NONE where there are fewer."""
+        own = self.rows[rows]
+        length = max(1, min(len(own), -(-VALUES // max(self.n_columns, 1))))
+        repeats = own[1:] == own[:-1]
+        counts = ~(np.append(repeats, False) | np.append(False, repeats)) if len(own) else np.zeros(0, bool)
+        starts = len(own) - length + 1
+        stretches = np.zeros(max(starts, 0), np.uint64)
+        for step in range(length if len(own) else 0):
+            stretches = _mixed(stretches ^ own[step : step + starts])
+        smallest = np.unique(stretches[counts[: len(stretches)]])[:KEPT]
+        return np.append(smallest, np.full(KEPT - len(smallest), NONE))
+
+
+def _mixed(values: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
+    """Finaliser of SplitMix64 (Steele et al. 2014): every bit of the result depends on every bit given."""
+    mixed = np.atleast_1d(values) + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Sketches of recordings.
+
+    Attributes
+    ----------
+    names : tuple of str
+        With the subject, e.g. ``sub-01_task-see_run-02``: what is of one name is one recording.
+    sketches : ndarray [n, KEPT] of uint64
+    allowed : bool
+        Whether equal ones are meant (``equal_recordings: allow``).
+    """
+
+    names: tuple[str, ...] = ()
+    sketches: NDArray[np.uint64] = field(default_factory=lambda: np.zeros((0, KEPT), np.uint64))
+    allowed: bool = False
+
+    @classmethod
+    def of(cls, found: Sequence[tuple[str, Sketch]]) -> Recordings:
+        """Names with their sketches."""
+        return cls(tuple(name for name, _ in found), np.reshape([one for _, one in found], (-1, KEPT)))
+
+    def allow(self) -> Recordings:
+        """The same, and equal ones are meant."""
+        return replace(self, allowed=True)
+
+    def write(self, file: h5py.File) -> None:
+        """Into a responses artefact."""
+        group = file.create_group(GROUP)
+        writing.write_text(group, "name", self.names)
+        group["sketch"] = self.sketches
+        group.attrs["allowed"] = self.allowed
+
+    @classmethod
+    def read(cls, file: h5py.File) -> Recordings:
+        """From a responses artefact."""
+        if GROUP not in file:
+            return cls()
+        group = file[GROUP]
+        return cls(tuple(group["name"].asstr()[:]), group["sketch"][:], bool(group.attrs["allowed"]))
+
+
+def together(parts: Sequence[Recordings]) -> Recordings:
+    """Recordings of several files, each name once."""
+    names = [name for part in parts for name in part.names]
+    sketches = np.concatenate([np.zeros((0, KEPT), np.uint64), *(part.sketches for part in parts)])
+    first = [names.index(name) for name in dict.fromkeys(names)]
+    return Recordings(tuple(dict.fromkeys(names)), sketches[first], any(part.allowed for part in parts))
+
+
+def checked(study: Study, subject: str, found: Sequence[tuple[str, Sketch]]) -> Recordings:
+    """Recordings of a subject, ready to be written (:meth:`Recordings.write`).
+
+    Parameters
+    ----------
+    study : Study
+    subject : str
+    found : sequence of (str, ndarray)
+        Name of each recording, the subject in it, and its sketch.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When two share samples, unless ``equal_recordings: allow``.
+    """
+    recordings = Recordings.of(found)
+    if study.block.equal_recordings == "allow":
+        recordings = recordings.allow()
+    refuse_equal(recordings, f"study {study.name}, subject {subject}")
+    return recordings
+
+
+def refuse_equal(recordings: Recordings, where: str) -> None:
+    """Stop where two recordings share samples, or say so where that is allowed.
+
+    Parameters
+    ----------
+    recordings : Recordings
+        All that must differ from each other.
+    where : str
+        Study, subject or files, for the message.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        Names the first two, how much they share, and how many such pairs there are.
+    """
+    pairs = shared(recordings)
+    if not pairs:
+        return
+    one, other, share = max(pairs, key=lambda pair: pair[2])
+    said = (
+        f"{where}: {one} and {other} hold the same samples ({share:.0%} of the shorter is in the other; "
+        f"{len(pairs)} such pair{'s' if len(pairs) > 1 else ''} among {len(recordings.names)} recordings)"
+    )
+    if recordings.allowed:
+        log.warning("%s; taken all the same (equal_recordings: allow)", said)
+        return
+    raise InputError(
+        f"{said}\n  expected samples of its own in each: what is trained on would be tested with. Is one a copy, or "
+        "does its header name the data of the other? Mend or remove it; where it is meant, set "
+        "studies.*.equal_recordings: allow"
+    )
+
+
+def shared(recordings: Recordings) -> list[tuple[str, str, float]]:
+    """Pairs of recordings that share samples, with the share of the shorter one.
+
+    Of more than two equal ones not every pair is listed, but each in one.
+    """
+    owner, place = np.nonzero(recordings.sketches != NONE)
+    digest = recordings.sketches[owner, place]
+    order = np.lexsort((owner, digest))
+    digest, owner = digest[order], owner[order]
+    again = digest[1:] == digest[:-1]
+    pairs = np.unique(np.stack([owner[:-1][again], owner[1:][again]], axis=1), axis=0)
+    found = [
+        (recordings.names[one], recordings.names[other], _share(recordings.sketches[one], recordings.sketches[other]))
+        for one, other in pairs
+    ]
+    return [pair for pair in found if pair[2] >= SHARE]
+
+
+def _share(one: Sketch, other: Sketch) -> float:
+    """How much of the shorter recording is in the other, from their sketches."""
+    largest = min(one[-1], other[-1])  # up to there both sketches are complete
+    own, others = (sketch[(sketch <= largest) & (sketch != NONE)] for sketch in (one, other))
+    return len(np.intersect1d(own, others)) / max(1, min(len(own), len(others)))
