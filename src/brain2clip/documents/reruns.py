@@ -230,7 +230,7 @@ def _write_recordings(folder: Path, subject: str) -> None:
     """Recordings of two tasks as a plan sees them: by their names."""
     folder.mkdir(parents=True)
     for recording in ("view_run-01", "view_run-02", "other_run-01"):
-        for ending in ("eeg.vhdr", "eeg.vmrk", "eeg.eeg", "events.tsv"):
+        for ending in ("eeg.edf", "events.tsv"):
             (folder / f"sub-{subject}_task-{recording}_{ending}").touch()
 
 

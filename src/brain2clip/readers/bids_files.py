@@ -20,7 +20,7 @@ from brain2clip.stage import InputError
 
 #: Files that MNE opens, in the order of preference of the BIDS specification; most may be in upper case.
 SUFFIXES = (".vhdr", ".edf", ".bdf", ".set", ".fif")
-#: Endings beside a recording that are no format of recordings.
+#: Endings beside a recording that are no format of recordings: sidecars, and what belongs to a header.
 NO_FORMATS = (".json", ".tsv", ".eeg", ".dat", ".vmrk", ".fdt")
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9+]+")
 
@@ -241,15 +241,14 @@ def data_files(recording: Recording) -> list[Path]:
     Raises
     ------
     brain2clip.stage.InputError
-        When one of them is a link to nothing or a pointer file, or there is no events table.
+        When one of them is a link to nothing or a pointer file, another recording's, or there is no events table.
     """
     if _nearest(recording, "events.tsv") is None:
         raise InputError(
             f"{recording.path}: no events.tsv beside it, nor one in a folder above that belongs to it; expected "
             f"{recording.events.name}, or for all recordings task-{recording.task}_events.tsv on top of the dataset"
         )
-    own = recording_files.data_files(recording.path)
-    found = list(dict.fromkeys([*own, *recording.parts, recording.events, *sidecar_files(recording)]))
+    found = [*recording_files.data_files(recording.path), recording.events, *sidecar_files(recording)]
     for path in found:
         check_here(path)
     return found
@@ -381,8 +380,6 @@ def _recording(root: Path, files: list[Path], wanted: Wanted) -> Recording:
     if formats == [".vhdr"] and path.suffix != ".vhdr":
         raise InputError(f"{path}: MNE opens BrainVision headers in lower case only; rename it to {path.stem}.vhdr")
     labels = sidecars.entities(path.name)
-    # Parts that MNE names itself stand in no BIDS name: they end with -1, -2 and so on.
-    own_parts = sorted(path.parent.glob(f"{path.stem}-[0-9]*.fif")) if formats == [".fif"] else []
     return Recording(
         subject=labels["sub"],
         task=labels["task"],
@@ -391,7 +388,6 @@ def _recording(root: Path, files: list[Path], wanted: Wanted) -> Recording:
         root=root,
         path=path,
         events=sidecars.nearest(path, root, "events.tsv", labels) or sibling(path, "events.tsv"),
-        parts=(*files[1:], *own_parts),
         space=(wanted.entities["space"] or "") if "space" in wanted.entities else None,
     )
 

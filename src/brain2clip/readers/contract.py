@@ -54,8 +54,6 @@ class Recording:
         File that MNE opens (for BrainVision the ``.vhdr``).
     events : Path
         The ``events.tsv``.
-    parts : tuple of Path
-        Further files of a recording that is split, which MNE reads after ``path``.
     space : str or None
         Coordinate system of the table of electrodes to take, where there are several; empty: that without one.
     """
@@ -67,7 +65,6 @@ class Recording:
     root: Path
     path: Path
     events: Path
-    parts: tuple[Path, ...] = ()
     space: str | None = None
 
     @property

@@ -63,11 +63,11 @@ def open_recording(recording: Recording) -> mne.io.BaseRaw:
     with readable(recording.path):
         raw = mne.io.read_raw(recording.path, preload=False, verbose="ERROR")
     _check_sources(raw, recording)
+    _check_rate(raw, recording)
     names = channels.eeg_channels(raw, recording)
     # MNE filters and references by type: what the table calls EEG must be EEG for it too.
     other = [name for name, kind in zip(raw.ch_names, raw.get_channel_types()) if name in names and kind != "eeg"]
     raw.set_channel_types(dict.fromkeys(other, "eeg"), on_unit_change="ignore", verbose="ERROR")
-    _check_rate(raw, recording)
     raw.reorder_channels(names)
     marked = {name for name, status in _column(recording, "status").items() if status.lower() == "bad"}
     raw.info["bads"] = [name for name in names if name in marked | set(raw.info["bads"])]
@@ -210,6 +210,16 @@ def positions(raw: mne.io.BaseRaw, recording: Recording) -> np.ndarray:
     return np.array([by_name.get(name, np.full(3, np.nan)) for name in raw.ch_names])
 
 
+def _check_rate(raw: mne.io.BaseRaw, recording: Recording) -> None:
+    """Say where ``eeg.json`` tells another sampling rate than the recording, which one of the two has wrong."""
+    rate = bids_files.read_metadata(bids_files.metadata_files(recording)).get("SamplingFrequency")
+    if isinstance(rate, int | float) and abs(rate - raw.info["sfreq"]) > 0.01 * rate:
+        log.warning(
+            "%s: sampled at %g Hz, but eeg.json says %g Hz; the recording's own rate is used",
+            *(recording.path, raw.info["sfreq"], rate),
+        )
+
+
 def template_positions(channels: list[str]) -> np.ndarray:
     """Electrode positions of the 10-05 system on a template head.
 
@@ -226,16 +236,6 @@ def template_positions(channels: list[str]) -> np.ndarray:
     info = mne.create_info(channels, 1.0, "eeg", verbose="ERROR")
     info.set_montage(mne.channels.make_standard_montage(name), match_case=False, on_missing="ignore", verbose="ERROR")
     return np.array([channel["loc"][:3] for channel in info["chs"]], dtype=float)
-
-
-def _check_rate(raw: mne.io.BaseRaw, recording: Recording) -> None:
-    """Say where ``eeg.json`` tells another sampling rate than the recording, which one of the two has wrong."""
-    rate = bids_files.read_metadata(bids_files.metadata_files(recording)).get("SamplingFrequency")
-    if isinstance(rate, int | float) and abs(rate - raw.info["sfreq"]) > 0.01 * rate:
-        log.warning(
-            "%s: sampled at %g Hz, but eeg.json says %g Hz; the recording's own rate is used",
-            *(recording.path, raw.info["sfreq"], rate),
-        )
 
 
 def _number(text: str) -> float:
