@@ -98,8 +98,8 @@ def run(job: stage.Job) -> None:
             path.write_bytes(png)
             levels.append(world.features(picture.shown, pixels))
             rows.append(describe(picture, CAPTIONS[study.kind], hashlib.sha256(png).hexdigest()))
-        for folder in FOLDERS.values():
-            (aside / folder).rename(table.parent / folder)
+        for name in FOLDERS.values():
+            (aside / name).rename(table.parent / name)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +13,8 @@ import numpy as np
 from brain2clip.stage import InputError
 
 NAMES = ("stimulus_id", "embedding")
+#: What h5py and zipfile raise at damaged files, beside the errors of wrong ones.
+DAMAGE = (RuntimeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 def read(path: Path, stimulus_id: Sequence[str]) -> np.ndarray:
@@ -53,7 +57,7 @@ def _arrays(path: Path) -> tuple[list[str], np.ndarray]:
                 return [str(name) for name in file[NAMES[0]]], file[NAMES[1]]
         with h5py.File(path, "r") as file:
             return list(file[NAMES[0]].asstr()[:]), file[NAMES[1]][:]
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (*DAMAGE, OSError, KeyError, ValueError, TypeError) as error:
         raise InputError(
             f"{path}: not readable as ready features ({error}); expected HDF5 or npz with the arrays {', '.join(NAMES)}"
         ) from None
