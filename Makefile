@@ -21,7 +21,7 @@ BRAIN2CLIP := .venv/bin/brain2clip
 export PYTHONPATH := $(CURDIR)/src
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help env demo study report why test lint format docs bench tower lock clean
+.PHONY: help env demo study report why test lint format docs bench attack tower lock clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-15s %s\n", $$1, $$2 }'
@@ -63,6 +63,9 @@ docs: $(STAMP) ## docs/configuration.md and the JSON schema from the settings cl
 
 bench: $(STAMP) ## benchmarks: bench/*.py, one after the other
 	@set -e; for file in bench/*.py; do [ -e "$$file" ] || continue; echo "== $$file"; $(PY) "$$file"; done
+
+attack: $(STAMP) ## damaged files, mutated configurations, full disks, kills: counts what gets through (ten minutes; PARTS, SEED)
+	@$(PY) tests/attack $(if $(SEED),--seed $(SEED)) $(PARTS)
 
 tower: $(STAMP) ## train the small CLIP of the simulated study again (TOWER=folder)
 	$(PY) -m brain2clip.simulation.train_tower --output $(TOWER)

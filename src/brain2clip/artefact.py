@@ -261,10 +261,15 @@ def create_h5(path: Path | str, made: Provenance, unknown: Collection[str] = ())
     import h5py
 
     with aside(path) as part:
-        with h5py.File(part, "w", libver="latest") as file:
-            file.attrs[KEY] = made.json()
-            yield file
-            _refuse_infinite(_numbers_of(file), path, unknown)
+        written = sealing.WrittenH5(part)
+        try:
+            with h5py.File(written, "w", libver="latest") as file:
+                file.attrs[KEY] = made.json()
+                yield file
+                _refuse_infinite(_numbers_of(file), path, unknown)
+        finally:
+            if written.error is not None:
+                raise OSError(written.error.errno, written.error.strerror, str(path)) from None
         sealing.seal_h5(part)
 
 

@@ -15,6 +15,7 @@ Nothing here knows what files are for; :mod:`brain2clip.artefact` does.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -150,6 +151,88 @@ class SealedH5:
         if self.raises:
             raise self.damage
         return False
+
+
+class WrittenH5:
+    """A new HDF5 file as h5py takes it (``h5py.File(WrittenH5(path), "w")``), which can be closed on a full disk.
+
+    HDF5 does not get rid of a file whose last bytes it cannot write: it tries again whenever it may, and crashes when
+    the interpreter ends. So it is told that all is well; what comes after the first error is dropped.
+
+    Attributes
+    ----------
+    error : OSError or None
+        What the disk said. Whoever writes must look at it in the end.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._place, self._length = path, 0, 0
+        self.error: OSError | None = None
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+
+    def __repr__(self) -> str:
+        """Path: h5py takes it for the name of the file."""
+        return str(self.path)
+
+    def __del__(self) -> None:
+        """Close the file: only now does nobody write to it any more."""
+        if hasattr(self, "_file"):
+            os.close(self._file)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move, as in any file."""
+        self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._length}[whence]
+        return self._place
+
+    def tell(self) -> int:
+        """Where the next byte goes."""
+        return self._place
+
+    def flush(self) -> None:
+        """Nothing waits here."""
+
+    def read(self, size: int = -1) -> bytes:
+        """Bytes from here on."""
+        content = bytearray(max(0, self._length - self._place) if size < 0 else size)
+        self.readinto(content)
+        return bytes(content)
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer from here on, with zeros where nothing could be written."""
+        view = memoryview(buffer).cast("B")
+        view[:] = bytes(len(view))
+        if self.error is None:
+            os.preadv(self._file, [view], self._place)
+        self._place += len(view)
+        return len(view)
+
+    def write(self, content: Any) -> int:
+        """Write all of it, or note why not."""
+        view, done = memoryview(content).cast("B"), 0
+        try:
+            while self.error is None and done < len(view):
+                done += os.pwrite(self._file, view[done:], self._place + done)
+        except OSError as error:
+            self._drop(error)
+        self._place += len(view)
+        self._length = max(self._length, self._place)
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Make the file so long, or note why not."""
+        self._length = self._place if size is None else size
+        try:
+            if self.error is None:
+                os.ftruncate(self._file, self._length)
+        except OSError as error:
+            self._drop(error)
+        return self._length
+
+    def _drop(self, error: OSError) -> None:
+        """From now on nothing is written, and what is there makes room, for the file may stay open for a while."""
+        self.error = error
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._file, 0)
 
 
 def _end_of(file: int, size: int) -> tuple[bytes, int] | None:

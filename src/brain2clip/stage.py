@@ -48,7 +48,7 @@ DISKS = {
 }
 #: How libraries write the number of an error into a text (h5py, Arrow, safetensors), and NumPy that some is missing.
 _NUMBER = re.compile(r"(?:errno = |\[Errno |os error |Os \{ code: )(\d+)")
-_CUT = re.compile(r"\d+ requested and \d+ written")
+_CUT = re.compile(r"\d+ requested and \d+ written|problem writing element \d+ to file")
 
 
 class InputError(ValueError):

@@ -12,7 +12,7 @@ from scipy.stats import multivariate_normal
 from sklearn.linear_model import RidgeCV
 from voxel_world import MADE, TINY, features_of, make, truth_of, write_responses, write_stimuli
 
-from brain2clip import artefact, stage
+from brain2clip import artefact, sealing, stage
 from brain2clip.readers import contract
 from brain2clip.retrieval import ceiling, truth
 
@@ -128,6 +128,7 @@ def test_of_another_truth_it_knows_nothing(study, tmp_path, voxels):
         weights[160:] = np.random.default_rng(5).permutation(weights[:160])[:16]
         other["weights"][:] = weights
         other.attrs["brain2clip"] = MADE.json()
+    sealing.seal_h5(tmp_path / "truth.h5")
     truthful = observe(tmp_path, truth_of(study, "01"), voxels)
     lost = observe(tmp_path, tmp_path / "truth.h5", voxels)
     assert top1(truthful) > 0.5

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from brain2clip import artefact, kinds, stage
+from brain2clip import artefact, kinds, sealing, stage
 from brain2clip.reporting import blocks, figure_base, figures, style
 from brain2clip.reporting.accuracy import by_region
 from brain2clip.reporting.figure_kinds import gains, gallery, place, prompts, ranks
@@ -58,7 +58,7 @@ def write_responses(path: Path, seed: int, known: bool = True) -> None:
     answers = np.exp(-(((times - 0.2) / 0.08) ** 2)) * back * rng.standard_normal((20, 1, 1))
     response = answers[stimulus] + 0.5 * rng.standard_normal((len(stimulus), len(names), len(times)))
     psd = 1e-11 / (1 + freqs) + 2e-12 * np.exp(-(((freqs - 10) / 1.5) ** 2)) + 1e-15
-    with artefact.create_h5(path, made("epochs")) as file:
+    with artefact.create_h5(path, made("epochs"), unknown={"position"}) as file:
         file["channel"] = names
         file["times"] = times
         file["position"] = position if known else np.full_like(position, np.nan)
@@ -161,7 +161,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
             artefact.write_table(path, rows, made("rank"))
             found["rows"].append(path)
             path = (folder / "training" / run).with_suffix(".history.parquet")
-            artefact.write_table(path, history, made("train"))
+            artefact.write_table(path, history, made("train"), unknown={"held_out_top1"})
             found["history"].append(path)
     names = {"method": "neuroclip", "subject": "01", "seed": 0}
     gain = np.clip(1 + np.outer(rng.standard_normal(50), [0.1, 0.2, 0.3, 0.2]) + [0.4, 0.2, -0.2, -0.5], 0, 2)
@@ -384,6 +384,7 @@ def test_reliability_reads_training_trials_only(tmp_path: Path) -> None:
     with h5py.File(paths[1], "r+") as file:
         test = np.flatnonzero(file["split"][:] == 1)
         file["response"][test[0] : test[-1] + 1] = 1e6
+    sealing.seal_h5(paths[1])
     a, b = (place.reliability(job("place", {"responses": [path]})) for path in paths)
     np.testing.assert_array_equal(a.correlation, b.correlation)
     assert a.correlation.max() > 0.8
@@ -397,6 +398,7 @@ def test_pictures_shown_once_have_no_reliability(inputs: dict[str, list[Path]], 
     write_responses(path, 3)
     with h5py.File(path, "r+") as file:
         file["stimulus"][:] = np.arange(len(file["stimulus"]))
+    sealing.seal_h5(path)
     made = drawn("place", {**of_figure("place", inputs), "responses": [path]})
     assert "no training picture\nwas shown twice" in made.axes[0].texts[0].get_text()
 

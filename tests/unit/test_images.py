@@ -87,7 +87,7 @@ class Place:
     def write_record(self, split: str) -> None:
         path = self.path(split)
         files = [{"path": f"stimuli/{path.name}", "size": path.stat().st_size, "algorithm": "md5", "hash": "0" * 32}]
-        artefact.write_text(self.record(split), json.dumps({"dataset": "things-eeg2", "files": files}))
+        artefact.write_json(self.record(split), {"dataset": "things-eeg2", "files": files})
 
     @property
     def settings(self) -> dict:
@@ -384,7 +384,7 @@ def test_absent_archive_and_foreign_records_are_refused(place):
     place.path("test").unlink()
     assert "test_images.zip: no such file" in place.refused()
     place.pack("test")
-    place.record("test").write_text('{"dataset": "things-eeg2", "files": []}')
+    artefact.write_json(place.record("test"), {"dataset": "things-eeg2", "files": []})
     assert "no record of a download names stimuli/test_images.zip" in place.refused()
     place.record("test").write_text("[]")
     text = place.refused()

@@ -12,7 +12,7 @@ import pytest
 from scipy.spatial.distance import pdist
 from voxel_world import TINY, features_of, job, make, make_voxels, noise_free, truth_of
 
-from brain2clip import artefact, settings, stage
+from brain2clip import artefact, sealing, settings, stage
 from brain2clip.readers import contract, drawn_pictures
 from brain2clip.simulation import simulate_pictures, simulate_voxels, world
 
@@ -311,6 +311,7 @@ def test_signals_of_other_pictures_and_files_without_a_dataset_are_refused(study
     path = Path(copy.files("01")[0])
     with h5py.File(path, "a") as file:
         del file["region"]
+    sealing.seal_h5(path)
     with pytest.raises(stage.InputError, match=r"region is missing; found .*Delete the file"):
         copy.regions("01")
     path.unlink()

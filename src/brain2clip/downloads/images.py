@@ -138,7 +138,7 @@ def _files(record: Path) -> list[dict[str, Any]]:
     try:
         files = artefact.read_json(record)["files"]
         return [{"path": file["path"], "size": file["size"]} for file in files]
-    except (OSError, KeyError, TypeError) as error:
+    except (artefact.ArtefactError, OSError, KeyError, TypeError) as error:
         raise InputError(
             f"{record}: no record of a download ({type(error).__name__}: {error}); delete it and start snakemake again"
         ) from None
