@@ -101,6 +101,28 @@ def test_an_export_of_some_runs_or_of_one_session_is_refused(part, refused):
         check(asked)
 
 
+@pytest.mark.parametrize(
+    ("categories", "words"),
+    [({"face": ["a"], "house": []}, "house: found no text prompt"), ({"face": ["a"]}, "found face; expected"),
+     ({}, "categories: found none")],
+)  # fmt: skip
+def test_categories_need_texts_and_one_another(categories, words):
+    with pytest.raises(InputError, match=words):
+        check(plan({**MINE, "categories": categories}, ["frozen"]))
+
+
+def test_responses_can_be_planned_without_the_archives_of_pictures(tmp_path):
+    """THINGS-EEG2: only features need the pictures."""
+    rows = (ROOT / "workflow/manifests/things-eeg2.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "part.csv").write_text("".join(row for row in rows if not row.startswith("stimuli/")))
+    asked = plan({**EEG2, "manifest": str(tmp_path / "part.csv")}, ["frozen"])
+    check(asked)
+    assert asked.responses_job("mine", "all", "01").inputs["signals"]
+    assert asked.targets()
+    with pytest.raises(InputError, match=r"part\.csv: does not list stimuli/training_images\.zip"):
+        asked.jobs()
+
+
 def test_all_is_told_at_once():
     with pytest.raises(InputError) as error:
         check(plan(MINE, ["neuroclip", "captions", "early"], download={"sources": {"x": "https://x"}}))

@@ -188,7 +188,9 @@ def test_refused(values, words):
         ("studies__simulated__responses__sfreq", 0), ("studies__mine__root", ""), ("studies__mine__tasks", []),
         ("studies__mine__subjects", []), ("studies__mine__subjects", ["01", "01"]), ("studies__mine__split__test", []),
         ("studies__mine__stimulus", ""), ("bands__alpha__notch", [0]), ("bands__alpha__notch", [50, 50]),
-        ("figures__topography_times", []), ("download__retries", 10**6),
+        ("studies__mine__categories", {"face": ["a", "a"]}), ("studies__mine__keep", {"trial_type": []}),
+        ("methods__neuroclip__encoder__width", 10**400), ("figures__topography_times", []),
+        ("download__retries", 10**6),
     ],
 )  # fmt: skip
 def test_a_value_that_can_only_be_nonsense_is_refused_with_its_key(path, value):

@@ -34,7 +34,7 @@ def check(plan: Plan) -> None:
     brain2clip.stage.InputError
         With all that was found, setting by setting.
     """
-    problems = [*_sources(plan), *_methods(plan), *_exports(plan)]
+    problems = [*_sources(plan), *_categories(plan), *_methods(plan), *_exports(plan)]
     if problems:
         raise InputError("\n".join(problems))
     experiments = plan.config.experiments.values()
@@ -58,6 +58,18 @@ def _sources(plan: Plan) -> Iterator[str]:
                 f"download.sources: no dataset named {name!r}{suggestion(name, listed)}; "
                 f"the studies of this configuration download {', '.join(listed) or 'nothing'}"
             )
+
+
+def _categories(plan: Plan) -> Iterator[str]:
+    """Studies of categories without a text, which are the candidates."""
+    for study in plan.studies_run:
+        categories = getattr(plan.block(study), "categories", None)
+        where = f"studies.{study}.categories"
+        if categories is not None and len(categories) < 2:
+            yield f"{where}: found {', '.join(categories) or 'none'}; expected at least two, to be told apart"
+        for name, texts in (categories or {}).items():
+            if not texts:
+                yield f"{where}.{name}: found no text prompt; expected a list of texts, one at least"
 
 
 def _methods(plan: Plan) -> Iterator[str]:

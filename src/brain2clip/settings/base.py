@@ -64,6 +64,8 @@ def _each_once(values: Any) -> Any:
 
 #: For a list whose items are names, numbers of runs and the like: what stands twice is an oversight.
 EachOnce = AfterValidator(_each_once)
+#: Whole numbers beyond it are no number of anything here.
+LARGEST = 2**53
 #: What YAML does to some words.
 UNQUOTED = " (YAML reads off and no as False, on and yes as True: write the word in quotes)"
 #: Tag of the member of a union that stands for kinds from outside.
@@ -87,13 +89,16 @@ class Block(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_truth_for_a_number(cls, given: Any) -> Any:
+    def _numbers_can_be(cls, given: Any) -> Any:
         """``epochs: yes`` would be 1. A line that begins with a dot goes on with the path of the block."""
-        wrong = [key for key, value in given.items() if _is_truth(cls, key, value)] if isinstance(given, dict) else []
+        wrong = []
+        for key, value in given.items() if isinstance(given, dict) else ():
+            if _is_truth(cls, key, value):
+                wrong.append(f".{key}: expected no yes or no; found {value!r}{UNQUOTED}")
+            elif isinstance(value, int) and abs(value) > LARGEST:
+                wrong.append(f".{key}: expected a number of a size that can be; found one above {LARGEST}")
         if wrong:
-            raise ValueError(
-                "\n".join(f".{key}: expected no yes or no; found {given[key]!r}{UNQUOTED}" for key in wrong)
-            )
+            raise ValueError("\n".join(wrong))
         return given
 
     @model_serializer(mode="wrap")

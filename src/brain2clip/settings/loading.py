@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -173,7 +174,7 @@ def _explain(error: ValidationError, raw: Any, source: str) -> str:
         else:
             found = "nothing" if item["type"] == "missing" else repr(item.get("input"))
             hint = ", write it in quotes" if item["type"] == "string_type" and _is_number(item.get("input")) else ""
-            lines.append(f"{path}: {_lower(item['msg'])}; found {found[:120]}{hint}")
+            lines.append(f"{path}: {_in_yaml(item['msg'])}; found {found[:120]}{hint}")
     return _listing(lines, source)
 
 
@@ -220,7 +221,16 @@ def _listing(lines: list[str], source: str) -> str:
     return f"{source}: {count} in the settings\n{listed}\nSee docs/configuration.md for every key."
 
 
-def _lower(text: str) -> str:
+def _in_yaml(text: str) -> str:
+    """What pydantic says, with YAML's words for Python's."""
+    for python, yaml in (
+        ("valid tuple", "list"),
+        ("tuple", "list"),
+        ("valid dictionary", "block"),
+        ("dictionary", "block"),
+    ):
+        text = re.sub(python, yaml, text, flags=re.IGNORECASE)
+    text = text.removesuffix(" after validation, not 0")
     return text[:1].lower() + text[1:]
 
 

@@ -17,6 +17,7 @@ from brain2clip.settings.base import (
     Text,
     from_outside,
     neutral,
+    suggest,
     tag,
 )
 from brain2clip.settings.responses import Responses
@@ -171,7 +172,7 @@ class UserStudyBase(StudyBase):
         description="table of the pictures (TSV with columns stimulus_id, concept, image[, caption][, split]); image "
         "paths are relative to the table; with a split column (train, test) the events need not tell the split",
     )
-    categories: dict[str, tuple[str, ...]] | None = Field(
+    categories: dict[Filled, Annotated[tuple[Filled, ...], EachOnce]] | None = Field(
         None,
         description="instead of pictures: each stimulus name with its text prompts, which are the candidates, e.g. "
         "{face: ['a photo of a face']}",
@@ -211,7 +212,7 @@ class BidsEegStudy(UserStudyBase, EegStudyBase):
         description="what names the stimulus of an event: a column of events.tsv, or a template with columns and the "
         "entities subject, session, task, run in braces, e.g. '{task}-{tot_img_number}'"
     )
-    keep: dict[str, tuple[str, ...]] = neutral(
+    keep: dict[Filled, Values] = neutral(
         {},
         description="events.tsv columns and the values that make an event a trial, e.g. {trial_type: [image]}",
     )
@@ -442,10 +443,10 @@ class VoxelTableStudy(UserStudyBase, VoxelStudyBase):
         description="table of the rows of the signals with a header, tab, comma or space separated; {subject} stands "
         "for the label"
     )
-    columns: tuple[str, ...] | None = neutral(None, description="names of the table's columns where it has no header")
+    columns: Values | None = neutral(None, description="names of the table's columns where it has no header")
     subjects: Labels = Field(description="subject labels")
     mask: Filled | None = neutral(None, description="NIfTI mask of the voxels to read, {subject} stands for the label")
-    rois: dict[str, str] = neutral(
+    rois: dict[Filled, Filled] = neutral(
         {},
         description="regions by name: NIfTI mask, or the name of a mask [voxels] in an .npz or .h5 file of signals",
     )
@@ -456,7 +457,9 @@ class VoxelTableStudy(UserStudyBase, VoxelStudyBase):
         "voxel by voxel",
     )
     stimulus: Filled = Field(description="column that names the stimulus of a row")
-    rest: tuple[str, ...] = neutral((), description="values of that column that are no stimulus, e.g. [rest]")
+    rest: Annotated[tuple[Filled, ...], EachOnce] = neutral(
+        (), description="values of that column that are no stimulus, e.g. [rest]"
+    )
     run: Filled | None = neutral(None, description="column that names the run of a row (null: one run)")
     session: Filled | None = neutral(
         None,
@@ -475,6 +478,10 @@ class VoxelTableStudy(UserStudyBase, VoxelStudyBase):
             raise ValueError("split.by: task is of recordings; a voxel table has column, run, session and concepts")
         if by in ("run", "session") and getattr(self, by) is None:
             raise ValueError(f"split.by: {by} needs the setting {by}, the column that names the {by} of a row")
+        named = {"stimulus": self.stimulus, "run": self.run, "session": self.session, "split.column": self.split.column}
+        for key, column in named.items():
+            if self.columns is not None and column is not None and column not in self.columns:
+                raise ValueError(f"{key}: {column!r} is none of columns{suggest(column, self.columns)}")
         return self
 
 

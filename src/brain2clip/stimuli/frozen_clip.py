@@ -130,8 +130,7 @@ def _check_source(tower: Tower) -> None:
             f"towers.*.model: open_clip knows no model {tower.model!r}; "
             "see open_clip.list_models(), or give 'local-dir:FOLDER'"
         )
-    if tower.pretrained is None:
-        raise InputError(f"towers.*.pretrained: {tower.model!r} needs a pretrained tag or the path of a checkpoint")
+    assert tower.pretrained is not None
     if Path(tower.pretrained).is_file():
         return
     if tower.pretrained not in open_clip.list_pretrained_tags_by_model(tower.model):

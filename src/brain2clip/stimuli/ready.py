@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +11,6 @@ from brain2clip.readers import hdf5, user_files
 from brain2clip.stage import InputError
 
 NAMES = ("stimulus_id", "embedding")
-#: What h5py and zipfile raise at damaged files, beside the errors of wrong ones.
-DAMAGE = (RuntimeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 def read(path: Path, stimulus_id: Sequence[str]) -> np.ndarray:

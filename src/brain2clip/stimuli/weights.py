@@ -34,13 +34,15 @@ def is_path(pretrained: str) -> bool:
 
 
 def check(model: str, pretrained: str | None) -> None:
-    """Refuse files that cannot be what they are named as: pointers, web pages, a config that is none.
+    """Refuse a tower without weights, and files that cannot be what they are named as: pointers, web pages.
 
     Raises
     ------
     brain2clip.stage.InputError
         With the file and what it is.
     """
+    if pretrained is None and not model.startswith(LOCAL):
+        raise InputError(f"towers.*.pretrained: {model!r} needs a pretrained tag or the path of a checkpoint")
     for path in map(Path, of(model, pretrained)):
         if path.is_dir():
             raise InputError(f"towers.*.pretrained: {path} is a folder; give the file of the weights in it")
