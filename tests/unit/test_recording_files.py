@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from signal import SIGSEGV
 
 import h5py
 import mne
@@ -259,6 +261,13 @@ def test_what_is_damaged_is_one_sentence_with_the_name_of_the_file(tmp_path, dam
     with pytest.raises(InputError, match=re.escape(item.path.stem)) as error:
         read(item)
     assert any(word in str(error.value) for word in ("get ", "fetch", "expected", "save it again", "write its name"))
+
+
+def test_a_file_at_which_its_reader_crashes_does_not_end_the_job(tmp_path, monkeypatch):
+    item = written(tmp_path, "set")
+    monkeypatch.setattr("scipy.io.loadmat", lambda *_, **__: os.kill(os.getpid(), SIGSEGV))
+    with pytest.raises(InputError, match=r"run-01_eeg\.set: SciPy's reader of MATLAB files crashes"):
+        read(item)
 
 
 # ------------------------------------------------------------------------------------------------ units

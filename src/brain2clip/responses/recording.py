@@ -7,6 +7,7 @@ milliseconds then gives no annotation at all, without an error. Trials come from
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,6 +61,8 @@ def open_recording(recording: Recording) -> mne.io.BaseRaw:
     import mne
 
     recording_files.check_complete(recording.path)
+    if recording.path.suffix.lower() == ".set":
+        _probe(recording.path)
     with readable(recording.path):
         raw = mne.io.read_raw(recording.path, preload=False, verbose="ERROR")
     _check_sources(raw, recording)
@@ -79,7 +82,7 @@ def readable(path: Path) -> Iterator[None]:
     """Whatever MNE's readers raise where a file is damaged becomes one sentence, with their message in it."""
     try:
         yield
-    except (InputError, MemoryError):
+    except InputError:
         raise
     except Exception as error:  # readers meet damaged files with nearly any exception
         said = " ".join(str(error).split())
@@ -88,6 +91,23 @@ def readable(path: Path) -> Iterator[None]:
             f"{path}: MNE cannot read this recording ({type(error).__name__}: {said[:300]})\n  "
             + (advice or "expected a complete EEG file with its data beside it; get the file again")
         ) from None
+
+
+def _probe(path: Path) -> None:
+    """Refuse a MATLAB file at which SciPy crashes, which would end the job without a word.
+
+    It is read in a copy of this process; other errors come again where they can be told.
+    """
+    from scipy.io import loadmat
+
+    child = os.fork()
+    if child == 0:
+        try:
+            loadmat(path, appendmat=False)
+        finally:
+            os._exit(0)
+    if os.WIFSIGNALED(os.waitpid(child, 0)[1]):
+        raise InputError(f"{path}: SciPy's reader of MATLAB files crashes at it, so it is damaged; get the file again")
 
 
 def _check_sources(raw: mne.io.BaseRaw, recording: Recording) -> None:
