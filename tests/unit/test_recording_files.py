@@ -270,6 +270,13 @@ def test_a_file_at_which_its_reader_crashes_does_not_end_the_job(tmp_path, monke
         read(item)
 
 
+def test_a_part_of_a_sample_is_a_file_that_was_cut_short(tmp_path):
+    item = written(tmp_path, "vhdr")
+    cut(item.path.with_suffix(".eeg"), 0.601)
+    with pytest.raises(InputError, match=r"4808 bytes, but the header .* goes with 4816; the file was cut short"):
+        read(item)
+
+
 # ------------------------------------------------------------------------------------------------ units
 
 

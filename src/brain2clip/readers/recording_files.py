@@ -136,7 +136,7 @@ def _check_brainvision(path: Path) -> None:
         return  # MNE's reader says what is wrong
     frame = size * int(count)
     points, found = header.get("DataPoints", ""), data.stat().st_size
-    whole = frame * int(points) if points.isdecimal() and int(points) else found // frame * frame
+    whole = frame * int(points) if points.isdecimal() and int(points) else -(-found // frame) * frame
     if found != whole:
         _refuse_size(data, found, whole, f"{path.name}, {count} channels")
 

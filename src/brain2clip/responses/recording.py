@@ -6,9 +6,11 @@ milliseconds then gives no annotation at all, without an error. Trials come from
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +42,8 @@ ADVICE = {
     "v7.3": "the file was saved as MATLAB 7.3; save it again from EEGLAB without the option for files beyond 2 GB, or "
     "install pymatreader",
 }
+#: Signals by which a process ends that reads what is not its own.
+CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)
 #: Annotations of a file that mark samples which are no good; and where samples are missing, which is a moment (EEGLAB
 #: writes as its duration what was taken out).
 BAD = re.compile(r"bad($|[ _-])", re.IGNORECASE)
@@ -102,11 +106,12 @@ def _probe(path: Path) -> None:
 
     child = os.fork()
     if child == 0:
+        faulthandler.disable()
         try:
             loadmat(path, appendmat=False)
         finally:
             os._exit(0)
-    if os.WIFSIGNALED(os.waitpid(child, 0)[1]):
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) in {-one for one in CRASHES}:
         raise InputError(f"{path}: SciPy's reader of MATLAB files crashes at it, so it is damaged; get the file again")
 
 
