@@ -347,9 +347,12 @@ def test_regions_show_the_numbers_of_the_tables() -> None:
     found = by_region(rows, BOOTSTRAP).set_index(["task", "signal"])
     assert set(found.index.get_level_values("task")) == {"stimulus", "category"}
     one = rows[(rows["signal"] == "FFA") & (rows["task"] == "category")]
-    expected = statistics.mean_over_subjects(one, "category:top-1", 200)
-    for name in ("value", "ci_low", "ci_high", "chance"):
-        assert found.loc[("category", "FFA"), name] == expected[name]
+    expected = statistics.mean_over_subjects(one, "category:balanced-accuracy", 200)
+    assert expected["decides"] == "t", "two subjects"
+    for name, own in (("value", "value"), ("low", "t_low"), ("high", "t_high"), ("chance", "chance")):
+        assert found.loc[("category", "FFA"), name] == expected[own]
+    assert found.loc[("category", "FFA"), "metric"] == "category:balanced-accuracy"
+    assert found.loc[("stimulus", "FFA"), "metric"] == "top-1"
     whole = rows[(rows["signal"] == "FFA") & (rows["task"] == "stimulus") & (rows["pool"] == 0)]
     assert found.loc[("stimulus", "FFA"), "value"] == pytest.approx((whole["rank"] == 1).mean())
 
