@@ -114,3 +114,9 @@ def test_keys_that_do_not_exist_are_refused(tmp_path):
         file.labels("label")
     with pytest.raises(InputError, match="key ROI_V9 marks no column"):
         file.columns("ROI_V9")
+
+
+def test_a_region_that_is_there_twice_is_refused(tmp_path):
+    path = bdata_files.write(tmp_path / "b.h5", {"VoxelData": np.ones((3, 4))}, {"V1": [0, 1, 1, 0]}, {"V1": [0]})
+    with pytest.raises(InputError, match="two regions of the name V1"):
+        BData(path).regions()

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brain2clip.readers import contract, manifests
+from brain2clip.readers.bdata import BData
 from brain2clip.responses import voxels
 from brain2clip.stage import InputError, Job
 from brain2clip.studies import god
@@ -320,3 +321,19 @@ def test_the_stage_takes_regions_of_god(there, tmp_path, caplog):
 
 def test_decoding_and_coding_agree_on_all_ids():
     assert [god.image_id(number(name)) for name in [*IDS, *TEST]] == [*IDS, *TEST]
+
+
+def test_sessions_that_are_numbered_by_date_are_told_apart(tmp_path):
+    columns = {
+        "VoxelData": np.ones((3, 2)),
+        "Session": np.array([20180101.0, 20180102, 20180102]),
+        "Run": np.array([1.0, 1, 2]),
+        "stimulus_id": np.full(3, number("n01518878_10042")),
+    }
+    path = bdata_files.write(tmp_path / "b.h5", columns)
+    found = god.read_labels(BData(path), "train")
+    assert found["session"].tolist() == ["20180101", "20180102", "20180102"]
+    assert found["run"].tolist() == ["1", "1", "2"]
+    columns["Run"] = np.array([1.0, np.nan, 2])
+    with pytest.raises(InputError, match="Run of 1 rows is no number"):
+        god.read_labels(BData(bdata_files.write(tmp_path / "c.h5", columns)), "train")

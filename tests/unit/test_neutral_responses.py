@@ -14,13 +14,14 @@ from typing import Any
 import bids_fixtures
 import h5py
 import mne
+import nibabel
 import numpy as np
 import pytest
 import voxel_tables
 from pydantic import BaseModel
 
 from brain2clip import settings
-from brain2clip.readers import bids_files
+from brain2clip.readers import bids_files, grids
 from brain2clip.responses import epoching, epochs, same_samples, samples, voxels, whitening
 from brain2clip.settings.base import neutral_fields
 from brain2clip.stage import Job
@@ -84,6 +85,9 @@ CASES: dict[tuple[str, str], Case] = {
     ("VoxelTableStudy", "rois"): Case(("study",), {"V2": "early"}, voxel_table.Study, "_named_region", "voxels"),
     ("VoxelTableStudy", "rest"): Case(("study",), ["rest"], voxel_table.Study, "_is_rest", "voxels"),
     ("VoxelTableStudy", "run"): Case(("study",), "run", voxel_table.Study, "_runs", "voxels"),
+    ("VoxelTableStudy", "session"): Case(("study",), "run", voxel_table.Study, "_sessions", "voxels"),
+    ("VoxelTableStudy", "space"): Case(("study",), "grid", grids, "same_shape", "voxels"),
+    ("Voxels", "not_finite"): Case(("voxels",), "drop", voxels, "finite", "voxels"),
     ("StudyBase", "equal_recordings"): Case(("study",), "allow", same_samples.Recordings, "allow"),
     **{
         (kind, "clamp"): Case(("responses", "whitening"), 2.0, whitening, "clamped")
@@ -121,6 +125,9 @@ def signals(tmp_path_factory) -> Path:
     folder = voxel_tables.write(tmp_path_factory.mktemp("voxels"))
     early = np.arange(voxel_tables.N_VOXELS) < 3
     np.savez(folder / "signals.npz", data=voxel_tables.signals(), early=early)
+    volumes = voxel_tables.signals().T.astype(np.float32).reshape(voxel_tables.N_VOXELS, 1, 1, -1)
+    for name, values in (("signals.nii", volumes), ("mask.nii", np.ones(volumes.shape[:3], np.uint8))):
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), folder / name)
     return folder
 
 
@@ -138,6 +145,8 @@ def settings_of_voxels(folder: Path, field: str) -> dict[str, Any]:
     if field != "detrend":  # which takes runs of one side of the split
         given["split"] = {"by": "column", "column": "run", "test": ["4"]}
         del given["run"]
+    if field == "space":
+        given |= {"signals": str(folder / "signals.nii"), "mask": str(folder / "mask.nii")}
     if ("Roi", field) in CASES:
         given["rois"] = {"V1": "early"}
     return voxel_tables.job(folder, given).settings

@@ -12,7 +12,7 @@ from PIL import Image
 from brain2clip import artefact
 from brain2clip.readers import contract, things
 from brain2clip.responses import voxels
-from brain2clip.settings import Tower
+from brain2clip.settings import Tower, Voxels
 from brain2clip.stage import InputError, Job
 from brain2clip.stimuli import catalogue, features
 from brain2clip.studies import things_eeg1, things_fmri
@@ -108,6 +108,22 @@ def test_training_trials_of_test_concepts_are_left_out(there):
             assert rows["split"][row] == own["trial_type"][row]
     assert set(rows["session"]) == {str(number) for number in range(1, 13)}
     assert set(rows["run"]) == {str(number) for number in range(1, 11)}
+
+
+def test_a_run_is_that_of_its_session(there):
+    rows = load(there).rows("01")
+    runs = voxels.plan_responses(rows, Voxels()).runs
+    assert len(runs) == 12 * 10
+    own = rows.iloc[runs["3/1"]]
+    assert len(own) == 82
+    assert set(own["session"]) == {"3"}
+
+
+def test_trials_that_are_told_twice_are_refused(tmp_path):
+    table = labels(1)
+    table.loc[5, "trial_id"] = 4
+    with pytest.raises(InputError, match="two of one trial_id"):
+        load(write(tmp_path, table=table)).rows("01")
 
 
 def test_all_trials_can_be_kept(there):

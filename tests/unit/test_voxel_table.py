@@ -98,6 +98,91 @@ def test_scaled_integers_are_read_as_their_values(tmp_path):
     np.testing.assert_allclose(one.signals("01", np.arange(12)), stored, rtol=1e-6)
 
 
+# ------------------------------------------------------------------------------------------------- space
+
+
+def volumes_on(folder, affine=None, codes=(1, 1), **masks):
+    """Eight voxels on a grid of twelve and masks of them, each with an affine (None: none) of its own."""
+    given = write_kind(folder, "nii.gz")
+    affine = np.diag([3.0, 3, 4, 1]) if affine is None else affine
+    image = nibabel.load(given["signals"])
+    save_on(folder / "s.nii.gz", np.asarray(image.dataobj), affine, codes)
+    for name, (values, own, own_codes) in masks.items():
+        save_on(folder / f"{name}.nii.gz", values, affine @ own, own_codes)
+    return {"signals": given["signals"]}
+
+
+def save_on(path, values, affine, codes):
+    image = nibabel.Nifti1Image(values, affine)
+    for code, put in zip(codes, (image.set_qform, image.set_sform)):
+        put(affine, int(code))
+    nibabel.save(image, path)
+
+
+#: A region of two voxels that is not its own mirror image.
+PLANTED = np.zeros(GRID, np.uint8)
+PLANTED[0, 0, 1] = PLANTED[1, 1, 0] = 1
+NAMED = ["0-0-1", "1-1-0"]
+BACKWARDS = np.array([[-1.0, 0, 0, GRID[0] - 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+SHIFT = np.array([[1.0, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize("role", ["mask", "roi"])
+@pytest.mark.parametrize(
+    ("values", "own"), [(PLANTED, np.eye(4)), (PLANTED[::-1], BACKWARDS)], ids=["as it is", "stored backwards"]
+)
+def test_a_mask_names_the_voxels_at_its_places(tmp_path, caplog, role, values, own):
+    caplog.set_level("INFO")
+    given = volumes_on(tmp_path, m=(values, own, (1, 1)))
+    path = str(tmp_path / "m.nii.gz")
+    one = load(study(tmp_path, **given, **({"mask": path} if role == "mask" else {"rois": {"ffa": path}})))
+    names = np.array(one.voxel_names("01"))
+    assert names[one.regions("01")["ffa"] if role == "roi" else ...].tolist() == NAMED
+    if role == "mask":
+        planted = nibabel.load(given["signals"]).get_fdata()[0, 0, 1]
+        np.testing.assert_array_equal(one.signals("01", np.array([0]))[:, 0], planted.astype(np.float32))
+    assert ("its axes are LAS, those of" in caplog.text) == (own is BACKWARDS)
+
+
+@pytest.mark.parametrize(
+    ("own", "codes", "words"),
+    [
+        (SHIFT, (1, 1), r"a mask of \(3, 2, 2\) voxels, affine \[\[3\. 0\. 0\. 3\.\].* but .* has \(3, 2, 2\), affine"),
+        (np.diag([-1.0, 1, 1, 1]), (1, 1), "expected the same voxels in space: resample"),
+        (np.diag([1.1, 1.1, 1, 1]), (0, 1), "expected the same voxels in space: resample"),
+        (np.eye(4), (0, 0), r"m\.nii\.gz: the header does not say where .* code 0 and 0"),
+    ],
+)
+def test_a_mask_in_another_place_is_refused(tmp_path, own, codes, words):
+    given = volumes_on(tmp_path, m=(PLANTED, own, codes))
+    path = str(tmp_path / "m.nii.gz")
+    for named in ({"mask": path}, {"rois": {"ffa": path}}):
+        with pytest.raises(InputError, match=words) as error:
+            load(study(tmp_path, **given, **named)).regions("01")
+        assert f"(setting studies.mine.{'mask' if 'mask' in named else 'rois.ffa'})" in str(error.value)
+        # Where the header is what is wrong, a setting says so.
+        one = load(study(tmp_path, **given, **named, space="grid"))
+        names = np.array(one.voxel_names("01"))
+        assert names[one.regions("01").get("ffa", ...)].tolist() == NAMED
+
+
+def test_signals_without_a_place_have_no_masks(tmp_path):
+    given = volumes_on(tmp_path, codes=(0, 0), m=(PLANTED, np.eye(4), (1, 1)))
+    assert len(load(study(tmp_path, **given)).voxel_names("01")) == 12
+    with pytest.raises(InputError, match=r"s\.nii\.gz: the header does not say .*[\s\S]*studies\.mine\.space to"):
+        load(study(tmp_path, **given, mask=str(tmp_path / "m.nii.gz"))).voxel_names("01")
+
+
+def test_headers_with_two_places_and_masks_with_many_values_are_told(tmp_path, caplog):
+    given = volumes_on(tmp_path, m=(PLANTED * np.arange(1, 3, dtype=np.uint8), np.eye(4), (1, 1)))
+    image = nibabel.load(tmp_path / "m.nii.gz")
+    image.set_qform(image.affine @ SHIFT, 1)
+    nibabel.save(image, tmp_path / "m.nii.gz")
+    assert load(study(tmp_path, **given, mask=str(tmp_path / "m.nii.gz"))).voxel_names("01") == NAMED
+    assert "m.nii.gz: sform and qform place the voxels differently; the sform counts" in caplog.text
+    assert "m.nii.gz: not a mask of two values, but of 1 to 2; every voxel above 0 counts" in caplog.text
+
+
 # -------------------------------------------------------------------------------------------------- rows
 
 
@@ -138,6 +223,51 @@ def test_every_subject_has_files_of_its_own(tmp_path):
     assert one.subjects() == ("a", "b")
     assert one.files("b") == [str(tmp_path / "b/signals.npy"), str(tmp_path / "b/rows.csv")]
     assert len(one.rows("b")) == len(labels()[0])
+
+
+def write_sessions(folder):
+    """Runs 1 and 2 in two sessions."""
+    write(folder)
+    shown, runs = labels()
+    lines = [f"{name},{2 - int(run) % 2},{'ab'[int(run) > 2]}" for name, run in zip(shown, runs)]
+    (folder / "rows.csv").write_text("\n".join(["condition,run,session", *lines]) + "\n")
+    return np.array(runs)
+
+
+@pytest.mark.parametrize(
+    ("split", "test_runs"),
+    [
+        ({"by": "run", "test": ["2"]}, ["2", "4"]),
+        ({"by": "run", "test": ["b/2"]}, ["4"]),
+        ({"by": "run", "test": ["a/1", "b/2"], "train": ["2"]}, ["1", "4"]),
+        ({"by": "session", "test": ["b"]}, ["3", "4"]),
+    ],
+)
+def test_runs_may_be_named_with_their_session(tmp_path, split, test_runs):
+    runs = write_sessions(tmp_path)
+    rows = load(study(tmp_path, session="session", split=split)).rows("01")
+    assert rows["session"].tolist() == ["ab"[int(run) > 2] for run in runs]
+    assert set(runs[rows["split"] == "test"]) == set(test_runs)
+
+
+def test_a_column_of_sessions_is_not_passed_over(tmp_path):
+    write_sessions(tmp_path)
+    with pytest.raises(InputError, match=r"run '1' is in 2 sessions by the column 'session' \(a, b\)"):
+        load(study(tmp_path, split={"by": "run", "test": ["2"]})).rows("01")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"session": "runs"}, r"no column 'runs' \(did you mean 'run'"),
+        ({"split": {"by": "session", "test": ["c"]}}, "no row with the session 'c'"),
+        ({"session": None}, "split.by: session needs the setting session"),
+    ],
+)
+def test_sessions_that_are_not_there_are_refused(tmp_path, changes, words):
+    write_sessions(tmp_path)
+    with pytest.raises(ValueError, match=words):
+        load({**study(tmp_path, session="session", split={"by": "session", "test": ["b"]}), **changes}).rows("01")
 
 
 def test_rows_on_neither_side_have_no_stimulus(tmp_path):
@@ -203,6 +333,12 @@ def test_a_picture_or_concept_on_both_sides_is_refused(tmp_path):
         ({"rest": []}, r"1 stimuli have no row in studies.mine.categories: rest[\s\S]*expected one of face, house"),
         ({"categories": {"face": ["x"], "hause": ["x"]}}, r"house \(did you mean 'hause'\?\)"),
         ({"split": {"by": "run", "test": ["04"]}}, r"no row with the run '04' \(did you mean '4'\?\)"),
+        ({"split": {"by": "run", "test": ["4", "5"]}}, r"no row with the run '5'.* studies.mine.split.test names"),
+        ({"split": {"by": "run", "test": ["4"], "train": ["1", "21"]}}, r"no row with the run '21'.*split.train names"),
+        (
+            {"split": {"by": "column", "column": "condition", "test": ["face", "rest"]}},
+            r"no row with the column 'rest'.*found face, house",
+        ),
         ({"split": {"by": "column", "column": "part", "test": ["x"]}}, "no column 'part'"),
         ({"split": {"by": "concepts", "test": ["hous"]}}, r"no stimulus of the concept 'hous' \(did you mean 'house'"),
         ({"columns": ["condition", "run"]}, r"condition \(did|stimuli have no row"),
@@ -227,6 +363,20 @@ def test_a_category_without_a_prompt_is_refused_where_prompts_are_read(tmp_path)
         one.stimulus_table()
 
 
+@pytest.mark.parametrize(("writing", "wanted"), [("Test", "test"), ("2.0", "2")])
+def test_two_writings_of_a_value_of_the_split_are_refused(tmp_path, writing, wanted):
+    folder = write(tmp_path)
+    lines = (folder / "rows.csv").read_text().splitlines()
+    parts = ["part", *(wanted if run == "4" else "train" for run in labels()[1])]
+    parts[-1] = writing
+    (folder / "rows.csv").write_text("\n".join(map(",".join, zip(lines, parts))))
+    split = {"by": "column", "column": "part", "test": [wanted]}
+    with pytest.raises(
+        InputError, match=rf"{writing}' \(1 times\) is only another writing of '{wanted}', which studies"
+    ):
+        load(study(folder, split=split)).rows("01")
+
+
 def test_another_number_of_rows_is_refused(tmp_path):
     write(tmp_path, signals()[:-3])
     count = len(labels()[0])
@@ -237,9 +387,18 @@ def test_another_number_of_rows_is_refused(tmp_path):
 def test_rows_that_name_nothing_are_refused(tmp_path):
     folder = write(tmp_path)
     table = (folder / "rows.csv").read_text().splitlines()
-    table[6] = ",1"
-    (folder / "rows.csv").write_text("\n".join(table))
-    with pytest.raises(InputError, match=r"1 rows do not say what was shown .* first in row 6"):
+    for line, words in ((",1", "what was shown"), ("face,n/a", "their run")):
+        table[6] = line
+        (folder / "rows.csv").write_text("\n".join(table))
+        with pytest.raises(InputError, match=rf"1 rows do not say {words} .* first in row 6"):
+            load(study(folder)).rows("01")
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    folder = write(tmp_path)
+    text = (folder / "rows.csv").read_text().replace("\n", ",1\n").replace("run,1", "run, run", 1)
+    (folder / "rows.csv").write_text(text)
+    with pytest.raises(InputError, match=r"two columns of the same name: run \(setting studies\.mine\.table\)"):
         load(study(folder)).rows("01")
 
 
@@ -261,8 +420,15 @@ def test_files_of_another_layout_are_refused(tmp_path):
     (tmp_path / "broken.nii").write_text("x")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["values"] = np.ones((rows, 2))
+    complex_image = nibabel.Nifti1Image(np.ones((3, 2, 2, rows), np.complex64), np.eye(4))
+    nibabel.save(complex_image, tmp_path / "complex.nii")
+    axes = nibabel.cifti2.SeriesAxis(0, 1, rows), nibabel.cifti2.BrainModelAxis.from_mask(np.ones((2, 2, 2), bool))
+    nibabel.save(nibabel.cifti2.Cifti2Image(np.ones((rows, 8), np.float32), axes), tmp_path / "x.dtseries.nii")
     cases = [
         ({"signals": str(text)}, "signals of an unknown kind"),
+        ({"signals": str(tmp_path / "complex.nii")}, "Nifti1Image of complex64; expected volumes of numbers"),
+        ({"signals": str(tmp_path / "x.dtseries.nii")}, "Cifti2Image of float32; expected volumes of numbers"),
+        ({"signals": good, "rois": {"V1": str(text)}}, r"s\.txt: expected NIfTI with the ending .*mine\.rois\.V1"),
         ({"signals": wrong_nifti(tmp_path, (3, 2, rows))}, r"3 dimensions .* expected 4"),
         ({"signals": good, "mask": wrong_nifti(tmp_path, (3, 2, 1), "m.nii")}, r"a mask of \(3, 2, 1\) voxels"),
         (

@@ -2,6 +2,7 @@
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import voxel_tables
 from scipy import signal, stats
@@ -9,7 +10,7 @@ from voxel_tables import N_VOXELS, ROWS, RUNS, job, labels, signals, study, writ
 
 from brain2clip import artefact
 from brain2clip.responses import voxels
-from brain2clip.settings import Roi
+from brain2clip.settings import Roi, Voxels
 from brain2clip.stage import InputError
 from brain2clip.studies import voxel_table
 
@@ -83,8 +84,59 @@ def test_detrending_takes_any_line_away(make):
     np.testing.assert_allclose(tilted["response"], plain["response"], atol=1e-3)
 
 
+@pytest.fixture
+def sessions(tmp_path):
+    """The same signals, their four runs numbered anew in two sessions; runs the stage."""
+    folder = write(tmp_path / "sessions")
+    lines = [f"{name},{2 - int(run) % 2},{'ab'[int(run) > 2]}" for name, run in zip(SHOWN, RUN_OF)]
+
+    def run(steps, header="condition,run,session", order=None, **changes):
+        order = np.arange(len(lines)) if order is None else order
+        np.save(folder / "signals.npy", signals()[order])
+        (folder / "rows.csv").write_text("\n".join([header, *(lines[row] for row in order)]) + "\n")
+        given = study(folder, split={"by": "run", "test": ["b/2"]}, session="session")
+        voxels.run(job(tmp_path / "out.h5", {**given, **changes}, steps))
+        return read(tmp_path / "out.h5")
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [{"detrend": "linear"}, {"normalise": "run"}, {"detrend": "linear", "normalise": "run", "average": "block"},
+     {"delay": 2, "average": "block"}],
+)  # fmt: skip
+def test_runs_of_one_number_in_two_sessions_are_two(make, sessions, steps):
+    found, unique = sessions(steps), make(steps=steps)
+    for name in ("response", "stimulus", "split"):
+        np.testing.assert_array_equal(found[name], unique[name], err_msg=name)
+    if steps.get("normalise") == "run":
+        place = {"1": "a/1", "2": "a/2", "3": "b/1", "4": "b/2"}
+        for run, path in place.items():
+            np.testing.assert_array_equal(found[f"normalisation/{path}/mean"], unique[f"normalisation/{run}/mean"])
+    # Without the sessions nothing tells them apart but their place in the file.
+    split = {"by": "run", "test": ["2"]}
+    with pytest.raises(InputError, match=r"run 1 is in several pieces \(up to row 30, again from row 61\)"):
+        sessions(steps, header="condition,run,part", session=None, split=split)
+
+
+def test_rows_of_a_known_run_need_no_order_for_its_deviation(sessions):
+    order = np.random.default_rng(3).permutation(len(RUN_OF))
+    found, mixed = (sessions({"normalise": "run"}, order=one) for one in (None, order))
+    place = np.argsort(order[SHOWN[order] != "rest"])
+    np.testing.assert_allclose(mixed["response"][place], found["response"], atol=1e-6)
+    with pytest.raises(InputError, match=r"run .* is in several pieces .* and voxels\.detrend: linear would take them"):
+        sessions({"normalise": "run", "detrend": "linear"}, order=order)
+
+
+def test_labels_that_differ_by_a_slash_alone_are_refused():
+    rows = pd.DataFrame({"session": ["n/a"] * 2, "run": ["1/2", "1-2"], "stimulus": "x", "split": "train"})
+    with pytest.raises(InputError, match=r"without the slashes in these names \(1-2\)"):
+        voxels.plan_responses(rows, Voxels())
+
+
 @pytest.mark.parametrize("delay", [0, 1, 2, 40])
-def test_a_row_is_answered_some_rows_later_in_the_same_run(make, delay):
+def test_a_row_is_answered_some_rows_later_in_the_same_run(make, delay, caplog):
     steps = {"normalise": "none", "delay": delay}
     if delay >= ROWS:
         with pytest.raises(InputError, match=r"no train trial with the delay of voxels\.delay"):
@@ -95,6 +147,7 @@ def test_a_row_is_answered_some_rows_later_in_the_same_run(make, delay):
     np.testing.assert_array_equal(found["response"], signals().astype(np.float32)[[row + delay for row in answered]])
     np.testing.assert_array_equal(found["stimulus"], (SHOWN[answered] == "house").astype(int))
     assert len(answered) == len(ROWS_SHOWN) - RUNS * delay
+    assert (f"{RUNS * delay} rows with a stimulus end before their answer" in caplog.text) == (delay > 0)
 
 
 def test_blocks_become_their_means(make):
@@ -193,6 +246,21 @@ def test_voxels_that_hold_no_numbers_are_counted_and_the_first_is_named(make, mo
     assert not list(tmp_path.glob("*.h5"))
 
 
+@pytest.mark.parametrize("size", [1, 2**28])
+def test_voxels_that_hold_no_numbers_are_left_out_where_the_setting_says_so(make, monkeypatch, size, caplog):
+    monkeypatch.setattr(voxels, "PART_BYTES", size)
+    values = signals()
+    values[7, 3], values[2, 6] = np.nan, np.inf
+    found, clean = make(values, steps={"not_finite": "drop"}), make()
+    kept = [0, 1, 2, 4, 5, 7]
+    assert [name.decode() for name in found["voxel"]] == [str(voxel) for voxel in kept]
+    np.testing.assert_array_equal(found["response"], clean["response"][:, kept])
+    assert found["attributes"]["not_finite"] == 2
+    assert f"2 of {N_VOXELS} voxels hold NaN or infinite signals, left out" in caplog.text
+    with pytest.raises(InputError, match=rf"all {N_VOXELS} voxels hold NaN or infinite signals"):
+        make(np.full_like(values, np.nan), steps={"not_finite": "drop"})
+
+
 def test_a_bad_voxel_outside_the_region_does_no_harm(tmp_path):
     values = signals()
     values[0, 0] = np.nan
@@ -246,6 +314,14 @@ def test_regions_that_are_not_there_are_refused():
         voxels.voxels_of(Roi(include=("V1",), exclude=("V1",)), MASKS, 5, "here")
 
 
+def test_regions_without_a_voxel_are_not_passed_over(caplog):
+    with pytest.raises(InputError, match=r"no voxel in the region 'empty', which rois.\*.include names beside others"):
+        voxels.voxels_of(Roi(include=("V1", "empty")), MASKS, 5, "here")
+    found = voxels.voxels_of(Roi(include=("V1",), exclude=("empty",)), MASKS, 5, "here")
+    assert found.tolist() == [0, 1]
+    assert "rois.*.exclude names empty, which holds none of the voxels" in caplog.text
+
+
 def test_masks_of_all_regions_with_a_voxel_here_are_kept(tmp_path):
     folder = write(tmp_path / "data")
     masks = {"V1": [0, 1], "V2": [1, 2], "left/V3": [1, 7], "V4": [5]}
@@ -269,6 +345,46 @@ def test_masks_of_all_regions_with_a_voxel_here_are_kept(tmp_path):
 def test_a_side_without_a_trial_is_refused(make):
     with pytest.raises(InputError, match=r"no train trial in all recordings[\s\S]*studies.mine.split"):
         make(split={"by": "run", "test": ["1", "2", "3", "4"]})
+
+
+@pytest.mark.parametrize("extra", [["cat"], ["cat", "dog"]])
+def test_a_category_that_is_never_shown_is_no_candidate(make, extra):
+    things = {name: [f"a {name}"] for name in ("face", "house", *extra)}
+    with pytest.raises(InputError, match=rf"no trial shows {', '.join(map(repr, extra))} of studies.mine.categories"):
+        make(categories=things)
+
+
+@pytest.mark.parametrize("steps", [{}, {"detrend": "linear", "normalise": "run"}])
+def test_two_runs_with_the_same_samples_are_refused(make, steps, caplog):
+    values = signals()
+    values[RUN_OF == "4"] = values[RUN_OF == "2"]
+    with pytest.raises(InputError, match=r"sub-01, run 2 and sub-01, run 4 hold the same samples \(100%"):
+        make(values, steps=steps)
+    assert "recording/sketch" in make(values, steps=steps, equal_recordings="allow")
+    assert "taken all the same" in caplog.text
+
+
+@pytest.mark.parametrize("meant", ["refuse", "allow"])
+def test_subjects_with_the_same_samples_do_not_meet_in_one_model(tmp_path, meant):
+    from brain2clip.training.data import load_each
+
+    folder = write(tmp_path / "data")
+    files = [tmp_path / f"{subject}.h5" for subject in ("01", "02")]
+    for path in files:
+        voxels.run(job(path, study(folder, equal_recordings=meant), subject=path.stem))
+    if meant == "allow":
+        assert len(load_each(files, "train", None)) == 2
+        return
+    with pytest.raises(InputError, match=r"sub-01, run \d and sub-02, run \d hold the same samples \(100%"):
+        load_each(files, "train", None)
+
+
+@pytest.mark.parametrize("size", [1, 8 * ROWS * RUNS * 3])
+def test_sketches_of_runs_do_not_depend_on_parts(make, monkeypatch, size):
+    whole = make()
+    assert [name.decode() for name in whole["recording/name"]] == [f"sub-01, run {run}" for run in "1234"]
+    monkeypatch.setattr(voxels, "PART_BYTES", size)
+    np.testing.assert_array_equal(make()["recording/sketch"], whole["recording/sketch"])
 
 
 def test_other_counts_than_the_study_expects_are_refused(make, monkeypatch):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from brain2clip.readers import hdf5
 from brain2clip.readers.bids_files import suggestion
 from brain2clip.stage import InputError
 
@@ -56,8 +57,9 @@ class BData:
         """Rows and columns of the matrix."""
         with self._opened() as file:
             matrix = file[self._one_of(file, MATRIX)]
-            if matrix.ndim != 2 or matrix.dtype.kind != "f":
+            if matrix.ndim != 2 or matrix.dtype.kind != "f" or not all(matrix.shape):
                 raise self._wrong(f"{matrix.name} is {matrix.dtype} {matrix.shape}")
+            hdf5.check_written(matrix, self.path, "")
             return matrix.shape
 
     @cached_property
@@ -124,7 +126,10 @@ class BData:
             others = (values == 1).sum() - marked.sum()
             plain = np.isnan(own) | (own == 0) | marked
             if key != VOXELS and marked.any() and not others and plain.all():
-                found[key.removeprefix(ROI)] = marked
+                name = key.removeprefix(ROI)
+                if name in found:
+                    raise self._wrong(f"two regions of the name {name}: the keys {name} and {ROI}{name}")
+                found[name] = marked
         return found
 
     def signals(self, voxels: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -171,15 +176,9 @@ class BData:
 
     @contextmanager
     def _opened(self) -> Iterator[h5py.File]:
-        import h5py
-
         if not self.path.is_file():
             raise InputError(f"{self.path}: no such file; {_HINT}")
-        try:
-            file = h5py.File(self.path, "r")
-        except OSError as error:
-            raise self._wrong(f"not a complete HDF5 file ({error})") from None
-        with file:
+        with hdf5.opened(self.path, f"\n  {_HINT}") as file:
             yield file
 
     def _one_of(self, file: h5py.File, names: tuple[str, ...]) -> str:
@@ -192,11 +191,9 @@ class BData:
         return InputError(f"{self.path}: {what}\n  {_HINT}")
 
 
-def is_bdata(path: Path) -> bool:
-    """Whether an HDF5 file has the two parts of BData."""
-    import h5py
-
-    with h5py.File(path, "r") as file:
+def is_bdata(path: Path, hint: str = "") -> bool:
+    """Whether an HDF5 file has the two parts of BData; the hint ends messages about a damaged one."""
+    with hdf5.opened(path, hint) as file:
         return any(name in file for name in MATRIX) and any(name in file for name in METADATA)
 
 

@@ -103,6 +103,8 @@ class Study:
         Whether a stimulus may be shown in training and in the test (categories that are asked for again).
     split_from_events : bool
         Whether the stimulus table's split comes from the events of all subjects, so that it changes with them.
+    asked : tuple of str
+        Stimuli that are candidates of every subject, shown or not (categories): each must be shown.
 
     Notes
     -----
@@ -117,6 +119,7 @@ class Study:
     zero_shot: bool = True
     both_sides: bool = False
     split_from_events: bool = False
+    asked: tuple[str, ...] = ()
 
     def __init__(self, name: str, settings: dict[str, Any], results: Path) -> None:
         self.name = name

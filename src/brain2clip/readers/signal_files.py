@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, assert_never
 
 import numpy as np
 
+from brain2clip.readers import grids, hdf5, user_files
 from brain2clip.readers.bdata import BData, is_bdata
 from brain2clip.readers.bids_files import suggestion
 from brain2clip.stage import InputError
@@ -17,8 +20,12 @@ from brain2clip.stage import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+log = logging.getLogger("brain2clip")
+
 #: Name of the array of signals in .npz and .h5 files.
 DATA = "data"
+#: Endings of volumes.
+NIFTI = (".nii", ".nii.gz")
 #: Bytes of volumes or rows that are read at the same time.
 BLOCK_BYTES = 2**26
 
@@ -49,7 +56,7 @@ class Signals(Protocol):
         """Signals [n_rows, len(voxels)]."""
 
 
-def open_signals(path: Path, mask: str | None, setting: str) -> Signals:
+def open_signals(path: Path, mask: str | None, setting: str, space: Literal["affine", "grid"] = "affine") -> Signals:
     """A file of signals by its ending.
 
     Parameters
@@ -60,16 +67,17 @@ def open_signals(path: Path, mask: str | None, setting: str) -> Signals:
         NIfTI mask of the voxels to read, for NIfTI signals.
     setting : str
         Start of the names of settings (``studies.NAME``), for messages.
+    space : str
+        What tells that a mask has the voxels of the signals: ``affine``, their places; ``grid``, the shape alone.
 
     Raises
     ------
     brain2clip.stage.InputError
-        When the file is absent, of another kind, or of another layout.
+        When the file is absent, damaged, of another kind, or of another layout.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file of voxel signals (setting {setting}.signals)")
-    if path.name.endswith((".nii", ".nii.gz")):
-        return Volumes(path, mask, setting)
+    user_files.existing(path, "file of voxel signals", f"{setting}.signals")
+    if path.name.endswith(NIFTI):
+        return Volumes(path, mask, setting, space)
     if mask is not None:
         raise InputError(
             f"{setting}.mask: {mask!r} is for NIfTI signals, but {path} has no places of voxels; "
@@ -80,10 +88,7 @@ def open_signals(path: Path, mask: str | None, setting: str) -> Signals:
     if path.suffix == ".npy":
         return Array(path, setting)
     if path.suffix in (".h5", ".hdf5"):
-        try:
-            return Columns(path) if is_bdata(path) else Hdf5(path, setting)
-        except OSError as error:
-            raise InputError(f"{path}: not a complete HDF5 file ({error}) (setting {setting}.signals)") from None
+        return Columns(path) if is_bdata(path, f"(setting {setting}.signals)") else Hdf5(path, setting)
     raise InputError(
         f"{path}: signals of an unknown kind (setting {setting}.signals); expected .nii, .nii.gz, .npz, .npy or .h5"
     )
@@ -95,8 +100,8 @@ def open_signals(path: Path, mask: str | None, setting: str) -> Signals:
 class Volumes:
     """NIfTI (x, y, z, rows); voxels are those of the mask, the last coordinate running fastest."""
 
-    def __init__(self, path: Path, mask: str | None, setting: str) -> None:
-        self.path, self.setting = path, setting
+    def __init__(self, path: Path, mask: str | None, setting: str, space: Literal["affine", "grid"]) -> None:
+        self.path, self.setting, self.space = path, setting, space
         shape = self._image.shape
         if len(shape) != 4:
             raise InputError(
@@ -133,31 +138,105 @@ class Volumes:
         signals = np.empty((self.n_rows, len(places)), np.float32)
         step = max(1, BLOCK_BYTES // (8 * int(np.prod(self.grid))))
         for start in range(0, self.n_rows, step):
-            volumes = np.asarray(self._image.dataobj[..., start : start + step])
+            with user_files.reading(self.path, "not complete", f"(setting {self.setting}.signals)"):
+                volumes = np.asarray(self._image.dataobj[..., start : start + step])
             signals[start : start + volumes.shape[3]] = volumes.reshape(-1, volumes.shape[3])[places].T
         return signals
 
     def _mask_of(self, source: str, setting: str) -> NDArray[np.bool_]:
         image = _nifti(Path(source), setting)
-        values = np.asarray(image.dataobj)
+        with user_files.reading(Path(source), "not complete", f"(setting {setting})"):
+            values = np.asarray(image.dataobj)
         values = values[..., 0] if values.ndim == 4 and values.shape[3] == 1 else values
-        if values.shape != self.grid:
+        mask = self._in_place(values > 0, image, source, setting)
+        _say_values(values, source)
+        return mask
+
+    def _in_place(self, mask: NDArray[np.bool_], image: Any, source: str, setting: str) -> NDArray[np.bool_]:
+        """A mask in the order of the axes of the signals, whose voxels it must have."""
+        if self.space == "grid":
+            placed, shown = grids.same_shape(mask, self.grid), ("", "")
+        elif self.space == "affine":
+            own, other = self._affine, self._affine_of(image, source, setting)
+            placed = grids.laid_on(mask, other, self.grid, own) if mask.ndim == 3 else None
+            shown = (f", affine {_rows(other)}", f", affine {_rows(own)}")
+            if placed is not None:
+                _say_order(source, other, self.path, own)
+        else:
+            assert_never(self.space)
+        if placed is None:
             raise InputError(
-                f"{source}: a mask of {values.shape} voxels (setting {setting}), but {self.path} has {self.grid}; "
-                "expected the same grid"
+                f"{source}: a mask of {mask.shape} voxels{shown[0]} (setting {setting}), but {self.path} has "
+                f"{self.grid}{shown[1]}\n  expected the same voxels in space: resample the mask to the signals "
+                "(nilearn.image.resample_to_img, interpolation='nearest'); where only a header is wrong and voxel "
+                f"belongs to voxel, set {self.setting}.space to grid"
             )
-        return values > 0
+        return placed
+
+    @cached_property
+    def _affine(self) -> NDArray[np.float64]:
+        return self._affine_of(self._image, self.path, f"{self.setting}.signals")
+
+    def _affine_of(self, image: Any, path: Path | str, setting: str) -> NDArray[np.float64]:
+        with user_files.reading(Path(path), "a damaged header", f"(setting {setting})"):
+            found, differ = grids.affine_of(image), grids.forms_differ(image)
+        if found is None:
+            raise InputError(
+                f"{path}: the header does not say where the voxels are (qform and sform code "
+                f"{int(image.header['qform_code'])} and {int(image.header['sform_code'])}), so that masks cannot be "
+                f"compared with signals (setting {setting})\n  write the affine into the header (fslcpgeom, "
+                f"nilearn.image.new_img_like); where voxel belongs to voxel, set {self.setting}.space to grid"
+            )
+        if differ:
+            log.warning("%s: sform and qform place the voxels differently; the sform counts", path)
+        return found
 
 
 def _nifti(path: Path, setting: str) -> Any:
     import nibabel
 
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected NIfTI (setting {setting})")
-    try:
-        return nibabel.load(path, keep_file_open=True)
-    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError) as error:
-        raise InputError(f"{path}: not readable as NIfTI ({error}) (setting {setting})") from None
+    if not path.name.endswith(NIFTI):
+        raise InputError(f"{path}: expected NIfTI with the ending {' or '.join(NIFTI)} (setting {setting})")
+    user_files.existing(path, "file; expected NIfTI", setting)
+    with user_files.reading(path, "not readable as NIfTI", f"(setting {setting})"):
+        if path.suffix == ".gz":
+            _unpack(path)
+        image: Any = nibabel.load(path, keep_file_open=True)
+    if not isinstance(image, nibabel.Nifti1Image) or image.get_data_dtype().kind not in "fiu":
+        raise InputError(
+            f"{path}: {type(image).__name__} of {image.get_data_dtype()}; expected volumes of numbers in NIfTI "
+            f"(setting {setting})"
+        )
+    return image
+
+
+def _unpack(path: Path) -> None:
+    """Reach the checksum at the end of a packed file, which readers of some volumes do not."""
+    with gzip.open(path) as file:
+        while file.read(2**22):
+            pass
+
+
+def _say_values(values: NDArray[Any], source: str) -> None:
+    """Probabilities and atlases are no masks, and may be meant as one."""
+    marked = values[np.isfinite(values) & (values != 0)]
+    if marked.size and marked.min() != marked.max():
+        log.warning(
+            "%s: not a mask of two values, but of %g to %g; every voxel above 0 counts",
+            *(source, marked.min(), marked.max()),
+        )
+
+
+def _say_order(source: str, other: NDArray[np.float64], path: Path, own: NDArray[np.float64]) -> None:
+    import nibabel
+
+    stored, wanted = ("".join(nibabel.aff2axcodes(one)) for one in (other, own))
+    if stored != wanted:
+        log.info("%s: its axes are %s, those of %s are %s: put into their order", source, stored, path, wanted)
+
+
+def _rows(affine: NDArray[np.float64]) -> str:
+    return np.array2string(affine[:3], precision=4, suppress_small=True).replace("\n", "")
 
 
 # ------------------------------------------------------------------------------------- arrays and HDF5
@@ -172,10 +251,8 @@ class Array:
 
     @cached_property
     def _matrix(self) -> Any:
-        try:
+        with user_files.reading(self.path, "not readable as .npy", f"(setting {self.setting}.signals)"):
             return np.load(self.path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{self.path}: not readable as .npy ({error}) (setting {self.setting}.signals)") from None
 
     def names(self) -> list[str]:
         """Numbers of the columns, from 0."""
@@ -208,22 +285,21 @@ class Archive(Array):
         return _as_mask(self._load(source, setting), source, setting, self)
 
     def _load(self, name: str, setting: str) -> Any:
-        try:
+        with user_files.reading(self.path, "not readable as .npz", f"(setting {setting})"):
             with np.load(self.path, allow_pickle=False) as file:
                 if name not in file:
                     raise InputError(_no_array(self.path, name, file.files, setting))
                 return file[name]
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{self.path}: not readable as .npz ({error}) (setting {setting})") from None
 
 
 class Hdf5:
     """An HDF5 file with the matrix ``data`` and masks [voxels]."""
 
     def __init__(self, path: Path, setting: str) -> None:
-        self.path = path
+        self.path, self.setting = path, setting
         with self._array(DATA, f"{setting}.signals") as matrix:
             self.n_rows, self.n_voxels = _checked(matrix, path, setting)
+            hdf5.check_written(matrix, path, f"(setting {setting}.signals)")
 
     def names(self) -> list[str]:
         """Numbers of the columns, from 0."""
@@ -242,7 +318,7 @@ class Hdf5:
         """Columns of the matrix, some rows at a time."""
         begin, end = int(voxels.min()), int(voxels.max()) + 1
         signals = np.empty((self.n_rows, len(voxels)), np.float32)
-        with self._array(DATA, "") as matrix:
+        with self._array(DATA, f"{self.setting}.signals") as matrix:
             step = max(1, BLOCK_BYTES // (8 * (end - begin)))
             for start in range(0, self.n_rows, step):
                 block = matrix[start : start + step, begin:end]
@@ -253,7 +329,7 @@ class Hdf5:
     def _array(self, name: str, setting: str) -> Iterator[Any]:
         import h5py
 
-        with h5py.File(self.path, "r") as file:
+        with hdf5.opened(self.path, f"(setting {setting})") as file:
             if name not in file or not isinstance(file[name], h5py.Dataset):
                 raise InputError(_no_array(self.path, name, list(file), setting))
             yield file[name]

@@ -35,6 +35,7 @@ class UserStudy(contract.Study):
         self.licence, self.citation = self.block.licence, self.block.citation
         self.stimuli = UserStimuli(name, self.block.stimuli, self.block.categories, self.block.split)
         self.zero_shot, self.both_sides = self.stimuli.zero_shot, self.stimuli.both_sides
+        self.asked = tuple(self.block.categories or ())
 
     @property
     def split_from_events(self) -> bool:  # type: ignore[override]

@@ -44,7 +44,7 @@ def check_doubled(trials: pd.DataFrame, events: Path) -> None:
 
 
 def check_trials(study: Study, subject: str, trials: pd.DataFrame) -> None:
-    """Refuse other counts than the study expects, an empty split, and what stands on both sides of it.
+    """Refuse other counts than expected, an empty split, categories never shown, and what stands on both its sides.
 
     Parameters
     ----------
@@ -60,6 +60,7 @@ def check_trials(study: Study, subject: str, trials: pd.DataFrame) -> None:
             f"expected {expected.get('train')} and {expected.get('test')}; {SOURCES[study.modality]} is incomplete"
         )
     check_split(study, subject, trials, "in all recordings")
+    _check_asked(study, subject, trials)
     _check_sides(study, subject, trials)
     if study.zero_shot:
         shared = _on_both_sides(trials, "concept")
@@ -81,6 +82,19 @@ def check_split(study: Study, subject: str, trials: pd.DataFrame, when: str) -> 
                 f"  found: {listing or 'nothing'}\n  expected trials on both sides; see studies.{study.name}.split"
                 + (" and responses.reject_uv" if "rejection" in when else "")
             )
+
+
+def _check_asked(study: Study, subject: str, trials: pd.DataFrame) -> None:
+    """Refuse categories that no trial shows: as candidates they would lower chance, and nobody asks for them."""
+    shown = set(trials["stimulus"])
+    lost = [name for name in study.asked if name not in shown]
+    if lost:
+        raise InputError(
+            f"study {study.name}, subject {subject}: no trial shows {', '.join(map(repr, lost))} of "
+            f"studies.{study.name}.categories (shown: {', '.join(sorted(shown))})\n  expected trials of every "
+            "category, for these are the candidates; take it out of categories, or mend the names of the trials or "
+            "what leaves trials out (keep, rest, split.train)"
+        )
 
 
 def _check_sides(study: Study, subject: str, trials: pd.DataFrame) -> None:

@@ -21,7 +21,7 @@ from brain2clip.names import NO_LABEL, SPLITS
 from brain2clip.readers import contract
 from brain2clip.readers.bids_files import suggestion
 from brain2clip.readers.contract import VoxelStudy
-from brain2clip.responses import checks, writing
+from brain2clip.responses import checks, same_samples, writing
 from brain2clip.settings import Roi, Voxels
 from brain2clip.stage import InputError
 
@@ -54,8 +54,13 @@ def run(job: stage.Job) -> None:
     chosen = voxels_of(settings.parse(Roi, given["roi"]), regions, len(names), f"study {study.name}, subject {subject}")
     plan = plan_responses(rows, steps)
     checks.check_split(study, subject, plan.trials, "with the delay of voxels.delay")
-    if steps.detrend != "none" or steps.normalise == "run":
-        check_runs(study, subject, rows, plan)
+    check_runs(study, subject, rows, plan, steps)
+    _say_late(rows, plan, steps.delay)
+    n_chosen = len(chosen)
+    if steps.not_finite == "drop":
+        chosen = finite(study, subject, chosen, len(rows))
+    elif steps.not_finite != "refuse":
+        assert_never(steps.not_finite)
     with artefact.create_h5(job.output("responses"), job.provenance()) as file:
         writing.write_trials(file, plan.trials)
         writing.write_text(file, "voxel", [names[voxel] for voxel in chosen])
@@ -65,6 +70,7 @@ def run(job: stage.Job) -> None:
         constant = write_responses(file, study, subject, chosen, rows, plan, steps)
         file.attrs.update(kind="voxels", unit=UNITS[steps.normalise])
         file.attrs["constant"] = json.dumps(constant)
+        file.attrs["not_finite"] = n_chosen - len(chosen)
     counts = ((plan.trials["split"] == side).sum() for side in SPLITS)
     log.info("voxels: %d training and %d test responses of %d voxels", *counts, len(chosen))
 
@@ -99,8 +105,17 @@ def voxels_of(roi: Roi, regions: dict[str, NDArray[np.bool_]], n_voxels: int, wh
                     f"  regions found: {', '.join(sorted(regions)) or 'none; leave include and exclude out'}"
                 )
     kept = _union(regions, roi.include) if roi.include else np.ones(n_voxels, dtype=bool)
+    empty = [name for name in roi.include if not regions[name].any()]
+    for name in roi.exclude:
+        if not (kept & regions[name]).any():
+            log.warning("%s: rois.*.exclude names %s, which holds none of the voxels: nothing left out", where, name)
     if roi.exclude:
         kept = _without(kept, _union(regions, roi.exclude))
+    if empty and kept.any():
+        raise InputError(
+            f"{where}: no voxel in the region {empty[0]!r}, which rois.*.include names beside others; take it out of "
+            "include, or mend its mask"
+        )
     if not kept.any():
         sizes = ", ".join(f"{name}: {int(mask.sum())}" for name, mask in sorted(regions.items()))
         raise InputError(
@@ -129,7 +144,7 @@ class Plan:
     Attributes
     ----------
     runs : dict
-        Rows of each run by its label, in the order of the file.
+        Rows of each run by its label, in the order of the file; runs of one number in two sessions are two.
     trials : pandas.DataFrame
         One per response, in the order of the file: ``stimulus``, ``split``, ``session``, ``run``.
     rows : ndarray [n_kept]
@@ -152,10 +167,7 @@ class Plan:
 def plan_responses(rows: pd.DataFrame, steps: Voxels) -> Plan:
     """Delay, average and drop rows without a stimulus, on the labels alone."""
     stimulus, split = (rows[name].to_numpy(object) for name in ("stimulus", "split"))
-    runs = {
-        _label(session, name): group.index.to_numpy()
-        for (session, name), group in rows.reset_index(drop=True).groupby(["session", "run"], sort=False)
-    }
+    runs = _runs(rows)
     found: list[tuple[NDArray[np.int64], int]] = []
     for own in runs.values():
         answering, answered = (own, own) if steps.delay == 0 else _delayed(own, steps.delay)
@@ -175,6 +187,14 @@ def plan_responses(rows: pd.DataFrame, steps: Voxels) -> Plan:
     return Plan(runs, trials, kept, np.cumsum([0, *lengths[:-1]]) if found else np.zeros(0, int))
 
 
+def _say_late(rows: pd.DataFrame, plan: Plan, delay: int) -> None:
+    """Count rows with a stimulus whose answer would come after the end of their run."""
+    shown = (rows["stimulus"] != "").to_numpy()
+    late = sum(int(shown[own[len(own) - min(delay, len(own)) :]].sum()) for own in plan.runs.values())
+    if late:
+        log.warning("voxels: %d rows with a stimulus end before their answer (voxels.delay: %d), left out", late, delay)
+
+
 def _delayed(rows: NDArray[np.int64], delay: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows of a run that answer, and the rows that they answer."""
     return rows[delay:], rows[: max(len(rows) - delay, 0)]
@@ -190,22 +210,50 @@ def _blocks(
     return np.split(np.arange(len(answering)), np.flatnonzero(ends) + 1)
 
 
-def check_runs(study: VoxelStudy, subject: str, rows: pd.DataFrame, plan: Plan) -> None:
-    """Refuse runs with training and test trials, whose test rows would count in what training responses are made of."""
-    split = rows["split"].to_numpy(object)
+def check_runs(study: VoxelStudy, subject: str, rows: pd.DataFrame, plan: Plan, steps: Voxels) -> None:
+    """Refuse runs that a step would take for what they are not.
+
+    These are runs with training and test trials, whose test rows would count in what training responses are made of,
+    and runs with rows of another one between theirs: most likely two runs of two sessions under one number.
+    """
+    ordered = [f"voxels.detrend: {steps.detrend}"] if steps.detrend != "none" else []
+    by_run = [*ordered, "voxels.normalise: run"] if steps.normalise == "run" else ordered
+    if steps.delay:
+        ordered = [*ordered, f"voxels.delay: {steps.delay}"]
+    where = f"study {study.name}, subject {subject}"
+    split, stimulus, session = (rows[name].to_numpy(object) for name in ("split", "stimulus", "session"))
     mixed = [label for label, own in plan.runs.items() if set(SPLITS) <= set(split[own])]
-    if mixed:
+    if mixed and by_run:
         raise InputError(
-            f"study {study.name}, subject {subject}: {len(mixed)} runs hold training and test trials, the first is "
-            f"{mixed[0]}; voxels.detrend: linear and voxels.normalise: run look at all rows of a run, so that test "
-            "rows would move training responses\n  take detrend: none and normalise: training, or split by run"
+            f"{where}: {len(mixed)} runs hold training and test trials, the first is {mixed[0]}; voxels.detrend: "
+            "linear and voxels.normalise: run look at all rows of a run, so that test rows would move training "
+            "responses\n  take detrend: none and normalise: training, or split by run"
         )
+    for label, own in plan.runs.items():
+        # Mean and deviation do not ask for an order: with a session named, the pieces are known to be one run.
+        asking = ordered or (by_run if session[own[0]] == NO_LABEL else [])
+        gaps = np.flatnonzero(np.diff(own) != 1)
+        if len(gaps) and asking and (stimulus[own] != "").any():
+            raise InputError(
+                f"{where}: run {label} is in several pieces (up to row {own[gaps[0]] + 1}, again from row "
+                f"{own[gaps[0] + 1] + 1}), and {' and '.join(asking)} would take them for one run\n  expected the rows "
+                "of a run together, in time; where runs are numbered anew in each session, name the session of the "
+                f"rows (studies.{study.name}.session of a voxel_table), or give every run a name of its own"
+            )
 
 
-def _label(session: str, run: str) -> str:
-    """Name of a run among all sessions, without the separator of HDF5 paths."""
-    label = run if session == NO_LABEL else f"{session}_{run}"
-    return label.replace("/", "-")
+def _runs(rows: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
+    """Rows of each run by its label: a run is that of a session, and its label a path of HDF5."""
+    found: dict[str, NDArray[np.int64]] = {}
+    for (session, run), group in rows.reset_index(drop=True).groupby(["session", "run"], sort=False, dropna=False):
+        label = "/".join(str(part).replace("/", "-") for part in ((run,) if session == NO_LABEL else (session, run)))
+        if label in found:
+            raise InputError(
+                f"session {session}, run {run}: without the slashes in these names ({label}) it cannot be told from "
+                "another run; rename one of them"
+            )
+        found[label] = group.index.to_numpy()
+    return found
 
 
 # -------------------------------------------------------------------------------------------- responses
@@ -220,7 +268,7 @@ def write_responses(
     plan: Plan,
     steps: Voxels,
 ) -> dict[str, int]:
-    """Write ``response`` and the statistics of its normalisation.
+    """Write ``response``, the statistics of its normalisation, and sketches of the samples of the runs.
 
     Returns
     -------
@@ -230,8 +278,10 @@ def write_responses(
     Raises
     ------
     brain2clip.stage.InputError
-        When a signal is NaN or infinite: the number of such voxels, the first, and its first row.
+        When a signal is NaN or infinite: the number of such voxels, the first, and its first row; when two runs hold
+        the same samples.
     """
+    digests = same_samples.RowDigests(len(rows))
     response = writing.create_response(file, (len(plan.trials), len(chosen)), steps.dtype)
     is_training = (plan.trials["split"] == "train").to_numpy()
     constant: dict[str, int] = {}
@@ -241,6 +291,7 @@ def write_responses(
         signals = study.signals(subject, chosen[part]).astype(float)
         if bad.found(signals, part, chosen):
             continue
+        digests.add(signals)
         if steps.detrend == "linear":
             detrend(signals, plan)
         elif steps.detrend != "none":
@@ -260,6 +311,8 @@ def write_responses(
             one.write(file, group, part, len(chosen))
             constant[group] = constant.get(group, 0) + int(one.constant.sum())
     bad.refuse(study, subject)
+    sketches = [(f"sub-{subject}, run {label}", digests.sketch(own)) for label, own in plan.runs.items()]
+    same_samples.checked(study, subject, sketches).write(file)
     constant = {group: count for group, count in constant.items() if count}
     for group, count in constant.items():
         log.warning("voxels: %d of %d voxels are constant in %s; kept, as zeros there", count, len(chosen), group)
@@ -297,8 +350,27 @@ class Bad:
         raise InputError(
             f"study {study.name}, subject {subject}: {self.count} voxels hold NaN or infinite signals, the first is "
             f"{study.voxel_names(subject)[voxel]} in row {row + 1}\n"
-            "  expected numbers; leave these voxels out by a mask or by rois.*.exclude, or mend the file"
+            "  expected numbers; leave these voxels out by voxels.not_finite: drop, by a mask or by rois.*.exclude, or "
+            "mend the file"
         )
+
+
+def finite(study: VoxelStudy, subject: str, chosen: NDArray[np.int64], n_rows: int) -> NDArray[np.int64]:
+    """Voxels without NaN or infinite signals, at least one; the others are counted in the log."""
+    good = np.ones(len(chosen), dtype=bool)
+    for part in _parts(len(chosen), n_rows):
+        good[part] = np.isfinite(study.signals(subject, chosen[part])).all(axis=0)
+    if not good.any():
+        raise InputError(
+            f"study {study.name}, subject {subject}: all {len(chosen)} voxels hold NaN or infinite signals, so that "
+            "voxels.not_finite: drop leaves none; mend the file"
+        )
+    log.log(
+        logging.INFO if good.all() else logging.WARNING,
+        "voxels: %d of %d voxels hold NaN or infinite signals, left out",
+        *((~good).sum(), len(good)),
+    )
+    return chosen[good]
 
 
 def detrend(signals: NDArray[np.float64], plan: Plan) -> None:

@@ -366,20 +366,32 @@ class VoxelTableStudy(UserStudyBase, VoxelStudyBase):
         {},
         description="regions by name: NIfTI mask, or the name of a mask [voxels] in an .npz or .h5 file of signals",
     )
+    space: Literal["affine", "grid"] = neutral(
+        "affine",
+        description="what tells that NIfTI masks and regions have the voxels of the signals. affine: their places in "
+        "space, by the headers (another order of the axes is put right, another grid refused); grid: the shape alone, "
+        "voxel by voxel",
+    )
     stimulus: str = Field(description="column that names the stimulus of a row")
     rest: tuple[str, ...] = neutral((), description="values of that column that are no stimulus, e.g. [rest]")
     run: str | None = neutral(None, description="column that names the run of a row (null: one run)")
+    session: str | None = neutral(
+        None,
+        description="column that names the session of a row, where runs are numbered anew in each (null: one session)",
+    )
     split: Split = Field(
-        description="what is training and what is test (by: column, run or concepts); {subject} in its values stands "
-        "for the label, so that runs of one person can be folds, each a subject named after the run it leaves out"
+        description="what is training and what is test (by: column, run, session or concepts; a run may be named "
+        "with its session, as in 01/2); {subject} in its values stands for the label, so that runs of one person can "
+        "be folds, each a subject named after the run it leaves out"
     )
 
     @model_validator(mode="after")
     def _split_of_rows(self) -> Self:
-        if self.split.by in ("session", "task"):
-            raise ValueError(f"split.by: {self.split.by} is of recordings; a voxel table has column, run and concepts")
-        if self.split.by == "run" and self.run is None:
-            raise ValueError("split.by: run needs the setting run, the column that names the run of a row")
+        by = self.split.by
+        if by == "task":
+            raise ValueError("split.by: task is of recordings; a voxel table has column, run, session and concepts")
+        if by in ("run", "session") and getattr(self, by) is None:
+            raise ValueError(f"split.by: {by} needs the setting {by}, the column that names the {by} of a row")
         return self
 
 

@@ -12,6 +12,11 @@ from brain2clip.settings.base import Block, neutral
 class Voxels(Block):
     """From voxel signals to responses: each step in the order of these keys."""
 
+    not_finite: Literal["refuse", "drop"] = neutral(
+        "refuse",
+        description="voxels with NaN or an infinite value in any row (outside of the brain in some files). refuse: "
+        "stop; drop: leave them out of the region, counted in the log",
+    )
     detrend: Literal["none", "linear"] = neutral(
         "none",
         description="linear: take each voxel's straight line over a run away (all rows of the run, those without a "

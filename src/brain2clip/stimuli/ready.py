@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 
+from brain2clip.readers import hdf5, user_files
 from brain2clip.stage import InputError
 
 NAMES = ("stimulus_id", "embedding")
@@ -47,13 +47,12 @@ def read(path: Path, stimulus_id: Sequence[str]) -> np.ndarray:
 
 
 def _arrays(path: Path) -> tuple[list[str], np.ndarray]:
-    try:
+    hint = f"; expected HDF5 or npz with the arrays {', '.join(NAMES)}"
+    what = "not readable as ready features"
+    with user_files.reading(path, what, hint):
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
                 return [str(name) for name in file[NAMES[0]]], file[NAMES[1]]
-        with h5py.File(path, "r") as file:
+        with hdf5.opened(path, hint, what) as file:
+            hdf5.check_written(file[NAMES[1]], path, hint)
             return list(file[NAMES[0]].asstr()[:]), file[NAMES[1]][:]
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise InputError(
-            f"{path}: not readable as ready features ({error}); expected HDF5 or npz with the arrays {', '.join(NAMES)}"
-        ) from None

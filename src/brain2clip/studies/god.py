@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as schema
 from brain2clip.names import NO_LABEL, SPLITS
-from brain2clip.readers import labels, manifests
+from brain2clip.readers import labels, manifests, user_files
 from brain2clip.readers.contract import STIMULUS_COLUMNS, VoxelStudy
 from brain2clip.readers.downloaded import DownloadedStudy
 from brain2clip.stage import InputError
@@ -427,8 +427,16 @@ def read_labels(bdata: BData, side: str) -> pd.DataFrame:
     found: dict[str, Any] = {"split": splits, "image_id": [one or "" for one in ids]}
     for name in ("session", "run"):
         own = next((known for known in bdata.keys if known.lower() == name), None)
-        found[name] = NO_LABEL if own is None else [f"{value:g}" for value in np.ravel(bdata.labels(own)[:, 0])]
+        values = None if own is None else bdata.labels(own)[:, 0]
+        if values is not None and not np.isfinite(values).all():
+            raise InputError(f"{bdata.path}: {own} of {(~np.isfinite(values)).sum()} rows is no number; expected one")
+        found[name] = NO_LABEL if values is None else [_whole(value) for value in values]
     return pd.DataFrame(found)
+
+
+def _whole(value: float) -> str:
+    """A number as text, all of its digits: numbers of sessions may be dates."""
+    return str(int(value)) if value == int(value) else str(float(value))
 
 
 def _stimuli(bdata: BData, needed: Sequence[bool]) -> tuple[str, list[str | None], list[str]]:
@@ -465,12 +473,11 @@ def read_captions(path: Path, setting: str) -> dict[str, list[str]]:
         When the file is absent or of another format.
     """
     expected = "expected JSON {picture id: [sentence, …]}, or JSON lines with image_id and captions"
-    if not path.is_file():
-        raise InputError(f"{path}: no such file of captions (setting {setting}); {expected}")
-    text = path.read_text(encoding="utf-8-sig")
+    user_files.existing(path, "file of captions", setting)
+    text = user_files.text(path, f"(setting {setting}); {expected}")
     try:
         found = json.loads(text)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         found = _caption_lines(text)
     else:
         if isinstance(found, dict) and "image_id" in found:  # a file of one line
@@ -489,7 +496,7 @@ def _caption_lines(text: str) -> dict[str, Any] | None:
     try:
         lines = [json.loads(line) for line in text.splitlines() if line.strip()]
         return {line["image_id"]: line["captions"] for line in lines}
-    except (json.JSONDecodeError, KeyError, TypeError):
+    except (json.JSONDecodeError, RecursionError, KeyError, TypeError):
         return None
 
 
@@ -506,10 +513,9 @@ def read_class_names(path: Path, setting: str) -> dict[str, str]:
     brain2clip.stage.InputError
         When the file is absent, or a line is something else.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such table of class names (setting {setting})")
+    user_files.existing(path, "table of class names", setting)
     found = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(user_files.text(path, f"(setting {setting})").splitlines(), 1):
         if not line.strip():
             continue
         synset, _, name = (part.strip() for part in line.partition("\t"))

@@ -16,6 +16,8 @@ THINGS, so that the same tower gives the same features.
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as schema
 from brain2clip.names import SPLITS
-from brain2clip.readers import labels, things
+from brain2clip.readers import hdf5, labels, things, user_files
 from brain2clip.readers.bids_files import suggestion
 from brain2clip.readers.contract import VoxelStudy
 from brain2clip.stage import InputError
@@ -161,7 +163,13 @@ class Study(VoxelStudy):
         found = table[["trial_id", "session", "run"]].assign(
             split=table["trial_type"], stimulus_id=parts["stem"], concept=parts["concept"]
         )
-        found["trial_id"] = pd.to_numeric(found["trial_id"])
+        with user_files.reading(path, "no numbers in the column trial_id", "; unpack it again"):
+            found["trial_id"] = pd.to_numeric(found["trial_id"])
+        if found.isna().any(axis=None) or not found["trial_id"].is_unique:
+            raise InputError(
+                f"{path}: trials without trial_id, session or run, or two of one trial_id; expected each trial once; "
+                "unpack it again"
+            )
         self._check_numbers(found, path)
         return found.sort_values("trial_id", ignore_index=True)
 
@@ -220,16 +228,9 @@ class Study(VoxelStudy):
     @contextmanager
     def _betas(self, subject: str) -> Iterator[tuple[h5py.Dataset, NDArray[np.int64]]]:
         """The betas [n_voxels, n_trials] in the file, and the column of each trial in the order of the labels."""
-        import h5py
-
         path, shape = self._file(subject, FILES[0]), (len(self._voxels(subject)), len(self._labels(subject)))
-        if not path.is_file():
-            raise InputError(f"{path}: no such file (setting studies.{self.name}.root)")
-        try:
-            file = h5py.File(path, "r")
-        except OSError as error:
-            raise InputError(f"{path}: not a complete HDF5 file ({error}); unpack it again") from None
-        with file:
+        user_files.existing(path, "file", self.setting("root"))
+        with hdf5.opened(path, "; unpack it again") as file:
             found: list[h5py.Dataset] = []
             file.visititems(lambda _, item: found.append(item) if _is_block(item) else None)
             betas = [item for item in found if item.shape == shape]
@@ -239,6 +240,7 @@ class Study(VoxelStudy):
                     f"{path}: {len(betas)} blocks of {shape[0]} voxels x {shape[1]} trials; expected one, as the "
                     f"tables beside it say, in a pandas data frame of the fixed format (blocks found: {listing})"
                 )
+            hdf5.check_written(betas[0], path, "; unpack it again")
             yield betas[0], self._order(betas[0], subject)
 
     def _order(self, betas: h5py.Dataset, subject: str) -> NDArray[np.int64]:
@@ -264,13 +266,12 @@ class Study(VoxelStudy):
     def _read_csv(self, path: Path) -> pd.DataFrame:
         import pandas as pd
 
-        if not path.is_file():
-            raise InputError(f"{path}: no such file (setting studies.{self.name}.root)")
+        user_files.existing(path, "file", self.setting("root"))
+        content = user_files.text(path, "; unpack it again")
         text = dict.fromkeys(("session", "run", "trial_type", "stimulus"), str)
-        try:
-            return pd.read_csv(path, dtype=text)
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: not a table ({error}); unpack it again") from None
+        with user_files.reading(path, "not a table", "; unpack it again"):
+            user_files.check_columns(next(csv.reader(content.splitlines())), path, "; unpack it again")
+            return pd.read_csv(io.StringIO(content), dtype=text)
 
     def _file(self, subject: str, ending: str) -> Path:
         return self.root / f"sub-{subject}_{ending}"

@@ -8,15 +8,18 @@ folds, each a "subject" whose label is the run that it leaves out.
 from __future__ import annotations
 
 import csv
+import logging
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as schema
 from brain2clip.names import NO_LABEL
+from brain2clip.readers import user_files
 from brain2clip.readers.bids_files import Table, column, suggestion
 from brain2clip.readers.contract import VoxelStudy
-from brain2clip.readers.user_stimuli import MISSING, UserStudy, side_of, some
+from brain2clip.readers.user_stimuli import MISSING, UserStudy, check_case, side_of, some
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
@@ -26,8 +29,12 @@ if TYPE_CHECKING:
 
     from brain2clip.readers.signal_files import Signals
 
+log = logging.getLogger("brain2clip")
+
 #: Stands for the label of a subject in paths and in values of the split.
 SUBJECT = "{subject}"
+#: Usual names of a column of sessions.
+SESSIONS = ("session", "sessions", "ses", "session_id")
 
 
 class Study(UserStudy, VoxelStudy):
@@ -74,6 +81,11 @@ class Study(UserStudy, VoxelStudy):
                 f"{found}; expected one line for each row of the signals"
                 + ("" if self.block.columns else ", after a line with the names of the columns (or setting columns)")
             )
+        counts = Counter(rows["split"])
+        log.info(
+            "%s: %d rows, %d of training and %d of test trials; %d others (rest, or left out by the split)",
+            *(path, len(rows), counts["train"], counts["test"], counts[""]),
+        )
         return rows
 
     def _shown_to(self, subject: str) -> list[pd.DataFrame]:
@@ -87,18 +99,24 @@ class Study(UserStudy, VoxelStudy):
         table = read_rows(path, self.block.columns, self.setting("table"))
         names = column(table, self.block.stimulus, path, self.setting("stimulus"))
         runs = [NO_LABEL] * len(names) if self.block.run is None else self._runs(table, self.block.run, path)
+        sessions = [NO_LABEL] * len(names)
+        if self.block.session is not None:
+            sessions = self._sessions(table, self.block.session, path)
+        else:
+            self._check_one_session(table, runs, path)
         shown = [row for row, name in enumerate(names) if not (self.block.rest and self._is_rest(name))]
-        self._check_named(names, shown, path)
+        self._check_named(table, shown, path)
         stimuli = [names[row] for row in shown]
         made_by = f"{self.setting('stimulus')} = {self.block.stimulus!r} (rest: {list(self.block.rest)})"
         concepts = self.stimuli.known(stimuli, path, made_by)
-        sides = self._sides(subject, table, shown, concepts, runs, path)
+        sides = self._sides(subject, table, shown, concepts, path)
         self.stimuli.check_written(stimuli, sides, path)
-        rows = pd.DataFrame({"stimulus": "", "concept": "", "split": "", "session": NO_LABEL, "run": runs})
-        for row, *found in zip(shown, stimuli, concepts, sides):
-            if found[-1] is not None:
-                rows.loc[row, ["stimulus", "concept", "split"]] = found
-        return rows
+        cells = [("", "", "")] * len(names)
+        for row, stimulus, concept, side in zip(shown, stimuli, concepts, sides):
+            if side is not None:
+                cells[row] = (stimulus, concept, side)
+        rows = pd.DataFrame(cells, columns=["stimulus", "concept", "split"], dtype=object)
+        return rows.assign(session=sessions, run=runs)
 
     def _runs(self, table: Table, name: str, path: Path) -> list[str]:
         return column(table, name, path, self.setting("run"))
@@ -106,33 +124,72 @@ class Study(UserStudy, VoxelStudy):
     def _is_rest(self, name: str) -> bool:
         return name in self.block.rest
 
-    def _check_named(self, names: list[str], shown: list[int], path: Path) -> None:
-        unknown = [row for row in shown if names[row] in MISSING]
-        if unknown:
-            raise InputError(
-                f"{path}: {len(unknown)} rows do not say what was shown ({self.block.stimulus} is empty or n/a, first "
-                f"in row {unknown[0] + 1}); name the stimulus, or list the value in {self.setting('rest')}"
-            )
+    def _sessions(self, table: Table, name: str, path: Path) -> list[str]:
+        return column(table, name, path, self.setting("session"))
 
-    def _sides(
-        self, subject: str, table: Table, shown: list[int], concepts: list[str], runs: list[str], path: Path
-    ) -> list[str | None]:
+    def _check_one_session(self, table: Table, runs: list[str], path: Path) -> None:
+        """Refuse runs that a column of sessions tells apart, where no setting names it."""
+        for name in table:
+            if name.lower() not in SESSIONS or self.block.run is None:
+                continue
+            sessions: dict[str, set[str]] = {}
+            for run, session in zip(runs, table[name]):
+                sessions.setdefault(run, set()).add(session)
+            run, found = max(sessions.items(), key=lambda item: len(item[1]))
+            if len(found) > 1:
+                raise InputError(
+                    f"{path}: run {run!r} is in {len(found)} sessions by the column {name!r} ({some(sorted(found))}), "
+                    f"which are runs of their own\n  set {self.setting('session')} to {name}; take the column out of "
+                    "the table where it says something else"
+                )
+
+    def _check_named(self, table: Table, shown: list[int], path: Path) -> None:
+        """Refuse rows with a stimulus that do not say which, or in which run and session."""
+        rest = f"name the stimulus, or list the value in {self.setting('rest')}"
+        for key, what, do in (
+            ("stimulus", "what was shown", rest),
+            ("run", "their run", "name it"),
+            ("session", "their session", "name it"),
+        ):
+            name = getattr(self.block, key)
+            unknown = [row for row in shown if name is not None and table[name][row] in MISSING]
+            if unknown:
+                raise InputError(
+                    f"{path}: {len(unknown)} rows do not say {what} ({name} is empty or n/a, first in row "
+                    f"{unknown[0] + 1}); {do}"
+                )
+
+    def _sides(self, subject: str, table: Table, shown: list[int], concepts: list[str], path: Path) -> list[str | None]:
         """``train``, ``test`` or None (left out) for each row with a stimulus."""
         split = _fold(self.block.split, subject)
         if split.by == "concepts":
             self.stimuli.check_concepts()
             return [side_of(split, concept) for concept in concepts]
-        labels = runs
+        labels = [self._split_labels(split, table, row, path) for row in shown]
+        found = {label for names in labels for label in names}
+        for key in ("test", "train"):
+            lost = [value for value in getattr(split, key) or () if value not in found]
+            if lost:
+                raise InputError(
+                    f"{path}: no row with the {split.by} {lost[0]!r}{suggestion(lost[0], found)}, which "
+                    f"{self.setting(f'split.{key}')} names; found {some(sorted(found))}"
+                )
+        wanted = (*split.test, *(split.train or ()))
+        check_case([label for names in labels for label in names], wanted, str(path), self.setting("split"))
+        return [side_of(split, *names) for names in labels]
+
+    def _split_labels(self, split: schema.Split, table: Table, row: int, path: Path) -> tuple[str, ...]:
+        """What values of the split may call a row: its run alone, or ``session/run``."""
         if split.by == "column":
             assert split.column is not None
-            labels = column(table, split.column, path, self.setting("split.column"))
-        lost = [value for value in split.test if value not in labels]
-        if lost:
-            raise InputError(
-                f"{path}: no row with the {split.by} {lost[0]!r}{suggestion(lost[0], labels)}, which "
-                f"{self.setting('split.test')} names; found {some(sorted(set(labels)))}"
-            )
-        return [side_of(split, labels[row]) for row in shown]
+            return (column(table, split.column, path, self.setting("split.column"))[row],)
+        session = None if self.block.session is None else table[self.block.session][row]
+        if split.by == "session":
+            assert session is not None
+            return (session,)
+        assert self.block.run is not None
+        run = table[self.block.run][row]
+        return (run,) if session is None else (run, f"{session}/{run}")
 
     # ------------------------------------------------------------------------------------------ voxels
 
@@ -157,7 +214,8 @@ class Study(UserStudy, VoxelStudy):
         from brain2clip.readers import signal_files
 
         mask = None if self.block.mask is None else self._mask_of(subject, self.block.mask)
-        return signal_files.open_signals(Path(_for(subject, self.block.signals)), mask, f"studies.{self.name}")
+        path = Path(_for(subject, self.block.signals))
+        return signal_files.open_signals(path, mask, f"studies.{self.name}", self.block.space)
 
     @staticmethod
     def _mask_of(subject: str, mask: str) -> str:
@@ -194,25 +252,22 @@ def read_rows(path: Path, names: tuple[str, ...] | None, setting: str) -> Table:
     Raises
     ------
     brain2clip.stage.InputError
-        When the file is absent, empty, no text, or has a line of another length.
+        When the file is absent, empty, no text, has two columns of one name, or a line of another length.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such table (setting {setting})")
-    try:
-        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error}) (setting {setting})") from None
+    hint = f"(setting {setting})"
+    user_files.existing(path, "table", setting)
+    lines = [line for line in user_files.text(path, hint).splitlines() if line.strip()]
     if not lines:
-        raise InputError(f"{path}: the table is empty (setting {setting})")
+        raise InputError(f"{path}: the table is empty {hint}")
     delimiter = next((one for one in "\t," if one in lines[0]), None)
-    rows = list(csv.reader(lines, delimiter=delimiter)) if delimiter else [line.split() for line in lines]
-    header = _header(names) if names else rows.pop(0)
-    if len(set(header)) != len(header):
-        raise InputError(f"{path}: two columns of the same name: {', '.join(header)} (setting {setting})")
+    with user_files.reading(path, "not a table", hint):
+        rows = list(csv.reader(lines, delimiter=delimiter)) if delimiter else [line.split() for line in lines]
+    header = _header(names) if names else [name.strip() for name in rows.pop(0)]
+    user_files.check_columns(header, path, hint)
     for number, row in enumerate(rows, 1 if names else 2):
         if len(row) != len(header):
             raise InputError(
                 f"{path}: line {number} has {len(row)} cells, expected {len(header)}: {', '.join(header)} "
                 f"(setting {setting})"
             )
-    return {name.strip(): [row[place].strip() for row in rows] for place, name in enumerate(header)}
+    return {name: [row[place].strip() for row in rows] for place, name in enumerate(header)}

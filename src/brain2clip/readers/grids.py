@@ -1,0 +1,74 @@
+"""Whether two volumes have the same voxels: by their places in space, not by their shapes."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Farthest that a voxel of the same grid may lie from its place, in voxels: headers are rounded.
+TOLERANCE = 0.1
+
+
+def affine_of(image: Any) -> NDArray[np.float64] | None:
+    """Places of the voxels of a NIfTI image, [4, 4], or None where its header does not say them.
+
+    Without a code of sform or qform libraries make an affine up from the sizes of the voxels.
+    """
+    header, affine = image.header, np.asarray(image.affine, float)
+    known = header["sform_code"] > 0 or header["qform_code"] > 0
+    return affine if known and np.isfinite(affine).all() and abs(np.linalg.det(affine)) > 0 else None
+
+
+def forms_differ(image: Any) -> bool:
+    """Whether a header says two places, by its sform and by its qform; the sform counts."""
+    sform, qform = image.get_sform(coded=True)[0], image.get_qform(coded=True)[0]
+    if sform is None or qform is None or not abs(np.linalg.det(sform)) > 0:
+        return False
+    return _distance(np.linalg.inv(sform) @ qform, image.shape[:3]) > TOLERANCE
+
+
+def laid_on(
+    values: NDArray[Any], affine: NDArray[np.float64], grid: tuple[int, ...], onto: NDArray[np.float64]
+) -> NDArray[Any] | None:
+    """Values of a volume in the order of another grid's axes, or None where it is not the same grid.
+
+    Parameters
+    ----------
+    values : ndarray [x, y, z]
+        A volume, and ``affine`` [4, 4] the places of its voxels.
+    grid : tuple of int
+        Shape of the other volume, and ``onto`` [4, 4] the places of its voxels.
+
+    Returns
+    -------
+    ndarray or None
+        The same values, axes swapped and turned where the same grid is stored in another order: exact, nothing is
+        resampled.
+    """
+    from nibabel import orientations
+
+    to_voxel = np.linalg.inv(onto) @ affine
+    axes = orientations.io_orientation(to_voxel)
+    if np.isnan(axes).any():
+        return None
+    turned = orientations.apply_orientation(values, axes)
+    if turned.shape != tuple(grid):
+        return None
+    place = to_voxel @ orientations.inv_ornt_aff(axes, values.shape)
+    return turned if _distance(place, grid) <= TOLERANCE else None
+
+
+def same_shape(values: NDArray[Any], grid: tuple[int, ...]) -> NDArray[Any] | None:
+    """Values of a volume as they are, or None where it has another shape than the grid."""
+    return values if values.shape == tuple(grid) else None
+
+
+def _distance(place: NDArray[np.float64], grid: tuple[int, ...]) -> float:
+    """Farthest that an affine map moves a voxel of a grid: that is a corner."""
+    corners = np.array([(*corner, 1) for corner in product(*((0, length - 1) for length in grid))], float).T
+    return float(np.abs(place @ corners - corners).max())
