@@ -306,7 +306,6 @@ def two_runs(tmp_path, one: dict, other: dict, subject: str = "01", **changes):
     return load(study_settings(tmp_path, **changes))
 
 
-CAT = {"categories": {"face": ["a face"], "house": ["a house"], "cat": ["a cat"]}}
 BY_VALUE = {"split": {"by": "column", "column": "value", "test": ["3", "33"]}}
 
 
@@ -318,7 +317,6 @@ BY_VALUE = {"split": {"by": "column", "column": "value", "test": ["3", "33"]}}
             r"keep\.trial_type: no event of sub-01 has 'huose' \(did .*'house'",
         ),
         (BY_VALUE, r"split\.test: no event of sub-01 has '33' \(did you mean '3'\?\)"),
-        (CAT, r"categories: no event of sub-01 has 'cat', nor has one of another subject"),
     ],
 )
 def test_a_name_that_matches_nothing_while_another_does_is_refused(tmp_path, changes, message):
@@ -329,15 +327,16 @@ def test_a_name_that_matches_nothing_while_another_does_is_refused(tmp_path, cha
 
 def test_a_name_that_only_another_run_or_subject_has_is_right(tmp_path, caplog):
     """Of another run in silence, of another subject it is said; a subject that cannot be read does not matter."""
-    cats = {**regular_events(4), "trial_type": ["face", "cat"] * 2}
-    study = two_runs(tmp_path, regular_events(4), cats, keep={"trial_type": ["face", "house", "cat"]}, **CAT)
+    late = {**regular_events(4), "response": ["late"] * 4}
+    for subject in ("01", "02"):
+        early = {**regular_events(4), "response": ["correct"] * 4}
+        two_runs(tmp_path, early, late if subject == "01" else early, subject=subject)
+    (tmp_path / "sub-03").mkdir()
+    study = load(study_settings(tmp_path, keep={"response": ["correct", "late"]}))
     assert len(study.trials(study.recordings("01")[0])) == 4
     assert caplog.text == ""
-    two_runs(tmp_path, regular_events(4), regular_events(4), subject="02")
-    (tmp_path / "sub-03").mkdir()
-    study = load(study_settings(tmp_path, **CAT))
     assert len(study.trials(study.recordings("02")[0])) == 4
-    assert caplog.messages == ["sub-02: no event has 'cat', which studies.tiny.categories names"]
+    assert caplog.messages == ["sub-02: no event has 'late', which studies.tiny.keep.response names"]
 
 
 def test_the_log_counts_what_keep_leaves_out(tmp_path, caplog):

@@ -189,7 +189,7 @@ class Study(UserStudy, EegStudy):
         found = {f"keep.{name}": values for name, values in self.block.keep.items()}
         if split.by == "column":
             found |= {f"split.{side}": getattr(split, side) or () for side in SPLITS}
-        return found if self.block.categories is None else {**found, "categories": tuple(self.block.categories)}
+        return found
 
     def _values(self, recordings: Iterable[Recording]) -> tuple[dict[str, set[str]], Counter[tuple[str, str]], int]:
         """What the events of some recordings have for these settings; what ``keep`` leaves out; number of events."""
@@ -209,8 +209,6 @@ class Study(UserStudy, EegStudy):
                 cells = column(events, self.block.split.column, recording.events, self.setting("split.column"))
                 for side in SPLITS:
                     found[f"split.{side}"].update(cells[row] for row in kept)
-            if self.block.categories is not None:
-                found["categories"].update(self._names(events, kept, recording))
         return found, left_out, count
 
     def _values_of_all(self) -> dict[str, set[str]]:
