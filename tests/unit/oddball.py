@@ -71,7 +71,7 @@ def write_prompts(path: Path, classes: tuple[str, ...]) -> None:
     n = len(classes)
     embedding = np.random.default_rng(5).standard_normal((n, 12)).astype(np.float32)
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
-    with artefact.create_h5(path, MADE) as file:
+    with artefact.create_h5(path, MADE, unknown={"caption_embedding"}) as file:
         file.attrs.update(kind="prompts", cache="tokens")
         file["stimulus_id"] = file["concept"] = list(classes)
         file["split"] = ["both"] * n

@@ -418,7 +418,7 @@ def class_job(tmp_path: Path) -> stage.Job:
             path = tmp_path / method / f"{subject}-{seed}.parquet"
             artefact.write_table(path, rows, oddball.MADE)
             summary = statistics.summary(rows, {**RETRIEVAL, "bootstrap": 100})
-            artefact.write_table(path.with_suffix(".summary.parquet"), summary, oddball.MADE)
+            artefact.write_table(path.with_suffix(".summary.parquet"), summary, oddball.MADE, statistics.UNKNOWN)
             inputs["rows"].append(path)
             inputs["summary"].append(path.with_suffix(".summary.parquet"))
     one = {"experiments": ["main"], "metric": "category:balanced-accuracy"}

@@ -548,7 +548,7 @@ def test_the_record_survives_another_writer(tmp_path, monkeypatch):
             raise FileNotFoundError(path)
 
     monkeypatch.setattr(download.artefact, "write_text", write)
-    download._write_record(tmp_path / "x.json", "text")
+    download._write_record(tmp_path / "x.json", {"files": []})
     assert len(calls) == 2
 
 

@@ -133,9 +133,10 @@ def retrieval_rows(study: str, protocol: str, method: str, subject: str, seed: i
             **{"subject": subject, "seed": seed, "repetitions": "all", "query": np.arange(N_CANDIDATES), "target": IDS},
             **{"n_candidates": N_CANDIDATES, "rank": similarities.ranks(similarity, np.arange(N_CANDIDATES))},
             "similarity": np.diag(similarity),
+            "margin": similarities.margins(similarity, np.arange(N_CANDIDATES)),
             "top_ids": [[IDS[index] for index in row] for row in indices],
             "top_similarities": list(values),
-            **{"task": "stimulus", "pool": 0, "margin": np.nan, "classes": False},
+            **{"task": "stimulus", "pool": 0, "classes": False},
         }
     )
 

@@ -262,9 +262,9 @@ WEIGHTS, CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
 @pytest.mark.parametrize(
     ("name", "damage", "words"),
     [
-        (WEIGHTS, lambda path: path.write_bytes(POINTER), r"open_clip_model\.safetensors: .*a Git LFS pointer"),
+        (WEIGHTS, lambda path: path.write_bytes(POINTER), r"open_clip_model\.safetensors: .*a pointer file"),
         (WEIGHTS, lambda path: path.write_bytes(b"<html>404</html>"), "it is a web page"),
-        (WEIGHTS, lambda path: path.write_bytes(b""), "it is empty"),
+        (WEIGHTS, lambda path: path.write_bytes(b""), "it is an empty file"),
         (WEIGHTS, cut, r"could not be loaded: SafetensorError(.|\n)*cut short"),
         (WEIGHTS, spoilt("visual.conv1.weight", float("nan")), r"1 of \d+ numbers of the weight visual\.conv1\.weight"),
         (WEIGHTS, spoilt("logit_scale", float("inf")), "1 of 1 numbers of the weight logit_scale are not finite"),
@@ -285,7 +285,7 @@ def test_damaged_files_of_a_folder_are_a_sentence(tmp_path, name, damage, words)
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (POINTER, "a Git LFS pointer"),
+        (POINTER, "a pointer file"),
         ("cut", r"could not be loaded(.|\n)*cut short"),
         ({"a": torch.zeros(9)}, r"could not be loaded(.|\n)*of another model"),
         ({}, "could not be loaded"),

@@ -55,7 +55,7 @@ def make_job(tmp_path: Path):
             made = artefact.Provenance("rank", {"path": str(path)}, "code")
             artefact.write_table(path, rows, made)
             summary = path.with_suffix(".summary.parquet")
-            artefact.write_table(summary, statistics.summary(rows, RETRIEVAL), made)
+            artefact.write_table(summary, statistics.summary(rows, RETRIEVAL), made, statistics.UNKNOWN)
             inputs["rows"].append(path)
             inputs["summary"].append(summary)
         experiment = {"study": study, "signals": ["broad"], "protocols": ["intra-subject"], "methods": list(METHODS)}
@@ -279,7 +279,9 @@ def both_job(tmp_path: Path) -> stage.Job:
         rows = task_rows(study, method, subject, tasks)
         made = artefact.Provenance("rank", {"path": str(path)}, "code")
         artefact.write_table(path, rows, made)
-        artefact.write_table(path.with_suffix(".summary.parquet"), statistics.summary(rows, options), made)
+        artefact.write_table(
+            path.with_suffix(".summary.parquet"), statistics.summary(rows, options), made, statistics.UNKNOWN
+        )
         inputs["rows"].append(path)
         inputs["summary"].append(path.with_suffix(".summary.parquet"))
     experiments = {

@@ -19,7 +19,7 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\
 ANNEX = b"/annex/objects/SHA256E-s12345--4d7a.nii.gz\n"
 PAGE = b"\n<!DOCTYPE html><html><body>Not found</body></html>"
 STANDING_IN = {
-    b"": "the file is empty",
+    b"": "an empty file",
     LFS: "a pointer file of git-annex or Git LFS",
     ANNEX: "a pointer file of git-annex or Git LFS",
     PAGE: "a web page",

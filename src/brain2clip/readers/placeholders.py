@@ -29,6 +29,6 @@ def refuse(path: Path) -> None:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     if not head:
-        raise InputError(f"{path}: the file is empty; get it again")
+        raise InputError(f"{path}: an empty file; get it again")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(PAGES):
         raise InputError(f"{path}: a web page of {path.stat().st_size} bytes instead of data; get the file again")
