@@ -357,7 +357,7 @@ def test_a_model_that_is_not_finite_is_not_written(tmp_path: Path) -> None:
         kept, attributes = {key: source[key][:] for key in source}, dict(source.attrs)
     kept["embedding"] = np.where(np.arange(12) == 3, np.nan, kept["embedding"])
     inputs["stimuli"] = [tmp_path / "broken.h5"]
-    with artefact.create_h5(inputs["stimuli"][0], oddball.MADE) as file:
+    with artefact.create_h5(inputs["stimuli"][0], oddball.MADE, {"embedding", "caption_embedding"}) as file:
         file.attrs.update(kind=attributes["kind"], cache=attributes["cache"])
         for key, values in kept.items():
             file[key] = values
