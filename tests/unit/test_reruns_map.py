@@ -113,3 +113,19 @@ def test_a_setting_that_the_example_lacks_is_an_error(monkeypatch):
     monkeypatch.setattr(reruns, "effects", lambda: known)
     with pytest.raises(LookupError, match=r"Band\.notch"):
         reference.document()
+
+
+# Here, because the map behind it takes most of a minute and is made once in a process.
+@pytest.mark.parametrize("path", [reference.DOCUMENT, reference.SCHEMA], ids=lambda path: path.name)
+def test_generated_reference_is_up_to_date(path):
+    text = (ROOT / path).read_text(encoding="utf-8")
+    assert text == reference.generated()[path], (
+        f"{path} is not what the settings classes and the rules say; run `make docs`"
+    )
+
+
+def test_check_names_the_stale_file(tmp_path):
+    with pytest.raises(SystemExit, match=r"docs/configuration\.md"):
+        reference.main(["--root", str(tmp_path), "--check"])
+    reference.main(["--root", str(tmp_path)])
+    reference.main(["--root", str(tmp_path), "--check"])
