@@ -102,14 +102,14 @@ def other_inputs(
     for path in (path for path in map(Path, outputs) if path.is_file()):
         try:
             made = provenance(path)
-        except artefact.ArtefactError as error:
+            if made is None:
+                continue
+            for name, given in inputs.items():
+                was = made.inputs.get(name)
+                if was is not None and Path(given).is_file() and seen.identity(given, was, since) != was:
+                    return f"{path}: made from another {given}"
+        except artefact.ArtefactError as error:  # the job runs, and says so if it still is
             return str(error)
-        if made is None:
-            continue
-        for name, given in inputs.items():
-            was = made.inputs.get(name)
-            if was is not None and Path(given).is_file() and seen.identity(given, was, since) != was:
-                return f"{path}: made from another {given}"
         return _other_pictures(path, made, seen, since)  # the other files of the job say the same
     return None
 

@@ -35,6 +35,8 @@ from brain2clip.stimuli import catalogue, ready
 from brain2clip.training.data import load_responses, open_stimuli
 
 MADE = artefact.Provenance("made-by-a-test", {"a": 1}, "code")
+#: Studies of a user's own files.
+KINDS = ("bids_eeg", "voxel_table", "things_fmri")
 REFUSALS = (stage.InputError, artefact.ArtefactError, SettingsError)
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -220,7 +222,7 @@ def of_users(folder: Path) -> list[Target]:
     Those that are downloaded are compared with their published hashes when they come.
     """
     found = []
-    for kind in ("bids_eeg", "voxel_table", "things_fmri"):
+    for kind in KINDS:
         (folder / kind).mkdir()
         world = study_worlds.WORLDS[kind](folder / kind)
         paths = (path for path in sorted((folder / kind).rglob("*")) if path.is_file())

@@ -181,6 +181,23 @@ def test_content_decides_whatever_the_times_say(chain):
     assert records.other_inputs(output, {"more": files["events.tsv"]}, records.Seen()) is None
 
 
+def test_inputs_and_outputs_that_are_damaged_are_others(chain, tmp_path):
+    files, _ = chain
+    given = tmp_path / "signals.h5"
+    with h5py.File(given, "w") as file:
+        file["x"] = np.zeros(100)
+    with artefact.create_h5(tmp_path / "a.h5", made_by(spec_of(), given)) as file:
+        file["x"] = [1]
+    named = {"input.000": given}
+    assert records.other_inputs([tmp_path / "a.h5"], named, records.Seen()) is None
+    given.write_bytes(given.read_bytes()[:500])
+    assert "signals.h5: not a complete HDF5 file" in str(
+        records.other_inputs([tmp_path / "a.h5"], named, records.Seen())
+    )
+    files["epochs.h5"].write_bytes(files["epochs.h5"].read_bytes()[:500])
+    assert "epochs.h5: not a complete" in str(records.other_inputs([files["epochs.h5"]], {}, records.Seen()))
+
+
 def test_two_inputs_that_were_swapped_are_others(tmp_path):
     one, other, output = tmp_path / "1.tsv", tmp_path / "2.tsv", tmp_path / "a.h5"
     one.write_text("1")
