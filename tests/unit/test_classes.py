@@ -449,6 +449,7 @@ def test_tables_say_how_unequal_classes_are_and_what_decides(class_job: stage.Jo
         assert told in text[name]
     assert f"chance {100 * share:.1f} %" in text["plain"]
     assert "chance 50.0 %" in text["balanced"]
+    assert "chance 50.0 %" in text["classes"]
     for method, label in (("net", "Net"), ("ridge", "Ridge")):
         assert f"{label} {100 * balanced.loc[method, 'value']:.1f}" in text["plain"], "the balanced number stands below"
     assert "balanced accuracy" in text["overview"]

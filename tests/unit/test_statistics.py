@@ -327,6 +327,25 @@ def test_sign_flip_is_exact_and_its_sample_agrees() -> None:
     assert statistics.sign_flip(many) == pytest.approx(reference.pvalue, abs=0.02)
 
 
+@pytest.mark.parametrize(("n_subjects", "decides"), [(1, "ci"), (2, "t"), (7, "t"), (8, "ci")])
+def test_few_subjects_are_judged_by_student(n_subjects: int, decides: str) -> None:
+    rng = np.random.default_rng(12)
+    rows = pd.concat([rows_of(rng.integers(1, 3, 30), subject=f"{number:02d}") for number in range(n_subjects)])
+    other = rows.assign(rank=rng.integers(1, 3, len(rows)))
+    assert statistics.mean_over_subjects(rows, "top-1", 200)["decides"] == decides
+    assert statistics.paired_difference(rows, other, "top-1", 200)["decides"] == decides
+
+
+def test_students_interval_of_a_share_stays_a_share_and_one_without_scatter_decides_nothing() -> None:
+    apart = pd.concat([rows_of(np.ones(10, dtype=int), subject="01"), rows_of(np.full(10, 5), subject="02")])
+    found = statistics.mean_over_subjects(apart, "top-1", 200)
+    assert (found["t_low"], found["t_high"], found["decides"]) == (0, 1, "t")
+    alike = pd.concat([rows_of(np.ones(10, dtype=int), subject=subject) for subject in ("01", "02")])
+    found = statistics.mean_over_subjects(alike, "top-1", 200)
+    assert (found["decides"], found["resampled"]) == ("ci", "exact binomial")
+    assert found["ci_low"] < 1
+
+
 def test_mean_over_subjects_weights_subjects_equally() -> None:
     rows = pd.concat([rows_of(np.ones(10, dtype=int), subject="01"), rows_of(np.full(30, 5), subject="02")])
     found = statistics.mean_over_subjects(rows, "top-1", 200)

@@ -49,7 +49,8 @@ class Table(TableBase[settings.ClassesTable]):
         caption = (
             f"Recall of each class (%), the share of its queries that are recognised: mean over training seeds and "
             f"subjects; queries of all subjects. Below: {title(shown, part, self.context)}, with "
-            f"{interval_name(self.context)}. {resampling(records, self.context)} {common(records, shown)}"
+            f"{interval_name(self.context)}. {resampling(records, self.context)} "
+            f"{common([one for one in records if one['metric'] == metric], shown)}"
         )
         return records, Sheet(part.title, header, body, caption)
 

@@ -32,7 +32,9 @@ class Table(TableBase[settings.RepetitionsTable]):
             if method == part.first_ceiling(self.context) and body:
                 body.append([])
             body.append([part.name(method, self.context), *cells])
-        body += [[], ["chance", *[shown.number(chance_of(records))] * len(counts)]]
+        metrics = [str(base._replace(repetitions=count)) for count in counts]
+        chances = [chance_of([one for one in records if one["metric"] == metric]) for metric in metrics]
+        body += [[], ["chance", *map(shown.number, chances)]]
         caption = (
             f"{title(shown, part, self.context)}; by the number of test repetitions that are averaged, in disjoint "
             f"groups, with {interval_name(self.context)}. Means over training seeds, queries and then subjects. "
