@@ -142,6 +142,7 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     **{(study, "ready_features"): [{"small": "features.npz"}] for study in READY},
     ("GodStudy", "subjects"): [["02"]],
     ("ThingsFmriStudy", "subjects"): [["02"]],
+    ("VoxelTableStudy", "columns"): [["name", "run", "part"]],
     ("VoxelTableStudy", "rois"): [{"VC": "vc.nii.gz"}],
     ("VoxelTableStudy", "categories"): [{"face": ["a face"], "house": ["a house"]}],
     ("Supervision", "sentences"): [["captions"]],
