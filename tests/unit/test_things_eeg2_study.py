@@ -198,7 +198,6 @@ def test_two_studies_share_one_download():
         ({"sessions": ["5"]}, "studies.things.sessions: '5'", "labels of 01, 02, 03, 04"),
         ({"sessions": ["ses-01"]}, "studies.things.sessions: 'ses-01'", "did you mean '01'?"),
         ({"runs": ["01", "06"]}, "studies.things.runs: '06'", "labels of 01, 02, 03, 04, 05"),
-        ({"runs": []}, "studies.things.runs: names none", "'all'"),
     ],
 )
 def test_unknown_labels_are_refused(changes, setting, hint):
