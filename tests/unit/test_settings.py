@@ -296,6 +296,9 @@ def test_own_keys_of_another_kind_are_refused_inherited_or_not():
     assert "methods.frozen.visual.fusion: unknown key" in refusal(
         methods__frozen={"base": "neuroclip", "visual": visual}
     )
+    based = refusal(methods__other={"base": "ridge", "visual": {"kind": "frozen"}})
+    assert "methods.other.visual: unknown key" in based
+    assert "(base: ridge)" in based, "the kind comes from there"
     message = refusal(methods__neuroclip__visual={"fision": {}}, methods__same={"base": "neuroclip"})
     assert "methods.neuroclip.visual.fision: unknown key (did you mean 'fusion'?)" in message
 

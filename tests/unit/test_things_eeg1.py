@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 import yaml
 from loopback import Loopback, page
+from pydantic import ValidationError
 
 from brain2clip import artefact, settings, stage
 from brain2clip.downloads import download
@@ -235,6 +236,8 @@ def test_subjects_by_name(there):
     assert set(load(there, subjects=["03"]).downloads()) == {"dataset", "sub-03_task-rsvp"}
     with pytest.raises(InputError, match=r"studies\.things\.subjects: '2' is not in .*did you mean '02'"):
         load(there, subjects=["2"]).subjects()
+    with pytest.raises(ValidationError, match=r"at least 1 item"):
+        load(there, subjects=[])
     with pytest.raises(InputError, match=r"no subject '07'"):
         load(there).recordings("07")
 

@@ -34,7 +34,7 @@ def wanted(setting: str, given: Sequence[str], known: Iterable[str], source: str
     Raises
     ------
     brain2clip.stage.InputError
-        When one is unknown, or none is left.
+        When one is unknown, or none is known.
     """
     known = sorted(set(known))
     chosen = known if given == "all" else given
@@ -45,7 +45,7 @@ def wanted(setting: str, given: Sequence[str], known: Iterable[str], source: str
                 f"  expected 'all' or labels of {', '.join(known) or f'nothing: {source} lists none'}"
             )
     if not chosen:
-        raise InputError(f"{setting}: names none, or {source} lists none; expected 'all' or labels such as '01'")
+        raise InputError(f"{setting}: {source} lists none; expected labels such as '01' there")
     return tuple(sorted(set(chosen)))
 
 

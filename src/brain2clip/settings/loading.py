@@ -32,11 +32,11 @@ def load(raw: Mapping[str, Any], source: str = "config.yaml") -> Config:
     SettingsError
         With every error found: where, what was found, what was expected.
     """
-    raw = _resolve_bases(dict(raw), source)
+    whole = _resolve_bases(dict(raw), source)
     try:
-        return Config.model_validate(raw)
+        return Config.model_validate(whole)
     except ValidationError as error:
-        raise SettingsError(_explain(error, raw, source)) from None
+        raise SettingsError(_explain(error, whole, raw, source)) from None
 
 
 def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,8 +149,11 @@ def _known(inherited: Any, annotation: Any) -> Any:
     return {key: _known(value, _below(annotation, key)) for key, value in inherited.items() if key in fields}
 
 
-def _explain(error: ValidationError, raw: Any, source: str) -> str:
-    """All errors of a validation as one message: path, found, expected, suggestion."""
+def _explain(error: ValidationError, raw: Any, written: Mapping[str, Any], source: str) -> str:
+    """All errors of a validation as one message: path, found, expected, suggestion.
+
+    ``raw`` has bases merged, ``written`` is what stands in the file.
+    """
     lines = []
     for item in error.errors():
         keys, block = _walk(tuple(item["loc"]), raw)
@@ -158,7 +161,7 @@ def _explain(error: ValidationError, raw: Any, source: str) -> str:
         if item["type"] == "too_short" and item.get("input"):
             continue  # its items are wrong, each of which has a line
         if item["type"] == "extra_forbidden":
-            lines.append(f"{path}: {_unknown(str(keys[-1]), block)}")
+            lines.append(f"{path}: {_unknown(str(keys[-1]), block)}{_based(keys, written)}")
         elif item["type"] == "value_error":
             message = str(item["ctx"]["error"]) if "ctx" in item else item["msg"]
             above = "" if path == "top level" else path
@@ -213,6 +216,14 @@ def _unknown(key: str, block: Any) -> str:
     """What is wrong with a key that a block does not have."""
     now = getattr(block, "renamed", {}).get(key)
     return f"renamed to {now}" if now else f"unknown key{suggest(key, _fields(block))}"
+
+
+def _based(keys: list[Any], written: Mapping[str, Any]) -> str:
+    """The base of an entry, from which a key may come that its kind does not have."""
+    entry = written
+    for key in keys[:2]:
+        entry = entry.get(key, {}) if isinstance(entry, Mapping) else {}
+    return f" (base: {entry['base']})" if isinstance(entry, Mapping) and "base" in entry else ""
 
 
 def _listing(lines: list[str], source: str) -> str:

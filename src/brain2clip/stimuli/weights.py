@@ -42,7 +42,10 @@ def check(model: str, pretrained: str | None) -> None:
         With the file and what it is.
     """
     if pretrained is None and not model.startswith(LOCAL):
-        raise InputError(f"towers.*.pretrained: {model!r} needs a pretrained tag or the path of a checkpoint")
+        raise InputError(
+            f"towers.*.pretrained: {model!r} needs a pretrained tag or the path of a checkpoint; a folder is "
+            "model: 'local-dir:FOLDER'"
+        )
     for path in map(Path, of(model, pretrained)):
         if path.is_dir():
             raise InputError(f"towers.*.pretrained: {path} is a folder; give the file of the weights in it")
