@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from brain2clip import artefact
+from brain2clip import artefact, sealing
 from brain2clip.responses.same_samples import Recordings, RowDigests
 from brain2clip.stage import InputError
 from brain2clip.training.data import load_each, load_responses, placed
@@ -110,6 +110,7 @@ def with_recordings(path: Path, number: int, recorded: dict[str, int], allowed: 
     recordings = Recordings.of(found)
     with h5py.File(write(path, SUBJECTS[number], number), "r+") as file:
         (recordings.allow() if allowed else recordings).write(file)
+    sealing.seal_h5(path)
     return path
 
 

@@ -338,7 +338,9 @@ def test_a_picture_that_is_none_is_named(make, table):
     path = table["image"][4]
     with open(path, "wb") as file:
         file.write(b"version https://git-lfs.github.com/spec/v1")
-    with pytest.raises(stage.InputError, match=rf"{path}: expected a picture, found that it is a Git LFS pointer"):
+    with pytest.raises(
+        stage.InputError, match=rf"{path}: expected a picture, found that it is a pointer file of git-annex or Git LFS"
+    ):
         make()
 
 

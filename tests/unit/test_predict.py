@@ -11,6 +11,7 @@ from brain2clip.models.context import ContextPrompt, class_name, prompts_with_ro
 from brain2clip.settings import BrainMapping, Contrastive, Ridge, Tower
 from brain2clip.stage import InputError
 from brain2clip.stimuli import frozen_clip
+from brain2clip.stimuli.features import WITHOUT_SENTENCE
 from brain2clip.training import train
 from brain2clip.training.data import load_responses
 from brain2clip.training.predict import Predictor
@@ -41,7 +42,10 @@ def stimuli(folder):
 def changed(folder, name, **datasets):
     """A copy of the stimuli with other datasets."""
     path = folder / f"{name}.h5"
-    with artefact.open_h5(folder / "stimuli.h5") as source, artefact.create_h5(path, brain_files.MADE) as target:
+    with (
+        artefact.open_h5(folder / "stimuli.h5") as source,
+        artefact.create_h5(path, brain_files.MADE, unknown=WITHOUT_SENTENCE) as target,
+    ):
         target.attrs.update({key: source.attrs[key] for key in ("kind", "cache")})
         for key in source:
             target[key] = datasets.get(key, source[key][:])
