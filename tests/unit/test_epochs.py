@@ -188,6 +188,7 @@ def test_band_removes_power(tmp_path):
         (Band(), {"sfreq": 100}, r"250 Hz divided by responses.sfreq = 100 Hz is 2.5[\s\S]*resampling: epochs"),
         (Band(), {"sfreq": 500}, "above the recording's 250 Hz"),
         (Band(l_freq=0.05), {}, r"recording of 30.00 s is shorter than the filter[\s\S]*raise l_freq"),
+        (Band(), {"baseline": (None, 0.4)}, r"responses.baseline = \[None, 0.4\] s does not lie inside"),
         (Band(), {"channels": ("fz", "Pz")}, r"no EEG channel 'fz' \(did you mean 'Fz'\?\)[\s\S]*Fz, Pz, O1, O2"),
         (Band(), {"channels": "occipital-parietal-17"}, r"wants 17 channels, not found: P7, P5"),
     ],

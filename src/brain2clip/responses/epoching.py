@@ -428,4 +428,9 @@ def _baseline(sfreq: float, responses: Responses) -> slice | None:
     begin, end = responses.baseline
     start = 0 if begin is None else round(begin * sfreq) - first
     stop = length if end is None else round(end * sfreq) - first + 1
-    return slice(max(start, 0), min(stop, length))
+    if start < 0 or stop > length or start >= stop:
+        raise InputError(
+            f"responses.baseline = {list(responses.baseline)} s does not lie inside the epoch "
+            f"[{responses.tmin}, {responses.tmax}] s; move it, or set it to null"
+        )
+    return slice(start, stop)
