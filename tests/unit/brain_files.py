@@ -79,7 +79,7 @@ def write_voxels(
     split = (stimulus >= TRAIN).astype(np.uint8)
     if test_value is not None:
         values[split == 1] = test_value
-    with artefact.create_h5(path, MADE) as file:
+    with artefact.create_h5(path, MADE, unknown={"response"}) as file:
         file.attrs.update(kind="voxels", unit="z")
         file["response"], file["stimulus"], file["split"] = values, stimulus.astype(np.int32), split
         file["voxel"] = [f"sub-{subject}-voxel-{number:04d}" for number in range(n_voxels)]
@@ -98,7 +98,7 @@ def write_responses(path: Path, embedding: np.ndarray, subject: int = 0, noise: 
     split = (stimulus >= TRAIN).astype(np.uint8)
     if test_value is not None:
         values[split == 1] = test_value
-    with artefact.create_h5(path, MADE) as file:
+    with artefact.create_h5(path, MADE, unknown={"response"}) as file:
         file.attrs["sfreq"] = SFREQ
         file["response"], file["stimulus"], file["split"] = values, stimulus.astype(np.int32), split
         file["channel"] = [f"E{number}" for number in range(CHANNELS)]

@@ -542,13 +542,13 @@ def test_two_processes_at_once(tmp_path, server, how):
 def test_the_record_survives_another_writer(tmp_path, monkeypatch):
     calls = []
 
-    def write(path, text):
+    def write(path, record):
         calls.append(path)
         if len(calls) == 1:
             raise FileNotFoundError(path)
 
-    monkeypatch.setattr(download.artefact, "write_text", write)
-    download._write_record(tmp_path / "x.json", "text")
+    monkeypatch.setattr(download.artefact, "write_json", write)
+    download._write_record(tmp_path / "x.json", {})
     assert len(calls) == 2
 
 

@@ -41,7 +41,9 @@ def stimuli(folder):
 def changed(folder, name, **datasets):
     """A copy of the stimuli with other datasets."""
     path = folder / f"{name}.h5"
-    with artefact.open_h5(folder / "stimuli.h5") as source, artefact.create_h5(path, brain_files.MADE) as target:
+    unknown = {"caption_embedding", "prompt_embedding"}
+    made = artefact.create_h5(path, brain_files.MADE, unknown)
+    with artefact.open_h5(folder / "stimuli.h5") as source, made as target:
         target.attrs.update({key: source.attrs[key] for key in ("kind", "cache")})
         for key in source:
             target[key] = datasets.get(key, source[key][:])
