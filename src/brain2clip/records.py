@@ -124,7 +124,10 @@ def _other_pictures(path: Path, made: artefact.Provenance, seen: Seen, since: fl
             pictures = [Path(name) for name in file[artefact.PICTURE_PATHS].asstr()[:]]
     except artefact.ArtefactError as error:
         return str(error)
-    if lost := [one for one in pictures if not one.is_file()]:
+    lost = [one for one in pictures if not one.is_file()]
+    if len(lost) == len(pictures):  # as inputs that were not copied with the results
+        return None
+    if lost:
         return f"{path}: made from pictures of which {len(lost)} are gone, the first is {lost[0]}"
     return None if seen.together(path, pictures, was, since) == was else f"{path}: made from other pictures"
 

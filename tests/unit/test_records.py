@@ -293,3 +293,6 @@ def test_pictures_that_an_artefact_lists_count_as_its_inputs(tmp_path):
     assert found() == [None, None]
     pictures[2].unlink()
     assert found() == [f"{output}: made from pictures of which 1 are gone, the first is {pictures[2]}"] * 2
+    for path in pictures[:2]:  # results that were copied alone
+        path.unlink()
+    assert found() == [None, None]
