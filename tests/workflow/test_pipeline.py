@@ -17,9 +17,9 @@ RUN_COLUMNS = ["study", "signal", "protocol", "method", "subject", "seed"]
 ROW_COLUMNS = [
     *RUN_COLUMNS,
     *["repetitions", "query", "target", "n_candidates", "rank", "similarity", "top_ids", "top_similarities"],
-    *["task", "pool"],
+    *["task", "pool", "margin", "classes"],
 ]
-SUMMARY_COLUMNS = [*RUN_COLUMNS, "metric", "value", "ci_low", "ci_high", "chance", "n_queries"]
+SUMMARY_COLUMNS = [*RUN_COLUMNS, "metric", "value", "ci_low", "ci_high", "chance", "n_queries", "largest_class"]
 
 
 def test_rows_and_summary_have_the_promised_columns(finished):
