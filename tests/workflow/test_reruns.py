@@ -28,6 +28,7 @@ from project import ROOT, Project, other_content, picture_of
 
 from brain2clip import artefact, records, settings
 from brain2clip.plan.jobs import STAGES
+from brain2clip.retrieval import statistics
 
 pytestmark = pytest.mark.workflow
 
@@ -480,7 +481,8 @@ def test_files_that_were_laid_over_newer_ones_are_noticed(project, finished):
     table = project.folder / "results/tables/summary.parquet"
     made = artefact.stored_provenance(table)
     frame = pd.read_parquet(table)
-    artefact.write_table(table, frame, artefact.Provenance(made.stage, made.settings, "0" * 16, made.inputs))
+    other = artefact.Provenance(made.stage, made.settings, "0" * 16, made.inputs)
+    artefact.write_table(table, frame, other, unknown=statistics.UNKNOWN)
     assert project.planned() == {"tables": 1}
     shutil.copy(finished.folder / "results/tables/summary.parquet", table)  # the right one, its time is new
     assert project.planned() == {}
