@@ -210,6 +210,26 @@ def drawn(name: str, inputs: dict[str, list[Path]], methods: dict[str, str] = ME
 
 
 @pytest.mark.parametrize("name", kinds.shipped("figures"))
+def test_no_text_is_cut(name: str, inputs: dict[str, list[Path]]) -> None:
+    made = drawn(name, of_figure(name, inputs), SHOWN.get(name, METHODS))
+    with style.applied():
+        made.draw_without_rendering()
+    ticks = {text for axis in made.axes for text in (*axis.get_xticklabels(), *axis.get_yticklabels())}
+    ticks |= {text for axis in made.axes for side in (axis.xaxis, axis.yaxis) for text in side.get_minorticklabels()}
+    texts = [
+        text for text in made.findobj(Text) if text.get_visible() and text.get_text().strip() and text not in ticks
+    ]
+    edge = made.bbox
+    cut = [
+        text.get_text()
+        for text, box in ((text, text.get_window_extent()) for text in texts)
+        if min(box.x0 - edge.x0, box.y0 - edge.y0, edge.x1 - box.x1, edge.y1 - box.y1) < -1
+    ]
+    assert texts
+    assert cut == []
+
+
+@pytest.mark.parametrize("name", kinds.shipped("figures"))
 def test_figure_renders_without_warning(name: str, inputs: dict[str, list[Path]], tmp_path: Path) -> None:
     path = tmp_path / f"{name}.svg"
     with warnings.catch_warnings():

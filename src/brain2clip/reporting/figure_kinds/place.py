@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _PICTURES_AT_ONCE = 256
 _MOST_NAMES = 24
+_TITLE = 44
+"""Characters of a line that fit above the right side."""
 
 
 class Figure(figure_base.FigureBase):
@@ -166,9 +169,8 @@ def figure_place(
     task = next(name for name in ("category", *accuracy.TASKS) if (regions["task"] == name).any())
     part = regions[regions["task"] == task]
     accuracy.dots(right, part, names, {part["method"].iloc[0]: (0, labels["method"])}, upright=False)
-    right.set_title(
-        f"fMRI, {labels['study']}: {accuracy.TASKS[task]}, of {part['n_candidates'].max()}\n{labels['method']}"
-    )
+    head = f"fMRI, {labels['study']}: {accuracy.TASKS[task]}, of {part['n_candidates'].max()}"
+    right.set_title("\n".join(textwrap.fill(line, _TITLE) for line in (head, labels["method"])))
     handles, names = right.get_legend_handles_labels()
     right.legend([handles[names.index("chance")]], ["chance"], loc="best")
     return made
