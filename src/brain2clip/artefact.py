@@ -395,12 +395,12 @@ def _opened_h5(path: Path) -> Iterator[h5py.File]:
             sealed.raises = True
             if sealed.damage is None:
                 yield file
-    except Exception:
+    except Exception:  # the library and the reader make anything of a damaged block; the damage itself is told below
         if sealed.damage is None:
             raise
     finally:
         sealed.close()
-    if sealed.damage is not None:  # whatever the library or the reader made of it
+    if sealed.damage is not None:
         raise _damaged(path, sealed.damage)
 
 

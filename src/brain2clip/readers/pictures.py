@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,10 @@ if TYPE_CHECKING:
 BACKGROUND = "white"
 #: Largest value of 16-bit grey, and the number of values of 12-bit data, which cameras and scanners store in 16 bits.
 DEEP, SHALLOW = 65535, 4096
+HINT = (
+    "; it may be cut short, damaged, too large or of a sort that is not known: open it in a viewer and save it as "
+    "8-bit RGB PNG"
+)
 
 
 def read(path: Path | str) -> Image.Image:
@@ -36,7 +39,7 @@ def read(path: Path | str) -> Image.Image:
     from PIL import Image, ImageOps
 
     path = Path(path)
-    try:
+    with user_files.reading(path, "not readable as a picture", HINT):
         if (instead := user_files.stands_in(path)) is not None:
             raise InputError(f"{path}: expected a picture, found that it is {instead}")
         with Image.open(path) as stored:
@@ -45,19 +48,7 @@ def read(path: Path | str) -> Image.Image:
                 raise InputError(
                     f"{path}: {frames} pictures in one file (an animation or pages); expected a single one"
                 )
-            upright = ImageOps.exif_transpose(stored)
-            return _rgb(upright, path)
-    # Pillow's readers raise whatever the bytes make them do.
-    except (
-        *(OSError, EOFError, SyntaxError, ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError),
-        *(struct.error, ZeroDivisionError, AttributeError, Image.DecompressionBombError),
-    ) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"{path}: not readable as a picture ({type(error).__name__}: {error}); it may be cut short, damaged, too "
-            "large or of a sort that is not known: open it in a viewer and save it as 8-bit RGB PNG"
-        ) from None
+            return _rgb(ImageOps.exif_transpose(stored), path)
 
 
 def _rgb(image: Image.Image, path: Path) -> Image.Image:
