@@ -31,6 +31,7 @@ wildcard_constraints:
     study="[A-Za-z0-9-]+",
     signal="[A-Za-z0-9-]+",
     tower="[A-Za-z0-9-]+",
+    vector="[A-Za-z0-9_.-]+",
     protocol="[A-Za-z0-9-]+",
     method="[A-Za-z0-9-]+",
     subject="[A-Za-z0-9]+",

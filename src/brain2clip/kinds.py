@@ -42,9 +42,11 @@ class Family:
 FAMILIES = {
     "studies": Family("brain2clip.studies", "Study"),
     "whitenings": Family("brain2clip.responses.whitenings", "Whitening"),
+    "views": Family("brain2clip.stimuli.views", "View"),
     "encoders": Family("brain2clip.models.encoders", "Encoder"),
     "mappings": Family("brain2clip.models.mappings", "Mapping"),
     "visuals": Family("brain2clip.models.visuals", "PictureSide"),
+    "readouts": Family("brain2clip.models.readouts", "Readout"),
     "filters": Family("brain2clip.models.filters", "Filter"),
     "adapters": Family("brain2clip.models.adapters", "Adapter"),
     "schedules": Family("brain2clip.training.schedules", "Schedule"),

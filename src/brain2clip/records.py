@@ -36,7 +36,7 @@ PLANNED = "BRAIN2CLIP_PLANNED"
 #: Differences that are told one by one.
 TOLD = 5
 #: Stages whose artefacts list the pictures that they were made from.
-LISTING_PICTURES = frozenset({"features"})
+LISTING_PICTURES = frozenset({"features", "vectors"})
 
 
 # ------------------------------------------------------------------------------------------------ judging

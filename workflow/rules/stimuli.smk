@@ -1,4 +1,4 @@
-# The stimuli of a study: their table, and their frozen CLIP features, once per tower.
+# The stimuli of a study: their table, their frozen CLIP features, once per tower, and further vectors that methods read.
 rule catalogue:
     input:
         unpack(lambda w: files(PLAN.catalogue_job(w.study))),
@@ -48,3 +48,29 @@ rule features:
     shell:
         "python -m brain2clip.stimuli.features --spec {params.spec:q} --input {params.given:q}"
         " --output stimuli={output.stimuli:q} > {log:q} 2>&1"
+
+
+rule vectors:
+    input:
+        unpack(lambda w: files(PLAN.vectors_job(w.study, w.tower, w.vector))),
+    output:
+        vectors=f"{RESULTS}/vectors/{{study}}/{{tower}}/{{vector}}.h5",
+    log:
+        f"{RESULTS}/logs/vectors/{{study}}/{{tower}}/{{vector}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/vectors/{{study}}/{{tower}}/{{vector}}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 2
+    resources:
+        mem_mb=lambda w, attempt: attempt * 6000,
+        runtime=lambda w, attempt: attempt * 120,
+        gpu=1,
+    params:
+        spec=lambda w: PLAN.vectors_job(w.study, w.tower, w.vector).spec.json,
+        given=lambda w, input: named(input),
+    message:
+        "Vectors {wildcards.vector} of {wildcards.study}, tower {wildcards.tower}"
+    shell:
+        "python -m brain2clip.stimuli.vectors --spec {params.spec:q} --input {params.given:q}"
+        " --output vectors={output.vectors:q} > {log:q} 2>&1"

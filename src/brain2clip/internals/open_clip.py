@@ -100,10 +100,22 @@ def with_class_token(visual: Any, tokens: Tensor) -> Tensor:
     return normalised
 
 
+def patch_grid(visual: Any) -> tuple[int, int]:
+    """Rows and columns of the patches."""
+    needed(visual, "grid_size")
+    rows, columns = visual.grid_size
+    return rows, columns
+
+
+def normed(visual: Any, x: Tensor) -> Tensor:
+    """Output [B, 1 + N, D] of the blocks after the last layer norm."""
+    found: Tensor = visual.ln_post(x)
+    return found
+
+
 def mean_of_patches(visual: Any, x: Tensor) -> Tensor:
     """Mean patch [B, D] after the last layer norm, of the output [B, 1 + N, D] of the blocks."""
-    pooled: Tensor = visual.ln_post(x)[:, 1:].mean(dim=1)
-    return pooled
+    return normed(visual, x)[:, 1:].mean(dim=1)
 
 
 def pooled(visual: Any, x: Tensor) -> Tensor:

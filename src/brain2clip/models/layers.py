@@ -25,7 +25,7 @@ def head(settings: Head, n_in: int) -> nn.Module:
     """Projection into the shared space [B, n_in] -> [B, settings.width].
 
     ``linear``; ``none`` (identity, [B, n_in]); ``bottleneck``: to a quarter and up without a residual path, so that it
-    can lose information (Wu et al., AAAI 2026, ATS).
+    can lose information (Wu et al., AAAI 2026, ATS); ``mlp``: through a hidden layer of any size, likewise.
     """
     if settings.kind == "none":
         return nn.Identity()
@@ -34,4 +34,11 @@ def head(settings: Head, n_in: int) -> nn.Module:
     if settings.kind == "bottleneck":
         narrow = max(1, n_in // 4)
         return nn.Sequential(nn.Linear(n_in, narrow), nn.GELU(), nn.Linear(narrow, settings.width))
+    if settings.kind == "mlp":
+        return nn.Sequential(
+            nn.Linear(n_in, settings.hidden),
+            nn.GELU(),
+            *([nn.Dropout(settings.dropout)] if settings.dropout else []),
+            nn.Linear(settings.hidden, settings.width),
+        )
     assert_never(settings.kind)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from brain2clip import kinds
+from brain2clip.models.readout import ReadoutModule
 from brain2clip.settings import Network, Supervision
 
 
@@ -28,11 +29,21 @@ class MappingNetwork(nn.Module):
     inputs : int or mapping
         Size of a flattened response, or that of every subject by label.
     width : int
-        d of the CLIP space.
+        d of the CLIP space, or of what the readout gives.
+    readout : ReadoutModule, optional
+        From frozen vectors of pictures to the space that is mapped to; it trains with the network where it is learned.
     """
 
-    def __init__(self, settings: Network, supervision: Supervision, inputs: int | Named[str, int], width: int) -> None:
+    def __init__(
+        self,
+        settings: Network,
+        supervision: Supervision,
+        inputs: int | Named[str, int],
+        width: int,
+        readout: ReadoutModule | None = None,
+    ) -> None:
         super().__init__()
+        self.readout = readout
         self.own: nn.ModuleDict | None = None
         if isinstance(inputs, int):
             n_in = inputs

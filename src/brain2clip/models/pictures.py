@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from brain2clip.models.readout import ReadoutModule
+from brain2clip.settings import ReadoutBase, Vector
 from brain2clip.stage import InputError
+from brain2clip.stimuli import tower_vectors
 
 
 @dataclass(frozen=True)
@@ -23,11 +27,22 @@ class Pictures:
         Patch tokens before position embedding; None for a frozen picture side.
     band_tokens : Tensor [B, K, N, D] or None
         Patch tokens of each frequency band.
+    vectors : mapping of str to Tensor [B, d_i]
+        Further frozen vectors by name (:attr:`brain2clip.settings.Vector.name`).
     """
 
     embedding: Tensor
     tokens: Tensor | None = None
     band_tokens: Tensor | None = None
+    vectors: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def vector(self, wanted: Vector) -> Tensor:
+        """A frozen vector [B, d]."""
+        return self.embedding if wanted.is_embedding else self.vectors[wanted.name]
+
+    def frozen(self, readout: ReadoutBase) -> list[Tensor]:
+        """All frozen vectors of a readout, in its order."""
+        return [self.vector(one) for one in readout.inputs]
 
 
 class Frozen(NamedTuple):
@@ -37,6 +52,10 @@ class Frozen(NamedTuple):
     ----------
     width : int
         d of the joint embedding.
+    widths : mapping of str to int
+        Sizes of the further vectors by name.
+    subjects : int
+        Number of those whose responses train the model.
     bands : int
         K of the filter bank.
     tower : nn.Module or None
@@ -49,6 +68,14 @@ class Frozen(NamedTuple):
     bands: int
     tower: Any = None
     checkpointing: bool = False
+    widths: Mapping[str, int] = {}
+    subjects: int = 1
+
+    def size(self, vector: Vector) -> int:
+        """Size of a frozen vector, of the file or of the tower."""
+        if vector.is_embedding:
+            return self.width
+        return self.widths[vector.name] if vector.name in self.widths else tower_vectors.width(self.tower, vector)
 
 
 class PromptEffect(NamedTuple):
@@ -96,8 +123,11 @@ class PictureSideBase(nn.Module):
     width: int
     inner: int
 
-    def forward(self, pictures: Pictures) -> Tensor:
-        """Embedding [B, shared]."""
+    def fit(self, pictures: Pictures) -> None:
+        """Fit what is not trained step by step to training pictures, with all the vectors that the settings name."""
+
+    def forward(self, pictures: Pictures, subject: int | None = None) -> Tensor:
+        """Embedding [B, shared]; in training, as a subject sees them where the settings say ``by_subject``."""
         raise NotImplementedError
 
     def check_texts(self) -> None:
@@ -122,3 +152,31 @@ class PictureSideBase(nn.Module):
             Where the kind has no prompts.
         """
         raise InputError(f"{type(self).__module__} has no prompts to look at; take a method of visual.kind: neuroclip")
+
+
+class ReadPictureSide(PictureSideBase):
+    """Base of picture sides with a readout: vectors, then the readout, then the head.
+
+    Attributes
+    ----------
+    settings : ReadoutBase
+    readout : ReadoutModule
+    """
+
+    settings: ReadoutBase
+    readout: ReadoutModule
+
+    def fit(self, pictures: Pictures) -> None:
+        """Fit the readout to frozen vectors of training pictures."""
+        if self.settings.fitted:
+            self.readout.fit(pictures.frozen(self.settings))
+
+    def check_texts(self) -> None:
+        """Texts have no place where pictures leave CLIP's joint space."""
+        where = self.settings.leaves_joint_space
+        if where is not None:
+            raise InputError(
+                "the tasks category and caption are impossible for a method whose pictures leave CLIP's joint space "
+                f"(visual.{where}), because texts are in that space only; take the tasks out of retrieval.tasks, the "
+                "method out of the experiments, or take a readout that stays there (visual.readout: null)"
+            )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any, assert_never
 
@@ -17,8 +18,9 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from brain2clip.internals import open_clip
-from brain2clip.settings import Readout, SharedPrompts
+from brain2clip.settings import SharedPrompts, Vector
 from brain2clip.stage import InputError
+from brain2clip.stimuli import tower_vectors
 
 
 class PromptedTower(nn.Module):
@@ -32,12 +34,20 @@ class PromptedTower(nn.Module):
     visual : nn.Module
         ``model.visual`` of an open_clip model; frozen here.
     prompts : SharedPrompts
-    readout : Readout
+    vectors : sequence of Vector
+        What is read out of the tower; the last of their blocks is the last that is run through.
     checkpointing : bool
         Recompute activations of each block in the backward pass.
+
+    Raises
+    ------
+    InputError
+        Where the tower is no Vision Transformer, or has no such vector.
     """
 
-    def __init__(self, visual: Any, prompts: SharedPrompts, readout: Readout, checkpointing: bool = False) -> None:
+    def __init__(
+        self, visual: Any, prompts: SharedPrompts, vectors: Sequence[Vector] = (Vector(),), checkpointing: bool = False
+    ) -> None:
         super().__init__()
         if not open_clip.is_vision_transformer(visual):
             raise InputError(
@@ -45,10 +55,11 @@ class PromptedTower(nn.Module):
                 f"{type(visual).__name__}. Take a ViT (e.g. ViT-B-32), or visual.kind: frozen"
             )
         self.visual: Any = open_clip.driven(visual).eval().requires_grad_(False)
-        self.readout = readout
+        self.vectors = tuple(vectors)
+        for vector in self.vectors:
+            tower_vectors.check(visual, vector)
         self.checkpointing = checkpointing
-        depth = len(open_clip.blocks(visual))
-        self.blocks = depth if readout.block is None else early_exit(readout.block, depth)
+        self.blocks = tower_vectors.blocks_of(visual, self.vectors)
         self.prompted = self._prompted_blocks(prompts)
         self.prompts: nn.Parameter | None = None
         if self.prompted:
@@ -68,19 +79,14 @@ class PromptedTower(nn.Module):
             return tuple(range(first, self.blocks))
         assert_never(prompts.depth)
 
-    @property
-    def width(self) -> int:
-        """Size of the embedding that :meth:`forward` returns."""
-        return open_clip.width(self.visual) if self.readout.block is not None else open_clip.joint_width(self.visual)
-
     def train(self, mode: bool = True) -> PromptedTower:
         """Switch the prompts' dropout; the frozen tower stays in evaluation mode."""
         super().train(mode)
         self.visual.eval()
         return self
 
-    def forward(self, tokens: Tensor, extra: Tensor | None = None) -> Tensor:
-        """Picture embedding.
+    def forward(self, tokens: Tensor, extra: Tensor | None = None) -> list[Tensor]:
+        """Vectors of pictures, in the order of ``vectors``.
 
         Parameters
         ----------
@@ -91,22 +97,31 @@ class PromptedTower(nn.Module):
 
         Returns
         -------
-        Tensor [B, d]
+        list of Tensor [B, d_i]
         """
         blocks = open_clip.blocks(self.visual)
         x = open_clip.with_class_token(self.visual, tokens)
         if extra is not None:
             x = torch.cat([x, extra.to(x.dtype)], dim=1)
         present = 0
+        found: dict[Vector, Tensor] = {}
         for index in range(self.blocks):
             if index in self.prompted:
                 x = self._put_in(x, present, self.prompted.index(index))
                 present = self.prompts.shape[1]  # type: ignore[union-attr]
             block = blocks[index]
             x = recomputed(block, x) if self.checkpointing and torch.is_grad_enabled() else block(x)
-        if present or extra is not None:
-            x = torch.cat([x[:, :1], x[:, 1 + present : 1 + present + tokens.shape[1]]], dim=1)
-        return self._read(x)
+            for vector in self._after(index + 1):
+                own = x
+                if present or extra is not None:
+                    own = torch.cat([x[:, :1], x[:, 1 + present : 1 + present + tokens.shape[1]]], dim=1)
+                found[vector] = tower_vectors.read(self.visual, own, vector)
+        return [found[vector] for vector in self.vectors]
+
+    def _after(self, block: int) -> list[Vector]:
+        """Vectors that are read after a block."""
+        last = len(open_clip.blocks(self.visual))
+        return [one for one in self.vectors if (last if one.block is None else one.block) == block]
 
     def _put_in(self, x: Tensor, present: int, layer: int) -> Tensor:
         """Replace the ``present`` prompt tokens after the class token by those of a layer."""
@@ -115,31 +130,6 @@ class PromptedTower(nn.Module):
             prompt = dropped(prompt, self.dropout, self.training)
         prompt = prompt.to(x.dtype).expand(len(x), -1, -1)
         return torch.cat([x[:, :1], prompt, x[:, 1 + present :]], dim=1)
-
-    def _read(self, x: Tensor) -> Tensor:
-        """Embedding [B, d] from class token and patches [B, 1 + N, D] after the last block used."""
-        if self.readout.block is not None:
-            return F.layer_norm(x[:, 1:].mean(dim=1), x.shape[-1:])
-        if self.readout.pool == "patches":
-            pooled = open_clip.mean_of_patches(self.visual, x)
-        elif self.readout.pool == "tower":
-            pooled = open_clip.pooled(self.visual, x)
-        else:
-            assert_never(self.readout.pool)
-        return open_clip.projected(self.visual, pooled)
-
-
-def early_exit(block: int, depth: int) -> int:
-    """Number of blocks of a tower that is left early.
-
-    Raises
-    ------
-    InputError
-        Where the tower has fewer.
-    """
-    if block > depth:
-        raise InputError(f"readout.block is {block}, the tower has {depth} blocks")
-    return block
 
 
 def first_of_last(count: int, blocks: int) -> int:

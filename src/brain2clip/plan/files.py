@@ -47,9 +47,18 @@ class Files(Specs):
         """Frozen features of a study's stimuli."""
         return f"{self.results}/stimuli/{study}/{tower}.h5"
 
+    def vector(self, study: str, tower: str, name: str) -> str:
+        """A further vector of a study's stimuli."""
+        return f"{self.results}/vectors/{study}/{tower}/{name}.h5"
+
     def features_of(self, run: Run) -> str:
         """Features that a run looks its candidates up in."""
         return self.features(run.study, self.method(run.method).tower)
+
+    def vector_files(self, run: Run) -> list[str]:
+        """Further vectors that a run reads of its candidates."""
+        method = self.method(run.method)
+        return [self.vector(run.study, method.tower, one.name) for one in method.vectors]
 
     def checkpoint(self, run: Run) -> str:
         """Trained parameters that a run uses."""

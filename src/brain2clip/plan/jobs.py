@@ -14,11 +14,23 @@ from brain2clip.plan.spec import Spec
 #: Stages in the order of the pipeline.
 STAGES = (
     *("download", "images", "simulate_pictures", "simulate_recordings", "simulate_voxels", "simulate_dataset"),
-    *("epochs", "preprocessed", "voxels", "catalogue", "features", "export", "train", "rank", "ceiling", "inspect"),
+    *(
+        "epochs",
+        "preprocessed",
+        "voxels",
+        "catalogue",
+        "features",
+        "vectors",
+        "export",
+        "train",
+        "rank",
+        "ceiling",
+        "inspect",
+    ),
     *("embed", "summaries", "tables", "figures"),
 )
 #: Stages that ask for a GPU.
-ON_GPU = frozenset({"features", "train"})
+ON_GPU = frozenset({"features", "vectors", "train"})
 
 
 @dataclass(frozen=True)
@@ -109,6 +121,18 @@ class Plan(Shown):
         }
         return Job(self.features_spec(study, tower), inputs, (self.features(study, tower),))
 
+    def vectors_job(self, study: str, tower: str, name: str) -> Job:
+        """A further vector of the stimuli of a study."""
+        from brain2clip.stimuli import weights
+
+        block, vector = self.config.towers[tower], self.vectors_of(study, tower)[name]
+        inputs = {"catalogue": [self.catalogue(study)]}
+        if vector.ready is not None:
+            inputs["ready"] = [self.ready_vector(study, vector.ready)]
+        else:
+            inputs["weights"] = weights.of(block.model, block.pretrained)
+        return Job(self.vectors_spec(study, tower, vector), inputs, (self.vector(study, tower, name),))
+
     def export_job(self, form: str, study: str, signal: str, subject: str) -> Job:
         """Responses in another project's format; the reader of ``ubp`` opens pictures by name."""
         own = self.study(study)
@@ -124,6 +148,7 @@ class Plan(Shown):
         inputs = {
             "responses": [self.responses(run.study, run.signal, source) for source in self.sources(run)],
             "stimuli": [self.features_of(run)],
+            "vectors": self.vector_files(run),
         }
         made = (self.checkpoint(run), f"{self.results}/training/{run.path}.history.parquet")
         return Job(self.train_spec(run), inputs, made)
@@ -132,7 +157,7 @@ class Plan(Shown):
         """Retrieval rows of a run by its model, or by an ideal observer (stage ``ceiling``)."""
         inputs = {"responses": [self.responses(run.study, run.signal, run.subject)], "stimuli": [self.features_of(run)]}
         if self.method(run.method).trained:
-            inputs["checkpoint"] = [self.checkpoint(run)]
+            inputs |= {"vectors": self.vector_files(run), "checkpoint": [self.checkpoint(run)]}
         else:
             inputs["truth"] = [self.truth(run.study, run.subject)]
         return Job(self.retrieval_spec(run), inputs, (self.rows(run),))
@@ -207,6 +232,9 @@ class Plan(Shown):
             yield self.catalogue_job(study)
             towers = sorted({self.method(run.method).tower for run in runs if run.study == study})
             yield from (self.features_job(study, tower) for tower in towers)
+            yield from (
+                self.vectors_job(study, tower, name) for tower in towers for name in self.vectors_of(study, tower)
+            )
         asked = {(run.study, run.signal, subject) for run in runs for subject in {run.subject, *self.sources(run)}}
         for one in sorted(asked | {one[1:] for one in self.exported()}):
             yield self.responses_job(*one)

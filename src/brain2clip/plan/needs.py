@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 OF_TEXTS = ("category", "caption", "caption-to-brain")
 #: What to do where a study lacks what a method needs.
 ADVICE = {
-    "pictures": "give the study its pictures, or take visual.kind: frozen",
+    "pictures": "give the study its pictures, or take visual.kind: frozen with the embedding alone",
     "captions": "give the study captions, or add prompts to supervision.sentences",
 }
 
@@ -85,6 +85,13 @@ def _methods(plan: Plan) -> Iterator[str]:
             for needed in sorted(missing):
                 what = f"{method.needed_for} needs {needed}, and the stimuli of study {experiment.study!r} have none"
                 yield f"{where}: {what} for tower {method.tower!r}; {ADVICE[needed]}"
+            there = study.ready_vectors
+            for vector in method.vectors:
+                if vector.ready is not None and vector.ready not in there:
+                    yield (
+                        f"{where}: its readout takes ready: {vector.ready}, and studies.{experiment.study}.ready_vectors names "
+                        f"{', '.join(there) or 'none'}{suggestion(vector.ready, there)}; expected a file of that name"
+                    )
             texts = [task for task in plan.config.retrieval.tasks if task in OF_TEXTS]
             if texts and method.leaves_joint_space:
                 yield (

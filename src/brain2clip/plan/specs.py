@@ -9,7 +9,8 @@ from brain2clip import kinds
 from brain2clip.plan.runs import Run, Runs
 from brain2clip.plan.spec import Spec, spec
 from brain2clip.readers import contract
-from brain2clip.settings import canonical, dump
+from brain2clip.settings import Vector, canonical, dump
+from brain2clip.settings.base import suggest
 from brain2clip.stage import InputError
 
 
@@ -20,8 +21,8 @@ class Specs(Runs):
         super().__init__(config)
         for name in (
             *("simulate_pictures_spec", "simulate_recordings_spec", "simulate_voxels_spec", "downloads"),
-            *("catalogue_spec", "features_spec", "responses_spec", "train_spec", "rank_spec", "ceiling_spec"),
-            "summaries_spec",
+            *("catalogue_spec", "features_spec", "vectors_spec", "responses_spec", "train_spec", "rank_spec"),
+            *("ceiling_spec", "summaries_spec", "vectors_of"),
         ):
             setattr(self, name, cache(getattr(self, name)))
 
@@ -160,7 +161,7 @@ class Specs(Runs):
         """Frozen features of the stimuli of a study."""
         values = {
             "name": study,
-            "tower": dump(self.config.towers[tower]),
+            "tower": self.config.towers[tower].for_features(),
             "ready": self.ready(study, tower),
             "equal_pictures": self.block(study).equal_pictures,
         }
@@ -170,6 +171,46 @@ class Specs(Runs):
     def ready(self, study: str, tower: str) -> str | None:
         """File of embeddings that stand in for a study's pictures, or None."""
         return getattr(self.block(study), "ready_features", {}).get(tower)
+
+    def vectors_spec(self, study: str, tower: str, vector: Vector) -> Spec:
+        """A further vector of the stimuli of a study."""
+        expects = {"catalogue": self.catalogue_spec(study).expected}
+        values: dict[str, Any] = {"name": study, "vector": dump(vector)}
+        if vector.ready is not None:
+            values["ready"] = self.ready_vector(study, vector.ready)
+        else:
+            values |= {"tower": self.config.towers[tower].for_vectors(), "tower_name": tower}
+        return spec("vectors", "brain2clip.stimuli.vectors", values, expects, kinds.modules_of(vector))
+
+    def ready_vector(self, study: str, name: str) -> str:
+        """File of vectors that others made of a study's stimuli.
+
+        Raises
+        ------
+        InputError
+            Where the study names none so.
+        """
+        there = self.block(study).ready_vectors
+        if name not in there:
+            raise InputError(f"studies.{study}.ready_vectors: no {name!r}, which a readout takes{suggest(name, there)}")
+        return there[name]
+
+    def vectors_of(self, study: str, tower: str) -> dict[str, Vector]:
+        """Further vectors that the methods of a study's experiments read of a tower, by name."""
+        ran = {name for one in self.config.experiments.values() if one.study == study for name in one.methods}
+        found = {
+            vector.name: vector
+            for name in ran
+            for vector in self.method(name).vectors
+            if self.method(name).tower == tower
+        }
+        return dict(sorted(found.items()))
+
+    def _vectors_expected(self, run: Run) -> dict[str, Any]:
+        """What a reader may expect of the further vectors of a run's method."""
+        method = self.method(run.method)
+        specs = [self.vectors_spec(run.study, method.tower, one) for one in method.vectors]
+        return {"vectors": [one.expected for one in specs]} if specs else {}
 
     # ---------------------------------------------------------------------------------- export
 
@@ -196,7 +237,7 @@ class Specs(Runs):
         values = {
             "protocol": dump(self.config.protocols[run.protocol]),
             "method": {key: value for key, value in dump(method).items() if key != "label"},
-            "tower": dump(self.config.towers[method.tower]),
+            "tower": self.config.towers[method.tower].for_features(),
             "seed": run.seed,
         }
         if method.joint:
@@ -204,6 +245,7 @@ class Specs(Runs):
         expects = {
             "responses": [self.responses_spec(run.study, run.signal, source).expected for source in sources],
             "features": self.features_spec(run.study, method.tower).expected,
+            **self._vectors_expected(run),
         }
         return spec("train", "brain2clip.training.train", values, expects, kinds.modules_of(method))
 
@@ -246,6 +288,7 @@ class Specs(Runs):
             "responses": self.responses_spec(run.study, run.signal, run.subject).expected,
             "features": trained.expects["features"],
             "train": trained.expected,
+            **self._vectors_expected(run),
         }
         return values, expects
 
@@ -305,7 +348,7 @@ class Specs(Runs):
     def environment(self) -> dict[str, str]:
         """Variables for all jobs: what they need to know and what must make none of them run again.
 
-        How files are fetched, the tables that say from where, and which subjects there are.
+        How files are fetched, the tables that say from where, which subjects there are, and how large files may be.
         """
         listed = [name for name in self.config.studies if self.is_downloaded(name)]
         manifests = {self.study(name).dataset: getattr(self.block(name), "manifest", None) for name in listed}
@@ -318,5 +361,8 @@ class Specs(Runs):
                     for name in sorted({*self.studies_run, *(one.study for one in self.config.exports.values())})
                     if self.study(name).split_from_events
                 }
+            ),
+            "BRAIN2CLIP_VECTORS_GB": canonical(
+                {name: tower.vectors_limit_gb for name, tower in self.config.towers.items()}
             ),
         }

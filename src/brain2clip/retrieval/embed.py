@@ -11,7 +11,7 @@ from brain2clip import artefact, stage
 from brain2clip.retrieval import tasks
 from brain2clip.retrieval.repetitions import trial_groups
 from brain2clip.settings import Method, MethodBase, parse
-from brain2clip.training.data import load_responses, open_stimuli, placed
+from brain2clip.training.data import load_responses, placed, stimuli_of
 from brain2clip.training.predict import Predictor
 
 
@@ -25,7 +25,7 @@ def run(job: stage.Job) -> None:
             f"method {job.settings['run']['method']} of kind {method.kind} has a shared space of its own; predicted "
             "embeddings are those of methods that stay in CLIP's joint space, as of kind mapping and ridge"
         )
-    with open_stimuli(job.input("stimuli"), job.expects.get("features")) as stimuli:
+    with stimuli_of(job) as stimuli:
         test = placed(test, stimuli, job.input("stimuli"))
         candidates = tasks.candidate_rows(stimuli["split"].asstr()[:])
         ids = stimuli["stimulus_id"].asstr()[:]

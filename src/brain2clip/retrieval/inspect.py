@@ -16,7 +16,7 @@ from brain2clip import artefact, stage
 from brain2clip.models.pictures import PromptEffect
 from brain2clip.retrieval import tasks
 from brain2clip.retrieval.repetitions import trial_groups
-from brain2clip.training.data import load_responses, open_stimuli, placed
+from brain2clip.training.data import load_responses, placed, stimuli_of
 from brain2clip.training.predict import Predictor
 
 
@@ -24,7 +24,7 @@ def run(job: stage.Job) -> None:
     """Write the tables of gains and of the prompt effect."""
     test = load_responses([job.input("responses")], "test", job.expects.get("responses"))
     tensors = artefact.read_tensors(job.input("checkpoint"), job.expects.get("train"))
-    with open_stimuli(job.input("stimuli"), job.expects.get("features")) as stimuli:
+    with stimuli_of(job) as stimuli:
         test = placed(test, stimuli, job.input("stimuli"))
         candidates = tasks.candidate_rows(stimuli["split"].asstr()[:])
         ids = stimuli["stimulus_id"].asstr()[:][candidates]

@@ -11,7 +11,7 @@ from brain2clip.names import Sought
 from brain2clip.retrieval import query_table, tasks
 from brain2clip.retrieval.repetitions import trial_groups
 from brain2clip.settings import Retrieval, parse
-from brain2clip.training.data import load_responses, open_stimuli, placed
+from brain2clip.training.data import load_responses, placed, stimuli_of
 from brain2clip.training.predict import Predictor
 
 log = logging.getLogger("brain2clip")
@@ -22,7 +22,7 @@ def run(job: stage.Job) -> None:
     retrieval = parse(Retrieval, job.settings["retrieval"])
     test = load_responses([job.input("responses")], "test", job.expects.get("responses"))
     tensors = artefact.read_tensors(job.input("checkpoint"), job.expects.get("train"))
-    with open_stimuli(job.input("stimuli"), job.expects.get("features")) as stimuli:
+    with stimuli_of(job) as stimuli:
         test = placed(test, stimuli, job.input("stimuli"))
         split = stimuli["split"].asstr()[:]
         candidates = tasks.candidate_rows(split)

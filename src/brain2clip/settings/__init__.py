@@ -41,6 +41,16 @@ from brain2clip.settings.methods import (
 from brain2clip.settings.objective import Objective
 from brain2clip.settings.optimisers import Budget, MappingBudget, Optimiser, Selection
 from brain2clip.settings.protocols import Protocol
+from brain2clip.settings.readouts import (
+    Concatenation,
+    MeanOfVectors,
+    Mix,
+    OneVector,
+    Part,
+    Readout,
+    ReadoutBase,
+    Spatial,
+)
 from brain2clip.settings.responses import (
     MvnnWhitening,
     NoWhitening,
@@ -83,7 +93,9 @@ from brain2clip.settings.tables import (
     TableBase,
 )
 from brain2clip.settings.towers import FilterBank, Tower
-from brain2clip.settings.visual import FrozenVisual, Fusion, NeuroClipVisual, Readout, SharedPrompts, Visual, VisualBase
+from brain2clip.settings.vectors import Vector
+from brain2clip.settings.views import Blur, FovealBlur, LowPass, LowResolution, Mosaic, Noise, View, ViewBase
+from brain2clip.settings.visual import FrozenVisual, Fusion, NeuroClipVisual, SharedPrompts, Visual, VisualBase
 from brain2clip.settings.voxels import Voxels
 
 __all__ = [
@@ -100,13 +112,13 @@ __all__ = [
     "ClassesTable",
     "Classifier",
     "ComparisonBase",
+    "Concatenation",
     "Config",
     "Constant",
     "ContrastTable",
     "Contrastive",
     "Cosine",
     "Download",
-    "DynamicFilter",
     "EegProject",
     "EegStudyBase",
     "Encoder",
@@ -129,9 +141,11 @@ __all__ = [
     "LinearNetwork",
     "Lora",
     "MappingBudget",
+    "MeanOfVectors",
     "Method",
     "MethodBase",
     "MethodsTable",
+    "Mix",
     "MlpNetwork",
     "MvnnWhitening",
     "Name",
@@ -141,11 +155,14 @@ __all__ = [
     "NoFilter",
     "NoWhitening",
     "Objective",
+    "OneVector",
     "Optimiser",
     "OverviewTable",
+    "Part",
     "Pools",
     "Protocol",
     "Readout",
+    "ReadoutBase",
     "Repetitions",
     "RepetitionsTable",
     "Responses",
@@ -162,6 +179,7 @@ __all__ = [
     "SimulatedNoise",
     "SimulatedStudy",
     "Softmax",
+    "Spatial",
     "Split",
     "Study",
     "StudyBase",
@@ -176,6 +194,7 @@ __all__ = [
     "TsConv",
     "UserStudyBase",
     "VaeNetwork",
+    "Vector",
     "Visual",
     "VisualBase",
     "VoxelStudyBase",

@@ -12,7 +12,11 @@ from brain2clip.settings.base import Block
 class Head(Block):
     """Projection into the shared space where brain and picture meet."""
 
-    kind: Literal["linear", "none", "bottleneck"] = Field(
-        "linear", description="linear; none (sizes must agree); bottleneck: down to a quarter and up, no residual"
+    kind: Literal["linear", "none", "bottleneck", "mlp"] = Field(
+        "linear",
+        description="linear; none (sizes must agree); bottleneck: down to a quarter and up, no residual; mlp: through a "
+        "hidden layer, no residual",
     )
     width: int = Field(512, ge=2, description="size of the shared space (ignored for none)")
+    hidden: int = Field(256, ge=1, description="size of the hidden layer of kind mlp")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout after the hidden layer of kind mlp")

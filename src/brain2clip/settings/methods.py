@@ -12,6 +12,8 @@ from brain2clip.settings.heads import Head
 from brain2clip.settings.mappings import Augmentation, Classifier, LinearNetwork, Network, Supervision
 from brain2clip.settings.objective import Objective
 from brain2clip.settings.optimisers import MappingBudget, Optimiser, Selection
+from brain2clip.settings.readouts import OneVector, Readout
+from brain2clip.settings.vectors import Vector
 from brain2clip.settings.visual import NeuroClipVisual, Visual
 
 
@@ -27,8 +29,8 @@ class MethodBase(Kind):
     random: ClassVar[bool] = False
     #: Whether one model can train on subjects who have other inputs each (protocol joint).
     joint: ClassVar[bool] = False
-    #: Whether its predictions are directions of CLIP's joint space.
-    joint_space: ClassVar[bool] = False
+    #: Whether it predicts frozen vectors of pictures themselves, rather than a space that is shared with them.
+    predicts: ClassVar[bool] = False
     #: Whether it tells apart only the classes that it was trained on, and knows no texts.
     known_classes: ClassVar[bool] = False
     #: Whether it knows the truth of a simulated study, and is a ceiling.
@@ -49,9 +51,19 @@ class MethodBase(Kind):
         return f"kind {self.kind}"
 
     @property
+    def vectors(self) -> tuple[Vector, ...]:
+        """Vectors of pictures that it reads beside the joint embedding, each a file."""
+        return ()
+
+    @property
     def leaves_joint_space(self) -> str | None:
         """The setting by which its pictures leave CLIP's joint space, where texts cannot follow; None: they stay."""
         return None
+
+    @property
+    def joint_space(self) -> bool:
+        """Whether its predictions are directions of CLIP's joint space."""
+        return self.predicts and self.leaves_joint_space is None
 
     @property
     def seeds_differ(self) -> bool:
@@ -96,18 +108,23 @@ class Contrastive(TrainedMethod):
         return self.visual.drives_tower
 
     @property
+    def vectors(self) -> tuple[Vector, ...]:
+        """Those of the picture side."""
+        return self.visual.vectors
+
+    @property
     def needs(self) -> frozenset[str]:
-        """Pictures, where the tower is driven from their patches."""
-        return frozenset({"pictures"} if self.visual.drives_tower else ())
+        """Pictures, where the tower is driven from their patches or vectors are taken from it."""
+        return frozenset({"pictures"} if self.visual.drives_tower else ()) | of_pictures(self.vectors)
 
     @property
     def needed_for(self) -> str:
         """The picture side."""
-        return f"visual.kind: {self.visual.kind}"
+        return f"visual.kind: {self.visual.kind}" if self.visual.drives_tower else "visual.readout"
 
     @property
     def leaves_joint_space(self) -> str | None:
-        """An early exit from the tower."""
+        """The readout of the picture side."""
         return self.visual.leaves_joint_space
 
     @model_validator(mode="after")
@@ -122,10 +139,43 @@ class Contrastive(TrainedMethod):
         return self
 
 
-class Ridge(TrainedMethod):
-    """Ridge regression from brain responses to the frozen CLIP embedding."""
+class ReadMethod(TrainedMethod):
+    """Settings of methods that predict a readout of frozen vectors of a picture."""
 
-    joint_space: ClassVar[bool] = True
+    predicts: ClassVar[bool] = True
+
+    readout: Readout = Field(
+        default_factory=OneVector, description="from vectors of the picture to the one that is predicted"
+    )
+
+    @property
+    def vectors(self) -> tuple[Vector, ...]:
+        """All of the readout."""
+        return tuple(one for one in self.readout.inputs if not one.is_embedding)
+
+    @property
+    def leaves_joint_space(self) -> str | None:
+        """The readout."""
+        return self.readout.leaves_joint_space
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Pictures, where vectors are taken from the tower."""
+        return of_pictures(self.vectors)
+
+    @property
+    def needed_for(self) -> str:
+        """The readout."""
+        return f"readout.kind: {self.readout.kind}"
+
+
+def of_pictures(vectors: tuple[Vector, ...]) -> frozenset[str]:
+    """What the stimuli of a study must have for some vectors."""
+    return frozenset({"pictures"} if any(one.ready is None for one in vectors) else ())
+
+
+class Ridge(ReadMethod):
+    """Ridge regression from brain responses to frozen vectors of the pictures."""
 
     kind: Literal["ridge"] = "ridge"
     alphas: Annotated[tuple[Annotated[float, Field(gt=0)], ...], EachOnce] = Field(
@@ -136,9 +186,20 @@ class Ridge(TrainedMethod):
     folds: int = Field(5, ge=2, description="folds of the cross-validation, concept-disjoint")
     target: Literal["stimulus", "text"] = Field(
         "stimulus",
-        description="stimulus: the embedding of the picture (of the prompts where a study has none); text: the mean "
+        description="stimulus: the readout of the picture (of the prompts where a study has none); text: the mean "
         "embedding of the stimulus' captions and class prompts",
     )
+
+    @model_validator(mode="after")
+    def _can_be_solved(self) -> Ridge:
+        if self.readout.learned:
+            raise ValueError(
+                f"readout.kind: found {self.readout.kind}, which learns step by step; ridge regression is solved at once, "
+                "so expected one of one, mean, concat, spatial"
+            )
+        if self.target == "text" and self.readout != OneVector():
+            raise ValueError("target: text predicts embeddings of texts; expected no readout of pictures beside it")
+        return self
 
 
 class Lda(TrainedMethod):
@@ -157,13 +218,12 @@ class Lda(TrainedMethod):
     )
 
 
-class BrainMapping(TrainedMethod):
+class BrainMapping(ReadMethod):
     """A mapping network from brain responses to the frozen CLIP space under image and text supervision: BrainCLIP."""
 
     by_epoch: ClassVar[bool] = True
     random: ClassVar[bool] = True
     joint: ClassVar[bool] = True
-    joint_space: ClassVar[bool] = True
 
     kind: Literal["mapping"] = "mapping"
     network: Network = Field(default_factory=LinearNetwork, description="mapping network")
@@ -175,14 +235,35 @@ class BrainMapping(TrainedMethod):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Captions, where all text is drawn from them."""
+        """Captions, where all text is drawn from them, and what the readout needs."""
         only = self.supervision.text > 0 and self.supervision.sentences == ("captions",)
-        return frozenset({"captions"} if only else ())
+        return super().needs | frozenset({"captions"} if only else ())
 
     @property
     def needed_for(self) -> str:
-        """The source of the text."""
-        return "supervision.sentences: [captions]"
+        """The source of the text, or the readout."""
+        return super().needed_for if self.vectors else "supervision.sentences: [captions]"
+
+    @model_validator(mode="after")
+    def _texts_have_a_place(self) -> BrainMapping:
+        if self.supervision.text > 0 and self.leaves_joint_space:
+            raise ValueError(
+                f"supervision.text: found {self.supervision.text:g}; texts are in CLIP's joint space, and pictures leave it "
+                f"({self.leaves_joint_space}): expected 0, or a readout that stays there"
+            )
+        if self.supervision.centre and self.readout.learned:
+            raise ValueError(
+                f"supervision.centre: found true beside readout.kind: {self.readout.kind}, whose mean changes while it is "
+                "learned; expected false"
+            )
+        if self.classifier.kind == "context" and self.readout.learned:
+            raise ValueError(
+                f"classifier.kind: found context beside readout.kind: {self.readout.kind}; the context is trained on folds, and "
+                "the readout would have seen them all: expected ensemble or prompt"
+            )
+        if self.readout.by_subject:
+            raise ValueError("readout.subject_dropout: expected null; a mapping has no picture side of its own")
+        return self
 
 
 class IdealObserver(MethodBase):

@@ -65,7 +65,7 @@ class StudyBase(Kind):
     #: Settings that neither responses nor stimuli read. Steps from signal to response are passed beside the study, and
     #: who else takes part must not matter to a subject.
     unread: ClassVar[frozenset[str]] = (
-        frozenset({"responses", "voxels", "ready_features", "subjects", "equal_pictures"}) | REPORTED
+        frozenset({"responses", "voxels", "ready_features", "ready_vectors", "subjects", "equal_pictures"}) | REPORTED
     )
     #: Settings that only the stimuli read: responses are the same without pictures and sentences.
     of_stimuli: ClassVar[frozenset[str]] = frozenset()
@@ -81,6 +81,11 @@ class StudyBase(Kind):
         "refuse",
         description="refuse: no stimulus of the test may have the pixels of a training stimulus (or its ready "
         "features); allow: such pairs are counted in the log",
+    )
+    ready_vectors: dict[Name, Filled] = Field(
+        default_factory=dict,
+        description="by name: HDF5 or npz file with stimulus_id [n] and embedding [n, d], vectors of the stimuli that other "
+        "models gave, of any width; a readout takes one by ready: NAME",
     )
 
     @property

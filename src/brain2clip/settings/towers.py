@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -38,7 +38,21 @@ class Tower(Block):
         "made on the device; auto: tokens up to cache_limit_gb",
     )
     cache_limit_gb: float = Field(12.0, gt=0, description="largest token cache that auto writes, GB")
+    vectors_limit_gb: float = Field(
+        8.0,
+        gt=0,
+        description="largest file of further vectors of pictures that is written, GB; only bounds, reruns nothing",
+    )
     filter_bank: FilterBank = Field(default_factory=FilterBank, description="bands of the picture")
+
+    def for_features(self) -> dict[str, Any]:
+        """What features, and whatever is made of them, depend on, as JSON."""
+        return {name: value for name, value in self.model_dump(mode="json").items() if name != "vectors_limit_gb"}
+
+    def for_vectors(self) -> dict[str, Any]:
+        """What further vectors of pictures depend on, as JSON."""
+        read = ("model", "pretrained", "batch_size", "dtype")
+        return {name: value for name, value in self.for_features().items() if name in read}
 
     @model_validator(mode="after")
     def _one_source(self) -> Tower:

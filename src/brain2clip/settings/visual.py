@@ -10,6 +10,8 @@ from brain2clip.settings.adapters import Adapter
 from brain2clip.settings.base import EXTERNAL, Block, Kind, from_outside, neutral, tag
 from brain2clip.settings.filters import Filter, Gains
 from brain2clip.settings.heads import Head
+from brain2clip.settings.readouts import OneVector, Readout
+from brain2clip.settings.vectors import Vector
 
 
 class Fusion(Block):
@@ -46,23 +48,6 @@ class SharedPrompts(Block):
     dropout: float = neutral(0.0, ge=0, lt=1, description="dropout of the prompts")
 
 
-class Readout(Block):
-    """Where the picture embedding is taken from the tower."""
-
-    block: int | None = neutral(
-        None, ge=1, description="leave the tower after this many blocks (null: after the last, through its projection)"
-    )
-    pool: Literal["tower", "patches"] = Field(
-        "tower", description="tower: the tower's own pooling; patches: mean of the patch tokens"
-    )
-
-    @model_validator(mode="after")
-    def _exit_pool(self) -> Readout:
-        if self.block is not None and self.pool == "tower":
-            raise ValueError("readout.block (an early exit) needs readout.pool: patches")
-        return self
-
-
 class VisualBase(Kind):
     """The picture side: what all kinds have."""
 
@@ -71,22 +56,56 @@ class VisualBase(Kind):
     drives_tower: ClassVar[bool] = False
 
     kind: str
-    head: Head = Field(default_factory=Head, description="projection of the picture embedding")
+    head: Head = Field(default_factory=Head, description="projection of what the readout gives")
+
+    @property
+    def vectors(self) -> tuple[Vector, ...]:
+        """Vectors of pictures that it reads beside the joint embedding, each a file."""
+        return ()
 
     @property
     def leaves_joint_space(self) -> str | None:
         """The setting by which pictures leave CLIP's joint space; None: they stay."""
         return None
 
+    @property
+    def by_subject(self) -> bool:
+        """Whether pictures differ by the subject that sees them, in training."""
+        return False
 
-class FrozenVisual(VisualBase):
-    """The cached CLIP embedding."""
+
+class ReadVisual(VisualBase):
+    """A picture side that reads its embedding out of vectors of the picture."""
+
+    readout: Readout = Field(
+        default_factory=OneVector, description="from vectors of the picture to the one that is compared with responses"
+    )
+
+    @property
+    def leaves_joint_space(self) -> str | None:
+        """Its readout."""
+        found = self.readout.leaves_joint_space
+        return None if found is None else f"visual.{found}"
+
+    @property
+    def by_subject(self) -> bool:
+        """Its readout."""
+        return self.readout.by_subject
+
+
+class FrozenVisual(ReadVisual):
+    """Cached vectors of the frozen CLIP."""
 
     kind: Literal["frozen"] = "frozen"
 
+    @property
+    def vectors(self) -> tuple[Vector, ...]:
+        """All of its readout."""
+        return tuple(one for one in self.readout.inputs if not one.is_embedding)
 
-class NeuroClipVisual(VisualBase):
-    """The prompted tower."""
+
+class NeuroClipVisual(ReadVisual):
+    """The prompted tower; vectors of other views and ready ones are those of the frozen tower."""
 
     drives_tower: ClassVar[bool] = True
 
@@ -95,12 +114,13 @@ class NeuroClipVisual(VisualBase):
     fusion: Fusion = Field(default_factory=Fusion, description="token-level fusion (instance prompts)")
     prompts: SharedPrompts = Field(default_factory=SharedPrompts, description="shared prompt tokens")
     adapter: Adapter | None = neutral(None, description="trained change of the tower's weights (null: none)")
-    readout: Readout = Field(default_factory=Readout, description="where the embedding is taken")
 
     @property
-    def leaves_joint_space(self) -> str | None:
-        """An early exit."""
-        return None if self.readout.block is None else f"visual.readout.block: {self.readout.block}"
+    def vectors(self) -> tuple[Vector, ...]:
+        """What its prompted tower does not give; all, where the readout is fitted to unprompted pictures."""
+        return tuple(
+            one for one in self.readout.inputs if not one.is_embedding and (self.readout.fitted or not one.from_tower)
+        )
 
 
 Visual = Annotated[

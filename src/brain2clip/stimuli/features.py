@@ -1,13 +1,13 @@
 """Stage ``features``: frozen CLIP features of every stimulus of a study.
 
-Work is done in chunks that are artefacts of their own beside the target, so that a stopped job goes on where it was.
+Further vectors of the same stimuli, as of views or inner blocks, are stage ``vectors``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +17,15 @@ from torch.nn import functional as F
 
 from brain2clip import artefact, stage
 from brain2clip.internals import open_clip
-from brain2clip.readers import pictures
 from brain2clip.settings import Tower, parse
-from brain2clip.stimuli import catalogue, frozen_clip, ready
+from brain2clip.stimuli import catalogue, chunks, frozen_clip, ready
 from brain2clip.stimuli.filter_bank import BandTokens, windows
 
 if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger("brain2clip")
-CHUNK = 256
+SENTENCES_AT_ONCE = 256
 CURVE_POINTS = 128
 #: Columns of the stimulus table that hold sentences, and what their datasets are called.
 SENTENCES = {"captions": "caption", "prompts": "prompt"}
@@ -57,31 +56,29 @@ def run(job: stage.Job) -> None:
         arrays = {**texts, "embedding": embedding, "pixel_digest": digests}
         _write(output, made, table, arrays, {"kind": kind, "cache": "none"})
         return
-    _check_images(table)
+    check_images(table)
     made = job.provenance(pictures=table["image"])
     cache = _cache_kind(tower, clip, len(table))
     log.info("features: %d pictures, cache of %s", len(table), cache)
-    parts = output.with_name(f".{output.stem}.parts")
-    chunks = [(start, min(start + CHUNK, len(table))) for start in range(0, len(table), CHUNK)]
-    files = [parts / f"{made.identity.removeprefix('made:')}_{start:06d}.h5" for start, _ in chunks]
     bands = None
     if cache == "tokens":
         bands = BandTokens(open_clip.patch_embedding(clip.model.visual), clip.image_size, tower.filter_bank).to(device)
-    for (start, stop), file in stage.progress(list(zip(chunks, files)), "features: chunks"):
-        if not _complete(file):
-            _write_chunk(file, made, _pictures(clip, bands, table.iloc[start:stop], tower, cache, device))
+
+    def of_rows(start: int, stop: int) -> dict[str, np.ndarray]:
+        return _pictures(clip, bands, table.iloc[start:stop], tower, cache, device)
+
+    files = chunks.made(output, made, len(table), of_rows, "features")
     _check_equal(table, [digest for file in files for digest in _digests(file)], allowed, job.settings["name"])
     arrays = {**texts, **_band_curves(tower)}
     _write(output, made, table, arrays, {"kind": "pictures", "cache": cache}, files)
-    shutil.rmtree(parts)
+    chunks.remove(output)
 
 
 def _pictures(
     clip: frozen_clip.Clip, bands: BandTokens | None, rows: pd.DataFrame, tower: Tower, cache: str, device: str
 ) -> dict[str, np.ndarray]:
     """Arrays of one chunk: embedding, pixel digest, and tokens or 8-bit pictures."""
-    stack = torch.stack([clip.preprocess(pictures.read(path)) for path in rows["image"]])
-    as_bytes = frozen_clip.to_bytes(stack, clip)
+    as_bytes = frozen_clip.seen(clip, rows["image"])
     # Both caches give the same tokens because both start from the same 8-bit values.
     normalised = frozen_clip.from_bytes(as_bytes, clip.mean, clip.std)
     digests = [hashlib.sha256(one.numpy().tobytes()).hexdigest() for one in as_bytes]
@@ -101,7 +98,7 @@ def _pictures(
         arrays["pictures"] = as_bytes.numpy()
     for name in ("embedding", "tokens", "band_tokens"):
         if name in arrays:
-            _check_numbers(arrays[name], rows["stimulus_id"].tolist(), f"{name} of stimulus", tower)
+            check_numbers(arrays[name], rows["stimulus_id"].tolist(), f"{name} of stimulus", tower)
     return arrays
 
 
@@ -114,11 +111,11 @@ def _texts(clip: frozen_clip.Clip, table: pd.DataFrame, device: str, tower: Towe
     number = {text: index for index, text in enumerate(sentences)}
     parts = [np.zeros((0, _text_width(clip)), np.float32)]
     with torch.inference_mode():
-        for start in range(0, len(sentences), CHUNK):
-            tokens = clip.tokenize(sentences[start : start + CHUNK]).to(device)
+        for start in range(0, len(sentences), SENTENCES_AT_ONCE):
+            tokens = clip.tokenize(sentences[start : start + SENTENCES_AT_ONCE]).to(device)
             parts.append(F.normalize(clip.model.encode_text(tokens).float(), dim=-1).cpu().numpy())
     encoded = np.concatenate(parts)
-    _check_numbers(encoded, sentences, "embedding of the sentence", tower)
+    check_numbers(encoded, sentences, "embedding of the sentence", tower)
     arrays = {"sentence": np.array(sentences, dtype=object), "sentence_embedding": encoded}
     for column, name in SENTENCES.items():
         links = [(row, number[text]) for row, texts in enumerate(table[column]) for text in texts]
@@ -132,6 +129,13 @@ def _text_width(clip: frozen_clip.Clip) -> int:
     with torch.inference_mode():
         tokens = clip.tokenize([""]).to(next(clip.model.parameters()).device)
         return clip.model.encode_text(tokens).shape[-1]
+
+
+def picture_width(clip: frozen_clip.Clip) -> int:
+    """Width d of the tower's picture embedding."""
+    blank = torch.zeros(1, 3, *clip.image_size, device=next(clip.model.parameters()).device)
+    with torch.inference_mode():
+        return int(clip.model.encode_image(blank).shape[-1])
 
 
 def _means(links: np.ndarray, encoded: np.ndarray, n_rows: int) -> np.ndarray:
@@ -163,7 +167,7 @@ def _check_width(embedding: np.ndarray, texts: dict[str, np.ndarray], job: stage
         )
 
 
-def _check_numbers(values: np.ndarray, names: list[str], what: str, tower: Tower) -> None:
+def check_numbers(values: np.ndarray, names: list[str], what: str, tower: Tower) -> None:
     """Refuse features [n, ...] with a number that is not finite, and embeddings [n, d] of zeros: no score without."""
     axes = tuple(range(1, values.ndim))
     finite = np.isfinite(values).all(axis=axes)
@@ -250,7 +254,8 @@ def _cache_kind(tower: Tower, clip: frozen_clip.Clip, n: int) -> str:
     return "tokens" if n * per_picture <= tower.cache_limit_gb * 1e9 else "pictures"
 
 
-def _check_images(table: pd.DataFrame) -> None:
+def check_images(table: pd.DataFrame) -> None:
+    """Refuse a table of stimuli whose pictures are not all there."""
     missing = [path for path in table["image"] if not Path(path).is_file()]
     if missing:
         raise stage.InputError(
@@ -259,27 +264,13 @@ def _check_images(table: pd.DataFrame) -> None:
         )
 
 
-def _complete(file: Path) -> bool:
-    """Whether a chunk was finished earlier by the same settings and code (its name says so)."""
-    try:
-        return artefact.stored_provenance(file) is not None
-    except artefact.ArtefactError:
-        return False
-
-
-def _write_chunk(file: Path, made: artefact.Provenance, arrays: dict[str, np.ndarray]) -> None:
-    with artefact.create_h5(file, made) as target:
-        for name, values in arrays.items():
-            target.create_dataset(name, data=values)
-
-
 def _write(
     output: Path,
     made: artefact.Provenance,
     table: pd.DataFrame,
     arrays: dict[str, np.ndarray],
     attributes: dict[str, Any],
-    chunks: list[Path] = (),  # type: ignore[assignment]
+    files: Sequence[Path] = (),
 ) -> None:
     """The artefact: columns of the table, given arrays, and chunk arrays one after the other."""
     import h5py
@@ -294,7 +285,7 @@ def _write(
         for name, values in arrays.items():
             target.create_dataset(name, data=values, dtype=text if values.dtype == object else None)
         start = 0
-        for file in chunks:
+        for file in files:
             with artefact.open_h5(file) as source:
                 count = len(source["embedding"])
                 for name, part in source.items():

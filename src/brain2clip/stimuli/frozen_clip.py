@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from brain2clip.internals import open_clip as internals
+from brain2clip.readers import pictures
 from brain2clip.settings import Tower
 from brain2clip.stage import InputError
 from brain2clip.stimuli import weights
@@ -93,6 +95,11 @@ def load(tower: Tower, device: str | torch.device = "cpu") -> Clip:
         std=std,
         image_size=image_size,
     )
+
+
+def seen(clip: Clip, paths: Iterable[str]) -> Tensor:
+    """Pictures of files as a tower sees them [B, 3, H, W]: resized and cropped by its own transform, 8 bits."""
+    return to_bytes(torch.stack([clip.preprocess(pictures.read(path)) for path in paths]), clip)
 
 
 def to_bytes(pictures: Tensor, clip: Clip) -> Tensor:

@@ -1,4 +1,4 @@
-"""Embeddings of pictures that others made, for datasets whose pictures cannot be had."""
+"""Vectors of stimuli that others made: embeddings in place of pictures that cannot be had, or of other models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from brain2clip.stage import InputError
 NAMES = ("stimulus_id", "embedding")
 
 
-def read(path: Path, stimulus_id: Sequence[str]) -> np.ndarray:
+def read(path: Path, stimulus_id: Sequence[str], where: str = "ready_features") -> np.ndarray:
     """Embeddings [n, d] float32 in the order of the stimulus table.
 
     Parameters
@@ -22,6 +22,8 @@ def read(path: Path, stimulus_id: Sequence[str]) -> np.ndarray:
         HDF5 or npz with ``stimulus_id [m]`` (text) and ``embedding [m, d]``; rows for other stimuli are left out.
     stimulus_id : sequence of str
         Identities of the stimulus table.
+    where : str
+        Setting that names the file, for messages.
 
     Raises
     ------
@@ -41,7 +43,7 @@ def read(path: Path, stimulus_id: Sequence[str]) -> np.ndarray:
     if lost:
         raise InputError(
             f"{path}: no embedding for {len(lost)} of {len(stimulus_id)} stimuli, the first is {lost[0]}; "
-            "ready_features needs all of a study's"
+            f"{where} needs all of a study's"
         )
     chosen = values[[place[name] for name in stimulus_id]].astype(np.float32)
     if not np.isfinite(chosen).all() or (np.linalg.norm(chosen, axis=1) == 0).any():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from brain2clip.models.pictures import Pictures
 from brain2clip.names import SPLITS
 from brain2clip.responses import same_samples
 from brain2clip.responses.same_samples import Recordings
-from brain2clip.stage import InputError
+from brain2clip.settings import Vector
+from brain2clip.stage import InputError, Job
 from brain2clip.stimuli.filter_bank import BandTokens
 from brain2clip.stimuli.frozen_clip import from_bytes
 
@@ -177,16 +178,60 @@ def _read_rows(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
     return values
 
 
+class Stimuli:
+    """An open stimuli artefact, and the files of further vectors of its stimuli.
+
+    Attributes
+    ----------
+    vectors : mapping of str to h5py.Dataset [n, d]
+        By name (:attr:`brain2clip.settings.Vector.name`), in the rows of the stimuli.
+    """
+
+    def __init__(self, file: h5py.File, vectors: Mapping[str, h5py.Dataset] | None = None) -> None:
+        self.file = file
+        self.vectors = vectors or {}
+
+    def __getitem__(self, name: str) -> h5py.Dataset:
+        return self.file[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.file
+
+    @property
+    def attrs(self) -> Any:
+        """Attributes of the stimuli artefact."""
+        return self.file.attrs
+
+    def vector(self, wanted: Vector) -> h5py.Dataset:
+        """Dataset [n, d] of a vector.
+
+        Raises
+        ------
+        InputError
+            Where no file of it was given.
+        """
+        if wanted.is_embedding:
+            return self["embedding"]
+        if wanted.name not in self.vectors:
+            there = ", ".join(self.vectors) or "none"
+            raise InputError(f"no file of the vector {wanted.name} was given (--input vectors=PATH); there are {there}")
+        return self.vectors[wanted.name]
+
+    def widths(self) -> dict[str, int]:
+        """Size of each further vector."""
+        return {name: one.shape[1] for name, one in self.vectors.items()}
+
+
 class PictureSource:
     """Pictures by row of the stimulus table, from a stimuli artefact.
 
-    Tokens are held in memory while they fit into ``memory_gb``, else read for every batch; where the artefact keeps
-    8-bit pictures, tokens and bands are made on the device by the tower's own patch embedding.
+    Tokens and further vectors are held in memory while they fit into ``memory_gb``, else read for every batch; where the
+    artefact keeps 8-bit pictures, tokens and bands are made on the device by the tower's own patch embedding.
 
     Parameters
     ----------
-    file : h5py.File
-        Open stimuli artefact.
+    stimuli : Stimuli
+        Open.
     rows : ndarray
         Rows that will be asked for.
     with_tokens : bool
@@ -194,61 +239,104 @@ class PictureSource:
     device : torch.device
     bands : BandTokens or None
         For artefacts that keep pictures.
+    normalisation : (Tensor, Tensor) or None
+        Mean and deviation of the tower's pictures, likewise.
+    vectors : sequence of Vector
+        Further vectors that will be asked for.
     """
 
     def __init__(
         self,
-        file: h5py.File,
+        stimuli: Stimuli,
         rows: np.ndarray,
         with_tokens: bool,
         device: torch.device,
         bands: BandTokens | None = None,
         normalisation: tuple[Tensor, Tensor] | None = None,
+        vectors: Sequence[Vector] = (),
         memory_gb: float = 8.0,
     ) -> None:
         self.rows = np.unique(rows)
         self.device = device
         self.bands = bands
         self.normalisation = normalisation
-        self.frozen = torch.from_numpy(file["embedding"][self.rows]).to(device)
-        self.names = () if not with_tokens else ("tokens", "band_tokens") if "tokens" in file else ("pictures",)
-        size = sum(np.prod(file[name].shape[1:]) * file[name].dtype.itemsize for name in self.names) * len(self.rows)
-        self.held: dict[str, Tensor] | None = None
-        self.file = file
-        if size <= memory_gb * 1e9:
-            self.held = {name: torch.from_numpy(file[name][self.rows]).to(device) for name in self.names}
+        self.embedding = torch.from_numpy(stimuli["embedding"][self.rows]).to(device)
+        tokens = () if not with_tokens else ("tokens", "band_tokens") if "tokens" in stimuli else ("pictures",)
+        self.tokens = {name: stimuli[name] for name in tokens}
+        self.vectors = {one.name: stimuli.vector(one) for one in vectors}
+        self.held: dict[str, Tensor] = {}
+        left = memory_gb * 1e9
+        # Vectors first: they are small, and every picture side reads them.
+        for name, source in {**self.vectors, **self.tokens}.items():
+            left -= float(np.prod(source.shape[1:])) * source.dtype.itemsize * len(self.rows)
+            if left >= 0:
+                self.held[name] = torch.from_numpy(source[self.rows]).to(device)
 
     def __call__(self, rows: np.ndarray) -> Pictures:
         """Pictures of distinct rows, in the order asked for."""
         place = np.searchsorted(self.rows, rows)
-        frozen = self.frozen[torch.from_numpy(place).to(self.device)]
-        arrays = {name: self._take(name, place) for name in self.names}
+        embedding = self.embedding[torch.from_numpy(place).to(self.device)]
+        arrays = {name: self._take(name, source, place) for name, source in self.tokens.items()}
+        vectors = {name: self._take(name, source, place).float() for name, source in self.vectors.items()}
         if "pictures" in arrays:
             assert self.bands is not None
             assert self.normalisation is not None
             with torch.no_grad():
                 tokens, band_tokens = self.bands(from_bytes(arrays["pictures"], *self.normalisation))
-            return Pictures(frozen, tokens, band_tokens)
+            return Pictures(embedding, tokens, band_tokens, vectors)
         if arrays:
-            return Pictures(frozen, arrays["tokens"].float(), arrays["band_tokens"].float())
-        return Pictures(frozen)
+            return Pictures(embedding, arrays["tokens"].float(), arrays["band_tokens"].float(), vectors)
+        return Pictures(embedding, vectors=vectors)
 
-    def _take(self, name: str, place: np.ndarray) -> Tensor:
-        if self.held is not None:
+    def frozen(self) -> Pictures:
+        """All of the rows, without tokens."""
+        place = np.arange(len(self.rows))
+        vectors = {name: self._take(name, source, place).float() for name, source in self.vectors.items()}
+        return Pictures(self.embedding, vectors=vectors)
+
+    def _take(self, name: str, source: h5py.Dataset, place: np.ndarray) -> Tensor:
+        if name in self.held:
             return self.held[name][torch.from_numpy(place).to(self.device)]
         order = np.argsort(place)
         back = np.argsort(order)
-        return torch.from_numpy(self.file[name][self.rows[place[order]]])[back].to(self.device)
+        return torch.from_numpy(source[self.rows[place[order]]])[back].to(self.device)
 
 
 @contextmanager
-def open_stimuli(path: Path, expected: Mapping[str, Any] | None) -> Iterator[h5py.File]:
-    """Open a stimuli artefact."""
-    with artefact.open_h5(path, expected) as file:
-        yield file
+def open_stimuli(
+    path: Path,
+    expected: Mapping[str, Any] | None,
+    vectors: Sequence[tuple[Path, Mapping[str, Any] | None]] = (),
+) -> Iterator[Stimuli]:
+    """Open a stimuli artefact and files of further vectors, each with what it must carry.
+
+    Raises
+    ------
+    brain2clip.artefact.ArtefactError
+        Where vectors are of other stimuli, or stand in another order.
+    """
+    with ExitStack() as stack:
+        file = stack.enter_context(artefact.open_h5(path, expected))
+        ids = file["stimulus_id"][:]
+        found = {}
+        for own, must in vectors:
+            other = stack.enter_context(artefact.open_h5(own, must))
+            if not np.array_equal(other["stimulus_id"][:], ids):
+                raise artefact.ArtefactError(
+                    f"{own}: its {len(other['stimulus_id'])} stimuli are not the {len(ids)} of {path}, in their order; run "
+                    "snakemake so that both are made again"
+                )
+            found[str(other.attrs["name"])] = other["vector"]
+        yield Stimuli(file, found)
 
 
-def placed(responses: Responses, file: h5py.File, path: Path) -> Responses:
+def stimuli_of(job: Job) -> AbstractContextManager[Stimuli]:
+    """The stimuli of a job, and further vectors that it was given."""
+    vectors = job.each("vectors") if job.inputs.get("vectors") else []
+    return open_stimuli(job.input("stimuli"), job.expects.get("features"), vectors)
+
+
+def placed(responses: Responses, file: Stimuli, path: Path) -> Responses:
     """Responses whose stimuli are rows of a stimuli file.
 
     Single trials keep their order; averages are sorted by subject and row.
@@ -290,6 +378,8 @@ class Pairs:
         Set and row in it, of each response.
     stimulus : ndarray [n]
         Row of the stimulus table of each response.
+    subject : ndarray [n]
+        Number of the subject of each response among those of the model.
     units : list of ndarray
         What a batch is drawn from: the responses of one picture, or single responses where there are few stimuli.
     classes : ndarray [n_units] of str or None
@@ -300,6 +390,7 @@ class Pairs:
     part: np.ndarray
     place: np.ndarray
     stimulus: np.ndarray
+    subject: np.ndarray
     units: list[np.ndarray]
     classes: np.ndarray | None = None
 
@@ -325,6 +416,7 @@ def pairs(
     part = np.repeat(np.arange(len(sets)), [len(one.stimulus) for one in sets])[rows]
     first = np.cumsum([0, *(len(one.stimulus) for one in sets)])[part]
     stimulus = np.concatenate([one.stimulus for one in sets])[rows]
+    subject = part if len(sets) > 1 else sets[0].subject[rows]
     own = [(rows - first)[part == number] for number in range(len(sets))]
     place = np.empty(len(rows), np.int64)
     for number, chosen in enumerate(own):
@@ -337,6 +429,7 @@ def pairs(
         part=part,
         place=place,
         stimulus=stimulus,
+        subject=subject,
         units=[np.array([row]) for row in range(len(rows))] if single else units,
         classes=None if classes is None else classes[rows],
     )

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import h5py
 import numpy as np
 import pandas as pd
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 from brain2clip.models.pictures import PromptEffect
 from brain2clip.settings import Tower
 from brain2clip.stage import InputError
-from brain2clip.training.data import Responses
+from brain2clip.training.data import Responses, Stimuli
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,8 @@ class Study:
         Training responses: one set, or one for each subject of a joint model.
     subjects : list of str or None
         Whose each set is, of a joint model; else None.
-    stimuli : h5py.File
-        Open stimuli artefact.
+    stimuli : Stimuli
+        Open.
     tower : Tower
         Settings of the frozen CLIP.
     seed : int
@@ -41,7 +40,7 @@ class Study:
 
     sets: Sequence[Responses]
     subjects: Sequence[str] | None
-    stimuli: h5py.File
+    stimuli: Stimuli
     tower: Tower
     seed: int
     device: torch.device
@@ -60,8 +59,8 @@ class Checkpoint:
         For shape and sampling rate; they have the inputs that the model was trained on.
     subject : str or None
         Whose they are, of a joint model; else None.
-    stimuli : h5py.File
-        Stimuli artefact, open as long as candidates are asked for.
+    stimuli : Stimuli
+        Open as long as candidates are asked for.
     rows : ndarray
         Rows of the candidates.
     tower : Tower
@@ -71,7 +70,7 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
     responses: Responses
     subject: str | None
-    stimuli: h5py.File
+    stimuli: Stimuli
     rows: np.ndarray
     tower: Tower
     device: torch.device

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from brain2clip import kinds
 from brain2clip.models.pictures import PromptEffect
 from brain2clip.settings import Method, Tower, parse
 from brain2clip.stage import InputError
-from brain2clip.training.data import Responses
+from brain2clip.training.data import Responses, Stimuli
 from brain2clip.training.inputs import SUBJECTS, check_inputs, device_of_choice
 from brain2clip.training.method import Checkpoint, Trained
 from brain2clip.training.texts import captions
@@ -35,8 +34,8 @@ class Predictor:
         The checkpoint.
     responses : Responses
         For shape, sampling rate and names of the inputs.
-    stimuli : h5py.File
-        Stimuli artefact, open as long as candidates are asked for.
+    stimuli : Stimuli
+        Open as long as candidates are asked for.
     rows : ndarray
         Rows of the candidates.
     subject : str, optional
@@ -61,7 +60,7 @@ class Predictor:
         tower: Mapping[str, Any],
         tensors: Mapping[str, Tensor],
         responses: Responses,
-        stimuli: h5py.File,
+        stimuli: Stimuli,
         rows: np.ndarray,
         subject: str | None = None,
     ) -> None:

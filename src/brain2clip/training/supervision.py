@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from brain2clip.settings import Supervision
+from brain2clip.models.readout import ReadoutModule
+from brain2clip.settings import OneVector, ReadoutBase, Supervision
+from brain2clip.training import targets
 from brain2clip.training.augmentation import Mixture
+from brain2clip.training.data import Stimuli
 from brain2clip.training.objective import logits, symmetric
 from brain2clip.training.texts import Texts
 
@@ -66,10 +68,13 @@ class Targets:
 
     Attributes
     ----------
-    image : Tensor [n, d]
-        Unit-length embedding of the picture (of the prompts where a study has none), centred where asked for.
+    vectors : list of Tensor [n, d_i]
+        Frozen vectors that the readout takes: the embedding of the picture (of the prompts where a study has none), or
+        others.
+    readout : ReadoutModule
+        From these to what is predicted; of the network, where it is learned.
     image_identity : Tensor [n]
-        Equal where embeddings are.
+        Equal where vectors are.
     texts : Texts
         Sentences by row.
     sentence : Tensor [m, d]
@@ -78,7 +83,8 @@ class Targets:
         ``stimulus_centre`` and ``text_centre`` [d], what was taken away; for the checkpoint.
     """
 
-    image: Tensor
+    vectors: list[Tensor]
+    readout: ReadoutModule
     image_identity: Tensor
     texts: Texts
     sentence: Tensor
@@ -91,8 +97,17 @@ class Targets:
         return None if centre is None else centre.to(self.sentence.device)
 
     @classmethod
-    def of(cls, stimuli: h5py.File, settings: Supervision, rows: np.ndarray, device: torch.device) -> Targets:
-        """Targets from a stimuli artefact; means are taken over the training stimuli ``rows`` only.
+    def of(
+        cls,
+        stimuli: Stimuli,
+        settings: Supervision,
+        rows: np.ndarray,
+        device: torch.device,
+        readout: ReadoutBase | None = None,
+    ) -> Targets:
+        """Targets from a stimuli artefact; means and fits are over the training stimuli ``rows`` only.
+
+        Without a readout they are the embeddings.
 
         Raises
         ------
@@ -102,17 +117,26 @@ class Targets:
         texts = Texts(stimuli, settings.sentences)
         if settings.text > 0:
             texts.require(rows, f"supervision.text: {settings.text:g}")
-        embedding = stimuli["embedding"][:]
-        image = F.normalize(torch.from_numpy(embedding).float(), dim=-1)
+        readout = OneVector() if readout is None else readout
+        vectors = targets.vectors(readout, stimuli)
+        module = targets.fitted(readout, stimuli, rows)
         sentence = torch.from_numpy(texts.embedding)
-        _, identity = np.unique(embedding, axis=0, return_inverse=True)
-        centres = centres_of(image, texts, rows) if settings.centre else {}
-        if "stimulus_centre" in centres:
-            image = image - centres["stimulus_centre"]
+        _, identity = np.unique(torch.cat(vectors, dim=1).numpy(), axis=0, return_inverse=True)
+        centres = {}
+        if settings.centre:
+            with torch.no_grad():
+                centres = centres_of(F.normalize(module(vectors), dim=-1), texts, rows)
         if "text_centre" in centres:
             sentence = sentence - centres["text_centre"]
         number = torch.from_numpy(identity.reshape(-1))
-        return cls(image.to(device), number.to(device), texts, sentence.to(device), centres)
+        on_device = [one.to(device) for one in vectors]
+        return cls(on_device, module.to(device), number.to(device), texts, sentence.to(device), centres)
+
+    def image(self, rows: Tensor | slice) -> Tensor:
+        """Readout [n, d] of the pictures of some rows, of unit length, centred where asked for."""
+        unit = F.normalize(self.readout([one[rows] for one in self.vectors]).float(), dim=-1)
+        centre = self.centres.get("stimulus_centre")
+        return unit if centre is None else unit - centre.to(unit.device)
 
     def loss(
         self,
@@ -131,7 +155,7 @@ class Targets:
         parts = []
         if settings.text < 1:
             identity = self.image_identity[own] if settings.multi_positive else own
-            parts.append((1 - settings.text) * contrast(z, self.image[own], identity, scale, mixture))
+            parts.append((1 - settings.text) * contrast(z, self.image(own), identity, scale, mixture))
         if settings.text > 0:
             distinct, place = np.unique(stimulus, return_inverse=True)
             drawn = torch.from_numpy(self.texts.draw(distinct, rng)[place]).to(z.device)
@@ -142,7 +166,7 @@ class Targets:
     def similarity(self, z: Tensor, rows: np.ndarray, settings: Supervision) -> Tensor:
         """Cosine [B, len(rows)] to image and mean sentence of stimuli, weighted as the loss is."""
         unit = F.normalize(z.float(), dim=-1)
-        image = unit @ F.normalize(self.image[torch.from_numpy(rows).to(z.device)], dim=-1).T
+        image = unit @ F.normalize(self.image(torch.from_numpy(rows).to(z.device)), dim=-1).T
         if settings.text == 0:
             return image
         mean = torch.from_numpy(self.texts.means(rows)).to(z.device)

@@ -21,8 +21,8 @@ from brain2clip.training.data import (
     Responses,
     load_each,
     load_responses,
-    open_stimuli,
     placed,
+    stimuli_of,
 )
 from brain2clip.training.inputs import device_of_choice, inputs_as_tensors
 from brain2clip.training.method import Study
@@ -39,7 +39,7 @@ def run(job: stage.Job) -> None:
     device = device_of_choice()
     subjects = joint_subjects(job, method)
     sets = responses_of(job, method.average_repetitions, subjects is not None)
-    with open_stimuli(job.input("stimuli"), job.expects.get("features")) as stimuli:
+    with stimuli_of(job) as stimuli:
         sets = [placed(one, stimuli, job.input("stimuli")) for one in sets]
         if method.shuffle_labels:
             sets = shuffled(sets, seed)

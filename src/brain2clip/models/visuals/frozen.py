@@ -1,22 +1,29 @@
-"""The cached CLIP embedding through a trained head: the baseline."""
+"""Cached vectors of the frozen CLIP through a readout and a trained head: the baseline."""
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
+from brain2clip.models import readout
 from brain2clip.models.layers import head
-from brain2clip.models.pictures import Frozen, Pictures, PictureSideBase
+from brain2clip.models.pictures import Frozen, Pictures, ReadPictureSide
 from brain2clip.settings import FrozenVisual
 
 
-class PictureSide(PictureSideBase):
-    """The cached CLIP embedding through a trained head."""
+class PictureSide(ReadPictureSide):
+    """Cached vectors through a readout and a trained head."""
+
+    tuned: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, settings: FrozenVisual, frozen: Frozen) -> None:
         super().__init__()
-        self.width = self.inner = frozen.width
-        self.head = head(settings.head, frozen.width)
+        self.settings = settings.readout
+        self.readout = readout.build(settings.readout, [*map(frozen.size, settings.readout.inputs)], frozen.subjects)
+        self.width = self.inner = self.readout.width
+        self.head = head(settings.head, self.width)
 
-    def forward(self, pictures: Pictures) -> Tensor:
+    def forward(self, pictures: Pictures, subject: int | None = None) -> Tensor:
         """Embedding [B, shared]."""
-        return self.head(pictures.embedding)
+        return self.head(self.readout(pictures.frozen(self.settings), subject))

@@ -12,15 +12,16 @@ from torch import Tensor
 
 from brain2clip import kinds
 from brain2clip.internals import open_clip
+from brain2clip.models import readout
 from brain2clip.models.instance_prompt import InstancePrompt
 from brain2clip.models.layers import head
-from brain2clip.models.pictures import Frozen, Pictures, PictureSideBase, PromptEffect
+from brain2clip.models.pictures import Frozen, Pictures, ReadPictureSide, PromptEffect
 from brain2clip.models.prompted_tower import PromptedTower, own_structure
 from brain2clip.settings import NeuroClipVisual
 from brain2clip.stage import InputError
 
 
-class PictureSide(PictureSideBase):
+class PictureSide(ReadPictureSide):
     """Instance prompts on the patch tokens, shared prompts and an adapter inside the tower, then a head."""
 
     tuned: ClassVar[tuple[str, ...]] = ("instance.", "tower.", "adapter.")
@@ -29,9 +30,17 @@ class PictureSide(PictureSideBase):
         super().__init__()
         # An adapter changes modules of the tower, which others may use as well.
         visual = frozen.tower if settings.adapter is None else own_structure(frozen.tower)
-        self.tower = PromptedTower(visual, settings.prompts, settings.readout, frozen.checkpointing)
+        self.settings = settings.readout
+        self.live = [one for one in settings.readout.inputs if one.from_tower]
+        if not self.live:
+            raise InputError(
+                "visual.readout: none of its vectors is taken from the tower while that sees the picture as it is, so prompts "
+                "would change nothing; add such a vector, or take visual.kind: frozen"
+            )
+        self.tower = PromptedTower(visual, settings.prompts, self.live, frozen.checkpointing)
         self.inner = open_clip.width(visual)
-        self.width = self.tower.width
+        self.readout = readout.build(settings.readout, [*map(frozen.size, settings.readout.inputs)], frozen.subjects)
+        self.width = self.readout.width
         self.instance = None
         if settings.fusion.kind != "none":
             self.instance = InstancePrompt(self.inner, frozen.bands, settings.filter, settings.fusion)
@@ -41,28 +50,21 @@ class PictureSide(PictureSideBase):
         if settings.adapter is not None:
             self.adapter = kinds.load("adapters", settings.adapter.kind)(settings.adapter, visual, self.tower.blocks)
 
-    def embed(self, pictures: Pictures) -> Tensor:
-        """Embedding [B, d] of the prompted tower, before the head."""
+    def prompted(self, pictures: Pictures) -> list[Tensor]:
+        """Vectors of the readout: of the prompted tower, and frozen ones of other views and files."""
         tokens = pictures.tokens
         assert tokens is not None
         if self.instance is None:
-            return self.tower(tokens)
-        prompt = self.instance(tokens, pictures.band_tokens)
-        return self.tower(tokens, extra=prompt) if self.extra else self.tower(tokens + prompt)
+            given = self.tower(tokens)
+        else:
+            prompt = self.instance(tokens, pictures.band_tokens)
+            given = self.tower(tokens, extra=prompt) if self.extra else self.tower(tokens + prompt)
+        live = dict(zip(self.live, given))
+        return [live[one] if one in live else pictures.vector(one) for one in self.settings.inputs]
 
-    def forward(self, pictures: Pictures) -> Tensor:
+    def forward(self, pictures: Pictures, subject: int | None = None) -> Tensor:
         """Embedding [B, shared]."""
-        return self.head(self.embed(pictures))
-
-    def check_texts(self) -> None:
-        """Texts have no place where the tower is left early."""
-        block = self.tower.readout.block
-        if block is not None:
-            raise InputError(
-                "the tasks category and caption are impossible for a method whose pictures leave CLIP's joint space "
-                f"(visual.readout.block: {block}), because texts are in that space only; take the tasks out of "
-                "retrieval.tasks, the method out of the experiments, or visual.readout.block: null"
-            )
+        return self.head(self.readout(self.prompted(pictures), subject))
 
     def merge(self) -> None:
         """Put the adapter's changes into the weights of this model's own copy of them."""
@@ -82,5 +84,6 @@ class PictureSide(PictureSideBase):
             if not self.extra:
                 prompt = self.instance(tokens, bands)
                 shift = (prompt.flatten(1).norm(dim=1) / tokens.flatten(1).norm(dim=1)).float().cpu()
-        before = self.head(pictures.embedding) if self.tower.readout.block is None else None
+        known = all(one.is_embedding or one.name in pictures.vectors for one in self.settings.inputs)
+        before = self.head(self.readout(pictures.frozen(self.settings))) if known else None
         return PromptEffect(gains, shift, before, self(pictures))

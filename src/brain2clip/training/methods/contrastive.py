@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, assert_never
 
-import h5py
 import numpy as np
 import pandas as pd
 import torch
@@ -16,11 +15,11 @@ from brain2clip.internals import open_clip
 from brain2clip.models.brain_encoder import Inputs
 from brain2clip.models.brain_to_clip import BrainToClip
 from brain2clip.models.parameters import restore, trainable
-from brain2clip.models.pictures import Frozen, PromptEffect
+from brain2clip.models.pictures import Frozen, Pictures, PromptEffect
 from brain2clip.settings import Contrastive, Optimiser, Tower
 from brain2clip.stage import InputError
 from brain2clip.stimuli.filter_bank import BandTokens
-from brain2clip.training.data import Pairs, PictureSource, Responses
+from brain2clip.training.data import Pairs, PictureSource, Responses, Stimuli
 from brain2clip.training.loop import fit
 from brain2clip.training.method import Checkpoint, Study, Trained
 from brain2clip.training.objective import keep_scale, logits, softened_contrastive
@@ -49,9 +48,11 @@ class Method:
         settings = self.settings
         (responses,) = study.sets
         torch.manual_seed(study.seed)
-        model, clip = build(settings, study.tower, responses, study.stimuli, study.device)
+        subjects = int(responses.subject.max()) + 1
+        model, clip = build(settings, study.tower, responses, study.stimuli, study.device, subjects)
         rows = np.unique(responses.stimulus)
         pictures = picture_source(settings, study.tower, study.stimuli, rows, clip, study.device)
+        model.visual.fit(pictures.frozen())
         learner = ContrastiveLearner(model, settings, pictures, study.device)
         concept = study.stimuli["concept"].asstr()[:]
         given = settings.optimiser, settings.selection, study.sets, concept, study.seed, study.device, study.classes
@@ -97,10 +98,24 @@ class ContrastiveLearner:
         ((_, _, responses),) = data.take(rows)
         with self.autocast():
             brain = self.model.brain(responses)
-            picture = self.model.picture(seen)
-        scores = logits(brain, picture, self.model.scale, self.settings.objective.normalise)
+        scores = self._scores(brain, seen, data.subject[rows])
         owner = torch.from_numpy(picture_of).to(self.device)
         return softened_contrastive(scores, owner, seen.embedding, self.settings.objective)
+
+    def _scores(self, brain: Tensor, seen: Pictures, subject: np.ndarray) -> Tensor:
+        """Scaled similarity [B, U] of responses to pictures, which may differ by the subject that sees them."""
+        normalise = self.settings.objective.normalise
+        if not self.settings.visual.by_subject:
+            with self.autocast():
+                picture = self.model.picture(seen)
+            return logits(brain, picture, self.model.scale, normalise)
+        scores = brain.new_zeros(len(brain), len(seen.embedding), dtype=torch.float32)
+        for one in np.unique(subject):
+            own = torch.from_numpy(np.flatnonzero(subject == one)).to(self.device)
+            with self.autocast():
+                picture = self.model.picture(seen, int(one))
+            scores = scores.index_copy(0, own, logits(brain[own], picture, self.model.scale, normalise))
+        return scores
 
     @torch.inference_mode()
     def top1(self, data: Pairs) -> float:
@@ -142,7 +157,9 @@ class BothSides(Trained):
         self.file, self.device = checkpoint.stimuli, checkpoint.device
         self.length_tells = settings.objective.normalise == "image"  # as in the loss
         given = settings, checkpoint.tower
-        self.model, clip = build(*given, checkpoint.responses, self.file, self.device)
+        bias = checkpoint.tensors.get("visual.readout.bias")
+        subjects = 1 if bias is None else len(bias)
+        self.model, clip = build(*given, checkpoint.responses, self.file, self.device, subjects)
         restore(self.model, checkpoint.tensors)
         self.model.visual.merge()
         self.pictures = picture_source(*given, self.file, checkpoint.rows, clip, self.device)
@@ -172,9 +189,17 @@ class BothSides(Trained):
 
 
 def build(
-    settings: Contrastive, tower: Tower, responses: Responses, stimuli: h5py.File, device: torch.device
+    settings: Contrastive,
+    tower: Tower,
+    responses: Responses,
+    stimuli: Stimuli,
+    device: torch.device,
+    subjects: int,
 ) -> tuple[BrainToClip, Clip | None]:
-    """A fresh model for responses of that shape, and the CLIP whose tower it drives (None for a frozen side)."""
+    """A fresh model for responses of that shape, and the CLIP whose tower it drives (None for a frozen side).
+
+    ``subjects`` is the number of those whose responses train it.
+    """
     clip = None
     if settings.visual.drives_tower:
         if stimuli.attrs["kind"] != "pictures":
@@ -194,18 +219,21 @@ def build(
             bands=tower.filter_bank.bands,
             tower=None if clip is None else clip.model.visual,
             checkpointing=settings.optimiser.checkpointing,
+            widths=stimuli.widths(),
+            subjects=subjects,
         ),
     )
     return model.to(device), clip
 
 
 def picture_source(
-    settings: Contrastive, tower: Tower, stimuli: h5py.File, rows: np.ndarray, clip: Clip | None, device: torch.device
+    settings: Contrastive, tower: Tower, stimuli: Stimuli, rows: np.ndarray, clip: Clip | None, device: torch.device
 ) -> PictureSource:
     """Pictures of those rows as the model takes them."""
+    vectors = settings.visual.vectors
     if clip is None:
-        return PictureSource(stimuli, rows, with_tokens=False, device=device)
+        return PictureSource(stimuli, rows, with_tokens=False, device=device, vectors=vectors)
     bands = None
     if stimuli.attrs["cache"] == "pictures":
         bands = BandTokens(open_clip.patch_embedding(clip.model.visual), clip.image_size, tower.filter_bank).to(device)
-    return PictureSource(stimuli, rows, True, device, bands, (clip.mean, clip.std))
+    return PictureSource(stimuli, rows, True, device, bands, (clip.mean, clip.std), vectors)

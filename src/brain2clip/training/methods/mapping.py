@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-import h5py
 import numpy as np
 import pandas as pd
 import torch
@@ -15,9 +14,10 @@ from torch.nn import functional as F
 from brain2clip.models.context import ContextPrompt, class_name, prompts_with_room
 from brain2clip.models.mapping_network import MappingNetwork
 from brain2clip.models.parameters import restore, trainable
+from brain2clip.models.readout import ReadoutModule
 from brain2clip.settings import BrainMapping
 from brain2clip.stage import InputError
-from brain2clip.training import classifier, folds
+from brain2clip.training import classifier, folds, targets
 from brain2clip.training.augmentation import Mixture, disturb, draw_mixture
 from brain2clip.training.data import Pairs, Responses, pairs
 from brain2clip.training.loop import fit, loop
@@ -47,25 +47,25 @@ class Method:
         """Parameters of the network, centres and context, and a row per epoch."""
         settings, sets, device = self.settings, study.sets, study.device
         rows = np.unique(np.concatenate([one.stimulus for one in sets]))
-        targets = Targets.of(study.stimuli, settings.supervision, rows, device)
+        sought = Targets.of(study.stimuli, settings.supervision, rows, device, settings.readout)
         torch.manual_seed(study.seed)
-        model = build(settings, sets, study.subjects, study.stimuli, device)
-        learner = MappingLearner(model, settings, targets, study.subjects)
+        model = build(settings, sets, study.subjects, sought.readout, device)
+        learner = MappingLearner(model, settings, sought, study.subjects)
         concept = study.stimuli["concept"].asstr()[:]
         given = settings.optimiser, settings.selection, sets, concept, study.seed, device, study.classes
         history = fit(learner, *given)
-        tensors = trainable(model) | targets.centres
+        tensors = trainable(model) | sought.centres
         if settings.classifier.kind == "context":
             from brain2clip.stimuli import frozen_clip  # open_clip takes seconds to import: only where it is needed
 
-            brains, stimulus = self._left_out(study, targets, len(history))
+            brains, stimulus = self._left_out(study, sought, len(history))
             tensors["context"] = classifier.learn_context(
-                frozen_clip.load(study.tower, device), brains, concept[stimulus], model.scale, targets.text_centre,
+                frozen_clip.load(study.tower, device), brains, concept[stimulus], model.scale, sought.text_centre,
                 settings.classifier, study.seed, balanced=study.classes is not None,
             )  # fmt: skip
         return tensors, history
 
-    def _left_out(self, study: Study, targets: Targets, epochs: int) -> tuple[Tensor, np.ndarray]:
+    def _left_out(self, study: Study, sought: Targets, epochs: int) -> tuple[Tensor, np.ndarray]:
         """Embeddings [n, d] of training responses by networks that did not see them, and the stimulus of each.
 
         The mapping fits its own training responses far better than it predicts others: a context that is trained on
@@ -76,8 +76,8 @@ class Method:
         count, found = self.settings.classifier.folds, []
         for kept, left_out in folds.folds(count, concepts, "classifier.folds"):
             torch.manual_seed(study.seed)
-            model = build(self.settings, study.sets, study.subjects, study.stimuli, study.device)
-            learner = MappingLearner(model, self.settings, targets, study.subjects)
+            model = build(self.settings, study.sets, study.subjects, sought.readout, study.device)
+            learner = MappingLearner(model, self.settings, sought, study.subjects)
             data = pairs(study.sets, kept, study.device, study.classes)
             loop(learner, self.settings.optimiser, data, study.seed, stop_after=epochs)
             found.append(learner.embed(pairs(study.sets, left_out, study.device)))
@@ -92,13 +92,13 @@ def build(
     settings: BrainMapping,
     sets: Sequence[Responses],
     subjects: Sequence[str] | None,
-    stimuli: h5py.File,
+    readout: ReadoutModule,
     device: torch.device,
 ) -> MappingNetwork:
-    """A fresh network for these responses; a joint one where ``subjects`` names whose each set is."""
+    """A fresh network from these responses to what a readout gives; a joint one where ``subjects`` names whose each is."""
     sizes = [int(np.prod(one.values.shape[1:])) for one in sets]
     inputs = sizes[0] if subjects is None else dict(zip(subjects, sizes))
-    return MappingNetwork(settings.network, settings.supervision, inputs, stimuli["embedding"].shape[1]).to(device)
+    return MappingNetwork(settings.network, settings.supervision, inputs, readout.width, readout).to(device)
 
 
 class MappingLearner:
@@ -175,14 +175,15 @@ class MappingLearner:
 
 
 class Mapped(Trained):
-    """Mapping network into the CLIP space; its candidates are frozen embeddings."""
+    """Mapping network into the CLIP space, or that of a readout; its candidates are frozen vectors."""
 
     def __init__(self, settings: BrainMapping, checkpoint: Checkpoint) -> None:
         self.settings, self.tower, self.file = settings, checkpoint.tower, checkpoint.stimuli
         self.device, self.subject = checkpoint.device, checkpoint.subject
         self.tensors = {name: tensor.to(self.device) for name, tensor in checkpoint.tensors.items()}
         subjects = None if self.subject is None else [self.subject]  # of a joint model one input layer is enough
-        self.network = build(settings, [checkpoint.responses], subjects, self.file, self.device)
+        self.readout = targets.of(settings.readout, self.file)
+        self.network = build(settings, [checkpoint.responses], subjects, self.readout, self.device)
         restore(self.network, self.tensors)
         if settings.supervision.centre:
             self.centre = self.tensors["stimulus_centre"]
@@ -192,8 +193,9 @@ class Mapped(Trained):
         return self.network(responses, self.subject)[0]
 
     def stimuli(self, rows: np.ndarray) -> Tensor:
-        """Frozen embedding of pictures."""
-        return self._placed(torch.from_numpy(self.file["embedding"][:][rows]), "stimulus_centre")
+        """Readout of frozen vectors of pictures."""
+        vectors = [one.to(self.device) for one in targets.vectors(self.settings.readout, self.file, rows)]
+        return self._placed(self.readout(vectors), "stimulus_centre")
 
     def texts(self, unit: Tensor) -> Tensor:
         """Frozen embedding of texts."""

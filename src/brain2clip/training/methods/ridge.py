@@ -1,4 +1,4 @@
-"""Ridge regression from brain responses to the frozen CLIP embedding (of pictures or of texts): the linear baseline.
+"""Ridge regression from brain responses to frozen vectors of pictures, or to embeddings of texts: the linear baseline.
 
 The penalty is chosen by cross-validation over training concepts, scored by retrieval among the pictures of the fold.
 """
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from brain2clip.settings import Ridge
 from brain2clip.stage import InputError
-from brain2clip.training import balance
+from brain2clip.training import balance, targets
 from brain2clip.training.data import Responses
 from brain2clip.training.folds import folds
 from brain2clip.training.method import Checkpoint, Study, Trained
@@ -41,8 +41,9 @@ class Method:
     def train(self, study: Study) -> tuple[dict[str, Tensor], pd.DataFrame]:
         """Weights and means, and a row per penalty."""
         (responses,) = study.sets
-        embedding = study.stimuli["embedding"][:]
         rows, place = np.unique(responses.stimulus, return_inverse=True)
+        readout = targets.fitted(self.settings.readout, study.stimuli, rows)
+        embedding = targets.read(readout, self.settings.readout, study.stimuli)
         unit = embedding[rows] / np.linalg.norm(embedding[rows], axis=1, keepdims=True)
         weight = None if study.classes is None else balance.weights(study.classes)
         centres = {"stimulus_centre": mean_of(unit[place], weight)}
@@ -59,11 +60,12 @@ class Method:
         else:
             assert_never(self.settings.target)
         tensors, history = fit(responses, target, study.stimuli["concept"].asstr()[:], self.settings, weight)
-        return tensors | {name: torch.from_numpy(value.astype(np.float32)) for name, value in centres.items()}, history
+        tensors |= {name: torch.from_numpy(value.astype(np.float32)) for name, value in centres.items()}
+        return tensors | targets.tensors(readout), history
 
     def ready(self, checkpoint: Checkpoint) -> Regression:
         """The weights of a checkpoint."""
-        return Regression(checkpoint)
+        return Regression(self.settings, checkpoint)
 
 
 class Regression(Trained):
@@ -71,8 +73,9 @@ class Regression(Trained):
 
     length_tells = True
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self.tensors, self.file = checkpoint.tensors, checkpoint.stimuli
+    def __init__(self, settings: Ridge, checkpoint: Checkpoint) -> None:
+        self.tensors, self.file, self.settings = checkpoint.tensors, checkpoint.stimuli, settings
+        self.readout = targets.restored(settings.readout, self.file, self.tensors)
         self.centre = self.tensors["stimulus_centre"]
 
     def brains(self, responses: Tensor) -> Tensor:
@@ -82,7 +85,7 @@ class Regression(Trained):
 
     def stimuli(self, rows: np.ndarray) -> Tensor:
         """Centred embedding of pictures."""
-        embedding = torch.from_numpy(self.file["embedding"][:][rows])
+        embedding = torch.from_numpy(targets.read(self.readout, self.settings.readout, self.file, rows))
         return F.normalize(embedding, dim=-1) - self.tensors["stimulus_centre"]
 
     def texts(self, unit: Tensor) -> Tensor:

@@ -1,0 +1,57 @@
+"""What a readout is: the contract of the kinds in :mod:`brain2clip.models.readouts`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from brain2clip import kinds
+from brain2clip.settings import ReadoutBase
+from brain2clip.stage import InputError
+
+
+class ReadoutModule(nn.Module):
+    """Base of readouts: the vectors of pictures [B, d_i] to one vector [B, width].
+
+    A kind is a module of :mod:`brain2clip.models.readouts` whose class ``Readout(settings, widths, subjects)`` derives
+    from this one, sets ``width`` and defines :meth:`forward`. What it is fitted to stays in buffers, which a checkpoint
+    holds beside the trained parameters.
+
+    Attributes
+    ----------
+    width : int
+        Size of what :meth:`forward` gives.
+    """
+
+    width: int
+
+    def fit(self, vectors: Sequence[Tensor]) -> None:
+        """Fit to the vectors [n, d_i] of training pictures, as the frozen tower gives them; before anything trains."""
+
+    def forward(self, vectors: Sequence[Tensor], subject: int | None = None) -> Tensor:
+        """One vector [B, width] of each picture, as a subject sees it (in training), or as none in particular."""
+        raise NotImplementedError
+
+
+def build(settings: ReadoutBase, widths: Sequence[int], subjects: int = 1) -> ReadoutModule:
+    """A readout of vectors of the given widths; ``subjects`` is the number of those who train it."""
+    found: ReadoutModule = kinds.load("readouts", settings.kind)(settings, tuple(widths), subjects)
+    return found
+
+
+def one_width(settings: ReadoutBase, widths: Sequence[int]) -> int:
+    """Width that all vectors of a readout have.
+
+    Raises
+    ------
+    InputError
+        Where they have several.
+    """
+    if len(set(widths)) > 1:
+        named = ", ".join(f"{one.name} ({width})" for one, width in zip(settings.inputs, widths))
+        raise InputError(
+            f"readout.kind: {settings.kind} takes vectors of one width, found {named}; take kind mix with a width, to "
+            "which each has a layer of its own, or kind concat"
+        )
+    return widths[0]

@@ -1,0 +1,1 @@
+"""Readouts, from the vectors of a picture to one; each module is a kind and defines ``Readout``."""

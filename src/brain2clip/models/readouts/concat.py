@@ -1,0 +1,96 @@
+"""Vectors one after the other, each centred, scaled, and reduced to principal components where asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from brain2clip.models.readout import ReadoutModule
+from brain2clip.settings import Concatenation, Part, Spatial
+from brain2clip.stage import InputError
+
+
+class Reduced(nn.Module):
+    """A part: (x - mean) B, times a number that makes its mean square length the square of the part's weight.
+
+    B [d, k] are the first principal components of the training pictures, or the identity.
+    """
+
+    mean: Tensor
+    basis: Tensor | None
+    scale: Tensor
+
+    def __init__(self, settings: Part, n_in: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.width = n_in if settings.components is None else settings.components
+        if self.width > n_in:
+            raise InputError(
+                f"readout: {settings.components} components of {settings.vector.name}, which holds {n_in} numbers; take as "
+                "many at most"
+            )
+        self.register_buffer("mean", torch.zeros(n_in))
+        self.register_buffer("basis", None if settings.components is None else torch.zeros(n_in, self.width))
+        self.register_buffer("scale", torch.ones(()))
+
+    @torch.no_grad()
+    def fit(self, x: Tensor) -> None:
+        """Mean, components and scale of training pictures [n, d]."""
+        self.mean = x.double().mean(dim=0).float().to(self.mean.device)
+        if self.basis is not None:
+            self.basis = components(x, self.width, self.settings.vector.name).to(self.mean.device)
+        self.scale = torch.ones_like(self.scale)
+        length = self(x).double().square().sum(dim=-1).mean().sqrt()
+        if not length > 0:
+            raise InputError(
+                f"readout: {self.settings.vector.name} is the same for all training pictures; leave it out"
+            )
+        self.scale = (self.settings.weight / length).float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The part [B, k] of vectors [B, d]; always in full precision."""
+        with torch.autocast(x.device.type, enabled=False):
+            centred = x.float() - self.mean
+            return (centred if self.basis is None else centred @ self.basis) * self.scale
+
+
+def components(x: Tensor, count: int, what: str) -> Tensor:
+    """First principal components [d, count] of rows [n, d], by scikit-learn; the same for the same rows.
+
+    Raises
+    ------
+    InputError
+        Where there are fewer rows than components.
+    """
+    from sklearn.decomposition import PCA  # takes a second to import: only where it is needed
+
+    if count >= len(x):
+        raise InputError(
+            f"readout: {count} components of {what} are fitted on training pictures, of which there are {len(x)}; take "
+            "fewer components"
+        )
+    # A full decomposition of thousands of numbers takes minutes, the randomised one seconds.
+    solver = "full" if min(x.shape) <= 1000 else "randomized"
+    fitted = PCA(count, svd_solver=solver, random_state=0, iterated_power=7).fit(x.double().cpu().numpy())
+    return torch.from_numpy(fitted.components_.T.copy()).float()
+
+
+class Readout(ReadoutModule):
+    """All parts."""
+
+    def __init__(self, settings: Concatenation | Spatial, widths: tuple[int, ...], subjects: int) -> None:
+        super().__init__()
+        parts = [Reduced(part, width) for part, width in zip(settings.parts, widths)]
+        self.parts = nn.ModuleList(parts)
+        self.width = sum(part.width for part in parts)
+
+    def fit(self, vectors: Sequence[Tensor]) -> None:
+        """Each part to its own vectors."""
+        for part, vector in zip(self.parts, vectors):
+            part.fit(vector)  # type: ignore[operator]  # a Reduced
+
+    def forward(self, vectors: Sequence[Tensor], subject: int | None = None) -> Tensor:
+        """The parts [B, k_1 + k_2 + …]."""
+        return torch.cat([part(vector) for part, vector in zip(self.parts, vectors)], dim=-1)

@@ -1,0 +1,197 @@
+"""Readouts: from the vectors of a picture to the one that brain responses are compared with."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
+
+from brain2clip.settings.base import EXTERNAL, EachOnce, Kind, from_outside, tag
+from brain2clip.settings.vectors import Vector
+
+
+class ReadoutBase(Kind):
+    """From the vectors of a picture to one: what all kinds have."""
+
+    family: ClassVar[str] = "readouts"
+    #: Whether it has parameters that train with the model.
+    learned: ClassVar[bool] = False
+    #: Whether it is fitted to the unprompted vectors of training pictures before anything trains.
+    fitted: ClassVar[bool] = False
+
+    kind: str
+
+    @property
+    def inputs(self) -> tuple[Vector, ...]:
+        """Vectors that it is made of, in its order."""
+        raise NotImplementedError
+
+    @property
+    def leaves_joint_space(self) -> str | None:
+        """The setting by which pictures leave CLIP's joint space; None: they stay."""
+        return f"readout.kind: {self.kind}"
+
+    @property
+    def by_subject(self) -> bool:
+        """Whether pictures differ by the subject that sees them, in training."""
+        return False
+
+
+Vectors = Annotated[tuple[Vector, ...], Field(min_length=1), EachOnce]
+
+
+def _outside(vectors: tuple[Vector, ...]) -> str | None:
+    """The first of some vectors that is none of CLIP's joint space, as a setting; None: all are."""
+    for one in vectors:
+        if not one.in_joint_space:
+            if one.ready is not None:
+                return f"ready: {one.ready}"
+            return "pool: grid" if one.block is None else f"block: {one.block}"
+    return None
+
+
+class OneVector(Vector, ReadoutBase):
+    """One vector; the joint embedding where nothing else is said."""
+
+    kind: Literal["one"] = "one"
+
+    @property
+    def inputs(self) -> tuple[Vector, ...]:
+        """The vector."""
+        return (Vector.model_validate({name: getattr(self, name) for name in Vector.model_fields}),)
+
+    @property
+    def leaves_joint_space(self) -> str | None:
+        """A vector from elsewhere."""
+        found = _outside(self.inputs)
+        return None if found is None else f"readout.{found}"
+
+
+class MeanOfVectors(ReadoutBase):
+    """Mean of vectors of one width, as of the embeddings of several views."""
+
+    kind: Literal["mean"] = "mean"
+    vectors: Vectors = Field(description="what is averaged")
+    unit: bool = Field(False, description="set each to unit length before")
+
+    @property
+    def inputs(self) -> tuple[Vector, ...]:
+        """All."""
+        return self.vectors
+
+    @property
+    def leaves_joint_space(self) -> str | None:
+        """A vector from elsewhere."""
+        found = _outside(self.vectors)
+        return None if found is None else f"readout.vectors.{found}"
+
+
+class Part(Vector):
+    """A vector of a concatenation."""
+
+    components: int | None = Field(
+        None, ge=1, description="keep so many principal components, fitted on training pictures (null: all numbers)"
+    )
+    weight: float = Field(1.0, gt=0, description="factor on the part, whose mean square length is 1 before it")
+
+    @property
+    def vector(self) -> Vector:
+        """The vector alone."""
+        return Vector.model_validate({name: getattr(self, name) for name in Vector.model_fields})
+
+
+class Concatenation(ReadoutBase):
+    """Parts one after the other, each centred and scaled to a mean square length of 1 on training pictures."""
+
+    fitted: ClassVar[bool] = True
+
+    kind: Literal["concat"] = "concat"
+    parts: Annotated[tuple[Part, ...], Field(min_length=1), EachOnce] = Field(description="what is concatenated")
+
+    @property
+    def inputs(self) -> tuple[Vector, ...]:
+        """Of all parts."""
+        return tuple(part.vector for part in self.parts)
+
+
+class Spatial(ReadoutBase):
+    """The joint embedding beside principal components of the patch tokens on a grid: what is where in the picture."""
+
+    fitted: ClassVar[bool] = True
+
+    kind: Literal["spatial"] = "spatial"
+    block: int | None = Field(
+        None, ge=1, description="patch tokens after this block (null: after the last, through norm and projection)"
+    )
+    grid: int = Field(4, ge=1, le=64, description="rows and columns of the grid")
+    components: int = Field(64, ge=1, description="principal components of the grid, fitted on training pictures")
+    weight: float = Field(1.0, gt=0, description="factor on the components; the embedding has 1")
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """As a concatenation."""
+        own = {"block": self.block, "pool": "grid", "grid": self.grid, "components": self.components}
+        return (Part(), Part.model_validate({**own, "weight": self.weight}))
+
+    @property
+    def inputs(self) -> tuple[Vector, ...]:
+        """Embedding and grid."""
+        return tuple(part.vector for part in self.parts)
+
+
+class Mix(ReadoutBase):
+    """Weighted mean of vectors; the weights are a softmax that is learned."""
+
+    learned: ClassVar[bool] = True
+
+    kind: Literal["mix"] = "mix"
+    vectors: Vectors = Field(description="what is mixed")
+    unit: bool = Field(True, description="set each to unit length before")
+    width: int | None = Field(
+        None, ge=2, description="a linear layer of its own takes every vector to this many numbers (null: none)"
+    )
+    per_dimension: bool = Field(False, description="weights for every number on its own")
+    prior_block: float | None = Field(
+        None, description="weights at the start fall with the distance to this block (null: all are equal)"
+    )
+    prior_spread: float = Field(4.0, gt=0, description="blocks over which the logarithm of a weight falls by one")
+    subject_dropout: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="every subject has a bias on the weights in training, left out with this probability, and always in "
+        "tests (null: no such bias)",
+    )
+
+    @model_validator(mode="after")
+    def _blocks_known(self) -> Mix:
+        if self.prior_block is not None and any(one.block is None for one in self.vectors):
+            raise ValueError("prior_block: expected vectors that all name their block; found one without")
+        return self
+
+    @property
+    def inputs(self) -> tuple[Vector, ...]:
+        """All."""
+        return self.vectors
+
+    @property
+    def leaves_joint_space(self) -> str | None:
+        """A layer of its own, or a vector from elsewhere."""
+        found = f"width: {self.width}" if self.width is not None else _outside(self.vectors)
+        return None if found is None else f"readout.{found}"
+
+    @property
+    def by_subject(self) -> bool:
+        """Whether there is a bias of subjects."""
+        return self.subject_dropout is not None
+
+
+Readout = Annotated[
+    Annotated[OneVector, Tag("one")]
+    | Annotated[MeanOfVectors, Tag("mean")]
+    | Annotated[Concatenation, Tag("concat")]
+    | Annotated[Spatial, Tag("spatial")]
+    | Annotated[Mix, Tag("mix")]
+    | Annotated[SerializeAsAny[ReadoutBase], from_outside(ReadoutBase), Tag(EXTERNAL)],
+    Discriminator(tag("readouts", default="one")),
+]
