@@ -1,8 +1,10 @@
 import pytest
 import torch
 from tiny_clip import IMAGE, pictures, tiny_clip
+from torch.profiler import ProfilerActivity, profile
 
 from brain2clip import kinds
+from brain2clip.internals import open_clip as internals
 from brain2clip.models.filters.gains import Filter
 from brain2clip.models.pictures import Frozen, Pictures
 from brain2clip.models.prompted_tower import PromptedTower
@@ -83,8 +85,8 @@ def test_every_part_gets_a_gradient_after_one_step():
 def recorded_inputs(tower):
     """Inputs of every block during a forward pass."""
     seen = []
-    for block in tower.visual.transformer.resblocks:
-        block.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
+    for block in tower.visual.transformer.resblocks:  # a block itself may not be called, its first layer is
+        block.ln_1.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
     return seen
 
 
@@ -131,6 +133,45 @@ def test_checkpointing_changes_no_gradient():
         tower(seen.tokens).square().sum().backward()
         grads.append(tower.prompts.grad)
     torch.testing.assert_close(*grads)
+
+
+@pytest.mark.parametrize("kind", ["frozen", "lora", "merged"])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_attention_without_copies_gives_open_clips_own_loss_and_gradients(monkeypatch, kind, autocast):
+    """Bit for bit; the frozen weight must be folded, not expanded, so there is no batched product with it."""
+    adapter = None if kind == "frozen" else {"kind": "lora", "weights": ["attention", "mlp"]}
+    found = []
+    for mended in (True, False):
+        if not mended:
+            monkeypatch.setattr(internals, "has_usual_attention", lambda block: False)
+        clip = tiny_clip()
+        _, seen = batch(clip, 16)
+        torch.manual_seed(1)
+        settings = NeuroClipVisual(fusion=Fusion(width=16, heads=2), head=Head(width=8), adapter=adapter)
+        visual = PictureSide(settings, Frozen(24, 4, clip.visual))
+        with torch.no_grad():
+            for name, one in visual.named_parameters():
+                if name.endswith(".up"):
+                    one.normal_(std=0.1)
+        if kind == "merged":
+            visual.merge()
+        with profile(activities=[ProfilerActivity.CPU]) as seen_by, torch.autocast("cpu", torch.bfloat16, autocast):
+            loss = visual(seen).float().square().mean()
+            loss.backward()
+        gradients = {name: one.grad for name, one in visual.named_parameters() if one.grad is not None}
+        products = sum(one.count for one in seen_by.key_averages() if one.key == "aten::bmm")
+        found.append((loss.detach(), gradients, products))
+    (loss, gradients, products), (own, expected, copied) = found
+    assert torch.equal(loss, own)
+    assert "tower.prompts" in gradients
+    assert gradients.keys() == expected.keys()
+    for name, one in gradients.items():
+        if name.startswith("adapter."):  # the gradient of a weight is a sum over tokens, here in another order
+            off = (one - expected[name]).abs().max() / expected[name].abs().max()
+            assert off < (0.02 if autocast else 1e-5)
+        else:
+            assert torch.equal(one, expected[name]), name
+    assert products < copied if kind != "lora" else products <= copied
 
 
 def test_early_exit_stops_the_tower_there():
