@@ -1,7 +1,7 @@
 """One training step of the prompted tower.
 
-Cached band tokens against Fourier transforms in the loop, fp32 against bf16, and the share of the machine's own matrix
-product rate. Ratios within one run; the machine may be shared.
+Cached band tokens against Fourier transforms in the loop, fp32 against bf16, the share of the machine's own matrix
+product rate, and the time of a bare tower of the same shape. Ratios within one run; the machine may be shared.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import time
 
 import open_clip
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 from brain2clip.models.pictures import Frozen, Pictures
 from brain2clip.models.visuals.neuroclip import PictureSide
@@ -22,6 +24,38 @@ TOWERS = {  # width, blocks, picture size, patch size
     "small (width 96, 64 tokens)": (96, 4, 64, 8),
     "ViT-B-32 (width 768, 49 tokens)": (768, 12, 224, 32),
 }
+
+
+class BareBlock(nn.Module):
+    """A Transformer block of linear layers over contiguous tokens, frozen.
+
+    It is no part of open_clip or of the project, so that it has none of their faults: ``nn.MultiheadAttention`` copies
+    a frozen weight once per token.
+    """
+
+    def __init__(self, width: int, heads: int, mlp: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, mlp), nn.Linear(mlp, width)
+
+    def forward(self, x):
+        q, k, v = self.qkv(self.norm_1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return x + self.down(F.gelu(self.up(self.norm_2(x))))
+
+
+def bare_tower(width: int, layers: int, head_width: int, mlp_ratio: float = 4.0) -> nn.Module:
+    """The yardstick of a step: frozen blocks of a tower's shape and nothing else."""
+    blocks = [BareBlock(width, width // head_width, round(mlp_ratio * width)) for _ in range(layers)]
+    return nn.Sequential(*blocks).eval().requires_grad_(False)
+
+
+def flop_of(width: int, layers: int, tokens: int, mlp_ratio: float = 4.0) -> float:
+    """Floating-point operations of matrix products, one picture forward through the blocks; as many again for the
+    gradient of the input."""
+    return layers * 2 * ((4 + 2 * mlp_ratio) * width**2 * tokens + 2 * tokens**2 * width)
 
 
 def best_of(run, repeats: int = 3) -> float:
@@ -76,11 +110,21 @@ def main() -> None:
         bf16 = best_of(lambda step=step, cached=cached: step(cached, half))
         fourier = best_of(in_the_loop)
         n_tokens = tokens.shape[1] + 9
-        flop = 2 * batch * layers * 2 * (12 * width**2 * n_tokens + 2 * n_tokens**2 * width)
+        flop = 2 * batch * flop_of(width, layers, n_tokens)
+        bare = bare_tower(width, layers, 32 if width < 512 else 64)
+        inputs = torch.randn(batch, n_tokens, width, requires_grad=True)
+
+        def bare_step(autocast=contextlib.nullcontext, bare=bare, inputs=inputs):
+            with autocast():
+                out = bare(inputs)
+            out.float().square().mean().backward()
+
+        bare_fp32, bare_bf16 = best_of(bare_step), best_of(lambda step=bare_step: step(half))
         print(
             f"{name}: {batch / fp32:.0f} pictures/s in fp32; bf16 takes {bf16 / fp32:.2f} x the time; "
             f"Fourier transforms in the loop {fourier / fp32:.2f} x; "
-            f"{flop / fp32 / limit:.0%} of the matrix product rate"
+            f"{flop / fp32 / limit:.0%} of the matrix product rate; "
+            f"{fp32 / bare_fp32:.2f} x the time of a bare tower in fp32, {bf16 / bare_bf16:.2f} x in bf16"
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
-from open_clip import constants
+from open_clip import constants, transformer
 from tiny_clip import IMAGE, pictures, tiny_clip
 
 from brain2clip.internals import open_clip as internals
@@ -98,6 +98,29 @@ def test_a_block_has_the_weights_that_lora_changes(clip):
     assert internals.weights(torch.nn.Linear(2, 2), "attention") is None
     block.mlp.c_fc = torch.nn.Identity()
     assert internals.weights(block, "mlp") is None
+
+
+def test_a_block_with_gradients_is_put_together_from_its_parts(clip, monkeypatch):
+    block = internals.blocks(clip.requires_grad_(False).visual)[0]
+    x = torch.randn(8, 5, internals.width(clip.visual), requires_grad=True)
+    expected = block(x)
+    monkeypatch.setattr(type(block), "forward", None)
+    assert torch.equal(internals.through(block, x), expected)
+
+
+def other_blocks():
+    """Blocks of open_clip's that are not as the usual one."""
+    yield transformer.CustomResidualAttentionBlock(16, 2)
+    changed = transformer.ResidualAttentionBlock(16, 2)
+    changed.attn = torch.nn.MultiheadAttention(16, 2, batch_first=True, add_bias_kv=True)
+    yield changed
+
+
+def test_a_block_of_another_kind_is_called_as_it_is():
+    for block in other_blocks():
+        block = block.eval().requires_grad_(False)
+        x = torch.randn(8, 5, 16, requires_grad=True)
+        assert torch.equal(internals.through(block, x), block(x))
 
 
 @torch.no_grad()

@@ -265,8 +265,8 @@ def test_learners_loss_is_the_sum_of_its_parts(files):
     data = pairs(sets, np.arange(len(sets[0].stimulus)), CPU)
     rows = np.arange(12)
     with open_stimuli(files / "stimuli.h5", None) as stimuli:
-        model = mapping.build(settings, sets, None, stimuli, CPU).eval()
         targets = Targets.of(stimuli, settings.supervision, data.stimulus, CPU)
+        model = mapping.build(settings, sets, None, targets.readout, CPU).eval()
     learner = mapping.MappingLearner(model, settings, targets, None)
     z, _ = model(data.responses[0][:12])
     hidden = model.shared.trunk(data.responses[0][:12])
@@ -299,9 +299,9 @@ def test_a_joint_batch_has_all_responses_to_its_pictures_and_mixes_within_a_subj
         assert (values.numpy() == expected).all()
     settings = BrainMapping(tower="t", augmentation=Augmentation(mixco=0.4))
     with open_stimuli(files / "stimuli.h5", None) as stimuli:
-        model = mapping.build(settings, sets, ["0", "1"], stimuli, CPU)
-        learner = mapping.MappingLearner(model, settings, Targets.of(stimuli, settings.supervision, data.stimulus, CPU),
-                                         ["0", "1"])  # fmt: skip
+        targets = Targets.of(stimuli, settings.supervision, data.stimulus, CPU)
+        model = mapping.build(settings, sets, ["0", "1"], targets.readout, CPU)
+        learner = mapping.MappingLearner(model, settings, targets, ["0", "1"])
     partner = learner._mixture([7, 9]).partner
     assert sorted(partner[:7].tolist()) == list(range(7))
     assert sorted(partner[7:].tolist()) == list(range(7, 16))

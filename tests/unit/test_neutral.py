@@ -114,10 +114,6 @@ OPTIONS: dict[str, Option] = {
     "SharedPrompts.dropout": Option(
         "visual.prompts.dropout", 0.0, 0.5, (f"{MODELS}.prompted_tower:dropped",), training, CONTRASTIVE
     ),
-    "Readout.block": Option(
-        "visual.readout.block", None, 2, (f"{MODELS}.prompted_tower:early_exit",), training, CONTRASTIVE,
-        also={"visual.readout.pool": "patches"},
-    ),
     "Objective.disentangle": Option(
         "objective.disentangle", False, True, (f"{TRAINING}.objective:without_true_pair",), training, CONTRASTIVE
     ),

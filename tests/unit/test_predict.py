@@ -13,7 +13,7 @@ from brain2clip.stage import InputError
 from brain2clip.stimuli import frozen_clip
 from brain2clip.stimuli.features import WITHOUT_SENTENCE
 from brain2clip.training import train
-from brain2clip.training.data import load_responses
+from brain2clip.training.data import load_responses, open_stimuli
 from brain2clip.training.predict import Predictor
 
 TEST = np.arange(brain_files.TRAIN, brain_files.TRAIN + brain_files.TEST)
@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def stimuli(folder):
-    with artefact.open_h5(folder / "stimuli.h5") as file:
+    with open_stimuli(folder / "stimuli.h5", None) as file:
         yield file
 
 
@@ -134,7 +134,7 @@ def test_the_first_prompt_or_the_mean_of_all(folder):
     more = np.concatenate([[(row, number), (row, row)] for row, number in links])  # a second prompt: a caption
     mean = unit(np.stack([encoded[more[more[:, 0] == row, 1]].mean(0) for row in range(len(links))]))
     path = changed(folder, "two-prompts", prompt_link=more.astype(np.int32), prompt_embedding=mean)
-    with artefact.open_h5(path) as stimuli:
+    with open_stimuli(path, None) as stimuli:
         for kind, expected in (("prompt", encoded[links[TEST, 1]]), ("ensemble", mean[TEST])):
             block = BrainMapping(tower="t", optimiser=SHORT, classifier={"kind": kind})
             made, _ = predictor(folder, block, stimuli, file="two-prompts")
@@ -145,7 +145,7 @@ def test_learned_context_goes_through_the_tower_with_the_names_of_the_test_class
     block = BrainMapping(tower="t", optimiser=SHORT, classifier={"kind": "context", "tokens": 1, "epochs": 1})
     names = [f"a_{i}" for i in range(brain_files.TRAIN + brain_files.TEST)]
     path = changed(folder, "short-names", concept=names)
-    with artefact.open_h5(path) as file:
+    with open_stimuli(path, None) as file:
         made, _ = predictor(folder, block, file, file="short-names")
         found = made.candidates("category")
     tensors = trained(folder, block, "short-names")[2]
@@ -171,7 +171,7 @@ def test_neuroclips_pictures_are_still_those_of_its_tower(folder, stimuli):
     with torch.no_grad():
         expected = made.side.model.picture(made.side.pictures(TEST))
     np.testing.assert_allclose(made.candidates(), unit(expected), atol=1e-5)
-    assert tiny_clip().visual.output_dim == made.side.model.visual.tower.width
+    assert tiny_clip().visual.output_dim == made.side.model.visual.width
 
 
 def test_captions_fall_back_to_class_prompts(folder):
@@ -179,7 +179,7 @@ def test_captions_fall_back_to_class_prompts(folder):
         links, caption, prompt = (source[name][:] for name in ("caption_link", "caption_embedding", "prompt_embedding"))
     caption[TEST[2]] = np.nan
     path = changed(folder, "no-caption", caption_embedding=caption, caption_link=links[links[:, 0] != TEST[2]])
-    with artefact.open_h5(path) as stimuli:
+    with open_stimuli(path, None) as stimuli:
         made, _ = predictor(folder, METHODS["linear"], stimuli, file="no-caption")
         found = made.candidates("caption")
     np.testing.assert_allclose(found[2], prompt[TEST[2]], atol=1e-6)
@@ -194,7 +194,7 @@ def test_a_class_without_prompts_is_refused(folder):
         links, prompt = source["prompt_link"][:], source["prompt_embedding"][:]
     prompt[TEST[2]] = np.nan
     path = changed(folder, "no-prompt", prompt_embedding=prompt, prompt_link=links[links[:, 0] != TEST[2]])
-    with artefact.open_h5(path) as stimuli:
+    with open_stimuli(path, None) as stimuli:
         made, _ = predictor(folder, METHODS["linear"], stimuli, file="no-prompt")
         with pytest.raises(InputError, match=r"task category: 1 of 10 .* no class prompts, the first is test-002"):
             made.candidates("category")
@@ -210,7 +210,7 @@ def test_texts_cannot_be_centred_where_training_has_none(folder, name):
     block = METHODS["ridge"]
     if name == "centred":
         block = BrainMapping(tower="t", optimiser=SHORT, supervision={"centre": True, "text": 0})
-    with artefact.open_h5(path) as stimuli:
+    with open_stimuli(path, None) as stimuli:
         made, _ = predictor(folder, block, stimuli, file="test-texts-only")
         assert made.candidates().shape == (10, 24)
         with pytest.raises(InputError, match="centres texts by the mean of the training stimuli's sentences"):

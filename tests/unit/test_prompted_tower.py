@@ -1,14 +1,16 @@
 import pytest
 import torch
 from tiny_clip import IMAGE, pictures, tiny_clip
+from torch.profiler import ProfilerActivity, profile
 
 from brain2clip import kinds
+from brain2clip.internals import open_clip as internals
 from brain2clip.models.filters.gains import Filter
 from brain2clip.models.pictures import Frozen, Pictures
 from brain2clip.models.prompted_tower import PromptedTower
 from brain2clip.models.visuals.neuroclip import PictureSide
 from brain2clip.settings import Filter as AnyFilter
-from brain2clip.settings import FilterBank, Fusion, Gains, Head, NeuroClipVisual, Readout, SharedPrompts, parse
+from brain2clip.settings import FilterBank, Fusion, Gains, Head, NeuroClipVisual, SharedPrompts, Vector, parse
 from brain2clip.stage import InputError
 from brain2clip.stimuli.filter_bank import BandTokens
 
@@ -28,9 +30,9 @@ def batch(clip, n=3):
 def test_with_everything_off_the_tower_is_open_clips_own_bit_for_bit(pool, gradients):
     clip = tiny_clip(pool)
     image, seen = batch(clip)
-    tower = PromptedTower(clip.visual, OFF, Readout())
+    tower = PromptedTower(clip.visual, OFF)
     with torch.set_grad_enabled(gradients):
-        assert torch.equal(tower(seen.tokens), clip.encode_image(image))
+        assert torch.equal(tower(seen.tokens)[0], clip.encode_image(image))
 
 
 @pytest.mark.parametrize("kind", ["cross-attention", "concat", "add"])
@@ -83,15 +85,15 @@ def test_every_part_gets_a_gradient_after_one_step():
 def recorded_inputs(tower):
     """Inputs of every block during a forward pass."""
     seen = []
-    for block in tower.visual.transformer.resblocks:
-        block.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
+    for block in tower.visual.transformer.resblocks:  # a block itself may not be called, its first layer is
+        block.ln_1.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
     return seen
 
 
 def test_deep_prompts_are_replaced_at_every_block():
     clip = tiny_clip()
     _, seen = batch(clip)
-    tower = PromptedTower(clip.visual, SharedPrompts(tokens=5), Readout())
+    tower = PromptedTower(clip.visual, SharedPrompts(tokens=5))
     inputs = recorded_inputs(tower)
     tower(seen.tokens)
     assert tower.prompts.shape[0] == 3
@@ -103,7 +105,7 @@ def test_deep_prompts_are_replaced_at_every_block():
 def test_shallow_prompts_enter_once_and_live_on():
     clip = tiny_clip()
     _, seen = batch(clip)
-    tower = PromptedTower(clip.visual, SharedPrompts(tokens=5, depth="shallow"), Readout())
+    tower = PromptedTower(clip.visual, SharedPrompts(tokens=5, depth="shallow"))
     inputs = recorded_inputs(tower)
     tower(seen.tokens)
     assert tower.prompts.shape[0] == 1
@@ -115,7 +117,7 @@ def test_shallow_prompts_enter_once_and_live_on():
 def test_deep_prompts_in_the_last_blocks_only():
     clip = tiny_clip()
     _, seen = batch(clip)
-    tower = PromptedTower(clip.visual, SharedPrompts(tokens=5, last_blocks=1), Readout())
+    tower = PromptedTower(clip.visual, SharedPrompts(tokens=5, last_blocks=1))
     inputs = recorded_inputs(tower)
     tower(seen.tokens)
     assert [x.shape[1] for x in inputs] == [17, 17, 22]
@@ -127,21 +129,60 @@ def test_checkpointing_changes_no_gradient():
         clip = tiny_clip()
         _, seen = batch(clip)
         torch.manual_seed(1)
-        tower = PromptedTower(clip.visual, SharedPrompts(tokens=2), Readout(), checkpointing)
-        tower(seen.tokens).square().sum().backward()
+        tower = PromptedTower(clip.visual, SharedPrompts(tokens=2), checkpointing=checkpointing)
+        tower(seen.tokens)[0].square().sum().backward()
         grads.append(tower.prompts.grad)
     torch.testing.assert_close(*grads)
+
+
+@pytest.mark.parametrize("kind", ["frozen", "lora", "merged"])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_attention_without_copies_gives_open_clips_own_loss_and_gradients(monkeypatch, kind, autocast):
+    """Bit for bit; the frozen weight must be folded, not expanded, so there is no batched product with it."""
+    adapter = None if kind == "frozen" else {"kind": "lora", "weights": ["attention", "mlp"]}
+    found = []
+    for mended in (True, False):
+        if not mended:
+            monkeypatch.setattr(internals, "has_usual_attention", lambda block: False)
+        clip = tiny_clip()
+        _, seen = batch(clip, 16)
+        torch.manual_seed(1)
+        settings = NeuroClipVisual(fusion=Fusion(width=16, heads=2), head=Head(width=8), adapter=adapter)
+        visual = PictureSide(settings, Frozen(24, 4, clip.visual))
+        with torch.no_grad():
+            for name, one in visual.named_parameters():
+                if name.endswith(".up"):
+                    one.normal_(std=0.1)
+        if kind == "merged":
+            visual.merge()
+        with profile(activities=[ProfilerActivity.CPU]) as seen_by, torch.autocast("cpu", torch.bfloat16, autocast):
+            loss = visual(seen).float().square().mean()
+            loss.backward()
+        gradients = {name: one.grad for name, one in visual.named_parameters() if one.grad is not None}
+        products = sum(one.count for one in seen_by.key_averages() if one.key == "aten::bmm")
+        found.append((loss.detach(), gradients, products))
+    (loss, gradients, products), (own, expected, copied) = found
+    assert torch.equal(loss, own)
+    assert "tower.prompts" in gradients
+    assert gradients.keys() == expected.keys()
+    for name, one in gradients.items():
+        if name.startswith("adapter."):  # the gradient of a weight is a sum over tokens, here in another order
+            off = (one - expected[name]).abs().max() / expected[name].abs().max()
+            assert off < (0.02 if autocast else 1e-5)
+        else:
+            assert torch.equal(one, expected[name]), name
+    assert products < copied if kind != "lora" else products <= copied
 
 
 def test_early_exit_stops_the_tower_there():
     clip = tiny_clip()
     _, seen = batch(clip)
-    tower = PromptedTower(clip.visual, OFF, Readout(block=2, pool="patches"))
+    tower = PromptedTower(clip.visual, OFF, [Vector(block=2, pool="patches")])
     inputs = recorded_inputs(tower)
-    assert tower(seen.tokens).shape == (3, tower.width) == (3, 32)
+    assert tower(seen.tokens)[0].shape == (3, 32)
     assert len(inputs) == 2
     with pytest.raises(InputError, match="3 blocks"):
-        PromptedTower(clip.visual, OFF, Readout(block=4, pool="patches"))
+        PromptedTower(clip.visual, OFF, [Vector(block=4, pool="patches")])
 
 
 def test_extra_tokens_stay_behind_the_patches():
@@ -156,7 +197,7 @@ def test_extra_tokens_stay_behind_the_patches():
 
 def test_a_tower_without_tokens_is_refused():
     with pytest.raises(InputError, match="VisionTransformer"):
-        PromptedTower(torch.nn.Linear(2, 2), OFF, Readout())
+        PromptedTower(torch.nn.Linear(2, 2), OFF)
 
 
 @pytest.mark.parametrize(("form", "start"), [("gains", 1.0), ("softmax", 1.0), ("fixed", 1.0)])

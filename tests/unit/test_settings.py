@@ -156,7 +156,7 @@ def test_band_upside_down(low, high):
         ({"tables__methods__metric": "smell:top-1"}, "tables.methods.metric: no metric is named 'smell:top-1'"),
         ({"retrieval__top_k": [1]}, "retrieval.top_k: renamed to metrics"),
         ({"retrieval__n_way": [2]}, "retrieval.n_way: renamed to metrics"),
-        ({"methods__neuroclip__visual": {"kind": "frozen", "readout": {}}}, "visual.readout: unknown key"),
+        ({"methods__neuroclip__visual": {"kind": "frozen", "fusion": {}}}, "visual.fusion: unknown key"),
         ({"studies__mine__split__train": ["01", "02"]}, "split: '02' stands in train and in test"),
         ({"studies__mine__responses__baseline": [0.1, -0.1]}, "mine.responses: baseline [0.1, -0.1] must lie inside"),
         ({"studies__mine__responses__baseline": [-9, None]}, "mine.responses: baseline [-9.0, 0.8] must lie inside"),
@@ -279,7 +279,7 @@ def test_a_block_of_another_kind_inherits_what_its_own_kind_has():
         )
     )  # fmt: skip
     methods = config.methods
-    assert methods["frozen"].visual.model_dump() == {"kind": "frozen", "head": {"kind": "bottleneck", "width": 512}}
+    assert methods["frozen"].visual == settings.FrozenVisual(head=settings.Head(kind="bottleneck"))
     assert (methods["frozen"].encoder.kind, methods["frozen"].encoder.width) == ("eegproject", 64)
     assert methods["frozen"].encoder.smoothing_s == 0.1
     assert (methods["fixed"].visual.filter.kind, methods["fixed"].visual.filter.init) == ("fixed", "lowpass")

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from brain2clip.settings import Augmentation, Supervision
 from brain2clip.stage import InputError
 from brain2clip.training.augmentation import Mixture, disturb, draw_mixture
+from brain2clip.training.data import Stimuli
 from brain2clip.training.supervision import Targets, contrast, shared_targets
 from brain2clip.training.texts import Texts
 
@@ -35,7 +36,7 @@ def path(tmp_path_factory):
 @pytest.fixture
 def stimuli(path):
     with h5py.File(path) as file:
-        yield file
+        yield Stimuli(file)
 
 
 class Copy(dict):
@@ -57,6 +58,10 @@ class Dataset:
 
     def asstr(self):
         return self.text
+
+    @property
+    def shape(self):
+        return self.values.shape
 
 
 # ------------------------------------------------------------------------------------------- contrast
@@ -191,8 +196,8 @@ def test_lambda_0_needs_no_text_and_lambda_1_no_picture(path):
     for text, changed in ((0, {"sentence_embedding": "nan"}), (1, {"embedding": "nan"})):
         settings = Supervision(text=text)
         poisoned = Copy(path, **{name: np.full_like(usual[name].values, np.nan) for name in changed})
-        expected = gradient(Targets.of(usual, settings, TRAINING, CPU), settings, z, stimulus)
-        found = gradient(Targets.of(poisoned, settings, TRAINING, CPU), settings, z, stimulus)
+        expected = gradient(Targets.of(Stimuli(usual), settings, TRAINING, CPU), settings, z, stimulus)
+        found = gradient(Targets.of(Stimuli(poisoned), settings, TRAINING, CPU), settings, z, stimulus)
         assert torch.equal(found, expected)
         assert found.any()
 
@@ -223,7 +228,7 @@ def test_without_pictures_equal_prompts_are_equal_targets(path):
     """A study of text candidates: its image targets are prompts, of which a class has one for all its stimuli."""
     prompts = Copy(path)["prompt_embedding"].values
     settings = Supervision(text=0)
-    targets = Targets.of(Copy(path, embedding=prompts), settings, TRAINING, CPU)
+    targets = Targets.of(Stimuli(Copy(path, embedding=prompts)), settings, TRAINING, CPU)
     z, stimulus = torch.randn(4, 24, generator=torch.Generator().manual_seed(0)), np.array([0, 1, 2, 3])
     found = targets.loss(z, stimulus, SCALE, settings, np.random.default_rng(0))
     expected = contrast(z, torch.from_numpy(prompts[stimulus]), torch.tensor([0, 0, 1, 1]), SCALE)
@@ -235,12 +240,12 @@ def test_centres_are_means_over_training_stimuli_only(path):
     usual = Copy(path)
     moved = usual["embedding"].values.copy()
     moved[brain_files.TRAIN :] += 100
-    targets = Targets.of(usual, settings, TRAINING, CPU)
-    torch.testing.assert_close(targets.image[: brain_files.TRAIN].mean(0), torch.zeros(24), atol=1e-6, rtol=0)
+    targets = Targets.of(Stimuli(usual), settings, TRAINING, CPU)
+    torch.testing.assert_close(targets.image(slice(brain_files.TRAIN)).mean(0), torch.zeros(24), atol=1e-6, rtol=0)
     texts = Texts(usual)
     centred = torch.from_numpy(texts.means(TRAINING)) - targets.text_centre
     torch.testing.assert_close(centred.mean(0), torch.zeros(24), atol=1e-6, rtol=0)
-    again = Targets.of(Copy(path, embedding=moved), settings, TRAINING, CPU)
+    again = Targets.of(Stimuli(Copy(path, embedding=moved)), settings, TRAINING, CPU)
     assert torch.equal(again.centres["stimulus_centre"], targets.centres["stimulus_centre"])
 
 
@@ -249,10 +254,10 @@ def test_a_training_stimulus_without_a_sentence_is_refused_where_text_is_asked_f
     bare = Copy(path, caption_link=links[links[:, 0] != 7])
     settings = Supervision(text=0.5, sentences=("captions",))
     with pytest.raises(InputError, match=r"supervision.text: 0.5 needs .* 1 of 40 have no captions.* train-007"):
-        Targets.of(bare, settings, TRAINING, CPU)
-    Targets.of(bare, settings, np.delete(TRAINING, 7), CPU)
-    Targets.of(bare, Supervision(text=0, sentences=("captions",)), TRAINING, CPU)
-    Targets.of(bare, Supervision(text=0.5), TRAINING, CPU)  # it has a prompt
+        Targets.of(Stimuli(bare), settings, TRAINING, CPU)
+    Targets.of(Stimuli(bare), settings, np.delete(TRAINING, 7), CPU)
+    Targets.of(Stimuli(bare), Supervision(text=0, sentences=("captions",)), TRAINING, CPU)
+    Targets.of(Stimuli(bare), Supervision(text=0.5), TRAINING, CPU)  # it has a prompt
 
 
 # ------------------------------------------------------------------------------------------ sentences

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from brain2clip.stage import InputError
 
@@ -89,6 +90,49 @@ def blocks(visual: Any) -> nn.ModuleList:
     """Blocks of the Transformer, from the pictures upwards."""
     found: nn.ModuleList = visual.transformer.resblocks
     return found
+
+
+def through(block: Any, x: Tensor) -> Tensor:
+    """Output [B, n, D] of a Transformer block.
+
+    Where gradients go through a frozen block, its attention is computed here: ``nn.MultiheadAttention`` hands its
+    products a transposed view, and with a weight that wants no gradient PyTorch then copies the weight once per token,
+    forward and backward. Values and gradients are the block's own, bit for bit on a CPU (but for batches of two or
+    three pictures in fp32, whose copied products are summed in another order).
+    """
+    if not (torch.is_grad_enabled() and x.requires_grad and has_usual_attention(block)):
+        out: Tensor = block(x)
+        return out
+    x = x + block.ls_1(attention(block.attn, block.ln_1(x)))
+    passed: Tensor = x + block.ls_2(block.mlp(block.ln_2(x)))
+    return passed
+
+
+def has_usual_attention(block: nn.Module) -> bool:
+    """Whether a block is open_clip's ResidualAttentionBlock with self-attention by one weight for q, k and v.
+
+    And nobody has hooked into it: an adapter from outside may.
+    """
+    attn = getattr(block, "attn", None)
+    return (
+        type(block).__name__ == "ResidualAttentionBlock"
+        and all(hasattr(block, name) for name in ("ln_1", "ls_1", "ln_2", "ls_2", "mlp"))
+        and isinstance(attn, nn.MultiheadAttention)
+        and attn.batch_first
+        and attn._qkv_same_embed_dim
+        and attn.bias_k is None
+        and not attn.add_zero_attn
+        and not (attn.training and attn.dropout)
+        and not any(one._forward_hooks or one._forward_pre_hooks for one in (block, attn, attn.out_proj))
+    )
+
+
+def attention(attn: nn.MultiheadAttention, x: Tensor) -> Tensor:
+    """Self-attention without a mask of tokens [B, n, D], by products of [B n, D]."""
+    tokens = F.linear(x.flatten(0, 1), attn.in_proj_weight, attn.in_proj_bias)
+    query, key, value = tokens.view(*x.shape[:2], 3, attn.num_heads, -1).permute(2, 0, 3, 1, 4)
+    seen = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(-1, x.shape[-1])
+    return F.linear(seen, attn.out_proj.weight, attn.out_proj.bias).view_as(x)
 
 
 def with_class_token(visual: Any, tokens: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The frozen CLIP picture tower, driven block by block so that prompts can be put in.
 
-With everything off it is open_clip's own ``encode_image``, bit for bit in fp32: the same modules are called in the
-same order. No weight of the tower ever wants a gradient.
+With everything off it is open_clip's own ``encode_image``, bit for bit in fp32: the same is computed in the same
+order. No weight of the tower ever wants a gradient.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ class PromptedTower(nn.Module):
                 x = self._put_in(x, present, self.prompted.index(index))
                 present = self.prompts.shape[1]  # type: ignore[union-attr]
             block = blocks[index]
-            x = recomputed(block, x) if self.checkpointing and torch.is_grad_enabled() else block(x)
+            recompute = self.checkpointing and torch.is_grad_enabled()
+            x = recomputed(block, x) if recompute else open_clip.through(block, x)
             for vector in self._after(index + 1):
                 own = x
                 if present or extra is not None:
@@ -144,7 +145,7 @@ def dropped(prompt: Tensor, share: float, training: bool) -> Tensor:
 
 def recomputed(block: nn.Module, x: Tensor) -> Tensor:
     """A block whose activations are computed again in the backward pass."""
-    return checkpoint(block, x, use_reentrant=False)
+    return checkpoint(open_clip.through, block, x, use_reentrant=False)
 
 
 def own_structure(visual: Any) -> Any:
