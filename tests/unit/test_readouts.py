@@ -29,7 +29,7 @@ from brain2clip.settings import (
     parse,
 )
 from brain2clip.stage import InputError
-from brain2clip.stimuli import tower_vectors, vectors
+from brain2clip.stimuli import tower_vectors
 from brain2clip.stimuli.filter_bank import BandTokens
 from brain2clip.training import train
 from brain2clip.training.data import load_responses, open_stimuli
@@ -194,9 +194,9 @@ def test_what_leaves_the_joint_space_says_by_what(block, leaves):
 
 def test_what_learns_is_no_target_of_ridge_and_what_leaves_the_joint_space_takes_no_texts():
     mix = {"kind": "mix", "vectors": [{}]}
-    with pytest.raises(ValueError, match="readout.kind: found mix"):
+    with pytest.raises(ValueError, match=r"readout\.kind: found mix"):
         settings.Ridge(tower="t", readout=mix)
-    with pytest.raises(ValueError, match="supervision.text: found 0.5"):
+    with pytest.raises(ValueError, match=r"supervision\.text: found 0.5"):
         settings.BrainMapping(tower="t", readout={"kind": "spatial"})
     assert not settings.BrainMapping(tower="t", readout={"kind": "spatial"}, supervision={"text": 0}).joint_space
     assert settings.BrainMapping(tower="t").joint_space

@@ -89,7 +89,8 @@ def _methods(plan: Plan) -> Iterator[str]:
             for vector in method.vectors:
                 if vector.ready is not None and vector.ready not in there:
                     yield (
-                        f"{where}: its readout takes ready: {vector.ready}, and studies.{experiment.study}.ready_vectors names "
+                        f"{where}: its readout takes ready: {vector.ready}, and "
+                        f"studies.{experiment.study}.ready_vectors names "
                         f"{', '.join(there) or 'none'}{suggestion(vector.ready, there)}; expected a file of that name"
                     )
             texts = [task for task in plan.config.retrieval.tasks if task in OF_TEXTS]

@@ -14,7 +14,8 @@ class Head(Block):
 
     kind: Literal["linear", "none", "bottleneck", "mlp"] = Field(
         "linear",
-        description="linear; none (sizes must agree); bottleneck: down to a quarter and up, no residual; mlp: through a "
+        description="linear; none (sizes must agree); bottleneck: down to a quarter and up, no residual; mlp: "
+        "through a "
         "hidden layer, no residual",
     )
     width: int = Field(512, ge=2, description="size of the shared space (ignored for none)")

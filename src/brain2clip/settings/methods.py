@@ -194,7 +194,8 @@ class Ridge(ReadMethod):
     def _can_be_solved(self) -> Ridge:
         if self.readout.learned:
             raise ValueError(
-                f"readout.kind: found {self.readout.kind}, which learns step by step; ridge regression is solved at once, "
+                f"readout.kind: found {self.readout.kind}, which learns step by step; ridge regression is solved at "
+                "once, "
                 "so expected one of one, mean, concat, spatial"
             )
         if self.target == "text" and self.readout != OneVector():
@@ -248,17 +249,20 @@ class BrainMapping(ReadMethod):
     def _texts_have_a_place(self) -> BrainMapping:
         if self.supervision.text > 0 and self.leaves_joint_space:
             raise ValueError(
-                f"supervision.text: found {self.supervision.text:g}; texts are in CLIP's joint space, and pictures leave it "
+                f"supervision.text: found {self.supervision.text:g}; texts are in CLIP's joint space, and pictures "
+                "leave it "
                 f"({self.leaves_joint_space}): expected 0, or a readout that stays there"
             )
         if self.supervision.centre and self.readout.learned:
             raise ValueError(
-                f"supervision.centre: found true beside readout.kind: {self.readout.kind}, whose mean changes while it is "
+                f"supervision.centre: found true beside readout.kind: {self.readout.kind}, whose mean changes while "
+                "it is "
                 "learned; expected false"
             )
         if self.classifier.kind == "context" and self.readout.learned:
             raise ValueError(
-                f"classifier.kind: found context beside readout.kind: {self.readout.kind}; the context is trained on folds, and "
+                f"classifier.kind: found context beside readout.kind: {self.readout.kind}; the context is trained on "
+                "folds, and "
                 "the readout would have seen them all: expected ensemble or prompt"
             )
         if self.readout.by_subject:

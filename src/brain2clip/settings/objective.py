@@ -14,6 +14,13 @@ class Objective(Block):
 
     beta: float = Field(0.2, ge=0, le=1, description="weight of the soft target")
     soft_temperature: float = Field(0.1, gt=0, description="temperature of the soft target")
+    soft_perplexity: float | None = neutral(
+        None,
+        gt=1,
+        description="set the temperature of the soft target so that, in a batch of training pictures, so many share "
+        "its "
+        "mass; instead of soft_temperature",
+    )
     soft_target: Literal["clip", "uniform"] = Field(
         "clip", description="clip: similarity of the frozen CLIP embeddings; uniform: label smoothing"
     )

@@ -84,7 +84,8 @@ class StudyBase(Kind):
     )
     ready_vectors: dict[Name, Filled] = Field(
         default_factory=dict,
-        description="by name: HDF5 or npz file with stimulus_id [n] and embedding [n, d], vectors of the stimuli that other "
+        description="by name: HDF5 or npz file with stimulus_id [n] and embedding [n, d], vectors of the stimuli "
+        "that other "
         "models gave, of any width; a readout takes one by ready: NAME",
     )
 

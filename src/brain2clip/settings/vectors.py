@@ -17,7 +17,8 @@ class Vector(Block):
     block: int | None = Field(
         None,
         ge=1,
-        description="leave the tower after this many blocks, each vector scaled by a layer norm without parameters (null: "
+        description="leave the tower after this many blocks, each vector scaled by a layer norm without parameters "
+        "(null: "
         "after the last, through its own norm and projection)",
     )
     pool: Literal["tower", "class", "patches", "grid"] = Field(

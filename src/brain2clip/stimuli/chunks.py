@@ -1,4 +1,4 @@
-"""Work in chunks of rows that are artefacts of their own beside the target, so that a stopped job goes on where it was."""
+"""Work in chunks of rows, artefacts of their own beside the target, so that a stopped job goes on where it was."""
 
 from __future__ import annotations
 

@@ -53,8 +53,8 @@ def check(visual: Any, vector: Vector) -> None:
 def read(visual: Any, x: Tensor, vector: Vector) -> Tensor:
     """A vector [B, d] from the state [B, 1 + N, D] of a tower after the vector's block.
 
-    After the last block (``block: null``) through the tower's last norm and projection; after another, and where the last
-    is named by its number, through a layer norm without parameters, which makes blocks alike in scale.
+    After the last block (``block: null``) through the tower's last norm and projection; after another, and where the
+    last is named by its number, through a layer norm without parameters, which makes blocks alike in scale.
     """
     last = vector.block is None
     if vector.pool == "tower":
@@ -74,7 +74,7 @@ def read(visual: Any, x: Tensor, vector: Vector) -> Tensor:
 
 
 def on_grid(patches: Tensor, shape: tuple[int, int], grid: int) -> Tensor:
-    """Means [B, g * g, D] of patch tokens [B, N, D] over the cells of a grid, row by row; cells of uneven grids overlap."""
+    """Means [B, g * g, D] of patch tokens [B, N, D] over the cells of a grid, row by row; uneven cells overlap."""
     if grid == 1:
         return patches.mean(dim=1, keepdim=True)
     square = patches.transpose(1, 2).unflatten(2, shape)

@@ -225,8 +225,8 @@ class Stimuli:
 class PictureSource:
     """Pictures by row of the stimulus table, from a stimuli artefact.
 
-    Tokens and further vectors are held in memory while they fit into ``memory_gb``, else read for every batch; where the
-    artefact keeps 8-bit pictures, tokens and bands are made on the device by the tower's own patch embedding.
+    Tokens and further vectors are held in memory while they fit into ``memory_gb``, else read for every batch; where
+    the artefact keeps 8-bit pictures, tokens and bands are made on the device by the tower's own patch embedding.
 
     Parameters
     ----------
@@ -323,7 +323,8 @@ def open_stimuli(
             other = stack.enter_context(artefact.open_h5(own, must))
             if not np.array_equal(other["stimulus_id"][:], ids):
                 raise artefact.ArtefactError(
-                    f"{own}: its {len(other['stimulus_id'])} stimuli are not the {len(ids)} of {path}, in their order; run "
+                    f"{own}: its {len(other['stimulus_id'])} stimuli are not the {len(ids)} of {path}, in their "
+                    "order; run "
                     "snakemake so that both are made again"
                 )
             found[str(other.attrs["name"])] = other["vector"]

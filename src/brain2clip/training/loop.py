@@ -43,6 +43,9 @@ class Learner(Protocol):
     def settle(self) -> None:
         """Put back what a step took out of its range, as CLIP does with its scale."""
 
+    def measured(self) -> dict[str, float]:
+        """What else the history says of the epoch that has just passed."""
+
     def loss(self, data: Pairs, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
         """Loss of a batch, the responses ``rows``; ``rng`` is for its draws."""
 
@@ -101,7 +104,7 @@ def loop(
     history = []
     epochs = range(1, (stop_after or budget.epochs) + 1)
     for epoch in stage.progress(epochs, "train: epochs", every_s=10):
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         learner.model.train()
         losses = []
         order = rng.permutation(len(data.units)) if data.classes is None else balance.order(data.classes, rng)
@@ -127,6 +130,8 @@ def loop(
                 "lr": schedule.get_last_lr()[0],
                 "held_out_top1": math.nan if validation is None else learner.top1(validation),
                 "seconds": time.perf_counter() - started,
+                "cpu_seconds": time.process_time() - used,
+                **learner.measured(),
             }
         )
     return pd.DataFrame(history)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brain2clip.settings import Objective
+from brain2clip.stage import InputError
 
 #: Range of the logarithm of the scale where both sides have unit length: a factor of 1 to 100.
 SCALE = (0.0, math.log(100))
@@ -57,6 +58,48 @@ def soft_target(frozen: Tensor, settings: Objective) -> Tensor:
     else:
         assert_never(settings.soft_target)
     return (without_true_pair(similarity) if settings.disentangle else similarity).softmax(dim=-1)
+
+
+def perplexity(target: Tensor) -> float:
+    """Number of pictures that share the mass of soft targets [U, U]: exp of the mean entropy of the rows."""
+    return float(torch.special.entr(target.double()).sum(dim=-1).mean().exp())
+
+
+def temperature_of(frozen: Tensor, settings: Objective, batch_size: int, seed: int) -> float:
+    """Temperature at which soft targets of batches have the perplexity that the settings ask for.
+
+    Parameters
+    ----------
+    frozen : Tensor [n, d]
+        Embeddings of the training pictures.
+    settings : Objective
+        With ``soft_perplexity``.
+    batch_size, seed : int
+        Of the training; some batches are drawn.
+
+    Raises
+    ------
+    InputError
+        Where no temperature gives it.
+    """
+    wanted, size = settings.soft_perplexity, min(batch_size, len(frozen))
+    assert wanted is not None
+    most = size - 1 if settings.disentangle else size
+    if settings.soft_target != "clip" or wanted >= most:
+        raise InputError(
+            f"objective.soft_perplexity: found {wanted:g} with soft_target {settings.soft_target}; expected less "
+            f"than the {most} "
+            "pictures of a batch that can share the mass, and soft_target: clip"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    batches = [frozen[torch.randperm(len(frozen), generator=generator)[:size].to(frozen.device)] for _ in range(8)]
+    low, high = math.log(1e-4), math.log(1e4)
+    for _ in range(50):
+        middle = (low + high) / 2
+        own = settings.model_copy(update={"soft_temperature": math.exp(middle)})
+        found = sum(math.log(perplexity(soft_target(batch, own))) for batch in batches) / len(batches)
+        low, high = (middle, high) if found < math.log(wanted) else (low, middle)
+    return math.exp((low + high) / 2)
 
 
 def without_true_pair(similarity: Tensor) -> Tensor:

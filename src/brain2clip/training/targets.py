@@ -1,4 +1,4 @@
-"""Targets of methods that predict frozen vectors of pictures: a readout, fitted to training pictures, and its checkpoint."""
+"""Targets of methods that predict frozen vectors of pictures: a readout, fitted to training pictures."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def run(job: stage.Job) -> None:
         tensors, history = kinds.load("methods", method.kind)(method).train(study)
     check_finite(tensors, method.kind)
     made = job.provenance()
-    artefact.write_table(job.output("history"), history, made, unknown={"held_out_top1"})
+    artefact.write_table(job.output("history"), history, made, unknown={"held_out_top1", "perplexity"})
     artefact.write_tensors(job.output("checkpoint"), {**tensors, **inputs_as_tensors(sets, subjects)}, made)
 
 

@@ -28,7 +28,8 @@ class Reduced(nn.Module):
         self.width = n_in if settings.components is None else settings.components
         if self.width > n_in:
             raise InputError(
-                f"readout: {settings.components} components of {settings.vector.name}, which holds {n_in} numbers; take as "
+                f"readout: {settings.components} components of {settings.vector.name}, which holds {n_in} numbers; "
+                "take as "
                 "many at most"
             )
         self.register_buffer("mean", torch.zeros(n_in))

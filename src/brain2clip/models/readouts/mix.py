@@ -1,7 +1,7 @@
 """Weighted mean of vectors by a softmax that is learned, over all numbers or for each on its own.
 
-After the mixes of blurred views (multi-blur, AAAI 2026) and of blocks with a prior and a bias of subjects (SAMGA, 2026),
-written anew from their description.
+After the mixes of blurred views (multi-blur, AAAI 2026) and of blocks with a prior and a bias of subjects (SAMGA,
+2026), written anew from their description.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from brain2clip.settings import Mix
 class Readout(ReadoutModule):
     """sum_i softmax_i(a_i + s_i) W_i x_i.
 
-    ``a`` are shared weights [n_vectors] (or [n_vectors, d]) that start at the prior, ``s`` a subject's bias, which starts
-    at zero, is left out with some probability in training and always in tests. W_i are layers of their own where a width
-    is set, else the identity.
+    ``a`` are shared weights [n_vectors] (or [n_vectors, d]) that start at the prior, ``s`` a subject's bias, which
+    starts at zero, is left out with some probability in training and always in tests. W_i are layers of their own where
+    a width is set, else the identity.
     """
 
     def __init__(self, settings: Mix, widths: tuple[int, ...], subjects: int) -> None:

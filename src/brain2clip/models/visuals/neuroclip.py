@@ -15,7 +15,7 @@ from brain2clip.internals import open_clip
 from brain2clip.models import readout
 from brain2clip.models.instance_prompt import InstancePrompt
 from brain2clip.models.layers import head
-from brain2clip.models.pictures import Frozen, Pictures, ReadPictureSide, PromptEffect
+from brain2clip.models.pictures import Frozen, Pictures, PromptEffect, ReadPictureSide
 from brain2clip.models.prompted_tower import PromptedTower, own_structure
 from brain2clip.settings import NeuroClipVisual
 from brain2clip.stage import InputError
@@ -34,7 +34,8 @@ class PictureSide(ReadPictureSide):
         self.live = [one for one in settings.readout.inputs if one.from_tower]
         if not self.live:
             raise InputError(
-                "visual.readout: none of its vectors is taken from the tower while that sees the picture as it is, so prompts "
+                "visual.readout: none of its vectors is taken from the tower while that sees the picture as it is, "
+                "so prompts "
                 "would change nothing; add such a vector, or take visual.kind: frozen"
             )
         self.tower = PromptedTower(visual, settings.prompts, self.live, frozen.checkpointing)

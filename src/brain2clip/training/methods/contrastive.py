@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
@@ -22,12 +24,20 @@ from brain2clip.stimuli.filter_bank import BandTokens
 from brain2clip.training.data import Pairs, PictureSource, Responses, Stimuli
 from brain2clip.training.loop import fit
 from brain2clip.training.method import Checkpoint, Study, Trained
-from brain2clip.training.objective import keep_scale, logits, softened_contrastive
+from brain2clip.training.objective import (
+    keep_scale,
+    logits,
+    perplexity,
+    soft_target,
+    softened_contrastive,
+    temperature_of,
+)
 from brain2clip.training.texts import prompts
 
 if TYPE_CHECKING:
     from brain2clip.stimuli.frozen_clip import Clip
 
+log = logging.getLogger("brain2clip")
 #: Width of a tower from which bf16 pays on a CPU that has it.
 WIDE = 512
 
@@ -53,6 +63,8 @@ class Method:
         rows = np.unique(responses.stimulus)
         pictures = picture_source(settings, study.tower, study.stimuli, rows, clip, study.device)
         model.visual.fit(pictures.frozen())
+        if settings.objective.soft_perplexity is not None:
+            settings = with_perplexity(settings, pictures.embedding, study.seed)
         learner = ContrastiveLearner(model, settings, pictures, study.device)
         concept = study.stimuli["concept"].asstr()[:]
         given = settings.optimiser, settings.selection, study.sets, concept, study.seed, study.device, study.classes
@@ -62,6 +74,16 @@ class Method:
     def ready(self, checkpoint: Checkpoint) -> BothSides:
         """Both sides with the parameters of a checkpoint."""
         return BothSides(self.settings, checkpoint)
+
+
+def with_perplexity(settings: Contrastive, frozen: Tensor, seed: int) -> Contrastive:
+    """Settings whose soft target has the temperature that its perplexity asks for."""
+    temperature = temperature_of(frozen, settings.objective, settings.optimiser.batch_size, seed)
+    log.info(
+        "train: soft target of perplexity %g, temperature %.4g", settings.objective.soft_perplexity or 0, temperature
+    )
+    objective = settings.objective.model_copy(update={"soft_temperature": temperature})
+    return settings.model_copy(update={"objective": objective})
 
 
 class ContrastiveLearner:
@@ -81,10 +103,16 @@ class ContrastiveLearner:
     ) -> None:
         self.model, self.settings, self.pictures, self.device = model, settings, pictures, device
         self.autocast = precision(settings.optimiser, device, model.visual.inner)
+        self.perplexity = math.nan
 
     def parameter_groups(self) -> list[dict]:
         """Encoder and heads; filter, fusion and prompts with their own rate."""
         return self.model.parameter_groups(self.settings.optimiser.lr, self.settings.optimiser.lr_visual)
+
+    def measured(self) -> dict[str, float]:
+        """Perplexity of the soft target in the first batch of an epoch (NaN without one)."""
+        found, self.perplexity = self.perplexity, math.nan
+        return {"perplexity": found}
 
     def settle(self) -> None:
         """Keep the scale in its range, where the recipe has one."""
@@ -99,6 +127,8 @@ class ContrastiveLearner:
         with self.autocast():
             brain = self.model.brain(responses)
         scores = self._scores(brain, seen, data.subject[rows])
+        if math.isnan(self.perplexity) and self.settings.objective.beta > 0:
+            self.perplexity = perplexity(soft_target(seen.embedding, self.settings.objective))
         owner = torch.from_numpy(picture_of).to(self.device)
         return softened_contrastive(scores, owner, seen.embedding, self.settings.objective)
 

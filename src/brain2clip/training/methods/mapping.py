@@ -95,7 +95,7 @@ def build(
     readout: ReadoutModule,
     device: torch.device,
 ) -> MappingNetwork:
-    """A fresh network from these responses to what a readout gives; a joint one where ``subjects`` names whose each is."""
+    """A fresh network from these responses to what a readout gives; a joint one where ``subjects`` names theirs."""
     sizes = [int(np.prod(one.values.shape[1:])) for one in sets]
     inputs = sizes[0] if subjects is None else dict(zip(subjects, sizes))
     return MappingNetwork(settings.network, settings.supervision, inputs, readout.width, readout).to(device)
@@ -121,6 +121,10 @@ class MappingLearner:
     def parameter_groups(self) -> list[dict]:
         """All parameters; vectors do not decay."""
         return self.model.parameter_groups(self.settings.optimiser.lr)
+
+    def measured(self) -> dict[str, float]:
+        """Nothing beyond what every history has."""
+        return {}
 
     def settle(self) -> None:
         """Keep the scale in its range."""
