@@ -455,6 +455,8 @@ def train(
 
     losses = torch.zeros(settings.steps, device=device)
     recorded: torch.cuda.CUDAGraph | None = None
+    if on_cuda:
+        torch.cuda.synchronize()
     start = time.monotonic()
     # A graph is recorded after steps on a stream other than the usual one.
     with torch.cuda.stream(torch.cuda.Stream()) if on_cuda else contextlib.nullcontext():
@@ -685,7 +687,7 @@ def make_tower(
         batch=settings.batch,
         pictures=len(world.TRAINABLE) * settings.exemplars,
         concepts=len(world.TRAINABLE),
-        options=f" --device {device} --workers {workers}" if on_cuda else "",
+        options=f" --device {device} --workers {workers}{'' if graph else ' --eager'}" if on_cuda else "",
         precision=precision,
         machine=machine,
         workers=workers,
