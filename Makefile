@@ -67,7 +67,7 @@ bench: $(STAMP) ## benchmarks: bench/*.py, one after the other
 attack: $(STAMP) ## damaged files, mutated configurations, full disks, kills: counts what gets through (ten minutes; PARTS, SEED)
 	@$(PY) tests/attack $(if $(SEED),--seed $(SEED)) $(PARTS)
 
-tower: $(STAMP) ## train the small CLIP of the simulated study again (TOWER=folder)
+tower: $(STAMP) ## train the small CLIP of the simulated study again, hours on a CPU (TOWER=folder)
 	$(PY) -m brain2clip.simulation.train_tower --output $(TOWER)
 
 lock: ## resolve the requirements of pyproject.toml again (needs uv and a package index)

@@ -116,7 +116,9 @@ def test_stimulus_table_is_complete_and_concepts_are_disjoint(study):
     concepts = {split: set(rows["concept"]) for split, rows in table.groupby("split")}
     assert len(concepts["train"]) == 6
     assert not concepts["train"] & concepts["test"]
-    assert concepts["test"] == {concept.name for concept in world.test_concepts(4)}
+    assert concepts["test"] == {
+        concept.name for concept in world.test_concepts(4, settings.parse(settings.SimulatedStudy, TINY).seed)
+    }
     assert all(row.concept in row.prompts[0] for row in table.itertuples())
 
 

@@ -143,7 +143,7 @@ class SimulatedStudy(EegStudyBase):
     kind: Literal["simulated"] = "simulated"
     subjects: int = Field(4, ge=1, le=99, description="number of simulated subjects")
     sessions: int = Field(2, ge=1, le=9, description="recording sessions per subject")
-    training_concepts: int = Field(100, ge=2, le=568, description="training concepts")
+    training_concepts: int = Field(100, ge=2, le=368, description="training concepts")
     pictures_per_concept: int = Field(10, ge=1, description="training pictures of each concept")
     test_concepts: int = Field(50, ge=2, le=200, description="test concepts, one picture each, unseen by the tower")
     training_repetitions: int = Field(2, ge=1, description="presentations of a training picture over all sessions")
@@ -349,7 +349,7 @@ class SimulatedFmriStudy(VoxelStudyBase):
 
     kind: Literal["simulated_fmri"] = "simulated_fmri"
     subjects: int = Field(2, ge=1, le=99, description="number of simulated subjects")
-    training_concepts: int = Field(100, ge=2, le=568, description="training concepts")
+    training_concepts: int = Field(100, ge=2, le=368, description="training concepts")
     pictures_per_concept: int = Field(8, ge=1, description="training pictures of each concept")
     test_concepts: int = Field(50, ge=2, le=200, description="test concepts, one picture each, unseen by the tower")
     training_repetitions: int = Field(1, ge=1, description="presentations of a training picture")

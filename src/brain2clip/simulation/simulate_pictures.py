@@ -73,7 +73,7 @@ def pictures(study: settings.SimulatedStudy | settings.SimulatedFmriStudy) -> It
         for index in range(study.pictures_per_concept):
             number = category * study.pictures_per_concept + index + 1
             yield Picture("train", number, category + 1, world.exemplar(concept, index, study.seed))
-    for category, concept in enumerate(world.test_concepts(study.test_concepts)):
+    for category, concept in enumerate(world.test_concepts(study.test_concepts, study.seed)):
         yield Picture("test", category + 1, category + 1, world.exemplar(concept, 0, study.seed))
 
 

@@ -185,7 +185,7 @@ def tuning(
         shared, private = smooth_field(place, len(names), common), smooth_field(place, len(names), own)
         weight = np.sqrt(1 - OWN_MIXING**2) * shared + OWN_MIXING * private
         if level == "low":
-            weight = weight * np.exp(-(cdist(place, feature_places()) ** 2) / (2 * region.field**2))
+            weight = weight * np.exp(-(cdist(place, world.receptive_fields()[:, :2]) ** 2) / (2 * region.field**2))
         weight = weight.T / (values[:n_training] @ weight.T).std(0)
         if level == "semantic":
             weight[[name in region.prefers for name in names]] += PREFERENCE
@@ -205,18 +205,6 @@ def smooth_field(place: Floats, n: int, rng: np.random.Generator) -> Floats:
     wave = rng.normal(0, 1 / TUNING_LENGTH, (2, WAVES))
     phase = rng.uniform(0, 2 * np.pi, WAVES)
     return np.sqrt(2 / WAVES) * np.cos(place @ wave + phase) @ rng.standard_normal((WAVES, n))
-
-
-def feature_places() -> Floats:
-    """Centre in the picture of the part that each low-level feature is measured in, [n_low, 2] (right, down)."""
-    quadrants = {"upper_left": (0.25, 0.25), "upper_right": (0.75, 0.25), "lower_left": (0.25, 0.75),
-                 "lower_right": (0.75, 0.75)}  # fmt: skip
-    places = []
-    for name in world.feature_names()["low"]:
-        quadrant = next((place for end, place in quadrants.items() if name.endswith(end)), None)
-        row, column = (name[-2], name[-1]) if quadrant is None else ("0", "0")
-        places.append(quadrant or ((int(column) + 0.5) / 4, (int(row) + 0.5) / 4))
-    return np.array(places)
 
 
 # ------------------------------------------------------------------------------------------------- runs

@@ -2,8 +2,10 @@
 
 A *concept* is an object with a texture and a colour ("a striped red fish"); there are 16 x 6 x 8 = 768. An
 *exemplar* is one picture of a concept: it adds scene, place, size, rotation, jitter of hue and brightness,
-and the phase of the texture, all drawn from a seed. :data:`HELD_OUT` names 200 concepts that neither the CLIP
-tower nor the training part of any study may use.
+and the phase of the texture, all drawn from a seed. :data:`HELD_OUT` names 400 concepts that neither the CLIP
+tower nor the training part of any study may use. They come in two halves: studies of even seed are tested on one,
+those of odd seed on the other, so that a study on which choices are made and the one that is reported can share no
+test concept.
 
 Every function here is a pure function of its arguments. Coordinates are in picture widths, from the top left
 corner; colours are sRGB in [0, 1] unless said otherwise.
@@ -59,11 +61,13 @@ SCENES: dict[str, str] = {
 }
 """Name of each scene, and the phrase that puts an object there."""
 
-N_HELD_OUT = 200
+N_HELD_OUT = 400
 OVERSAMPLING = 4
 """Pictures are drawn this many times larger in each direction and averaged down."""
-_HELD_OUT_SEED = 20_240_717
+_HELD_OUT_SEED = 20_240_740
 _EMBEDDING_SEED = 8_128
+_PAIRS = ((0, 1), (0, 2), (1, 2))
+"""Of the words object, texture, colour."""
 _CONTOUR = {"night": (226, 226, 236)}
 _USUAL_CONTOUR = (28, 26, 30)
 
@@ -156,32 +160,37 @@ CONCEPTS: tuple[Concept, ...] = tuple(
 
 
 def _balanced(concepts: Sequence[Concept], n: int, seed: int) -> tuple[Concept, ...]:
-    """Draw n concepts so that each first part of the draw uses all objects, textures and colours evenly."""
+    """Draw n concepts so that each first part of the draw uses all objects, textures and colours evenly.
+
+    Among those that do, pairs of words that came up least go first, so that most pairs occur in any larger draw.
+    """
     if not 0 <= n <= len(concepts):
         raise ValueError(f"{n} concepts were asked for; there are {len(concepts)} to draw from.")
     left = [concepts[i] for i in np.random.default_rng(seed).permutation(len(concepts))]
-    used = dict.fromkeys((*OBJECTS, *TEXTURES, *COLOURS), 0)
-    share = {
-        **dict.fromkeys(OBJECTS, len(OBJECTS)),
-        **dict.fromkeys(TEXTURES, len(TEXTURES)),
-        **dict.fromkeys(COLOURS, len(COLOURS)),
-    }
-
-    def crowding(concept: Concept) -> float:
-        return sum(share[word] * used[word] for word in (concept.object, concept.texture, concept.colour))
-
+    textures, colours = list(TEXTURES), list(COLOURS)
+    numbers = [(OBJECTS.index(one.object), textures.index(one.texture), colours.index(one.colour)) for one in left]
+    words = np.array(numbers, dtype=np.intp).reshape(-1, 3).T
+    lengths = np.array((len(OBJECTS), len(textures), len(colours)))
+    # Cells of the one-way and the two-way tables that a concept counts in, and the number of cells of each table.
+    cells = [*words, *(words[i] * lengths[j] + words[j] for i, j in _PAIRS)]
+    sizes = [*lengths, *(lengths[i] * lengths[j] for i, j in _PAIRS)]
+    # Any difference in the one-way tables outweighs those in the two-way ones.
+    weights = [1.0 if table < len(lengths) else 1e-6 * size for table, size in enumerate(sizes)]
+    crowding = np.zeros(len(left))
     drawn = []
     for _ in range(n):
-        best = min(left, key=crowding)
-        left.remove(best)
-        drawn.append(best)
-        for word in (best.object, best.texture, best.colour):
-            used[word] += 1
+        best = int(crowding.argmin())
+        drawn.append(left[best])
+        for cell, weight in zip(cells, weights):
+            crowding += weight * (cell == cell[best])
+        crowding[best] = np.inf
     return tuple(drawn)
 
 
 HELD_OUT: tuple[Concept, ...] = _balanced(CONCEPTS, N_HELD_OUT, _HELD_OUT_SEED)
 """Concepts for tests only: no tower and no training part of a study may use them."""
+HALVES: tuple[tuple[Concept, ...], tuple[Concept, ...]] = (HELD_OUT[: N_HELD_OUT // 2], HELD_OUT[N_HELD_OUT // 2 :])
+"""Test concepts of studies of even and of odd seed."""
 TRAINABLE: tuple[Concept, ...] = tuple(concept for concept in CONCEPTS if concept not in set(HELD_OUT))
 """All other concepts."""
 
@@ -192,7 +201,7 @@ def training_concepts(n: int, seed: int) -> tuple[Concept, ...]:
     Parameters
     ----------
     n
-        How many, at most 568.
+        How many, at most 368.
     seed
         Seed of the draw.
 
@@ -204,22 +213,26 @@ def training_concepts(n: int, seed: int) -> tuple[Concept, ...]:
     return _balanced(TRAINABLE, n, seed)
 
 
-def test_concepts(n: int) -> tuple[Concept, ...]:
-    """Return the first n held-out concepts, which use objects, textures and colours evenly for any n.
+def test_concepts(n: int, seed: int) -> tuple[Concept, ...]:
+    """Draw concepts for the test part of a study, evenly over objects, textures and colours.
 
     Parameters
     ----------
     n
         How many, at most 200.
+    seed
+        Seed of the study: even ones draw from the first of :data:`HALVES`, odd ones from the second. Seeds of
+        different parity share no test concept; those of the same parity draw from the same 200 in another order.
 
     Returns
     -------
     tuple of Concept
         n different concepts from :data:`HELD_OUT`.
     """
-    if not 0 <= n <= N_HELD_OUT:
-        raise ValueError(f"{n} test concepts were asked for; {N_HELD_OUT} are held out.")
-    return HELD_OUT[:n]
+    half = HALVES[seed % 2]
+    if not 0 <= n <= len(half):
+        raise ValueError(f"{n} test concepts were asked for; {len(half)} are held out for studies of one seed.")
+    return _balanced(half, n, seed)
 
 
 test_concepts.__test__ = False  # type: ignore[attr-defined]  # the name looks like a test to pytest
@@ -279,6 +292,16 @@ CAPTIONS: tuple[str, ...] = (
     "{scene}, {a_name}",
 )
 """Templates of captions, with and without the scene."""
+CAPTION_KINDS: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("object",): ("a photo of {an_object}", "{an_object}", "a picture of {an_object}"),
+    ("object", "colour"): ("a photo of {a_coloured}", "{a_coloured}"),
+    ("object", "texture"): ("a photo of {a_textured}", "{an_object} with {pattern}"),
+    ("object", "scene"): ("a photo of {an_object} {place}", "{an_object} {place}", "{scene}, {an_object}"),
+    ("object", "texture", "colour"): PROMPTS,
+    ("object", "texture", "colour", "scene"): CAPTIONS[len(PROMPTS) :],
+}
+"""Templates by what they say of a picture. The shorter ones are for the training of a tower only; they use no word that
+:data:`CAPTIONS` do not."""
 
 
 def _with_article(words: str) -> str:
@@ -288,11 +311,18 @@ def _with_article(words: str) -> str:
 def _words(concept: Concept, scene: str) -> dict[str, str]:
     return {
         "a_name": _with_article(concept.name),
+        "an_object": _with_article(concept.object),
+        "a_textured": _with_article(f"{concept.texture} {concept.object}"),
         "a_coloured": _with_article(f"{concept.colour} {concept.object}"),
         "pattern": TEXTURES[concept.texture],
         "place": SCENES[scene],
         "scene": scene,
     }
+
+
+def describe(concept: Concept, scene: str, template: str) -> str:
+    """Fill a template of :data:`CAPTION_KINDS` for a concept in one of :data:`SCENES`."""
+    return template.format(**_words(concept, scene))
 
 
 def caption(shown: Exemplar, variant: int) -> str:
@@ -310,7 +340,7 @@ def caption(shown: Exemplar, variant: int) -> str:
     str
         As in ``a photo of a striped red fish on a beach``.
     """
-    return CAPTIONS[variant % len(CAPTIONS)].format(**_words(shown.concept, shown.scene))
+    return describe(shown.concept, shown.scene, CAPTIONS[variant % len(CAPTIONS)])
 
 
 def prompt(concept: Concept) -> str:
@@ -320,15 +350,12 @@ def prompt(concept: Concept) -> str:
 
 def prompts(concept: Concept) -> tuple[str, ...]:
     """Return all class prompts of a concept, one per template of :data:`PROMPTS`."""
-    words = _words(concept, next(iter(SCENES)))
-    return tuple(template.format(**words) for template in PROMPTS)
+    return tuple(describe(concept, next(iter(SCENES)), template) for template in PROMPTS)
 
 
 def vocabulary() -> tuple[str, ...]:
     """Return every word that a caption can hold and the names of the categories, without punctuation, sorted."""
-    captions = (
-        template.format(**_words(concept, scene)) for concept in CONCEPTS for scene in SCENES for template in CAPTIONS
-    )
+    captions = (describe(concept, scene, template) for concept in CONCEPTS for scene in SCENES for template in CAPTIONS)
     words = {word.strip(",") for text in captions for word in text.split()}
     return tuple(sorted(words | set(CATEGORIES)))
 
@@ -731,11 +758,17 @@ def figure_mask(shown: Exemplar, size: int = 64) -> Floats:
 # Features
 # ----------------------------------------------------------------------------------------------------
 
-_GRID = 4
+_FIELDS_SEED = 2_670
+"""Of 2,000 tried, the one whose fields leave the least of the picture uncovered."""
+_N_FIELDS = 20
+_N_POOLS = 6
+_REACH = 0.5
+"""Eccentricity of the outermost receptive field, picture widths from the centre, where the eye rests."""
+_HALF_MAGNIFICATION = 0.15
+"""Eccentricity at which cortical magnification has fallen to one half, picture widths."""
 _ORIENTATIONS = (0, 45, 90, 135)
 _WAVELENGTHS = (1 / 16, 1 / 6)
 """Of the fine and the coarse Gabor filters, picture widths."""
-_QUADRANTS = ("upper_left", "upper_right", "lower_left", "lower_right")
 _N_HARMONICS = 6
 _LAGS = ((0, 3), (3, 0), (3, 3), (3, -3), (0, 6), (6, 0))
 _CONCEPT_SIZE = 24
@@ -766,13 +799,57 @@ def _energy(luminance: Floats) -> Floats:
     return np.abs(np.fft.ifft2(spectrum * _gabor_bank(luminance.shape[0])))
 
 
-def _blocks(channel: Floats, n: int) -> Floats:
-    """Cut the last two axes into an n x n grid, shape (..., n * n, pixels per cell)."""
-    *lead, height, width = channel.shape
-    if height % n or width % n:
-        raise ValueError(f"A picture of {height} x {width} pixels cannot be cut into {n} x {n} equal cells.")
-    cells = channel.reshape(*lead, n, height // n, n, width // n)
-    return np.swapaxes(cells, -3, -2).reshape(*lead, n * n, -1)
+def _receptive_fields(n: int, smallest: float, slope: float, rng: np.random.Generator) -> Floats:
+    """Centre (right, down) and standard deviation of n foveated receptive fields, shape (n, 3), picture widths.
+
+    Eccentricities are spaced evenly on a cortex whose magnification falls as 1 / (e + e2) in both directions (Horton
+    and Hoyt, 1991), so they crowd around the centre; angles go round by the golden angle; both are jittered. Sizes grow
+    linearly with eccentricity (Dumoulin and Wandell, 2008), and neighbours overlap.
+    """
+    eccentricity = np.linspace(0, _REACH, 1001)
+    density = eccentricity / (eccentricity + _HALF_MAGNIFICATION) ** 2
+    share = (np.arange(n) + rng.uniform(0.2, 0.8, n)) / n
+    from_centre = np.interp(share, np.cumsum(density) / density.sum(), eccentricity)
+    angle = np.pi * (3 - np.sqrt(5)) * np.arange(n) + rng.normal(0, 0.25, n) + rng.uniform(0, 2 * np.pi)
+    x, y = 0.5 + from_centre * np.cos(angle), 0.5 + from_centre * np.sin(angle)
+    return np.stack((x, y, smallest + slope * from_centre), axis=1)
+
+
+@lru_cache(maxsize=1)
+def _low_fields() -> tuple[Floats, Floats]:
+    """Receptive fields of luminance, contrast and colour, and the larger ones that energy is pooled over.
+
+    Pooling regions several times as large as the fields before, growing with eccentricity as well, are those of
+    Freeman and Simoncelli (2011).
+    """
+    rng = np.random.default_rng(_FIELDS_SEED)
+    return _receptive_fields(_N_FIELDS, 0.04, 0.20, rng), _receptive_fields(_N_POOLS, 0.10, 0.25, rng)
+
+
+def receptive_fields() -> Floats:
+    """Return the receptive field of every low-level feature of :func:`features`, in its order.
+
+    Returns
+    -------
+    ndarray, shape (n_low, 3)
+        Centre (right, down) and standard deviation of a Gaussian window, picture widths. No window has a border, so
+        none coincides with the cells of any grid that a readout may lay over the picture.
+    """
+    fields, pools = _low_fields()
+    return np.concatenate((np.tile(fields, (4, 1)), np.tile(pools, (len(_WAVELENGTHS) * len(_ORIENTATIONS), 1))))
+
+
+@lru_cache(maxsize=4)
+def _windows(size: int) -> tuple[Floats, Floats]:
+    """Gaussian windows of the fields and of the pools, each (n, size * size), every one with sum 1."""
+    steps = (np.arange(size) + 0.5) / size
+    both = []
+    for fields in _low_fields():
+        x, y, width = fields.T[:, :, None]
+        across, down = np.exp(-(((steps - x) / width) ** 2) / 2), np.exp(-(((steps - y) / width) ** 2) / 2)
+        window = (down[:, :, None] * across[:, None, :]).reshape(len(fields), -1)
+        both.append(window / window.sum(1, keepdims=True))
+    return both[0], both[1]
 
 
 def _opponent(picture: NDArray[np.uint8]) -> tuple[Floats, Floats, Floats]:
@@ -786,16 +863,12 @@ def _opponent(picture: NDArray[np.uint8]) -> tuple[Floats, Floats, Floats]:
 
 
 def _low(luminance: Floats, red_green: Floats, blue_yellow: Floats, energy: Floats) -> Floats:
-    cells = _blocks(luminance, _GRID)
-    return np.concatenate(
-        (
-            cells.mean(-1),
-            cells.std(-1),
-            _blocks(energy, 2).mean(-1).ravel(),
-            _blocks(red_green, _GRID).mean(-1),
-            _blocks(blue_yellow, _GRID).mean(-1),
-        )
-    )
+    fields, pools = _windows(luminance.shape[0])
+    channels = np.stack((luminance, luminance**2, red_green, blue_yellow)).reshape(4, -1)
+    mean, square, red_green, blue_yellow = channels @ fields.T
+    contrast = np.sqrt(np.maximum(square - mean**2, 0))
+    pooled = energy.reshape(len(energy), -1) @ pools.T
+    return np.concatenate((mean, contrast, red_green, blue_yellow, pooled.ravel()))
 
 
 def _shape_numbers(mask: Floats) -> Floats:
@@ -879,11 +952,10 @@ def _semantic(shown: Exemplar) -> Floats:
 
 def feature_names() -> dict[str, tuple[str, ...]]:
     """Return the name of every dimension of :func:`features`, under the same keys and in the same order."""
-    grid = [f"{row}{column}" for row in range(_GRID) for column in range(_GRID)]
+    fields, pools = ([f"{n:02d}" for n in range(1, count + 1)] for count in (_N_FIELDS, _N_POOLS))
     bank = [f"{scale}_{degrees}" for scale in ("fine", "coarse") for degrees in _ORIENTATIONS]
-    low = [f"{kind}_{cell}" for kind in ("luminance", "contrast") for cell in grid]
-    low += [f"energy_{member}_{quadrant}" for member in bank for quadrant in _QUADRANTS]
-    low += [f"{kind}_{cell}" for kind in ("red_green", "blue_yellow") for cell in grid]
+    low = [f"{kind}_{n}" for kind in ("luminance", "contrast", "red_green", "blue_yellow") for n in fields]
+    low += [f"energy_{member}_{n}" for member in bank for n in pools]
     mid = ["area", "x", "y", "eccentricity", "axis_cosine", "axis_sine", "compactness"]
     mid += [f"contour_{n}" for n in range(1, _N_HARMONICS + 1)]
     mid += ["figure_mean", "figure_deviation", "figure_skewness", "figure_kurtosis"]
@@ -903,16 +975,17 @@ def features(shown: Exemplar, picture: NDArray[np.uint8]) -> dict[str, Floats]:
     shown
         The exemplar.
     picture : ndarray of uint8, shape (size, size, 3)
-        What :func:`draw` made of it; `size` is a multiple of 4.
+        What :func:`draw` made of it.
 
     Returns
     -------
     dict of ndarray
         Not standardised; the dimensions are named by :func:`feature_names`.
 
-        ``low`` (96)
-            Luminance and contrast on a 4 x 4 grid, energy of 4 orientations at 2 spatial scales by quadrant,
-            colour opponency on the grid: a coarse model of V1 (Hubel and Wiesel, 1968; Kay et al., 2008).
+        ``low`` (128)
+            Luminance, contrast and colour opponency in 20 foveated receptive fields, energy of 4 orientations at 2
+            spatial scales pooled over 6 larger ones (:func:`receptive_fields`): a coarse model of V1 and V2 (Hubel and
+            Wiesel, 1968; Kay et al., 2008; Freeman and Simoncelli, 2011).
         ``mid`` (39)
             Shape, size and place of the figure, texture statistics inside it, colour category: V2 to V4.
         ``semantic`` (34)
