@@ -249,6 +249,7 @@ def step(m: Machine) -> dict:
     learner_of(m, method, 17, sources, clip)
     m.wait()
     found: dict = {"tokens_gb": found_gb, "tokens_to_device_s": time.perf_counter() - start, "rows": []}
+    m.found["parts"]["step"] = found  # what is there stays, should a later row fail
     data = pairs([responses(m, 17)], np.arange(m.n), m.device)
     bare = bare_tower(width, layers, head).to(m.device)
     peak = m.found["parts"].get("peaks", {})
@@ -292,7 +293,10 @@ def step(m: Machine) -> dict:
                 m.free()
                 one |= {"bare_s": m.seconds(yardstick), "bare_peak_gb": m.peak_gb()}
                 if precision != "tf32":
-                    with patched(internals, "has_usual_attention", lambda block: False):
+                    with (
+                        contextlib.suppress(torch.OutOfMemoryError),
+                        patched(internals, "has_usual_attention", lambda block: False),
+                    ):
                         one["with_copies_s"] = m.seconds(tuned, 2, 1)
             rate = 2 * batch * flop_of(width, layers, n_tokens) / one["step_s"] / 1e12
             one |= {"against_bare": one["step_s"] / one["bare_s"], "tflop_s": rate}
@@ -320,6 +324,7 @@ def epochs(m: Machine) -> dict:
     others = ("no-filter", "no-instance", "no-shared", "shallow-shared", "hard-loss")
     wanted += [(f"{name}, intra", name, 17, 1) for name in others]
     found, data, last = [], None, None
+    m.found["parts"]["epochs"] = {"rows": found}
     for label, name, channels, subjects in wanted:
         if (channels, subjects) != last:
             data = None
@@ -359,6 +364,7 @@ def hours(m: Machine, seconds: dict[str, float]) -> dict:
 def pictures_per_second(m: Machine) -> dict:
     """The features stage against a bare loop over encode_image, with pictures from files and with pictures at hand."""
     found, peak = [], m.found["parts"].get("peaks", {})
+    m.found["parts"]["features"] = {"rows": found}
     tower = m.config.towers["vit-b-32"]
     mean, std = torch.full((3, 1, 1), 0.45), torch.full((3, 1, 1), 0.27)
     transform = open_clip.image_transform(224, False, mean.flatten().tolist(), std.flatten().tolist())
@@ -512,8 +518,8 @@ def table(found: dict) -> str:
             f"{one['seconds']:.2f} s, {one['pictures_per_s']:.0f} pictures/s, {one['peak_gb']['allocated']:.1f} GB"
         )
         lines.append(f"epoch: {one['label']}: {told}")
-    if "epochs" in parts:
-        lines.append("GPU hours: " + ", ".join(f"{name} {one:.3g}" for name, one in parts["epochs"]["hours"].items()))
+    spent = parts.get("epochs", {}).get("hours", {})
+    lines.append("GPU hours: " + ", ".join(f"{name} {one:.3g}" for name, one in spent.items()))
     for one in parts.get("features", {}).get("rows", []):
         values = (f"{key} {value:.4g}" for key, value in one.items() if isinstance(value, float))
         lines.append(f"features: {one['tower']} (pictures/s): {', '.join(values)}")
