@@ -7,6 +7,7 @@ CORES ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 WORKERS ?= 2
 CONFIG ?= workflow/studies/demo.yaml
 TOWER ?= workflow/towers/grammar-vit
+OUT ?= bench/gpu.json
 
 LOCK := envs/requirements.lock
 checksum = $(shell $(1) | cksum | cut -d ' ' -f 1)
@@ -21,7 +22,7 @@ BRAIN2CLIP := .venv/bin/brain2clip
 export PYTHONPATH := $(CURDIR)/src
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help env demo study report why test lint format docs bench attack tower lock clean
+.PHONY: help env demo study report why test lint format docs bench gpu attack tower lock clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-15s %s\n", $$1, $$2 }'
@@ -63,6 +64,9 @@ docs: $(STAMP) ## docs/configuration.md and the JSON schema from the settings cl
 
 bench: $(STAMP) ## benchmarks: bench/*.py, one after the other
 	@set -e; for file in bench/*.py; do [ -e "$$file" ] || continue; echo "== $$file"; $(PY) "$$file"; done
+
+gpu: $(STAMP) ## what a GPU does (four minutes): its tests, rates and memory, into OUT=bench/gpu.json
+	@$(PY) bench/gpu.py --out $(OUT)
 
 attack: $(STAMP) ## damaged files, mutated configurations, full disks, kills: counts what gets through (ten minutes; PARTS, SEED)
 	@$(PY) tests/attack $(if $(SEED),--seed $(SEED)) $(PARTS)
