@@ -42,6 +42,7 @@ class Family:
 FAMILIES = {
     "studies": Family("brain2clip.studies", "Study"),
     "whitenings": Family("brain2clip.responses.whitenings", "Whitening"),
+    "views": Family("brain2clip.stimuli.views", "View"),
     "encoders": Family("brain2clip.models.encoders", "Encoder"),
     "mappings": Family("brain2clip.models.mappings", "Mapping"),
     "visuals": Family("brain2clip.models.visuals", "PictureSide"),

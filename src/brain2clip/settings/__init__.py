@@ -83,6 +83,7 @@ from brain2clip.settings.tables import (
     TableBase,
 )
 from brain2clip.settings.towers import FilterBank, Tower
+from brain2clip.settings.views import Blur, FovealBlur, LowPass, LowResolution, Mosaic, Noise, View, ViewBase
 from brain2clip.settings.visual import FrozenVisual, Fusion, NeuroClipVisual, Readout, SharedPrompts, Visual, VisualBase
 from brain2clip.settings.voxels import Voxels
 
@@ -95,6 +96,7 @@ __all__ = [
     "Band",
     "BidsEegStudy",
     "Block",
+    "Blur",
     "BrainMapping",
     "Budget",
     "ClassesTable",
@@ -118,6 +120,7 @@ __all__ = [
     "FilterBank",
     "FilterBase",
     "Fixed",
+    "FovealBlur",
     "FrozenVisual",
     "Fusion",
     "Gains",
@@ -128,11 +131,14 @@ __all__ = [
     "Lda",
     "LinearNetwork",
     "Lora",
+    "LowPass",
+    "LowResolution",
     "MappingBudget",
     "Method",
     "MethodBase",
     "MethodsTable",
     "MlpNetwork",
+    "Mosaic",
     "MvnnWhitening",
     "Name",
     "Network",
@@ -140,6 +146,7 @@ __all__ = [
     "NeuroClipVisual",
     "NoFilter",
     "NoWhitening",
+    "Noise",
     "Objective",
     "Optimiser",
     "OverviewTable",
@@ -176,6 +183,8 @@ __all__ = [
     "TsConv",
     "UserStudyBase",
     "VaeNetwork",
+    "View",
+    "ViewBase",
     "Visual",
     "VisualBase",
     "VoxelStudyBase",
