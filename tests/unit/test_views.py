@@ -8,7 +8,7 @@ import re
 import sys
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from torchvision.transforms.v2 import functional
 
 from brain2clip import fingerprint, kinds, settings
-from brain2clip.settings import Block, FilterBank, View, canonical, loading, neutral, parse
+from brain2clip.settings import Block, FilterBank, View, ViewBase, canonical, loading, neutral, parse
 from brain2clip.settings.base import EXTERNAL
 from brain2clip.stage import InputError
 from brain2clip.stimuli import view_base
@@ -197,7 +197,7 @@ def test_names_are_safe_and_tell_settings_apart(one, other):
 @pytest.mark.parametrize(
     ("field", "first", "second"),
     [
-        ("deviation", 25.0, math.nextafter(25.0, 26)),  # more digits than people write
+        ("deviation", 25.1234567, math.nextafter(25.1234567, 26)),  # more digits than people write
         ("deviation", 1e-7, 1e-8),
         ("deviation", 10, 100),
         ("seed", 1, 10),
@@ -206,6 +206,20 @@ def test_names_are_safe_and_tell_settings_apart(one, other):
 def test_names_of_near_settings(field, first, second):
     names = {parse(View, {"kind": "noise", field: value}).name for value in (first, second)}
     assert len(names) == 2
+
+
+class Worded(ViewBase):
+    """Settings of a kind of the project that are not all numbers."""
+
+    kind: Literal["blur"] = "blur"
+    border: str
+    kernel: int = 3
+
+
+def test_words_of_settings_do_not_stand_in_names():
+    names = {Worded(border=word).name for word in ("a/b", "c-3", "c")}
+    assert len(names) == 3
+    assert all(re.fullmatch(r"blur-[0-9a-f]{8}", name) for name in names)
 
 
 # ---------------------------------------------------------------------------------------------- outside
