@@ -7,6 +7,7 @@ without a path is taken into the configuration. ``Reruns`` ends an example.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -35,7 +36,7 @@ _PART = re.compile(
 #: What the recipes must be of.
 SUBJECTS = (
     *("Encoder", "Mapping", "Study on disk", "Downloaded study", "Metric", "Table", "Figure", "Adapter", "Filter"),
-    *("Schedule", "Scheduler of another cluster", "Option"),
+    *("View", "Schedule", "Scheduler of another cluster", "Option"),
 )
 
 
@@ -64,7 +65,7 @@ class Recipe:
     @property
     def runs_at_once(self) -> bool:
         """Whether nothing needs to name it."""
-        return not self.config and any(path.endswith(".py") for path in self.files)
+        return not (self.config or self.diffs) and any(path.endswith(".py") for path in self.files)
 
     def write(self, project: Project) -> None:
         for path, text in self.files.items():
@@ -161,6 +162,19 @@ def test_recipes_are_in_the_style_of_the_house(grown):
         ruff = [sys.executable, "-m", "ruff", *command, "--config", ROOT / "pyproject.toml", *written, *edited]
         done = subprocess.run(ruff, cwd=grown.folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_view_is_seen(grown):
+    code = (
+        "import numpy as np; from brain2clip.settings import View, parse; from brain2clip.stimuli import view_base; "
+        "view = parse(View, {'kind': 'grey', 'colour': 0.5}); picture = np.full((2, 3, 3), (0, 50, 100), np.uint8); "
+        "print(view.name, *view_base.build(view)(picture)[1, 2])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=grown.folder, env={**os.environ, "PYTHONPATH": "src"}, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["grey-0.5", "25", "50", "75"], done.stderr
 
 
 def test_a_kind_from_outside_may_lie_on_the_users_path(tmp_path, monkeypatch):
