@@ -13,10 +13,10 @@ import os
 import numpy as np
 import torch
 
-from brain2clip import artefact, kinds, stage
+from brain2clip import artefact, stage
 from brain2clip.internals import open_clip
 from brain2clip.settings import Tower, Vector, parse
-from brain2clip.stimuli import catalogue, chunks, features, frozen_clip, ready, tower_vectors
+from brain2clip.stimuli import catalogue, chunks, features, frozen_clip, ready, tower_vectors, view_base
 
 log = logging.getLogger("brain2clip")
 #: Largest file by tower, GB, as JSON: how much room there is changes no result.
@@ -100,7 +100,7 @@ class Maker:
         self.width = (
             features.picture_width(self.clip) if vector.pool == "tower" else tower_vectors.width(visual, vector)
         )
-        self.view = None if vector.view is None else kinds.load("views", vector.view.kind)(vector.view)
+        self.view = None if vector.view is None else view_base.build(vector.view)
 
     def __call__(self, paths: list[str], names: list[str]) -> np.ndarray:
         """Vectors [n, d] of pictures, whose stimuli have some names."""
