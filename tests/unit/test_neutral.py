@@ -118,7 +118,8 @@ OPTIONS: dict[str, Option] = {
         "objective.disentangle", False, True, (f"{TRAINING}.objective:without_true_pair",), training, CONTRASTIVE
     ),
     "Objective.soft_perplexity": Option(
-        "objective.soft_perplexity", None, 5.0, (f"{TRAINING}.methods.contrastive:with_perplexity",), training, CONTRASTIVE
+        "objective.soft_perplexity", None, 5.0, (f"{TRAINING}.methods.contrastive:with_perplexity",), training,
+        CONTRASTIVE,
     ),
     "Optimiser.checkpointing": Option(
         "optimiser.checkpointing", False, True, (f"{MODELS}.prompted_tower:recomputed",), training, CONTRASTIVE

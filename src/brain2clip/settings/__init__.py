@@ -201,6 +201,8 @@ __all__ = [
     "UserStudyBase",
     "VaeNetwork",
     "Vector",
+    "View",
+    "ViewBase",
     "Visual",
     "VisualBase",
     "VoxelStudyBase",
