@@ -275,9 +275,9 @@ class PictureSource:
     def __call__(self, rows: np.ndarray) -> Pictures:
         """Pictures of distinct rows, in the order asked for."""
         place = np.searchsorted(self.rows, rows)
-        embedding = self.embedding[torch.from_numpy(place).to(self.device)]
+        known = self.frozen(rows)
+        embedding, vectors = known.embedding, known.vectors
         arrays = {name: self._take(name, source, place) for name, source in self.tokens.items()}
-        vectors = {name: self._take(name, source, place).float() for name, source in self.vectors.items()}
         if "pictures" in arrays:
             assert self.bands is not None
             assert self.normalisation is not None
@@ -288,11 +288,11 @@ class PictureSource:
             return Pictures(embedding, arrays["tokens"].float(), arrays["band_tokens"].float(), vectors)
         return Pictures(embedding, vectors=vectors)
 
-    def frozen(self) -> Pictures:
-        """All of the rows, without tokens."""
-        place = np.arange(len(self.rows))
+    def frozen(self, rows: np.ndarray) -> Pictures:
+        """Pictures of distinct rows without their tokens."""
+        place = np.searchsorted(self.rows, rows)
         vectors = {name: self._take(name, source, place).float() for name, source in self.vectors.items()}
-        return Pictures(self.embedding, vectors=vectors)
+        return Pictures(self.embedding[torch.from_numpy(place).to(self.device)], vectors=vectors)
 
     def _take(self, name: str, source: h5py.Dataset, place: np.ndarray) -> Tensor:
         if name in self.held:

@@ -55,25 +55,51 @@ class Method:
 
     def train(self, study: Study) -> tuple[dict[str, Tensor], pd.DataFrame]:
         """Parameters of both sides, and a row per epoch."""
-        settings = self.settings
         (responses,) = study.sets
-        torch.manual_seed(study.seed)
-        subjects = int(responses.subject.max()) + 1
-        model, clip = build(settings, study.tower, responses, study.stimuli, study.device, subjects)
         rows = np.unique(responses.stimulus)
-        pictures = picture_source(settings, study.tower, study.stimuli, rows, clip, study.device)
-        model.visual.fit(pictures.frozen())
-        if settings.objective.soft_perplexity is not None:
-            settings = with_perplexity(settings, pictures.embedding, study.seed)
-        learner = ContrastiveLearner(model, settings, pictures, study.device)
+        learner = learner_of(self.settings, study.tower, responses, study.stimuli, rows, study.device, study.seed)
         concept = study.stimuli["concept"].asstr()[:]
+        settings = learner.settings
         given = settings.optimiser, settings.selection, study.sets, concept, study.seed, study.device, study.classes
         history = fit(learner, *given)
-        return trainable(model), history
+        return trainable(learner.model), history
 
     def ready(self, checkpoint: Checkpoint) -> BothSides:
         """Both sides with the parameters of a checkpoint."""
         return BothSides(self.settings, checkpoint)
+
+
+def learner_of(
+    settings: Contrastive,
+    tower: Tower,
+    responses: Responses,
+    stimuli: Stimuli,
+    fitted: np.ndarray,
+    device: torch.device,
+    seed: int,
+) -> ContrastiveLearner:
+    """A fresh learner for some responses.
+
+    Parameters
+    ----------
+    settings : Contrastive
+    tower : Tower
+    responses : Responses
+        All that it will be asked about, placed on the stimuli.
+    stimuli : Stimuli
+    fitted : ndarray
+        Rows of the pictures that the readout and the temperature of the soft target are fitted to.
+    device : torch.device
+    seed : int
+    """
+    torch.manual_seed(seed)
+    model, clip = build(settings, tower, responses, stimuli, device, int(responses.subject.max()) + 1)
+    pictures = picture_source(settings, tower, stimuli, np.unique(responses.stimulus), clip, device)
+    training = pictures.frozen(fitted)
+    model.visual.fit(training)
+    if settings.objective.soft_perplexity is not None:
+        settings = with_perplexity(settings, training.embedding, seed)
+    return ContrastiveLearner(model, settings, pictures, device)
 
 
 def with_perplexity(settings: Contrastive, frozen: Tensor, seed: int) -> Contrastive:
