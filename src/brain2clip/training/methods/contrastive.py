@@ -250,7 +250,7 @@ def build(
     responses: Responses,
     stimuli: Stimuli,
     device: torch.device,
-    subjects: int,
+    subjects: int = 1,
 ) -> tuple[BrainToClip, Clip | None]:
     """A fresh model for responses of that shape, and the CLIP whose tower it drives (None for a frozen side).
 
