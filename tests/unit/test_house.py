@@ -215,7 +215,7 @@ FLOORS = (
     "artefact",
     "fingerprint sealing settings",
     "kinds",
-    "names internals.versions",
+    "names internals.versions internals.open_clip_files",
 )
 SOURCE = ROOT / "src" / "brain2clip"
 
