@@ -70,6 +70,7 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
     snakemake.limit(workflow, "download", plan.config.download.at_once)
     _refusing(lambda: check(plan))
     if main:
+        _tell_not_inherited(given, source)
         _tell_downloads(plan)
     # The report names licence and citation of every study; those that are downloaded know them themselves.
     for name in plan.config.studies:
@@ -117,6 +118,14 @@ def amount(listed: Iterable[Any]) -> str:
     """Number and size of files in words."""
     sizes = [file.size or 0 for file in listed]
     return f"{len(sizes)} files, {sum(sizes) / 1e9:.3g} GB"
+
+
+def _tell_not_inherited(given: dict[str, Any], source: str) -> None:
+    """In one line, the settings that methods and studies lose to another kind than that of their base."""
+    dropped = settings.not_inherited(given, source)
+    if dropped:
+        listed = "; ".join(f"{where} ({', '.join(keys)})" for where, keys in dropped.items())
+        snakemake.log().info(f"Of another kind than their base, and therefore without settings of it: {listed}.")
 
 
 def _tell_downloads(plan: Plan) -> None:

@@ -65,7 +65,7 @@ def prepared(*given, **named):
 
 if internals.is_main(workflow):
     workflow._prepare_dag = prepared
-if DO in ("watch", "unwatched"):
+if DO in ("watch", "unwatched", "refuse", "fail"):
     internals.watch(workflow)
 if DO == "unwatched":
     watched = workflow._prepare_dag
@@ -79,13 +79,23 @@ note("start", internals.is_main(workflow), internals.given_configurations(workfl
      workflow.global_resources["download"].value, "B2C_TOLD" in workflow.envvars)
 shell.prefix(f"export PREFIX={config.get('prefix', 'a')}; ")
 
+def asked(wildcards):
+    if DO in ("refuse", "refuse unwatched"):
+        raise internals.refusal("It is so,\\n  and must be otherwise.")
+    if DO == "fail":
+        raise ValueError("it is so")
+    return "a.txt"
+
+if DO == "refuse at once":
+    raise internals.refusal("It is so.")
+
 rule all:
     input: "b.txt"
 rule first:
     output: "a.txt"
     shell: "echo $PREFIX > {output}"
 rule second:
-    input: "a.txt"
+    input: asked
     output: "b.txt"
     benchmark: "b.tsv"
     params: text=config.get("text", "one")
@@ -204,6 +214,23 @@ def test_a_plan_that_did_not_ask_us_stops(probe):
     assert "snakemake has planned without update_needrun" in told
     assert f"brain2clip works with snakemake {versions.TESTED['snakemake']}" in told
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("do", ["refuse", "refuse at once"])
+def test_a_refusal_stands_alone(probe, do):
+    """Snakemake puts wildcards, and lines of our source, around what an input function raises."""
+    told = probe.run("-n", code=1, do=do)
+    sentence = "It is so,\n  and must be otherwise." if do == "refuse" else "It is so."
+    assert told.rstrip().endswith(f"WorkflowError:\n{sentence}")
+    assert ' File "' not in told
+    assert "Traceback" not in told
+
+
+def test_other_errors_are_told_by_snakemake(probe):
+    told = probe.run("-n", code=1, do="fail")
+    assert "ValueError: it is so" in told
+    assert "Traceback" in told
+    assert "Traceback:" in probe.run("-n", code=1, do="refuse unwatched")
 
 
 @pytest.mark.parametrize(

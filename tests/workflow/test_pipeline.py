@@ -70,8 +70,23 @@ def test_a_wrong_dataset_folder_is_named(tmp_path):
     project.config_file.write_text(text)
     done = project.run("-n", check=False)
     assert done.returncode
-    assert "nowhere" in done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
+    told = done.stdout + done.stderr
+    assert (
+        told.rstrip() == "WorkflowError:\nnowhere: no such folder; expected the folder of a BIDS dataset (setting root)"
+    )
+
+
+def test_what_an_input_function_refuses_is_a_sentence_and_what_is_not_inherited_is_said(tmp_path):
+    project = Project.create(tmp_path / "project")
+    assert "without settings of it: methods.frozen.visual (fusion).\n" in project.run("-n").stdout
+    pictures = project.folder / "workflow/towers/grammar-vit"
+    pictures.rename(project.folder / "workflow/towers/{braces}")
+    project.replace("tiny.yaml", "towers/grammar-vit", "towers/{braces}")
+    done = project.run("-n", check=False)
+    assert done.returncode
+    told = (done.stdout + done.stderr).partition("Building DAG of jobs...\n")[2]
+    assert told.startswith("WorkflowError:\nworkflow/towers/{braces}/open_clip_config.json: found braces")
+    assert len(told.strip().splitlines()) == 2
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
