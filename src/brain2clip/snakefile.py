@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from brain2clip import records, settings
-from brain2clip.internals import slurm_plugin, snakemake, versions
+from brain2clip.internals import slurm_plugin, snakemake, snakemake_locks, versions
 from brain2clip.plan import Job, Plan
 from brain2clip.plan.needs import check
 from brain2clip.stage import InputError
@@ -65,6 +65,7 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
             snakemake.log().warning(line)
         snakemake.hand_on(workflow, records.PLANNED, records.pack(settings.canonical(plan.config)))
         snakemake.watch(workflow)
+        snakemake_locks.watch(workflow)
         slurm_plugin.watch(workflow, plan.results)
     os.environ.update(_refusing(plan.environment))
     snakemake.limit(workflow, "download", plan.config.download.at_once)

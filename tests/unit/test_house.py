@@ -208,14 +208,14 @@ FLOORS = (
     "training",
     "models responses stimuli",
     "simulation downloads studies",
-    "internals.open_clip readers",
+    "internals.open_clip internals.snakemake_locks readers",
     "internals.snakemake",
     "records",
     "stage",
     "artefact",
     "fingerprint sealing settings",
     "kinds",
-    "names internals.versions internals.open_clip_files",
+    "names processes internals.versions internals.open_clip_files",
 )
 SOURCE = ROOT / "src" / "brain2clip"
 

@@ -110,7 +110,6 @@ def test_a_killed_run_loses_only_the_running_jobs(project, how):
     os.killpg(run.pid, how)
     run.wait(timeout=180)
     project.edit(lambda config: config["methods"]["neuroclip"]["optimiser"].update(epochs=2))
-    project.run("--unlock")
     counts = project.planned("--rerun-incomplete")
     assert counts.get("train") == 4  # the four NeuroCLIP trainings, nothing else
     assert not {"simulate_recordings", "epochs", "features"} & set(counts)

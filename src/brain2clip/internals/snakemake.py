@@ -41,7 +41,8 @@ def refusal(message: str) -> Exception:
     """Snakemake's own kind of error, without the lines of a traceback that it prints below the sentence."""
     from snakemake.exceptions import WorkflowError
 
-    error: Exception = type("WorkflowError", (WorkflowError,), {"__traceback__": None})(message)
+    no_traceback = property(lambda self: None, lambda self, value: None)
+    error: Exception = type("WorkflowError", (WorkflowError,), {"__traceback__": no_traceback})(message)
     _REFUSALS.append(error)
     return error
 
