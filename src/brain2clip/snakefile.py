@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from brain2clip import records, settings
+from brain2clip import records, settings, stage
 from brain2clip.internals import slurm_plugin, snakemake, snakemake_locks, versions
 from brain2clip.plan import Job, Plan
 from brain2clip.plan.needs import check
@@ -83,11 +83,13 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
 def prefix() -> str:
     """What stands before every shell command; it is no part of the text that Snakemake compares.
 
-    So an environment that was moved re-runs nothing. Folders on the user's PYTHONPATH, for kinds from outside, stay.
+    So an environment that was moved re-runs nothing. Folders on the user's PYTHONPATH, for kinds from outside, stay. An
+    error that a stage cannot write into its log is told on a stream of its own.
     """
     python = shlex.quote(str(Path(sys.executable).parent))
     source = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
-    return f"set -euo pipefail; export PATH={python}:$PATH PYTHONPATH={shlex.quote(source)}; "
+    found = f"export PATH={python}:$PATH PYTHONPATH={shlex.quote(source)} {stage.ELSEWHERE}=3"
+    return f"set -euo pipefail; exec 3>&2; {found}; "
 
 
 def files(job: Job) -> dict[str, list[str]]:
