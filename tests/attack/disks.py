@@ -66,7 +66,7 @@ def attack(project: Project, count: int, seed: int) -> Report:
         jobs = {job.stage: planned(job) for job in plan.jobs().values()}
         cases = sorted([*jobs.values(), *disk_worlds.cases(kept)], key=lambda case: case.stage)
         for number in range(count):
-            case, read_only = cases[number % len(cases)], number // len(cases) % 2 == 1
+            case, read_only = cases[number % len(cases)], (number + number // len(cases)) % 2 == 1
             room = 0 if read_only else rng.randrange(0, max(1, case.wanted * 2 // 3))
             report.tried += 1
             if wrong := judged(project, case, room, read_only):

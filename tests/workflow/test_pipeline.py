@@ -8,6 +8,7 @@ import time
 
 import pandas as pd
 import pytest
+from planner import planner
 from project import Project
 
 pytestmark = pytest.mark.workflow
@@ -87,6 +88,19 @@ def test_what_an_input_function_refuses_is_a_sentence_and_what_is_not_inherited_
     told = (done.stdout + done.stderr).partition("Building DAG of jobs...\n")[2]
     assert told.startswith("WorkflowError:\nworkflow/towers/{braces}/open_clip_config.json: found braces")
     assert len(told.strip().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "ran"), [((), False), (("--configfile", "config.yaml"), True)], ids=["alone", "given"]
+)
+def test_code_in_a_configuration_is_refused_and_who_runs_it_before_is_known(tmp_path, given, ran):
+    """Snakemake itself, where it is given the file: what docs/reproducing.md says."""
+    project = Project.create(tmp_path / "project")
+    project.replace("config.yaml", "results:", "__use_yte__: true\nran: ?open('ran', 'w').close()\nresults:")
+    done = planner().run(project.folder, ["-n", *given], project.environment())
+    assert done.returncode
+    assert "has the file run as code" in done.stdout + done.stderr
+    assert (project.folder / "ran").exists() == ran
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
