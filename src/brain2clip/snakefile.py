@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from brain2clip import records, settings
-from brain2clip.internals import slurm_plugin, snakemake, versions
+from brain2clip import records, settings, stage
+from brain2clip.internals import slurm_plugin, snakemake, snakemake_locks, versions
 from brain2clip.plan import Job, Plan
 from brain2clip.plan.needs import check
 from brain2clip.stage import InputError
@@ -65,11 +65,13 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
             snakemake.log().warning(line)
         snakemake.hand_on(workflow, records.PLANNED, records.pack(settings.canonical(plan.config)))
         snakemake.watch(workflow)
+        snakemake_locks.watch(workflow)
         slurm_plugin.watch(workflow, plan.results)
     os.environ.update(_refusing(plan.environment))
     snakemake.limit(workflow, "download", plan.config.download.at_once)
     _refusing(lambda: check(plan))
     if main:
+        _tell_not_inherited(given, source)
         _tell_downloads(plan)
     # The report names licence and citation of every study; those that are downloaded know them themselves.
     for name in plan.config.studies:
@@ -81,11 +83,13 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
 def prefix() -> str:
     """What stands before every shell command; it is no part of the text that Snakemake compares.
 
-    So an environment that was moved re-runs nothing. Folders on the user's PYTHONPATH, for kinds from outside, stay.
+    So an environment that was moved re-runs nothing. Folders on the user's PYTHONPATH, for kinds from outside, stay. An
+    error that a stage cannot write into its log is told on a stream of its own.
     """
     python = shlex.quote(str(Path(sys.executable).parent))
     source = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
-    return f"set -euo pipefail; export PATH={python}:$PATH PYTHONPATH={shlex.quote(source)}; "
+    found = f"export PATH={python}:$PATH PYTHONPATH={shlex.quote(source)} {stage.ELSEWHERE}=3"
+    return f"set -euo pipefail; exec 3>&2; {found}; "
 
 
 def files(job: Job) -> dict[str, list[str]]:
@@ -117,6 +121,14 @@ def amount(listed: Iterable[Any]) -> str:
     """Number and size of files in words."""
     sizes = [file.size or 0 for file in listed]
     return f"{len(sizes)} files, {sum(sizes) / 1e9:.3g} GB"
+
+
+def _tell_not_inherited(given: dict[str, Any], source: str) -> None:
+    """In one line, the settings that methods and studies lose to another kind than that of their base."""
+    dropped = settings.not_inherited(given, source)
+    if dropped:
+        listed = "; ".join(f"{where} ({', '.join(keys)})" for where, keys in dropped.items())
+        snakemake.log().info(f"Of another kind than their base, and therefore without settings of it: {listed}.")
 
 
 def _tell_downloads(plan: Plan) -> None:

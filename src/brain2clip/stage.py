@@ -12,6 +12,7 @@ compares): ``{"stage", "format", "settings", "modules", "code", "expects"}``.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import json
 import logging
@@ -23,7 +24,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from brain2clip import artefact
 from brain2clip.fingerprint import fingerprint
@@ -46,6 +47,8 @@ DISKS = {
     errno.ESTALE: ("stale file handle", _DEVICE),
     errno.ETIMEDOUT: ("timed out", _DEVICE),
 }
+#: Environment variable with the number of a second stream for errors: that of Snakemake, where stderr is a log file.
+ELSEWHERE = "BRAIN2CLIP_STDERR"
 #: How libraries write the number of an error into a text (h5py, Arrow, safetensors), and NumPy that some is missing.
 _NUMBER = re.compile(r"(?:errno = |\[Errno |os error |Os \{ code: )(\d+)")
 _CUT = re.compile(r"\d+ requested and \d+ written|problem writing element \d+ to file")
@@ -118,10 +121,11 @@ class Job:
 
 def main(run: Callable[[Job], None], arguments: list[str] | None = None) -> None:
     """Parse the command line, run the stage, turn expected errors into one clear message and exit code 1."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[_Log(sys.stderr)]
+    )
     # A scheduler ends jobs by SIGTERM: leave through the same door as Ctrl-C, so that parts are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    logging.raiseExceptions = False  # a log on a full disk is no reason for a traceback
     job = parse(sys.argv[1:] if arguments is None else arguments)
     started = time.perf_counter()
     log.info("%s: start (process %d)", job.stage, os.getpid())
@@ -140,10 +144,21 @@ def main(run: Callable[[Job], None], arguments: list[str] | None = None) -> None
     log.info("%s: done in %.1f s, peak memory %.2f GB", job.stage, time.perf_counter() - started, peak_memory_gb())
 
 
-def disk_error(error: BaseException, job: Job) -> str | None:
+class _Log(logging.StreamHandler[TextIO]):
+    """The log. Where it cannot be written, as on a full disk, errors are told where Snakemake tells its own."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """No traceback for the log itself."""
+        if record.levelno >= logging.ERROR:
+            with contextlib.suppress(OSError, ValueError):
+                os.write(int(os.environ.get(ELSEWHERE, "")), f"{self.format(record)}\n".encode())
+
+
+def disk_error(error: BaseException, job: Job, place: Path | None = None) -> str | None:
     """A sentence on an error that comes from a disk, or None for any other.
 
     Libraries wrap such errors in their own, some with the number in the text alone; so the whole chain is looked at.
+    Where none names a file, it is about ``place``, or the folder of the first output.
     """
     chain: list[BaseException] = []
     one: BaseException | None = error
@@ -157,7 +172,7 @@ def disk_error(error: BaseException, job: Job) -> str | None:
         if number is None and isinstance(one, OSError) and _CUT.search(str(one)):
             number = errno.ENOSPC
         named = getattr(one, "filename", None)
-        where = named or next((path.parent for path in job.outputs.values()), Path.cwd())
+        where = named or place or next((path.parent for path in job.outputs.values()), Path.cwd())
         if number in DISKS:
             what, advice = DISKS[number]
             return f"{where}: cannot be read or written: {what}; {advice}. Nothing half-written stays; start again then"

@@ -72,11 +72,12 @@ def main(folder: Path) -> None:
     logging.basicConfig(force=True, format="%(message)s", stream=sys.stderr)
     spec = f'{{"stage": "x", "format": {artefact.FORMAT}, "settings": {{}}, "code": ""}}'
     for read_only in (False, True):
-        with disks.disk(folder, 40_000, read_only) as place:
+        with disks.small_disk(folder) as leave:
+            leave(40_000, read_only)
             for name, write in WRITERS.items():
-                given = ["--spec", spec, "--output", f"out={place / name}"]
+                given = ["--spec", spec, "--output", f"out={folder / name}"]
                 try:
                     stage.main(lambda job, write=write: write(job.output("out")), given)
                 except SystemExit:
                     print("stopped", name, read_only)
-            print("left", [path.name for path in place.rglob("*") if path.name != "fill"])
+            print("left", [path.name for path in folder.rglob("*") if path.name != "fill"])

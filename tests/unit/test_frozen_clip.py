@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from brain2clip.internals import open_clip as internals
 from brain2clip.settings import Tower
 from brain2clip.stage import InputError
-from brain2clip.stimuli import frozen_clip
+from brain2clip.stimuli import frozen_clip, weights
 
 
 @pytest.fixture
@@ -161,10 +161,11 @@ def test_bytes_survive_the_normalisation_and_equal_the_transform(tmp_path, mean,
 # --------------------------------------------------------------------------------------------- activation
 
 
+KNOWN = internals.known()
 OF_QUICK_GELU = [
     (model, tag)
     for model, tag in open_clip.list_pretrained()
-    if open_clip.get_pretrained_cfg(model, tag).get("quick_gelu") and not internals.quick_gelu(model)
+    if open_clip.get_pretrained_cfg(model, tag).get("quick_gelu") and not KNOWN.models[model]
 ]
 
 
@@ -175,13 +176,14 @@ def test_no_tag_of_quick_gelu_is_taken_in_a_model_without_it(no_network):
         with pytest.raises(InputError, match="trained with QuickGELU") as error:
             frozen_clip.load(Tower(model=model, pretrained=tag))
         right = str(error.value).rpartition("take model: ")[2]
-        assert internals.quick_gelu(right)
+        assert KNOWN.models[right]
         assert tag in open_clip.list_pretrained_tags_by_model(right)
 
 
 def test_every_other_tag_may_be_taken():
     for model, tag in set(open_clip.list_pretrained()) - set(OF_QUICK_GELU):
-        frozen_clip._check_activation(Tower(model=model, pretrained=tag))
+        weights.check_names(model, tag, KNOWN)
+        assert weights.check_activation(model, tag, KNOWN) is None
 
 
 def edit_config(path, **values):

@@ -1,8 +1,9 @@
-"""What brain2clip takes for granted of open_clip, one assumption each; and that only one module does."""
+"""What brain2clip takes for granted of open_clip, one assumption each; and that only its two modules do."""
 
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 
 import open_clip
@@ -12,6 +13,7 @@ from open_clip import constants, transformer
 from tiny_clip import IMAGE, pictures, tiny_clip
 
 from brain2clip.internals import open_clip as internals
+from brain2clip.internals import open_clip_files
 from brain2clip.stage import InputError
 from brain2clip.stimuli import weights
 
@@ -157,6 +159,40 @@ def test_tags_say_where_their_weights_are():
     assert repository.count("/") == 1
     assert names == internals.FILES
     assert internals.on_hub("ViT-B-32", "no-such-tag") == ("", internals.FILES)
+
+
+def test_the_files_say_what_the_import_says():
+    """All models and activations; all tags, where their weights are, and what these were trained with."""
+    by_files, by_import = open_clip_files.known(), internals.known()
+    assert by_files == by_import
+    assert len(by_files.models) > 100
+    assert by_files.tags["ViT-B-32"]["openai"].quick_gelu
+    assert open_clip.get_pretrained_cfg("ViT-B-32", "openai")["quick_gelu"]
+    assert open_clip.get_model_config("ViT-B-32-quickgelu")["quick_gelu"]
+    assert by_files.models["ViT-B-32-quickgelu"]
+
+
+def test_tags_are_told_from_paths():
+    assert [tag for _, tag in open_clip.list_pretrained() if weights.is_path(tag)] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "", "_PRETRAINED = load()", "_PRETRAINED = {'A': {'tag': 1}}", "_PRETRAINED = {'A': dict(tag=NAME)}",
+        "_PRETRAINED = {'A': OTHER}", "_PRETRAINED = {**OTHER}", "_PRETRAINED = {'A': dict(t=f(quick_gelu=NAME))}", "=",
+    ],
+)  # fmt: skip
+def test_a_table_in_another_form_is_left_to_the_stage(tmp_path, monkeypatch, source):
+    (tmp_path / "open_clip/model_configs").mkdir(parents=True)
+    (tmp_path / "open_clip/__init__.py").touch()
+    path = tmp_path / "open_clip/pretrained.py"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "open_clip")
+    path.write_text("_PRETRAINED = {'A': dict(tag=f(hf_hub='b/c/'))}")
+    assert open_clip_files.known.__wrapped__().tags == {"A": {"tag": open_clip_files.Tag("b/c/", quick_gelu=False)}}
+    path.write_text(source)
+    assert open_clip_files.known.__wrapped__() is None
 
 
 def test_each_byte_has_a_symbol_of_its_own():

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +15,7 @@ from typing import Any
 import pytest
 from planner import planner
 
+from brain2clip import processes
 from brain2clip.internals import snakemake as internals
 from brain2clip.internals import versions
 
@@ -22,10 +26,11 @@ SOURCE = ROOT / "src" / "brain2clip"
 SNAKEFILE = """
 import inspect, json, sys
 sys.path.insert(0, SOURCE)
-from brain2clip.internals import snakemake as internals
+from brain2clip.internals import snakemake as internals, snakemake_locks
 from snakemake_interface_storage_plugins.io import Mtime
 
 DO = config.get("do", "")
+END = {"alone": "kill -9 $PPID; exit;", "without its job": "kill -9 $PPID; exec sleep 60;"}.get(config.get("kill"), "")
 
 def note(*words):
     with open("calls.jsonl", "a") as file:
@@ -41,8 +46,7 @@ def spied(owner, name):
             workflow.iocache.mtime.update({file: Mtime(local=1.0) for job in workflow.dag.jobs for file in job.input})
         note(name, *map(str, given), *sorted(named))
         await real(*given, **named)
-        if name == "postprocess":
-            (job,) = [job for job in workflow.dag.jobs if job.name == "second"]
+        for job in [job for job in workflow.dag.jobs if name == "postprocess" and job.name == "second"]:
             record = workflow.persistence.metadata(job.output[0])
             if record is not None and await job.output[0].exists():
                 note("times", record.endtime, (await job.output[0].mtime()).local_or_storage())
@@ -65,8 +69,10 @@ def prepared(*given, **named):
 
 if internals.is_main(workflow):
     workflow._prepare_dag = prepared
-if DO in ("watch", "unwatched"):
+if DO in ("watch", "unwatched", "refuse", "fail"):
     internals.watch(workflow)
+if DO == "locks":
+    snakemake_locks.watch(workflow)
 if DO == "unwatched":
     watched = workflow._prepare_dag
     def bypassed(*given, **named):
@@ -79,17 +85,30 @@ note("start", internals.is_main(workflow), internals.given_configurations(workfl
      workflow.global_resources["download"].value, "B2C_TOLD" in workflow.envvars)
 shell.prefix(f"export PREFIX={config.get('prefix', 'a')}; ")
 
+def asked(wildcards):
+    if DO in ("refuse", "refuse unwatched"):
+        raise internals.refusal("It is so,\\n  and must be otherwise.")
+    if DO == "fail":
+        raise ValueError("it is so")
+    return "a.txt"
+
+if DO == "refuse at once":
+    raise internals.refusal("It is so.")
+
 rule all:
     input: "b.txt"
 rule first:
     output: "a.txt"
     shell: "echo $PREFIX > {output}"
 rule second:
-    input: "a.txt"
+    input: asked
     output: "b.txt"
     benchmark: "b.tsv"
     params: text=config.get("text", "one")
     shell: "cat {input} > {output}; echo $B2C_TOLD >> {output}"
+rule third:
+    output: "c.txt"
+    shell: "ls .snakemake/locks > seen.txt; {END} touch {output}"
 """
 
 
@@ -101,11 +120,11 @@ class Probe:
         (folder / "Snakefile").write_text(SNAKEFILE.replace("SOURCE", repr(str(SOURCE.parent))))
         self.first = self.run()
 
-    def run(self, *arguments: str, code: int = 0, **config: str) -> str:
+    def run(self, *arguments: str, code: int = 0, last: str = "", **config: str) -> str:
         """What Snakemake prints."""
         (self.folder / "calls.jsonl").unlink(missing_ok=True)
         words = ["--config", *(f"{key}={value}" for key, value in config.items())] if config else []
-        done = planner().run(self.folder, ["--cores", "1", *arguments, *words])
+        done = planner().run(self.folder, ["--cores", "1", *arguments, *words, *(["--", last] if last else [])])
         said = done.stdout + done.stderr
         assert done.returncode == code, said[-4000:]
         return said
@@ -206,6 +225,23 @@ def test_a_plan_that_did_not_ask_us_stops(probe):
     assert "Traceback" not in told
 
 
+@pytest.mark.parametrize("do", ["refuse", "refuse at once"])
+def test_a_refusal_stands_alone(probe, do):
+    """Snakemake puts wildcards, and lines of our source, around what an input function raises."""
+    told = probe.run("-n", code=1, do=do)
+    sentence = "It is so,\n  and must be otherwise." if do == "refuse" else "It is so."
+    assert told.rstrip().endswith(f"WorkflowError:\n{sentence}")
+    assert ' File "' not in told
+    assert "Traceback" not in told
+
+
+def test_other_errors_are_told_by_snakemake(probe):
+    told = probe.run("-n", code=1, do="fail")
+    assert "ValueError: it is so" in told
+    assert "Traceback" in told
+    assert "Traceback:" in probe.run("-n", code=1, do="refuse unwatched")
+
+
 @pytest.mark.parametrize(
     "use",
     [internals.watch, internals.is_main, internals.given_configurations, lambda one: internals.limit(one, "x", 1),
@@ -216,6 +252,70 @@ def test_what_is_missing_is_named(use):
 
     with pytest.raises(WorkflowError, match=r"SimpleNamespace has no \w+.*, which brain2clip uses; snakemake 9\."):
         use(SimpleNamespace())
+
+
+# ----------------------------------------------------------------------------------------------- locks
+
+
+REMOVED = "Removed a lock of a snakemake that was killed (process "
+LOCKED = "Directory cannot be locked"
+
+
+@pytest.fixture
+def locks(probe) -> Iterator[Path]:
+    """Their folder, which is not there at the beginning."""
+    folder = probe.folder / ".snakemake/locks"
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+    (probe.folder / "c.txt").unlink(missing_ok=True)
+
+
+def third(probe: Probe, code: int = 0, **config: str) -> str:
+    return probe.run("--rerun-incomplete", code=code, **config, last="c.txt")
+
+
+def killed(probe: Probe, how: str) -> None:
+    third(probe, code=-signal.SIGKILL, do="locks", kill=how)
+    assert (probe.folder / "seen.txt").read_text().split() == ["0.output.lock", "0.output.lock.owner"]
+
+
+def test_the_lock_of_a_killed_process_is_removed(probe, locks):
+    killed(probe, "alone")
+    assert LOCKED in third(probe, code=1)
+    assert REMOVED in third(probe, do="locks")
+    assert not locks.exists()
+
+
+def test_jobs_that_outlive_their_snakemake_are_named(probe, locks):
+    killed(probe, "without its job")
+    told = third(probe, code=1, do="locks")
+    assert "still run: wait for them, or end them with: kill " in told
+    assert REMOVED not in told
+    for pid in told.rpartition("with: kill ")[2].split():
+        os.kill(int(pid), signal.SIGKILL)
+    assert REMOVED in third(probe, do="locks")
+
+
+def test_the_lock_of_a_living_process_and_one_that_says_nothing_stay(probe, locks, monkeypatch):
+    monkeypatch.setenv(processes.RUN, "another run")
+    locks.mkdir()
+    lock = locks / "0.output.lock"
+    lock.write_text("c.txt\n")
+    owner = lock.with_name(f"{lock.name}{processes.OWNER}")
+    with processes.own(owner):
+        assert LOCKED in third(probe, code=1, do="locks")
+        assert lock.exists()
+        assert list(processes.dead_owners(locks)) == []
+    ((path, made),) = processes.dead_owners(locks)
+    assert (path, made["pid"], made["name"]) == (owner, os.getpid(), "another run")
+    for changed in ({"host": "another-host"}, {"boot": "another start of a host of that name"}, {"boot": None}):
+        owner.write_text(json.dumps({**made, **changed}))
+        assert list(processes.dead_owners(locks)) == []
+    owner.write_text(json.dumps(made)[:20])
+    assert list(processes.dead_owners(locks)) == []
+    owner.unlink()
+    assert LOCKED in third(probe, code=1, do="locks")
+    assert lock.exists()
 
 
 def test_only_internals_know_snakemakes_python():

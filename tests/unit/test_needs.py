@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -140,6 +143,40 @@ def test_weights_that_are_a_pointer_or_no_config_stop_the_plan(tmp_path):
     (tmp_path / "open_clip_config.json").write_text("<html>")
     with pytest.raises(InputError, match=r"open_clip_config\.json: "):
         check(asked)
+
+
+@pytest.mark.parametrize(
+    ("model", "tag", "words"),
+    [
+        ("ViT-B-23", "openai", r"open_clip knows no model 'ViT-B-23' \(did you mean 'ViT-B-32'\?\)"),
+        ("ViT-B-23", "gone/weights.pt", "knows no model"),
+        ("ViT-B-32", "openia", r"'openia' is neither a file nor a tag of ViT-B-32; tags: openai, "),
+        ("ViT-B-32", "openai", "trained with QuickGELU .*; take model: ViT-B-32-quickgelu$"),
+        ("ViT-B-32", None, "needs a pretrained tag"),
+        ("ViT-B-32", "PATH", r"trained with QuickGELU \(by .*open_clip_config.json"),
+    ],
+)
+def test_towers_that_open_clip_does_not_know_stop_the_plan(tmp_path, model, tag, words):
+    if tag == "PATH":
+        blocks = {"quick_gelu": True, "embed_dim": 4, "vision_cfg": {}, "text_cfg": {}}
+        (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": blocks}))
+        (tmp_path / "weights.pt").write_bytes(b"weights")
+        tag = str(tmp_path / "weights.pt")
+    asked = plan(MINE, ["frozen"], towers={"small": {"model": model, "pretrained": tag}})
+    with pytest.raises(InputError, match=rf"^towers\.\*\.\w+: .*{words}"):
+        check(asked)
+
+
+@pytest.mark.parametrize("tag", ["laion2b_s34b_b79k", "gone/weights.pt"])
+def test_towers_are_checked_without_torch(tag):
+    """And a checkpoint that is not there is Snakemake's to name."""
+    code = (
+        "import sys; sys.path.insert(0, 'tests/unit'); from test_needs import MINE, check, plan\n"
+        f"check(plan(MINE, ['frozen'], towers={{'small': {{'model': 'ViT-B-32', 'pretrained': {tag!r}}}}}))\n"
+        "print({'torch', 'open_clip'} & set(sys.modules), end='')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "set()", "")
 
 
 @pytest.mark.parametrize("path", sorted([*ROOT.glob("config.yaml"), *ROOT.glob("workflow/studies/*.yaml")]), ids=str)

@@ -264,21 +264,19 @@ def test_base_is_inherited_deeply():
 
 
 def test_a_block_of_another_kind_inherits_what_its_own_kind_has():
-    config = settings.load(
-        changed(
-            methods__neuroclip__encoder={"kind": "tsconv", "width": 64, "smoothing_s": 0.1},
-            methods__neuroclip__visual={"filter": {"kind": "gains", "init": "lowpass", "reduction": 4},
-                                        "fusion": {"width": 64}, "head": {"kind": "bottleneck"}},
-            methods__neuroclip__optimiser={"schedule": "constant", "lr": 1e-3, "lr_visual": 1e-2},
-            methods__frozen={"base": "neuroclip", "visual": {"kind": "frozen"}, "encoder": {"kind": "eegproject"}},
-            methods__fixed={"base": "neuroclip", "visual": {"filter": {"kind": "fixed"}}},
-            methods__back={"base": "fixed", "visual": {"filter": {"kind": "gains"}}, "optimiser": {"schedule": {}}},
-            methods__mapped={"base": "frozen", "kind": "mapping", "network": {"kind": "vae", "hidden": 32}},
-            methods__mlp={"base": "mapped", "network": {"kind": "mlp"}},
-            methods__linear={"base": "mlp", "network": {"kind": "linear"}},
-        )
+    raw = changed(
+        methods__neuroclip__encoder={"kind": "tsconv", "width": 64, "smoothing_s": 0.1},
+        methods__neuroclip__visual={"filter": {"kind": "gains", "init": "lowpass", "reduction": 4},
+                                    "fusion": {"width": 64}, "head": {"kind": "bottleneck"}},
+        methods__neuroclip__optimiser={"schedule": "constant", "lr": 1e-3, "lr_visual": 1e-2},
+        methods__frozen={"base": "neuroclip", "visual": {"kind": "frozen"}, "encoder": {"kind": "eegproject"}},
+        methods__fixed={"base": "neuroclip", "visual": {"filter": {"kind": "fixed"}}},
+        methods__back={"base": "fixed", "visual": {"filter": {"kind": "gains"}}, "optimiser": {"schedule": {}}},
+        methods__mapped={"base": "frozen", "kind": "mapping", "network": {"kind": "vae", "hidden": 32}},
+        methods__mlp={"base": "mapped", "network": {"kind": "mlp"}},
+        methods__linear={"base": "mlp", "network": {"kind": "linear"}},
     )  # fmt: skip
-    methods = config.methods
+    methods = settings.load(raw).methods
     assert methods["frozen"].visual == settings.FrozenVisual(head=settings.Head(kind="bottleneck"))
     assert (methods["frozen"].encoder.kind, methods["frozen"].encoder.width) == ("eegproject", 64)
     assert methods["frozen"].encoder.smoothing_s == 0.1
@@ -289,6 +287,12 @@ def test_a_block_of_another_kind_inherits_what_its_own_kind_has():
     assert (methods["mapped"].optimiser.lr, methods["mapped"].optimiser.schedule.kind) == (1e-3, "constant")
     assert (methods["mlp"].network.kind, methods["mlp"].network.hidden) == ("mlp", 32)
     assert methods["linear"].network.kind == "linear"
+    assert settings.not_inherited(raw) == {
+        "methods.frozen.visual": ["filter", "fusion"],
+        "methods.fixed.visual.filter": ["reduction"],
+        "methods.mapped": ["encoder", "visual", "optimiser.lr_visual"],
+        "methods.linear.network": ["hidden"],
+    }
 
 
 def test_own_keys_of_another_kind_are_refused_inherited_or_not():

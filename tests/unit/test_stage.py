@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from brain2clip import artefact, stage
+from brain2clip import artefact, snakefile, stage
 from brain2clip.fingerprint import fingerprint
 
 BARE = {"stage": "epochs", "format": artefact.FORMAT, "settings": {}, "code": "c0de"}
@@ -171,6 +171,27 @@ def test_expected_error_is_one_message_and_exit_code_1(error):
     assert done.returncode == 1
     assert "epochs: stopped\ndata/x.tsv: onset is 1e5, expected seconds" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+def test_what_the_log_cannot_hold_reaches_snakemake():
+    """Of a job, as the rules run it: its log is on a full disk, and stays there."""
+    code = "raise stage.InputError('what to do')"
+    script = f"from brain2clip import stage\ndef run(job): {code}\nstage.main(run)"
+    given = [
+        "bash",
+        "-c",
+        f'{snakefile.prefix()} "$@" > /dev/full 2>&1',
+        "bash",
+        sys.executable,
+        "-c",
+        script,
+        *command(),
+    ]
+    done = subprocess.run(given, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[0].endswith("epochs: stopped")
+    assert done.stderr.splitlines()[1:] == ["what to do"]
 
 
 def test_unexpected_error_keeps_its_traceback():

@@ -14,6 +14,7 @@ from scipy.stats import multivariate_normal
 
 from brain2clip import artefact, stage
 from brain2clip.names import SOUGHT, TASKS
+from brain2clip.responses import same_samples
 from brain2clip.retrieval import metric_base, query_table, rank, similarities, summaries, tasks
 from brain2clip.training.data import Responses
 
@@ -210,7 +211,12 @@ def ranked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     shown = stimulus[N_TRAIN * REPETITIONS :]
     values = pictures[shown] + 0.2 * rng.standard_normal((N_TEST * REPETITIONS, WIDTH))
-    loaded = Responses(values, shown, np.zeros(len(shown), np.int64), np.zeros(0), 0.0, ["v"] * WIDTH, ids)
+    digests = same_samples.RowDigests(len(values))
+    digests.add(values)
+    recordings = same_samples.Recordings.of([("sub-01_run-1", digests.sketch())])
+    loaded = Responses(
+        *(values, shown, np.zeros(len(shown), np.int64), np.zeros(0), 0.0, ["v"] * WIDTH, ids), recordings=recordings
+    )
     monkeypatch.setattr(rank, "load_responses", lambda *_: loaded)
     monkeypatch.setattr(rank, "Predictor", FakePredictor)
     monkeypatch.setattr(rank.artefact, "read_tensors", lambda *_: {})
@@ -233,6 +239,37 @@ def ranked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         return artefact.read_table(outputs["rows"]), artefact.read_table(summary["summary"])
 
     return run
+
+
+@pytest.mark.parametrize("meant", [False, True])
+def test_two_subjects_with_the_same_samples_are_refused(ranked, tmp_path, caplog, meant) -> None:
+    """Also where each is trained and tested by itself."""
+    rows, _ = ranked()
+    one = same_samples.Recordings.noted(rows)
+    assert one.names == ("sub-01_run-1",)
+    own = same_samples.RowDigests(500)
+    own.add(np.random.default_rng(1).standard_normal((500, WIDTH)))
+    two = same_samples.Recordings(("sub-02_run-1",), one.sketches, meant)
+    three = same_samples.Recordings.of([("sub-03_run-1", own.sketch())])
+    for name, recordings in (("01", one), ("02", two), ("03", three)):
+        recordings.note(rows)
+        made = artefact.Provenance("test", {}, "code")
+        artefact.write_table(tmp_path / f"{name}.parquet", rows.assign(subject=name), made)
+
+    def summarised(*names: str) -> None:
+        options = {"metrics": ["top-1"], "bootstrap": 100, "level": 0.95, "seed": 0}
+        given = {"rows": [tmp_path / f"{name}.parquet" for name in names]}
+        summaries.run(stage.Job("summaries", options, "code", {}, given, {"summary": tmp_path / "summary.parquet"}))
+
+    summarised("01", "01", "03")  # seeds of one subject
+    assert caplog.text == ""
+    words = "sub-01_run-1 and sub-02_run-1 hold the same samples"
+    if meant:
+        summarised("01", "02", "03")
+        assert words in caplog.text
+    else:
+        with pytest.raises(stage.InputError, match=words):
+            summarised("01", "02", "03")
 
 
 def test_the_stage_writes_every_task_and_pool(ranked) -> None:

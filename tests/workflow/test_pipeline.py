@@ -8,6 +8,7 @@ import time
 
 import pandas as pd
 import pytest
+from planner import planner
 from project import Project
 
 pytestmark = pytest.mark.workflow
@@ -70,8 +71,36 @@ def test_a_wrong_dataset_folder_is_named(tmp_path):
     project.config_file.write_text(text)
     done = project.run("-n", check=False)
     assert done.returncode
-    assert "nowhere" in done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
+    told = done.stdout + done.stderr
+    assert (
+        told.rstrip() == "WorkflowError:\nnowhere: no such folder; expected the folder of a BIDS dataset (setting root)"
+    )
+
+
+def test_what_an_input_function_refuses_is_a_sentence_and_what_is_not_inherited_is_said(tmp_path):
+    project = Project.create(tmp_path / "project")
+    assert "without settings of it: methods.frozen.visual (fusion).\n" in project.run("-n").stdout
+    pictures = project.folder / "workflow/towers/grammar-vit"
+    pictures.rename(project.folder / "workflow/towers/{braces}")
+    project.replace("tiny.yaml", "towers/grammar-vit", "towers/{braces}")
+    done = project.run("-n", check=False)
+    assert done.returncode
+    told = (done.stdout + done.stderr).partition("Building DAG of jobs...\n")[2]
+    assert told.startswith("WorkflowError:\nworkflow/towers/{braces}/open_clip_config.json: found braces")
+    assert len(told.strip().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "ran"), [((), False), (("--configfile", "config.yaml"), True)], ids=["alone", "given"]
+)
+def test_code_in_a_configuration_is_refused_and_who_runs_it_before_is_known(tmp_path, given, ran):
+    """Snakemake itself, where it is given the file: what docs/reproducing.md says."""
+    project = Project.create(tmp_path / "project")
+    project.replace("config.yaml", "results:", "__use_yte__: true\nran: ?open('ran', 'w').close()\nresults:")
+    done = planner().run(project.folder, ["-n", *given], project.environment())
+    assert done.returncode
+    assert "has the file run as code" in done.stdout + done.stderr
+    assert (project.folder / "ran").exists() == ran
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
@@ -95,7 +124,6 @@ def test_a_killed_run_loses_only_the_running_jobs(project, how):
     os.killpg(run.pid, how)
     run.wait(timeout=180)
     project.edit(lambda config: config["methods"]["neuroclip"]["optimiser"].update(epochs=2))
-    project.run("--unlock")
     counts = project.planned("--rerun-incomplete")
     assert counts.get("train") == 4  # the four NeuroCLIP trainings, nothing else
     assert not {"simulate_recordings", "epochs", "features"} & set(counts)

@@ -21,6 +21,8 @@ from typing import Any
 
 import psutil
 
+from brain2clip import processes
+from brain2clip.processes import RUN
 from brain2clip.settings import SettingsError, files
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -29,8 +31,6 @@ HELD = ROOT / ".snakemake" / "brain2clip.lock"
 """Locked (flock) by a run and by its snakemake, so that the lock dies with the last of them, however that dies."""
 MARKER = ROOT / ".snakemake" / "brain2clip-run.json"
 """Host, process, session and name of the run that holds the lock; it stays where snakemake's own locks stay."""
-RUN = "BRAIN2CLIP_RUN"
-"""Environment variable with the name of the run, by which its jobs are known."""
 ENDING_S = 10
 """How long jobs that a killed snakemake left may take to end, s; then they are killed."""
 FULL = 1 << 20
@@ -237,9 +237,7 @@ def held() -> Iterator[int | None]:
 @contextlib.contextmanager
 def marked(pid: int, name: str) -> Iterator[None]:
     """Leave word of a running snakemake, for the run after one that is killed."""
-    session = os.getsid(0)
-    made = {"host": platform.node(), "pid": pid, "session": session, "name": name}
-    MARKER.write_text(json.dumps(made) + "\n", encoding="utf-8")
+    MARKER.write_text(json.dumps(processes.word(pid, name)) + "\n", encoding="utf-8")
     try:
         yield
     finally:
@@ -257,10 +255,14 @@ def marker() -> dict[str, Any]:
 
 
 def clear_away() -> None:
-    """End the jobs that a killed run of ours left and remove its locks; any other lock is left to the user."""
-    locks = list(LOCKS.glob("*"))
+    """End the jobs that a killed run left and remove its locks; any other lock is left to the user.
+
+    A lock beside which stands whose it is, is left to the snakemake that starts now, with what stands there.
+    """
+    owners = {path.name.removesuffix(processes.OWNER) for path in LOCKS.glob(f"*{processes.OWNER}")}
+    locks = [path for path in LOCKS.glob("*.lock") if path.name not in owners]
     made = marker()
-    if not locks and not made:
+    if not locks and not made and not owners:
         return
     for process in psutil.process_iter(["cwd", "cmdline"]):
         if runs_snakemake(process.info["cmdline"] or []) and process.info["cwd"] == str(ROOT):
@@ -271,7 +273,8 @@ def clear_away() -> None:
             f"This folder is locked by a snakemake that was started {where}. Make sure that it no longer runs, then "
             "remove the lock with: snakemake --unlock"
         )
-    end_jobs(made)
+    for left in (made, *(word for _, word in processes.dead_owners(LOCKS))):
+        end_jobs(left)
     for lock in locks:
         lock.unlink(missing_ok=True)
 
@@ -279,10 +282,9 @@ def clear_away() -> None:
 def end_jobs(made: Mapping[str, Any]) -> None:
     """End jobs on this machine that outlived their snakemake: the next one would start them beside themselves.
 
-    They are known by the name of the run in their environment. Jobs of a cluster have it too, but not our session; the
-    next run takes them over.
+    Jobs of a cluster are not ours to end; the next run takes them over.
     """
-    left = [process for process in psutil.process_iter() if is_job(process, made)]
+    left = processes.jobs(made)
     if not left:
         return
     print(f"Ending {len(left)} processes of jobs that a killed run left.", file=sys.stderr)
@@ -293,16 +295,6 @@ def end_jobs(made: Mapping[str, Any]) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(left, timeout=ENDING_S)
-
-
-def is_job(process: psutil.Process, made: Mapping[str, Any]) -> bool:
-    """Whether a process belongs to a run on this machine."""
-    if "name" not in made or made.get("host") != platform.node() or process.pid == os.getpid():
-        return False
-    try:
-        return process.environ().get(RUN) == made["name"] and os.getsid(process.pid) == made.get("session")
-    except (psutil.Error, OSError):
-        return False
 
 
 def is_snakemake(pid: int) -> bool:

@@ -47,7 +47,9 @@ would cost is shown before it is made by `make why KEY=bands.alpha.h_freq VALUE=
 with numbers of jobs.
 
 An entry under `methods` may say `base: OTHER`: it starts from that method and overrides what it lists itself. So may an
-entry under `presets`, and the `responses` of a study, which start from a preset.
+entry under `presets`, and the `responses` of a study, which start from a preset. A block of another kind than that of
+its base inherits what its own kind has; what it loses (`readout` under `visual: {kind: frozen}`) is one line when a run
+starts.
 
 For completion and checks in an editor, put this line first in a configuration file:
 

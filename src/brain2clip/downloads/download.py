@@ -10,7 +10,6 @@ manifest of each dataset, where files are looked up that come without an address
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import logging
@@ -79,7 +78,7 @@ def run(job: stage.Job) -> None:
     how = _how()
     root, entries, record = Path(job.settings["root"]), _entries(job), job.output("record")
     source = how.sources.get(job.settings["dataset"])
-    with _clear_disk_errors(root):
+    with _clear_disk_errors(job, root):
         with _part_folder(root, record.stem) as folder:
             missing = [entry for entry in entries if not _is_there(entry, root)]
             _check_space(missing, root)
@@ -458,16 +457,14 @@ def _write_record(path: Path, record: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _clear_disk_errors(root: Path) -> Iterator[None]:
+def _clear_disk_errors(job: stage.Job, root: Path) -> Iterator[None]:
+    """Tell them of the folder of the dataset, which may be a link to another disk than that of the record."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(
-                f"{root}: the disk is full, or the quota used up ({error.strerror}); the part was removed and finished "
-                "files are kept; make room and start again"
-            ) from None
-        raise InputError(f"{error.filename or root}: cannot be read or written ({error.strerror or error})") from None
+        if (told := stage.disk_error(error, job, root)) is None:
+            raise
+        raise InputError(f"{told}; finished files are kept") from None
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from brain2clip.internals.open_clip_files import Known, Tag
 from brain2clip.stage import InputError
 
 #: What the picture tower is driven with.
@@ -220,36 +221,16 @@ def picture_size(model: Any) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 
-def quick_gelu(model: str) -> bool:
-    """Whether a model by name computes QuickGELU, x sigmoid(1.702 x), in place of GELU."""
+def known() -> Known:
+    """All models and tags, of the open_clip that is imported."""
     import open_clip
 
-    return bool((open_clip.get_model_config(model) or {}).get("quick_gelu", False))
-
-
-def trained_with_quick_gelu(model: str, tag: str) -> bool:
-    """Whether the weights of a tag were trained with QuickGELU, by open_clip's own table."""
-    import open_clip
-
-    return bool((open_clip.get_pretrained_cfg(model, tag) or {}).get("quick_gelu", False))
-
-
-def repository_with_quick_gelu(repository: str) -> bool | None:
-    """The same for the weights in a repository of the hub, ``owner/name``; None where open_clip does not know it."""
-    import open_clip
-
+    configs = {name: open_clip.get_model_config(name) or {} for name in open_clip.list_models()}
+    tags: dict[str, dict[str, Tag]] = {}
     for model, tag in open_clip.list_pretrained():
-        if on_hub(model, tag)[0] == repository:
-            return trained_with_quick_gelu(model, tag)
-    return None
-
-
-def sibling_with_quick_gelu(model: str) -> str | None:
-    """Name of the model that differs by QuickGELU only, where there is one."""
-    import open_clip
-
-    name = f"{model}-quickgelu"
-    return name if name in open_clip.list_models() else None
+        found = open_clip.get_pretrained_cfg(model, tag)
+        tags.setdefault(model, {})[tag] = Tag(found.get("hf_hub", ""), bool(found.get("quick_gelu", False)))
+    return Known({name: bool(one.get("quick_gelu", False)) for name, one in configs.items()}, tags)
 
 
 def on_hub(model: str, tag: str | None) -> tuple[str, tuple[str, ...]]:

@@ -9,6 +9,9 @@ workflow that runs and not on their classes:
   (:func:`finished_unseen`);
 - ``DAG.update_needrun`` decides; results without a record are judged by what they carry (:func:`judge`).
 
+``Workflow._build_dag`` asks the input functions, and dresses their refusals with wildcards and lines of a traceback,
+which are taken off again (:func:`refusal`).
+
 Each is looked for before it is used, and that Snakemake has called ours is looked at before anything runs. What else is
 taken for granted is in ``tests/unit/test_internals_snakemake.py``. Light to import: the Snakefile does.
 """
@@ -28,15 +31,19 @@ from brain2clip.internals import versions
 LIBRARY = "snakemake"
 #: A record is about a file whose time it has, s (file systems round).
 SAME_TIME_S = 0.01
+#: What was refused, in this process.
+_REFUSALS: list[Exception] = []
 #: What is known of the contents of large inputs, in Snakemake's own folder.
 SEEN = "brain2clip-inputs.json"
 
 
 def refusal(message: str) -> Exception:
-    """Snakemake's own kind of error: a sentence, no traceback."""
+    """Snakemake's own kind of error, without the lines of a traceback that it prints below the sentence."""
     from snakemake.exceptions import WorkflowError
 
-    error: Exception = WorkflowError(message)
+    no_traceback = property(lambda self: None, lambda self, value: None)
+    error: Exception = type("WorkflowError", (WorkflowError,), {"__traceback__": no_traceback})(message)
+    _REFUSALS.append(error)
     return error
 
 
@@ -100,15 +107,30 @@ def before_planning(workflow: Any, first: Callable[[], None]) -> None:
 
 
 def watch(workflow: Any) -> None:
-    """Judge results before Snakemake decides what to run, in dry runs as well."""
+    """Judge results before Snakemake decides what to run, in dry runs as well; and show refusals as they are."""
     prepare = needed(workflow, "_prepare_dag")._prepare_dag
+    build = needed(workflow, "_build_dag")._build_dag
 
     def prepared(*given: Any, **named: Any) -> None:
         prepare(*given, **named)
         needed(workflow, "dag", "persistence", "iocache", "dryrun")
         _precede(workflow)
 
-    workflow._prepare_dag = prepared
+    def built(*given: Any, **named: Any) -> None:
+        try:
+            build(*given, **named)
+        except Exception as error:  # Snakemake's own, which keeps of what an input function raises only the text
+            if (refused := _told(error)) is None:
+                raise
+            raise refused from None
+
+    workflow._prepare_dag, workflow._build_dag = prepared, built
+
+
+def _told(error: Exception) -> Exception | None:
+    """Our refusal that an error of Snakemake's tells with more around it; None where it tells none."""
+    told = " ".join(str(error).split())  # it is indented there
+    return next((one for one in _REFUSALS if " ".join(str(one).split()) in told), None)
 
 
 def _precede(workflow: Any) -> None:

@@ -7,8 +7,10 @@ Methods say what they need of a study (:attr:`brain2clip.settings.MethodBase.nee
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brain2clip.internals import open_clip_files
 from brain2clip.readers.bids_files import suggestion
 from brain2clip.settings import dump
 from brain2clip.stage import InputError
@@ -41,12 +43,26 @@ def check(plan: Plan) -> None:
     for tower in sorted({plan.method(name).tower for one in experiments for name in one.methods}):
         block = plan.config.towers[tower]
         weights.check(block.model, block.pretrained)
+        _known_tower(block.model, block.pretrained)
     for study, signal in sorted({(one.study, signal) for one in experiments for signal in one.signals}):
         if plan.responses_stage(study) == "preprocessed":
             from brain2clip.responses.preprocessed import refuse  # imports pandas: only where there is such a study
 
             own: Any = plan.block(study)
             refuse(study, dump(own), plan.config.bands[signal], own.responses)
+
+
+def _known_tower(model: str, pretrained: str | None) -> None:
+    """Refuse what open_clip does not know, and weights of another activation, by open_clip's files.
+
+    A checkpoint that does not lie there is left to Snakemake, which names all files that are missing.
+    """
+    known = open_clip_files.known()
+    absent = pretrained is not None and weights.is_path(pretrained) and not Path(pretrained).is_file()
+    if known is not None:
+        weights.check_names(model, None if absent else pretrained, known)
+        if not absent:
+            weights.check_activation(model, pretrained, known)
 
 
 def _sources(plan: Plan) -> Iterator[str]:

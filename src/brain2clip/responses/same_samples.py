@@ -23,6 +23,7 @@ from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
     import h5py
+    import pandas as pd
     from numpy.typing import NDArray
 
     from brain2clip.readers.contract import Study
@@ -33,6 +34,8 @@ log = logging.getLogger("brain2clip")
 
 #: Digests that are kept of a recording.
 KEPT = 128
+#: ... and noted in a table.
+NOTED = 32
 #: A stretch has as many rows as hold so many values: a single channel repeats itself soon.
 VALUES = 64
 #: Two recordings are the same where so much of the shorter one is in the other.
@@ -119,6 +122,24 @@ class Recordings:
         """The same, and equal ones are meant."""
         return replace(self, allowed=True)
 
+    def note(self, rows: pd.DataFrame) -> None:
+        """Into the notes of a table, which its file keeps; fewer digests are enough where all of a subject is equal."""
+        rows.attrs[GROUP] = {
+            "name": list(self.names),
+            "sketch": self.sketches[:, :NOTED].tolist(),
+            "allowed": self.allowed,
+        }
+
+    @classmethod
+    def noted(cls, rows: pd.DataFrame) -> Recordings:
+        """From the notes of a table."""
+        found = rows.attrs.get(GROUP)
+        if found is None:
+            return cls()
+        sketches = np.full((len(found["name"]), KEPT), NONE)
+        sketches[:, :NOTED] = np.array(found["sketch"], np.uint64).reshape(-1, NOTED)
+        return cls(tuple(found["name"]), sketches, found["allowed"])
+
     def write(self, file: h5py.File) -> None:
         """Into a responses artefact."""
         group = file.create_group(GROUP)
@@ -192,9 +213,9 @@ def refuse_equal(recordings: Recordings, where: str) -> None:
         log.warning("%s; taken all the same (equal_recordings: allow)", said)
         return
     raise InputError(
-        f"{said}\n  expected samples of its own in each: what is trained on would be tested with. Is one a copy, or "
-        "does its header name the data of the other? Mend or remove it; where it is meant, set "
-        "studies.*.equal_recordings: allow"
+        f"{said}\n  expected samples of its own in each: what is trained on would be tested with, or one person count "
+        "as two. Is one a copy, or does its header name the data of the other? Mend or remove it; where it is meant, "
+        "set studies.*.equal_recordings: allow"
     )
 
 

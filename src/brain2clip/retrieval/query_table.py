@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from brain2clip import artefact, stage
 from brain2clip.names import RUN
+from brain2clip.responses.same_samples import Recordings
 from brain2clip.retrieval import similarities, tasks
 from brain2clip.retrieval.tasks import Queries
 from brain2clip.settings import Retrieval, parse
@@ -58,8 +59,8 @@ def table(queries: list[Queries], run: Mapping[str, object], pools: dict[str, An
     return pd.concat(parts, ignore_index=True)
 
 
-def write(job: stage.Job, queries: list[Queries]) -> None:
-    """Write the rows of a job."""
+def write(job: stage.Job, queries: list[Queries], recordings: Recordings | None = None) -> None:
+    """Write the rows of a job, with a note of the recordings that it tested."""
     retrieval = parse(Retrieval, job.settings["retrieval"])
     if not queries:
         raise stage.InputError(
@@ -69,6 +70,8 @@ def write(job: stage.Job, queries: list[Queries]) -> None:
     for one in queries:
         check(one, job.settings["run"])
     rows = table(queries, job.settings["run"], retrieval.pools and retrieval.pools.model_dump())
+    if recordings is not None:
+        recordings.note(rows)
     artefact.write_table(job.output("rows"), rows, job.provenance())
 
 

@@ -47,7 +47,7 @@ def run(job: stage.Job) -> None:
                 "rank: %s, %d queries of %s repetitions among %d", task, len(one.target), repetitions, len(one.ids)
             )
             queries.append(one)
-    query_table.write(job, queries)
+    query_table.write(job, queries, test.recordings)
 
 
 def _gallery(predictor: Predictor, kind: Sought, names: dict[str, np.ndarray], classes: bool) -> tasks.Gallery:

@@ -9,15 +9,21 @@ from __future__ import annotations
 import pandas as pd
 
 from brain2clip import artefact, stage
+from brain2clip.responses import same_samples
 from brain2clip.retrieval import statistics
 
 
 def run(job: stage.Job) -> None:
-    """Write the summaries of the runs, in the order of the inputs."""
-    parts = [
-        statistics.summary(artefact.read_table(path, expected), job.settings)
-        for path, expected in stage.progress(job.each("rows"), "summaries of runs")
-    ]
+    """Write the summaries of the runs, in the order of the inputs.
+
+    Here subjects meet that were trained and tested apart: two with the same samples are one, and no sample of people.
+    """
+    parts, recordings = [], []
+    for path, expected in stage.progress(job.each("rows"), "summaries of runs"):
+        rows = artefact.read_table(path, expected)
+        recordings.append(same_samples.Recordings.noted(rows))
+        parts.append(statistics.summary(rows, job.settings))
+    same_samples.refuse_equal(same_samples.together(recordings), "subjects of one table")
     table = pd.concat(parts, ignore_index=True)
     artefact.write_table(job.output("summary"), table, job.provenance(), unknown=statistics.UNKNOWN)
 

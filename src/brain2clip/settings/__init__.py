@@ -17,7 +17,7 @@ from brain2clip.settings.figures import Figures
 from brain2clip.settings.files import read
 from brain2clip.settings.filters import Filter, FilterBase, Fixed, Gains, NoFilter, Softmax
 from brain2clip.settings.heads import Head
-from brain2clip.settings.loading import load, merge
+from brain2clip.settings.loading import load, merge, not_inherited
 from brain2clip.settings.mappings import (
     Augmentation,
     Classifier,
@@ -216,6 +216,7 @@ __all__ = [
     "load",
     "merge",
     "neutral",
+    "not_inherited",
     "parse",
     "read",
 ]

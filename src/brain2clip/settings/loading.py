@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Annotated, Any
 
@@ -32,11 +33,22 @@ def load(raw: Mapping[str, Any], source: str = "config.yaml") -> Config:
     SettingsError
         With every error found: where, what was found, what was expected.
     """
-    whole = _resolve_bases(dict(raw), source)
+    whole, _ = _resolve_bases(dict(raw), source)
     try:
         return Config.model_validate(whole)
     except ValidationError as error:
         raise SettingsError(_explain(error, whole, raw, source)) from None
+
+
+def not_inherited(raw: Mapping[str, Any], source: str = "config.yaml") -> dict[str, list[str]]:
+    """Settings of a base that an entry does not inherit, because a block of its is of another kind.
+
+    Returns
+    -------
+    dict
+        From the block (``methods.frozen.visual``) to the keys of its base that its own kind does not have.
+    """
+    return _resolve_bases(dict(raw), source)[1].dropped
 
 
 def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,35 +60,43 @@ def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def _resolve_bases(raw: dict[str, Any], source: str) -> dict[str, Any]:
+@dataclass
+class _Told:
+    """What is said of bases: what is wrong with them, and which of their keys are not inherited, by block."""
+
+    problems: list[str] = field(default_factory=list)
+    dropped: dict[str, list[str]] = field(default_factory=dict)
+
+
+def _resolve_bases(raw: dict[str, Any], source: str) -> tuple[dict[str, Any], _Told]:
     """Replace ``base: name`` by a deep merge onto what is named.
 
     A method may start from another method, a preset from another preset, the responses of a study from a preset.
     A block inside that is of another kind than the one it starts from keeps of it what its own kind has.
     """
-    problems: list[str] = []
+    told = _Told()
     resolved = {
-        block: _merged_onto_bases(raw[block], block, problems)
+        block: _merged_onto_bases(raw[block], block, told)
         for block in ("methods", "presets")
         if isinstance(raw.get(block), Mapping)
     }
     studies = raw.get("studies")
     if isinstance(studies, Mapping):
         presets = resolved.get("presets", {})
-        resolved["studies"] = {name: _on_preset(name, study, presets, problems) for name, study in studies.items()}
-    if problems:
-        raise SettingsError(_listing(problems, source))
-    return {**raw, **resolved}
+        resolved["studies"] = {name: _on_preset(name, study, presets, told) for name, study in studies.items()}
+    if told.problems:
+        raise SettingsError(_listing(told.problems, source))
+    return {**raw, **resolved}, told
 
 
-def _merged_onto_bases(entries: Mapping[Any, Any], block: str, problems: list[str]) -> dict[Any, Any]:
+def _merged_onto_bases(entries: Mapping[Any, Any], block: str, told: _Told) -> dict[Any, Any]:
     """Entries of a block, each merged onto the entry that its ``base`` names."""
     resolved: dict[Any, Any] = {}
 
     def resolve(name: Any, chain: tuple[Any, ...]) -> Any:
         if name in chain:
             circle = " -> ".join(map(str, (*chain, name)))
-            problems.append(f"{block}.{name}.base: goes round in a circle: {circle}")
+            told.problems.append(f"{block}.{name}.base: goes round in a circle: {circle}")
             return {}
         if name in resolved:
             return resolved[name]
@@ -84,10 +104,11 @@ def _merged_onto_bases(entries: Mapping[Any, Any], block: str, problems: list[st
         if isinstance(entry, Mapping) and "base" in entry:
             base, own = _base_and_own(entry)
             if base not in list(entries):
-                problems.append(f"{block}.{name}.base: no {block[:-1]} named {base!r}{suggest(str(base), entries)}")
+                unknown = f"no {block[:-1]} named {base!r}{suggest(str(base), entries)}"
+                told.problems.append(f"{block}.{name}.base: {unknown}")
                 return own
             inherited = resolve(base, (*chain, name))
-            entry = _onto(inherited, own, _plain(_below(Config, block)))
+            entry = _onto(inherited, own, _plain(_below(Config, block)), f"{block}.{name}", told)
         resolved[name] = entry
         return entry
 
@@ -96,29 +117,29 @@ def _merged_onto_bases(entries: Mapping[Any, Any], block: str, problems: list[st
     return resolved
 
 
-def _on_preset(name: Any, study: Any, presets: Mapping[Any, Any], problems: list[str]) -> Any:
+def _on_preset(name: Any, study: Any, presets: Mapping[Any, Any], told: _Told) -> Any:
     """A study whose responses are merged onto the preset that they name."""
     responses = study.get("responses") if isinstance(study, Mapping) else None
     if not isinstance(responses, Mapping) or "base" not in responses:
         return study
     base, own = _base_and_own(responses)
+    where = f"studies.{name}.responses"
     if base not in list(presets):
-        where = f"studies.{name}.responses.base"
-        problems.append(f"{where}: no preset named {base!r} in presets{suggest(str(base), presets)}")
+        told.problems.append(f"{where}.base: no preset named {base!r} in presets{suggest(str(base), presets)}")
         return study
-    return {**study, "responses": _onto(presets[base], own, dict[str, Responses])}
+    return {**study, "responses": _onto(presets[base], own, dict[str, Responses], where, told)}
 
 
 def _base_and_own(entry: Mapping[Any, Any]) -> tuple[Any, dict[Any, Any]]:
     return entry["base"], {key: value for key, value in entry.items() if key != "base"}
 
 
-def _onto(inherited: Any, own: dict[Any, Any], entries: Any) -> Any:
+def _onto(inherited: Any, own: dict[Any, Any], entries: Any, where: str, told: _Told) -> Any:
     """Own keys of an entry merged onto what it inherits; ``entries`` is the annotation of all entries by name."""
-    return _overlaid(inherited, own, _below(entries, "")) if isinstance(inherited, Mapping) else own
+    return _overlaid(inherited, own, _below(entries, ""), where, told) if isinstance(inherited, Mapping) else own
 
 
-def _overlaid(inherited: Any, own: Any, annotation: Any) -> Any:
+def _overlaid(inherited: Any, own: Any, annotation: Any, where: str, told: _Told) -> Any:
     """Deep merge that follows annotations: a block of another kind inherits only the keys that its kind has."""
     if _is_kind_union(annotation) and isinstance(inherited, str):  # a name that is short for a block
         inherited = {"kind": inherited}
@@ -129,24 +150,43 @@ def _overlaid(inherited: Any, own: Any, annotation: Any) -> Any:
         after = own.get("kind", before)
         block = _member_of_kind(annotation, after)
         if before != after and block is not None:
+            if lost := [*_foreign(inherited, block)]:
+                told.dropped[where] = lost
             inherited = {**_known(inherited, block), "kind": after}
         annotation = block
     merged = dict(inherited)
     for key, value in own.items():
-        merged[key] = _overlaid(merged[key], value, _below(annotation, key)) if key in merged else value
+        if key in merged:
+            value = _overlaid(merged[key], value, _below(annotation, key), f"{where}.{key}", told)
+        merged[key] = value
     return merged
 
 
 def _known(inherited: Any, annotation: Any) -> Any:
     """What an annotation knows of inherited settings, block by block."""
-    if not isinstance(inherited, Mapping):
-        return inherited
-    if _is_kind_union(annotation):
-        annotation = _member_of_kind(annotation, inherited.get("kind", _default_kind(annotation)))
-    fields = _fields(annotation)
+    fields = _inheritable(inherited, annotation)
     if not fields:
         return inherited
-    return {key: _known(value, _below(annotation, key)) for key, value in inherited.items() if key in fields}
+    return {key: _known(value, fields[key]) for key, value in inherited.items() if key in fields}
+
+
+def _foreign(inherited: Any, annotation: Any) -> Iterator[str]:
+    """Keys of the rest, dotted."""
+    fields = _inheritable(inherited, annotation)
+    for key, value in inherited.items() if fields else ():
+        if key not in fields:
+            yield str(key)
+        else:
+            yield from (f"{key}.{below}" for below in _foreign(value, fields[key]))
+
+
+def _inheritable(inherited: Any, annotation: Any) -> dict[str, Any]:
+    """Annotations of the keys that a block of this annotation has; empty where all is inherited as it stands."""
+    if not isinstance(inherited, Mapping):
+        return {}
+    if _is_kind_union(annotation):
+        annotation = _member_of_kind(annotation, inherited.get("kind", _default_kind(annotation)))
+    return {key: _below(annotation, key) for key in _fields(annotation)}
 
 
 def _explain(error: ValidationError, raw: Any, written: Mapping[str, Any], source: str) -> str:

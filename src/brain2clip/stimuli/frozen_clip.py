@@ -63,7 +63,6 @@ def load(tower: Tower, device: str | torch.device = "cpu") -> Clip:
     import open_clip
 
     _check_source(tower)
-    _check_activation(tower)
     _check_reachable(tower)
     try:
         model, _, preprocess = open_clip.create_model_and_transforms(
@@ -124,27 +123,15 @@ def _tokenizer(tower: Tower) -> Any:
 
 def _check_source(tower: Tower) -> None:
     """Fail at once, with what to do, where a tower cannot be had."""
-    import open_clip
-
     weights.check(tower.model, tower.pretrained)
     if tower.model.startswith(LOCAL):
         for path in map(Path, weights.of(tower.model, tower.pretrained)):
             if not path.is_file():
                 raise InputError(f"towers.*.model: {tower.model!r} needs the file {path}, which does not exist")
-        return
-    if tower.model not in open_clip.list_models():
-        raise InputError(
-            f"towers.*.model: open_clip knows no model {tower.model!r}; "
-            "see open_clip.list_models(), or give 'local-dir:FOLDER'"
-        )
-    assert tower.pretrained is not None
-    if Path(tower.pretrained).is_file():
-        return
-    if tower.pretrained not in open_clip.list_pretrained_tags_by_model(tower.model):
-        raise InputError(
-            f"towers.*.pretrained: {tower.pretrained!r} is neither a file nor a tag of {tower.model}; "
-            f"tags: {', '.join(open_clip.list_pretrained_tags_by_model(tower.model))}"
-        )
+    known = internals.known()
+    weights.check_names(tower.model, tower.pretrained, known)
+    if (unsaid := weights.check_activation(tower.model, tower.pretrained, known)) is not None:
+        log.warning(unsaid)
 
 
 def _check_reachable(tower: Tower) -> None:
@@ -159,59 +146,9 @@ def _check_reachable(tower: Tower) -> None:
         )
 
 
-def _config_beside(tower: Tower) -> Path | None:
-    """Config that lies beside a checkpoint by path, which says what the weights are of; None where there is none."""
-    if tower.model.startswith(LOCAL) or tower.pretrained is None or not Path(tower.pretrained).is_file():
-        return None
-    beside = Path(tower.pretrained).parent / weights.CONFIG
-    return beside if beside.is_file() else None
-
-
-def _check_activation(tower: Tower) -> None:
-    """Refuse weights that were trained with QuickGELU in a model with GELU: shapes fit, and embeddings are wrong."""
-    if tower.model.startswith(LOCAL) or tower.pretrained is None:  # the folder's own config says which
-        return
-    has = internals.quick_gelu(tower.model)
-    beside = _config_beside(tower)
-    if beside is not None:
-        wanted, source = bool(weights.config(beside)["model_cfg"].get("quick_gelu", False)), str(beside)
-    elif Path(tower.pretrained).is_file():
-        known = _repository_of(Path(tower.pretrained))
-        found = None if known is None else internals.repository_with_quick_gelu(known)
-        if known is None or found is None:
-            log.warning(
-                "%s: no %s beside it, so nothing says which activation the weights were trained with; taken as %s",
-                *(tower.pretrained, weights.CONFIG, "QuickGELU" if has else "GELU"),
-            )
-            return
-        wanted, source = found, f"open_clip's list of {known}"
-    else:
-        # The other way round is open_clip's own: roberta-ViT-B-32 has QuickGELU and its tag does not say so.
-        wanted = has or internals.trained_with_quick_gelu(tower.model, tower.pretrained)
-        source = f"open_clip's list of the tag {tower.pretrained}"
-    if wanted == has:
-        return
-    plain = tower.model.removesuffix("-quickgelu")
-    right = internals.sibling_with_quick_gelu(tower.model) if wanted else plain if plain != tower.model else None
-    raise InputError(
-        f"towers.*.model: {tower.model!r} computes {'QuickGELU' if has else 'GELU'}, but its weights "
-        f"{tower.pretrained!r} were trained with {'QuickGELU' if wanted else 'GELU'} (by {source}), so embeddings "
-        f"would be wrong; take model: {right or 'local-dir:FOLDER, with the config of the weights beside them'}"
-    )
-
-
-def _repository_of(path: Path) -> str | None:
-    """Repository of the hub whose cache a file lies in (``models--owner--name``), or None."""
-    for part in path.absolute().parts:
-        if part.startswith("models--") and part.count("--") >= 2:
-            _, owner, name = part.split("--", 2)
-            return f"{owner}/{name}"
-    return None
-
-
 def _transform(tower: Tower) -> dict[str, Any]:
     """How pictures are prepared for a checkpoint by path, as far as the config beside it says."""
-    beside = _config_beside(tower)
+    beside = weights.config_beside(tower.model, tower.pretrained)
     wanted = {} if beside is None else weights.config(beside).get("preprocess_cfg") or {}
     keys = {
         "mean": "image_mean",

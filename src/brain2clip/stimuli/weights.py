@@ -1,4 +1,4 @@
-"""Local files that define a tower. Light to import: the Snakefile lists them as inputs."""
+"""Local files that define a tower, and its names that open_clip knows. Light to import: the Snakefile asks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from brain2clip.internals.open_clip_files import QUICK_GELU, Known
 from brain2clip.readers import user_files
+from brain2clip.readers.bids_files import suggestion
 from brain2clip.stage import InputError
 
 LOCAL = "local-dir:"
@@ -53,6 +55,90 @@ def check(model: str, pretrained: str | None) -> None:
             raise InputError(f"{path}: expected a file of the tower {model!r}, found that it is {instead}")
         if path.is_file() and path.name == CONFIG:
             config(path)
+
+
+def check_names(model: str, pretrained: str | None, known: Known) -> None:
+    """Refuse a model that open_clip does not know, and a name of weights that is neither a file nor a tag of it.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        With the names that are meant or known.
+    """
+    if model.startswith(LOCAL):
+        return
+    if model not in known.models:
+        raise InputError(
+            f"towers.*.model: open_clip knows no model {model!r}{suggestion(model, known.models)}; "
+            "see open_clip.list_models(), or give 'local-dir:FOLDER'"
+        )
+    tags = known.tags.get(model, {})
+    if pretrained is not None and pretrained not in tags and not Path(pretrained).is_file():
+        raise InputError(
+            f"towers.*.pretrained: {pretrained!r} is neither a file nor a tag of {model}; "
+            f"tags: {', '.join(tags) or 'none'}"
+        )
+
+
+def check_activation(model: str, pretrained: str | None, known: Known) -> str | None:
+    """Refuse weights that were trained with QuickGELU in a model with GELU: shapes fit, and embeddings are wrong.
+
+    Returns
+    -------
+    str or None
+        A sentence where nothing says what the weights were trained with.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        With the right model.
+    """
+    if model.startswith(LOCAL) or pretrained is None:  # the folder's own config says which
+        return None
+    has = known.models[model]
+    beside = config_beside(model, pretrained)
+    if beside is not None:
+        wanted, source = bool(config(beside)["model_cfg"].get("quick_gelu", False)), str(beside)
+    elif Path(pretrained).is_file():
+        repository = _repository_of(Path(pretrained))
+        found = None if repository is None else known.repository_with_quick_gelu(repository)
+        if found is None:
+            return (
+                f"{pretrained}: no {CONFIG} beside it, so nothing says which activation the weights were trained with; "
+                f"taken as {'QuickGELU' if has else 'GELU'}"
+            )
+        wanted, source = found, f"open_clip's list of {repository}"
+    else:
+        # The other way round is open_clip's own: roberta-ViT-B-32 has QuickGELU and its tag does not say so.
+        wanted = has or known.tags[model][pretrained].quick_gelu
+        source = f"open_clip's list of the tag {pretrained}"
+    if wanted == has:
+        return None
+    right = f"{model}{QUICK_GELU}" if wanted else model.removesuffix(QUICK_GELU)
+    if right == model or right not in known.models:
+        right = "local-dir:FOLDER, with the config of the weights beside them"
+    raise InputError(
+        f"towers.*.model: {model!r} computes {'QuickGELU' if has else 'GELU'}, but its weights {pretrained!r} were "
+        f"trained with {'QuickGELU' if wanted else 'GELU'} (by {source}), so embeddings would be wrong; take model: "
+        f"{right}"
+    )
+
+
+def config_beside(model: str, pretrained: str | None) -> Path | None:
+    """Config that lies beside a checkpoint by path, which says what the weights are of; None where there is none."""
+    if model.startswith(LOCAL) or pretrained is None or not Path(pretrained).is_file():
+        return None
+    beside = Path(pretrained).parent / CONFIG
+    return beside if beside.is_file() else None
+
+
+def _repository_of(path: Path) -> str | None:
+    """Repository of the hub whose cache a file lies in (``models--owner--name``), or None."""
+    for part in path.absolute().parts:
+        if part.startswith("models--") and part.count("--") >= 2:
+            _, owner, name = part.split("--", 2)
+            return f"{owner}/{name}"
+    return None
 
 
 def config(path: Path) -> dict[str, Any]:

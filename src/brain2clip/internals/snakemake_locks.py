@@ -1,0 +1,95 @@
+"""Locks of a Snakemake that was killed: known as such, and removed.
+
+Snakemake's lock is a list of files that says nothing of whom it belongs to, and it stays after a kill. So a file is put
+beside it that says whose it is and that is free when that process is dead (:mod:`brain2clip.processes`). Locks of
+living processes, of other machines and without such a file stay, and Snakemake says what to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from brain2clip import processes
+from brain2clip.internals import snakemake, versions
+
+#: Below Snakemake's folder: held by whoever looks at locks or takes one.
+LOOKING = "brain2clip-looking.lock"
+#: How long jobs that were killed with it may take to end, s.
+ENDING_S = 1.0
+
+
+def watch(workflow: Any) -> None:
+    """Remove locks of killed processes before Snakemake takes its own, and leave word of whose that is."""
+    os.environ.setdefault(processes.RUN, uuid.uuid4().hex)
+    prepare = snakemake.needed(workflow, "_prepare_dag")._prepare_dag
+
+    def prepared(*given: Any, **named: Any) -> None:
+        prepare(*given, **named)
+        lacking = versions.lacking(workflow.persistence, "_lockdir", "_lockfile")  # as where records are in a database
+        if not workflow.dryrun and not lacking:
+            _precede(workflow.persistence, found_again(workflow))
+
+    workflow._prepare_dag = prepared
+
+
+def found_again(workflow: Any) -> bool:
+    """Whether the jobs of a killed run are found by the next one: they run here, or SLURM knows them."""
+    plugin = snakemake.needed(workflow, "executor_plugin").executor_plugin
+    return plugin is None or plugin.cli_prefix == "slurm" or not plugin.common_settings.non_local_exec
+
+
+def _precede(persistence: Any, found_again: bool) -> None:
+    take = snakemake.needed(persistence, "lock").lock
+    folder = Path(persistence._lockdir)
+
+    @contextlib.contextmanager
+    def locked() -> Iterator[None]:
+        with contextlib.ExitStack() as kept:  # closed last: Snakemake removes its lock before
+            with _looking(folder.parent / LOOKING) as alone:
+                if alone:
+                    remove_dead(folder)
+                kept.enter_context(take())
+                for lock in persistence._lockfile.values() if alone and found_again else ():
+                    kept.enter_context(processes.own(Path(f"{lock}{processes.OWNER}")))
+            yield
+
+    persistence.lock = locked
+
+
+def remove_dead(folder: Path) -> None:
+    """Remove the locks in a folder whose processes are dead.
+
+    Raises
+    ------
+    snakemake.exceptions.WorkflowError
+        Where jobs of such a process still run: they would write beside those of this one.
+    """
+    for path, made in processes.dead_owners(folder):
+        if left := psutil.wait_procs(processes.jobs(made), timeout=ENDING_S)[1]:
+            raise snakemake.refusal(
+                f"Jobs of a snakemake that was killed (process {made['pid']}) still run: wait for them, or end them "
+                f"with: kill {' '.join(str(process.pid) for process in left)}"
+            )
+        for gone in (path.with_name(path.name.removesuffix(processes.OWNER)), path):
+            gone.unlink(missing_ok=True)
+        snakemake.log().info(f"Removed a lock of a snakemake that was killed (process {made['pid']}).")
+
+
+@contextlib.contextmanager
+def _looking(path: Path) -> Iterator[bool]:
+    """Wait until nobody else looks at locks; False where the file system knows no locks."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            yield False
+        else:
+            yield True
