@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from brain2clip.readers.bids_files import suggestion
+from brain2clip.names import suggestion
 from brain2clip.settings import dump
 from brain2clip.stage import InputError
 from brain2clip.stimuli import weights

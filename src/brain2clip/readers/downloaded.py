@@ -11,8 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from brain2clip.names import suggestion
 from brain2clip.readers import bids_files, contract, file_records, labels, manifests
-from brain2clip.readers.bids_files import Table, suggestion
+from brain2clip.readers.bids_files import Table
 from brain2clip.readers.contract import Recording
 from brain2clip.readers.manifests import Entry
 from brain2clip.stage import InputError

@@ -38,9 +38,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brain2clip import settings as schema
-from brain2clip.names import SPLITS
+from brain2clip.names import SPLITS, suggestion
 from brain2clip.readers import bids_files, labels, things
-from brain2clip.readers.bids_files import Table, column, suggestion
+from brain2clip.readers.bids_files import Table, column
 from brain2clip.readers.contract import EegStudy, Recording
 from brain2clip.readers.downloaded import DownloadedStudy, PublishedTable
 from brain2clip.stage import InputError

@@ -32,9 +32,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from brain2clip import settings as schema
-from brain2clip.names import SPLITS
+from brain2clip.names import SPLITS, suggestion
 from brain2clip.readers import bids_files, file_records, labels, manifests, things
-from brain2clip.readers.bids_files import suggestion
 from brain2clip.readers.contract import EegStudy, Recording
 from brain2clip.readers.downloaded import DownloadedStudy, PublishedTable
 from brain2clip.readers.things_index import FOLDERS, TABLE_COLUMNS, read_index, stimulus_rows
