@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 from typing import Literal, NamedTuple, cast, get_args
 
 #: Sides of a study's split; a picture may be on ``both`` where categories are the candidates.
@@ -94,3 +96,10 @@ class MetricName(NamedTuple):
             )
         pool = int(found["pool"]) if found["pool"] else None
         return cls(found["base"], found["repetitions"] or "all", cast(Task, found["task"] or "stimulus"), pool)
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'Oz'?)`` where a known name is close (upper and lower case alike), else nothing."""
+    by_lower = {key.lower(): key for key in known}
+    close = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.6)
+    return f" (did you mean {by_lower[close[0]]!r}?)" if close else ""

@@ -207,11 +207,19 @@ def _without_provenance(paths: Iterable[Path], spec: Mapping[str, Any]) -> str |
         if spec["expects"]:
             return f"{path}: carries no provenance"
         if spec["stage"] == "download":
-            fields = ("path", "size", "algorithm", "hash")
-            planned = [{key: file[key] for key in fields} for file in spec["settings"]["files"]]
-            if artefact.read_json(path).get("files") != planned:
+            listed = artefact.read_json(path).get("files", [])
+            planned = spec["settings"]["files"]
+            if len(listed) != len(planned) or not all(map(_is_planned, listed, planned)):
                 return f"{path}: lists other files"
     return None
+
+
+def _is_planned(listed: Mapping[str, Any], planned: Mapping[str, Any]) -> bool:
+    """Whether a downloaded file is the planned one; of some, hash or size are known only when they are there."""
+    known = {key: planned[key] for key in ("path", "size", "algorithm", "hash") if planned[key] is not None}
+    if not planned["hash"]:
+        del known["algorithm"], known["hash"]
+    return {key: listed.get(key) for key in known} == known
 
 
 def provenance(path: Path) -> artefact.Provenance | None:

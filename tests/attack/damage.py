@@ -24,10 +24,11 @@ import numpy as np
 import pandas as pd
 import study_worlds
 import torch
+from PIL import Image
 from report import Report
 
 from brain2clip import artefact, stage
-from brain2clip.readers import manifests, things_index
+from brain2clip.readers import file_records, manifests, pictures, things_index
 from brain2clip.reporting import published
 from brain2clip.responses import recording
 from brain2clip.settings import SettingsError
@@ -35,8 +36,11 @@ from brain2clip.stimuli import catalogue, ready
 from brain2clip.training.data import load_responses, open_stimuli
 
 MADE = artefact.Provenance("made-by-a-test", {"a": 1}, "code")
-#: Studies of a user's own files.
+#: Studies of a user's own files, and those whose files the pipeline simulated or downloaded.
 KINDS = ("bids_eeg", "voxel_table", "things_fmri")
+RECORDED = ("simulated", "simulated_fmri", "god", "things_eeg1", "things_eeg2")
+#: Of many pictures of a folder so many are damaged.
+PICTURES = 3
 REFUSALS = (stage.InputError, artefact.ArtefactError, SettingsError)
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,7 +56,7 @@ class Target:
     read : callable
         Everything that stages take from the file.
     ours : bool
-        Whether the pipeline wrote it.
+        Whether the pipeline wrote it, or fetched it.
     inputs : callable
         Files whose digests results carry, and digests of others.
     """
@@ -102,11 +106,11 @@ def run(count: int, seed: int) -> Report:
     logging.disable(logging.WARNING)
     rng, report = random.Random(seed), Report("damage")
     with tempfile.TemporaryDirectory() as name:
-        sides = (ours(Path(name) / "ours"), of_users(Path(name)))
+        sides = (ours(Path(name) / "ours"), recorded(Path(name)), of_users(Path(name)))
         targets = [target for side in sides for target in side]
         right = {target.name: (digest(target.read()), noted(target)) for target in targets}
         for number in range(count):
-            target, damage = rng.choice(sides[number % 2]), rng.choice(DAMAGES)
+            target, damage = rng.choice(sides[number % len(sides)]), rng.choice(DAMAGES)
             content = target.path.read_bytes()
             damaged = damage(content, rng)
             if damaged == content:
@@ -213,14 +217,40 @@ def ours(folder: Path) -> list[Target]:
     ]  # fmt: skip
 
 
+def recorded(folder: Path) -> list[Target]:
+    """Every file of datasets that the pipeline simulates or downloads, the records and unpacked pictures as well."""
+    found = []
+    for kind in RECORDED:
+        (folder / kind).mkdir()
+        world = study_worlds.WORLDS[kind](folder / kind)
+        if kind == "things_eeg2":
+            unpack_pictures(world)
+        study = world.study()
+        pictures = study.stimulus_table()["image"]
+        # The truth is one of our HDF5 files, and no study reads it.
+        unread = [*map(Path, pictures[PICTURES:]), *study.root.glob("derivatives/truth/*")]
+        there = {*map(Path, study.files(world.subject)), *study.root.rglob("*")}.difference(unread)
+        for path in sorted(one for one in there if one.is_file() and one.stat().st_size):
+            name = f"{kind}: {path.relative_to(folder / kind)}"
+            found.append(Target(name, path, lambda world=world: read_study(world), True))
+    return found
+
+
+def unpack_pictures(world: study_worlds.World) -> None:
+    """The first unpacked pictures of a study."""
+    table = Path(world.study().stimulus_files()[0])
+    paths = [Path(path) for path in world.study().stimulus_table()["image"][:PICTURES]]
+    for number, path in enumerate(paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(path, "PNG")
+    file_records.write(table.with_name(file_records.NAME), world.study().dataset, [table, *paths])
+
+
 # ---------------------------------------------------------------------------------------------- users' files
 
 
 def of_users(folder: Path) -> list[Target]:
-    """Every file of a dataset of the kinds that are a user's, and tables and arrays that settings name.
-
-    Those that are downloaded are compared with their published hashes when they come.
-    """
+    """Every file of a dataset of the kinds that are a user's, and tables and arrays that settings name."""
     found = []
     for kind in KINDS:
         (folder / kind).mkdir()
@@ -266,11 +296,14 @@ def read_manifest(path: Path) -> Any:
 def read_study(world: study_worlds.World) -> Any:
     """What the stages before training read of a study."""
     study, subject = world.study(), world.subject
-    found: list[Any] = [study.stimulus_table(), study_worlds.trials_of(study, subject)]
+    table = study.stimulus_table()
+    found: list[Any] = [table, study_worlds.trials_of(study, subject)]
+    if study.block.kind in RECORDED:
+        found += [np.asarray(pictures.read(path)) for path in table["image"][:PICTURES] if Path(path).is_file()]
     if study.modality == "fmri":
         names = study.voxel_names(subject)
         found += [names, study.regions(subject), study.signals(subject, np.arange(len(names)))]
-    elif study.block.kind == "bids_eeg":
+    elif study.block.kind in ("bids_eeg", "simulated"):
         for one in study.recordings(subject):
             raw = recording.open_recording(one)
             found += [raw.ch_names, raw.info["sfreq"], raw.get_data(), recording.positions(raw, one)]

@@ -30,8 +30,8 @@ from brain2clip.plan import Job, Plan
 
 #: Outputs of a stage as its command names them, in the order of the plan.
 NAMES = {
-    "simulate_pictures": ("stimuli", "features"),
-    "simulate_recordings": ("sessions", "truth"),
+    "simulate_pictures": ("stimuli", "features", "record"),
+    "simulate_recordings": ("record", "truth"),
     "simulate_voxels": ("signals", "truth"),
     "simulate_dataset": ("description",),
     "catalogue": ("catalogue",),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import bids_fixtures
+import download_records
 import numpy as np
 import pandas as pd
 import test_simulated
@@ -17,7 +18,7 @@ import voxel_tables
 import voxel_world
 from bdata_files import write_god
 
-from brain2clip.readers import contract, manifests, things_index
+from brain2clip.readers import contract, file_records, manifests, things_index
 from brain2clip.studies import things_eeg2
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,7 +86,9 @@ def simulated(folder: Path) -> World:
 def simulated_fmri(folder: Path) -> World:
     given = {**voxel_world.TINY, "subjects": 1}
     study = contract.load("mine", given, folder)
-    outputs = {"stimuli": Path(study.stimulus_files()[0]), "features": voxel_world.features_of(study)}
+    table = Path(study.stimulus_files()[0])
+    features, record = voxel_world.features_of(study), table.with_name(file_records.NAME)
+    outputs = {"stimuli": table, "features": features, "record": record}
     voxel_world.simulate_pictures.run(voxel_world.job("simulate_pictures", {"study": given}, {}, outputs))
     voxel_world.make_voxels(study, given, "01")
     return World(given, folder, wrong=({"noise_correlation": 1.0}, {"voxels": {"delay": -1}}))
@@ -120,9 +123,7 @@ def god(folder: Path) -> World:
     write_god(folder / "raw/god/figshare/Subject1.h5", 1)
     given = {"kind": "god", "subjects": ["01"], "manifest": str(MANIFESTS / "god.csv")}
     world = World(given, folder, wrong=({"source": "moon"},))
-    for record in world.study().files("01"):
-        Path(record).parent.mkdir(parents=True, exist_ok=True)
-        Path(record).write_text("{}")
+    download_records.write(world.study())
     return world
 
 
@@ -143,6 +144,7 @@ def things_eeg1(folder: Path) -> World:
     (one,) = world.study().recordings("02")
     test_things_eeg1.write(test_things_eeg1.made_up("02", unit="ms"), one.events)
     fill(world.study(), one)
+    download_records.write(world.study())
     return world
 
 
@@ -176,20 +178,24 @@ def things_eeg2_(folder: Path) -> World:
         fill(study, one)
     stimuli = things_index.stimulus_rows(study.index)
     Path(study.stimulus_files()[0]).parent.mkdir(parents=True, exist_ok=True)
-    stimuli.to_csv(study.stimulus_files()[0], sep="\t", index=False)
+    table = Path(study.stimulus_files()[0])
+    stimuli.to_csv(table, sep="\t", index=False)
+    file_records.write(table.with_name(file_records.NAME), study.dataset, [table])
+    download_records.write(study)
     return world
 
 
 def fill(study: Any, one: contract.Recording) -> None:
-    """Signals of a recording as files of holes."""
+    """Signals of a recording as small files of zeros, and the other files of its unit as empty ones."""
     for unit in study.subject_units(one.subject):
         entries: tuple[manifests.Entry, ...] = study.units[unit]
         for entry in entries:
             path = study.root / entry.path
+            path.parent.mkdir(parents=True, exist_ok=True)
             if path.suffix in (".bdf", ".eeg", ".vhdr", ".vmrk") and path.stem == one.path.stem:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with path.open("wb") as file:
-                    file.truncate(entry.size or 0)
+                path.write_bytes(bytes(1000))
+            elif not path.is_file():
+                path.touch()
 
 
 WORLDS: dict[str, Callable[[Path], World]] = {

@@ -17,6 +17,7 @@ import writers
 from report import Report
 
 from brain2clip import artefact, stage
+from brain2clip.readers import file_records
 from brain2clip.stage import Job
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,15 +25,20 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_damage_is_refused_or_noted(monkeypatch):
     monkeypatch.setattr(damage, "KINDS", ("bids_eeg",))
+    monkeypatch.setattr(damage, "RECORDED", ("simulated",))
     assert damage.run(24, 0).failures == []
 
 
 def test_the_attack_sees_what_gets_through(tmp_path, monkeypatch):
     """With readers that do not look at the digests, bits that flip are read."""
     monkeypatch.setattr(damage, "of_users", lambda folder: damage.ours(folder / "again"))
+    monkeypatch.setattr(damage, "RECORDED", ("simulated",))
     monkeypatch.setattr(artefact.sealing.SealedH5, "_verify", lambda self, block: True)
     monkeypatch.setattr(artefact, "_is_sealed", lambda verify, content, path: True)
-    assert len(damage.run(60, 0).failures) > 5
+    monkeypatch.setattr(file_records.FileRecord, "check", lambda self, path: None)
+    failures = damage.run(60, 0).failures
+    assert len(failures) > 5
+    assert any(line.startswith("simulated: ") for line in failures)
 
 
 def test_the_command_names_what_failed_and_how_to_try_it_again(tmp_path):

@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 import bdata_files
+import download_records
 import h5py
 import numpy as np
 import pytest
@@ -23,7 +24,9 @@ TEST = bdata_files.ids_of_test()
 
 
 def load(results, **changes):
-    return contract.load("god", {"kind": "god", **changes}, results)
+    study = contract.load("god", {"kind": "god", **changes}, results)
+    download_records.write(study)
+    return study
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +174,7 @@ def test_a_missing_trial_is_refused_by_the_stage(tmp_path):
         row = int(np.flatnonzero(file["dataset"][:, N_VOXELS] == 2)[0])
         file["dataset"][row, N_VOXELS] = 3
     values = {"name": "god", "study": {"kind": "god"}, "voxels": {}, "roi": {}, "subject": "01", "results": tmp_path}
+    load(tmp_path)
     with pytest.raises(InputError, match="found 1200 training and 1749 test trials, expected 1200 and 1750"):
         voxels.run(Job("voxels", values, "code", {}, {}, {"responses": tmp_path / "out.h5"}))
     assert not (tmp_path / "out.h5").exists()
@@ -308,6 +312,7 @@ def test_the_stage_takes_regions_of_god(there, tmp_path, caplog):
     output = tmp_path / "out.h5"
     roi = {"include": ["VC"], "exclude": ["V1"]}
     values = {"name": "god", "study": {"kind": "god"}, "voxels": {}, "roi": roi, "subject": "02", "results": there}
+    load(there)
     voxels.run(Job("voxels", values, "code", {}, {}, {"responses": output}))
     with h5py.File(output) as file:
         assert file["response"].shape == (2950, 6)

@@ -25,6 +25,7 @@ from PIL import Image
 
 from brain2clip import artefact
 from brain2clip.downloads import images
+from brain2clip.readers import file_records
 from brain2clip.stage import InputError, Job
 from brain2clip.studies import things_eeg2
 
@@ -86,8 +87,8 @@ class Place:
 
     def write_record(self, split: str) -> None:
         path = self.path(split)
-        files = [{"path": f"stimuli/{path.name}", "size": path.stat().st_size, "algorithm": "md5", "hash": "0" * 32}]
-        artefact.write_json(self.record(split), {"dataset": "things-eeg2", "files": files})
+        files = [file_records.measured(path.parents[1], f"stimuli/{path.name}")]
+        artefact.write_json(self.record(split), file_records.content("things-eeg2", files))
 
     @property
     def settings(self) -> dict:
@@ -98,16 +99,20 @@ class Place:
     def table(self) -> Path:
         return self.stimuli / "stimuli.tsv"
 
+    @property
+    def outputs(self) -> dict[str, Path]:
+        return {"stimuli": self.table, "record": self.table.with_name(file_records.NAME)}
+
     def run(self) -> pd.DataFrame:
         records = [self.record(split) for split in ("test", "train")]
-        images.run(Job("images", self.settings, "", {}, {"record": records}, {"stimuli": self.table}))
+        images.run(Job("images", self.settings, "", {}, {"record": records}, self.outputs))
         return pd.read_csv(self.table, sep="\t")
 
     def refused(self) -> str:
         """Message of the refusal; nothing that looks finished is left."""
         with pytest.raises(InputError) as error:
             self.run()
-        assert not self.table.exists()
+        assert not any(path.exists() for path in self.outputs.values())
         assert not [path for path in self.stimuli.iterdir() if path.name.startswith(".")]
         return str(error.value)
 
@@ -328,6 +333,8 @@ def test_encrypted_pictures_are_refused(place):
     for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         data[data.index(signature) + offset] |= 1
     place.path("test").write_bytes(data)
+    assert "test_images.zip: its content is not what" in place.refused()
+    place.write_record("test")  # as if it had come so
     assert "is encrypted" in place.refused()
 
 
@@ -363,6 +370,7 @@ def test_damaged_archives_never_pass(place, data):
     where = data.draw(st.integers(0, len(content) - 1))
     content[where] ^= data.draw(st.integers(1, 255))
     place.path("train").write_bytes(content)
+    place.write_record("train")  # as if it had come so
     refusal = None
     try:
         check(place, place.run())
@@ -377,6 +385,7 @@ def test_offsets_beyond_the_archive_are_refused(place):
     end = data.rindex(b"PK\x05\x06")
     data[end + 12 : end + 16] = b"\xff\xff\xff\x7f"  # size of the table of contents
     place.path("train").write_bytes(data)
+    place.write_record("train")
     assert "no complete zip archive" in place.refused()
 
 
@@ -385,10 +394,10 @@ def test_absent_archive_and_foreign_records_are_refused(place):
     assert "test_images.zip: no such file" in place.refused()
     place.pack("test")
     artefact.write_json(place.record("test"), {"dataset": "things-eeg2", "files": []})
-    assert "no record of a download names stimuli/test_images.zip" in place.refused()
+    assert "test_images.zip: no record of a download names it" in place.refused()
     place.record("test").write_text("[]")
     text = place.refused()
-    assert f"{place.record('test')}: no record of a download" in text
+    assert f"{place.record('test')}: no record of files" in text
 
 
 def test_full_disk_is_told_beforehand(place, monkeypatch):
@@ -416,7 +425,8 @@ def test_killed_half_way_and_started_again(whole):
     spec = {"stage": "images", "format": artefact.FORMAT, "settings": whole.settings, "code": ""}
     command = [sys.executable, "-m", "brain2clip.downloads.images", "--spec", json.dumps(spec)]
     command += [part for split in NAMES for part in ("--input", f"record={whole.record(split)}")]
-    running = subprocess.Popen([*command, "--output", f"stimuli={whole.table}"], stderr=subprocess.PIPE)
+    command += [part for name, path in whole.outputs.items() for part in ("--output", f"{name}={path}")]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE)
     aside = whole.stimuli / ".training_images.part"
     limit = time.monotonic() + 60
     while not list(aside.glob("0002?_*")):

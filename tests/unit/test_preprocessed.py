@@ -20,7 +20,7 @@ import pytest
 from scipy import signal
 
 from brain2clip import artefact, stage
-from brain2clip.readers import contract
+from brain2clip.readers import contract, file_records
 from brain2clip.reporting.figure_kinds import erp as figure
 from brain2clip.responses import epoching, preprocessed, recording
 from brain2clip.settings import ThingsEeg2Study, canonical
@@ -84,7 +84,17 @@ def job(
         "subject": "01",
         "results": str(tmp_path / "results"),
     }
-    return stage.Job("preprocessed", settings, "code", {}, {}, {"responses": tmp_path / "out" / "sub-01.h5"})
+    root = tmp_path / "results" / "raw" / "things-eeg2"
+    inputs = {"signals": [record_of(root, tmp_path / "record.json")]}
+    return stage.Job("preprocessed", settings, "code", {}, inputs, {"responses": tmp_path / "out" / "sub-01.h5"})
+
+
+def record_of(root: Path, path: Path) -> Path:
+    """The record of the archive as it is now."""
+    name = "derivatives/preprocessed_eeg/sub-01.zip"
+    files = [file_records.measured(root, name) if (root / name).is_file() else file_records.Listed(name, 1, "none", "")]
+    artefact.write_json(path, file_records.content("things-eeg2", files))
+    return path
 
 
 @pytest.fixture
@@ -264,10 +274,9 @@ def test_the_real_study_and_the_command_line(tmp_path):
         "results": str(results),
     }  # fmt: skip
     spec = canonical({"stage": "preprocessed", "format": artefact.FORMAT, "settings": settings, "code": "code"})
-    record, output = tmp_path / "record.json", tmp_path / "sub-01.h5"
-    record.write_text("{}")
+    record, output = record_of(results / "raw" / "things-eeg2", tmp_path / "record.json"), tmp_path / "sub-01.h5"
     command = [sys.executable, "-m", "brain2clip.responses.preprocessed", "--spec", spec]
-    command += ["--input", f"record={record}", "--input", f"stimuli={index}", "--output", f"responses={output}"]
+    command += ["--input", f"signals={record}", "--input", f"stimuli={index}", "--output", f"responses={output}"]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
     assert done.returncode == 0, done.stderr
     assert "40 training and 160 test trials" in done.stderr
@@ -386,7 +395,7 @@ def test_missing_channels_are_refused_with_a_suggestion(root, tmp_path):
 
 
 def test_damaged_archives(root, tmp_path):
-    with pytest.raises(InputError, match=r"sub-01\.zip: no such archive of subject 01"):
+    with pytest.raises(InputError, match=r"sub-01\.zip: no such file"):
         preprocessed.run(job(tmp_path))
     path = write_archive(root)
     whole = path.read_bytes()

@@ -135,6 +135,12 @@ def test_a_record_of_a_download_lists_what_is_planned(tmp_path):
     assert records.difference([path], [], spec_of("download", files=[file])) is None
     other = spec_of("download", files=[{**file, "hash": "y"}])
     assert records.difference([path], [], other) == f"{path}: lists other files"
+    for unknown in ({"algorithm": "size", "hash": ""}, {"algorithm": "none", "hash": "", "size": None}):
+        assert records.difference([path], [], spec_of("download", files=[{**file, **unknown}])) is None
+    for wrong in ({"algorithm": "size", "hash": "", "size": 2}, {"algorithm": "none", "hash": "", "path": "b"}):
+        differs = records.difference([path], [], spec_of("download", files=[{**file, **wrong}]))
+        assert differs == f"{path}: lists other files"
+    assert records.difference([path], [], spec_of("download", files=[file, file])) == f"{path}: lists other files"
 
 
 def test_settings_of_a_run_survive_as_one_word():

@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from brain2clip import artefact, settings, stage
-from brain2clip.readers import contract, drawn_pictures, simulated_recordings
+from brain2clip.readers import contract, drawn_pictures, file_records, simulated_recordings
 from brain2clip.simulation import simulate_dataset, simulate_pictures, simulate_recordings, world
 
 SILENT = dict.fromkeys(
@@ -61,7 +61,7 @@ def templates_of(truth: h5py.File, rows: np.ndarray) -> np.ndarray:
 def make_pictures(study: contract.Study, given: dict[str, Any]) -> tuple[Path, Path]:
     table = Path(study.stimulus_files()[0])
     features = truth_of(study, "01").with_name("features.h5")
-    outputs = {"stimuli": table, "features": features}
+    outputs = {"stimuli": table, "features": features, "record": table.with_name(file_records.NAME)}
     simulate_pictures.run(job("simulate_pictures", {"study": given}, {}, outputs))
     return table, features
 
@@ -69,7 +69,7 @@ def make_pictures(study: contract.Study, given: dict[str, Any]) -> tuple[Path, P
 def make_recordings(study: contract.Study, given: dict[str, Any], subject: str) -> None:
     table = Path(study.stimulus_files()[0])
     inputs = {"stimuli": table, "features": truth_of(study, "01").with_name("features.h5")}
-    outputs = {"sessions": Path(study.files(subject)[0]), "truth": truth_of(study, subject)}
+    outputs = {"record": Path(study.files(subject)[0]), "truth": truth_of(study, subject)}
     simulate_recordings.run(job("simulate_recordings", {"study": given, "subject": subject}, inputs, outputs))
 
 
@@ -246,7 +246,10 @@ def test_value_is_a_label_in_test_only(tmp_path):
 
 
 def test_wrong_label_and_missing_column_are_refused(study, tmp_path):
-    recording = study.recordings("01")[0]
+    shutil.copytree(study.root, tmp_path / "raw" / "tiny")
+    study = contract.load("tiny", TINY, str(tmp_path))
+    recording, record = study.recordings("01")[0], Path(study.files("01")[0])
+    files = [path for path in record.parent.rglob("*") if path.is_file() and path != record]
     events = pd.read_csv(recording.events, sep="\t", keep_default_na=False, dtype=str)
     broken = {
         "have no row in": events.assign(tot_img_number="999"),
@@ -254,10 +257,10 @@ def test_wrong_label_and_missing_column_are_refused(study, tmp_path):
         "expected a number": events.assign(onset="soon"),
     }
     for message, table in broken.items():
-        path = tmp_path / "events.tsv"
-        table.to_csv(path, sep="\t", index=False)
+        table.to_csv(recording.events, sep="\t", index=False)
+        file_records.write(record, "tiny", files)
         with pytest.raises(stage.InputError, match=message):
-            study.trials(contract.Recording("01", "test", "01", None, tmp_path, recording.path, path))
+            study.trials(recording)
 
 
 # ---------------------------------------------------------------------------------------------- truth
@@ -388,6 +391,6 @@ def test_features_of_other_pictures_are_refused(study, tmp_path):
     other = contract.load("tiny", {**TINY, "test_concepts": 5}, str(tmp_path))
     _, features = make_pictures(other, {**TINY, "test_concepts": 5})
     inputs = {"stimuli": Path(study.stimulus_files()[0]), "features": features}
-    outputs = {"sessions": tmp_path / "sub-01" / "sub-01_sessions.tsv", "truth": tmp_path / "sub-01.h5"}
+    outputs = {"record": tmp_path / "sub-01" / file_records.NAME, "truth": tmp_path / "sub-01.h5"}
     with pytest.raises(stage.InputError, match="make them again"):
         simulate_recordings.run(job("simulate_recordings", {"study": TINY, "subject": "01"}, inputs, outputs))

@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist
 from voxel_world import TINY, features_of, job, make, make_voxels, noise_free, truth_of
 
 from brain2clip import artefact, sealing, settings, stage
-from brain2clip.readers import contract, drawn_pictures
+from brain2clip.readers import contract, drawn_pictures, file_records
 from brain2clip.simulation import simulate_pictures, simulate_voxels, world
 
 SMALL = ("V1", "V2", "V3", "V4", "LOC", "FFA", "PPA")
@@ -52,7 +52,8 @@ def residuals(study: contract.VoxelStudy, subject: str) -> np.ndarray:
 def test_pictures_are_those_of_the_eeg_study(study, tmp_path):
     """Same seed and counts: the same files and features; only the captions differ in number."""
     eeg = contract.load("eeg", {**{key: TINY[key] for key in TINY if key in EEG_TOO}, "kind": "simulated"}, tmp_path)
-    outputs = {"stimuli": Path(eeg.stimulus_files()[0]), "features": tmp_path / "features.h5"}
+    table = Path(eeg.stimulus_files()[0])
+    outputs = {"stimuli": table, "features": tmp_path / "features.h5", "record": table.with_name(file_records.NAME)}
     given = {"study": eeg.block.model_dump(mode="json")}
     simulate_pictures.run(job("simulate_pictures", given, {}, outputs))
     of_eeg, of_fmri = (drawn_pictures.read_stimuli(Path(one.stimulus_files()[0])) for one in (eeg, study))
@@ -288,7 +289,9 @@ def test_signals_of_other_pictures_and_files_without_a_dataset_are_refused(study
     copy = contract.load("tiny", given, str(tmp_path))
     shutil.copytree(study.root, copy.root)
     table = drawn_pictures.read_stimuli(Path(copy.stimulus_files()[0]))
-    table[:-1].to_csv(copy.stimulus_files()[0], sep="\t", index=False)
+    path = Path(copy.stimulus_files()[0])
+    table[:-1].to_csv(path, sep="\t", index=False)
+    file_records.write(path.with_name(file_records.NAME), "tiny", [path])
     with pytest.raises(stage.InputError, match=r"test-00008 \(1 in all\) have no row in .*stimuli.tsv"):
         copy.rows("01")
     with pytest.raises(stage.InputError, match="has 32 stimuli that are not the 31"):

@@ -6,6 +6,7 @@ lie beside the repository. Signals are files of holes. The download algorithm ``
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
@@ -13,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import download_records
 import numpy as np
 import pandas as pd
 import pytest
@@ -158,6 +160,7 @@ def there(tmp_path_factory, tables) -> Path:
         for ending in (".eeg", ".vhdr", ".vmrk"):
             with one.path.with_suffix(ending).open("wb") as file:
                 file.truncate(SIGNAL)
+    download_records.write(load(folder, subjects=list(SUBJECTS)))
     return folder
 
 
@@ -171,11 +174,13 @@ def spoil(there, tables):
         (one,) = study.recordings(subject)
         changed.setdefault(one.events, one.events.read_bytes())
         write(change(tables[subject].copy()), one.events)
+        download_records.write(study, *study.subject_units(subject))
         return study.trials(one)
 
     yield trials
     for path, content in changed.items():
         path.write_bytes(content)
+    download_records.write(load(there, subjects=list(SUBJECTS)))
 
 
 def events(table: pd.DataFrame, subject: str = "02") -> Events:
@@ -780,7 +785,7 @@ def test_download_by_size_warns(tmp_path, fetch, caplog):
         record = fetch(server.url)
         assert (tmp_path / "raw" / FILE).read_bytes() == TSV
         assert json.loads(record.read_text())["files"] == [
-            {"path": FILE, "size": len(TSV), "algorithm": "size", "hash": ""}
+            {"path": FILE, "size": len(TSV), "algorithm": "sha256", "hash": hashlib.sha256(TSV).hexdigest()}
         ]
         assert "only its size was checked" in caplog.text
         fetch(server.url)

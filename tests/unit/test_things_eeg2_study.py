@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import download_records
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,7 +24,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
-from brain2clip.readers import contract, manifests, things_index
+from brain2clip.readers import contract, file_records, manifests, things_index
 from brain2clip.stage import InputError
 from brain2clip.studies import things_eeg2
 
@@ -32,6 +33,8 @@ MANIFEST, INDEX = THINGS / "manifest.csv", THINGS / "image_index.csv"
 NAME = "things"
 ONE = ("01", "01", "train", "02")
 TEST = ("01", "01", "test", None)
+#: Bytes of a signal that stands for a recording.
+SIGNAL = 1000
 
 
 def load(results: Path | str = "results", **changes) -> things_eeg2.Study:
@@ -42,16 +45,16 @@ def load(results: Path | str = "results", **changes) -> things_eeg2.Study:
 
 
 def lay_out(results: Path) -> things_eeg2.Study:
-    """A study whose two shared sessions are there, signals as files of holes of the listed sizes."""
+    """A study whose two shared sessions are there with their records, signals as short files of holes."""
     study = load(results)
     shutil.copytree(THINGS / "bids", study.root, copy_function=shutil.copyfile)
     for folder in [study.root, *(path for path in study.root.rglob("*") if path.is_dir())]:
         folder.chmod(0o755)  # the originals may be read-only
-    for path, entry in study.entries.items():
+    for path in study.entries:
         signal = study.root / path
         if path.endswith(".bdf") and signal.parent.is_dir():
-            with signal.open("wb") as file:
-                file.truncate(entry.size)
+            signal.write_bytes(bytes(SIGNAL))
+    download_records.write(study)
     return study
 
 
@@ -76,13 +79,19 @@ def spoil(there, originals):
         table = pd.DataFrame([line.split("\t") for line in originals[key].splitlines()])
         table = table.iloc[1:].set_axis(table.iloc[0].to_list(), axis=1).reset_index(drop=True)
         table = change(table)
-        path = recording(there, *key).events
-        path.write_text(table.to_csv(sep="\t", index=False, lineterminator="\n", quoting=csv.QUOTE_NONE))
-        return recording(there, *key)
+        return rewrite(there, key, table.to_csv(sep="\t", index=False, lineterminator="\n", quoting=csv.QUOTE_NONE))
 
     yield write
     for key in changed:
-        recording(there, *key).events.write_text(originals[key])
+        rewrite(there, key, originals[key])
+
+
+def rewrite(study: things_eeg2.Study, key: tuple, text: str) -> contract.Recording:
+    """Another events table of a recording, as if it had come so."""
+    one = recording(study, *key)
+    one.events.write_text(text)
+    download_records.write(study, one.name)
+    return one
 
 
 def recording(study: things_eeg2.Study, subject: str, session: str, task: str, run: str | None) -> contract.Recording:
@@ -273,9 +282,14 @@ def test_unpacked_paths_are_taken(tmp_path):
     rows.loc[5000, "image"] = "training_images/00501_x/another_name.jpg"
     table = Path(study.stimulus_files()[0])
     table.parent.mkdir(parents=True)
+    record = table.with_name(file_records.NAME)
     rows.to_csv(table, sep="\t", index=False)
+    file_records.write(record, study.dataset, [table])
     assert study.stimulus_table()["image"][5000] == str(table.parent / "training_images/00501_x/another_name.jpg")
     rows.iloc[1:].to_csv(table, sep="\t", index=False)
+    with pytest.raises(InputError, match=rf"{table}: \d+ bytes, expected \d+ .*delete {record}"):
+        study.stimulus_table()
+    file_records.write(record, study.dataset, [table])
     with pytest.raises(InputError, match=r"unpacked by another index"):
         study.stimulus_table()
 
@@ -380,11 +394,11 @@ def test_first_and_last_onset_are_those_of_the_table(there, originals):
 def test_a_byte_order_mark_is_passed_over(there, originals):
     one = recording(there, *ONE)
     expected = there.trials(one)
-    one.events.write_text("\ufeff" + originals[ONE])
+    rewrite(there, ONE, "\ufeff" + originals[ONE])
     try:
         pd.testing.assert_frame_equal(there.trials(one), expected)
     finally:
-        one.events.write_text(originals[ONE])
+        rewrite(there, ONE, originals[ONE])
 
 
 @REAL
@@ -398,8 +412,7 @@ def test_wrong_size_of_the_signal_is_refused(there, size):
         one.path.unlink()
         assert "no such file" in refused(there, one)
     finally:
-        with one.path.open("wb") as file:
-            file.truncate(whole)
+        one.path.write_bytes(bytes(whole))
 
 
 @REAL
@@ -418,8 +431,12 @@ def test_a_sidecar_that_no_download_brought_is_refused(there):
 def test_absent_events_are_refused(there):
     one = recording(there, "01", "02", "test", None)
     one.path.parent.mkdir(parents=True, exist_ok=True)
-    with one.path.open("wb") as file:
-        file.truncate(there.entries[one.path.relative_to(there.root).as_posix()].size)
+    for entry in there.units[one.name]:
+        (there.root / entry.path).write_bytes(bytes(SIGNAL))
+    one.events.unlink()
+    with pytest.raises(InputError, match=rf"{one.name}\.json: no record of files .*start snakemake again"):
+        there.trials(one)
+    download_records.write(there, one.name)
     assert "no such file" in refused(there, one)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.signal import detrend
 
 from brain2clip import artefact, stage
-from brain2clip.readers import contract
+from brain2clip.readers import contract, file_records
 from brain2clip.simulation import simulate_pictures, simulate_voxels
 
 MADE = artefact.Provenance("made-by-a-test", {}, "code")
@@ -47,7 +47,8 @@ def make_voxels(study: contract.VoxelStudy, given: dict[str, Any], subject: str)
 
 def make(results: Path, given: dict[str, Any]) -> contract.VoxelStudy:
     study = contract.load("tiny", given, str(results))
-    outputs = {"stimuli": Path(study.stimulus_files()[0]), "features": features_of(study)}
+    table = Path(study.stimulus_files()[0])
+    outputs = {"stimuli": table, "features": features_of(study), "record": table.with_name(file_records.NAME)}
     simulate_pictures.run(job("simulate_pictures", {"study": given}, {}, outputs))
     for subject in study.subjects():
         make_voxels(study, given, subject)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import download_records
 import h5py
 import mne
 import numpy as np
@@ -201,7 +202,7 @@ def test_the_trigger_value_as_label_would_be_noticed(wrong_numbers):
 
 
 def altered(project: Project, folder: Path, change) -> tuple[contract.Study, Recording]:
-    """The study with the events table of its training run changed, its signals linked."""
+    """The study with the events table of its training run changed, as if it had come so; its signals are linked."""
     root = folder / "results/raw/things-eeg2"
     shutil.copytree(project.folder / "results/raw/things-eeg2", root, copy_function=lambda a, b: Path(b).symlink_to(a))
     settings = {**project.config["studies"]["things-eeg2"], "manifest": str(project.folder / "manifest.csv")}
@@ -212,6 +213,7 @@ def altered(project: Project, folder: Path, change) -> tuple[contract.Study, Rec
     change(events)
     recording.events.unlink()
     events.to_csv(recording.events, sep="\t", index=False)
+    download_records.write(study)
     return study, recording
 
 

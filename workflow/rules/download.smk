@@ -32,6 +32,7 @@ rule images:
         unpack(lambda w: files(PLAN.images_job(w.dataset))),
     output:
         stimuli=f"{RESULTS}/raw/{{dataset}}/stimuli/stimuli.tsv",
+        record=f"{RESULTS}/raw/{{dataset}}/stimuli/brain2clip-files.json",
     log:
         f"{RESULTS}/logs/images/{{dataset}}.log",
     wildcard_constraints:
@@ -49,4 +50,4 @@ rule images:
         "Unpack and check the pictures of {wildcards.dataset}"
     shell:
         "python -m brain2clip.downloads.images --spec {params.spec:q} --input {params.given:q}"
-        " --output stimuli={output.stimuli:q} > {log:q} 2>&1"
+        " --output stimuli={output.stimuli:q} --output record={output.record:q} > {log:q} 2>&1"

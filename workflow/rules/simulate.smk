@@ -3,6 +3,7 @@ rule simulate_pictures:
     output:
         stimuli=f"{RESULTS}/raw/{{study}}/stimuli/stimuli.tsv",
         features=f"{RESULTS}/raw/{{study}}/derivatives/truth/features.h5",
+        record=f"{RESULTS}/raw/{{study}}/stimuli/brain2clip-files.json",
     log:
         f"{RESULTS}/logs/simulate_pictures/{{study}}.log",
     benchmark:
@@ -21,14 +22,15 @@ rule simulate_pictures:
         "Draw the pictures of {wildcards.study}"
     shell:
         "python -m brain2clip.simulation.simulate_pictures --spec {params.spec:q}"
-        " --output stimuli={output.stimuli:q} --output features={output.features:q} > {log:q} 2>&1"
+        " --output stimuli={output.stimuli:q} --output features={output.features:q} --output record={output.record:q}"
+        " > {log:q} 2>&1"
 
 
 rule simulate_recordings:
     input:
         unpack(lambda w: files(PLAN.simulated_job(w.study, w.subject))),
     output:
-        sessions=f"{RESULTS}/raw/{{study}}/sub-{{subject}}/sub-{{subject}}_sessions.tsv",
+        record=f"{RESULTS}/raw/{{study}}/sub-{{subject}}/brain2clip-files.json",
         truth=f"{RESULTS}/raw/{{study}}/derivatives/truth/sub-{{subject}}.h5",
     log:
         f"{RESULTS}/logs/simulate_recordings/{{study}}/sub-{{subject}}.log",
@@ -49,7 +51,7 @@ rule simulate_recordings:
         "Simulate the recordings of {wildcards.study} sub-{wildcards.subject}"
     shell:
         "python -m brain2clip.simulation.simulate_recordings --spec {params.spec:q} --input {params.given:q}"
-        " --output sessions={output.sessions:q} --output truth={output.truth:q} > {log:q} 2>&1"
+        " --output record={output.record:q} --output truth={output.truth:q} > {log:q} 2>&1"
 
 
 rule simulate_voxels:

@@ -10,6 +10,7 @@ manifest of each dataset, where files are looked up that come without an address
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -20,7 +21,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,7 +31,7 @@ from urllib.request import url2pathname
 from pydantic import ValidationError
 
 from brain2clip import artefact, settings, stage
-from brain2clip.readers import manifests
+from brain2clip.readers import file_records, manifests
 from brain2clip.readers.manifests import Entry
 from brain2clip.stage import InputError
 
@@ -92,8 +93,7 @@ def run(job: stage.Job) -> None:
             if entry.algorithm in manifests.WITHOUT_HASH:
                 checked = "nothing was checked" if entry.size is None else "only its size was checked"
                 log.warning("%s: %s, because the manifest has no hash of it", root / entry.path, checked)
-        found = [_measured(entry, root) if entry.algorithm == "none" else entry for entry in entries]
-        _write_record(record, _record(job.settings["dataset"], found))
+        _write_record(record, file_records.content(job.settings["dataset"], [_listed(one, root) for one in entries]))
 
 
 # ----------------------------------------------------------------------------------------------- settings
@@ -131,12 +131,6 @@ def _entries(job: stage.Job) -> tuple[Entry, ...]:
     if not found:
         raise InputError(f"stage {job.stage}: no files to fetch for {job.settings['dataset']} (setting files is empty)")
     return tuple(found[path] for path in sorted(found))
-
-
-def _record(dataset: str, entries: Sequence[Entry]) -> dict[str, Any]:
-    """What is there now, whenever and from wherever it came."""
-    files = [{"path": e.path, "size": e.size, "algorithm": e.algorithm, "hash": e.hash} for e in entries]
-    return {"dataset": dataset, "files": files}
 
 
 # ------------------------------------------------------------------------------------------------ transfer
@@ -353,23 +347,14 @@ def _is_there(entry: Entry, root: Path) -> bool:
 def _has_hash(path: Path, entry: Entry) -> bool:
     if entry.algorithm in manifests.WITHOUT_HASH:  # no more is known (but the size) than what the file is not
         return not _page(path, entry)
-    return _digest(path, entry.algorithm) == entry.hash
+    return file_records.digest(path, entry.algorithm) == entry.hash
 
 
-def _digest(path: Path, algorithm: str) -> str:
-    digest = hashlib.new("sha1" if algorithm == "git-sha1" else algorithm, usedforsecurity=False)
-    if algorithm == "git-sha1":
-        digest.update(f"blob {path.stat().st_size}\0".encode())
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _measured(entry: Entry, root: Path) -> Entry:
-    """A file about which nothing was known, with size and hash as they are: so the record tells what is read."""
-    path = root / entry.path
-    return replace(entry, size=path.stat().st_size, algorithm="sha256", hash=_digest(path, "sha256"))
+def _listed(entry: Entry, root: Path) -> file_records.Listed:
+    """A file as the record lists it: where the manifest has no hash, as it came, so that readers notice a change."""
+    if entry.algorithm in manifests.WITHOUT_HASH:
+        return file_records.measured(root, entry.path)
+    return file_records.Listed(entry.path, entry.size, entry.algorithm, entry.hash)
 
 
 def _page(path: Path, entry: Entry) -> str:

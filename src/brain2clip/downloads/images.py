@@ -1,9 +1,9 @@
 """Stage ``images``: unpack the pictures of THINGS-EEG2, check that they are what the labels count on.
 
-Inputs ``record`` (records of the downloads, among them those of both archives); output ``stimuli`` (stimuli.tsv: one
-row per picture in the order of the stimulus table, ``image`` relative to the table). The pictures are complete when the
-table is there. A folder of pictures is unpacked aside and renamed when every picture was read, so what a killed job
-leaves is never taken for the whole.
+Inputs ``record`` (records of the downloads, among them those of both archives); outputs ``stimuli`` (stimuli.tsv: one
+row per picture in the order of the stimulus table, ``image`` relative to the table) and ``record`` (size and hash of
+the table and of every picture; written last). A folder of pictures is unpacked aside and renamed when every picture was
+read, so what a killed job leaves is never taken for the whole.
 
 The archives tell which picture a number means: training picture e is file (e - 1) % 10 in alphabetical order of folder
 (e - 1) // 10 + 1, test picture e the file in folder e. The index of the study must agree, but for file names that it
@@ -21,13 +21,14 @@ import struct
 import zipfile
 import zlib
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from brain2clip import artefact, stage
 from brain2clip.names import SPLITS
-from brain2clip.readers import contract, things_index
+from brain2clip.readers import contract, file_records, things_index
 from brain2clip.readers.downloaded import DownloadedStudy
 from brain2clip.stage import InputError
 
@@ -81,11 +82,12 @@ class Archive:
 
 
 def run(job: stage.Job) -> None:
-    """Unpack both archives, then write the table."""
+    """Unpack both archives, then write the table and the record."""
     given = job.settings
     study = contract.load(given["name"], given["study"], given["results"])
-    output = job.output("stimuli")
-    output.unlink(missing_ok=True)
+    output, made = job.output("stimuli"), job.output("record")
+    for path in (output, made):
+        path.unlink(missing_ok=True)
     records = [record for record, _ in job.each("record")]
     index, parts = study.index, []
     for split in SPLITS:
@@ -97,13 +99,15 @@ def run(job: stage.Job) -> None:
         part.to_csv(sep="\t", index=False, header=not n, lineterminator="\n") for n, part in enumerate(parts)
     )
     artefact.write_text(output, text)
+    pictures = [output.parent / path for part in parts for path in part["image"]]
+    file_records.write(made, study.dataset, [output, *pictures])
 
 
 # ---------------------------------------------------------------------------------------------- archives
 
 
 def find_archive(study: DownloadedStudy, path: str, records: list[Path]) -> Archive:
-    """An archive whose size is what the record of its download says (which checked its hash).
+    """An archive that is as it was downloaded.
 
     Parameters
     ----------
@@ -117,31 +121,11 @@ def find_archive(study: DownloadedStudy, path: str, records: list[Path]) -> Arch
     Raises
     ------
     brain2clip.stage.InputError
-        When no record names the archive, or it is absent or of another size.
+        When no record names the archive, or it is absent or another file.
     """
-    for record in records:
-        for file in _files(record):
-            if file["path"] != path:
-                continue
-            archive = Archive(study.root / path, record)
-            if not archive.path.is_file():
-                raise archive.wrong("no such file")
-            size = archive.path.stat().st_size
-            if file["size"] not in (None, size):
-                raise archive.wrong(f"{size} bytes, expected {file['size']}; it was changed or cut after its download")
-            return archive
-    raise InputError(f"stage images: no record of a download names {path}; records: {', '.join(map(str, records))}")
-
-
-def _files(record: Path) -> list[dict[str, Any]]:
-    """What a record lists."""
-    try:
-        files = artefact.read_json(record)["files"]
-        return [{"path": file["path"], "size": file["size"]} for file in files]
-    except (artefact.ArtefactError, OSError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{record}: no record of a download ({type(error).__name__}: {error}); delete it and start snakemake again"
-        ) from None
+    record = file_records.listing(study.root / path, records, study.root)
+    record.check(study.root / path)
+    return Archive(study.root / path, record.path)
 
 
 def _open(archive: Archive) -> zipfile.ZipFile:
@@ -314,7 +298,8 @@ def unpack(archive: Archive, rows: pd.DataFrame, folder: Path, index: str) -> li
     with _open(archive) as file:
         found = pictures_in(file, archive)
         order = in_order(found, rows, archive, index)
-        if _sizes(folder) == {name: member.file_size for name, member in found.items()}:
+        sizes = {name: member.file_size for name, member in found.items()}
+        if _sizes(folder) == sizes and _sums(folder, sizes) == {name: member.CRC for name, member in found.items()}:
             log.info("images: %s: all %d pictures are there", folder, len(order))
         else:
             _extract(file, archive, {name: found[name] for name in order}, folder)
@@ -332,6 +317,11 @@ def _sizes(folder: Path) -> dict[Name, int]:
         for file in os.scandir(inner.path)
         if not file.name.startswith(".")
     }
+
+
+def _sums(folder: Path, names: Iterable[Name]) -> dict[Name, int]:
+    """Checksums of pictures as archives have them: those of an earlier run may be damaged."""
+    return {name: zlib.crc32(folder.joinpath(*name).read_bytes()) for name in names}
 
 
 def _extract(file: zipfile.ZipFile, archive: Archive, pictures: dict[Name, zipfile.ZipInfo], folder: Path) -> None:

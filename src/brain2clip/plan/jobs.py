@@ -10,6 +10,7 @@ from pathlib import Path
 from brain2clip.plan.runs import Run
 from brain2clip.plan.shown import Shown
 from brain2clip.plan.spec import Spec
+from brain2clip.readers import file_records
 
 #: Stages in the order of the pipeline.
 STAGES = (
@@ -69,14 +70,14 @@ class Plan(Shown):
 
     def simulate_pictures_job(self, study: str) -> Job:
         """Draw the pictures of a study."""
-        made = (self.raw(study, "stimuli/stimuli.tsv"), self.raw(study, "derivatives/truth/features.h5"))
-        return Job(self.simulate_pictures_spec(study), {}, made)
+        names = ("stimuli/stimuli.tsv", "derivatives/truth/features.h5", f"stimuli/{file_records.NAME}")
+        return Job(self.simulate_pictures_spec(study), {}, tuple(self.raw(study, name) for name in names))
 
     def simulated_job(self, study: str, subject: str) -> Job:
         """Simulate recordings or voxels of a subject."""
-        stimuli, features = self.simulate_pictures_job(study).outputs
-        name = "voxels.h5" if self.is_voxels(study) else "sessions.tsv"
-        signals = self.raw(study, f"sub-{subject}/sub-{subject}_{name}")
+        stimuli, features, _ = self.simulate_pictures_job(study).outputs
+        name = f"sub-{subject}_voxels.h5" if self.is_voxels(study) else file_records.NAME
+        signals = self.raw(study, f"sub-{subject}/{name}")
         inputs = {"stimuli": [stimuli], "features": [features]}
         return Job(self.truth_spec(study, subject), inputs, (signals, self.truth(study, subject)))
 
@@ -92,7 +93,8 @@ class Plan(Shown):
         """Unpack the pictures of a dataset."""
         study = self.study(self.bringing_pictures()[dataset])
         inputs = {"record": study.archive_files(), "index": study.label_files()}
-        return Job(self.images_spec(dataset), inputs, (self.raw(dataset, "stimuli/stimuli.tsv"),))
+        names = ("stimuli/stimuli.tsv", f"stimuli/{file_records.NAME}")
+        return Job(self.images_spec(dataset), inputs, tuple(self.raw(dataset, name) for name in names))
 
     def responses_job(self, study: str, signal: str, subject: str) -> Job:
         """Responses of a subject: ``epochs``, ``preprocessed`` or ``voxels``."""

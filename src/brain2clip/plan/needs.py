@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip.internals import open_clip_files
-from brain2clip.readers.bids_files import suggestion
+from brain2clip.names import suggestion
 from brain2clip.settings import dump
 from brain2clip.stage import InputError
 from brain2clip.stimuli import weights

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from brain2clip.names import suggestion
 from brain2clip.readers import hdf5
-from brain2clip.readers.bids_files import suggestion
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import json
 import re
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from brain2clip.names import suggestion
 from brain2clip.readers import recording_files, sidecars
 from brain2clip.readers.contract import Recording
 from brain2clip.readers.fetched import check_here
@@ -29,13 +29,6 @@ TAB = "\t"
 
 
 # ---------------------------------------------------------------------------------------------- reading
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'Oz'?)`` where a known name is close (upper and lower case alike), else nothing."""
-    by_lower = {key.lower(): key for key in known}
-    close = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.6)
-    return f" (did you mean {by_lower[close[0]]!r}?)" if close else ""
 
 
 def read_text(path: Path) -> str:

@@ -11,8 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from brain2clip.readers import bids_files, contract, labels, manifests
-from brain2clip.readers.bids_files import Table, suggestion
+from brain2clip.names import suggestion
+from brain2clip.readers import bids_files, contract, file_records, labels, manifests
+from brain2clip.readers.bids_files import Table
 from brain2clip.readers.contract import Recording
 from brain2clip.readers.manifests import Entry
 from brain2clip.stage import InputError
@@ -96,28 +97,26 @@ class DownloadedStudy(contract.Study):
         """Path inside the dataset."""
         return path.relative_to(self.root).as_posix()
 
-    def check_sidecars(self, recording: Recording) -> None:
-        """Refuse a sidecar of a recording that no download brought: the responses would not say that it was read."""
-        for path in bids_files.sidecar_files(recording):
-            self.check_there(path, size=False)
+    def check_recording(self, recording: Recording) -> None:
+        """Refuse files of a recording that are not as they came, and sidecars that no download brought.
 
-    def check_there(self, path: Path, size: bool = True) -> None:
-        """Refuse a file that is not in its place, or not of the size that the manifest lists."""
-        entry = self.entries.get(self.relative(path))
-        if entry is None:
+        The responses would not say that they were read.
+        """
+        for path in (recording.path, *bids_files.sidecar_files(recording)):
+            self.check_there(path)
+        self._record_of(recording.path).check_all()  # samples and markers, and what should be there and is not
+
+    def check_there(self, path: Path) -> None:
+        """Refuse a file that no download brought, or that is not as it came."""
+        if self.relative(path) not in self.entries:
             raise InputError(
                 f"{path}: not listed in {self.block.manifest} (setting {self.setting('manifest')}), so it is never "
                 "downloaded; complete the manifest, or take the file away"
             )
-        again = f"delete {self.record(manifests.unit_of(entry.path))} and start snakemake again, so that it is fetched"
-        if not path.is_file():
-            raise InputError(f"{path}: no such file, expected one of {entry.size or 'unknown'} bytes; {again}")
-        found = path.stat().st_size
-        if size and entry.size is not None and found != entry.size:
-            raise InputError(
-                f"{path}: {found} bytes, expected {entry.size} ({self.block.manifest}); it was changed or cut after "
-                f"its download; {again}"
-            )
+        self._record_of(path).check(path)
+
+    def _record_of(self, path: Path) -> file_records.FileRecord:
+        return file_records.read(Path(self.record(manifests.unit_of(self.relative(path)))), self.root)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Layout below ``results/raw/{study}``::
 
     stimuli/stimuli.tsv                 one row per picture
+    stimuli/brain2clip-files.json       written last: size and hash of the table and of every picture
     stimuli/training/00001_striped_red_fish/striped_red_fish_01.png
     stimuli/test/00001_plain_blue_car/plain_blue_car_01.png
     derivatives/truth/features.h5       what simulated brains answer to in every picture
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brain2clip import artefact
+from brain2clip.readers import file_records
 from brain2clip.readers.contract import STIMULUS_COLUMNS, sentences
 from brain2clip.stage import InputError, Job
 
@@ -30,7 +32,7 @@ REST = "rest"
 
 
 def table_path(root: Path) -> Path:
-    """The stimulus table of a study's folder; it is written when all pictures are there."""
+    """The stimulus table of a study's folder."""
     return root / "stimuli" / "stimuli.tsv"
 
 
@@ -40,11 +42,12 @@ def stimulus_id(split: str, number: int) -> str:
 
 
 def read_stimuli(path: Path) -> pd.DataFrame:
-    """The stimulus table as it stands on disk, all columns text."""
+    """The stimulus table as it stands on disk and was written, all columns text."""
     import pandas as pd
 
     if not path.is_file():
         raise InputError(f"{path}: no such file; run snakemake so that the pictures are made")
+    file_records.check_own(path)
     return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
 
 

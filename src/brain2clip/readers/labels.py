@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from brain2clip.readers.bids_files import suggestion
+from brain2clip.names import suggestion
 from brain2clip.stage import InputError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brain2clip.readers import user_files
+from brain2clip.readers import file_records, user_files
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ HINT = (
 
 
 def read(path: Path | str) -> Image.Image:
-    """A picture as 8-bit RGB.
+    """A picture as 8-bit RGB. One that the pipeline drew or unpacked must be as it was put there.
 
     The orientation that a camera noted (EXIF) is applied. Transparent parts are laid over white, so that the colours
     that a file keeps under them never show. 16-bit grey is scaled to 8 bits by its full range and float grey from
@@ -39,6 +39,7 @@ def read(path: Path | str) -> Image.Image:
     from PIL import Image, ImageOps
 
     path = Path(path)
+    file_records.check_if_own(path)
     with user_files.reading(path, "not readable as a picture", HINT):
         if (instead := user_files.stands_in(path)) is not None:
             raise InputError(f"{path}: expected a picture, found that it is {instead}")

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, assert_never
 
 import numpy as np
 
+from brain2clip.names import suggestion
 from brain2clip.readers import grids, hdf5, user_files
 from brain2clip.readers.bdata import BData, is_bdata
-from brain2clip.readers.bids_files import suggestion
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:

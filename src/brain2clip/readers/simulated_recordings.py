@@ -4,7 +4,8 @@ Layout below ``results/raw/{study}``, a BIDS dataset::
 
     dataset_description.json  participants.tsv
     stimuli/stimuli.tsv                 and the pictures, see drawn_pictures
-    sub-01/sub-01_sessions.tsv          written last: a subject is complete when it is there
+    sub-01/brain2clip-files.json        size and hash of every file of the subject, who is complete when it is there
+    sub-01/sub-01_sessions.tsv
     sub-01/ses-01/eeg/sub-01_ses-01_task-train_run-01_eeg.vhdr, …_events.tsv, …
     sub-01/ses-01/eeg/sub-01_ses-01_task-test_eeg.vhdr, …
     derivatives/truth/sub-01.h5         the noise-free response of a subject to every picture

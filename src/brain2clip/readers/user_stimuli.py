@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as schema
-from brain2clip.names import SPLITS
+from brain2clip.names import SPLITS, suggestion
 from brain2clip.readers import contract
-from brain2clip.readers.bids_files import Table, column, read_tsv, suggestion
+from brain2clip.readers.bids_files import Table, column, read_tsv
 from brain2clip.readers.contract import STIMULUS_COLUMNS, sentences
 from brain2clip.stage import InputError
 

@@ -6,8 +6,8 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
+from brain2clip.names import suggestion
 from brain2clip.readers import bids_files
-from brain2clip.readers.bids_files import suggestion
 from brain2clip.readers.contract import Recording
 from brain2clip.stage import InputError
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 
-from brain2clip.readers.bids_files import suggestion
+from brain2clip.names import suggestion
 from brain2clip.settings import Band, Responses
 from brain2clip.stage import InputError
 

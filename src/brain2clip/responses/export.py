@@ -49,7 +49,7 @@ import numpy as np
 
 from brain2clip import artefact, stage
 from brain2clip.names import SPLITS
-from brain2clip.readers import bids_files, contract
+from brain2clip.readers import bids_files, contract, file_records
 from brain2clip.responses import epoching, pickles
 from brain2clip.stage import InputError
 
@@ -212,6 +212,7 @@ def read_pictures(path: Path) -> Pictures:
             if lost:
                 raise InputError(f"{path}: no {', '.join(lost)}; expected a stimuli artefact or a stimuli.tsv")
             return Pictures(*(list(file[name].asstr()[:]) for name in names))
+    file_records.check_if_own(path)
     table = bids_files.read_tsv(path)
     ids, concepts, images = (
         bids_files.column(table, name, path, "--stimuli") for name in ("stimulus_id", "concept", "image")

@@ -29,9 +29,8 @@ import numpy as np
 import pandas as pd
 
 from brain2clip import artefact, settings, stage
-from brain2clip.names import NO_LABEL, SPLITS
-from brain2clip.readers import contract
-from brain2clip.readers.bids_files import suggestion
+from brain2clip.names import NO_LABEL, SPLITS, suggestion
+from brain2clip.readers import contract, file_records
 from brain2clip.responses import epoching, pickles, recording, same_samples, whitening, writing
 from brain2clip.settings import Band, Responses
 from brain2clip.stage import InputError
@@ -108,6 +107,7 @@ def run(job: stage.Job) -> None:
     pictures = picture_ids(study.name, study.stimulus_table())
     trials = all_trials(pictures)
     archive = study.root / "derivatives" / "preprocessed_eeg" / f"sub-{given['subject']}.zip"
+    file_records.listing(archive, [record for record, _ in job.each("signals")], study.root).check(archive)
     output = job.output("responses")
     output.parent.mkdir(parents=True, exist_ok=True)
     log.warning("preprocessed: %s", NOTE)

@@ -17,9 +17,8 @@ import numpy as np
 import pandas as pd
 
 from brain2clip import artefact, settings, stage
-from brain2clip.names import NO_LABEL, SPLITS
+from brain2clip.names import NO_LABEL, SPLITS, suggestion
 from brain2clip.readers import contract
-from brain2clip.readers.bids_files import suggestion
 from brain2clip.readers.contract import VoxelStudy
 from brain2clip.responses import checks, same_samples, writing
 from brain2clip.settings import Roi, Voxels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import typing
@@ -24,6 +23,7 @@ from pydantic import (
 )
 
 from brain2clip import kinds
+from brain2clip.names import suggestion
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9-]*$"
 Name = Annotated[str, Field(pattern=NAME, description="letters, digits and hyphens: it becomes part of a path")]
@@ -231,10 +231,7 @@ def parse(block: Any, text: str | Mapping[str, Any]) -> Any:
 def suggest(name: str, known: Any) -> str:
     """`` (did you mean ...?)`` or the list of what is known."""
     names = [str(key) for key in known]
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if close:
-        return f" (did you mean {close[0]!r}?)"
-    return f" (known: {', '.join(names)})" if names else ""
+    return suggestion(name, names) or (f" (known: {', '.join(names)})" if names else "")
 
 
 def _dump(value: Any) -> Any:

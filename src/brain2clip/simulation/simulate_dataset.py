@@ -10,10 +10,11 @@ from importlib import metadata
 from typing import Any
 
 from brain2clip import artefact, settings, stage
+from brain2clip.readers import file_records
 
 BIDS_VERSION = "1.10.0"
 LICENCE = "CC0"
-IGNORED = ("derivatives/", "stimuli/", ".sub-*.part/")
+IGNORED = ("derivatives/", "stimuli/", ".sub-*.part/", file_records.NAME)
 README = """# Simulated EEG of people who look at pictures
 
 Nobody was recorded: this dataset was computed by brain2clip. Pictures come from a grammar of objects, textures, colours

@@ -2,8 +2,8 @@
 
 Studies of EEG and of fMRI with the same seed and counts have the same pictures and features.
 
-Outputs ``stimuli`` (stimuli.tsv; the PNG files stand beside it and are complete when it is there) and ``features``
-(features.h5).
+Outputs ``stimuli`` (stimuli.tsv, the PNG files beside it), ``features`` (features.h5) and ``record`` (size and hash of
+the table and of every picture; written last).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brain2clip import artefact, settings, stage
-from brain2clip.readers import contract, drawn_pictures
+from brain2clip.readers import contract, drawn_pictures, file_records
 from brain2clip.simulation import world
 
 if TYPE_CHECKING:
@@ -78,12 +78,13 @@ def pictures(study: settings.SimulatedStudy | settings.SimulatedFmriStudy) -> It
 
 
 def run(job: stage.Job) -> None:
-    """Draw all pictures, then write the features and, last, the table."""
+    """Draw all pictures, then write the features, the table and, last, the record."""
     import pandas as pd
 
     study = settings.parse(Study, job.settings["study"])
-    table = job.output("stimuli")
-    table.unlink(missing_ok=True)
+    table, record = job.output("stimuli"), job.output("record")
+    for path in (table, record):
+        path.unlink(missing_ok=True)
     aside = table.parent / ".pictures.part"
     for folder in (aside, *(table.parent / folder for folder in FOLDERS.values())):
         shutil.rmtree(folder, ignore_errors=True)
@@ -106,6 +107,7 @@ def run(job: stage.Job) -> None:
     frame = pd.DataFrame(rows)
     write_features(job, frame, levels)
     artefact.write_text(table, frame.to_csv(sep="\t", index=False, lineterminator="\n"))
+    file_records.write(record, record.parents[1].name, [table, *(table.parent / path for path in frame["image"])])
 
 
 def describe(picture: Picture, captions: Sequence[str], digest: str) -> dict[str, str]:

@@ -4,7 +4,8 @@ Dipoles in a spherical head answer to the features of the picture on three level
 visual areas do; overlapping responses, brain background, alpha, blinks, hum and drift are added. The response to a
 picture is linear in its features and the same at every presentation, so the truth is known exactly.
 
-Inputs ``stimuli`` and ``features``; outputs ``truth`` (see :func:`write_truth`) and ``sessions`` (written last).
+Inputs ``stimuli`` and ``features``; outputs ``truth`` (see :func:`write_truth`) and ``record`` (size and hash of every
+file of the subject, in whose folder it lies).
 Everything is a function of the settings: the same settings give the same signal.
 """
 
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 
 from brain2clip import artefact, settings, stage
 from brain2clip.names import SPLITS
-from brain2clip.readers import drawn_pictures, simulated_recordings
+from brain2clip.readers import drawn_pictures, file_records, simulated_recordings
 from brain2clip.readers.contract import Recording
 
 if TYPE_CHECKING:
@@ -472,7 +473,7 @@ def blinks(per_minute: float, n_samples: int, sfreq: float, rng: np.random.Gener
 
 
 def run(job: stage.Job) -> None:
-    """Simulate all recordings of a subject beside their place, move them there, then write the sessions table."""
+    """Simulate all recordings of a subject beside their place, with their record, and move them there as one."""
     study = settings.parse(settings.SimulatedStudy, job.settings["study"])
     subject = job.settings["subject"]
     if study.sfreq < 100:
@@ -485,23 +486,25 @@ def run(job: stage.Job) -> None:
     brain = make_brain(study, subject, features, n_training)
     write_truth(job, brain, stimuli)
 
-    place = job.output("sessions").parent
+    place = job.output("record").parent
     root = scratch_folder(place)
+    folder = root / place.name
     counts: dict[str, int] = {}
     try:
         todo = recordings(study, subject, stimuli, root)
         for recording, events in stage.progress(todo, f"sub-{subject} recordings"):
             write_recording(recording, events, signal_of(study, brain, recording, events, n_training), study, brain)
             counts[f"ses-{recording.session}"] = counts.get(f"ses-{recording.session}", 0) + len(events)
+        described = {"n_trials": {"Description": "Trials shown, catch trials included."}}
+        write_json(folder / f"{place.name}_sessions.json", described)
+        rows = "".join(f"{session}\t{count}\n" for session, count in counts.items())
+        artefact.write_text(folder / f"{place.name}_sessions.tsv", "session_id\tn_trials\n" + rows)
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        file_records.write(folder / job.output("record").name, place.parent.name, files)
         shutil.rmtree(place, ignore_errors=True)
-        (root / place.name).rename(place)
+        folder.rename(place)
     finally:
         shutil.rmtree(root, ignore_errors=True)
-    write_json(
-        place / f"{place.name}_sessions.json", {"n_trials": {"Description": "Trials shown, catch trials included."}}
-    )
-    rows = "".join(f"{session}\t{count}\n" for session, count in counts.items())
-    artefact.write_text(job.output("sessions"), "session_id\tn_trials\n" + rows)
 
 
 def recordings(

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as schema
-from brain2clip.names import SPLITS
+from brain2clip.names import SPLITS, suggestion
 from brain2clip.readers import bids_files, labels
-from brain2clip.readers.bids_files import Table, column, read_tsv, suggestion
+from brain2clip.readers.bids_files import Table, column, read_tsv
 from brain2clip.readers.contract import EegStudy, Recording
 from brain2clip.readers.user_stimuli import MISSING, UserStudy, check_case, some
 from brain2clip.stage import InputError

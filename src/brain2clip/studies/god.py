@@ -320,6 +320,8 @@ class Study(DownloadedStudy, VoxelStudy):
 
         from brain2clip.readers.bdata import BData
 
+        for path in self._paths(subject):
+            self.check_there(path)
         files = [BData(path) for path in self._paths(subject)]
         first = files[0]
         for other in files[1:]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brain2clip import settings as schema
 from brain2clip.names import SPLITS
-from brain2clip.readers import bids_files, drawn_pictures
+from brain2clip.readers import bids_files, drawn_pictures, file_records
 from brain2clip.readers.contract import EegStudy, Recording
 from brain2clip.readers.simulated_base import SimulatedStudy
 from brain2clip.readers.simulated_recordings import plan, recording, recordings_of_session
@@ -23,8 +24,8 @@ class Study(SimulatedStudy, EegStudy):
     block: schema.SimulatedStudy
 
     def files(self, subject: str) -> list[str]:
-        """The sessions table, which is written when all recordings of the subject are there."""
-        return [str(self.root / f"sub-{subject}" / f"sub-{subject}_sessions.tsv")]
+        """The record of the subject's files, which is there when all of them are."""
+        return [str(self.root / f"sub-{subject}" / file_records.NAME)]
 
     def recordings(self, subject: str) -> list[Recording]:
         """Recordings in the order of session, task, run."""
@@ -35,9 +36,20 @@ class Study(SimulatedStudy, EegStudy):
         ]
 
     def trials(self, recording: Recording) -> pd.DataFrame:
-        """Image trials; the label is ``tot_img_number`` within the task, for ``value`` repeats in training."""
+        """Image trials; the label is ``tot_img_number`` within the task, for ``value`` repeats in training.
+
+        Raises
+        ------
+        brain2clip.stage.InputError
+            When a file of the subject is not as it was made, or the events are none of this study.
+        """
         import pandas as pd
 
+        record = Path(self.files(recording.subject)[0])
+        made = file_records.read(record, record.parent)
+        made.check_all()
+        for one in bids_files.data_files(recording):
+            made.check(one)  # and nothing else is read
         path = recording.events
         events = pd.DataFrame(bids_files.read_tsv(path))
         absent = [name for name in ("onset", "trial_type", "tot_img_number") if name not in events]

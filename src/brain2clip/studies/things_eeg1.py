@@ -38,9 +38,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brain2clip import settings as schema
-from brain2clip.names import SPLITS
+from brain2clip.names import SPLITS, suggestion
 from brain2clip.readers import bids_files, labels, things
-from brain2clip.readers.bids_files import Table, column, suggestion
+from brain2clip.readers.bids_files import Table, column
 from brain2clip.readers.contract import EegStudy, Recording
 from brain2clip.readers.downloaded import DownloadedStudy, PublishedTable
 from brain2clip.stage import InputError
@@ -236,15 +236,14 @@ class Study(DownloadedStudy, EegStudy):
         Raises
         ------
         brain2clip.stage.InputError
-            When the signal is absent or has another size than the manifest says, a column is absent, the unit of the
+            When a file is absent or not as it was downloaded, a column is absent, the unit of the
             onsets is neither seconds nor milliseconds or disagrees with ``sample``, the numbers of rows are not those
             of this subject, or a picture is unknown, not of the object beside it, or shown another number of times.
         """
         import pandas as pd
 
         self._check_test_block(recording.subject)
-        self._check_signal(recording)
-        self.check_sidecars(recording)
+        self.check_recording(recording)
         events = self._events(recording)
         onsets, shown = events.onsets(), events.shown()
         events.check_rows(shown, list(self.concepts))
@@ -265,7 +264,7 @@ class Study(DownloadedStudy, EegStudy):
 
     def _events(self, recording: Recording) -> Events:
         """The events table of a recording, with the columns that it must have."""
-        self.check_there(recording.events, size=False)  # its content is checked row by row
+        self.check_there(recording.events)
         events = Events(
             path=recording.events,
             subject=recording.subject,
@@ -282,12 +281,6 @@ class Study(DownloadedStudy, EegStudy):
                 f"studies.{self.name}: sub-{subject} has no test block, which test: block asks for\n"
                 f"  take the subject out of studies.{self.name}.subjects (all leaves it out), or set test: concepts"
             )
-
-    def _check_signal(self, recording: Recording) -> None:
-        for unit in self.subject_units(recording.subject):
-            for entry in self.units[unit]:
-                if Path(entry.path).stem == recording.path.stem:
-                    self.check_there(self.root / entry.path)
 
     # ---------------------------------------------------------------------------------------- manifest
 

@@ -32,9 +32,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from brain2clip import settings as schema
-from brain2clip.names import SPLITS
-from brain2clip.readers import bids_files, labels, manifests, things
-from brain2clip.readers.bids_files import suggestion
+from brain2clip.names import SPLITS, suggestion
+from brain2clip.readers import bids_files, file_records, labels, manifests, things
 from brain2clip.readers.contract import EegStudy, Recording
 from brain2clip.readers.downloaded import DownloadedStudy, PublishedTable
 from brain2clip.readers.things_index import FOLDERS, TABLE_COLUMNS, read_index, stimulus_rows
@@ -149,6 +148,7 @@ class Study(DownloadedStudy, EegStudy):
 
     def _unpacked(self, table: pd.DataFrame) -> pd.Series:
         """Paths in the table of the unpacked pictures, which must have the rows of the index."""
+        file_records.check_own(self._stimuli)
         found = things.read_table(self._stimuli, "\t")
         keys = [name for name in TABLE_COLUMNS if name != "image"]
         if not set(TABLE_COLUMNS) <= set(found) or not found[keys].equals(table[keys]):
@@ -173,15 +173,13 @@ class Study(DownloadedStudy, EegStudy):
         Raises
         ------
         brain2clip.stage.InputError
-            When the signal is absent or has another size than the manifest says, a column is absent, the numbers of
+            When a file is absent or not as it was downloaded, a column is absent, the numbers of
             pictures and targets are not those of every run, onsets are no increasing seconds or differ from
             ``sample``, or a label is out of range or not of the concept that stands beside it.
         """
         import pandas as pd
 
-        self.check_there(recording.path)
-        self.check_sidecars(recording)
-        self.check_there(recording.events, size=False)  # its content is checked row by row
+        self.check_recording(recording)
         events = Events(
             path=recording.events,
             task=recording.task,

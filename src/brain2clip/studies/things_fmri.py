@@ -26,9 +26,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as schema
-from brain2clip.names import SPLITS
+from brain2clip.names import SPLITS, suggestion
 from brain2clip.readers import hdf5, labels, things, user_files
-from brain2clip.readers.bids_files import suggestion
 from brain2clip.readers.contract import VoxelStudy
 from brain2clip.stage import InputError
 

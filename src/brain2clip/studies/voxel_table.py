@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as schema
-from brain2clip.names import NO_LABEL
+from brain2clip.names import NO_LABEL, suggestion
 from brain2clip.readers import user_files
-from brain2clip.readers.bids_files import Table, column, suggestion
+from brain2clip.readers.bids_files import Table, column
 from brain2clip.readers.contract import VoxelStudy
 from brain2clip.readers.user_stimuli import MISSING, UserStudy, check_case, side_of, some
 from brain2clip.stage import InputError

@@ -1,0 +1,216 @@
+"""Records of files that the pipeline put on disk in formats without room for a digest: downloads, pictures, recordings.
+
+A record is JSON that carries a digest of its own (:func:`brain2clip.artefact.write_json`) and holds size and hash of
+each file. It is what later stages have as their input, so their provenance holds these hashes; and whoever reads one of
+the files compares it first. Records of downloads lie in ``results/downloads``, others are called :data:`NAME` and lie
+on top of the folder that they are about, where they go with every copy of it. Standard library only: the Snakefile
+imports this.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from brain2clip import artefact
+from brain2clip.stage import InputError
+
+NAME = "brain2clip-files.json"
+#: How many folders up the record of a file may lie.
+LEVELS = 3
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A file of a record.
+
+    Attributes
+    ----------
+    path : str
+        Path inside of the root of the record, with ``/``.
+    size : int or None
+        Bytes, where known.
+    algorithm : str
+        One of those of manifests.
+    hash : str
+        Hexadecimal digits; empty where none is known.
+    """
+
+    path: str
+    size: int | None
+    algorithm: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What is known of some files.
+
+    Attributes
+    ----------
+    path : Path
+        The record.
+    root : Path
+        Folder that its paths are relative to.
+    files : mapping
+        Path of each file, with ``/``, to what it must be.
+    """
+
+    path: Path
+    root: Path
+    files: Mapping[str, Listed]
+    # Size and times of what was compared: a file that many look at is read once for it, as long as nobody touches it.
+    _compared: dict[str, tuple[int, int, int]] = field(default_factory=dict, repr=False, compare=False)
+
+    def entry(self, path: Path) -> Listed | None:
+        """What a file must be, or None where it is not listed."""
+        return self.files.get(Path(os.path.relpath(path, self.root)).as_posix())
+
+    def check(self, path: Path) -> None:
+        """Stop where a file is not the one that was put there.
+
+        Raises
+        ------
+        brain2clip.stage.InputError
+            When it is not listed, absent, or of another size or content.
+        """
+        entry = self.entry(path)
+        if entry is None:
+            raise InputError(
+                f"{path}: not listed in {self.path}, so it was not put there by the pipeline; take the file away, or "
+                f"{self._again}"
+            )
+        if not path.is_file():
+            raise InputError(f"{path}: no such file, expected one of {entry.size} bytes ({self.path}); {self._again}")
+        found = path.stat()
+        signature = (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        if self._compared.get(entry.path) == signature:
+            return
+        if entry.size is not None and found.st_size != entry.size:
+            raise InputError(
+                f"{path}: {found.st_size} bytes, expected {entry.size} ({self.path}); it was changed or cut after it "
+                f"had been put there; {self._again}"
+            )
+        if entry.hash and digest(path, entry.algorithm) != entry.hash:
+            raise InputError(
+                f"{path}: its content is not what {self.path} says (another {entry.algorithm}); it was changed or "
+                f"damaged after it had been put there; {self._again}"
+            )
+        self._compared[entry.path] = signature
+
+    def check_all(self) -> None:
+        """The same for every file that is listed."""
+        for name in self.files:
+            self.check(self.root / name)
+
+    @property
+    def _again(self) -> str:
+        return f"delete {self.path} and start snakemake again, so that it is fetched or made anew"
+
+
+# ---------------------------------------------------------------------------------------------- reading
+
+
+def read(path: Path, root: Path) -> FileRecord:
+    """A record, verified.
+
+    Parameters
+    ----------
+    path : Path
+        The record.
+    root : Path
+        Folder that its paths are relative to.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When it is absent, damaged or no record.
+    """
+    state = path.stat() if path.is_file() else None
+    return _read(path, root, state and (state.st_size, state.st_mtime_ns, state.st_ctime_ns))
+
+
+@functools.lru_cache(maxsize=256)
+def _read(path: Path, root: Path, _: object) -> FileRecord:
+    try:
+        entries = [Listed(**one) for one in artefact.read_json(path)["files"]]
+    except (artefact.ArtefactError, OSError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: no record of files ({type(error).__name__}: {error}); delete it and start snakemake again, so "
+            "that they are fetched or made anew"
+        ) from None
+    return FileRecord(path, root, {entry.path: entry for entry in entries})
+
+
+def above(path: Path) -> FileRecord | None:
+    """The record on top of one of the folders that a file lies in, or None where there is none."""
+    for folder in list(path.parents)[:LEVELS]:
+        if (folder / NAME).is_file():
+            return read(folder / NAME, folder)
+    return None
+
+
+def check_own(path: Path) -> None:
+    """Stop where a file that the pipeline made is not listed by a record above it, or not what that says."""
+    record = above(path)
+    if record is None:
+        raise InputError(
+            f"{path}: no {NAME} beside it or above it, which says what it must be; delete the file and start snakemake "
+            "again, so that it is made anew"
+        )
+    record.check(path)
+
+
+def check_if_own(path: Path) -> None:
+    """The same for a file that may be the user's: then no record lists it, and nothing is known of it."""
+    record = above(path)
+    if record is not None and record.entry(path) is not None:
+        record.check(path)
+
+
+def listing(path: Path, records: Iterable[Path], root: Path) -> FileRecord:
+    """The one of some records with the same root that lists a file."""
+    found = [read(record, root) for record in records]
+    for record in found:
+        if record.entry(path) is not None:
+            return record
+    raise InputError(
+        f"{path}: no record of a download names it; records: {', '.join(str(one.path) for one in found) or 'none'}"
+    )
+
+
+# ---------------------------------------------------------------------------------------------- writing
+
+
+def content(dataset: str, files: Iterable[Listed]) -> dict[str, Any]:
+    """What a record holds: what is there now, whenever and from wherever it came."""
+    return {"dataset": dataset, "files": [asdict(file) for file in files]}
+
+
+def write(path: Path, dataset: str, files: Iterable[Path]) -> None:
+    """Write the record of files that are complete now, in the folder of the record or below."""
+    names = sorted(file.relative_to(path.parent).as_posix() for file in files)
+    artefact.write_json(path, content(dataset, [measured(path.parent, name) for name in names]))
+
+
+def measured(root: Path, name: str) -> Listed:
+    """A file as it is now."""
+    path = root / name
+    return Listed(name, path.stat().st_size, "sha256", digest(path, "sha256"))
+
+
+def digest(path: Path, algorithm: str) -> str:
+    """Hash of a file by one of the algorithms of manifests, hexadecimal."""
+    found = hashlib.new("sha1" if algorithm == "git-sha1" else algorithm, usedforsecurity=False)
+    if algorithm == "git-sha1":
+        found.update(f"blob {path.stat().st_size}\0".encode())
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            found.update(chunk)
+    return found.hexdigest()
