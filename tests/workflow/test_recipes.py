@@ -36,7 +36,7 @@ _PART = re.compile(
 #: What the recipes must be of.
 SUBJECTS = (
     *("Encoder", "Mapping", "Study on disk", "Downloaded study", "Metric", "Table", "Figure", "Adapter", "Filter"),
-    *("View", "Schedule", "Scheduler of another cluster", "Option"),
+    *("View", "Readout", "Schedule", "Scheduler of another cluster", "Option"),
 )
 
 
@@ -164,17 +164,32 @@ def test_recipes_are_in_the_style_of_the_house(grown):
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+def told_by(project: Project, code: str) -> list[str]:
+    """Words that a Python of its own prints with the source of a project."""
+    environment = {**os.environ, "PYTHONPATH": "src"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
 def test_a_view_is_seen(grown):
     code = (
         "import numpy as np; from brain2clip.settings import View, parse; from brain2clip.stimuli import view_base; "
         "view = parse(View, {'kind': 'grey', 'colour': 0.5}); picture = np.full((2, 3, 3), (0, 50, 100), np.uint8); "
         "print(view.name, *view_base.build(view)(picture)[1, 2])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=grown.folder, env={**os.environ, "PYTHONPATH": "src"}, capture_output=True,
-        text=True,
-    )  # fmt: skip
-    assert done.stdout.split() == ["grey-0.5", "25", "50", "75"], done.stderr
+    assert told_by(grown, code) == ["grey-0.5", "25", "50", "75"]
+
+
+def test_a_readout_is_fitted(grown):
+    code = (
+        "import torch; from brain2clip.settings import Readout, parse; from brain2clip.models import readout; "
+        "module = readout.build(parse(Readout, {'kind': 'zscore'}), [1]); x = torch.tensor([[1.0], [2.0], [6.0]]); "
+        "module.fit([x - 1]); y = module([x - 1]); print(round(float(y.mean()), 3), round(float(y.std()), 3)); "
+        "print(*module.state_dict())"
+    )
+    assert told_by(grown, code) == ["0.0", "1.0", "mean", "deviation"]
 
 
 def test_a_kind_from_outside_may_lie_on_the_users_path(tmp_path, monkeypatch):

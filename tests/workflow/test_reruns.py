@@ -139,6 +139,7 @@ RANKED = {"train": 10, "rank": 10, "inspect": 2, "summaries": 5, "tables": 1, "f
 READ = {"train": 10, "rank": 10, "ceiling": 4, "inspect": 2, "summaries": 7, "tables": 1}
 
 RIDGE = {"kind": "ridge", "tower": "grammar-vit"}
+BLUR_AND_BLOCK = {"kind": "mix", "vectors": [{"view": {"kind": "blur"}}, {"block": 2, "pool": "patches"}], "width": 16}
 FAST = {"l_freq": 8, "h_freq": 20}
 
 SAME = (
@@ -190,6 +191,16 @@ SETTINGS = (
         "a method added",
         {"train": 4, "rank": 4, "embed": 1, "summaries": 2, "tables": 1, "figures": 2},
         {"methods.ridge": RIDGE, "experiments.main.methods": ["neuroclip", "frozen", "ceiling", "ridge"]},
+    ),
+    Case(
+        "a view of the pictures, for the readout of a method",
+        {"vectors": 1, "train": 6, "rank": 6, "summaries": 3, "tables": 1, "figures": 2},
+        {"methods.frozen.visual.readout": {"view": {"kind": "blur"}}},
+    ),
+    Case(
+        "a block of the CLIP beside it",
+        {"vectors": 2, "train": 6, "rank": 6, "summaries": 3, "tables": 1, "figures": 2},
+        {"methods.frozen.visual.readout": BLUR_AND_BLOCK},
     ),
     Case("a loss weight (of `neuroclip`, `frozen` inherits it)", RANKED, {"methods.neuroclip.objective.beta": 0.3}),
     Case("the label of a method", {"tables": 1, "figures": 2}, {"methods.frozen.label": "Baseline"}),

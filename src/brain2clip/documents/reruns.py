@@ -36,30 +36,35 @@ EXAMPLE = """
 presets:
   short: {tmax: 0.6, crop: [0.0, 0.5]}
 studies:
-  simulated: {kind: simulated, subjects: 2, responses: {base: short}}
+  simulated: {kind: simulated, subjects: 2, responses: {base: short}, ready_vectors: &ready {dino: a.npz, other: b.npz}}
   pictures:
     {kind: bids_eeg, root: FOLDER, tasks: [view], stimulus: picture, keep: {trial_type: [image]},
-     responses: {whitening: {kind: zscore}}, stimuli: FOLDER/pictures.tsv, split: {by: column, column: part, test: [b]}}
+     responses: {whitening: {kind: zscore}}, stimuli: FOLDER/pictures.tsv, ready_vectors: *ready,
+     split: {by: column, column: part, test: [b]}}
   prompts:
     {kind: bids_eeg, root: FOLDER, tasks: [view], stimulus: trial_type, split: {by: run, test: ["02"]},
      responses: {whitening: {kind: robust}},
      categories: {face: [a photo of a face], house: [a photo of a house]}}
   things-eeg2:
-    {kind: things_eeg2, subjects: ["01"], sessions: ["01"], runs: ["01"], manifest: FOLDER/things-eeg2.csv}
+    {kind: things_eeg2, subjects: ["01"], sessions: ["01"], runs: ["01"], manifest: FOLDER/things-eeg2.csv,
+     ready_vectors: *ready}
   things-eeg2-epochs:
     {kind: things_eeg2, subjects: ["01"], source: preprocessed, manifest: FOLDER/things-eeg2.csv}
   things-eeg1:
-    {kind: things_eeg1, subjects: ["02"], manifest: FOLDER/things-eeg1.csv, responses: {whitening: {kind: none}}}
-  simulated-fmri: {kind: simulated_fmri, subjects: 2, training_concepts: 4, pictures_per_concept: 2, test_concepts: 3}
-  god: {kind: god, subjects: ["01"], manifest: FOLDER/god.csv}
-  things-fmri: {kind: things_fmri, root: FOLDER, subjects: ["01"]}
+    {kind: things_eeg1, subjects: ["02"], manifest: FOLDER/things-eeg1.csv, responses: {whitening: {kind: none}},
+     ready_vectors: *ready}
+  simulated-fmri:
+    {kind: simulated_fmri, subjects: 2, training_concepts: 4, pictures_per_concept: 2, test_concepts: 3,
+     ready_vectors: *ready}
+  god: {kind: god, subjects: ["01"], manifest: FOLDER/god.csv, ready_vectors: *ready}
+  things-fmri: {kind: things_fmri, root: FOLDER, subjects: ["01"], ready_vectors: *ready}
   voxels:
     {kind: voxel_table, signals: "FOLDER/sub-{subject}.npz", table: "FOLDER/sub-{subject}.tsv", subjects: ["01"],
      stimulus: name, run: run, split: {by: run, test: ["02"]},
      categories: {face: [a photo of a face], house: [a photo of a house]}}
   voxels-pictures:
     {kind: voxel_table, signals: "FOLDER/sub-{subject}.npz", table: "FOLDER/sub-{subject}.tsv", subjects: ["01"],
-     stimulus: name, stimuli: FOLDER/pictures.tsv, split: {by: column, column: part, test: [b]}}
+     stimulus: name, stimuli: FOLDER/pictures.tsv, ready_vectors: *ready, split: {by: column, column: part, test: [b]}}
 bands:
   one: {l_freq: 1, h_freq: 20}
   two: {l_freq: 1, h_freq: 8}
@@ -76,16 +81,26 @@ protocols:
   joint: {kind: joint}
 methods:
   neuroclip:
-    {kind: contrastive, label: N, tower: small, visual: {head: {kind: none}, readout: {pool: patches}}}
+    {kind: contrastive, label: N, tower: small,
+     visual: {head: {kind: none}, readout: {kind: mix, vectors: [{block: 1, pool: class}, {block: 2, pool: patches}]}}}
   kinds:
     {kind: contrastive, tower: small, encoder: {kind: tsconv}, optimiser: {schedule: constant},
-     visual: {filter: {kind: softmax}, adapter: {kind: lora}}}
+     visual: {filter: {kind: softmax}, adapter: {kind: lora}, readout: {kind: spatial}}}
   fixed: {base: kinds, visual: {filter: {kind: fixed}}}
   frozen: {base: kinds, visual: {kind: frozen}}
   mapping: {kind: mapping, label: M, tower: small}
   mlp: {kind: mapping, tower: small, network: {kind: mlp}}
   vae: {kind: mapping, tower: small, network: {kind: vae}}
   ridge: {kind: ridge, label: R, tower: small}
+  one: {kind: ridge, tower: small, readout: {pool: grid, grid: 2}}
+  ready: {kind: ridge, tower: small, readout: {ready: dino}}
+  mean:
+    {kind: ridge, tower: small, readout: {kind: mean, vectors: [
+      {view: {kind: blur}}, {view: {kind: foveal}}, {view: {kind: noise}}, {view: {kind: low-resolution}},
+      {view: {kind: mosaic}}, {view: {kind: low-pass}}, {pool: grid, grid: 2}, {ready: dino}]}}
+  concat:
+    {kind: ridge, tower: small, readout: {kind: concat, parts: [
+      {block: 1, pool: class}, {pool: grid, grid: 2, components: 4}, {ready: dino}]}}
   lda: {kind: lda, label: L, tower: small}
   ceiling: {kind: ideal-observer, label: C, tower: small}
   spare: {kind: ridge, tower: small}
@@ -93,17 +108,19 @@ experiments:
   main:
     {study: simulated, signals: [one], protocols: [intra, inter],
      methods: [neuroclip, kinds, fixed, frozen, ridge, ceiling]}
-  pictures: {study: pictures, signals: [one], protocols: [intra], methods: [ridge]}
+  readouts: {study: simulated, signals: [one], protocols: [intra], methods: [one, ready, mean, concat]}
+  pictures: {study: pictures, signals: [one], protocols: [intra], methods: [ready]}
   prompts: {study: prompts, signals: [one], protocols: [intra], methods: [ridge, lda]}
-  things-eeg2: {study: things-eeg2, signals: [one], protocols: [intra], methods: [ridge]}
+  things-eeg2: {study: things-eeg2, signals: [one], protocols: [intra], methods: [ready]}
   things-eeg2-epochs: {study: things-eeg2-epochs, signals: [one], protocols: [intra], methods: [ridge]}
-  things-eeg1: {study: things-eeg1, signals: [two], protocols: [intra], methods: [ridge]}
+  things-eeg1: {study: things-eeg1, signals: [two], protocols: [intra], methods: [ready]}
   simulated-fmri:
     {study: simulated-fmri, signals: [vc], protocols: [intra, joint], methods: [mapping, mlp, vae, ceiling]}
-  god: {study: god, signals: [vc], protocols: [intra], methods: [mapping]}
-  things-fmri: {study: things-fmri, signals: [vc], protocols: [intra], methods: [ridge]}
+  ready: {study: simulated-fmri, signals: [vc], protocols: [intra], methods: [ready]}
+  god: {study: god, signals: [vc], protocols: [intra], methods: [ready]}
+  things-fmri: {study: things-fmri, signals: [vc], protocols: [intra], methods: [ready]}
   voxels: {study: voxels, signals: [vc], protocols: [intra], methods: [ridge]}
-  voxels-pictures: {study: voxels-pictures, signals: [vc], protocols: [intra], methods: [ridge]}
+  voxels-pictures: {study: voxels-pictures, signals: [vc], protocols: [intra], methods: [ready]}
 retrieval: {repetitions: [1, 2, all], pools: {size: 2}}
 tables:
   main: {kind: methods, experiments: [main]}
@@ -121,6 +138,9 @@ SUBJECTS = ("01", "02", "03")
 
 #: Studies whose pictures ready features can stand in for.
 READY = ("SimulatedFmriStudy", "GodStudy", "ThingsFmriStudy", "VoxelTableStudy")
+
+#: All studies.
+STUDIES = (*READY, "SimulatedStudy", "BidsEegStudy", "ThingsEeg1Study", "ThingsEeg2Study")
 
 #: Classes of the tables' settings.
 TABLES = ("MethodsTable", "AblationTable", "RepetitionsTable", "ContrastTable", "OverviewTable", "ClassesTable")
@@ -143,6 +163,10 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     ("Retrieval", "metrics"): [["top-1", "top-3"]],
     ("Figures", "also"): [["brain2clip.reporting.figure_kinds.ranks:Figure"]],
     **{(study, "ready_features"): [{"small": "features.npz"}] for study in READY},
+    **{(study, "ready_vectors"): [{"dino": "c.npz", "other": "d.npz"}] for study in STUDIES},
+    **{(vector, "ready"): ["other"] for vector in ("Vector", "OneVector", "Part")},
+    **{(view, "kernel"): [17] for view in ("Blur", "FovealBlur")},
+    ("Mix", "width"): [8],
     ("GodStudy", "subjects"): [["02"]],
     ("ThingsFmriStudy", "subjects"): [["02"]],
     ("VoxelTableStudy", "columns"): [["name", "run", "part"]],
@@ -183,15 +207,15 @@ class Setting:
         Class that it is a field of.
     name : str
         Name of the field.
-    path : tuple of str
-        Keys from the top of the configuration.
+    path : tuple of str or int
+        Keys from the top of the configuration, and places in lists.
     value : object
         What it is, as in JSON.
     """
 
     block: type[BaseModel]
     name: str
-    path: tuple[str, ...]
+    path: tuple[str | int, ...]
     value: Any
 
 
@@ -277,7 +301,7 @@ def _stronger(one: Effect | None, other: Effect) -> Effect:
 # ------------------------------------------------------------------------------------------ other values
 
 
-def leaves(block: BaseModel, path: tuple[str, ...] = ()) -> Iterator[Setting]:
+def leaves(block: BaseModel, path: tuple[str | int, ...] = ()) -> Iterator[Setting]:
     """Every setting of a block that is no block itself; the names of kinds are left out."""
     for name in type(block).model_fields:
         value = getattr(block, name)
@@ -286,6 +310,9 @@ def leaves(block: BaseModel, path: tuple[str, ...] = ()) -> Iterator[Setting]:
         elif isinstance(value, dict) and any(isinstance(entry, BaseModel) for entry in value.values()):
             for key, entry in value.items():
                 yield from leaves(entry, (*path, name, key))
+        elif isinstance(value, tuple) and any(isinstance(entry, BaseModel) for entry in value):
+            for number, entry in enumerate(value):
+                yield from leaves(entry, (*path, name, number))
         elif not _names_its_kind(block, name):
             yield Setting(type(block), name, (*path, name), to_jsonable_python(value))
 
@@ -295,9 +322,9 @@ def changed(raw: Mapping[str, Any], setting: Setting) -> dict[str, Planned] | No
     annotation = setting.block.model_fields[setting.name].annotation
     for value in others(setting, raw, annotation):
         other = copy.deepcopy(dict(raw))
-        place = other
+        place: Any = other
         for key in setting.path[:-1]:
-            place = place.setdefault(key, {})
+            place = place[key] if isinstance(place, list) else place.setdefault(key, {})
         place[setting.path[-1]] = value
         try:
             if settings.canonical(settings.load(other)) != settings.canonical(settings.load(raw)):
