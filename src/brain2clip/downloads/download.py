@@ -10,8 +10,6 @@ manifest of each dataset, where files are looked up that come without an address
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
 import json
 import logging
 import os
