@@ -14,8 +14,9 @@ pytestmark = pytest.mark.workflow
 SUBJECTS, SEEDS = 10, 5
 #: 4 sessions of 5 training runs, test run and common sidecars; the top of the dataset; two archives and a licence.
 DOWNLOADS = SUBJECTS * 4 * (5 + 1 + 1) + 1 + 3
-#: Intra: NeuroCLIP and frozen CLIP with every seed, ridge once; inter the same with other encoders; five ablations.
-MODELS = SUBJECTS * (2 * (2 * SEEDS + 1) + 5 * SEEDS)
+#: Intra: NeuroCLIP and frozen CLIP (with two budgets) with every seed, ridge once; inter the same with other encoders; five
+#: ablations; one control.
+MODELS = SUBJECTS * (2 * (3 * SEEDS + 1) + 5 * SEEDS + 1)
 SNAPSHOT = {
     "download": DOWNLOADS,
     "images": 1,
@@ -26,7 +27,7 @@ SNAPSHOT = {
     "rank": MODELS,
     "inspect": SUBJECTS * SEEDS,
     "embed": 1,
-    "summaries": 11,
+    "summaries": 14,
     "figures": 8,
     "tables": 1,
 }
@@ -49,7 +50,7 @@ def test_jobs_of_the_paper(plan):
     counts = {line.split()[0]: int(line.split()[1]) for line in table[1].splitlines() if line.strip()}
     assert counts.pop("all") == 1
     assert counts == SNAPSHOT
-    assert (counts["download"], counts["train"]) == (284, 470)
+    assert (counts["download"], counts["train"]) == (284, 580)
 
 
 def test_a_dry_run_says_how_much_will_move(plan):
