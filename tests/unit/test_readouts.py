@@ -362,7 +362,7 @@ def test_what_predicts_vectors_takes_the_same_readouts(folder, tmp_path, name, m
     check(folder, tmp_path, {**method, "tower": "tiny", "readout": READOUTS[name]})
 
 
-def check(folder, tmp_path, block: dict) -> None:
+def check(folder, tmp_path, block: dict, sought: str = "stimulus") -> None:
     """Train for a moment; the checkpoint must find training pictures again, far above chance."""
     method = parse(settings.Method, block)
     tower = Tower(model=f"local-dir:{folder / 'tower'}").model_dump(mode="json")
@@ -377,7 +377,7 @@ def check(folder, tmp_path, block: dict) -> None:
         predictor = Predictor(
             settings.dump(method), tower, artefact.read_tensors(outputs["checkpoint"]), training, stimuli, rows
         )
-        brains, candidates = predictor.brains(training.values), predictor.candidates()
+        brains, candidates = predictor.brains(training.values), predictor.candidates(sought)
     assert brains.shape == candidates.shape
     similarity = brains @ candidates.T
     assert np.median((similarity >= similarity.diagonal()[:, None]).sum(axis=1)) <= 12  # of 40; 20 is chance
@@ -412,3 +412,51 @@ def test_vectors_of_other_stimuli_are_refused(folder, tmp_path):
         open_stimuli(folder / "stimuli.h5", None, [(tmp_path / "ready-dino.h5", None)]),
     ):
         pass
+
+
+# ------------------------------------------------------------------------------------------------- texts
+
+
+def test_texts_stand_at_the_embedding_of_a_spatial_readout_and_at_the_mean_of_the_rest():
+    training = drawn(12, 36)
+    module = of({"kind": "spatial", "grid": 3, "components": 4}, [12, 36])
+    module.fit(training)
+    texts = module.of_texts(training[0])
+    assert torch.equal(texts[:, :12], module(training)[:, :12])
+    assert not texts[:, 12:].any()
+    centred = module.of_texts(training[0] - training[0].mean(0), centred=True)
+    torch.testing.assert_close(centred, texts, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("block", "lost"),
+    [
+        ({"kind": "spatial"}, None),
+        ({"kind": "concat", "parts": [{"ready": "dino"}, {}]}, None),
+        ({"kind": "concat", "parts": [{"ready": "dino"}]}, "readout.kind: concat"),
+        ({"block": 2, "pool": "class"}, "readout.block: 2"),
+    ],
+)
+def test_texts_have_a_place_where_a_part_is_of_the_joint_space(block, lost):
+    assert parse(Readout, block).without_texts == lost
+    assert settings.Ridge(tower="t", readout=block).without_texts == lost
+    assert not settings.Ridge(tower="t", readout=block).joint_space
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {**CONTRASTIVE, "visual": {"kind": "frozen", "readout": SPATIAL, "head": {"width": 12}}},
+        {"kind": "ridge", "readout": SPATIAL, "alphas": [1.0], "folds": 4},
+        {
+            "kind": "mapping",
+            "readout": SPATIAL,
+            "supervision": {"text": 0},
+            "optimiser": {"epochs": 20, "batch_size": 20},
+        },
+    ],
+    ids=["contrastive", "ridge", "mapping"],
+)
+def test_captions_are_found_by_what_a_spatial_readout_has_of_them(folder, tmp_path, method):
+    """Captions of the fixture lie near the embeddings of their pictures."""
+    check(folder, tmp_path, {**method, "tower": "tiny"}, "caption")

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.workflow
 SUBJECTS, SEEDS = 10, 5
 #: 4 sessions of 5 training runs, test run and common sidecars; the top of the dataset; two archives and a licence.
 DOWNLOADS = SUBJECTS * 4 * (5 + 1 + 1) + 1 + 3
-#: Intra: NeuroCLIP and frozen CLIP (with two budgets) with every seed, ridge once; inter the same with other encoders; five
-#: ablations; one control.
+#: Intra: NeuroCLIP and frozen CLIP (with two budgets) with every seed, ridge once; inter the same with other encoders;
+#: five ablations; one control.
 MODELS = SUBJECTS * (2 * (3 * SEEDS + 1) + 5 * SEEDS + 1)
 SNAPSHOT = {
     "download": DOWNLOADS,

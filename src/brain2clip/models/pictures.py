@@ -130,6 +130,10 @@ class PictureSideBase(nn.Module):
         """Embedding [B, shared]; in training, as a subject sees them where the settings say ``by_subject``."""
         raise NotImplementedError
 
+    def of_texts(self, texts: Tensor) -> Tensor:
+        """Embedding [n, shared] of texts [n, d] of CLIP's joint space as if they were pictures."""
+        return self.head(texts)
+
     def check_texts(self) -> None:
         """Texts can go through the head only where pictures do from CLIP's joint space.
 
@@ -171,9 +175,13 @@ class ReadPictureSide(PictureSideBase):
         if self.settings.fitted:
             self.readout.fit(pictures.frozen(self.settings))
 
+    def of_texts(self, texts: Tensor) -> Tensor:
+        """Embedding [n, shared] of texts [n, d] as if they were pictures."""
+        return self.head(self.readout.of_texts(texts))
+
     def check_texts(self) -> None:
-        """Texts have no place where pictures leave CLIP's joint space."""
-        where = self.settings.leaves_joint_space
+        """Texts have no place where nothing of a picture is of CLIP's joint space."""
+        where = self.settings.without_texts
         if where is not None:
             raise InputError(
                 "the tasks category and caption are impossible for a method whose pictures leave CLIP's joint space "

@@ -29,6 +29,13 @@ class ReadoutModule(nn.Module):
     def fit(self, vectors: Sequence[Tensor]) -> None:
         """Fit to the vectors [n, d_i] of training pictures, as the frozen tower gives them; before anything trains."""
 
+    def of_texts(self, texts: Tensor, centred: bool = False) -> Tensor:
+        """Embeddings of texts [n, d] of CLIP's joint space at the place of pictures [n, width], where they have one.
+
+        ``centred``: a mean was taken away from them already.
+        """
+        return texts
+
     def forward(self, vectors: Sequence[Tensor], subject: int | None = None) -> Tensor:
         """One vector [B, width] of each picture, as a subject sees it (in training), or as none in particular."""
         raise NotImplementedError

@@ -110,10 +110,10 @@ def _methods(plan: Plan) -> Iterator[str]:
                         f"{', '.join(there) or 'none'}{suggestion(vector.ready, there)}; expected a file of that name"
                     )
             texts = [task for task in plan.config.retrieval.tasks if task in OF_TEXTS]
-            if texts and method.leaves_joint_space:
+            if texts and method.without_texts:
                 yield (
                     f"{where}: retrieval.tasks {', '.join(texts)} compare with texts, which are in CLIP's joint space "
-                    f"only, and the method leaves it ({method.leaves_joint_space}); take one of the two out"
+                    f"only, and the method leaves it ({method.without_texts}); take one of the two out"
                 )
 
 

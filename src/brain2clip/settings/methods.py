@@ -61,6 +61,11 @@ class MethodBase(Kind):
         return None
 
     @property
+    def without_texts(self) -> str | None:
+        """The setting by which texts have no place beside its pictures; None: they have one."""
+        return self.leaves_joint_space
+
+    @property
     def joint_space(self) -> bool:
         """Whether its predictions are directions of CLIP's joint space."""
         return self.predicts and self.leaves_joint_space is None
@@ -127,6 +132,11 @@ class Contrastive(TrainedMethod):
         """The readout of the picture side."""
         return self.visual.leaves_joint_space
 
+    @property
+    def without_texts(self) -> str | None:
+        """The readout of the picture side."""
+        return self.visual.without_texts
+
     @model_validator(mode="after")
     def _spaces_agree(self) -> Contrastive:
         brain = self.encoder.width if self.brain_head.kind == "none" else self.brain_head.width
@@ -157,6 +167,11 @@ class ReadMethod(TrainedMethod):
     def leaves_joint_space(self) -> str | None:
         """The readout."""
         return self.readout.leaves_joint_space
+
+    @property
+    def without_texts(self) -> str | None:
+        """The readout."""
+        return self.readout.without_texts
 
     @property
     def needs(self) -> frozenset[str]:

@@ -32,6 +32,11 @@ class ReadoutBase(Kind):
         return f"readout.kind: {self.kind}"
 
     @property
+    def without_texts(self) -> str | None:
+        """The setting by which texts have no place beside pictures; None: they have one."""
+        return self.leaves_joint_space
+
+    @property
     def by_subject(self) -> bool:
         """Whether pictures differ by the subject that sees them, in training."""
         return False
@@ -100,24 +105,39 @@ class Part(Vector):
         return Vector.model_validate({name: getattr(self, name) for name in Vector.model_fields})
 
 
-class Concatenation(ReadoutBase):
-    """Parts one after the other, each centred and scaled to a mean square length of 1 on training pictures."""
+class InParts(ReadoutBase):
+    """What readouts of several parts have: texts stand in those of the joint space, the others being at their mean."""
 
     fitted: ClassVar[bool] = True
 
-    kind: Literal["concat"] = "concat"
-    parts: Annotated[tuple[Part, ...], Field(min_length=1), EachOnce] = Field(description="what is concatenated")
+    def listed(self) -> tuple[Part, ...]:
+        """The parts."""
+        raise NotImplementedError
 
     @property
     def inputs(self) -> tuple[Vector, ...]:
         """Of all parts."""
-        return tuple(part.vector for part in self.parts)
+        return tuple(part.vector for part in self.listed())
+
+    @property
+    def without_texts(self) -> str | None:
+        """That no part is of the joint space."""
+        return None if any(part.in_joint_space for part in self.listed()) else self.leaves_joint_space
 
 
-class Spatial(ReadoutBase):
+class Concatenation(InParts):
+    """Parts one after the other, each centred and scaled to a mean square length of 1 on training pictures."""
+
+    kind: Literal["concat"] = "concat"
+    parts: Annotated[tuple[Part, ...], Field(min_length=1), EachOnce] = Field(description="what is concatenated")
+
+    def listed(self) -> tuple[Part, ...]:
+        """As they are given."""
+        return self.parts
+
+
+class Spatial(InParts):
     """The joint embedding beside principal components of the patch tokens on a grid: what is where in the picture."""
-
-    fitted: ClassVar[bool] = True
 
     kind: Literal["spatial"] = "spatial"
     block: int | None = Field(
@@ -127,16 +147,10 @@ class Spatial(ReadoutBase):
     components: int = Field(64, ge=1, description="principal components of the grid, fitted on training pictures")
     weight: float = Field(1.0, gt=0, description="factor on the components; the embedding has 1")
 
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """As a concatenation."""
+    def listed(self) -> tuple[Part, ...]:
+        """Embedding and grid."""
         own = {"block": self.block, "pool": "grid", "grid": self.grid, "components": self.components}
         return (Part(), Part.model_validate({**own, "weight": self.weight}))
-
-    @property
-    def inputs(self) -> tuple[Vector, ...]:
-        """Embedding and grid."""
-        return tuple(part.vector for part in self.parts)
 
 
 class Mix(ReadoutBase):

@@ -69,6 +69,11 @@ class VisualBase(Kind):
         return None
 
     @property
+    def without_texts(self) -> str | None:
+        """The setting by which texts have no place beside pictures; None: they have one."""
+        return self.leaves_joint_space
+
+    @property
     def by_subject(self) -> bool:
         """Whether pictures differ by the subject that sees them, in training."""
         return False
@@ -85,6 +90,12 @@ class ReadVisual(VisualBase):
     def leaves_joint_space(self) -> str | None:
         """Its readout."""
         found = self.readout.leaves_joint_space
+        return None if found is None else f"visual.{found}"
+
+    @property
+    def without_texts(self) -> str | None:
+        """Its readout."""
+        found = self.readout.without_texts
         return None if found is None else f"visual.{found}"
 
     @property

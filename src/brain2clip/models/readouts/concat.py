@@ -83,7 +83,7 @@ class Readout(ReadoutModule):
 
     def __init__(self, settings: Concatenation | Spatial, widths: tuple[int, ...], subjects: int) -> None:
         super().__init__()
-        parts = [Reduced(part, width) for part, width in zip(settings.parts, widths)]
+        parts = [Reduced(part, width) for part, width in zip(settings.listed(), widths)]
         self.parts = nn.ModuleList(parts)
         self.width = sum(part.width for part in parts)
 
@@ -91,6 +91,17 @@ class Readout(ReadoutModule):
         """Each part to its own vectors."""
         for part, vector in zip(self.parts, vectors):
             part.fit(vector)  # type: ignore[operator]  # a Reduced
+
+    def of_texts(self, texts: Tensor, centred: bool = False) -> Tensor:
+        """Texts in the parts of CLIP's joint space; where they say nothing (what is where), the training mean: zeros."""
+        found = []
+        for part in self.parts:
+            assert isinstance(part, Reduced)
+            if part.settings.in_joint_space:
+                found.append(part(texts + part.mean if centred else texts))
+            else:
+                found.append(texts.new_zeros(len(texts), part.width))
+        return torch.cat(found, dim=-1)
 
     def forward(self, vectors: Sequence[Tensor], subject: int | None = None) -> Tensor:
         """The parts [B, k_1 + k_2 + …]."""

@@ -233,7 +233,7 @@ class BothSides(Trained):
         self.model.visual.check_texts()
         training = np.isin(self.file["split"].asstr()[:], ["train", "both"])
         length = float(np.linalg.norm(self.file["embedding"][:][training], axis=1).mean())
-        return self.model.visual.head(unit.to(self.device) * length)
+        return self.model.visual.of_texts(unit.to(self.device) * length)
 
     def classes(self, concepts: list[str], rows: np.ndarray) -> Tensor:
         """Mean prompt of each concept through the picture head."""

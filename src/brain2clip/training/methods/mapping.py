@@ -199,11 +199,16 @@ class Mapped(Trained):
     def stimuli(self, rows: np.ndarray) -> Tensor:
         """Readout of frozen vectors of pictures."""
         vectors = [one.to(self.device) for one in targets.vectors(self.settings.readout, self.file, rows)]
-        return self._placed(self.readout(vectors), "stimulus_centre")
+        return self._placed(self.readout(vectors))
 
     def texts(self, unit: Tensor) -> Tensor:
         """Frozen embedding of texts."""
-        return self._placed(unit, "text_centre")
+        unit = F.normalize(unit.to(self.device).float(), dim=-1)
+        if not self.settings.supervision.centre:
+            return self.readout.of_texts(unit)
+        if "text_centre" not in self.tensors:
+            raise InputError(NO_TEXT_CENTRE.format(who="supervision.centre"))
+        return self.readout.of_texts(unit - self.tensors["text_centre"], centred=True)
 
     def classes(self, concepts: list[str], rows: np.ndarray) -> Tensor:
         """Text side of the classifier: first prompt, mean prompt, or learned context before the name."""
@@ -224,11 +229,7 @@ class Mapped(Trained):
         parts = [prompt(part.to(self.device)) for part in tokens.split(AT_ONCE)]
         return F.normalize(torch.cat(parts).float(), dim=-1)
 
-    def _placed(self, embedding: Tensor, centre: str) -> Tensor:
-        """Unit length, and without the training mean of the modality where the method centres."""
+    def _placed(self, embedding: Tensor) -> Tensor:
+        """Unit length, and without the mean of the training pictures where the method centres."""
         unit = F.normalize(embedding.to(self.device).float(), dim=-1)
-        if not self.settings.supervision.centre:
-            return unit
-        if centre not in self.tensors:
-            raise InputError(NO_TEXT_CENTRE.format(who="supervision.centre"))
-        return unit - self.tensors[centre]
+        return unit - self.tensors["stimulus_centre"] if self.settings.supervision.centre else unit

@@ -92,7 +92,7 @@ class Regression(Trained):
         """Centred embedding of texts."""
         if "text_centre" not in self.tensors:
             raise InputError(NO_TEXT_CENTRE.format(who="ridge regression"))
-        return unit - self.tensors["text_centre"]
+        return self.readout.of_texts(unit - self.tensors["text_centre"], centred=True)
 
     def classes(self, concepts: list[str], rows: np.ndarray) -> Tensor:
         """Centred mean embedding of the prompts of each concept."""
