@@ -93,7 +93,7 @@ class Readout(ReadoutModule):
             part.fit(vector)  # type: ignore[operator]  # a Reduced
 
     def of_texts(self, texts: Tensor, centred: bool = False) -> Tensor:
-        """Texts in the parts of CLIP's joint space; where they say nothing (what is where), the training mean: zeros."""
+        """Texts in the parts of the joint space; where they say nothing (what is where), the training mean: zeros."""
         found = []
         for part in self.parts:
             assert isinstance(part, Reduced)
