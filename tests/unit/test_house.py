@@ -209,7 +209,7 @@ FLOORS = (
     "models",
     "responses stimuli",
     "simulation downloads studies",
-    "internals.open_clip readers",
+    "internals.open_clip internals.open_clip_configs readers",
     "internals.snakemake",
     "records",
     "stage",

@@ -151,7 +151,7 @@ class ReadMethod(TrainedMethod):
     @property
     def vectors(self) -> tuple[Vector, ...]:
         """All of the readout."""
-        return tuple(one for one in self.readout.inputs if not one.is_embedding)
+        return self.readout.further
 
     @property
     def leaves_joint_space(self) -> str | None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from brain2clip.internals import open_clip_configs
 from brain2clip.readers import user_files
 from brain2clip.stage import InputError
 
@@ -77,6 +78,17 @@ def config(path: Path) -> dict[str, Any]:
             f"{path}: lacks {', '.join(lacking)}; expected a config as open_clip writes it, with model_cfg (embed_dim, "
             "vision_cfg, text_cfg) and preprocess_cfg"
         )
+    return found
+
+
+def architecture(model: str) -> dict[str, Any] | None:
+    """Description of a tower, with ``embed_dim`` and ``vision_cfg``; None where no file here has it."""
+    if not model.startswith(LOCAL):
+        return open_clip_configs.of(model)
+    path = Path(model.removeprefix(LOCAL)) / CONFIG
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = config(path)["model_cfg"]
     return found
 
 

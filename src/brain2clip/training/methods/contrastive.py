@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from brain2clip.stimuli.frozen_clip import Clip
 
 log = logging.getLogger("brain2clip")
+#: Name in a checkpoint of the number of subjects whose pictures differ in training.
+SEEN_BY = "seen_by"
 #: Width of a tower from which bf16 pays on a CPU that has it.
 WIDE = 512
 
@@ -62,14 +64,16 @@ class Method:
         model, clip = build(settings, study.tower, responses, study.stimuli, study.device, subjects)
         rows = np.unique(responses.stimulus)
         pictures = picture_source(settings, study.tower, study.stimuli, rows, clip, study.device)
-        model.visual.fit(pictures.frozen())
+        if settings.visual.fitted:
+            model.visual.fit(pictures.frozen())
         if settings.objective.soft_perplexity is not None:
             settings = with_perplexity(settings, pictures.embedding, study.seed)
         learner = ContrastiveLearner(model, settings, pictures, study.device)
         concept = study.stimuli["concept"].asstr()[:]
         given = settings.optimiser, settings.selection, study.sets, concept, study.seed, study.device, study.classes
         history = fit(learner, *given)
-        return trainable(model), history
+        seers = {SEEN_BY: torch.tensor(subjects)} if settings.visual.by_subject else {}
+        return trainable(model) | seers, history
 
     def ready(self, checkpoint: Checkpoint) -> BothSides:
         """Both sides with the parameters of a checkpoint."""
@@ -140,10 +144,11 @@ class ContrastiveLearner:
                 picture = self.model.picture(seen)
             return logits(brain, picture, self.model.scale, normalise)
         scores = brain.new_zeros(len(brain), len(seen.embedding), dtype=torch.float32)
-        for one in np.unique(subject):
+        distinct = np.unique(subject)
+        with self.autocast():
+            pictures = self.model.visual.seen_by(seen, distinct.tolist())
+        for one, picture in zip(distinct, pictures):
             own = torch.from_numpy(np.flatnonzero(subject == one)).to(self.device)
-            with self.autocast():
-                picture = self.model.picture(seen, int(one))
             scores = scores.index_copy(0, own, logits(brain[own], picture, self.model.scale, normalise))
         return scores
 
@@ -187,8 +192,7 @@ class BothSides(Trained):
         self.file, self.device = checkpoint.stimuli, checkpoint.device
         self.length_tells = settings.objective.normalise == "image"  # as in the loss
         given = settings, checkpoint.tower
-        bias = checkpoint.tensors.get("visual.readout.bias")
-        subjects = 1 if bias is None else len(bias)
+        subjects = int(checkpoint.tensors.get(SEEN_BY, torch.tensor(1)))
         self.model, clip = build(*given, checkpoint.responses, self.file, self.device, subjects)
         restore(self.model, checkpoint.tensors)
         self.model.visual.merge()
