@@ -26,9 +26,10 @@ from brain2clip.settings import files
 from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
-BASES = sorted([ROOT / "config.yaml", *ROOT.glob("workflow/studies/*.yaml"), *ROOT.glob("tests/workflow/*.yaml")])
+SHIPPED = sorted([ROOT / "config.yaml", *ROOT.glob("workflow/studies/*.yaml"), *ROOT.glob("tests/workflow/*.yaml")])
+BASES = [*SHIPPED, *sorted(ROOT.glob("tests/attack/*.yaml"))]
 #: Configurations that are planned to the last job; of the others what is checked before.
-PLANNED = ("tiny.yaml", "tiny-fmri.yaml", "things-eeg1.yaml")
+PLANNED = ("tiny.yaml", "tiny-fmri.yaml", "things-eeg1.yaml", "readouts.yaml")
 WRONG: tuple[Any, ...] = (
     *(None, True, False, "", " ", "text", "é☃", "a\nb", "{subject}", "$x_", "../..", "x" * 300, "\x00", "n/a", "none"),
     *(0, 1, -1, 3, 2**40, -(2**40), 10**400, 0.5, -0.5, 1e308, 1e-308, float("nan"), float("inf"), -float("inf")),

@@ -31,11 +31,13 @@ from brain2clip import artefact, stage
 from brain2clip.readers import file_records, manifests, pictures, things_index
 from brain2clip.reporting import published
 from brain2clip.responses import recording
-from brain2clip.settings import SettingsError
+from brain2clip.settings import SettingsError, Vector
 from brain2clip.stimuli import catalogue, ready
 from brain2clip.training.data import load_responses, open_stimuli
 
 MADE = artefact.Provenance("made-by-a-test", {"a": 1}, "code")
+#: A vector that is no embedding.
+GRID = Vector(pool="grid", grid=2)
 #: Studies of a user's own files, and those whose files the pipeline simulated or downloaded.
 KINDS = ("bids_eeg", "voxel_table", "things_fmri")
 RECORDED = ("simulated", "simulated_fmri", "god", "things_eeg1", "things_eeg2")
@@ -192,6 +194,10 @@ def ours(folder: Path) -> list[Target]:
     )
     table = pd.DataFrame({name: ["x", "y"] for name in catalogue.STIMULUS_COLUMNS})
     table["captions"] = table["prompts"] = [["a"], ["b"]]
+    further = folder / "vectors.h5"
+    with artefact.create_h5(further, MADE) as file:
+        file.attrs["name"] = GRID.name
+        file["stimulus_id"], file["vector"] = brain_files.stimulus_ids(), embedding @ np.ones((24, 9), np.float32)
     artefact.write_table(shown, catalogue._typed(table), MADE)
 
     def whole(path: Path) -> Any:
@@ -205,11 +211,16 @@ def ours(folder: Path) -> list[Target]:
             names = [name for name in ("pictures", "tokens", "nothing of that name") if name in file]
             return [file["stimulus_id"].asstr()[:], file["embedding"][:], names]
 
+    def vectors_as_read() -> Any:
+        with open_stimuli(stimuli, None, [(further, None)]) as file:
+            return file.vector(GRID)[:]
+
     return [
         *(Target(path.name, path, lambda path=path: whole(path), True) for path in (stimuli, responses, voxels)),
         Target("responses.h5 by training", responses, lambda: vars(load_responses([responses], "train", None)), True),
         Target("responses.h5 by ranking", responses, lambda: vars(load_responses([responses], "test", None)), True),
         Target("stimuli.h5 by training", stimuli, stimuli_as_read, True),
+        Target("vectors.h5 by training", further, vectors_as_read, True),
         Target("rows", folder / "rows.parquet", lambda: artefact.read_table(folder / "rows.parquet"), True),
         Target("catalogue", shown, lambda: catalogue.read(shown, None), True),
         Target("model", model, lambda: artefact.read_tensors(model), True),

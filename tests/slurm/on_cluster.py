@@ -18,7 +18,7 @@ from project import ROOT, SNAKEMAKE, Project
 
 PROFILE = ROOT / "slurm" / "profile.yaml"
 #: Lines of the profile that a site edits; here those of a site with a partition for GPU jobs.
-PARTITIONS = ("slurm_partition", "set-resources", "train", "features")
+PARTITIONS = ("slurm_partition", "set-resources", "train", "features", "vectors")
 
 
 def site(profile: str, *keys: str) -> str:

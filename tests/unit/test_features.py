@@ -352,7 +352,7 @@ class Chunks:
 
     def __init__(self, monkeypatch):
         self.real, self.stop, self.done = features._pictures, None, []
-        monkeypatch.setattr(features, "CHUNK", 3)
+        monkeypatch.setattr(features.chunks, "SIZE", 3)
         monkeypatch.setattr(features, "_pictures", self)
 
     def __call__(self, clip, bands, rows, *rest):

@@ -383,6 +383,34 @@ def check(folder, tmp_path, block: dict, sought: str = "stimulus") -> None:
     assert np.median((similarity >= similarity.diagonal()[:, None]).sum(axis=1)) <= 12  # of 40; 20 is chance
 
 
+def test_subjects_have_a_bias_each_in_training_and_pictures_go_through_the_tower_once(folder, tmp_path, monkeypatch):
+    with h5py.File(folder / "stimuli.h5") as file:
+        brain_files.write_responses(tmp_path / "two.h5", file["embedding"][:], subject=1)
+    passed, forward = [], PromptedTower.forward
+    monkeypatch.setattr(PromptedTower, "forward", lambda *given: passed.append(1) or forward(*given))
+    readout_ = {"kind": "mix", "vectors": [{}, {"pool": "patches"}, {"ready": "dino"}], "width": 10}
+    visual = {**PROMPTED, "readout": {**readout_, "subject_dropout": 0.0}, "head": {"width": 12}}
+    optimiser = {**CONTRASTIVE["optimiser"], "epochs": 2}
+    method = parse(settings.Method, {**CONTRASTIVE, "visual": visual, "optimiser": optimiser})
+    tower = Tower(model=f"local-dir:{folder / 'tower'}").model_dump(mode="json")
+    outputs = {"checkpoint": tmp_path / "model.safetensors", "history": tmp_path / "history.parquet"}
+    responses = [folder / "eeg.h5", tmp_path / "two.h5"]
+    inputs = {"responses": responses, "stimuli": [folder / "stimuli.h5"], "vectors": files_of(folder, method)}
+    values = {"method": settings.dump(method), "tower": tower, "seed": 0, "protocol": {"kind": "leave-one-subject-out"}}
+    train.run(stage.Job("train", values, "code", {}, inputs, outputs))
+    assert len(passed) == 2 * brain_files.TRAIN / 20
+    tensors = artefact.read_tensors(outputs["checkpoint"])
+    one, other = tensors["visual.readout.bias"]
+    assert one.abs().max() > 0
+    assert other.abs().max() > 0
+    assert not torch.equal(one, other)
+    test = load_responses(responses[:1], "test", None, True)
+    given = [(path, None) for path in files_of(folder, method)]
+    with open_stimuli(folder / "stimuli.h5", None, given) as stimuli:
+        predictor = Predictor(settings.dump(method), tower, tensors, test, stimuli, np.arange(brain_files.TRAIN, 50))
+        assert predictor.candidates().shape == predictor.brains(test.values).shape
+
+
 def test_nothing_of_test_pictures_reaches_a_readout(folder, tmp_path):
     method = parse(
         settings.Method, {**CONTRASTIVE, "visual": {"kind": "frozen", "readout": SPATIAL, "head": {"width": 12}}}

@@ -64,6 +64,17 @@ def known() -> Known | None:
     return None
 
 
+def config_of(model: str) -> dict[str, Any] | None:
+    """What stands in the file of a model by name; None where there is no such file."""
+    package = importlib.util.find_spec("open_clip")
+    for folder in map(Path, (package and package.submodule_search_locations) or ()):
+        path = folder / "model_configs" / f"{model.replace('/', '-')}.json"
+        if path.is_file():
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return found
+    return None
+
+
 def tags_of(source: str) -> dict[str, dict[str, Tag]]:
     """Tags of all models by the source of ``open_clip/pretrained.py``, whose table is written out.
 

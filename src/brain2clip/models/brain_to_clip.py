@@ -52,9 +52,10 @@ class BrainToClip(nn.Module):
         """Embedding [B, shared] of responses [B, C, T]."""
         return self.brain_head(self.encoder(responses))
 
-    def picture(self, pictures: Pictures, subject: int | None = None) -> Tensor:
-        """Embedding [B, shared] of pictures; in training, as a subject sees them where that makes a difference."""
-        return self.visual(pictures) if subject is None else self.visual(pictures, subject)
+    def picture(self, pictures: Pictures) -> Tensor:
+        """Embedding [B, shared] of pictures."""
+        embedding: Tensor = self.visual(pictures)
+        return embedding
 
     def parameter_groups(self, lr: float, lr_visual: float) -> list[dict]:
         """Trained parameters: what tunes the tower with its own learning rate; no decay on vectors."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -124,10 +124,20 @@ class PictureSideBase(nn.Module):
     inner: int
 
     def fit(self, pictures: Pictures) -> None:
-        """Fit what is not trained step by step to training pictures, with all the vectors that the settings name."""
+        """Fit what is not trained step by step to training pictures, where the settings say ``fitted``.
 
-    def forward(self, pictures: Pictures, subject: int | None = None) -> Tensor:
-        """Embedding [B, shared]; in training, as a subject sees them where the settings say ``by_subject``."""
+        They come with all the vectors that the settings name, and without tokens.
+        """
+
+    def forward(self, pictures: Pictures) -> Tensor:
+        """Embedding [B, shared], as no subject in particular sees the pictures."""
+        raise NotImplementedError
+
+    def seen_by(self, pictures: Pictures, subjects: Sequence[int]) -> list[Tensor]:
+        """Embedding [B, shared] as each of some subjects sees the pictures in training.
+
+        Asked for only where the settings say ``by_subject``.
+        """
         raise NotImplementedError
 
     def of_texts(self, texts: Tensor) -> Tensor:
@@ -172,8 +182,20 @@ class ReadPictureSide(PictureSideBase):
 
     def fit(self, pictures: Pictures) -> None:
         """Fit the readout to frozen vectors of training pictures."""
-        if self.settings.fitted:
-            self.readout.fit(pictures.frozen(self.settings))
+        self.readout.fit(pictures.frozen(self.settings))
+
+    def vectors(self, pictures: Pictures) -> list[Tensor]:
+        """Vectors [B, d_i] of the readout, in its order."""
+        raise NotImplementedError
+
+    def forward(self, pictures: Pictures) -> Tensor:
+        """Embedding [B, shared]."""
+        return self.head(self.readout(self.vectors(pictures)))
+
+    def seen_by(self, pictures: Pictures, subjects: Sequence[int]) -> list[Tensor]:
+        """Embedding [B, shared] for each subject; pictures go through the tower once."""
+        vectors = self.vectors(pictures)
+        return [self.head(self.readout(vectors, subject)) for subject in subjects]
 
     def of_texts(self, texts: Tensor) -> Tensor:
         """Embedding [n, shared] of texts [n, d] as if they were pictures."""
@@ -186,5 +208,5 @@ class ReadPictureSide(PictureSideBase):
             raise InputError(
                 "the tasks category and caption are impossible for a method whose pictures leave CLIP's joint space "
                 f"(visual.{where}), because texts are in that space only; take the tasks out of retrieval.tasks, the "
-                "method out of the experiments, or take a readout that stays there (visual.readout: null)"
+                "method out of the experiments, or take a readout that stays there (leave visual.readout out)"
             )

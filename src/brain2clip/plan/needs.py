@@ -39,6 +39,8 @@ def check(plan: Plan) -> None:
     problems = [*_sources(plan), *_categories(plan), *_methods(plan), *_exports(plan)]
     if problems:
         raise InputError("\n".join(problems))
+    for study, tower in plan.towers_run():
+        plan.vectors_of(study, tower)
     experiments = plan.config.experiments.values()
     for tower in sorted({plan.method(name).tower for one in experiments for name in one.methods}):
         block = plan.config.towers[tower]

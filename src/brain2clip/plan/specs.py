@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
@@ -196,15 +197,34 @@ class Specs(Runs):
         return there[name]
 
     def vectors_of(self, study: str, tower: str) -> dict[str, Vector]:
-        """Further vectors that the methods of a study's experiments read of a tower, by name."""
+        """Further vectors that the methods of a study's experiments read of a tower, by name.
+
+        Raises
+        ------
+        InputError
+            Where two of them have one name, or a name cannot be that of a file.
+        """
         ran = {name for one in self.config.experiments.values() if one.study == study for name in one.methods}
-        found = {
-            vector.name: vector
-            for name in ran
-            for vector in self.method(name).vectors
-            if self.method(name).tower == tower
-        }
+        found: dict[str, Vector] = {}
+        for method in sorted(name for name in ran if self.method(name).tower == tower):
+            for vector in self.method(method).vectors:
+                if not re.fullmatch("[A-Za-z0-9_.-]+", vector.name):  # as in the Snakefile
+                    raise InputError(
+                        f"methods.{method}: a vector of its readout has the name {vector.name!r}, which becomes that "
+                        "of a file; expected letters, digits, dots and hyphens (property name of the view's settings)"
+                    )
+                if found.setdefault(vector.name, vector) != vector:
+                    raise InputError(
+                        f"methods.{method}: two vectors of study {study!r} by tower {tower!r} have the name "
+                        f"{vector.name!r}, which becomes that of a file: {canonical(found[vector.name])} and "
+                        f"{canonical(vector)}; give their views other names (property name of their settings)"
+                    )
         return dict(sorted(found.items()))
+
+    def towers_run(self) -> list[tuple[str, str]]:
+        """Study and tower of all methods of experiments, each once."""
+        experiments = self.config.experiments.values()
+        return sorted({(one.study, self.method(name).tower) for one in experiments for name in one.methods})
 
     def _vectors_expected(self, run: Run) -> dict[str, Any]:
         """What a reader may expect of the further vectors of a run's method."""

@@ -161,7 +161,7 @@ class ReadMethod(TrainedMethod):
     @property
     def vectors(self) -> tuple[Vector, ...]:
         """All of the readout."""
-        return tuple(one for one in self.readout.inputs if not one.is_embedding)
+        return self.readout.further
 
     @property
     def leaves_joint_space(self) -> str | None:
@@ -266,7 +266,7 @@ class BrainMapping(ReadMethod):
             raise ValueError(
                 f"supervision.text: found {self.supervision.text:g}; texts are in CLIP's joint space, and pictures "
                 "leave it "
-                f"({self.leaves_joint_space}): expected 0, or a readout that stays there"
+                f"({self.leaves_joint_space}): expected 0, a readout that stays there, or a method of another kind"
             )
         if self.supervision.centre and self.readout.learned:
             raise ValueError(

@@ -27,6 +27,11 @@ class ReadoutBase(Kind):
         raise NotImplementedError
 
     @property
+    def further(self) -> tuple[Vector, ...]:
+        """Those of its vectors that are not the joint embedding, each once."""
+        return tuple(dict.fromkeys(one for one in self.inputs if not one.is_embedding))
+
+    @property
     def leaves_joint_space(self) -> str | None:
         """The setting by which pictures leave CLIP's joint space; None: they stay."""
         return f"readout.kind: {self.kind}"

@@ -99,6 +99,11 @@ class StudyBase(Kind):
         """What its stimuli have, of ``pictures`` and ``captions``; None where only the data tell."""
         return None
 
+    @property
+    def n_stimuli(self) -> int | None:
+        """Number of its stimuli; None where only the data tell."""
+        return None
+
     def for_responses(self) -> dict[str, Any]:
         """What the responses of one subject depend on, as JSON; a study can be made of it."""
         return self._without(self.unread | self.of_stimuli)
@@ -167,6 +172,11 @@ class SimulatedStudy(EegStudyBase):
     def has(self) -> frozenset[str] | None:
         """All."""
         return frozenset({"pictures", "captions"})
+
+    @property
+    def n_stimuli(self) -> int | None:
+        """Of training and test."""
+        return self.training_concepts * self.pictures_per_concept + self.test_concepts
 
 
 class UserStudyBase(StudyBase):
@@ -372,6 +382,11 @@ class SimulatedFmriStudy(VoxelStudyBase):
     def has(self) -> frozenset[str] | None:
         """All."""
         return frozenset({"pictures", "captions"})
+
+    @property
+    def n_stimuli(self) -> int | None:
+        """Of training and test."""
+        return self.training_concepts * self.pictures_per_concept + self.test_concepts
 
 
 class GodStudy(VoxelStudyBase):

@@ -31,7 +31,9 @@ class Tower(Block):
         None, description="open_clip pretrained tag or path of a checkpoint (null for local-dir)"
     )
     batch_size: int = Field(128, ge=1, description="pictures per forward pass")
-    dtype: Literal["float32", "float16"] = Field("float32", description="stored precision of the patch tokens")
+    dtype: Literal["float32", "float16"] = Field(
+        "float32", description="stored precision of patch tokens and of further vectors"
+    )
     cache: Literal["tokens", "pictures", "auto"] = Field(
         "auto",
         description="tokens: patch tokens of every band are stored; pictures: 8-bit pictures are stored and the bands "

@@ -64,6 +64,11 @@ class VisualBase(Kind):
         return ()
 
     @property
+    def fitted(self) -> bool:
+        """Whether it is fitted to training pictures, with all its vectors in memory, before anything trains."""
+        return False
+
+    @property
     def leaves_joint_space(self) -> str | None:
         """The setting by which pictures leave CLIP's joint space; None: they stay."""
         return None
@@ -85,6 +90,11 @@ class ReadVisual(VisualBase):
     readout: Readout = Field(
         default_factory=OneVector, description="from vectors of the picture to the one that is compared with responses"
     )
+
+    @property
+    def fitted(self) -> bool:
+        """Its readout."""
+        return self.readout.fitted
 
     @property
     def leaves_joint_space(self) -> str | None:
@@ -112,7 +122,7 @@ class FrozenVisual(ReadVisual):
     @property
     def vectors(self) -> tuple[Vector, ...]:
         """All of its readout."""
-        return tuple(one for one in self.readout.inputs if not one.is_embedding)
+        return self.readout.further
 
 
 class NeuroClipVisual(ReadVisual):
@@ -129,9 +139,7 @@ class NeuroClipVisual(ReadVisual):
     @property
     def vectors(self) -> tuple[Vector, ...]:
         """What its prompted tower does not give; all, where the readout is fitted to unprompted pictures."""
-        return tuple(
-            one for one in self.readout.inputs if not one.is_embedding and (self.readout.fitted or not one.from_tower)
-        )
+        return tuple(one for one in self.readout.further if self.readout.fitted or not one.from_tower)
 
 
 Visual = Annotated[

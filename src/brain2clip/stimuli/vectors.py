@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -34,22 +35,24 @@ def run(job: stage.Job) -> None:
         made = job.provenance()
         where = f"studies.{job.settings['name']}.ready_vectors.{vector.ready}"
         values = ready.read(job.input("ready"), table["stimulus_id"], where)
-        say_size(vector, values.shape, values.dtype, None)
-        parts = [values]
+        shape, dtype = values.shape, values.dtype
+        say_size(vector, shape, dtype, None)
+        parts: Iterable[np.ndarray] = [values]
     else:
         features.check_images(table)
         made, pictures = job.provenance(pictures=table["image"]), list(table["image"])
         tower = parse(Tower, job.settings["tower"])
         maker = Maker(tower, vector)
         limit = json.loads(os.environ.get(LIMITS, "{}")).get(job.settings["tower_name"])
-        say_size(vector, (len(table), maker.width), np.dtype(tower.dtype), limit)
+        shape, dtype = (len(table), maker.width), np.dtype(tower.dtype)
+        say_size(vector, shape, dtype, limit)
 
         def of_rows(start: int, stop: int) -> dict[str, np.ndarray]:
             rows = table.iloc[start:stop]
             return {"vector": maker(rows["image"].tolist(), rows["stimulus_id"].tolist())}
 
         files = chunks.made(output, made, len(table), of_rows, "vectors")
-        parts = [chunks.read(file, "vector") for file in files]
+        parts = (chunks.read(file, "vector") for file in files)  # one at a time: together they may fill the memory
     with artefact.create_h5(output, made) as target:
         target.attrs["name"] = vector.name
         target.create_dataset(
@@ -59,7 +62,10 @@ def run(job: stage.Job) -> None:
             target.create_dataset(
                 artefact.PICTURE_PATHS, data=np.array(pictures, dtype=object), dtype=h5py.string_dtype()
             )
-        target.create_dataset("vector", data=np.concatenate(parts))
+        rows, start = target.create_dataset("vector", shape, dtype), 0
+        for part in parts:
+            rows[start : start + len(part)] = part
+            start += len(part)
     if files:
         chunks.remove(output)
 
@@ -112,12 +118,18 @@ class Maker:
         found = []
         with torch.inference_mode():
             for batch in normalised.split(self.tower.batch_size):
-                vectors = tower_vectors.frozen(self.clip.model.visual, batch.to(self.device), self.vector)
-                found.append(vectors.float().cpu().numpy())
+                found.append(self._of(batch.to(self.device)).float().cpu().numpy())
         with np.errstate(over="ignore"):  # what float16 cannot hold is refused below
             values = np.concatenate(found).astype(self.tower.dtype)
         features.check_numbers(values, names, f"{self.vector.name} of stimulus", self.tower)
         return values
+
+    def _of(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Vectors [B, d] of normalised pictures; the joint embedding as the features have it."""
+        if self.vector.pool == "tower":
+            embedding: torch.Tensor = self.clip.model.encode_image(pictures)
+            return embedding
+        return tower_vectors.frozen(self.clip.model.visual, pictures, self.vector)
 
 
 def say_size(vector: Vector, shape: tuple[int, ...], dtype: np.dtype, limit_gb: float | None) -> None:

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from brain2clip.internals import open_clip_files
 from brain2clip.internals.open_clip_files import QUICK_GELU, Known
+from brain2clip.names import suggestion
 from brain2clip.readers import user_files
-from brain2clip.readers.bids_files import suggestion
 from brain2clip.stage import InputError
 
 LOCAL = "local-dir:"
@@ -163,6 +164,17 @@ def config(path: Path) -> dict[str, Any]:
             f"{path}: lacks {', '.join(lacking)}; expected a config as open_clip writes it, with model_cfg (embed_dim, "
             "vision_cfg, text_cfg) and preprocess_cfg"
         )
+    return found
+
+
+def architecture(model: str) -> dict[str, Any] | None:
+    """Description of a tower, with ``embed_dim`` and ``vision_cfg``; None where no file here has it."""
+    if not model.startswith(LOCAL):
+        return open_clip_files.config_of(model)
+    path = Path(model.removeprefix(LOCAL)) / CONFIG
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = config(path)["model_cfg"]
     return found
 
 

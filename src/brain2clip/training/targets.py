@@ -24,7 +24,10 @@ def of(settings: ReadoutBase, stimuli: Stimuli) -> ReadoutModule:
 
 def vectors(settings: ReadoutBase, stimuli: Stimuli, rows: np.ndarray | slice = slice(None)) -> list[Tensor]:
     """Vectors [n, d_i] of a readout, of some rows."""
-    return [torch.from_numpy(stimuli.vector(one)[:][rows]).float() for one in settings.inputs]
+    if isinstance(rows, slice):
+        return [torch.from_numpy(stimuli.vector(one)[rows]).float() for one in settings.inputs]
+    distinct, place = np.unique(rows, return_inverse=True)  # as files are read: in their order, each once
+    return [torch.from_numpy(stimuli.vector(one)[distinct][place]).float() for one in settings.inputs]
 
 
 def fitted(settings: ReadoutBase, stimuli: Stimuli, rows: np.ndarray) -> ReadoutModule:

@@ -24,6 +24,6 @@ class PictureSide(ReadPictureSide):
         self.width = self.inner = self.readout.width
         self.head = head(settings.head, self.width)
 
-    def forward(self, pictures: Pictures, subject: int | None = None) -> Tensor:
-        """Embedding [B, shared]."""
-        return self.head(self.readout(pictures.frozen(self.settings), subject))
+    def vectors(self, pictures: Pictures) -> list[Tensor]:
+        """Cached ones."""
+        return pictures.frozen(self.settings)

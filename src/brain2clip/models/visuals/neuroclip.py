@@ -51,7 +51,7 @@ class PictureSide(ReadPictureSide):
         if settings.adapter is not None:
             self.adapter = kinds.load("adapters", settings.adapter.kind)(settings.adapter, visual, self.tower.blocks)
 
-    def prompted(self, pictures: Pictures) -> list[Tensor]:
+    def vectors(self, pictures: Pictures) -> list[Tensor]:
         """Vectors of the readout: of the prompted tower, and frozen ones of other views and files."""
         tokens = pictures.tokens
         assert tokens is not None
@@ -62,10 +62,6 @@ class PictureSide(ReadPictureSide):
             given = self.tower(tokens, extra=prompt) if self.extra else self.tower(tokens + prompt)
         live = dict(zip(self.live, given))
         return [live[one] if one in live else pictures.vector(one) for one in self.settings.inputs]
-
-    def forward(self, pictures: Pictures, subject: int | None = None) -> Tensor:
-        """Embedding [B, shared]."""
-        return self.head(self.readout(self.prompted(pictures), subject))
 
     def merge(self) -> None:
         """Put the adapter's changes into the weights of this model's own copy of them."""

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from brain2clip.stimuli.frozen_clip import Clip
 
 log = logging.getLogger("brain2clip")
+#: Name in a checkpoint of the number of subjects whose pictures differ in training.
+SEEN_BY = "seen_by"
 #: Width of a tower from which bf16 pays on a CPU that has it.
 WIDE = 512
 
@@ -62,7 +64,8 @@ class Method:
         settings = learner.settings
         given = settings.optimiser, settings.selection, study.sets, concept, study.seed, study.device, study.classes
         history = fit(learner, *given)
-        return trainable(learner.model), history
+        seers = {SEEN_BY: torch.tensor(subjects_of(responses))} if settings.visual.by_subject else {}
+        return trainable(learner.model) | seers, history
 
     def ready(self, checkpoint: Checkpoint) -> BothSides:
         """Both sides with the parameters of a checkpoint."""
@@ -93,13 +96,19 @@ def learner_of(
     seed : int
     """
     torch.manual_seed(seed)
-    model, clip = build(settings, tower, responses, stimuli, device, int(responses.subject.max()) + 1)
+    model, clip = build(settings, tower, responses, stimuli, device, subjects_of(responses))
     pictures = picture_source(settings, tower, stimuli, np.unique(responses.stimulus), clip, device)
-    training = pictures.frozen(fitted)
-    model.visual.fit(training)
+    if settings.visual.fitted:
+        model.visual.fit(pictures.frozen(fitted))
     if settings.objective.soft_perplexity is not None:
-        settings = with_perplexity(settings, training.embedding, seed)
+        place = torch.from_numpy(np.searchsorted(pictures.rows, fitted)).to(device)
+        settings = with_perplexity(settings, pictures.embedding[place], seed)
     return ContrastiveLearner(model, settings, pictures, device)
+
+
+def subjects_of(responses: Responses) -> int:
+    """Number of subjects whose responses they are."""
+    return int(responses.subject.max()) + 1
 
 
 def with_perplexity(settings: Contrastive, frozen: Tensor, seed: int) -> Contrastive:
@@ -166,10 +175,11 @@ class ContrastiveLearner:
                 picture = self.model.picture(seen)
             return logits(brain, picture, self.model.scale, normalise)
         scores = brain.new_zeros(len(brain), len(seen.embedding), dtype=torch.float32)
-        for one in np.unique(subject):
+        distinct = np.unique(subject)
+        with self.autocast():
+            pictures = self.model.visual.seen_by(seen, distinct.tolist())
+        for one, picture in zip(distinct, pictures):
             own = torch.from_numpy(np.flatnonzero(subject == one)).to(self.device)
-            with self.autocast():
-                picture = self.model.picture(seen, int(one))
             scores = scores.index_copy(0, own, logits(brain[own], picture, self.model.scale, normalise))
         return scores
 
@@ -213,8 +223,7 @@ class BothSides(Trained):
         self.file, self.device = checkpoint.stimuli, checkpoint.device
         self.length_tells = settings.objective.normalise == "image"  # as in the loss
         given = settings, checkpoint.tower
-        bias = checkpoint.tensors.get("visual.readout.bias")
-        subjects = 1 if bias is None else len(bias)
+        subjects = int(checkpoint.tensors.get(SEEN_BY, torch.tensor(1)))
         self.model, clip = build(*given, checkpoint.responses, self.file, self.device, subjects)
         restore(self.model, checkpoint.tensors)
         self.model.visual.merge()

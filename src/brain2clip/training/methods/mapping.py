@@ -47,8 +47,8 @@ class Method:
         """Parameters of the network, centres and context, and a row per epoch."""
         settings, sets, device = self.settings, study.sets, study.device
         rows = np.unique(np.concatenate([one.stimulus for one in sets]))
+        torch.manual_seed(study.seed)  # a readout that is learned draws its start, too
         sought = Targets.of(study.stimuli, settings.supervision, rows, device, settings.readout)
-        torch.manual_seed(study.seed)
         model = build(settings, sets, study.subjects, sought.readout, device)
         learner = MappingLearner(model, settings, sought, study.subjects)
         concept = study.stimuli["concept"].asstr()[:]
