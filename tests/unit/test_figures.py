@@ -25,6 +25,8 @@ SHOWN = {
     **{name: {"neuroclip": "NeuroCLIP"} for name in ("gallery", "gains", "prompts", "place")},
     "reconstruction": {"mapping": "Mapping"},
 }
+#: Of an epoch of the first seed.
+SECONDS = {"neuroclip": 4.0, "frozen": 0.25, "ridge": 0.0}
 N_CANDIDATES = 50
 N_TRAINING = 30
 WIDTH = 12
@@ -158,11 +160,13 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
             epochs = np.arange(1, 41) if method != "ridge" else np.arange(0)
             loss = 5 - 3 * (1 - np.exp(-epochs / (8 + 4 * number))) + 0.1 * rng.standard_normal(len(epochs))
             history = pd.DataFrame({"epoch": epochs, "loss": loss, "held_out_top1": np.nan})
+            history["perplexity"] = 9 - epochs / 10 if method == "neuroclip" else np.nan
+            history = history.assign(seconds=SECONDS[method] + 0.5 * seed, cpu_seconds=1.0, device="cpu")
             path = folder / "retrieval" / run
             artefact.write_table(path, rows, made("rank"))
             found["rows"].append(path)
             path = (folder / "training" / run).with_suffix(".history.parquet")
-            artefact.write_table(path, history, made("train"), unknown={"held_out_top1"})
+            artefact.write_table(path, history, made("train"), unknown={"held_out_top1", "perplexity"})
             found["history"].append(path)
     names = {"method": "neuroclip", "subject": "01", "seed": 0}
     gain = np.clip(1 + np.outer(rng.standard_normal(50), [0.1, 0.2, 0.3, 0.2]) + [0.4, 0.2, -0.2, -0.5], 0, 2)
@@ -376,6 +380,36 @@ def test_regions_show_the_numbers_of_the_tables() -> None:
     assert found.loc[("stimulus", "FFA"), "metric"] == "top-1"
     whole = rows[(rows["signal"] == "FFA") & (rows["task"] == "stimulus") & (rows["pool"] == 0)]
     assert found.loc[("stimulus", "FFA"), "value"] == pytest.approx((whole["rank"] == 1).mean())
+
+
+def test_cost_shows_accuracy_of_the_tables_against_mean_seconds_of_a_model(inputs: dict[str, list[Path]]) -> None:
+    with style.applied():
+        made = kinds.load("figures", "cost").draw(job("cost", inputs))
+    panels = {axis.get_title(loc="left"): axis for axis in made.axes}
+    assert list(panels) == [f"simulated, {one}, broad: seen stimulus, of 50" for one in ("intra-subject", "loso")]
+    rows = pd.concat([artefact.read_table(path) for path in inputs["rows"]])
+    # 40 epochs each; two models of intra-subject, of seeds 0 and 1; of ridge no time is known.
+    wanted = {
+        "intra-subject": {"NeuroCLIP": 40 * 4.25, "Frozen CLIP": 40 * 0.5},
+        "loso": {"NeuroCLIP": 160, "Frozen CLIP": 10},
+    }
+    for title, axis in panels.items():
+        protocol = title.split(", ")[1]
+        assert axis.get_xscale() == "log"
+        found = {one.get_label(): one.lines for one in axis.containers}
+        assert set(found) == set(wanted[protocol])
+        for label, (point, _, (bar,)) in found.items():
+            method = next(name for name, one in METHODS.items() if one == label)
+            own = rows[(rows["method"] == method) & (rows["protocol"] == protocol)]
+            expected = statistics.mean_over_subjects(own, "top-1", 200)
+            assert point.get_xdata().item() == pytest.approx(wanted[protocol][label])
+            assert point.get_ydata().item() == pytest.approx(100 * expected["value"])
+            ends = bar.get_segments()[0][:, 1]
+            kind = expected["decides"]
+            assert ends == pytest.approx([100 * expected[f"{kind}_low"], 100 * expected[f"{kind}_high"]])
+        (chance,) = (line for line in axis.lines if line.get_label() == "chance")
+        assert chance.get_ydata()[0] == pytest.approx(2.0)
+    assert "trained on cpu" in made.get_suptitle()
 
 
 def test_split_half_is_the_correlation_of_half_means() -> None:

@@ -23,6 +23,7 @@ from test_figures import inputs  # noqa: F401  a fixture
 from test_tables import both_job, make_job  # noqa: F401  fixtures
 
 from brain2clip import artefact, kinds, records, settings, stage
+from brain2clip import plan as plans
 from brain2clip.names import BOTH, RUN, SOUGHT, TASKS, MetricName
 from brain2clip.reporting import accuracy, figure_base, figures, tables, wording
 from brain2clip.reporting.table_base import COLUMNS
@@ -246,6 +247,28 @@ def test_table_says_the_same_in_all_three_files(kind: str, make_job, tmp_path: P
         assert label.split(" (")[0].replace("_", r"\_").replace("&", r"\&").replace("−", "$-$") in inside
 
 
+def test_tables_wait_for_histories_only_where_costs_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans.Plan, "tables_spec", lambda self: None)  # fingerprints take their time
+    shown = {"methods": {"kind": "methods", "experiments": ["main"]}}
+    experiment = {"study": "simulated", "signals": ["broad"], "protocols": ["intra"]}
+    experiments = {
+        "main": {**experiment, "methods": ["neuroclip", "ceiling"], "seeds": [0, 1]},
+        "other": {**experiment, "methods": ["ridge"]},
+    }
+    small = {"tower": "small"}
+    methods = {
+        name: {"kind": kind, **small}
+        for name, kind in (("neuroclip", "contrastive"), ("ridge", "ridge"), ("ceiling", "ideal-observer"))
+    }
+    both = {"experiments": experiments, "methods": methods}
+    assert plans.Plan(config(**both, tables=shown)).tables_job().inputs["history"] == []
+    costs = {"kind": "costs", "experiments": ["main"]}
+    plan = plans.Plan(config(**both, tables={**shown, "costs": costs}))
+    runs = [f"sub-{subject}_seed-{seed}" for subject in ("01", "02") for seed in (0, 1)]
+    folder = f"{plan.results}/training/simulated/broad/intra/neuroclip"
+    assert plan.tables_job().inputs["history"] == [f"{folder}/{run}.history.parquet" for run in runs]
+
+
 def test_every_task_has_its_words() -> None:
     assert tuple(wording.TASKS) == TASKS
     assert tuple(overview.SOUGHT_IN) == TASKS
@@ -356,7 +379,7 @@ class RUN_OF(SimpleNamespace):
 
 
 def test_figures_of_a_study_are_in_order() -> None:
-    shown = ["erp", "spectra", "ranks", "training", "gallery", "reconstruction", "gains", "prompts"]
+    shown = ["erp", "spectra", "ranks", "training", "cost", "gallery", "reconstruction", "gains", "prompts"]
     assert list(figure_base.figures_of(Plan(), "eeg")) == shown
     assert list(figure_base.figures_of(Plan(), "fmri")) == ["ranks", "gallery", "reconstruction", "regions"]
     assert list(figure_base.figures_of(Plan(), BOTH)) == ["place"]

@@ -111,6 +111,7 @@ tables:
   repetitions: {kind: repetitions, experiments: [main]}
   contrast: {kind: contrast, experiments: [main], reference: ridge}
   overview: {kind: overview, experiments: [main]}
+  costs: {kind: costs, experiments: [main]}
   classes: {kind: classes, experiments: [prompts]}
 exports:
   one: {study: things-eeg2, signals: [one], formats: [nice]}
@@ -123,7 +124,10 @@ SUBJECTS = ("01", "02", "03")
 READY = ("SimulatedFmriStudy", "GodStudy", "ThingsFmriStudy", "VoxelTableStudy")
 
 #: Classes of the tables' settings.
-TABLES = ("MethodsTable", "AblationTable", "RepetitionsTable", "ContrastTable", "OverviewTable", "ClassesTable")
+TABLES = (
+    *("MethodsTable", "AblationTable", "RepetitionsTable", "ContrastTable", "OverviewTable", "CostsTable"),
+    "ClassesTable",
+)
 
 #: Other values of settings for which none can be guessed from the type.
 VALUES: dict[tuple[str, str], list[Any]] = {

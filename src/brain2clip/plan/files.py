@@ -64,6 +64,10 @@ class Files(Specs):
         """Trained parameters that a run uses."""
         return f"{self.results}/training/{self.model_of(run).path}.safetensors"
 
+    def history(self, model: Run) -> str:
+        """How the training of a model (:meth:`Runs.model_of`) went."""
+        return f"{self.results}/training/{model.path}.history.parquet"
+
     def rows(self, run: Run) -> str:
         """Retrieval rows of a run."""
         return f"{self.results}/retrieval/{run.path}.parquet"
