@@ -283,7 +283,14 @@ DRAWN = kinds.shipped("figures")
 class Plan(SimpleNamespace):
     """What figures ask of a plan: one EEG study, one fMRI study, every spec a text."""
 
-    def __init__(self, repetitions: tuple[Any, ...] = ("all",), categories: Any = None, also: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        repetitions: tuple[Any, ...] = ("all",),
+        categories: Any = None,
+        also: tuple[str, ...] = (),
+        visual: Any = None,
+        further: tuple[str, ...] = ("picture_grid-4",),
+    ):
         run = RUN_OF
         super().__init__(
             retrieval_spec=lambda one: f"rank {one.path}",
@@ -292,7 +299,9 @@ class Plan(SimpleNamespace):
             embed_spec=lambda one: f"embed {one.path}",
         )
         methods = {
-            "neuroclip": settings.Contrastive(tower="small", label="NeuroCLIP"),
+            "neuroclip": settings.Contrastive(
+                tower="small", label="NeuroCLIP", visual=visual or {"readout": {"kind": "spatial"}}
+            ),
             "ridge": settings.Ridge(tower="small"),
             "ceiling": settings.IdealObserver(tower="small"),
             "spare": settings.Ridge(tower="small", label="never run"),
@@ -309,7 +318,7 @@ class Plan(SimpleNamespace):
             retrieval=settings.Retrieval(repetitions=repetitions),
             studies={name: SimpleNamespace(categories=categories) for name in experiments},
         )
-        self.experiments = experiments
+        self.experiments, self.further = experiments, further
         self.everything = {
             study: [
                 run(study, signal, protocol, method, subject, 0)
@@ -356,6 +365,18 @@ class Plan(SimpleNamespace):
     def both_studies(self):
         return "eeg", "fmri"
 
+    def simulated_studies(self):
+        return ["eeg"]
+
+    def picture_files(self, study):
+        return {
+            **self.stimuli_file(study, "ridge"),
+            "vectors": {f"vectors/{study}/small/{name}.h5": "vectors" for name in self.further},
+        }
+
+    def drive_file(self, study):
+        return {f"raw/{study}/derivatives/truth/features.h5": "simulate_pictures"}
+
     def shows_accuracy(self):
         return "all" in self.config.retrieval.repetitions
 
@@ -380,9 +401,14 @@ class RUN_OF(SimpleNamespace):
 
 def test_figures_of_a_study_are_in_order() -> None:
     shown = ["erp", "spectra", "ranks", "training", "cost", "gallery", "reconstruction", "gains", "prompts"]
+    shown += ["held", "where"]
     assert list(figure_base.figures_of(Plan(), "eeg")) == shown
     assert list(figure_base.figures_of(Plan(), "fmri")) == ["ranks", "gallery", "reconstruction", "regions"]
     assert list(figure_base.figures_of(Plan(), BOTH)) == ["place"]
+    pooled = Plan(visual={"kind": "frozen"}, further=())
+    bent = Plan(visual={"readout": {"kind": "spatial"}, "head": {"kind": "mlp"}})
+    for plan, lacking in ((pooled, ["held", "where"]), (bent, ["where"])):
+        assert list(figure_base.figures_of(plan, "eeg")) == [name for name in shown if name not in lacking]
     few = Plan(repetitions=(1,), categories={"face": ("a face",)})
     assert list(figure_base.figures_of(few, "fmri")) == ["ranks"]
     assert list(figure_base.figures_of(few, BOTH)) == []
@@ -397,7 +423,12 @@ def test_a_figure_is_given_the_labels_of_what_it_shows(study: str) -> None:
         assert settings.canonical(given)
         found = kinds.load("figures", kind).inputs(plan, study)
         assert all(len(files) for files in found.values()), name
-        paths = [path for key, files in found.items() if key not in ("responses", "stimuli") for path in files]
+        paths = [
+            path
+            for key, files in found.items()
+            if key not in ("responses", "stimuli", "vectors", "truth")
+            for path in files
+        ]
         methods = {path.split("/")[4] for path in paths}
         assert set(given.get("methods", {})) == methods, name
         assert all(label == (plan.config.methods[one].label or one) for one, label in given.get("methods", {}).items())

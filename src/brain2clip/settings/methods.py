@@ -77,6 +77,11 @@ class MethodBase(Kind):
         """Whether its picture side has prompts and filter gains to look into (stage ``inspect``)."""
         return False
 
+    @property
+    def grid_part(self) -> tuple[int, int] | None:
+        """Part of its readout whose places a linear head weighs, and rows of their grid; None: there is none."""
+        return None
+
 
 class TrainedMethod(MethodBase):
     """Settings of every method that learns from training trials."""
@@ -129,6 +134,11 @@ class Contrastive(TrainedMethod):
     def leaves_joint_space(self) -> str | None:
         """The readout of the picture side."""
         return self.visual.leaves_joint_space
+
+    @property
+    def grid_part(self) -> tuple[int, int] | None:
+        """That of the picture side."""
+        return self.visual.grid_part
 
     @model_validator(mode="after")
     def _spaces_agree(self) -> Contrastive:

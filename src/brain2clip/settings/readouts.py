@@ -36,6 +36,11 @@ class ReadoutBase(Kind):
         """Whether pictures differ by the subject that sees them, in training."""
         return False
 
+    @property
+    def grid_part(self) -> tuple[int, int] | None:
+        """Of parts one after the other, the first that is a patch grid, and its rows; None: there is none."""
+        return None
+
 
 Vectors = Annotated[tuple[Vector, ...], Field(min_length=1), EachOnce]
 
@@ -100,6 +105,10 @@ class Part(Vector):
         return Vector.model_validate({name: getattr(self, name) for name in Vector.model_fields})
 
 
+def _first_grid(parts: tuple[Part, ...]) -> tuple[int, int] | None:
+    return next(((number, part.grid) for number, part in enumerate(parts) if part.grid is not None), None)
+
+
 class Concatenation(ReadoutBase):
     """Parts one after the other, each centred and scaled to a mean square length of 1 on training pictures."""
 
@@ -112,6 +121,11 @@ class Concatenation(ReadoutBase):
     def inputs(self) -> tuple[Vector, ...]:
         """Of all parts."""
         return tuple(part.vector for part in self.parts)
+
+    @property
+    def grid_part(self) -> tuple[int, int] | None:
+        """The first grid."""
+        return _first_grid(self.parts)
 
 
 class Spatial(ReadoutBase):
@@ -137,6 +151,11 @@ class Spatial(ReadoutBase):
     def inputs(self) -> tuple[Vector, ...]:
         """Embedding and grid."""
         return tuple(part.vector for part in self.parts)
+
+    @property
+    def grid_part(self) -> tuple[int, int] | None:
+        """The grid."""
+        return _first_grid(self.parts)
 
 
 class Mix(ReadoutBase):

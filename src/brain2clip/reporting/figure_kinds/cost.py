@@ -99,7 +99,7 @@ def _points(axis: Axes, part: pd.DataFrame, numbers: Mapping[str, tuple[int, str
         number, label = numbers[row["method"]]
         value, low, high = (100 * row[name] for name in ("value", "low", "high"))
         error = [[max(value - low, 0)], [max(high - value, 0)]]
-        look = {"fmt": style.marker(number), "ms": 5, "color": style.colour(number), "elinewidth": 1.4}
+        look: dict[str, Any] = {"fmt": style.marker(number), "ms": 5, "color": style.colour(number), "elinewidth": 1.4}
         axis.errorbar(row["seconds"], value, yerr=error, label=label, **look)
     accuracy.scale(axis, part)
     axis.set_xscale("log")
