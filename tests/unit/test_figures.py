@@ -458,7 +458,22 @@ def test_cost_shows_accuracy_of_the_tables_against_mean_seconds_of_a_model(input
             assert ends == pytest.approx([100 * expected[f"{kind}_low"], 100 * expected[f"{kind}_high"]])
         (chance,) = (line for line in axis.lines if line.get_label() == "chance")
         assert chance.get_ydata()[0] == pytest.approx(2.0)
+        numbers = [text.get_text() for text in axis.get_xticklabels(which="both") if text.get_text()]
+        assert {"10", "100"} <= set(numbers)
+        assert not any("$" in text for text in numbers), "powers are no formulas here"
     assert "trained on cpu" in made.get_suptitle()
+
+
+def test_training_shows_the_perplexity_of_those_with_a_soft_target(inputs: dict[str, list[Path]]) -> None:
+    panels = [axis for axis in drawn("training", inputs).axes if axis.get_ylabel().startswith("perplexity")]
+    assert [axis.get_title(loc="left") for axis in panels] == [
+        "simulated, intra-subject, broad",
+        "simulated, loso, broad",
+    ]
+    for axis in panels:
+        (line,) = axis.lines
+        assert line.get_label() == "NeuroCLIP"
+        np.testing.assert_allclose(line.get_ydata(), 9 - np.arange(1, 41) / 10)
 
 
 def test_held_shows_what_was_planted_and_finds_pictures_by_id(inputs: dict[str, list[Path]]) -> None:
@@ -473,7 +488,7 @@ def test_held_shows_what_was_planted_and_finds_pictures_by_id(inputs: dict[str, 
     assert 0.3 < mid[0] < 0.6  # three of six dimensions of equal variance
     assert max(mid[1], *semantic) < 0.2
     for axis, values in zip(drawn_.axes, bars, strict=True):
-        assert [text.get_text() for text in axis.texts] == [f"{value:.2f}" for value in values]
+        assert [text.get_text() for text in axis.texts] == [f"{round(value, 2) + 0:.2f}" for value in values]
     assert "30 training pictures, R² on 50 test pictures" in drawn_.get_suptitle()
 
 
@@ -518,7 +533,7 @@ def test_where_shows_the_mean_over_models_beside_the_mean_training_picture(input
     from PIL import Image
 
     made_ = drawn("where", inputs, SHOWN["where"])
-    assert "mean over models of 2 subjects and 1 seeds" in made_.get_suptitle()
+    assert "mean over models of 2 subjects and 1 seed" in made_.get_suptitle()
     picture, start, trained = (axis.images[0].get_array() for axis in made_.axes[:3])
     folder = inputs["stimuli"][0].with_name("pictures")
     small = [

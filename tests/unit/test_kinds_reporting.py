@@ -370,7 +370,7 @@ class Plan(SimpleNamespace):
 
     def picture_files(self, study):
         return {
-            **self.stimuli_file(study, "ridge"),
+            "stimuli": self.stimuli_file(study, "ridge"),
             "vectors": {f"vectors/{study}/small/{name}.h5": "vectors" for name in self.further},
         }
 

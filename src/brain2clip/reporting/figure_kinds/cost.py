@@ -93,6 +93,8 @@ def figure_cost(points: pd.DataFrame, spent: pd.DataFrame, methods: Mapping[str,
 
 
 def _points(axis: Axes, part: pd.DataFrame, numbers: Mapping[str, tuple[int, str]]) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     from brain2clip.reporting import accuracy, style
 
     for row in part.to_dict("records"):
@@ -102,6 +104,9 @@ def _points(axis: Axes, part: pd.DataFrame, numbers: Mapping[str, tuple[int, str
         look: dict[str, Any] = {"fmt": style.marker(number), "ms": 5, "color": style.colour(number), "elinewidth": 1.4}
         axis.errorbar(row["seconds"], value, yerr=error, label=label, **look)
     accuracy.scale(axis, part)
-    axis.set_xscale("log")
+    # A factor of four at least, so that there is always a number on the axis.
+    axis.set(xlabel="training of one model (s)", xscale="log")
+    axis.set_xlim(part["seconds"].min() / 2, part["seconds"].max() * 2)
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter("{x:g}")
-    axis.set(xlabel="training of one model (s)")
+    axis.xaxis.set_minor_formatter(NullFormatter())

@@ -27,7 +27,7 @@ _LOWEST = -0.5
 class Figure(figure_base.FigureBase):
     """A simulated study whose methods read more of a picture than the joint embedding."""
 
-    order = 90
+    order = 92
 
     @staticmethod
     def inputs(plan: Plan, study: str) -> Inputs | None:
@@ -87,7 +87,7 @@ def figure_held(found: pd.DataFrame, sizes: Mapping[str, int], title: str) -> dr
 def _bars(axis: Axes, values: Sequence[float], colour: str) -> None:
     axis.barh(range(len(values)), values, height=0.7, color=colour)
     for place, value in enumerate(values):
-        axis.text(max(value, 0) + 0.03, place, f"{value:.2f}", va="center", fontsize=7)
+        axis.text(max(value, 0) + 0.03, place, f"{round(value, 2) + 0:.2f}", va="center", fontsize=7)
     axis.axvline(0, color="black", linewidth=1.2)
     axis.set(xlabel="test R²", xlim=(max(_LOWEST, min(0, *values) - 0.05), 1.25), xticks=(0, 0.5, 1))
     axis.grid(visible=False, axis="y")

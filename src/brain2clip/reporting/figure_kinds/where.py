@@ -52,6 +52,7 @@ class Figure(figure_base.FigureBase):
     def draw(job: Job) -> drawn.Figure:
         """Mean over models of the weights by place, beside the mean training picture."""
         from brain2clip.reporting import thumbnails
+        from brain2clip.reporting.wording import plural
 
         found: dict[str, list[Places]] = {}
         runs: dict[str, list[dict[str, Any]]] = {}
@@ -64,8 +65,9 @@ class Figure(figure_base.FigureBase):
             runs.setdefault(method, []).append(run)
         first = next(iter(runs.values()))
         head = f"{first[0]['study']}, {first[0]['protocol']}, {first[0]['signal']}"
-        counts = [len({str(run[name]) for run in first}) for name in ("subject", "seed")]
-        title = f"{head}: mean over models of {counts[0]} subjects and {counts[1]} seeds"
+        counts = [(name, len({str(run[name]) for run in first})) for name in ("subject", "seed")]
+        words = " and ".join(f"{count} {plural(name, count)}" for name, count in counts)
+        title = f"{head}: mean over models of {words}"
         labels = {name: label for name, label in job.settings["methods"].items() if name in found}
         picture, count = thumbnails.mean_training_picture(job, _MOST_PICTURES)
         return figure_where({labels[name]: mean(found[name]) for name in labels}, picture, count, title)
