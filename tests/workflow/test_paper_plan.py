@@ -27,7 +27,7 @@ SNAPSHOT = {
     "inspect": SUBJECTS * SEEDS,
     "embed": 1,
     "summaries": 11,
-    "figures": 8,
+    "figures": 9,
     "tables": 1,
 }
 

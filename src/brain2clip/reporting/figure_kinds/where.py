@@ -45,8 +45,8 @@ class Figure(figure_base.FigureBase):
     def settings(plan: Plan, study: str) -> dict[str, Any]:
         """Labels of the methods, and where the grid stands in what their readout gives."""
         names = {run.method for run in _mapped(plan, study)}
-        parts = {name: plan.config.methods[name].grid_part for name in sorted(names)}
-        return {"methods": figure_base.labels(plan, names), "parts": {name: list(one) for name, one in parts.items()}}
+        parts = {name: list(plan.config.methods[name].grid_part or ()) for name in sorted(names)}
+        return {"methods": figure_base.labels(plan, names), "parts": parts}
 
     @staticmethod
     def draw(job: Job) -> drawn.Figure:
