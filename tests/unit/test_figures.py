@@ -9,22 +9,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from brain2clip import artefact, kinds, sealing, stage
 from brain2clip.reporting import blocks, figure_base, figures, style
 from brain2clip.reporting.accuracy import by_region
-from brain2clip.reporting.figure_kinds import gains, gallery, place, prompts, ranks
+from brain2clip.reporting.figure_kinds import gains, gallery, place, prompts, ranks, where
 from brain2clip.retrieval import similarities, statistics
 from brain2clip.retrieval.bank import nearest
 
 METHODS = {"neuroclip": "NeuroCLIP", "frozen": "Frozen CLIP", "ridge": "Ridge"}
 #: Labels that figures of one method are given.
 SHOWN = {
-    **{name: {"neuroclip": "NeuroCLIP"} for name in ("gallery", "gains", "prompts", "place")},
+    **{name: {"neuroclip": "NeuroCLIP"} for name in ("gallery", "gains", "prompts", "place", "where")},
     "reconstruction": {"mapping": "Mapping"},
 }
+#: Of an epoch of the first seed.
+SECONDS = {"neuroclip": 4.0, "frozen": 0.25, "ridge": 0.0}
 N_CANDIDATES = 50
 N_TRAINING = 30
 WIDTH = 12
@@ -88,6 +91,7 @@ def write_stimuli(path: Path, pictures: Path | None) -> None:
         file["stimulus_id"] = ALL_IDS
         file["image"] = images
         concepts = [number // 4 if number < N_TRAINING else number for number in range(len(ALL_IDS))]
+        file["split"] = ["train"] * N_TRAINING + ["test"] * N_CANDIDATES
         file["concept"] = [f"concept {number}" for number in concepts]
         file["caption"] = [f"a photo of a striped red thing number {number}" for number in range(len(ALL_IDS))]
         file["embedding"] = embeddings(pictures is None, concepts)
@@ -99,6 +103,51 @@ def embeddings(of_classes: bool, concepts: list[int]) -> np.ndarray:
     """Of every stimulus; equal within a class where a study has class prompts only."""
     values = np.random.default_rng(2).standard_normal((len(ALL_IDS), WIDTH)).astype(np.float32)
     return values[concepts] if of_classes else values
+
+
+#: Numbers of a place of the grid of the figures ``held`` and ``where``, whose rows are 2.
+OF_PLACE = 3
+
+
+def write_drives(folder: Path) -> dict[str, list[Path]]:
+    """A grid of every picture, and drives: low is in the grid, mid half in the embedding, semantic in neither."""
+    rng = np.random.default_rng(7)
+    grid = rng.standard_normal((len(ALL_IDS), 4 * OF_PLACE)).astype(np.float16)
+    path = folder / "vectors" / "stimuli" / "picture_block-2_grid-2.h5"
+    with artefact.create_h5(path, made("vectors")) as file:
+        file["stimulus_id"], file["vector"] = ALL_IDS, grid
+        file.attrs["name"] = path.stem
+    mid = embeddings(False, list(range(len(ALL_IDS)))) @ rng.standard_normal((WIDTH, 3))
+    drives = {
+        "low": grid.astype(np.float64) @ rng.standard_normal((4 * OF_PLACE, 5)),
+        "mid": np.concatenate([mid, mid.std() * rng.standard_normal(mid.shape)], axis=1),
+        "semantic": rng.standard_normal((len(ALL_IDS), 2)),
+    }
+    order = rng.permutation(len(ALL_IDS))  # rows are found by id
+    with artefact.create_h5(folder / "truth.h5", made("simulate_pictures")) as file:
+        file["stimulus_id"] = [ALL_IDS[row] for row in order]
+        for level, values in drives.items():
+            file[level] = values[order]
+    return {"vectors": [path], "truth": [folder / "truth.h5"]}
+
+
+def write_heads(folder: Path) -> list[Path]:
+    """Checkpoints of two models whose head weighs a grid of 2 x 2 behind an embedding."""
+    rng = np.random.default_rng(8)
+    paths = []
+    for subject in ("01", "02"):
+        tensors = {
+            "visual.readout.parts.0.mean": torch.zeros(WIDTH),
+            "visual.readout.parts.1.mean": torch.zeros(4 * OF_PLACE),
+            "visual.readout.parts.1.basis": torch.from_numpy(rng.standard_normal((4 * OF_PLACE, 5))),
+            "visual.readout.parts.1.scale": torch.tensor(0.3),
+            "visual.head.weight": torch.from_numpy(rng.standard_normal((6, WIDTH + 5))),
+        }
+        path = folder / "training" / "simulated" / "broad" / "intra" / "neuroclip" / f"sub-{subject}_seed-0.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        artefact.write_tensors(path, tensors, made("train"))
+        paths.append(path)
+    return paths
 
 
 def write_embeddings(path: Path, noise: float) -> None:
@@ -158,11 +207,13 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
             epochs = np.arange(1, 41) if method != "ridge" else np.arange(0)
             loss = 5 - 3 * (1 - np.exp(-epochs / (8 + 4 * number))) + 0.1 * rng.standard_normal(len(epochs))
             history = pd.DataFrame({"epoch": epochs, "loss": loss, "held_out_top1": np.nan})
+            history["perplexity"] = 9 - epochs / 10 if method == "neuroclip" else np.nan
+            history = history.assign(seconds=SECONDS[method] + 0.5 * seed, cpu_seconds=1.0, device="cpu")
             path = folder / "retrieval" / run
             artefact.write_table(path, rows, made("rank"))
             found["rows"].append(path)
             path = (folder / "training" / run).with_suffix(".history.parquet")
-            artefact.write_table(path, history, made("train"), unknown={"held_out_top1"})
+            artefact.write_table(path, history, made("train"), unknown={"held_out_top1", "perplexity"})
             found["history"].append(path)
     names = {"method": "neuroclip", "subject": "01", "seed": 0}
     gain = np.clip(1 + np.outer(rng.standard_normal(50), [0.1, 0.2, 0.3, 0.2]) + [0.4, 0.2, -0.2, -0.5], 0, 2)
@@ -183,6 +234,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
         for subject in ("01", "02"):
             path = folder / f"{method}-{subject}.parquet"
             artefact.write_table(path, region_rows(method, subject), made("rank"))
+    found |= {**write_drives(folder), "checkpoint": write_heads(folder)}
     return {**found, "stimuli": [folder / "stimuli.h5"], "embeddings": [folder / "embeddings.h5"]}
 
 
@@ -200,6 +252,7 @@ def job(
     name: str, inputs: dict[str, list[Path]], path: Path | None = None, methods: dict[str, str] = METHODS
 ) -> stage.Job:
     given = {"figure": name, "topography_times": [0.1, 0.17, 0.3], "retrieval": BOOTSTRAP, "rois": REGIONS}
+    given |= {"study": "simulated", "parts": {"neuroclip": [1, 2]}}
     outputs = {} if path is None else {"figure": path}
     return stage.Job("figures", {**given, "methods": methods}, "code", {}, inputs, outputs)
 
@@ -376,6 +429,126 @@ def test_regions_show_the_numbers_of_the_tables() -> None:
     assert found.loc[("stimulus", "FFA"), "metric"] == "top-1"
     whole = rows[(rows["signal"] == "FFA") & (rows["task"] == "stimulus") & (rows["pool"] == 0)]
     assert found.loc[("stimulus", "FFA"), "value"] == pytest.approx((whole["rank"] == 1).mean())
+
+
+def test_cost_shows_accuracy_of_the_tables_against_mean_seconds_of_a_model(inputs: dict[str, list[Path]]) -> None:
+    with style.applied():
+        made = kinds.load("figures", "cost").draw(job("cost", inputs))
+    panels = {axis.get_title(loc="left"): axis for axis in made.axes}
+    assert list(panels) == [f"simulated, {one}, broad: seen stimulus, of 50" for one in ("intra-subject", "loso")]
+    rows = pd.concat([artefact.read_table(path) for path in inputs["rows"]])
+    # 40 epochs each; two models of intra-subject, of seeds 0 and 1; of ridge no time is known.
+    wanted = {
+        "intra-subject": {"NeuroCLIP": 40 * 4.25, "Frozen CLIP": 40 * 0.5},
+        "loso": {"NeuroCLIP": 160, "Frozen CLIP": 10},
+    }
+    for title, axis in panels.items():
+        protocol = title.split(", ")[1]
+        assert axis.get_xscale() == "log"
+        found = {one.get_label(): one.lines for one in axis.containers}
+        assert set(found) == set(wanted[protocol])
+        for label, (point, _, (bar,)) in found.items():
+            method = next(name for name, one in METHODS.items() if one == label)
+            own = rows[(rows["method"] == method) & (rows["protocol"] == protocol)]
+            expected = statistics.mean_over_subjects(own, "top-1", 200)
+            assert point.get_xdata().item() == pytest.approx(wanted[protocol][label])
+            assert point.get_ydata().item() == pytest.approx(100 * expected["value"])
+            ends = bar.get_segments()[0][:, 1]
+            kind = expected["decides"]
+            assert ends == pytest.approx([100 * expected[f"{kind}_low"], 100 * expected[f"{kind}_high"]])
+        (chance,) = (line for line in axis.lines if line.get_label() == "chance")
+        assert chance.get_ydata()[0] == pytest.approx(2.0)
+        numbers = [text.get_text() for text in axis.get_xticklabels(which="both") if text.get_text()]
+        assert {"10", "100"} <= set(numbers)
+        assert not any("$" in text for text in numbers), "powers are no formulas here"
+    assert "trained on cpu" in made.get_suptitle()
+
+
+def test_training_shows_the_perplexity_of_those_with_a_soft_target(inputs: dict[str, list[Path]]) -> None:
+    panels = [axis for axis in drawn("training", inputs).axes if axis.get_ylabel().startswith("perplexity")]
+    assert [axis.get_title(loc="left") for axis in panels] == [
+        "simulated, intra-subject, broad",
+        "simulated, loso, broad",
+    ]
+    for axis in panels:
+        (line,) = axis.lines
+        assert line.get_label() == "NeuroCLIP"
+        np.testing.assert_allclose(line.get_ydata(), 9 - np.arange(1, 41) / 10)
+
+
+def test_held_shows_what_was_planted_and_finds_pictures_by_id(inputs: dict[str, list[Path]]) -> None:
+    drawn_ = drawn("held", inputs, {})
+    assert [axis.get_title(loc="left") for axis in drawn_.axes] == ["low (5)", "mid (6)", "semantic (2)"]
+    names = [text.get_text() for text in drawn_.axes[0].get_yticklabels()]
+    assert names == [f"embedding ({WIDTH})", f"picture, block 2, grid 2 ({4 * OF_PLACE})"]
+    bars = [[bar.get_width() for bar in axis.patches] for axis in drawn_.axes]
+    (low, mid, semantic) = bars
+    assert low[0] < 0.2
+    assert low[1] > 0.95
+    assert 0.3 < mid[0] < 0.6  # three of six dimensions of equal variance
+    assert max(mid[1], *semantic) < 0.2
+    for axis, values in zip(drawn_.axes, bars, strict=True):
+        assert [text.get_text() for text in axis.texts] == [f"{round(value, 2) + 0:.2f}" for value in values]
+    assert "30 training pictures, R² on 50 test pictures" in drawn_.get_suptitle()
+
+
+def test_held_refuses_vectors_of_other_pictures(inputs: dict[str, list[Path]], tmp_path: Path) -> None:
+    with artefact.create_h5(tmp_path / "truth.h5", made("simulate_pictures")) as file:
+        file["stimulus_id"], file["low"] = ALL_IDS[1:], np.zeros((len(ALL_IDS) - 1, 2))
+    with pytest.raises(stage.InputError, match=r"truth\.h5: knows nothing of training-000 \(1 stimuli in all\)"):
+        drawn("held", {**inputs, "truth": [tmp_path / "truth.h5"]}, {})
+
+
+@pytest.mark.parametrize("reduced", [True, False])
+def test_where_is_the_norm_of_the_weights_that_go_to_a_place(reduced: bool) -> None:
+    """Against the weights themselves, traced back number by number; one place of one row is planted."""
+    rng = np.random.default_rng(0)
+    grid, of_place, k = 3, 4, 7
+    numbers = grid * grid * of_place
+    basis = np.linalg.qr(rng.standard_normal((numbers, k)))[0] if reduced else np.eye(numbers)
+    planted = np.zeros(numbers)
+    planted[5 * of_place : 6 * of_place] = 10  # row 1, column 2
+    weight = np.concatenate([rng.standard_normal((5, 8)), rng.standard_normal((5, basis.shape[1]))], axis=1)
+    weight[0, 8:] += planted @ basis * (50 if reduced else 1)
+    tensors = {
+        "visual.readout.parts.0.basis": torch.zeros(20, 8),
+        "visual.readout.parts.1.mean": torch.zeros(numbers),
+        "visual.readout.parts.1.scale": torch.tensor(0.2),
+        "visual.head.weight": torch.from_numpy(weight),
+        **({"visual.readout.parts.1.basis": torch.from_numpy(basis)} if reduced else {}),
+    }
+    found = where.places(tensors, 1, grid)
+    traced = (0.2 * weight[:, 8:] @ basis.T).reshape(5, grid, grid, of_place)
+    expected = np.sqrt((traced**2).sum(axis=(0, 3)))
+    np.testing.assert_allclose(found.trained, expected / np.sqrt((expected**2).mean()), rtol=1e-9)
+    assert np.unravel_index(found.trained.argmax(), (grid, grid)) == (1, 2)
+    alone = np.sqrt((basis.reshape(grid, grid, of_place, -1) ** 2).sum(axis=(2, 3)))
+    np.testing.assert_allclose(found.start, alone / np.sqrt((alone**2).mean()), rtol=1e-9)
+    assert (found.trained**2).mean() == pytest.approx(1)
+    if not reduced:
+        np.testing.assert_allclose(found.start, 1)
+
+
+def test_where_shows_the_mean_over_models_beside_the_mean_training_picture(inputs: dict[str, list[Path]]) -> None:
+    from PIL import Image
+
+    made_ = drawn("where", inputs, SHOWN["where"])
+    assert "mean over models of 2 subjects and 1 seed" in made_.get_suptitle()
+    picture, start, trained = (axis.images[0].get_array() for axis in made_.axes[:3])
+    folder = inputs["stimuli"][0].with_name("pictures")
+    small = [
+        Image.open(folder / f"training-{number:03d}.png").resize((1, 1), Image.Resampling.BOX)
+        for number in range(N_TRAINING)
+    ]
+    np.testing.assert_allclose(
+        picture.mean(axis=(0, 1)), np.mean([np.asarray(one)[0, 0] for one in small], axis=0) / 255, atol=0.01
+    )
+    one_by_one = [where.places(artefact.read_tensors(path), 1, 2) for path in inputs["checkpoint"]]
+    np.testing.assert_allclose(trained, np.mean([one.trained for one in one_by_one], axis=0))
+    np.testing.assert_allclose(start, np.mean([one.start for one in one_by_one], axis=0))
+    titles = [axis.get_title(loc="left") for axis in made_.axes[:3]]
+    assert titles == ["mean of 30 training pictures", "before training", "NeuroCLIP"]
+    assert [text.get_text() for text in made_.axes[2].texts] == [f"{value:.2f}" for value in trained.ravel()]
 
 
 def test_split_half_is_the_correlation_of_half_means() -> None:

@@ -23,6 +23,7 @@ from test_figures import inputs  # noqa: F401  a fixture
 from test_tables import both_job, make_job  # noqa: F401  fixtures
 
 from brain2clip import artefact, kinds, records, settings, stage
+from brain2clip import plan as plans
 from brain2clip.names import BOTH, RUN, SOUGHT, TASKS, MetricName
 from brain2clip.reporting import accuracy, figure_base, figures, tables, wording
 from brain2clip.reporting.table_base import COLUMNS
@@ -246,6 +247,28 @@ def test_table_says_the_same_in_all_three_files(kind: str, make_job, tmp_path: P
         assert label.split(" (")[0].replace("_", r"\_").replace("&", r"\&").replace("−", "$-$") in inside
 
 
+def test_tables_wait_for_histories_only_where_costs_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans.Plan, "tables_spec", lambda self: None)  # fingerprints take their time
+    shown = {"methods": {"kind": "methods", "experiments": ["main"]}}
+    experiment = {"study": "simulated", "signals": ["broad"], "protocols": ["intra"]}
+    experiments = {
+        "main": {**experiment, "methods": ["neuroclip", "ceiling"], "seeds": [0, 1]},
+        "other": {**experiment, "methods": ["ridge"]},
+    }
+    small = {"tower": "small"}
+    methods = {
+        name: {"kind": kind, **small}
+        for name, kind in (("neuroclip", "contrastive"), ("ridge", "ridge"), ("ceiling", "ideal-observer"))
+    }
+    both = {"experiments": experiments, "methods": methods}
+    assert plans.Plan(config(**both, tables=shown)).tables_job().inputs["history"] == []
+    costs = {"kind": "costs", "experiments": ["main"]}
+    plan = plans.Plan(config(**both, tables={**shown, "costs": costs}))
+    runs = [f"sub-{subject}_seed-{seed}" for subject in ("01", "02") for seed in (0, 1)]
+    folder = f"{plan.results}/training/simulated/broad/intra/neuroclip"
+    assert plan.tables_job().inputs["history"] == [f"{folder}/{run}.history.parquet" for run in runs]
+
+
 def test_every_task_has_its_words() -> None:
     assert tuple(wording.TASKS) == TASKS
     assert tuple(overview.SOUGHT_IN) == TASKS
@@ -260,7 +283,14 @@ DRAWN = kinds.shipped("figures")
 class Plan(SimpleNamespace):
     """What figures ask of a plan: one EEG study, one fMRI study, every spec a text."""
 
-    def __init__(self, repetitions: tuple[Any, ...] = ("all",), categories: Any = None, also: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        repetitions: tuple[Any, ...] = ("all",),
+        categories: Any = None,
+        also: tuple[str, ...] = (),
+        visual: Any = None,
+        further: tuple[str, ...] = ("picture_grid-4",),
+    ):
         run = RUN_OF
         super().__init__(
             retrieval_spec=lambda one: f"rank {one.path}",
@@ -269,7 +299,9 @@ class Plan(SimpleNamespace):
             embed_spec=lambda one: f"embed {one.path}",
         )
         methods = {
-            "neuroclip": settings.Contrastive(tower="small", label="NeuroCLIP"),
+            "neuroclip": settings.Contrastive(
+                tower="small", label="NeuroCLIP", visual=visual or {"readout": {"kind": "spatial"}}
+            ),
             "ridge": settings.Ridge(tower="small"),
             "ceiling": settings.IdealObserver(tower="small"),
             "spare": settings.Ridge(tower="small", label="never run"),
@@ -286,7 +318,7 @@ class Plan(SimpleNamespace):
             retrieval=settings.Retrieval(repetitions=repetitions),
             studies={name: SimpleNamespace(categories=categories) for name in experiments},
         )
-        self.experiments = experiments
+        self.experiments, self.further = experiments, further
         self.everything = {
             study: [
                 run(study, signal, protocol, method, subject, 0)
@@ -333,6 +365,18 @@ class Plan(SimpleNamespace):
     def both_studies(self):
         return "eeg", "fmri"
 
+    def simulated_studies(self):
+        return ["eeg"]
+
+    def picture_files(self, study):
+        return {
+            "stimuli": self.stimuli_file(study, "ridge"),
+            "vectors": {f"vectors/{study}/small/{name}.h5": "vectors" for name in self.further},
+        }
+
+    def drive_file(self, study):
+        return {f"raw/{study}/derivatives/truth/features.h5": "simulate_pictures"}
+
     def shows_accuracy(self):
         return "all" in self.config.retrieval.repetitions
 
@@ -356,10 +400,15 @@ class RUN_OF(SimpleNamespace):
 
 
 def test_figures_of_a_study_are_in_order() -> None:
-    shown = ["erp", "spectra", "ranks", "training", "gallery", "reconstruction", "gains", "prompts"]
+    shown = ["erp", "spectra", "ranks", "training", "cost", "gallery", "reconstruction", "gains", "prompts"]
+    shown += ["held", "where"]
     assert list(figure_base.figures_of(Plan(), "eeg")) == shown
     assert list(figure_base.figures_of(Plan(), "fmri")) == ["ranks", "gallery", "reconstruction", "regions"]
     assert list(figure_base.figures_of(Plan(), BOTH)) == ["place"]
+    pooled = Plan(visual={"kind": "frozen"}, further=())
+    bent = Plan(visual={"readout": {"kind": "spatial"}, "head": {"kind": "mlp"}})
+    for plan, lacking in ((pooled, ["held", "where"]), (bent, ["where"])):
+        assert list(figure_base.figures_of(plan, "eeg")) == [name for name in shown if name not in lacking]
     few = Plan(repetitions=(1,), categories={"face": ("a face",)})
     assert list(figure_base.figures_of(few, "fmri")) == ["ranks"]
     assert list(figure_base.figures_of(few, BOTH)) == []
@@ -374,7 +423,12 @@ def test_a_figure_is_given_the_labels_of_what_it_shows(study: str) -> None:
         assert settings.canonical(given)
         found = kinds.load("figures", kind).inputs(plan, study)
         assert all(len(files) for files in found.values()), name
-        paths = [path for key, files in found.items() if key not in ("responses", "stimuli") for path in files]
+        paths = [
+            path
+            for key, files in found.items()
+            if key not in ("responses", "stimuli", "vectors", "truth")
+            for path in files
+        ]
         methods = {path.split("/")[4] for path in paths}
         assert set(given.get("methods", {})) == methods, name
         assert all(label == (plan.config.methods[one].label or one) for one, label in given.get("methods", {}).items())

@@ -78,7 +78,7 @@ def training(folder: Path, method: dict[str, Any]) -> Results:
     given = {"method": method, "tower": tower, "seed": 0, "protocol": {"kind": "intra-subject"}}
     train.run(stage.Job("train", given, "code", {}, {"responses": [responses], "stimuli": [stimuli]}, outputs))
     found: dict[str, Any] = dict(artefact.read_tensors(outputs["checkpoint"]))
-    history = artefact.read_table(outputs["history"]).drop(columns=["seconds", "cpu_seconds"])
+    history = artefact.read_table(outputs["history"]).drop(columns=["seconds", "cpu_seconds", "device"])
     test = load_responses([responses], "test", None)
     with open_stimuli(stimuli, None) as file:
         rows = np.arange(brain_files.TRAIN, brain_files.TRAIN + brain_files.TEST)

@@ -114,7 +114,10 @@ def test_the_target_may_be_the_mean_of_all_sentences(job):
     with artefact.open_h5(one.inputs["responses"][0]) as source:
         x = source["response"][: brain_files.TRAIN * brain_files.REPETITIONS]
     x = x.reshape(brain_files.TRAIN, brain_files.REPETITIONS, -1).mean(axis=1)
-    best = artefact.read_table(one.outputs["history"]).set_index("alpha")["held_out_mrr"].idxmax()
+    history = artefact.read_table(one.outputs["history"])
+    assert list(history) == ["alpha", "held_out_mrr", "seconds", "cpu_seconds", "device"]
+    assert (history["seconds"] > 0).all()
+    best = history.set_index("alpha")["held_out_mrr"].idxmax()
     standard = StandardScaler().fit_transform(x.astype(np.float64))
     expected = Sklearn(alpha=best).fit(standard, rows).predict(standard)
     found = x @ tensors["weight"].numpy() + tensors["intercept"].numpy()

@@ -30,6 +30,8 @@ KINDS = {
     "curve": {"kind": "repetitions"},
     "contrast": {"kind": "contrast", "reference": "frozen"},
 }
+#: Seconds of an epoch; the ceiling is not trained.
+SECONDS = {"neuroclip": 3.0, "frozen": 0.5}
 
 
 def rows_of(study: str, method: str, subject: str, seed: int, share: float, classes: bool = False) -> pd.DataFrame:
@@ -45,10 +47,24 @@ def rows_of(study: str, method: str, subject: str, seed: int, share: float, clas
     return pd.concat(parts, ignore_index=True)
 
 
+def write_history(folder: Path, study: str, method: str, subject: str, seed: int) -> Path:
+    """Three epochs of a model, whose times grow with the seed; of the baseline the epoch was searched for."""
+    history = pd.DataFrame(
+        {"epoch": [1, 2, 3], "seconds": SECONDS[method] + seed, "cpu_seconds": 10.0, "device": "cpu"}
+    )
+    if method == "frozen":
+        history = history.assign(search_seconds=100.0, search_cpu_seconds=200.0)
+    path = (
+        folder / "training" / study / "broad" / "intra-subject" / method / f"sub-{subject}_seed-{seed}.history.parquet"
+    )
+    artefact.write_table(path, history, artefact.Provenance("train", {}, "code"))
+    return path
+
+
 @pytest.fixture
 def make_job(tmp_path: Path):
     def make(study: str = "simulated", seeds: tuple[int, ...] = (0, 1), classes: bool = False, **settings) -> stage.Job:
-        inputs: dict[str, list[Path]] = {"summary": [], "rows": [], "published": [PUBLISHED]}
+        inputs: dict[str, list[Path]] = {"summary": [], "rows": [], "history": [], "published": [PUBLISHED]}
         for (number, method), subject, seed in itertools.product(enumerate(METHODS), ("01", "02", "03"), seeds):
             rows = rows_of(study, method, subject, seed, (0.6, 0.4, 0.95)[number], classes)
             path = tmp_path / study / method / f"sub-{subject}_seed-{seed}.parquet"
@@ -58,6 +74,8 @@ def make_job(tmp_path: Path):
             artefact.write_table(summary, statistics.summary(rows, RETRIEVAL), made, statistics.UNKNOWN)
             inputs["rows"].append(path)
             inputs["summary"].append(summary)
+            if method in SECONDS:
+                inputs["history"].append(write_history(tmp_path, study, method, subject, seed))
         experiment = {"study": study, "signals": ["broad"], "protocols": ["intra-subject"], "methods": list(METHODS)}
         shown = {name: {**kind, "experiments": ["demo"], "metric": "top-1"} for name, kind in KINDS.items()}
         given = {"tables": shown, "experiments": {"demo": {**experiment, "seeds": list(seeds)}}, "methods": METHODS}
@@ -161,6 +179,42 @@ def test_repetitions_in_order(make_job) -> None:
     body = cells(job.output("curve.md").read_text())
     assert body[0] == ["method", "1", "all"]
     assert {"top-1", "top-1@1"} == set(artefact.read_table(job.output("curve.parquet"))["metric"])
+
+
+def test_costs_are_means_over_models_with_the_search_for_the_epoch(make_job, tmp_path: Path) -> None:
+    job = make_job()
+    shown = {"costs": {"kind": "costs", "experiments": ["demo"], "metric": "top-1"}}
+    outputs = {f"costs.{ending}": tmp_path / f"costs.{ending}" for ending in ("parquet", "md", "tex")}
+    outputs["summary"] = tmp_path / "summary.parquet"
+    job = stage.Job("tables", {**job.settings, "tables": shown}, "code", {}, job.inputs, outputs)
+    tables.run(job)
+    frame = artefact.read_table(outputs["costs.parquet"])
+    assert frame.columns.tolist() == COLUMNS
+    costs = frame[(frame["level"] == "cost") & frame["subject"].isna()].set_index(["method", "metric"])["value"]
+    assert costs.to_dict() == {
+        **{("neuroclip", "epochs"): 3, ("neuroclip", "seconds"): 3 * 3.5, ("neuroclip", "cpu_seconds"): 30},
+        **{("frozen", "epochs"): 3, ("frozen", "seconds"): 3 * (1.0 + 100), ("frozen", "cpu_seconds"): 3 * 210},
+    }
+    one = frame[(frame["metric"] == "seconds") & (frame["subject"] == "02") & (frame["seed"] == 1)]
+    assert dict(zip(one["method"], one["value"])) == {"neuroclip": 12, "frozen": 304.5}
+    body = cells(outputs["costs.md"].read_text())
+    assert body[0] == ["method", "Top-1 (%)", "95 % CI", "models", "epochs", "s", "CPU s", "device"]
+    assert [row[3:] for row in body[2:]] == [
+        ["6", "3", "10.5", "30.0", "cpu"],
+        ["6", "3", "303", "630", "cpu"],
+        ["–"] * 5,
+        [""] * 5,
+    ]
+    mean = frame[(frame["level"] == "mean") & (frame["method"] == "neuroclip")].iloc[0]
+    assert body[2][1:3] == [
+        f"{100 * mean['value']:.1f} ± {100 * mean['spread']:.1f}",
+        f"[{100 * mean['t_low']:.1f}, {100 * mean['t_high']:.1f}]",
+    ]
+    assert body[-1][:2] == ["chance", "5.0"]
+    text = " ".join(outputs["costs.md"].read_text().split())
+    assert "and where the epoch was searched for with that search" in text
+    assert "–: nothing is trained, or its time is not taken." in text
+    assert "different devices" not in text
 
 
 # ------------------------------------------------------------------------------------------- published

@@ -1,5 +1,8 @@
+from types import SimpleNamespace
+
 import brain_files
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -12,7 +15,7 @@ from brain2clip.models import brain_encoder
 from brain2clip.models.brain_encoder import Inputs
 from brain2clip.models.parameters import trainable
 from brain2clip.retrieval import rank, statistics
-from brain2clip.settings import Contrastive, Optimiser, Retrieval, Tower, TsConv
+from brain2clip.settings import Contrastive, Optimiser, Retrieval, Selection, Tower, TsConv
 from brain2clip.settings import Ridge as RidgeSettings
 from brain2clip.training import loop, train
 from brain2clip.training.data import Pairs, load_responses, open_stimuli, pairs
@@ -181,6 +184,25 @@ def test_selection_holds_out_whole_concepts_and_trains_again_on_all(files, tmp_p
     best = history["held_out_top1"].max()
     assert history["held_out_top1"].iloc[-1] == best
     assert len(history) <= 8
+
+
+def test_the_search_for_the_epoch_is_part_of_what_a_model_costs(monkeypatch):
+    times = iter([[1.0, 2.0, 4.0, 8.0], [1.5, 2.5]])
+
+    def short(*given, validation=None, stop_after=None):
+        spent = next(times)
+        scores = {"held_out_top1": [0.1, 0.9, 0.3, 0.2][: len(spent)]}
+        return pd.DataFrame({"epoch": np.arange(len(spent)) + 1, **scores, "seconds": spent, "cpu_seconds": spent})
+
+    monkeypatch.setattr(loop, "loop", short)
+    monkeypatch.setattr(loop, "pairs", lambda *given: None)
+    responses = SimpleNamespace(stimulus=np.arange(10))
+    learner = SimpleNamespace(model=torch.nn.Linear(1, 1))
+    selection = Selection(rule="held-out-concepts")
+    history = loop.fit(learner, None, selection, [responses], np.array([f"c{i}" for i in range(10)]), 0, None)
+    assert history["seconds"].tolist() == [1.5, 2.5]
+    for name in ("seconds", "cpu_seconds"):
+        assert history[f"search_{name}"].tolist() == [7.5, 7.5]
 
 
 def test_leave_one_subject_out_takes_all_source_subjects_and_each_picture_once(files, tmp_path):

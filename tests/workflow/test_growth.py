@@ -145,7 +145,7 @@ OF_THE_CODE = (
         added(f"{SOURCE}/retrieval/metrics/mean_mrr.py", METRIC),
     ),
     Case("a new figure (a file)", {"figures": 1}, change=added(f"{SOURCE}/reporting/figure_kinds/count.py", FIGURE)),
-    Case("a method's label in the tables", {"tables": 1, "figures": 2}, {"methods.frozen.label": "Baseline"}),
+    Case("a method's label in the tables", {"tables": 1, "figures": 3}, {"methods.frozen.label": "Baseline"}),
 )
 
 

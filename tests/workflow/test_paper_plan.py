@@ -28,7 +28,7 @@ SNAPSHOT = {
     "inspect": SUBJECTS * SEEDS,
     "embed": 1,
     "summaries": 14,
-    "figures": 8,
+    "figures": 9,
     "tables": 1,
 }
 

@@ -28,5 +28,6 @@ rule tables:
         # By a file, one argument per line: those of thousands of models are more than a command takes.
         "( printf '%s\\n' --spec {params.spec:q} --output summary={output.summary:q} {params.made:q} --input;"
         " printf 'summary=%s\\n' {input.summary:q}; printf 'rows=%s\\n' {input.rows:q};"
-        " for given in {input.published:q}; do printf 'published=%s\\n' \"$given\"; done )"
+        " for given in {input.published:q}; do printf 'published=%s\\n' \"$given\"; done;"
+        " for given in {input.history:q}; do printf 'history=%s\\n' \"$given\"; done )"
         " | python -m brain2clip.reporting.tables @/dev/stdin > {log:q} 2>&1"

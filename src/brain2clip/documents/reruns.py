@@ -128,6 +128,7 @@ tables:
   repetitions: {kind: repetitions, experiments: [main]}
   contrast: {kind: contrast, experiments: [main], reference: ridge}
   overview: {kind: overview, experiments: [main]}
+  costs: {kind: costs, experiments: [main]}
   classes: {kind: classes, experiments: [prompts]}
 exports:
   one: {study: things-eeg2, signals: [one], formats: [nice]}
@@ -143,7 +144,10 @@ READY = ("SimulatedFmriStudy", "GodStudy", "ThingsFmriStudy", "VoxelTableStudy")
 STUDIES = (*READY, "SimulatedStudy", "BidsEegStudy", "ThingsEeg1Study", "ThingsEeg2Study")
 
 #: Classes of the tables' settings.
-TABLES = ("MethodsTable", "AblationTable", "RepetitionsTable", "ContrastTable", "OverviewTable", "ClassesTable")
+TABLES = (
+    *("MethodsTable", "AblationTable", "RepetitionsTable", "ContrastTable", "OverviewTable", "CostsTable"),
+    "ClassesTable",
+)
 
 #: Other values of settings for which none can be guessed from the type.
 VALUES: dict[tuple[str, str], list[Any]] = {

@@ -64,6 +64,10 @@ class Files(Specs):
         """Trained parameters that a run uses."""
         return f"{self.results}/training/{self.model_of(run).path}.safetensors"
 
+    def history(self, model: Run) -> str:
+        """How the training of a model (:meth:`Runs.model_of`) went."""
+        return f"{self.results}/training/{model.path}.history.parquet"
+
     def rows(self, run: Run) -> str:
         """Retrieval rows of a run."""
         return f"{self.results}/retrieval/{run.path}.parquet"
@@ -137,6 +141,23 @@ class Files(Specs):
         """Features that a method of a study looks its candidates up in, with their spec."""
         tower = self.method(method).tower
         return {self.features(study, tower): self.features_spec(study, tower)}
+
+    def picture_files(self, study: str) -> dict[str, dict[str, Spec]]:
+        """All that the trained methods of a study read of pictures: ``stimuli`` and ``vectors``, with their specs."""
+        ran = {name for one in self.config.experiments.values() if one.study == study for name in one.methods}
+        towers = sorted({self.method(name).tower for name in ran if self.method(name).trained})
+        return {
+            "stimuli": {self.features(study, tower): self.features_spec(study, tower) for tower in towers},
+            "vectors": {
+                self.vector(study, tower, name): self.vectors_spec(study, tower, vector)
+                for tower in towers
+                for name, vector in self.vectors_of(study, tower).items()
+            },
+        }
+
+    def drive_file(self, study: str) -> dict[str, Spec]:
+        """What simulated brains answer to in every picture, with the spec that makes it."""
+        return {self.raw(study, "derivatives/truth/features.h5"): self.simulate_pictures_spec(study)}
 
     # ---------------------------------------------------------------------------------------- download
 

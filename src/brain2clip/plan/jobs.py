@@ -152,7 +152,7 @@ class Plan(Shown):
             "stimuli": [self.features_of(run)],
             "vectors": self.vector_files(run),
         }
-        made = (self.checkpoint(run), f"{self.results}/training/{run.path}.history.parquet")
+        made = (self.checkpoint(run), self.history(run))
         return Job(self.train_spec(run), inputs, made)
 
     def rank_job(self, run: Run) -> Job:
@@ -185,6 +185,7 @@ class Plan(Shown):
             "summary": [self.summary(block) for block in self.blocks],
             "rows": [self.rows(run) for run in self.runs()],
             "published": self.published(),
+            "history": [self.history(model) for model in self.models_shown()],
         }
         return Job(self.tables_spec(), inputs, tuple(self.tables()))
 

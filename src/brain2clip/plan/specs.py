@@ -358,8 +358,17 @@ class Specs(Runs):
             "summary": [{"origin": self.summaries_spec(block).origin} for block in self.blocks],
             "rows": [{"origin": self.retrieval_spec(run).origin} for run in self.runs()],
         }
+        models = self.models_shown()
+        if models:
+            expects["history"] = [{"origin": self.train_spec(model).origin} for model in models]
         chosen = [module for table in config.tables.values() for module in table.modules()]
         return spec("tables", "brain2clip.reporting.tables", values, expects, chosen)
+
+    def models_shown(self) -> list[Run]:
+        """Models whose histories the tables read: of the experiments of tables of costs, and of no other."""
+        shown = {name for table in self.config.tables.values() if table.of_costs for name in table.experiments}
+        runs = sorted({run for name in shown for run in self.runs_of(self.config.experiments[name])})
+        return [model for model in self.models(runs) if self.method(model.method).timed]
 
     def labels(self, methods: Any) -> dict[str, str]:
         """Names of methods in tables and figures."""

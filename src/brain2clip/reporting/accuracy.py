@@ -74,6 +74,19 @@ def dots(
             axis.errorbar(place, value, yerr=error, **look)
         else:
             axis.errorbar(value, place, xerr=error, **look)
+    scale(axis, points, upright)
+    if upright:
+        axis.set_xticks(range(len(shown)), shown, rotation=45 if len(shown) > 6 else 0)
+        axis.set(xlim=(-0.6, len(shown) - 0.4))
+        axis.grid(visible=False, axis="x")
+    else:
+        axis.set_yticks(range(len(shown)), shown)
+        axis.set(ylim=(len(shown) - 0.4, -0.6))
+        axis.grid(visible=False, axis="y")
+
+
+def scale(axis: Axes, points: pd.DataFrame, upright: bool = True) -> None:
+    """Chance as a dashed line, and the axis of accuracy: the y axis, or (not upright) the x axis."""
     chance = 100 * float(points["chance"].mean())
     line = axis.axhline if upright else axis.axvline
     line(chance, color="black", linewidth=1.2, linestyle=(0, (4, 3)), label="chance")
@@ -81,13 +94,9 @@ def dots(
     # Room for points at zero.
     bottom = -0.03 * 100 * float(points[["high", "value", "chance"]].max(axis=None))
     if upright:
-        axis.set_xticks(range(len(shown)), shown, rotation=45 if len(shown) > 6 else 0)
-        axis.set(ylabel=words, ylim=(bottom, None), xlim=(-0.6, len(shown) - 0.4))
-        axis.grid(visible=False, axis="x")
+        axis.set(ylabel=words, ylim=(bottom, None))
     else:
-        axis.set_yticks(range(len(shown)), shown)
-        axis.set(xlabel=words, xlim=(bottom, None), ylim=(len(shown) - 0.4, -0.6))
-        axis.grid(visible=False, axis="y")
+        axis.set(xlabel=words, xlim=(bottom, None))
 
 
 def interval(job: stage.Job, rows: pd.DataFrame) -> str:

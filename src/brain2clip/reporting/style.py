@@ -1,7 +1,7 @@
 """One sober look for all figures: palette, lines, axes, saving.
 
 Colours are those of Okabe and Ito (2008, "Color Universal Design"), told apart with every common form of colour
-blindness; beyond eight methods the line style changes.
+blindness; beyond eight methods the line style changes, and the marker.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 GREEN = "#009E73"
 GREY = "#8C8C8C"
 LINES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "D")
 
 _RC: dict[Any, Any] = {
     "font.size": 9,
@@ -75,6 +76,11 @@ def colour(number: int) -> str:
 def line(number: int) -> str:
     """Line style of the n-th method."""
     return LINES[number // len(PALETTE) % len(LINES)]
+
+
+def marker(number: int) -> str:
+    """Marker of the n-th method."""
+    return MARKERS[number // len(PALETTE) % len(MARKERS)]
 
 
 def legend_below(made: Figure, axes: Sequence[Axes], columns: int = 4) -> None:

@@ -7,13 +7,13 @@ A kind of table is a module of :mod:`brain2clip.reporting.table_kinds` with a cl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import pandas as pd
 
 from brain2clip import settings
-from brain2clip.reporting import classes
+from brain2clip.reporting import classes, costs
 from brain2clip.reporting.typeset import Sheet
 
 #: Columns of the Parquet file of a table.
@@ -41,12 +41,15 @@ class Context:
         All retrieval rows together.
     published : DataFrame
         Published rows, empty where they are not to be shown.
+    costs : DataFrame
+        What training cost (:mod:`brain2clip.reporting.costs`), of models whose histories were asked for.
     """
 
     settings: dict[str, Any]
     summary: pd.DataFrame
     rows: pd.DataFrame
     published: pd.DataFrame
+    costs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=costs.COLUMNS))
 
     def label(self, method: str) -> str:
         """Name of a method in the tables."""

@@ -23,7 +23,7 @@ import pandas as pd
 
 from brain2clip import artefact, kinds, settings, stage
 from brain2clip.names import RUN
-from brain2clip.reporting import published, typeset
+from brain2clip.reporting import costs, published, typeset
 from brain2clip.reporting.table_base import COLUMNS, Context, Part, Record
 from brain2clip.retrieval import statistics
 
@@ -55,7 +55,8 @@ def load(job: stage.Job) -> Context:
     """Read all inputs of the stage."""
     shown = job.inputs.get("published", []) if job.settings.get("published", True) else []
     summary = _together(job, "summary", statistics.SUMMARY_COLUMNS)
-    return Context(job.settings, summary, _together(job, "rows", _ROW_COLUMNS), published.read(shown))
+    rows = _together(job, "rows", _ROW_COLUMNS)
+    return Context(job.settings, summary, rows, published.read(shown), costs.read(job))
 
 
 def _together(job: stage.Job, name: str, columns: list[str]) -> pd.DataFrame:

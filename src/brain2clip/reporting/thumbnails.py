@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,6 +17,9 @@ from brain2clip import artefact, stage
 from brain2clip.readers.pictures import read as read_picture
 from brain2clip.reporting import style
 from brain2clip.stage import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 #: Queries and candidates that are shown at most.
 N_QUERIES = 8
@@ -66,6 +70,28 @@ def drawing(candidates: Candidates) -> Callable[[Axes, str], None]:
     return _picture(candidates) if candidates.picture else _text(candidates)
 
 
+def mean_training_picture(job: stage.Job, most: int) -> tuple[NDArray[np.float64], int]:
+    """Mean of training pictures of a job's input ``stimuli``, evenly spaced, and how many: the square in their middle.
+
+    Returns
+    -------
+    picture : array [height, width, 3]
+        0 to 1.
+    count : int
+        At most ``most``.
+    """
+    from PIL import ImageOps
+
+    with artefact.open_h5(*job.each("stimuli")[0]) as file:
+        rows = np.flatnonzero(file["split"].asstr()[:] != "test")
+        names, images = (file[key].asstr()[:] for key in ("stimulus_id", "image"))
+    rows = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(np.int64)]
+    total = np.zeros((_THUMBNAIL, _THUMBNAIL, 3))
+    for row in rows:
+        total += np.asarray(ImageOps.fit(_opened(names[row], Path(images[row])), (_THUMBNAIL, _THUMBNAIL)))
+    return total / (255 * len(rows)), len(rows)
+
+
 def frame(axis: Axes, colour: str, width: float) -> None:
     """A frame around a stimulus, without ticks."""
     axis.set(xticks=[], yticks=[])
@@ -104,11 +130,12 @@ def _text(candidates: Candidates) -> Callable[[Axes, str], None]:
 
 
 def _thumbnail(name: str, pictures: dict[str, Path]) -> NDArray[np.uint8]:
-    path = pictures.get(name)
-    if path is None or not path.is_file():
-        raise InputError(
-            f"gallery: no picture file for stimulus {name}; expected {path} (run from the folder above it)"
-        )
-    small = read_picture(path)
+    small = _opened(name, pictures.get(name))
     small.thumbnail((_THUMBNAIL, _THUMBNAIL))
     return np.asarray(small)
+
+
+def _opened(name: str, path: Path | None) -> Image.Image:
+    if path is None or not path.is_file():
+        raise InputError(f"no picture file for stimulus {name}; expected {path} (run from the folder above it)")
+    return read_picture(path)

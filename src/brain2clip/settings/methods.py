@@ -25,6 +25,8 @@ class MethodBase(Kind):
     trained: ClassVar[bool] = True
     #: Whether it learns epoch by epoch, so that its history is a curve.
     by_epoch: ClassVar[bool] = False
+    #: Whether its history says what training took (:mod:`brain2clip.training.cost`).
+    timed: ClassVar[bool] = False
     #: Whether its training draws random numbers, so that seeds differ.
     random: ClassVar[bool] = False
     #: Whether one model can train on subjects who have other inputs each (protocol joint).
@@ -80,6 +82,11 @@ class MethodBase(Kind):
         """Whether its picture side has prompts and filter gains to look into (stage ``inspect``)."""
         return False
 
+    @property
+    def grid_part(self) -> tuple[int, int] | None:
+        """Part of its readout whose places a linear head weighs, and rows of their grid; None: there is none."""
+        return None
+
 
 class TrainedMethod(MethodBase):
     """Settings of every method that learns from training trials."""
@@ -97,6 +104,7 @@ class Contrastive(TrainedMethod):
     """A brain encoder trained against a picture side by a contrastive loss: NeuroCLIP and its baseline."""
 
     by_epoch: ClassVar[bool] = True
+    timed: ClassVar[bool] = True
     random: ClassVar[bool] = True
 
     kind: Literal["contrastive"] = "contrastive"
@@ -136,6 +144,11 @@ class Contrastive(TrainedMethod):
     def without_texts(self) -> str | None:
         """The readout of the picture side."""
         return self.visual.without_texts
+
+    @property
+    def grid_part(self) -> tuple[int, int] | None:
+        """That of the picture side."""
+        return self.visual.grid_part
 
     @model_validator(mode="after")
     def _spaces_agree(self) -> Contrastive:
@@ -192,6 +205,8 @@ def of_pictures(vectors: tuple[Vector, ...]) -> frozenset[str]:
 class Ridge(ReadMethod):
     """Ridge regression from brain responses to frozen vectors of the pictures."""
 
+    timed: ClassVar[bool] = True
+
     kind: Literal["ridge"] = "ridge"
     alphas: Annotated[tuple[Annotated[float, Field(gt=0)], ...], EachOnce] = Field(
         (1e1, 1e2, 1e3, 1e4, 1e5, 1e6),
@@ -238,6 +253,7 @@ class BrainMapping(ReadMethod):
     """A mapping network from brain responses to the frozen CLIP space under image and text supervision: BrainCLIP."""
 
     by_epoch: ClassVar[bool] = True
+    timed: ClassVar[bool] = True
     random: ClassVar[bool] = True
     joint: ClassVar[bool] = True
 

@@ -46,6 +46,11 @@ class ReadoutBase(Kind):
         """Whether pictures differ by the subject that sees them, in training."""
         return False
 
+    @property
+    def grid_part(self) -> tuple[int, int] | None:
+        """Of parts one after the other, the first that is a patch grid, and its rows; None: there is none."""
+        return None
+
 
 Vectors = Annotated[tuple[Vector, ...], Field(min_length=1), EachOnce]
 
@@ -129,6 +134,12 @@ class InParts(ReadoutBase):
         """That no part is of the joint space."""
         return None if any(part.in_joint_space for part in self.listed()) else self.leaves_joint_space
 
+    @property
+    def grid_part(self) -> tuple[int, int] | None:
+        """The first grid."""
+        listed = enumerate(self.listed())
+        return next(((number, part.grid) for number, part in listed if part.grid is not None), None)
+
 
 class Concatenation(InParts):
     """Parts one after the other, each centred and scaled to a mean square length of 1 on training pictures."""
@@ -178,8 +189,7 @@ class Mix(ReadoutBase):
         None,
         ge=0,
         le=1,
-        description="every subject has a bias on the weights in training, left out with this probability, and always "
-        "in "
+        description="every subject has a bias on the weights in training, left out with this probability, and always in "
         "tests (null: no such bias)",
     )
 

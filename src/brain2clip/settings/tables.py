@@ -22,6 +22,8 @@ class TableBase(Kind):
     family: ClassVar[str] = "tables"
     #: Whether it shows all numbers of averaged repetitions, whichever its metric names.
     by_repetitions: ClassVar[bool] = False
+    #: Whether it shows what training cost, so that histories are read.
+    of_costs: ClassVar[bool] = False
 
     kind: str
     experiments: Annotated[tuple[Name, ...], EachOnce] = Field(
@@ -100,12 +102,21 @@ class OverviewTable(TableBase):
     kind: Literal["overview"] = "overview"
 
 
+class CostsTable(TableBase):
+    """What training cost, beside what it brought."""
+
+    of_costs: ClassVar[bool] = True
+
+    kind: Literal["costs"] = "costs"
+
+
 Table = Annotated[
     Annotated[MethodsTable, Tag("methods")]
     | Annotated[AblationTable, Tag("ablation")]
     | Annotated[RepetitionsTable, Tag("repetitions")]
     | Annotated[ContrastTable, Tag("contrast")]
     | Annotated[OverviewTable, Tag("overview")]
+    | Annotated[CostsTable, Tag("costs")]
     | Annotated[ClassesTable, Tag("classes")]
     | Annotated[SerializeAsAny[TableBase], from_outside(TableBase), Tag(EXTERNAL)],
     Discriminator(tag("tables")),

@@ -83,6 +83,11 @@ class VisualBase(Kind):
         """Whether pictures differ by the subject that sees them, in training."""
         return False
 
+    @property
+    def grid_part(self) -> tuple[int, int] | None:
+        """Part of the readout that is a patch grid and its rows, where weights of the head are weights of places."""
+        return None
+
 
 class ReadVisual(VisualBase):
     """A picture side that reads its embedding out of vectors of the picture."""
@@ -112,6 +117,11 @@ class ReadVisual(VisualBase):
     def by_subject(self) -> bool:
         """Its readout."""
         return self.readout.by_subject
+
+    @property
+    def grid_part(self) -> tuple[int, int] | None:
+        """That of the readout, under a linear head."""
+        return self.readout.grid_part if self.head.kind == "linear" else None
 
 
 class FrozenVisual(ReadVisual):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, assert_never
 
@@ -20,7 +19,7 @@ from torch import Tensor
 from brain2clip import kinds, stage
 from brain2clip.models.parameters import trainable
 from brain2clip.settings import Budget, Selection
-from brain2clip.training import balance
+from brain2clip.training import balance, cost
 from brain2clip.training.data import Pairs, Responses, pairs
 
 log = logging.getLogger("brain2clip")
@@ -65,7 +64,9 @@ def fit(
 ) -> pd.DataFrame:
     """Train in place, choosing the epoch by the settings' rule; history with a row per epoch.
 
-    ``classes`` names the class of every response where they are to be drawn equally often (:class:`Study`).
+    Where the epoch is searched for, ``search_seconds`` and ``search_cpu_seconds`` are what that took, in equal parts
+    for all rows. ``classes`` names the class of every response where they are to be drawn equally often
+    (:class:`Study`).
     """
     concepts = concept[np.concatenate([one.stimulus for one in sets])]
     everything = np.arange(len(concepts))
@@ -83,6 +84,8 @@ def fit(
     learner.model.load_state_dict(start, strict=False)
     final = loop(learner, budget, pairs(sets, everything, device, classes), seed, stop_after=best)
     final["held_out_top1"] = search["held_out_top1"][:best].to_numpy()
+    for name in cost.COLUMNS:  # the search is a part of what this model cost
+        final[f"search_{name}"] = search[name].sum() / best
     return final
 
 
@@ -104,7 +107,7 @@ def loop(
     history = []
     epochs = range(1, (stop_after or budget.epochs) + 1)
     for epoch in stage.progress(epochs, "train: epochs", every_s=10):
-        started, used = time.perf_counter(), time.process_time()
+        meter = cost.Meter()
         learner.model.train()
         losses = []
         order = rng.permutation(len(data.units)) if data.classes is None else balance.order(data.classes, rng)
@@ -129,8 +132,8 @@ def loop(
                 "scale": learner.model.scale.item(),
                 "lr": schedule.get_last_lr()[0],
                 "held_out_top1": math.nan if validation is None else learner.top1(validation),
-                "seconds": time.perf_counter() - started,
-                "cpu_seconds": time.process_time() - used,
+                **meter.read(),
+                "device": learner.model.scale.device.type,
                 **learner.measured(),
             }
         )

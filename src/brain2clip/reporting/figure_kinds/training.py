@@ -1,4 +1,4 @@
-"""Figure ``training``: loss per epoch of every method, and retrieval of held-out concepts where it was measured."""
+"""Figure ``training``: loss per epoch of every method, and what else was measured in training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from brain2clip.reporting.figure_base import Inputs
     from brain2clip.stage import Job
 
-_PANELS = {"loss": ("training loss (nats)", 1.0), "held_out_top1": ("held-out concepts, Top-1 (%)", 100.0)}
+_PANELS = {
+    "loss": ("training loss (nats)", 1.0),
+    "held_out_top1": ("held-out concepts, Top-1 (%)", 100.0),
+    "perplexity": ("perplexity of the soft target (pictures)", 1.0),
+}
 
 
 class Figure(figure_base.FigureBase):
@@ -61,7 +65,7 @@ def figure_training(history: pd.DataFrame, methods: Mapping[str, str]) -> drawn.
     Parameters
     ----------
     history : DataFrame
-        Columns ``study, signal, protocol, method, subject, seed, epoch, loss, held_out_top1``.
+        Columns ``study, signal, protocol, method, subject, seed, epoch`` and those of :data:`_PANELS` that there are.
     methods : mapping
         Name to label, in the order of the tables.
     """

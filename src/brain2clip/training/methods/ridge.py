@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from brain2clip.settings import Ridge
 from brain2clip.stage import InputError
-from brain2clip.training import balance, targets
+from brain2clip.training import balance, cost, targets
 from brain2clip.training.data import Responses
 from brain2clip.training.folds import folds
 from brain2clip.training.method import Checkpoint, Study, Trained
@@ -59,7 +59,11 @@ class Method:
             target = embedding
         else:
             assert_never(self.settings.target)
-        tensors, history = fit(responses, target, study.stimuli["concept"].asstr()[:], self.settings, weight)
+        concept = study.stimuli["concept"].asstr()[:]
+        meter = cost.Meter()
+        tensors, history = fit(responses, target, concept, self.settings, weight)
+        # All penalties are solved together, so each row has an equal part.
+        history = history.assign(**{name: spent / len(history) for name, spent in meter.read().items()}, device="cpu")
         tensors |= {name: torch.from_numpy(value.astype(np.float32)) for name, value in centres.items()}
         return tensors | targets.tensors(readout), history
 
