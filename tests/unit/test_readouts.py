@@ -411,6 +411,25 @@ def test_subjects_have_a_bias_each_in_training_and_pictures_go_through_the_tower
         assert predictor.candidates().shape == predictor.brains(test.values).shape
 
 
+def test_texts_have_the_length_that_pictures_have_after_the_readout(folder, tmp_path):
+    """The head has a bias, so that a length other than the one it was trained with gives other directions."""
+    tower = Tower(model=f"local-dir:{folder / 'tower'}").model_dump(mode="json")
+    visual = {"kind": "frozen", "readout": {"kind": "mean", "vectors": [{}], "unit": True}, "head": {"width": 12}}
+    optimiser = {**CONTRASTIVE["optimiser"], "epochs": 1}
+    method = parse(settings.Method, {**CONTRASTIVE, "visual": visual, "optimiser": optimiser})
+    outputs = {"checkpoint": tmp_path / "model.safetensors", "history": tmp_path / "history.parquet"}
+    inputs = {"responses": [folder / "eeg.h5"], "stimuli": [folder / "stimuli.h5"]}
+    values = {"method": settings.dump(method), "tower": tower, "seed": 0, "protocol": {"kind": "intra-subject"}}
+    train.run(stage.Job("train", values, "code", {}, inputs, outputs))
+    tensors, rows = artefact.read_tensors(outputs["checkpoint"]), np.arange(brain_files.TRAIN, 50)
+    test = load_responses([folder / "eeg.h5"], "test", None, True)
+    with open_stimuli(folder / "stimuli.h5", None) as stimuli:
+        predictor = Predictor(settings.dump(method), tower, tensors, test, stimuli, rows)
+        texts = torch.from_numpy(stimuli["prompt_embedding"][:][rows])
+        expected = F.normalize(F.linear(texts, tensors["visual.head.weight"], tensors["visual.head.bias"]), dim=-1)
+        torch.testing.assert_close(torch.from_numpy(predictor.candidates("category")), expected)
+
+
 def test_nothing_of_test_pictures_reaches_a_readout(folder, tmp_path):
     method = parse(
         settings.Method, {**CONTRASTIVE, "visual": {"kind": "frozen", "readout": SPATIAL, "head": {"width": 12}}}

@@ -328,7 +328,7 @@ def changed(raw: Mapping[str, Any], setting: Setting) -> dict[str, Planned] | No
         other = copy.deepcopy(dict(raw))
         place: Any = other
         for key in setting.path[:-1]:
-            place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
+            place = place.setdefault(key, {}) if isinstance(place, dict) else place[key]
         place[setting.path[-1]] = value
         try:
             if settings.canonical(settings.load(other)) != settings.canonical(settings.load(raw)):

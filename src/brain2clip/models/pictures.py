@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from brain2clip.models.readout import ReadoutModule
-from brain2clip.settings import ReadoutBase, Vector
+from brain2clip.settings import OneVector, ReadoutBase, Vector
 from brain2clip.stage import InputError
 from brain2clip.stimuli import tower_vectors
 
@@ -183,6 +183,11 @@ class ReadPictureSide(PictureSideBase):
     def fit(self, pictures: Pictures) -> None:
         """Fit the readout to frozen vectors of training pictures."""
         self.readout.fit(pictures.frozen(self.settings))
+
+    @property
+    def rescales(self) -> bool:
+        """Whether pictures stay in CLIP's joint space, at another length than the tower gives them."""
+        return self.settings.leaves_joint_space is None and not isinstance(self.settings, OneVector)
 
     def vectors(self, pictures: Pictures) -> list[Tensor]:
         """Vectors [B, d_i] of the readout, in its order."""

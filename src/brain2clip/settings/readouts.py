@@ -189,8 +189,8 @@ class Mix(ReadoutBase):
         None,
         ge=0,
         le=1,
-        description="every subject has a bias on the weights in training, left out with this probability, and always in "
-        "tests (null: no such bias)",
+        description="every subject has a bias on the weights in training, left out with this probability and in tests "
+        "(null: no such bias)",
     )
 
     @model_validator(mode="after")

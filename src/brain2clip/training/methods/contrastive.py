@@ -17,7 +17,7 @@ from brain2clip.internals import open_clip
 from brain2clip.models.brain_encoder import Inputs
 from brain2clip.models.brain_to_clip import BrainToClip
 from brain2clip.models.parameters import restore, trainable
-from brain2clip.models.pictures import Frozen, Pictures, PromptEffect
+from brain2clip.models.pictures import Frozen, Pictures, PromptEffect, ReadPictureSide
 from brain2clip.settings import Contrastive, Optimiser, Tower
 from brain2clip.stage import InputError
 from brain2clip.stimuli.filter_bank import BandTokens
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("brain2clip")
 #: Name in a checkpoint of the number of subjects whose pictures differ in training.
 SEEN_BY = "seen_by"
+#: Name in a checkpoint of the mean length of training pictures, where their readout has a scale of its own.
+LENGTH = "picture_length"
 #: Width of a tower from which bf16 pays on a CPU that has it.
 WIDE = 512
 
@@ -64,8 +66,13 @@ class Method:
         settings = learner.settings
         given = settings.optimiser, settings.selection, study.sets, concept, study.seed, study.device, study.classes
         history = fit(learner, *given)
-        seers = {SEEN_BY: torch.tensor(subjects_of(responses))} if settings.visual.by_subject else {}
-        return trainable(learner.model) | seers, history
+        tensors = trainable(learner.model)
+        visual = learner.model.visual
+        if settings.visual.by_subject:
+            tensors[SEEN_BY] = torch.tensor(subjects_of(responses))
+        if isinstance(visual, ReadPictureSide) and visual.rescales:
+            tensors[LENGTH] = length_of(visual, learner.pictures, rows)
+        return tensors, history
 
     def ready(self, checkpoint: Checkpoint) -> BothSides:
         """Both sides with the parameters of a checkpoint."""
@@ -109,6 +116,14 @@ def learner_of(
 def subjects_of(responses: Responses) -> int:
     """Number of subjects whose responses they are."""
     return int(responses.subject.max()) + 1
+
+
+@torch.inference_mode()
+def length_of(side: ReadPictureSide, pictures: PictureSource, rows: np.ndarray) -> Tensor:
+    """Mean length of what the readout gives of training pictures, which texts get before they go through the head."""
+    side.eval()
+    parts = np.array_split(rows, len(rows) // 256 + 1)
+    return torch.cat([side.readout(side.vectors(pictures(part))).norm(dim=-1) for part in parts]).mean().cpu()
 
 
 def with_perplexity(settings: Contrastive, frozen: Tensor, seed: int) -> Contrastive:
@@ -221,6 +236,7 @@ class BothSides(Trained):
 
     def __init__(self, settings: Contrastive, checkpoint: Checkpoint) -> None:
         self.file, self.device = checkpoint.stimuli, checkpoint.device
+        self.length = checkpoint.tensors.get(LENGTH)
         self.length_tells = settings.objective.normalise == "image"  # as in the loss
         given = settings, checkpoint.tower
         subjects = int(checkpoint.tensors.get(SEEN_BY, torch.tensor(1)))
@@ -240,8 +256,11 @@ class BothSides(Trained):
     def texts(self, unit: Tensor) -> Tensor:
         """Texts as if they were pictures: at the mean length of the training pictures, through the picture head."""
         self.model.visual.check_texts()
-        training = np.isin(self.file["split"].asstr()[:], ["train", "both"])
-        length = float(np.linalg.norm(self.file["embedding"][:][training], axis=1).mean())
+        if self.length is None:
+            training = np.isin(self.file["split"].asstr()[:], ["train", "both"])
+            length = float(np.linalg.norm(self.file["embedding"][:][training], axis=1).mean())
+        else:
+            length = float(self.length)
         return self.model.visual.of_texts(unit.to(self.device) * length)
 
     def classes(self, concepts: list[str], rows: np.ndarray) -> Tensor:
