@@ -131,7 +131,7 @@ def test_the_shared_loop_is_a_plain_loop_bit_for_bit(files, tmp_path):
     device = device_of_choice()
     with open_stimuli(one.inputs["stimuli"][0], None) as stimuli:
         torch.manual_seed(0)
-        model, clip = build(settings, tower, responses, stimuli, device)
+        model, clip = build(settings, tower, responses, stimuli, device, 1)
         pictures = picture_source(settings, tower, stimuli, responses.stimulus, clip, device)
         torch.manual_seed(0)
         rng = np.random.default_rng(0)
@@ -237,6 +237,9 @@ class Scale:
     def parameter_groups(self):
         return [{"params": [self.scale], "lr": 0.2, "weight_decay": 0.0}]
 
+    def measured(self):
+        return {}
+
     def settle(self):
         keep_scale(self.scale)
 
@@ -247,7 +250,7 @@ class Scale:
 
 def test_a_scale_at_its_limit_comes_back():
     budget = Optimiser(epochs=12, batch_size=4, lr=0.2, schedule="constant", warmup=0.0)
-    data = Pairs([], np.zeros(0), np.zeros(0), np.zeros(0), [np.array([row]) for row in range(8)])
+    data = Pairs([], *[np.zeros(0)] * 4, [np.array([row]) for row in range(8)])
     found = loop.loop(Scale(), budget, data, 0)["scale"]
     assert found.max() == pytest.approx(np.log(100))
     assert found.iloc[-1] < 4.0
