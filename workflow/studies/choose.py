@@ -3,8 +3,8 @@
     python workflow/studies/choose.py [--processes 2] [PART ...]
 
 makes what it needs of ``development.yaml`` (another seed, whose test concepts the study does not share and nobody
-reads), then trains each candidate on four fifths of its training concepts and looks the responses to the rest up among the
-pictures of the rest. Means over subjects and splits; what is best so far goes on. docs/choices.md is its output.
+reads), then trains each candidate on four fifths of its training concepts and looks the responses to the rest up among
+the pictures of the rest. Means over subjects and splits; what is best so far goes on. docs/choices.md is its output.
 """
 
 from __future__ import annotations
