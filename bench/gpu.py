@@ -401,7 +401,7 @@ def pictures_per_second(m: Machine) -> dict:
             def per_second(run, *given, repeats=3):
                 return len(given[-1]) / m.seconds(lambda: run(*given), repeats, 1)
 
-            with patched(features.pictures, "read", lambda path: None):
+            with patched(frozen_clip.pictures, "read", lambda path: None):
                 one["stage_at_hand"] = per_second(stage, clip, bands, cache, paths)
             one["bare_fp32"], fp32 = per_second(bare, model.visual, stack), bare(model.visual, stack)
             with m.tf32(True):

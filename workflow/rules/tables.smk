@@ -21,6 +21,7 @@ rule tables:
         runtime=lambda w, attempt: attempt * 30,
     params:
         spec=lambda w: PLAN.tables_job().spec.json,
+        history=lambda w: PLAN.tables_job().inputs.get("history", []),
         made=lambda w, output: [f"{Path(path).name}={path}" for path in output.tables],
     message:
         "Tables"
@@ -29,5 +30,5 @@ rule tables:
         "( printf '%s\\n' --spec {params.spec:q} --output summary={output.summary:q} {params.made:q} --input;"
         " printf 'summary=%s\\n' {input.summary:q}; printf 'rows=%s\\n' {input.rows:q};"
         " for given in {input.published:q}; do printf 'published=%s\\n' \"$given\"; done;"
-        " for given in {input.history:q}; do printf 'history=%s\\n' \"$given\"; done )"
+        " for given in {params.history:q}; do printf 'history=%s\\n' \"$given\"; done )"
         " | python -m brain2clip.reporting.tables @/dev/stdin > {log:q} 2>&1"

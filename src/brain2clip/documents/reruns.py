@@ -177,6 +177,7 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     ("VoxelTableStudy", "rois"): [{"VC": "vc.nii.gz"}],
     ("VoxelTableStudy", "categories"): [{"face": ["a face"], "house": ["a house"]}],
     ("Supervision", "sentences"): [["captions"]],
+    ("Objective", "soft_perplexity"): [8.0],
     ("Lda", "shrinkage"): [0.5],
     ("Lda", "windows"): [4],
     ("Lora", "weights"): [["mlp"]],
