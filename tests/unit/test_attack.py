@@ -36,7 +36,7 @@ def test_the_attack_sees_what_gets_through(tmp_path, monkeypatch):
     monkeypatch.setattr(artefact.sealing.SealedH5, "_verify", lambda self, block: True)
     monkeypatch.setattr(artefact, "_is_sealed", lambda verify, content, path: True)
     monkeypatch.setattr(file_records.FileRecord, "check", lambda self, path: None)
-    failures = damage.run(60, 0).failures
+    failures = damage.run(120, 0).failures
     assert len(failures) > 5
     assert any(line.startswith("simulated: ") for line in failures)
 

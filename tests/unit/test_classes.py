@@ -353,7 +353,7 @@ def test_penalties_that_are_no_penalties_are_refused(alphas: list[float]) -> Non
 
 def test_a_model_that_is_not_finite_is_not_written(tmp_path: Path) -> None:
     inputs = changed(tmp_path, lambda stimulus, split: split >= 0)
-    with open_stimuli(inputs["stimuli"][0], None) as source:
+    with artefact.open_h5(inputs["stimuli"][0]) as source:
         kept, attributes = {key: source[key][:] for key in source}, dict(source.attrs)
     kept["embedding"] = np.where(np.arange(12) == 3, np.nan, kept["embedding"])
     inputs["stimuli"] = [tmp_path / "broken.h5"]
