@@ -354,11 +354,20 @@ def hours(m: Machine, seconds: dict[str, float]) -> dict:
         for seed in one.seeds
         if method != "ridge"
     }
+    methods = m.config.methods
+    measured = {alike(methods[name]): name for label in seconds for name in [label.split(", ")[0]] if name in methods}
     total: dict[str, float] = {}
     for protocol, method, _ in sought:
-        spent = seconds.get(f"{method}, {protocol}", math.nan) * m.config.methods[method].optimiser.epochs
+        same = measured.get(alike(methods[method]), method)
+        spent = seconds.get(f"{same}, {protocol}", math.nan) * methods[method].optimiser.epochs
         total[protocol] = total.get(protocol, 0.0) + spent * SUBJECTS / 3600
     return total | {"models": len(sought) * SUBJECTS, "all": sum(total.values())}
+
+
+def alike(method: settings.Contrastive) -> str:
+    """Settings of which an epoch costs the same."""
+    optimiser = method.optimiser.model_copy(update={"epochs": 1})
+    return settings.canonical(method.model_copy(update={"label": "", "shuffle_labels": False, "optimiser": optimiser}))
 
 
 def pictures_per_second(m: Machine) -> dict:
