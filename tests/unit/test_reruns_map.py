@@ -62,7 +62,7 @@ def test_the_plan_of_a_configuration_is_that_of_snakemake():
             "inspect": 2,
             "summaries": 7,
             "tables": 1,
-            "figures": 7,
+            "figures": 8,
         },
     }
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from finished import finished  # noqa: F401  a fixture
 from project import ROOT, Project
@@ -159,7 +160,7 @@ def other_caption(project: Project) -> None:
 
 
 def third_subject(project: Project) -> None:
-    """A copy of the second one under another name."""
+    """One who saw what the second one did, with samples of his own."""
     folder = project.folder / "mine"
     for path in sorted((folder / "sub-02").rglob("*")):
         if path.is_file():
@@ -168,7 +169,15 @@ def third_subject(project: Project) -> None:
             if path.suffix in (".vhdr", ".vmrk", ".tsv", ".json"):
                 target.write_text(path.read_text(encoding="utf-8-sig").replace("sub-02", "sub-03"), encoding="utf-8")
             else:
-                shutil.copy2(path, target)
+                samples = np.fromfile(path, sample_type(path))
+                drawn = np.random.default_rng(3).permutation(samples.reshape(-1, 1)).ravel()
+                drawn.astype(samples.dtype).tofile(target)
+
+
+def sample_type(path: Path) -> str:
+    """How the samples of a BrainVision file are written."""
+    header = path.with_suffix(".vhdr").read_text(encoding="utf-8-sig")
+    return "<f4" if "IEEE_FLOAT_32" in header else "<i2"
 
 
 #: What follows from features in the study on disk: two subjects, one band, ridge regression.

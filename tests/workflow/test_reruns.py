@@ -194,12 +194,12 @@ SETTINGS = (
     ),
     Case(
         "a view of the pictures, for the readout of a method",
-        {"vectors": 1, "train": 6, "rank": 6, "summaries": 3, "tables": 1, "figures": 2},
+        {"vectors": 1, "train": 6, "rank": 6, "summaries": 3, "tables": 1, "figures": 4},
         {"methods.frozen.visual.readout": {"view": {"kind": "blur"}}},
     ),
     Case(
         "a block of the CLIP beside it",
-        {"vectors": 2, "train": 6, "rank": 6, "summaries": 3, "tables": 1, "figures": 2},
+        {"vectors": 2, "train": 6, "rank": 6, "summaries": 3, "tables": 1, "figures": 4},
         {"methods.frozen.visual.readout": BLUR_AND_BLOCK},
     ),
     Case("a loss weight (of `neuroclip`, `frozen` inherits it)", RANKED, {"methods.neuroclip.objective.beta": 0.3}),

@@ -127,7 +127,7 @@ class Plan(Shown):
         """A further vector of the stimuli of a study."""
         from brain2clip.stimuli import weights
 
-        block, vector = self.config.towers[tower], self.vectors_of(study, tower)[name]
+        block, vector = self.config.towers[tower], self.vector_named(study, tower, name)
         inputs = {"catalogue": [self.catalogue(study)]}
         if vector.ready is not None:
             inputs["ready"] = [self.ready_vector(study, vector.ready)]

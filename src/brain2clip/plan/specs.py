@@ -221,6 +221,21 @@ class Specs(Runs):
                     )
         return dict(sorted(found.items()))
 
+    def vector_named(self, study: str, tower: str, name: str) -> Vector:
+        """A further vector by name: of the experiments' methods, else of another method that a file is asked for.
+
+        Raises
+        ------
+        InputError
+            Where no method reads one of that name.
+        """
+        wanted = self.vectors_of(study, tower)
+        others = (one for method in self.config.methods.values() if method.tower == tower for one in method.vectors)
+        found = wanted.get(name) or next((one for one in others if one.name == name), None)
+        if found is None:
+            raise InputError(f"no method of tower {tower!r} reads a vector named {name!r}{suggest(name, wanted)}")
+        return found
+
     def towers_run(self) -> list[tuple[str, str]]:
         """Study and tower of all methods of experiments, each once."""
         experiments = self.config.experiments.values()
