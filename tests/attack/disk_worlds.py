@@ -93,7 +93,8 @@ def images() -> Case:
             place.pack(split)
         spec = {"stage": "images", "format": artefact.FORMAT, "settings": place.settings, "code": ""}
         records = [f"record={place.record(split)}" for split in test_images.NAMES]
-        given = ["--spec", json.dumps(spec), "--input", *records, "--output", f"stimuli={place.table}"]
+        made = [f"{name}={path}" for name, path in place.outputs.items()]
+        given = ["--spec", json.dumps(spec), "--input", *records, "--output", *made]
         return ["-m", "brain2clip.downloads.images", *given]
 
     return Case("images", PAGE * len(rows), command, whole)
@@ -103,10 +104,12 @@ def preprocessed(root: Path) -> Case:
     """The epochs of the authors; the archive lies elsewhere."""
     test_preprocessed.write_archive(root)
     wanted = sum(test_preprocessed.rows(side).nbytes for side in test_preprocessed.PICTURES)
+    record = test_preprocessed.record_of(root, root / "record.json")
 
     def command(disk: Path) -> list[str]:
         values = {**test_preprocessed.job(disk).settings, "results": str(root)}
         spec = {"stage": "preprocessed", "format": artefact.FORMAT, "settings": values, "code": ""}
-        return ["-c", PREPROCESSED, "--spec", json.dumps(spec), "--output", f"responses={disk / 'sub-01.h5'}"]
+        made = f"responses={disk / 'sub-01.h5'}"
+        return ["-c", PREPROCESSED, "--spec", json.dumps(spec), "--input", f"signals={record}", "--output", made]
 
     return Case("preprocessed", wanted, command, lambda disk, path: False)

@@ -151,6 +151,7 @@ def test_weights_that_are_a_pointer_or_no_config_stop_the_plan(tmp_path):
         ("ViT-B-23", "openai", r"open_clip knows no model 'ViT-B-23' \(did you mean 'ViT-B-32'\?\)"),
         ("ViT-B-23", "gone/weights.pt", "knows no model"),
         ("ViT-B-32", "openia", r"'openia' is neither a file nor a tag of ViT-B-32; tags: openai, "),
+        ("ViT-B-32", "x" * 5000, r"is neither a file nor a tag of ViT-B-32; tags: openai, "),
         ("ViT-B-32", "openai", "trained with QuickGELU .*; take model: ViT-B-32-quickgelu$"),
         ("ViT-B-32", None, "needs a pretrained tag"),
         ("ViT-B-32", "PATH", r"trained with QuickGELU \(by .*open_clip_config.json"),

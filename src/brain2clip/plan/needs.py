@@ -6,8 +6,8 @@ Methods say what they need of a study (:attr:`brain2clip.settings.MethodBase.nee
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip.internals import open_clip_files
@@ -60,7 +60,7 @@ def _known_tower(model: str, pretrained: str | None) -> None:
     A checkpoint that does not lie there is left to Snakemake, which names all files that are missing.
     """
     known = open_clip_files.known()
-    absent = pretrained is not None and weights.is_path(pretrained) and not Path(pretrained).is_file()
+    absent = pretrained is not None and weights.is_path(pretrained) and not os.path.isfile(pretrained)
     if known is not None:
         weights.check_names(model, None if absent else pretrained, known)
         if not absent:

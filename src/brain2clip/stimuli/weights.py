@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def of(model: str, pretrained: str | None) -> list[str]:
         if pretrained is None or not is_path(pretrained):
             return []
         beside = Path(pretrained).parent / CONFIG
-        return [pretrained, *([str(beside)] if beside.is_file() else [])]
+        return [pretrained, *([str(beside)] if os.path.isfile(beside) else [])]
     folder = Path(model.removeprefix(LOCAL))
     vocabulary = vocabulary_of(folder)
     return [str(folder / CONFIG), str(folder / WEIGHTS), *([] if vocabulary is None else [str(vocabulary)])]
@@ -50,11 +51,11 @@ def check(model: str, pretrained: str | None) -> None:
             "model: 'local-dir:FOLDER'"
         )
     for path in map(Path, of(model, pretrained)):
-        if path.is_dir():
+        if os.path.isdir(path):
             raise InputError(f"towers.*.pretrained: {path} is a folder; give the file of the weights in it")
-        if path.is_file() and (instead := user_files.stands_in(path)) is not None:
+        if os.path.isfile(path) and (instead := user_files.stands_in(path)) is not None:
             raise InputError(f"{path}: expected a file of the tower {model!r}, found that it is {instead}")
-        if path.is_file() and path.name == CONFIG:
+        if os.path.isfile(path) and path.name == CONFIG:
             config(path)
 
 
@@ -74,7 +75,7 @@ def check_names(model: str, pretrained: str | None, known: Known) -> None:
             "see open_clip.list_models(), or give 'local-dir:FOLDER'"
         )
     tags = known.tags.get(model, {})
-    if pretrained is not None and pretrained not in tags and not Path(pretrained).is_file():
+    if pretrained is not None and pretrained not in tags and not os.path.isfile(pretrained):
         raise InputError(
             f"towers.*.pretrained: {pretrained!r} is neither a file nor a tag of {model}; "
             f"tags: {', '.join(tags) or 'none'}"
@@ -100,7 +101,7 @@ def check_activation(model: str, pretrained: str | None, known: Known) -> str | 
     beside = config_beside(model, pretrained)
     if beside is not None:
         wanted, source = bool(config(beside)["model_cfg"].get("quick_gelu", False)), str(beside)
-    elif Path(pretrained).is_file():
+    elif os.path.isfile(pretrained):
         repository = _repository_of(Path(pretrained))
         found = None if repository is None else known.repository_with_quick_gelu(repository)
         if found is None:
@@ -127,10 +128,10 @@ def check_activation(model: str, pretrained: str | None, known: Known) -> str | 
 
 def config_beside(model: str, pretrained: str | None) -> Path | None:
     """Config that lies beside a checkpoint by path, which says what the weights are of; None where there is none."""
-    if model.startswith(LOCAL) or pretrained is None or not Path(pretrained).is_file():
+    if model.startswith(LOCAL) or pretrained is None or not os.path.isfile(pretrained):
         return None
     beside = Path(pretrained).parent / CONFIG
-    return beside if beside.is_file() else None
+    return beside if os.path.isfile(beside) else None
 
 
 def _repository_of(path: Path) -> str | None:
@@ -172,7 +173,7 @@ def architecture(model: str) -> dict[str, Any] | None:
     if not model.startswith(LOCAL):
         return open_clip_files.config_of(model)
     path = Path(model.removeprefix(LOCAL)) / CONFIG
-    if not path.is_file():
+    if not os.path.isfile(path):
         return None
     found: dict[str, Any] = config(path)["model_cfg"]
     return found
@@ -181,7 +182,7 @@ def architecture(model: str) -> dict[str, Any] | None:
 def vocabulary_of(folder: Path) -> Path | None:
     """Vocabulary file that the config of a local tower names for open_clip's own tokenizer, or None."""
     path = folder / CONFIG
-    if not path.is_file():
+    if not os.path.isfile(path):
         return None
     kwargs = config(path)["model_cfg"]["text_cfg"].get("tokenizer_kwargs")
     name = kwargs.get("bpe_path") if isinstance(kwargs, dict) else None
