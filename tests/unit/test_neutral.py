@@ -121,6 +121,9 @@ OPTIONS: dict[str, Option] = {
         "objective.soft_perplexity", None, 5.0, (f"{TRAINING}.methods.contrastive:with_perplexity",), training,
         CONTRASTIVE,
     ),
+    "Optimiser.frozen_epochs": Option(
+        "optimiser.frozen_epochs", 0, 1, ("brain2clip.training.loop:delayed",), training, CONTRASTIVE
+    ),
     "Optimiser.checkpointing": Option(
         "optimiser.checkpointing", False, True, (f"{MODELS}.prompted_tower:recomputed",), training, CONTRASTIVE
     ),

@@ -7,11 +7,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from sklearn.linear_model import Ridge
 from threadpoolctl import threadpool_limits
 
 from brain2clip import artefact, stage
-from brain2clip.models import brain_encoder
+from brain2clip.models import brain_encoder, prompted_tower
 from brain2clip.models.brain_encoder import Inputs
 from brain2clip.models.parameters import trainable
 from brain2clip.retrieval import rank, statistics
@@ -21,7 +22,7 @@ from brain2clip.training import loop, train
 from brain2clip.training.data import Pairs, load_responses, open_stimuli, pairs
 from brain2clip.training.inputs import device_of_choice
 from brain2clip.training.methods import ridge
-from brain2clip.training.methods.contrastive import build, picture_source
+from brain2clip.training.methods.contrastive import ContrastiveLearner, build, picture_source
 from brain2clip.training.objective import keep_scale, logits, softened_contrastive
 
 SMALL = {
@@ -164,6 +165,40 @@ def test_both_caches_train_the_same_model(files, tmp_path):
     pictures, _ = trained(job(files, tmp_path, "neuroclip", optimiser=short, stimuli="pictures"))
     for name, value in tokens.items():
         torch.testing.assert_close(pictures[name], value, atol=1e-4, rtol=1e-3)
+
+
+def test_prompts_that_join_late_find_what_was_trained_against_the_frozen_tower(files, tmp_path, monkeypatch):
+    """Until then no picture goes through the tower, and encoder and head are those of the frozen picture side."""
+    short = {"epochs": 4, "batch_size": 20, "lr": 3e-3, "lr_visual": 1e-2, "precision": "fp32"}
+    fusion = {"kind": "none"}  # nothing else draws random numbers before training
+    late = job(files, tmp_path, "neuroclip", optimiser=short | {"frozen_epochs": 3}, visual={"fusion": fusion})
+    towers, after = [], []
+    own, settle = prompted_tower.PromptedTower.forward, ContrastiveLearner.settle
+    monkeypatch.setattr(
+        prompted_tower.PromptedTower, "forward", lambda self, *a, **k: towers.append(len(after)) or own(self, *a, **k)
+    )
+    monkeypatch.setattr(
+        ContrastiveLearner,
+        "settle",
+        lambda self: settle(self) or after.append({n: v.clone() for n, v in trainable(self.model).items()}),
+    )
+    _, history = trained(late)
+    steps = len(after) // 4
+    assert towers == list(range(3 * steps, 4 * steps))  # one picture batch a step, in the last epoch only
+    prompts = [one["visual.tower.prompts"] for one in after]
+    assert all(torch.equal(prompts[0], one) for one in prompts[: 3 * steps])
+    assert not torch.equal(prompts[3 * steps - 1], prompts[-1])
+    weights = [name for name in after[0] if name.startswith("encoder.")]
+    assert all(not torch.equal(after[0][name], after[3 * steps - 1][name]) for name in weights)
+    assert len(history) == 4
+
+
+@pytest.mark.parametrize(
+    ("visual", "frozen_epochs", "said"), [("frozen", 1, "frozen in all epochs"), ("neuroclip", 4, "leaves none")]
+)
+def test_epochs_without_the_tower_must_leave_some_with_it(files, tmp_path, visual, frozen_epochs, said):
+    with pytest.raises(ValidationError, match=said):
+        job(files, tmp_path, visual, optimiser={"epochs": 4, "batch_size": 20, "frozen_epochs": frozen_epochs})
 
 
 def test_selection_holds_out_whole_concepts_and_trains_again_on_all(files, tmp_path):

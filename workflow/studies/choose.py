@@ -5,6 +5,8 @@
 makes what it needs of ``development.yaml`` (another seed, whose test concepts the study does not share and nobody
 reads), then trains each candidate on four fifths of its training concepts and looks the responses to the rest up among
 the pictures of the rest. Means over subjects and splits; what is best so far goes on. docs/choices.md is its output.
+The part ``difficulty`` alone reads the test of the development study, with the plain baseline alone: it says how hard
+the simulated recordings are to read, which is the same for all methods.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,13 @@ from brain2clip.training.methods import contrastive
 
 CONFIG = Path("workflow/studies/development.yaml")
 SHARE, SPLITS = 0.2, (0, 1)
+SPLIT = ("train", "test")
+#: The baseline that says how difficult a study is.
+BASELINE: Values = {
+    "optimiser.epochs": 90, "optimiser.batch_size": 128, "optimiser.lr": 2e-3, "objective.soft_perplexity": 32.0,
+}  # fmt: skip
+#: Candidates of ``snr``; wanted is what leaves most room below and above.
+SNRS, WANTED = (1.0, 1.25, 1.5, 2.0), 60
 Values = dict[str, Any]
 
 
@@ -46,6 +56,29 @@ def changed(base: Values, changes: Values) -> Values:
             place = place.setdefault(key, {})
         place[last] = value
     return found
+
+
+def top1_of_test(task: tuple[Path, str]) -> float:
+    """Top-1 of the plain frozen baseline on the test of a development study, for the difficulty only."""
+    path, subject = task
+    torch.set_num_threads(1)
+    config = settings.load(yaml.safe_load(path.read_text(encoding="utf-8")))
+    plan, device = Plan(config), torch.device("cpu")
+    method = settings.parse(settings.Method, changed(settings.dump(config.methods["frozen"]), BASELINE))
+    features = Path(plan.features("simulated", method.tower))
+    source = [Path(plan.responses("simulated", "broad", subject))]
+    with open_stimuli(features, None, []) as stimuli:
+        train, test = (placed(load_responses(source, split, None, True), stimuli, features) for split in SPLIT)
+        both = replace(
+            train,
+            **{name: np.concatenate([getattr(one, name) for one in (train, test)]) for name in ("values", "stimulus")},
+            subject=np.zeros(len(train.stimulus) + len(test.stimulus), np.int64),
+        )
+        learner = contrastive.learner_of(
+            method, config.towers[method.tower], both, stimuli, np.unique(train.stimulus), device, 0
+        )
+        loop(learner, method.optimiser, pairs([train], np.arange(len(train.stimulus)), device), 0)
+        return learner.top1(pairs([test], np.arange(len(test.stimulus)), device))
 
 
 def curve(task: tuple[Values, str, int]) -> tuple[np.ndarray, float]:
@@ -160,41 +193,78 @@ def views_part(search: Search, plain: Values) -> None:
     )  # fmt: skip
 
 
-def prompted_part(search: Search, plain: Values, found: Values) -> None:
-    """Prompts and LoRA: their own learning rate, in 30 epochs, which is what their cost allows."""
+def prompted_part(search: Search, plain: Values, found: Values) -> dict[str, Values]:
+    """Prompts and LoRA: their own learning rate, where they join the frozen tower for the last 15 of 60 epochs."""
     side = {"kind": "neuroclip", "filter": {"reduction": 4}, "fusion": {"width": 64, "reduction": 2}}
-    rates = {f"prompts, lr_visual {rate:g}": {"optimiser.lr_visual": rate} for rate in (5e-4, 2e-3)}
-    for label, base in (("plain", plain), ("spatial", found)):
-        prompted = changed(base, {"visual": {**side, **base["visual"], "kind": "neuroclip"}, "optimiser.epochs": 30})
-        search.best(f"Prompts under the {label} readout", prompted, rates, SPLITS[:1])
-    lora = changed(found, {"visual": {**side, **found["visual"], "kind": "neuroclip"}, "optimiser.epochs": 30})
-    lora = changed(lora, {"visual.fusion": {"kind": "none"}, "visual.prompts": {"depth": "off"}})
+    sides = {
+        f"Prompts under the {label} readout": changed(
+            base, {"visual": {**side, **base["visual"], "kind": "neuroclip"}, **PROMPTED}
+        )
+        for label, base in (("plain", plain), ("spatial", found))
+    }
+    lora = changed(sides["Prompts under the spatial readout"], {"visual.fusion": {"kind": "none"}})
+    lora = changed(lora, {"visual.prompts": {"depth": "off"}})
     lora = changed(lora, {"visual.adapter": {"kind": "lora", "rank": 8, "weights": ["attention", "mlp"]}})
-    search.best(
-        "LoRA under the spatial readout", lora,
-        {f"LoRA, lr_visual {rate:g}": {"optimiser.lr_visual": rate} for rate in (2e-4, 1e-3)}, SPLITS[:1],
-    )  # fmt: skip
+    sides["LoRA under the spatial readout"] = lora
+    return {label: search.best(f"{label}: rate", base, RATES, SPLITS[:1]) for label, base in sides.items()}
+
+
+def joined_part(search: Search, prompted: dict[str, Values]) -> None:
+    """What the rest would give if they trained for longer, up to all epochs; not taken, for what it costs."""
+    for label, base in prompted.items():
+        search.best(f"{label}: when it joins", base, WAITS, SPLITS[:1])
+
+
+PROMPTED = {"optimiser.epochs": 60, "optimiser.frozen_epochs": 45, "optimiser.precision": "bf16"}
+RATES = {f"lr_visual {rate:g}": {"optimiser.lr_visual": rate} for rate in (5e-4, 1e-3, 4e-3)}
+WAITS = {f"{wait} epochs without, {60 - wait} with": {"optimiser.frozen_epochs": wait} for wait in (45, 30, 0)}
+
+
+def made(config: Path, processes: int, *stages: str) -> None:
+    """Make what some stages give."""
+    command = [sys.executable, "-m", "snakemake", "--configfile", str(config), "--cores", str(processes)]
+    subprocess.run([*command, "--quiet", "all", "--until", *stages], check=True)
+
+
+def difficulty(search: Search, processes: int) -> None:
+    """How large the responses are beside the background: so that the plain baseline stands in the middle."""
+    print(f"\n## Difficulty: plain baseline, test of the development study, {WANTED} wanted\n")
+    print("| snr | Top-1 of 200 |\n| --- | --- |", flush=True)
+    values = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+    for snr in SNRS:
+        own = changed(values, {"results": f"{values['results']}-snr-{snr:g}", "studies.simulated.snr": snr})
+        path = Path(f"{own['results']}.yaml")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(own), encoding="utf-8")
+        made(path, processes, "epochs")
+        made(path, processes, "features")
+        found = search.pool.map(top1_of_test, [(path, subject) for subject in search.subjects], chunksize=1)
+        print(f"| {snr:g} | {100 * np.mean(found):.1f} |", flush=True)
+    print("\nTaken: the nearest, written into both studies.", flush=True)
 
 
 def main() -> None:
     """Make the development study as far as it is needed, then search."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["frozen", "views", "prompted"])
+    parser.add_argument("parts", nargs="*", default=["difficulty", "frozen", "prompted", "joined", "views"])
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args()
-    command = [sys.executable, "-m", "snakemake", "--configfile", str(CONFIG), "--cores", str(given.processes)]
-    subprocess.run([*command, "--quiet", "all", "--until", "epochs", "features", "vectors"], check=True)
+    made(CONFIG, given.processes, "epochs", "features", "vectors")
     search, started = Search(given.processes), time.monotonic()
+    if "difficulty" in given.parts:
+        difficulty(search, given.processes)
     print(
         f"Development study: {len(search.subjects)} subjects, {SHARE:.0%} of the training concepts held out, "
         f"{len(SPLITS)} splits; Top-1 among the pictures of the held-out concepts, mean ± standard error over subjects "
         "and splits."
     )
     plain, found = frozen_part(search)
+    if "prompted" in given.parts:
+        prompted = prompted_part(search, plain, found)
+        if "joined" in given.parts:
+            joined_part(search, prompted)
     if "views" in given.parts:
         views_part(search, plain)
-    if "prompted" in given.parts:
-        prompted_part(search, plain, found)
     print(f"\n{(time.monotonic() - started) / 60:.0f} minutes.")
 
 

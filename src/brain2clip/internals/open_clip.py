@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brain2clip.internals.open_clip_files import Known, Tag
+from brain2clip.internals.torch_attention import attended
 from brain2clip.stage import InputError
 
 #: What the picture tower is driven with.
@@ -132,7 +133,7 @@ def attention(attn: nn.MultiheadAttention, x: Tensor) -> Tensor:
     """Self-attention without a mask of tokens [B, n, D], by products of [B n, D]."""
     tokens = F.linear(x.flatten(0, 1), attn.in_proj_weight, attn.in_proj_bias)
     query, key, value = tokens.view(*x.shape[:2], 3, attn.num_heads, -1).permute(2, 0, 3, 1, 4)
-    seen = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(-1, x.shape[-1])
+    seen = attended(query, key, value).transpose(1, 2).reshape(-1, x.shape[-1])
     return F.linear(seen, attn.out_proj.weight, attn.out_proj.bias).view_as(x)
 
 

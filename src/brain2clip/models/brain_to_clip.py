@@ -58,14 +58,14 @@ class BrainToClip(nn.Module):
         return embedding
 
     def parameter_groups(self, lr: float, lr_visual: float) -> list[dict]:
-        """Trained parameters: what tunes the tower with its own learning rate; no decay on vectors."""
+        """Trained parameters: what tunes the tower (``joins``) with its own learning rate; no decay on vectors."""
         tuned = tuple(f"visual.{name}" for name in self.visual.tuned)
-        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
-                rate = lr_visual if name.startswith(tuned) else lr
-                groups.setdefault((rate, parameter.ndim > 1), []).append(parameter)
+                groups.setdefault((name.startswith(tuned), parameter.ndim > 1), []).append(parameter)
         return [
-            {"params": parameters, "lr": rate} | ({} if decays else {"weight_decay": 0.0})
-            for (rate, decays), parameters in groups.items()
+            {"params": parameters, "lr": lr_visual if joins else lr, "joins": joins}
+            | ({} if decays else {"weight_decay": 0.0})
+            for (joins, decays), parameters in groups.items()
         ]

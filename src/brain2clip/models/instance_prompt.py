@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brain2clip import kinds
+from brain2clip.internals.torch_attention import attended
 from brain2clip.settings import Filter, Fusion
 
 
@@ -33,7 +34,7 @@ class CrossAttention(nn.Module):
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in self.key_value(self.norm_filtered(filtered)).chunk(2, dim=-1)
         )
-        return self.out(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
+        return self.out(attended(query, key, value).transpose(1, 2).flatten(2))
 
 
 class InstancePrompt(nn.Module):

@@ -24,7 +24,7 @@ class Pictures:
     embedding : Tensor [B, d]
         Frozen joint embedding.
     tokens : Tensor [B, N, D] or None
-        Patch tokens before position embedding; None for a frozen picture side.
+        Patch tokens before position embedding; None: pictures as the frozen tower sees them, without prompts.
     band_tokens : Tensor [B, K, N, D] or None
         Patch tokens of each frequency band.
     vectors : mapping of str to Tensor [B, d_i]

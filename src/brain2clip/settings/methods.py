@@ -115,6 +115,21 @@ class Contrastive(TrainedMethod):
     optimiser: Optimiser = Field(default_factory=Optimiser, description="optimiser and budget")
     selection: Selection = Field(default_factory=Selection, description="choice of the epoch")
 
+    @model_validator(mode="after")
+    def _something_joins(self) -> Contrastive:
+        waits, epochs = self.optimiser.frozen_epochs, self.optimiser.epochs
+        if waits and not self.visual.drives_tower:
+            raise ValueError(
+                f"optimiser.frozen_epochs ({waits}) is for a picture side that drives the tower; visual.kind: "
+                f"{self.visual.kind} is frozen in all epochs, so leave it out"
+            )
+        if waits >= epochs:
+            raise ValueError(
+                f"optimiser.frozen_epochs ({waits}) leaves none of optimiser.epochs ({epochs}) in which prompts or an "
+                "adapter train; take fewer"
+            )
+        return self
+
     @property
     def prompted(self) -> bool:
         """Whether its picture side has prompts and filter gains to look into (stage ``inspect``)."""
@@ -123,7 +138,7 @@ class Contrastive(TrainedMethod):
     @property
     def vectors(self) -> tuple[Vector, ...]:
         """Those of the picture side."""
-        return self.visual.vectors
+        return self.visual.frozen_vectors if self.optimiser.frozen_epochs else self.visual.vectors
 
     @property
     def needs(self) -> frozenset[str]:

@@ -39,6 +39,12 @@ class Optimiser(Budget):
     """The same for a method that drives the tower."""
 
     lr_visual: float = Field(1e-3, gt=0, description="learning rate of filter, fusion, prompts and adapter")
+    frozen_epochs: int = neutral(
+        0,
+        ge=0,
+        description="epochs at the start in which pictures are those of the frozen tower, which costs next to nothing; "
+        "filter, fusion, prompts and adapter join for the rest, with a schedule of their own",
+    )
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="autocast of the tower in training: auto takes bf16 where the device is fast with it"
     )

@@ -64,6 +64,11 @@ class VisualBase(Kind):
         return ()
 
     @property
+    def frozen_vectors(self) -> tuple[Vector, ...]:
+        """Those that it reads where the frozen tower alone sees pictures (``optimiser.frozen_epochs``)."""
+        return self.vectors
+
+    @property
     def fitted(self) -> bool:
         """Whether it is fitted to training pictures, with all its vectors in memory, before anything trains."""
         return False
@@ -95,6 +100,11 @@ class ReadVisual(VisualBase):
     readout: Readout = Field(
         default_factory=OneVector, description="from vectors of the picture to the one that is compared with responses"
     )
+
+    @property
+    def frozen_vectors(self) -> tuple[Vector, ...]:
+        """All of its readout."""
+        return self.readout.further
 
     @property
     def fitted(self) -> bool:

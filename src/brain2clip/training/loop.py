@@ -32,12 +32,18 @@ class Learner(Protocol):
     ----------
     model : nn.Module
         With a logit scale, ``scale``.
+    frozen_epochs : int
+        Epochs in which parameter groups that say ``joins`` wait.
     """
 
     model: Any
+    frozen_epochs: int
+
+    def begin(self, epoch: int) -> None:
+        """Make ready for an epoch, counted from 1."""
 
     def parameter_groups(self) -> list[dict]:
-        """Groups for the optimiser, each with its learning rate."""
+        """Groups for the optimiser, each with its learning rate; ``joins``: whether it waits for ``frozen_epochs``."""
 
     def settle(self) -> None:
         """Put back what a step took out of its range, as CLIP does with its scale."""
@@ -103,12 +109,18 @@ def loop(
     (draws,) = rng.spawn(1)  # so that what a loss draws does not change the order of the batches
     optimiser = torch.optim.AdamW(learner.parameter_groups(), weight_decay=budget.weight_decay)
     steps = steps_of(len(data.units) if data.classes is None else balance.size(data.classes), budget.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, learning_rate(budget, steps * budget.epochs))
+    waits, total = steps * learner.frozen_epochs, steps * budget.epochs
+    rates = [
+        delayed(budget, total, waits) if waits and one["joins"] else learning_rate(budget, total)
+        for one in optimiser.param_groups
+    ]
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rates)
     history = []
     epochs = range(1, (stop_after or budget.epochs) + 1)
     for epoch in stage.progress(epochs, "train: epochs", every_s=10):
         meter = cost.Meter()
         learner.model.train()
+        learner.begin(epoch)
         losses = []
         order = rng.permutation(len(data.units)) if data.classes is None else balance.order(data.classes, rng)
         for batch in np.array_split(order, steps):
@@ -156,6 +168,12 @@ def held_out_rows(concepts: np.ndarray, share: float, seed: int) -> np.ndarray:
         )
     chosen = np.random.default_rng(seed).choice(names, count, replace=False)
     return np.flatnonzero(np.isin(concepts, chosen))
+
+
+def delayed(budget: Budget, steps: int, waits: int) -> Callable[[int], float]:
+    """Factor on the learning rate of what joins late: none for some steps, then a whole schedule over the rest."""
+    rate = learning_rate(budget, steps - waits)
+    return lambda step: 0.0 if step < waits else rate(step - waits)
 
 
 def learning_rate(budget: Budget, steps: int) -> Callable[[int], float]:

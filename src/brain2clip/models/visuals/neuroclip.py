@@ -52,9 +52,13 @@ class PictureSide(ReadPictureSide):
             self.adapter = kinds.load("adapters", settings.adapter.kind)(settings.adapter, visual, self.tower.blocks)
 
     def vectors(self, pictures: Pictures) -> list[Tensor]:
-        """Vectors of the readout: of the prompted tower, and frozen ones of other views and files."""
+        """Vectors of the readout: of the prompted tower, and frozen ones of other views and files.
+
+        All are frozen ones where pictures come without tokens.
+        """
         tokens = pictures.tokens
-        assert tokens is not None
+        if tokens is None:
+            return pictures.frozen(self.settings)
         if self.instance is None:
             given = self.tower(tokens)
         else:

@@ -153,7 +153,13 @@ class ContrastiveLearner:
     ) -> None:
         self.model, self.settings, self.pictures, self.device = model, settings, pictures, device
         self.autocast = precision(settings.optimiser, device, model.visual.inner)
+        self.frozen_epochs = settings.optimiser.frozen_epochs
         self.perplexity = math.nan
+        self.seen = pictures.__call__
+
+    def begin(self, epoch: int) -> None:
+        """Pictures are those of the frozen tower until what tunes it joins."""
+        self.seen = self.pictures.frozen if epoch <= self.frozen_epochs else self.pictures.__call__
 
     def parameter_groups(self) -> list[dict]:
         """Encoder and heads; filter, fusion and prompts with their own rate."""
@@ -172,7 +178,7 @@ class ContrastiveLearner:
     def loss(self, data: Pairs, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
         """Loss of a batch; every picture of it goes through the tower once. Nothing is drawn."""
         distinct, picture_of = np.unique(data.stimulus[rows], return_inverse=True)
-        seen = self.pictures(distinct)
+        seen = self.seen(distinct)
         ((_, _, responses),) = data.take(rows)
         with self.autocast():
             brain = self.model.brain(responses)
@@ -204,7 +210,7 @@ class ContrastiveLearner:
         self.model.eval()
         distinct, picture_of = np.unique(data.stimulus, return_inverse=True)
         candidates = torch.cat(
-            [self.model.picture(self.pictures(part)) for part in np.array_split(distinct, len(distinct) // 256 + 1)]
+            [self.model.picture(self.seen(part)) for part in np.array_split(distinct, len(distinct) // 256 + 1)]
         )
         scores = F.normalize(self.model.brain(data.responses[0]), dim=-1) @ F.normalize(candidates, dim=-1).T
         return float((scores.argmax(dim=1).cpu().numpy() == picture_of).mean())
@@ -314,7 +320,7 @@ def picture_source(
     settings: Contrastive, tower: Tower, stimuli: Stimuli, rows: np.ndarray, clip: Clip | None, device: torch.device
 ) -> PictureSource:
     """Pictures of those rows as the model takes them."""
-    vectors = settings.visual.vectors
+    vectors = settings.vectors
     if clip is None:
         return PictureSource(stimuli, rows, with_tokens=False, device=device, vectors=vectors)
     bands = None

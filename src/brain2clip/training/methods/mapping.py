@@ -122,6 +122,9 @@ class MappingLearner:
         """All parameters; vectors do not decay."""
         return self.model.parameter_groups(self.settings.optimiser.lr)
 
+    def begin(self, epoch: int) -> None:
+        """Every epoch is like the first."""
+
     def measured(self) -> dict[str, float]:
         """Nothing beyond what every history has."""
         return {}
