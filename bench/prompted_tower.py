@@ -30,7 +30,7 @@ class BareBlock(nn.Module):
     """A Transformer block of linear layers over contiguous tokens, frozen.
 
     It is no part of open_clip or of the project, so that it has none of their faults: ``nn.MultiheadAttention`` copies
-    a frozen weight once per token.
+    a frozen weight once per token, and the fused attention is slow in bf16 on a CPU.
     """
 
     def __init__(self, width: int, heads: int, mlp: int) -> None:
@@ -42,7 +42,11 @@ class BareBlock(nn.Module):
 
     def forward(self, x):
         q, k, v = self.qkv(self.norm_1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        if q.dtype == torch.bfloat16:
+            seen = torch.softmax(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5, -1).to(v.dtype) @ v
+        else:
+            seen = F.scaled_dot_product_attention(q, k, v)
+        x = x + self.out(seen.transpose(1, 2).flatten(2))
         return x + self.down(F.gelu(self.up(self.norm_2(x))))
 
 
