@@ -42,7 +42,7 @@ BASELINE: Values = {
     "optimiser.epochs": 90, "optimiser.batch_size": 128, "optimiser.lr": 2e-3, "objective.soft_perplexity": 32.0,
 }  # fmt: skip
 #: Candidates of ``snr``; wanted is what leaves most room below and above.
-SNRS, WANTED = (1.0, 1.25, 1.5, 2.0), 60
+SNRS, WANTED = (1.0, 1.25, 1.5), 60
 Values = dict[str, Any]
 
 
