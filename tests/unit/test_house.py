@@ -201,6 +201,7 @@ FLOORS = (
     "cli",
     "documents",
     "snakefile",
+    "preflight",
     "internals.slurm_plugin",
     "plan slurm",
     "reporting",

@@ -45,6 +45,16 @@ examples:
 Arguments after -- are those of snakemake (paths in them start at the root of the repository). Results, tables, figures,
 logs and benchmarks land in the folder that the configuration names as `results`, the report in report.zip there.
 """
+CHECK = """\
+Look at a configuration and its data before anything runs: headers, events, rates, electrodes, pictures, prompts,
+towers, disk and memory, of every subject, and tell all that does not fit at once. Nothing is computed or written.
+"""
+CHECK_MORE = """\
+example:
+  brain2clip check mine.yaml
+
+Exit code 1 where something does not fit. What it sees quickly is looked at by every plan as well, --dry-run included.
+"""
 WHY = """\
 What an edit of the configuration would cost, before it is made: jobs by stage, and hours from the benchmarks of earlier
 runs. The file is not changed and nothing runs. Results are judged by what they carry themselves: settings, code and
@@ -100,6 +110,10 @@ def main(arguments: list[str] | None = None) -> None:
             from brain2clip.cli import run
 
             run.run(given.config, given.cores, given.dry_run, further)
+        case "check":
+            from brain2clip.cli import check
+
+            check.check(given.config)
         case "report":
             from brain2clip.cli import run
 
@@ -136,6 +150,7 @@ def made_parser() -> argparse.ArgumentParser:
     run = command("run", words, "run a configuration, then show its tables", RUN, RUN_MORE)
     run.add_argument("--cores", metavar="N", help="CPU cores to use (default: all, or what stands after --)")
     run.add_argument("-n", "--dry-run", action="store_true", help="show what would run, and run nothing")
+    command("check", "CONFIG", "tell all that does not fit, before anything runs", CHECK, CHECK_MORE)
     words = "CONFIG KEY VALUE | CONFIG KEY=VALUE [KEY=VALUE ...]"
     why = command("why", words, "jobs and hours that an edit of a configuration would cost", WHY, WHY_MORE)
     why.add_argument("edit", nargs="+", metavar="KEY VALUE", help="dotted key and its new value")
