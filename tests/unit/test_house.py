@@ -200,7 +200,7 @@ FLOORS = (
     "__main__",
     "cli",
     "documents",
-    "snakefile",
+    "snakefile starting",
     "preflight",
     "internals.slurm_plugin",
     "plan slurm",

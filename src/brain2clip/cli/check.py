@@ -10,6 +10,7 @@ from pathlib import Path
 from brain2clip import settings
 from brain2clip.cli.run import ROOT, shown
 from brain2clip.kinds import KindError
+from brain2clip.names import counted
 from brain2clip.plan import Plan
 from brain2clip.preflight import check as preflight
 from brain2clip.stage import InputError
@@ -45,6 +46,5 @@ def told(report: preflight.Report, name: str, seconds: float) -> str:
     faults = list(report.faults())
     if not faults:
         return "\n".join([*parts, f"\n{name}: no fault found; next: brain2clip run {name}"])
-    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     listed = [f"{number}. {fault}" for number, fault in enumerate(faults, 1)]
-    return "\n".join([*parts, f"\n{name}: {count}", *listed])
+    return "\n".join([*parts, f"\n{name}: {counted(len(faults), 'fault')}", *listed])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brain2clip.names import counted
 from brain2clip.plan import needs
 from brain2clip.preflight import machine, owner
 from brain2clip.preflight.looks import Budget, Look
@@ -108,7 +109,7 @@ def of_study(plan: Plan, name: str, attempts: Attempts, budget: Budget | None, l
         else:
             one.subject(subject)
     if budget is not None:
-        lines.append(f"study {name} ({plan.block(name).kind}): {len(look.subjects)} subjects")
+        lines.append(f"study {name} ({plan.block(name).kind}): {counted(len(look.subjects), 'subject')}")
         lines += [f"  {line}" for line in (*look.told(), *_candidates(study, look, attempts))]
     return look
 
