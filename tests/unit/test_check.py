@@ -210,6 +210,18 @@ def test_concepts_on_both_sides_and_classes_of_the_training_are_told(data, tmp_p
     assert "'ridge' (kind lda) tells apart only the classes that it was trained on" in fault
 
 
+def test_rates_of_recordings_that_are_still_to_be_simulated_are_told(tmp_path):
+    config = configuration({"kind": "simulated", "subjects": 2, "responses": {"sfreq": 60}})
+    config["bands"]["all"]["h_freq"] = 200.0
+    rate, band = faults(config, tmp_path)
+    assert "responses.sfreq = 60 Hz is 4.16" in rate
+    assert "band h_freq = 200 Hz" in band
+    config = configuration({"kind": "simulated", "subjects": 2})
+    report = check.looked(Plan(settings.load({**config, "results": str(tmp_path / "results")})), ["mine.yaml"])
+    assert list(report.faults()) == []
+    assert any("still to be made or fetched, and not looked at: sub-01, sub-02" in line for line in report.lines)
+
+
 def test_absent_weights_are_told(recorded, tmp_path):
     config = configuration(study_settings(recorded))
     config["towers"]["small"] = {"model": f"local-dir:{tmp_path}/tower"}

@@ -117,9 +117,10 @@ def _name(text: str) -> str:
 
 
 def _free_results(name: str) -> str:
-    """A folder of results that is not there yet."""
+    """A folder of results that is not there yet, and that no configuration of the project names."""
+    taken = {path.stem: files.read(path).get("results") for path in ROOT.glob("workflow/studies/*.yaml")}.values()
     names = (f"results/{name}", *(f"results/{name}-{number}" for number in range(2, 1000)))
-    return next(one for one in names if not (ROOT / one).exists())
+    return next(one for one in names if one not in taken and not (ROOT / one).exists())
 
 
 def _write_table(path: Path, found: Found) -> None:

@@ -108,6 +108,9 @@ def of_study(plan: Plan, name: str, attempts: Attempts, budget: Budget | None, l
             look.absent.append(subject)
         else:
             one.subject(subject)
+    sfreq = getattr(study.block, "sfreq", None)
+    if look.absent and sfreq is not None:
+        one.promised(sfreq)
     if budget is not None:
         lines.append(f"study {name} ({plan.block(name).kind}): {counted(len(look.subjects), 'subject')}")
         lines += [f"  {line}" for line in (*look.told(), *_candidates(study, look, attempts))]

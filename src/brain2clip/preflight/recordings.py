@@ -79,6 +79,13 @@ class Looker:
             if self.attempts.count == before:
                 self._seen(subject, trials[kept], raws)
 
+    def promised(self, sfreq: float) -> None:
+        """Look at the rate that recordings will have which are still to be made."""
+        header: Any = SimpleNamespace(info={"sfreq": sfreq}, filenames=[])
+        self.attempts(None, epoching.check_rate, header, self.responses)
+        for band in self.bands.values():
+            self.attempts(None, epoching.check_band, header, band)
+
     def _within(self, item: Recording) -> Any:
         """Faults of a recording are alike in all recordings."""
         names = (str(item.path), str(item.events), str(bids_files.channels_file(item)), item.path.name, item.name)
