@@ -1,4 +1,7 @@
-"""The command ``brain2clip``: ``run``, ``why``, ``report``, ``docs``. What one needs is imported when it is called."""
+"""The command ``brain2clip``: ``init``, ``check``, ``run``, ``why``, ``report``, ``docs``.
+
+What one needs is imported when it is called.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,15 @@ What is there and up to date is never made again; what stopped goes on with the 
 EXAMPLES = """\
 examples:
   brain2clip run workflow/studies/demo.yaml                      first try
+  brain2clip init data/my-dataset                                a configuration for data of your own
+  brain2clip check my-dataset.yaml                               all that does not fit, before anything runs
   brain2clip run config.yaml --dry-run                           what would run
   brain2clip why workflow/studies/demo.yaml bands.broad.h_freq 30
                                                                  what an edit would cost, in jobs and hours
   brain2clip run --help                                          more about one command
 
-docs/configuration.md explains every key of a configuration, docs/reproducing.md the studies of the paper.
+docs/first-hour.md is for data of your own, docs/configuration.md explains every key of a configuration,
+docs/reproducing.md the studies of the paper.
 """
 RUN = """\
 Run a configuration: snakemake in the root of the repository, then the report where it is out of date, then the tables
