@@ -168,6 +168,19 @@ def test_what_is_wrong_with_single_subjects_is_told_of_each_and_once(data, tmp_p
     assert electrode in planned
 
 
+def test_other_electrodes_that_lack_are_faults_of_their_own(data, tmp_path):
+    for subject, name, other in (("01", "O1", "Oz"), ("02", "O2", "Iz"), ("03", "O2", "Iz")):
+        for path in (data / f"sub-{subject}/eeg").glob("*"):
+            if path.name.endswith(("_eeg.vhdr", "_channels.tsv")):
+                rename(path, name, other)
+    config = configuration(study_settings(data, responses={"channels": list(CHANNELS)}))
+    one, two = faults(config, tmp_path)
+    assert "no EEG channel 'O1'" in one
+    assert "found in" not in one
+    assert "no EEG channel 'O2'" in two
+    assert two.endswith("found in: sub-02, sub-03")
+
+
 def test_samples_that_are_no_numbers_are_told(data, tmp_path):
     bad = noise(5, 12)
     bad[2, 1000] = np.nan

@@ -14,7 +14,8 @@ from typing import Any, Protocol, TypeVar
 from brain2clip.stage import InputError
 
 T = TypeVar("T")
-_NUMBER = re.compile(r"\d[\d.]*")
+#: A number that counts or measures something; those of names (O1, '09') tell what is meant.
+_NUMBER = re.compile(r"(?<![\w'])\d[\d.]*")
 
 
 class Attempt(Protocol):
