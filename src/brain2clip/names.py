@@ -98,6 +98,11 @@ class MetricName(NamedTuple):
         return cls(found["base"], found["repetitions"] or "all", cast(Task, found["task"] or "stimulus"), pool)
 
 
+def counted(number: int, thing: str) -> str:
+    """``1 subject``, ``2 subjects``."""
+    return f"{number} {thing}" + ("" if number == 1 else "s")
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """`` (did you mean 'Oz'?)`` where a known name is close (upper and lower case alike), else nothing."""
     by_lower = {key.lower(): key for key in known}

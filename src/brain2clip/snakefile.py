@@ -67,6 +67,7 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
         snakemake.watch(workflow)
         snakemake_locks.watch(workflow)
         slurm_plugin.watch(workflow, plan.results)
+        _check_data(workflow, plan, snakemake.given_configurations(workflow) or ["config.yaml"])
     os.environ.update(_refusing(plan.environment))
     snakemake.limit(workflow, "download", plan.config.download.at_once)
     _refusing(lambda: check(plan))
@@ -80,6 +81,19 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
         for key in ("licence", "citation"):
             config["studies"][name].setdefault(key, getattr(plan.study(name), key))
     return Asked(plan)
+
+
+def _check_data(workflow: Any, plan: Plan, given: list[str]) -> None:
+    """Refuse what does not fit, and another configuration's results; whose they are is written down where jobs run."""
+    from brain2clip.preflight import owner, planning  # who runs a job needs none of it
+
+    _refusing(lambda: planning.refuse(plan, given))
+
+    def claim() -> None:
+        if not workflow.dryrun:
+            owner.claim(plan.results, given)
+
+    snakemake.before_planning(workflow, claim)
 
 
 def prefix() -> str:

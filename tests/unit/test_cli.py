@@ -30,7 +30,7 @@ def test_help_says_what_a_newcomer_asks(tmp_path):
         assert told.returncode == 0
         assert told.stdout.startswith("usage: brain2clip ")
         for word in (
-            *("run", "why", "report", "docs", "workflow/studies/demo.yaml", "results/tables"),
+            *("init", "check", "run", "why", "report", "docs", "workflow/studies/demo.yaml", "results/tables"),
             "docs/configuration.md",
         ):
             assert word in told.stdout
@@ -39,6 +39,8 @@ def test_help_says_what_a_newcomer_asks(tmp_path):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
+        ("init", ("PATH", "--task", "--stimulus", "--split", "--pictures", "docs/first-hour.md", "written over")),
+        ("check", ("CONFIG", "Exit code 1", "electrodes")),
         ("run", ("CONFIG", "--cores", "--dry-run", "-- --profile slurm", "`results`", "report.zip")),
         ("why", ("CONFIG KEY VALUE", "KEY=VALUE", "bands.broad.h_freq 30", "nothing runs")),
         ("report", ("CONFIG", "report.zip", "report.html")),
@@ -59,6 +61,7 @@ def test_files_that_help_names_are_there():
         "workflow/studies/demo.yaml",
         "config.yaml",
         "docs/configuration.md",
+        "docs/first-hour.md",
         "docs/reproducing.md",
         "docs/slurm.md",
     )

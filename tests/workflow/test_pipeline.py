@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 
@@ -10,6 +11,8 @@ import pandas as pd
 import pytest
 from planner import planner
 from project import Project
+
+from brain2clip.preflight import owner
 
 pytestmark = pytest.mark.workflow
 
@@ -52,6 +55,21 @@ def test_tables_and_figures_are_there_and_logs_tell(finished):
 
 def test_nothing_half_written_is_left(finished):
     assert not list((finished.folder / "results").rglob("*.part*"))
+
+
+def test_results_say_whose_they_are_and_are_refused_to_another_configuration(project):
+    mark = project.folder / "results" / owner.NAME
+    text = mark.read_text()
+    assert '["tiny.yaml"]' in text
+    shutil.copy(project.folder / "tiny.yaml", project.folder / "other.yaml")
+    done = planner().run(project.folder, ["-n", "--configfile", "other.yaml"], project.environment())
+    assert done.returncode
+    assert "results belongs to another configuration, tiny.yaml; found other.yaml" in done.stdout + done.stderr
+    project.replace("other.yaml", "results: results", "results: results/other")
+    done = planner().run(project.folder, ["-n", "--configfile", "other.yaml"], project.environment())
+    assert done.returncode == 0, done.stderr
+    assert not (project.folder / "results/other").exists()
+    assert mark.read_text() == text
 
 
 def test_a_typo_is_answered_with_a_suggestion_and_no_traceback(tmp_path):

@@ -1,4 +1,7 @@
-"""The command ``brain2clip``: ``run``, ``why``, ``report``, ``docs``. What one needs is imported when it is called."""
+"""The command ``brain2clip``: ``init``, ``check``, ``run``, ``why``, ``report``, ``docs``.
+
+What one needs is imported when it is called.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,15 @@ What is there and up to date is never made again; what stopped goes on with the 
 EXAMPLES = """\
 examples:
   brain2clip run workflow/studies/demo.yaml                      first try
+  brain2clip init data/my-dataset                                a configuration for data of your own
+  brain2clip check my-dataset.yaml                               all that does not fit, before anything runs
   brain2clip run config.yaml --dry-run                           what would run
   brain2clip why workflow/studies/demo.yaml bands.broad.h_freq 30
                                                                  what an edit would cost, in jobs and hours
   brain2clip run --help                                          more about one command
 
-docs/configuration.md explains every key of a configuration, docs/reproducing.md the studies of the paper.
+docs/first-hour.md is for data of your own, docs/configuration.md explains every key of a configuration,
+docs/reproducing.md the studies of the paper.
 """
 RUN = """\
 Run a configuration: snakemake in the root of the repository, then the report where it is out of date, then the tables
@@ -44,6 +50,29 @@ examples:
 
 Arguments after -- are those of snakemake (paths in them start at the root of the repository). Results, tables, figures,
 logs and benchmarks land in the folder that the configuration names as `results`, the report in report.zip there.
+"""
+INIT = """\
+Look at data of your own and write a configuration that runs, with what was found in its comments: a BIDS dataset of
+EEG, or voxel signals (NIfTI of four dimensions, .npz, .npy, HDF5) with a table of their rows. It asks nothing; flags
+choose otherwise than it would. Nothing that is there is written over.
+"""
+INIT_MORE = """\
+examples:
+  brain2clip init data/my-bids-dataset
+  brain2clip init data/my-bids-dataset --task rsvp --stimulus stim_file --split run=05,10
+  brain2clip init data/voxels --out haxby.yaml --split run
+
+Then: brain2clip check FILE, brain2clip run FILE. docs/first-hour.md shows the way.
+"""
+CHECK = """\
+Look at a configuration and its data before anything runs: headers, events, rates, electrodes, pictures, prompts,
+towers, disk and memory, of every subject, and tell all that does not fit at once. Nothing is computed or written.
+"""
+CHECK_MORE = """\
+example:
+  brain2clip check mine.yaml
+
+Exit code 1 where something does not fit. What it sees quickly is looked at by every plan as well, --dry-run included.
 """
 WHY = """\
 What an edit of the configuration would cost, before it is made: jobs by stage, and hours from the benchmarks of earlier
@@ -100,6 +129,15 @@ def main(arguments: list[str] | None = None) -> None:
             from brain2clip.cli import run
 
             run.run(given.config, given.cores, given.dry_run, further)
+        case "init":
+            from brain2clip.cli import init
+
+            names = ("out", "name", "results", "tasks", "stimulus", "keep", "split", "pictures", "tower")
+            init.init(given.path, init.Flags(**{name: getattr(given, name) for name in names}))
+        case "check":
+            from brain2clip.cli import check
+
+            check.check(given.config)
         case "report":
             from brain2clip.cli import run
 
@@ -136,6 +174,25 @@ def made_parser() -> argparse.ArgumentParser:
     run = command("run", words, "run a configuration, then show its tables", RUN, RUN_MORE)
     run.add_argument("--cores", metavar="N", help="CPU cores to use (default: all, or what stands after --)")
     run.add_argument("-n", "--dry-run", action="store_true", help="show what would run, and run nothing")
+    init = command("init", "PATH [FLAGS]", "write a first configuration for data of your own", INIT, INIT_MORE)
+    init.add_argument(
+        "path", type=Path, metavar="PATH", help="a BIDS dataset, a folder of voxel signals, or a file of them"
+    )
+    init.add_argument("--out", type=Path, metavar="FILE", help="the configuration to write (default: NAME.yaml here)")
+    init.add_argument("--name", help="name of the study (default: that of the folder)")
+    init.add_argument(
+        "--results", metavar="FOLDER", help="folder of the results (default: results/NAME, if it is free)"
+    )
+    init.add_argument("--task", action="append", dest="tasks", default=[], help="task to read; may stand several times")
+    init.add_argument("--stimulus", metavar="COLUMN", help="the column that names what was shown")
+    keep = "values of a column that make an event a trial; may stand several times"
+    init.add_argument("--keep", action="append", default=[], metavar="COLUMN=VALUE[,...]", help=keep)
+    split = "run, session, task, concepts or column:NAME, with the values of the test after = (default: chosen)"
+    init.add_argument("--split", metavar="BY[=VALUE,...]", help=split)
+    init.add_argument("--pictures", type=Path, metavar="FOLDER", help="where the pictures are (default: stimuli)")
+    tower = "MODEL:TAG or MODEL:PATH of open_clip, or local-dir:FOLDER (default: what this machine has)"
+    init.add_argument("--tower", metavar="MODEL:TAG", help=tower)
+    command("check", "CONFIG", "tell all that does not fit, before anything runs", CHECK, CHECK_MORE)
     words = "CONFIG KEY VALUE | CONFIG KEY=VALUE [KEY=VALUE ...]"
     why = command("why", words, "jobs and hours that an edit of a configuration would cost", WHY, WHY_MORE)
     why.add_argument("edit", nargs="+", metavar="KEY VALUE", help="dotted key and its new value")

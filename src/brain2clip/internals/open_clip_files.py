@@ -17,6 +17,8 @@ from typing import Any
 
 #: Ending of the name of a model that differs from another by QuickGELU only.
 QUICK_GELU = "-quickgelu"
+#: Names of weight files in a repository of the hub.
+FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 #: Blocks without which open_clip does not take a JSON file for a model.
 BLOCKS = ("embed_dim", "vision_cfg", "text_cfg")
 

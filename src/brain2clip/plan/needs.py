@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from brain2clip.internals import open_clip_files
 from brain2clip.names import suggestion
+from brain2clip.readers.attempts import Attempt, strictly
 from brain2clip.settings import dump
 from brain2clip.stage import InputError
 from brain2clip.stimuli import weights
@@ -36,22 +37,31 @@ def check(plan: Plan) -> None:
     brain2clip.stage.InputError
         With all that was found, setting by setting.
     """
-    problems = [*_sources(plan), *_categories(plan), *_methods(plan), *_exports(plan)]
-    if problems:
-        raise InputError("\n".join(problems))
+    if found := problems(plan):
+        raise InputError("\n".join(found))
+    check_towers(plan)
+
+
+def problems(plan: Plan) -> list[str]:
+    """What the settings of methods, studies and exports make impossible, a sentence each."""
+    return [*_sources(plan), *_categories(plan), *_methods(plan), *_exports(plan)]
+
+
+def check_towers(plan: Plan, attempt: Attempt = strictly) -> None:
+    """What is asked of towers and of epochs that others made, each on its own."""
     for study, tower in plan.towers_run():
-        plan.vectors_of(study, tower)
+        attempt(None, plan.vectors_of, study, tower)
     experiments = plan.config.experiments.values()
     for tower in sorted({plan.method(name).tower for one in experiments for name in one.methods}):
         block = plan.config.towers[tower]
-        weights.check(block.model, block.pretrained)
-        _known_tower(block.model, block.pretrained)
+        attempt(None, weights.check, block.model, block.pretrained)
+        attempt(None, _known_tower, block.model, block.pretrained)
     for study, signal in sorted({(one.study, signal) for one in experiments for signal in one.signals}):
         if plan.responses_stage(study) == "preprocessed":
             from brain2clip.responses.preprocessed import refuse  # imports pandas: only where there is such a study
 
             own: Any = plan.block(study)
-            refuse(study, dump(own), plan.config.bands[signal], own.responses)
+            attempt(None, refuse, study, dump(own), plan.config.bands[signal], own.responses)
 
 
 def _known_tower(model: str, pretrained: str | None) -> None:

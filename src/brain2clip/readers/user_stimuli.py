@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from brain2clip import settings as schema
 from brain2clip.names import SPLITS, suggestion
 from brain2clip.readers import contract
+from brain2clip.readers.attempts import Attempt
 from brain2clip.readers.bids_files import Table, column, read_tsv
 from brain2clip.readers.contract import STIMULUS_COLUMNS, sentences
 from brain2clip.stage import InputError
@@ -184,6 +185,24 @@ class UserStimuli:
         if self.zero_shot:
             self._check_disjoint(table["concept"], table["split"])
         return table[list(STIMULUS_COLUMNS)]
+
+    def check_listed(self, attempt: Attempt) -> None:
+        """What :meth:`table` asks of pictures or prompts."""
+        if self.categories is not None:
+            attempt({}, self._prompts, True)
+        elif attempt({}, lambda: self.concepts):
+            attempt({}, self._pictures, True)
+
+    def check_sides(self, attempt: Attempt, shown: Callable[[], Iterable[tuple[str, str]]]) -> None:
+        """What :meth:`table` asks of the split; ``shown`` as in :meth:`splits`."""
+        if self.zero_shot and attempt({}, lambda: self.concepts):
+            splits = attempt([], self.splits, shown)
+            attempt(None, self._check_disjoint, self.concepts.values(), splits)
+
+    def pictures_there(self) -> list[Path]:
+        """Files of the pictures that exist, in the order of the table."""
+        paths = [self.path.parent / image for image in self._column("image") if image not in MISSING]
+        return [path for path in paths if path.is_file()]
 
     def label_digest(self) -> str | None:
         """Digest of ids, concepts and written split (:meth:`brain2clip.readers.contract.Study.label_digest`)."""

@@ -218,7 +218,7 @@ def collect(
         if collected is None:
             collected = _empty(raw, item, trials, responses, left_out)
             _log_filter(raw, band, responses)
-        _check_same(raw, item, collected, recordings[min(groups)])
+        check_same(raw, item, collected, recordings[min(groups)])
         group = groups[index]
         epoching.check_onsets(raw, group["onset"].to_numpy(float), item.events)
         _load(raw, item, collected, bad, responses)
@@ -289,7 +289,7 @@ def _empty(
     )
 
 
-def _check_same(raw: mne.io.BaseRaw, item: Recording, collected: Collected, first: Recording) -> None:
+def check_same(raw: mne.io.BaseRaw, item: Recording, collected: Collected, first: Recording) -> None:
     """Refuse another rate or missing channels; another order of channels is put right by name later."""
     if not np.isclose(raw.info["sfreq"], collected.sfreq):
         raise InputError(

@@ -10,12 +10,14 @@ import logging
 import string
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as schema
 from brain2clip.names import SPLITS, suggestion
 from brain2clip.readers import bids_files, labels
+from brain2clip.readers.attempts import Attempt, strictly
 from brain2clip.readers.bids_files import Table, column, read_tsv
 from brain2clip.readers.contract import EegStudy, Recording
 from brain2clip.readers.user_stimuli import MISSING, UserStudy, check_case, some
@@ -93,29 +95,51 @@ class Study(UserStudy, EegStudy):
         labels.check(self.name, subject, bids_files.find_subjects(self.root))
         return bids_files.find_recordings(self.root, subject, self.wanted)
 
-    def _check_entities(self) -> None:
+    def _check_entities(self, attempt: Attempt = strictly) -> None:
         """Refuse tasks, and labels that the split lists, which no name of a recording in the dataset has."""
         split = self.block.split
         every = bids_files.all_entities(self.root, bids_files.find_subjects(self.root))
         if not every:
             return  # what is there instead is told for the first subject
-        self._check_labels("tasks", self.block.tasks, {one.get("task", "") for one in every})
+        self._check_labels("tasks", self.block.tasks, {one.get("task", "") for one in every}, attempt)
         if split.by in SPLIT_BY:
             entity = SPLIT_BY[split.by]
-            asked = [one for one in every if one.get("task") in self.block.tasks]
+            asked = [one for one in every if one.get("task") in self.wanted.tasks]
             known = {one[entity] for one in asked if entity in one}
             if entity != "task":
                 known |= {f"{one['ses']}/{one['run']}" for one in asked if {"ses", "run"} <= set(one)}
             for side in SPLITS:
-                self._check_labels(f"split.{side}", getattr(split, side) or (), known)
+                self._check_labels(f"split.{side}", getattr(split, side) or (), known, attempt)
 
-    def _check_labels(self, key: str, wanted: Iterable[str], known: set[str]) -> None:
+    def _check_labels(self, key: str, wanted: Iterable[str], known: set[str], attempt: Attempt) -> None:
         for label in wanted:
-            if label not in known:
-                raise InputError(
-                    f"{self.setting(key)}: no recording of {self.root} has the label {label!r}"
-                    f"{labels.meant(label, known)}\n  labels found: {some(sorted(known)) or 'none'}"
-                )
+            attempt(None, self._check_label, key, label, known)
+
+    def _check_label(self, key: str, label: str, known: set[str]) -> None:
+        if label not in known:
+            raise InputError(
+                f"{self.setting(key)}: no recording of {self.root} has the label {label!r}"
+                f"{labels.meant(label, known)}\n  labels found: {some(sorted(known)) or 'none'}"
+            )
+
+    def look_around(self, attempt: Attempt) -> tuple[str, ...]:
+        """What names of files alone tell; subjects that can be looked at.
+
+        Where no task that is asked for is there, those that are take its place in this study, so that what else is
+        wrong can be told too.
+        """
+        found = attempt((), bids_files.find_subjects, self.root)
+        if not found:
+            return attempt((), self.subjects) if self.root.is_dir() else ()
+        there = {one["task"] for one in attempt([], bids_files.all_entities, self.root, found) if "task" in one}
+        if there and there.isdisjoint(self.block.tasks):
+            self.wanted = replace(self.wanted, tasks=tuple(sorted(there)))
+        attempt(None, self._check_entities, attempt)
+        self._checked.add("")
+        if attempt((), self.subjects):
+            return self.subjects()
+        asked = found if self.block.subjects == "all" else [one for one in self.block.subjects if one in found]
+        return tuple(one for one in asked if attempt([], bids_files.wanted_files, self.root, one, self.wanted))
 
     def _shown_to(self, subject: str) -> Iterator[pd.DataFrame]:
         return map(self.trials, self.recordings(subject))
@@ -139,14 +163,7 @@ class Study(UserStudy, EegStudy):
         """
         import pandas as pd
 
-        events = read_tsv(recording.events)
-        kept = self._kept(events, recording)
-        onsets = self._onsets(events, kept, recording)
-        names = self._names(events, kept, recording)
-        made_by = f"{self.setting('stimulus')} = {self.block.stimulus!r}"
-        concepts = self.stimuli.known(names, recording.events, made_by)
-        sides = self._sides(events, kept, concepts, recording)
-        self.stimuli.check_written(names, sides, recording.events)
+        onsets, names, concepts, sides = self._read(recording, strictly)
         if recording.subject not in self._checked:
             self._check_values(recording.subject)
             self._checked.add(recording.subject)
@@ -155,6 +172,33 @@ class Study(UserStudy, EegStudy):
             log.info("%s: %d trials are on neither side of the split, left out", recording.name, sides.count(None))
         trials = trials[trials["split"].notna()]
         return trials.sort_values("onset", kind="stable", ignore_index=True)
+
+    def check_events(self, recording: Recording, attempt: Attempt) -> None:
+        """What :meth:`trials` asks of the events of a recording, each step on its own."""
+        self._read(recording, attempt)
+
+    def check_values(self, subject: str, attempt: Attempt) -> None:
+        """What is asked of all events of a subject together."""
+        attempt(None, self._check_values, subject)
+
+    def _read(
+        self, recording: Recording, attempt: Attempt
+    ) -> tuple[list[float], list[str], list[str], list[str | None]]:
+        """Onset, stimulus, concept and side of the trials of a recording."""
+        events = attempt({}, read_tsv, recording.events)
+        if not events:
+            return [], [], [], []
+        # Where nobody knows which events are trials, the others' cells are no fault: only columns are asked for.
+        kept = attempt([], self._kept, events, recording)
+        onsets = attempt([], self._onsets, events, kept, recording)
+        names = attempt([], self._names, events, kept, recording)
+        made_by = f"{self.setting('stimulus')} = {self.block.stimulus!r}"
+        concepts = attempt([], self.stimuli.known, names, recording.events, made_by)
+        rows = kept if len(concepts) == len(kept) else []
+        sides = attempt([], self._sides, events, rows, concepts, recording)
+        if len(sides) == len(names):
+            attempt(None, self.stimuli.check_written, names, sides, recording.events)
+        return onsets, names, concepts, sides
 
     def _check_values(self, subject: str) -> None:
         """Refuse values in settings that no event has, while others do; say what ``keep`` leaves out.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from brain2clip import settings as schema
 from brain2clip.names import NO_LABEL, suggestion
 from brain2clip.readers import user_files
+from brain2clip.readers.attempts import Attempt, strictly
 from brain2clip.readers.bids_files import Table, column
 from brain2clip.readers.contract import VoxelStudy
 from brain2clip.readers.user_stimuli import MISSING, UserStudy, check_case, side_of, some
@@ -74,13 +75,7 @@ class Study(UserStudy, VoxelStudy):
             a picture is on another side of the split than its table says.
         """
         rows, path = self._labels(subject), Path(_for(subject, self.block.table))
-        found = self._signals(subject).n_rows
-        if found != len(rows):
-            raise InputError(
-                f"{path}: {len(rows)} rows (setting {self.setting('table')}), but {self._signals(subject).path} has "
-                f"{found}; expected one line for each row of the signals"
-                + ("" if self.block.columns else ", after a line with the names of the columns (or setting columns)")
-            )
+        self._check_length(rows, path, subject)
         counts = Counter(rows["split"])
         log.info(
             "%s: %d rows, %d of training and %d of test trials; %d others (rest, or left out by the split)",
@@ -88,29 +83,58 @@ class Study(UserStudy, VoxelStudy):
         )
         return rows
 
+    def _check_length(self, rows: pd.DataFrame, path: Path, subject: str) -> None:
+        """Refuse a table of another number of rows than the signals have."""
+        found = self._signals(subject).n_rows
+        if found != len(rows):
+            raise InputError(
+                f"{path}: {len(rows)} rows (setting {self.setting('table')}), but {self._signals(subject).path} has "
+                f"{found}; expected one line for each row of the signals"
+                + ("" if self.block.columns else ", after a line with the names of the columns (or setting columns)")
+            )
+
+    def look_around(self, attempt: Attempt) -> tuple[str, ...]:
+        """Subjects that can be looked at: those whose table is there."""
+        found = self.subjects()
+        for subject in found:
+            with_table = Path(_for(subject, self.block.table))
+            attempt(None, user_files.existing, with_table, "table", self.setting("table"))
+        return tuple(one for one in found if Path(_for(one, self.block.table)).is_file())
+
+    def check_rows(self, subject: str, attempt: Attempt) -> None:
+        """What :meth:`rows` asks of the table of a subject, each step on its own, without a look at the signals."""
+        self._labels(subject, attempt)
+
     def _shown_to(self, subject: str) -> list[pd.DataFrame]:
         return [self._labels(subject)]
 
-    def _labels(self, subject: str) -> pd.DataFrame:
+    def _labels(self, subject: str, attempt: Attempt = strictly) -> pd.DataFrame:
         """The same by the table of the rows alone, without a look at the signals."""
         import pandas as pd
 
         path = Path(_for(subject, self.block.table))
-        table = read_rows(path, self.block.columns, self.setting("table"))
-        names = column(table, self.block.stimulus, path, self.setting("stimulus"))
-        runs = [NO_LABEL] * len(names) if self.block.run is None else self._runs(table, self.block.run, path)
-        sessions = [NO_LABEL] * len(names)
+        table = attempt({}, read_rows, path, self.block.columns, self.setting("table"))
+        if not table:
+            return pd.DataFrame()
+        unknown = [NO_LABEL] * len(next(iter(table.values())))
+        names = attempt([], column, table, self.block.stimulus, path, self.setting("stimulus"))
+        runs = unknown if self.block.run is None else attempt(unknown, self._runs, table, self.block.run, path)
+        sessions = unknown
         if self.block.session is not None:
-            sessions = self._sessions(table, self.block.session, path)
-        else:
-            self._check_one_session(table, runs, path)
+            sessions = attempt(unknown, self._sessions, table, self.block.session, path)
+        elif self.block.run is None or self.block.run in table:
+            attempt(None, self._check_one_session, table, runs, path)
+        if self.block.stimulus not in table:
+            attempt([], self._sides, subject, table, [*range(len(unknown))], [], path)
+            return pd.DataFrame()
         shown = [row for row, name in enumerate(names) if not (self.block.rest and self._is_rest(name))]
-        self._check_named(table, shown, path)
+        attempt(None, self._check_named, table, shown, path)
         stimuli = [names[row] for row in shown]
         made_by = f"{self.setting('stimulus')} = {self.block.stimulus!r} (rest: {list(self.block.rest)})"
-        concepts = self.stimuli.known(stimuli, path, made_by)
-        sides = self._sides(subject, table, shown, concepts, path)
-        self.stimuli.check_written(stimuli, sides, path)
+        concepts = attempt([], self.stimuli.known, stimuli, path, made_by)
+        sides = attempt([], self._sides, subject, table, shown, concepts, path)
+        if len(sides) == len(stimuli):
+            attempt(None, self.stimuli.check_written, stimuli, sides, path)
         cells = [("", "", "")] * len(names)
         for row, stimulus, concept, side in zip(shown, stimuli, concepts, sides):
             if side is not None:
@@ -152,7 +176,7 @@ class Study(UserStudy, VoxelStudy):
             ("session", "their session", "name it"),
         ):
             name = getattr(self.block, key)
-            unknown = [row for row in shown if name is not None and table[name][row] in MISSING]
+            unknown = [row for row in shown if name in table and table[name][row] in MISSING]
             if unknown:
                 raise InputError(
                     f"{path}: {len(unknown)} rows do not say {what} ({name} is empty or n/a, first in row "
@@ -183,12 +207,12 @@ class Study(UserStudy, VoxelStudy):
         if split.by == "column":
             assert split.column is not None
             return (column(table, split.column, path, self.setting("split.column"))[row],)
-        session = None if self.block.session is None else table[self.block.session][row]
+        session = None if self.block.session is None else self._sessions(table, self.block.session, path)[row]
         if split.by == "session":
             assert session is not None
             return (session,)
         assert self.block.run is not None
-        run = table[self.block.run][row]
+        run = self._runs(table, self.block.run, path)[row]
         return (run,) if session is None else (run, f"{session}/{run}")
 
     # ------------------------------------------------------------------------------------------ voxels

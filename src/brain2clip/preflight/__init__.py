@@ -1,0 +1,1 @@
+"""What is known of a configuration and its data before anything is computed."""

@@ -1,0 +1,217 @@
+"""All that can be known of a configuration and its data without computing, all faults at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brain2clip.names import counted
+from brain2clip.plan import needs
+from brain2clip.preflight import machine, owner
+from brain2clip.preflight.looks import Budget, Look
+from brain2clip.readers.attempts import Attempts
+
+if TYPE_CHECKING:
+    from brain2clip.plan import Plan
+
+#: Samples and signals that are read in all, bytes in double precision: some seconds.
+SAMPLES_BYTES = 2**29
+#: Pictures that are opened, at most; that all are there is looked at in any case.
+PICTURES = 100
+
+
+@dataclass
+class Report:
+    """What was found.
+
+    Attributes
+    ----------
+    attempts : Attempts
+        All that is wrong.
+    lines : list of str
+        What was seen.
+    notes : list of str
+        What may be meant otherwise: warnings that jobs would log.
+    """
+
+    attempts: Attempts = field(default_factory=Attempts)
+    lines: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def faults(self) -> Iterator[str]:
+        """Sentences on all that is wrong, each with the places where it was found."""
+        for sentence, places in self.attempts.refusals.items():
+            yield sentence + (f"\n  found in: {_some(places)}" if len(places) > 1 else "")
+
+
+def _some(places: list[str], most: int = 6) -> str:
+    more = f" and {len(places) - most} more" if len(places) > most else ""
+    return ", ".join(places[:most]) + more
+
+
+def looked(plan: Plan, given: list[str]) -> Report:
+    """Look at everything that a configuration asks for.
+
+    Parameters
+    ----------
+    plan : Plan
+    given : list of str
+        Files of the configuration.
+
+    Notes
+    -----
+    Files and settings alone are read; nothing is written.
+    """
+    report, budget = Report(), Budget(SAMPLES_BYTES)
+    attempts = report.attempts
+    attempts(None, owner.check, plan.results, given)
+    check_settings(plan, attempts)
+    with collected(report.notes):
+        for name in _towers(plan):
+            told = attempts(None, machine.check_weights, name, plan.config.towers[name])
+            report.lines.append(f"tower {name}: {plan.config.towers[name].model}")
+            report.notes += [] if told is None else [f"towers.{name}: {told}"]
+        looks = {name: of_study(plan, name, attempts, budget, report.lines) for name in studies(plan)}
+    _machine(plan, looks, report)
+    if not attempts.count:
+        attempts(None, plan.jobs)
+    return report
+
+
+def check_settings(plan: Plan, attempts: Attempts) -> None:
+    """What settings alone make impossible."""
+    for sentence in needs.problems(plan):
+        attempts.refuse(sentence)
+    needs.check_towers(plan, attempts)
+    for label, one in plan.config.experiments.items():
+        known = [name for name in one.methods if plan.method(name).known_classes]
+        if known and plan.study(one.study).zero_shot:
+            attempts.refuse(
+                f"experiments.{label}.methods: {known[0]!r} (kind {plan.method(known[0]).kind}) tells apart only the "
+                f"classes that it was trained on, and the test of study {one.study!r} shows others; expected a method "
+                "that compares with CLIP: leave it out, or give categories that are in training and test"
+            )
+
+
+def of_study(plan: Plan, name: str, attempts: Attempts, budget: Budget | None, lines: list[str]) -> Look:
+    """Look at the data of a study; without a budget at what is quickly looked at."""
+    study, look = plan.study(name), Look()
+    around = getattr(study, "look_around", None)
+    look.subjects = attempts((), study.subjects) if around is None else around(attempts)
+    one = looker(plan, name, study, attempts, look, budget)
+    for subject in look.subjects:
+        if around is None and not _there(attempts([""], study.files, subject)):
+            look.absent.append(subject)
+        else:
+            one.subject(subject)
+    sfreq = getattr(study.block, "sfreq", None)
+    if look.absent and sfreq is not None:
+        one.promised(sfreq)
+    if budget is not None:
+        lines.append(f"study {name} ({plan.block(name).kind}): {counted(len(look.subjects), 'subject')}")
+        lines += [f"  {line}" for line in (*look.told(), *_candidates(study, look, attempts))]
+    return look
+
+
+def looker(plan: Plan, name: str, study: Any, attempts: Attempts, look: Look, budget: Budget | None) -> Any:
+    """What looks at recordings or at voxels."""
+    block: Any = plan.block(name)
+    if plan.is_voxels(name):
+        from brain2clip.preflight import voxels
+
+        rois = {one: plan.config.rois[one] for one in signals(plan, name)}
+        return voxels.Looker(study, block.voxels, rois, attempts, look, budget)
+    from brain2clip.preflight import recordings
+
+    bands = {one: plan.config.bands[one] for one in signals(plan, name)}
+    return recordings.Looker(study, block.responses, bands, attempts, look, budget)
+
+
+def _candidates(study: Any, look: Look, attempts: Attempts) -> Iterator[str]:
+    """Stimuli: those of a user are looked at one by one, pictures of others are if they are there."""
+    if hasattr(study, "stimuli"):
+        study.stimuli.check_listed(attempts)
+        study.stimuli.check_sides(attempts, lambda: look.shown)
+    tested = sorted({name for name, side in look.shown if side == "test"})
+    if tested:
+        shown = f"{len({name for name, _ in look.shown})} shown, {len(tested)} of them in the test"
+        few = f" ({', '.join(tested)})" if len(tested) <= 10 else ""
+        yield f"stimuli: {shown}{few}; chance of top-1 {100 / len(tested):.3g} %"
+    if hasattr(study, "stimuli") and (count := _opened(study, attempts)):
+        yield f"pictures: all are there, {count} opened"
+
+
+def _opened(study: Any, attempts: Attempts) -> int:
+    """Open some pictures of a user's table, evenly from it; how many."""
+    if study.block.stimuli is None:
+        return 0
+    from brain2clip.readers import pictures
+
+    before = attempts.count
+    paths = attempts([], study.stimuli.pictures_there)
+    chosen = paths[:: max(1, len(paths) // PICTURES)]
+    for path in chosen:
+        with attempts.within(str(path)):
+            attempts(None, pictures.read, path)
+    return 0 if attempts.count > before else len(chosen)
+
+
+def _machine(plan: Plan, looks: dict[str, Look], report: Report) -> None:
+    """Disk, memory, GPU."""
+    needed = sum(one.response_bytes * len(signals(plan, name)) for name, one in looks.items())
+    # A recording is held twice while it is filtered; all responses of a joint training once.
+    largest = max([0, *(max(3 * one.largest_bytes, one.response_bytes) for one in looks.values())])
+    for said, fault in (machine.room(plan.results, needed), machine.memory(largest)):
+        report.lines.append(said)
+        if fault is not None:
+            report.attempts.refuse(fault)
+    report.lines += machine.told()
+
+
+def signals(plan: Plan, study: str) -> list[str]:
+    """Signals (bands, regions) of a study that experiments and exports ask for."""
+    parts: list[Any] = [*plan.config.experiments.values(), *plan.config.exports.values()]
+    return sorted({one for part in parts if part.study == study for one in part.signals})
+
+
+def studies(plan: Plan) -> list[str]:
+    """Studies of experiments and exports."""
+    return sorted({*plan.studies_run, *(one.study for one in plan.config.exports.values())})
+
+
+def _towers(plan: Plan) -> list[str]:
+    return sorted({tower for _, tower in plan.towers_run()})
+
+
+def _there(paths: list[str]) -> bool:
+    return all(Path(path).exists() for path in paths)
+
+
+class _Notes(logging.Handler):
+    """Keeps warnings, each once."""
+
+    def __init__(self, notes: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self.notes = notes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one."""
+        if (text := record.getMessage()) not in self.notes:
+            self.notes.append(text)
+
+
+@contextmanager
+def collected(notes: list[str]) -> Iterator[None]:
+    """Warnings of readers go to a list."""
+    log, handler = logging.getLogger("brain2clip"), _Notes(notes)
+    spread, log.propagate = log.propagate, False
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = spread

@@ -1,0 +1,74 @@
+"""What a look at a study has seen, and how much of the samples it may read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from brain2clip.names import SPLITS
+
+
+@dataclass
+class Budget:
+    """Samples that may still be read, bytes in double precision; what does not fit is looked at in part."""
+
+    left: int
+
+    def take(self, size: int) -> bool:
+        """Whether something of this size may be read whole."""
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+
+@dataclass
+class Look:
+    """What was seen of a study.
+
+    Attributes
+    ----------
+    subjects : tuple of str
+        Those that were looked at.
+    trials : dict
+        Numbers of training and test trials by subject without a fault.
+    shown : set of tuple
+        Stimulus id and side of every trial.
+    shape : str
+        Channels, rate and the like in words.
+    samples : dict
+        What was read of the samples, in words, with how often.
+    absent : list of str
+        Subjects whose files are still to be made or fetched.
+    largest_bytes : int
+        The longest recording (or signals of a subject) in memory.
+    response_bytes : int
+        Responses of all subjects, for one signal.
+    """
+
+    subjects: tuple[str, ...] = ()
+    trials: dict[str, tuple[int, int]] = field(default_factory=dict)
+    shown: set[tuple[str, str]] = field(default_factory=set)
+    shape: str = ""
+    samples: dict[str, int] = field(default_factory=dict)
+    absent: list[str] = field(default_factory=list)
+    largest_bytes: int = 0
+    response_bytes: int = 0
+
+    def read(self, what: str) -> None:
+        """Count what was read of the samples."""
+        self.samples[what] = self.samples.get(what, 0) + 1
+
+    def told(self) -> Iterator[str]:
+        """Lines on what was seen."""
+        if self.shape:
+            yield self.shape
+        for place, side in enumerate(SPLITS):
+            counts = [found[place] for found in self.trials.values()]
+            if counts:
+                each = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+                yield f"{'training' if side == 'train' else side} trials: {sum(counts)}, {each} of each subject"
+        if self.samples:
+            yield "samples read: " + ", ".join(f"{what} of {count}" for what, count in self.samples.items())
+        if self.absent:
+            yield f"still to be made or fetched, and not looked at: sub-{', sub-'.join(self.absent)}"

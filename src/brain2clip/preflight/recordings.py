@@ -1,0 +1,171 @@
+"""A look at the recordings of a study of EEG: names, events, headers; of the samples what is quickly read.
+
+Every question is one that the stage ``epochs`` asks, by the same functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brain2clip.preflight.looks import Budget, Look
+from brain2clip.readers import bids_files
+from brain2clip.readers.attempts import Attempts
+from brain2clip.readers.contract import Recording
+from brain2clip.responses import checks, epoching, epochs, recording, samples
+from brain2clip.settings import Band, Responses
+
+if TYPE_CHECKING:
+    import mne
+    import pandas as pd
+
+#: What is read of a recording that is too long to be read whole, s.
+BEGINNING_S = 10.0
+
+
+@dataclass(frozen=True)
+class Looker:
+    """How recordings are looked at.
+
+    Attributes
+    ----------
+    study : Any
+        An EEG study.
+    responses : Responses
+    bands : mapping
+        Those of the study's experiments, by name.
+    attempts : Attempts
+        Collects what is wrong.
+    look : Look
+        Collects what is seen.
+    budget : Budget or None
+        Of samples that are read; None: headers of the first recordings alone, and no samples.
+    """
+
+    study: Any
+    responses: Responses
+    bands: Mapping[str, Band]
+    attempts: Attempts
+    look: Look
+    budget: Budget | None
+
+    def subject(self, subject: str) -> None:
+        """Look at a subject."""
+        found: list[Recording] = []
+        with self.attempts.within(f"sub-{subject}"):
+            found = self.attempts([], self.study.recordings, subject)
+            before = self.attempts.count
+            tables = [table for item in found if (table := self._events(item)) is not None]
+            if hasattr(self.study, "check_values") and self.attempts.count == before:
+                self.study.check_values(subject, self.attempts)
+            raws = self._headers(found if self.budget else found[:1])
+            if self.attempts.count > before or not tables or len(tables) < len(found):
+                return
+            trials = self.attempts(None, self._trials, subject, found, tables)
+            if trials is None or self.budget is None:
+                return
+            kept = np.zeros(len(trials), dtype=bool)
+            for index, raw in enumerate(raws):
+                group = trials[trials["recording"] == index]
+                onsets = group["onset"].to_numpy(float)
+                with self._within(found[index]):
+                    self.attempts(None, epoching.check_onsets, raw, onsets, found[index].events)
+                kept[group.index] = epoching.complete(raw, onsets, self.responses)
+            self.attempts(None, checks.check_split, self.study, subject, trials[kept], "that fits into its recording")
+            if self.attempts.count == before:
+                self._seen(subject, trials[kept], raws)
+
+    def promised(self, sfreq: float) -> None:
+        """Look at the rate that recordings will have which are still to be made."""
+        header: Any = SimpleNamespace(info={"sfreq": sfreq}, filenames=[])
+        self.attempts(None, epoching.check_rate, header, self.responses)
+        for band in self.bands.values():
+            self.attempts(None, epoching.check_band, header, band)
+
+    def _within(self, item: Recording) -> Any:
+        """Faults of a recording are alike in all recordings."""
+        names = (str(item.path), str(item.events), str(bids_files.channels_file(item)), item.path.name, item.name)
+        return self.attempts.within(f"sub-{item.subject}", *names)
+
+    def _events(self, item: Recording) -> pd.DataFrame | None:
+        """Trials of a recording; None where something is wrong with them."""
+        with self._within(item):
+            before = self.attempts.count
+            self.attempts(None, bids_files.data_files, item)
+            if hasattr(self.study, "check_events"):
+                self.study.check_events(item, self.attempts)
+            if self.attempts.count > before:
+                return None
+            table: pd.DataFrame | None = self.attempts(None, self.study.trials, item)
+            if table is not None:
+                self.attempts(None, checks.check_doubled, table, item.events)
+            return table
+
+    def _headers(self, items: list[Recording]) -> list[mne.io.BaseRaw]:
+        """Recordings with fitting headers, samples not loaded; their channels, rates and, if wanted, samples."""
+        opened: list[tuple[Recording, mne.io.BaseRaw]] = []
+        for item in items:
+            with self._within(item):
+                if (raw := self.attempts(None, recording.open_recording, item)) is not None:
+                    opened.append((item, raw))
+        bad: set[str] = set()
+        if self.responses.bad_channels == "drop":
+            bad.update(name for _, raw in opened for name in raw.info["bads"])
+        first: tuple[Recording, list[str]] | None = None
+        for item, raw in opened:
+            with self._within(item):
+                before = self.attempts.count
+                wanted = self.responses.channels if first is None else first[1]
+                names = self.attempts([], epoching.channel_names, raw, wanted)
+                names = [name for name in names if name not in bad]
+                self.attempts(None, epoching.check_rate, raw, self.responses)
+                for band in self.bands.values():
+                    self.attempts(None, epoching.check_band, raw, band)
+                if first is None and names:
+                    first = item, names
+                elif first is not None and names:
+                    same = SimpleNamespace(sfreq=opened[0][1].info["sfreq"], channels=names)
+                    self.attempts(None, epochs.check_same, raw, item, same, first[0])
+                if self.attempts.count == before and self.budget is not None:
+                    self.attempts(None, epoching.epoch_times, raw.info["sfreq"], self.responses)
+                    self.attempts(None, self._samples, raw, item, names)
+        return [raw for _, raw in opened]
+
+    def _samples(self, raw: mne.io.BaseRaw, item: Recording, names: list[str]) -> None:
+        """Samples in V that are numbers, and could be EEG."""
+        assert self.budget is not None
+        size = 8 * len(raw.ch_names) * raw.n_times
+        self.look.largest_bytes = max(self.look.largest_bytes, size)
+        part = raw.copy()
+        if self.budget.take(size):
+            self.look.read("all of the wanted channels")
+        else:
+            part.crop(0, min(BEGINNING_S, raw.times[-1]))
+            self.look.read(f"the first {BEGINNING_S:g} s")
+        samples.load(part, item, names, self.responses.scale)
+
+    def _trials(self, subject: str, found: list[Recording], tables: list[pd.DataFrame]) -> pd.DataFrame:
+        """Trials of all recordings of a subject, as the stage takes them."""
+        read = SimpleNamespace(trials=dict(zip(found, tables)).__getitem__)
+        trials = epochs.all_trials(read, found)  # type: ignore[arg-type]
+        checks.check_trials(self.study, subject, trials)
+        self.look.shown.update(trials[["stimulus", "split"]].drop_duplicates().itertuples(index=False, name=None))
+        return epochs.without_surplus(trials, self.responses)[0]
+
+    def _seen(self, subject: str, trials: pd.DataFrame, raws: list[mne.io.BaseRaw]) -> None:
+        counts = trials["split"].value_counts()
+        self.look.trials[subject] = (int(counts.get("train", 0)), int(counts.get("test", 0)))
+        sfreq = raws[0].info["sfreq"]
+        channels = epoching.channel_names(raws[0], self.responses.channels)
+        times = epoching.epoch_times(sfreq, self.responses)
+        width = 2 if self.responses.dtype == "float16" else 4
+        self.look.response_bytes += width * len(trials) * len(channels) * len(times)
+        if not self.look.shape:
+            self.look.shape = (
+                f"{len(channels)} of {len(raws[0].ch_names)} EEG channels, recorded at {sfreq:g} Hz; responses of "
+                f"{len(times)} samples at {self.responses.sfreq:g} Hz, {times[0]:g} to {times[-1]:g} s"
+            )

@@ -1,0 +1,370 @@
+"""``brain2clip check``: everything that does not fit is told at once, for every subject, and nothing is written."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import voxel_tables
+import yaml
+from bids_fixtures import CHANNELS, noise, regular_events, study_settings, write_run, write_tsv
+from PIL import Image
+
+from brain2clip import settings
+from brain2clip.cli import check as command
+from brain2clip.plan import Plan
+from brain2clip.preflight import check, owner, planning
+from brain2clip.stage import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+SUBJECTS = ("01", "02", "03")
+LABELS = {"face": "man", "house": "hut"}
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory) -> Path:
+    """Three subjects with two runs; a table of two pictures beside them."""
+    root = tmp_path_factory.mktemp("bids") / "data"
+    for subject in SUBJECTS:
+        for run in ("01", "02"):
+            write_run(root, noise(int(subject + run), 12), regular_events(20), subject=subject, run=run)
+    for name in LABELS:
+        Image.new("RGB", (8, 8), (len(name), 0, 0)).save(root.parent / f"{name}.png")
+    rows = {"stimulus_id": LABELS, "concept": LABELS.values(), "image": [f"{name}.png" for name in LABELS]}
+    write_tsv(root.parent / "pictures.tsv", rows)
+    return root
+
+
+@pytest.fixture
+def data(recorded, tmp_path) -> Path:
+    """A copy that may be damaged."""
+    shutil.copytree(recorded.parent, tmp_path / "of")
+    return tmp_path / "of" / "data"
+
+
+def configuration(study: dict[str, Any], **blocks: Any) -> dict[str, Any]:
+    fmri = study["kind"] == "voxel_table"
+    study = copy.deepcopy(study)
+    if not fmri:
+        study["responses"] = {"tmin": -0.1, "tmax": 0.4, "sfreq": 125, **study.get("responses", {})}
+    return {
+        "studies": {"mine": study},
+        "rois" if fmri else "bands": {"all": {} if fmri else {"l_freq": 1.0, "h_freq": 40.0}},
+        "towers": {"small": {"model": f"local-dir:{ROOT}/workflow/towers/grammar-vit"}},
+        "protocols": {"intra": {"kind": "intra-subject"}},
+        "methods": {"ridge": {"kind": "ridge", "tower": "small"}},
+        "experiments": {
+            "main": {"study": "mine", "signals": ["all"], "protocols": ["intra"], "methods": ["ridge"], "seeds": [0]}
+        },
+        "retrieval": {"metrics": ["top-1"]},
+        "tables": {"main": {"kind": "methods", "experiments": ["main"], "metric": "top-1"}},
+        **blocks,
+    }
+
+
+def faults(config: dict[str, Any], folder: Path) -> list[str]:
+    plan = Plan(settings.load({**config, "results": str(folder / "results")}))
+    return list(check.looked(plan, ["mine.yaml"]).faults())
+
+
+def refused(config: dict[str, Any], folder: Path, monkeypatch) -> str:
+    """What planning says."""
+    monkeypatch.setattr(planning, "KEPT", folder / ".snakemake" / "fitting.json")
+    with pytest.raises(InputError) as error:
+        planning.refuse(Plan(settings.load({**config, "results": str(folder / "results")})), ["mine.yaml"])
+    return str(error.value)
+
+
+def events(root: Path, subject: str, run: str = "01") -> Path:
+    return root / f"sub-{subject}/eeg/sub-{subject}_task-see_run-{run}_events.tsv"
+
+
+def rename(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_what_fits_is_summed_up_and_nothing_is_written(data, tmp_path, monkeypatch, capsys):
+    config = configuration(study_settings(data))
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**config, "results": str(tmp_path / "results")}))
+    before = sorted(tmp_path.rglob("*"))
+    command.check(tmp_path / "mine.yaml")
+    told = capsys.readouterr().out
+    for line in (
+        "study mine (bids_eeg): 3 subjects",
+        "4 of 4 EEG channels, recorded at 250 Hz",
+        "training trials: 60, 20 of each subject",
+        "test trials: 60, 20 of each subject",
+        "samples read: all of the wanted channels of 6",
+        "2 of them in the test (face, house); chance of top-1 50 %",
+        "no fault found",
+    ):
+        assert line in told
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+#: Edits of the study and what is said of them: each alone, then all at once.
+WRONG = {
+    "task": (
+        {"tasks": ["sea"]},
+        "studies.mine.tasks: no recording of {root} has the label 'sea' (did you mean 'see'?)",
+    ),
+    "subject": ({"subjects": ["01", "2", "09"]}, "studies.mine.subjects: '2' is not in"),
+    "stimulus": ({"stimulus": "trail_type"}, "no column 'trail_type' (did you mean 'trial_type'?)"),
+    "split": (
+        {"split": {"by": "column", "column": "part", "test": ["a"]}},
+        "no column 'part', which studies.mine.split",
+    ),
+    "electrode": ({"responses": {"channels": ["Fz", "O9"]}}, "no EEG channel 'O9'"),
+    "rate": ({"responses": {"sfreq": 60}}, "responses.sfreq = 60 Hz is 4.16"),
+}
+
+
+@pytest.mark.parametrize("names", [*([name] for name in WRONG), list(WRONG)], ids=[*WRONG, "all"])
+def test_wrong_settings_are_told_at_once_by_check_and_by_planning(recorded, tmp_path, monkeypatch, names):
+    changes: dict[str, Any] = {}
+    for name in names:
+        changes = settings.merge(changes, WRONG[name][0])
+    config = configuration(study_settings(recorded, **changes))
+    found = faults(config, tmp_path)
+    assert len(found) == len(names)
+    planned = refused(config, tmp_path, monkeypatch)
+    for name in names:
+        sentence = WRONG[name][1].format(root=recorded)
+        assert sum(sentence in fault for fault in found) == 1
+        assert sentence in planned
+
+
+def test_values_of_keep_that_match_nothing_are_told(recorded, tmp_path, monkeypatch):
+    some = configuration(study_settings(recorded, keep={"trial_type": ["face", "house", "hose"]}))
+    none = configuration(study_settings(recorded, keep={"trial_type": ["picture"]}))
+    assert "keep.trial_type: no event of sub-01 has 'hose' (did you mean 'house'?)" in faults(some, tmp_path)[0]
+    (fault,) = faults(none, tmp_path)
+    assert "no trial is left of 20 events" in fault
+    assert "values found: trial_type: face, house" in fault
+    assert fault.endswith("found in: sub-01, sub-02, sub-03")
+    assert "no trial is left of 20 events" in refused(none, tmp_path, monkeypatch)
+
+
+def test_what_is_wrong_with_single_subjects_is_told_of_each_and_once(data, tmp_path, monkeypatch):
+    rename(events(data, "02", "02"), "trial_type", "type")
+    header = data / "sub-03/eeg/sub-03_task-see_run-01_eeg.vhdr"
+    rename(header, "Ch3=O1", "Ch3=Oz")
+    rename(data / "sub-03/eeg/sub-03_task-see_run-01_channels.tsv", "O1", "Oz")
+    config = configuration(study_settings(data, responses={"channels": list(CHANNELS)}))
+    column, electrode = faults(config, tmp_path)
+    assert str(events(data, "02", "02")) in column
+    assert "no column 'trial_type'" in column
+    assert "sub-03_task-see_run-01_eeg.eeg: no EEG channel 'O1'" in electrode
+    planned = refused(config, tmp_path, monkeypatch)
+    assert column in planned
+    assert electrode in planned
+
+
+def test_other_electrodes_that_lack_are_faults_of_their_own(data, tmp_path):
+    for subject, name, other in (("01", "O1", "Oz"), ("02", "O2", "Iz"), ("03", "O2", "Iz")):
+        for path in (data / f"sub-{subject}/eeg").glob("*"):
+            if path.name.endswith(("_eeg.vhdr", "_channels.tsv")):
+                rename(path, name, other)
+    config = configuration(study_settings(data, responses={"channels": list(CHANNELS)}))
+    one, two = faults(config, tmp_path)
+    assert "no EEG channel 'O1'" in one
+    assert "found in" not in one
+    assert "no EEG channel 'O2'" in two
+    assert two.endswith("found in: sub-02, sub-03")
+
+
+def test_samples_that_are_no_numbers_are_told(data, tmp_path):
+    bad = noise(5, 12)
+    bad[2, 1000] = np.nan
+    write_run(data, bad, regular_events(20), subject="02", run="01")
+    (fault,) = faults(configuration(study_settings(data)), tmp_path)
+    assert "sub-02_task-see_run-01_eeg.eeg: channel O1 holds 1 samples that are NaN or infinite" in fault
+
+
+def test_long_recordings_are_looked_at_in_part_and_said_so(recorded, tmp_path, monkeypatch):
+    monkeypatch.setattr(check, "SAMPLES_BYTES", 8 * len(CHANNELS) * 12 * 250)
+    plan = Plan(settings.load(configuration(study_settings(recorded))))
+    told = "\n".join(check.looked(plan, ["mine.yaml"]).lines)
+    assert "samples read: all of the wanted channels of 1, the first 10 s of 5" in told
+
+
+def pictures(data: Path, **changes: Any) -> dict[str, Any]:
+    split = {"by": "concepts", "test": ["hut"]}
+    study = study_settings(data, split=split, stimuli=str(data.parent / "pictures.tsv"), **changes)
+    del study["categories"]
+    return configuration(study)
+
+
+def test_missing_and_damaged_pictures_are_told(data, tmp_path, monkeypatch):
+    assert faults(pictures(data), tmp_path) == []
+    (data.parent / "face.png").unlink()
+    (data.parent / "house.png").write_text("<html>")
+    missing, damaged = faults(pictures(data), tmp_path)
+    assert "1 of 2 stimuli have no image file: face" in missing
+    assert "house.png" in damaged
+    assert "1 of 2 stimuli have no image file: face" in refused(pictures(data), tmp_path, monkeypatch)
+
+
+def test_concepts_on_both_sides_and_classes_of_the_training_are_told(data, tmp_path):
+    config = pictures(data)
+    config["studies"]["mine"]["split"] = {"by": "run", "test": ["02"]}
+    assert any("stand on both sides of the split" in fault for fault in faults(config, tmp_path))
+    config = pictures(data)
+    config["methods"]["ridge"] = {"kind": "lda", "tower": "small"}
+    (fault,) = faults(config, tmp_path)
+    assert "'ridge' (kind lda) tells apart only the classes that it was trained on" in fault
+
+
+def test_rates_of_recordings_that_are_still_to_be_simulated_are_told(tmp_path):
+    config = configuration({"kind": "simulated", "subjects": 2, "responses": {"sfreq": 60}})
+    config["bands"]["all"]["h_freq"] = 200.0
+    rate, band = faults(config, tmp_path)
+    assert "responses.sfreq = 60 Hz is 4.16" in rate
+    assert "band h_freq = 200 Hz" in band
+    config = configuration({"kind": "simulated", "subjects": 2})
+    report = check.looked(Plan(settings.load({**config, "results": str(tmp_path / "results")})), ["mine.yaml"])
+    assert list(report.faults()) == []
+    assert any("still to be made or fetched, and not looked at: sub-01, sub-02" in line for line in report.lines)
+
+
+def test_absent_weights_are_told(recorded, tmp_path):
+    config = configuration(study_settings(recorded))
+    config["towers"]["small"] = {"model": f"local-dir:{tmp_path}/tower"}
+    found = faults(config, tmp_path)
+    assert any(f"towers.small: needs the file {tmp_path}/tower/open_clip_config.json" in fault for fault in found)
+
+
+# ------------------------------------------------------------------------------------------------- fMRI
+
+
+VOXELS = {
+    "stimulus": ({"stimulus": "conditoin"}, "no column 'conditoin' (did you mean 'condition'?)"),
+    "split": (
+        {"split": {"by": "column", "column": "part", "test": ["1"]}},
+        "no column 'part', which studies.mine.split",
+    ),
+    "run": ({"run": "rum"}, "no column 'rum' (did you mean 'run'?)"),
+}
+
+
+@pytest.mark.parametrize("names", [["stimulus"], ["split"], ["run"], ["stimulus", "split", "run"]], ids="+".join)
+def test_wrong_columns_of_the_rows_are_told_at_once(tmp_path, monkeypatch, names):
+    folder = voxel_tables.write(tmp_path / "data")
+    changes: dict[str, Any] = {}
+    for name in names:
+        changes |= VOXELS[name][0]
+    config = configuration(voxel_tables.study(folder, **changes))
+    found = faults(config, tmp_path)
+    assert len(found) == len(names)
+    planned = refused(config, tmp_path, monkeypatch)
+    for name in names:
+        assert sum(VOXELS[name][1] in fault for fault in found) == 1
+        assert VOXELS[name][1] in planned
+
+
+def test_voxels_that_are_no_numbers_and_unknown_regions_are_told(tmp_path):
+    values = voxel_tables.signals()
+    assert faults(configuration(voxel_tables.study(voxel_tables.write(tmp_path / "good"))), tmp_path) == []
+    values[7, 3] = np.nan
+    config = configuration(voxel_tables.study(voxel_tables.write(tmp_path / "data", values)))
+    (fault,) = faults(config, tmp_path)
+    assert "1 voxels hold NaN or infinite signals, the first is 3 in row 8" in fault
+    config["rois"] = {"all": {"include": ["V1"]}}
+    (fault,) = faults(config, tmp_path)
+    assert "no region 'V1'" in fault
+
+
+# -------------------------------------------------------------------------------------------- planning
+
+
+def test_what_fitted_is_opened_again_only_where_it_changed(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "KEPT", tmp_path / ".snakemake" / "fitting.json")
+    opened = []
+    real = check.looker
+    monkeypatch.setattr(check, "looker", lambda *given: opened.append(given[1]) or real(*given))
+
+    def plan(sfreq: float = 125) -> None:
+        config = configuration(study_settings(data, responses={"sfreq": sfreq}))
+        planning.refuse(Plan(settings.load({**config, "results": str(tmp_path / "results")})), ["mine.yaml"])
+
+    plan()
+    plan()
+    assert len(opened) == 1
+    rename(events(data, "02"), "face", "head")
+    with pytest.raises(InputError, match=r"stimuli have no row in studies.mine.categories: head"):
+        plan()
+    rename(events(data, "02"), "head", "face")
+    plan()
+    with pytest.raises(InputError, match="expected a whole number"):
+        plan(60)
+    (tmp_path / ".snakemake" / "fitting.json").write_text("no JSON")
+    plan()
+    assert len(opened) == 5
+
+
+def test_a_look_leaves_the_log_as_it_was(recorded, tmp_path):
+    log = logging.getLogger("brain2clip")
+    before = (log.propagate, list(log.handlers))
+    faults(configuration(study_settings(recorded)), tmp_path)
+    assert (log.propagate, list(log.handlers)) == before
+
+
+# --------------------------------------------------------------------------------------------- results
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """Two configurations that name the same results, of which one has run."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("one.yaml", "two.yaml"):
+        Path(name).write_text("results: results/mine\n")
+    owner.claim("results/mine", ["one.yaml"])
+    return tmp_path
+
+
+def test_results_of_another_configuration_are_refused(folder):
+    owner.check("results/mine", ["one.yaml"])
+    with pytest.raises(InputError) as error:
+        owner.check("results/mine", ["two.yaml"])
+    for word in ("results/mine belongs to another configuration, one.yaml; found two.yaml", "results/two", owner.NAME):
+        assert word in str(error.value)
+    owner.check("results/other", ["two.yaml"])
+
+
+@pytest.mark.parametrize("way", ["edited", "renamed", "given up", "with an overlay", "checkout moved", "mark damaged"])
+def test_results_stay_with_their_configuration(folder, monkeypatch, way):
+    given = ["one.yaml"]
+    if way == "edited":
+        Path("one.yaml").write_text("results: results/mine\nstudies: {other: {}}\n")
+    elif way == "renamed":
+        Path("one.yaml").rename("new.yaml")
+        given = ["new.yaml"]
+    elif way == "given up":
+        Path("one.yaml").write_text("results: results/elsewhere\n")
+        given = ["two.yaml"]
+    elif way == "with an overlay":
+        given = ["one.yaml", "two.yaml"]
+    elif way == "checkout moved":
+        folder.rename(folder.with_name("moved"))
+        monkeypatch.chdir(folder.with_name("moved"))
+    else:
+        mark = Path("results/mine", owner.NAME)
+        mark.write_text(json.dumps({"configuration": ["two.yaml"]}))
+    owner.check("results/mine", given)
+
+
+def test_another_configurations_results_are_told_by_check_and_by_planning(recorded, tmp_path, monkeypatch):
+    config = {**configuration(study_settings(recorded)), "results": str(tmp_path / "results")}
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump(config))
+    owner.claim(str(tmp_path / "results"), [str(tmp_path / "one.yaml")])
+    (fault,) = faults(config, tmp_path)
+    assert "belongs to another configuration" in fault
+    assert "belongs to another configuration" in refused(config, tmp_path, monkeypatch)
