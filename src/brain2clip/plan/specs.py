@@ -346,9 +346,13 @@ class Specs(Runs):
         """What makes the retrieval rows of a run."""
         return self.rank_spec(run) if self.method(run.method).trained else self.ceiling_spec(run)
 
+    def concepts_of(self, study: str) -> dict[str, str]:
+        """Settings by which a stage says that the test of a study asks for what training showed; none of unseen."""
+        return {} if self.study(study).zero_shot else {"concepts": "seen"}
+
     def summaries_spec(self, block: str) -> Spec:
         """Metrics of the runs of all subjects and seeds of a method (:attr:`Runs.blocks`)."""
-        values = self.config.retrieval.statistics()
+        values = {**self.config.retrieval.statistics(), **self.concepts_of(self.blocks[block][0].study)}
         expects = {"rows": [{"origin": self.retrieval_spec(run).origin} for run in self.blocks[block]]}
         module = "brain2clip.retrieval.summaries"
         return spec("summaries", module, values, expects, self.config.retrieval.metric_modules())
@@ -365,7 +369,6 @@ class Specs(Runs):
             "modalities": {name: study.modality for name, study in config.studies.items()},
             "protocols": {name: protocol.kind for name, protocol in config.protocols.items()},
             "methods": self.labels(config.methods),
-            "zero_shot": [name for name in self.studies_run if self.study(name).zero_shot],
             "ceilings": sorted(self.methods(knows_truth=True)),
             "retrieval": {**config.retrieval.intervals(), "pools": config.retrieval.ranking()["pools"]},
         }

@@ -43,6 +43,39 @@ def check_doubled(trials: pd.DataFrame, events: Path) -> None:
     )
 
 
+def check_apart(study: Study, trials: pd.DataFrame, tmin: float, tmax: float, events: Path) -> None:
+    """Refuse epochs of training and test with common samples, where the test asks for what training showed.
+
+    Neighbours then often show the same, and a response of the test would partly be one of training.
+
+    Parameters
+    ----------
+    trials : pandas.DataFrame
+        ``onset`` (s) and ``split`` of one recording.
+    tmin, tmax : float
+        Epoch relative to an onset, s.
+    events : Path
+        Table of the trials, for the message.
+    """
+    if study.zero_shot:
+        return
+    training, test = (np.sort(trials.loc[trials["split"] == side, "onset"].to_numpy(float)) for side in SPLITS)
+    if not len(training) or not len(test):
+        return
+    after = np.searchsorted(training, test).clip(1, len(training))
+    around = np.stack([training[after - 1], training[np.minimum(after, len(training) - 1)]])
+    distance = np.abs(around - test).min(axis=0)
+    touching = np.flatnonzero(distance < tmax - tmin - 1e-9)
+    if len(touching):
+        first = int(touching[0])
+        raise InputError(
+            f"{events}: {len(touching)} of {len(test)} test epochs share samples with a training epoch, the first at "
+            f"{test[first]:.10g} s ({distance[first]:.3g} s from one; epochs last {tmax - tmin:.3g} s)\n"
+            f"  expected none in study {study.name}, whose test asks for what training showed: split by run or "
+            "session, or shorten the epoch (responses.tmin, tmax)"
+        )
+
+
 def check_trials(study: Study, subject: str, trials: pd.DataFrame) -> None:
     """Refuse other counts than expected, an empty split, categories never shown, and what stands on both its sides.
 
@@ -67,7 +100,7 @@ def check_trials(study: Study, subject: str, trials: pd.DataFrame) -> None:
         if shared:
             raise InputError(
                 f"study {study.name}, subject {subject}: {len(shared)} concepts stand on both sides of the split, "
-                f"e.g. {', '.join(shared[:5])}; expected none in a zero-shot study"
+                f"e.g. {', '.join(shared[:5])}; expected none in a zero-shot study{study.shown_again}"
             )
 
 
@@ -104,6 +137,7 @@ def _check_sides(study: Study, subject: str, trials: pd.DataFrame) -> None:
         raise InputError(
             f"study {study.name}, subject {subject}: {len(shared)} stimuli stand on both sides of the split, "
             f"e.g. {', '.join(shared[:5])}; expected each in training or in test; see studies.{study.name}.split"
+            f"{study.shown_again}"
         )
 
 

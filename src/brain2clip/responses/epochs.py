@@ -52,6 +52,7 @@ def run(job: stage.Job) -> None:
     checks.check_trials(study, subject, trials)
     for index, group in trials.groupby("recording"):
         checks.check_doubled(group, recordings[index].events)
+        checks.check_apart(study, group, responses.tmin, responses.tmax, recordings[index].events)
     trials, surplus = without_surplus(trials, responses)
     output = job.output("responses")
     output.parent.mkdir(parents=True, exist_ok=True)
