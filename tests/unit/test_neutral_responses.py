@@ -75,6 +75,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("BidsEegStudy", "keep"): Case(("study",), {"trial_type": ["face", "house"]}, bids_eeg.Study, "_only"),
     ("BidsEegStudy", "entities"): Case(("study",), {"acq": None}, bids_files, "_chosen"),
     ("BidsEegStudy", "extension"): Case(("study",), ".vhdr", bids_files, "_of_extension"),
+    ("Split", "training"): Case(("study", "split"), "optional", user_stimuli.UserStudy, "_need_no_training"),
     ("Split", "concepts"): Case(("study", "split"), "seen", user_stimuli.UserStimuli, "_show_again"),
     ("Voxels", "detrend"): Case(("voxels",), "linear", voxels, "detrend", "voxels"),
     ("Voxels", "delay"): Case(("voxels",), 1, voxels, "_delayed", "voxels"),

@@ -37,6 +37,12 @@ class UserStudy(contract.Study):
         self.zero_shot, self.both_sides = self.stimuli.zero_shot, self.stimuli.both_sides
         self.shown_again = self.stimuli.shown_again
         self.asked = tuple(self.block.categories or ())
+        if self.block.split.training == "optional":
+            self._need_no_training()
+
+    def _need_no_training(self) -> None:
+        """Let a subject have test trials only."""
+        self.training_optional = True
 
     @property
     def split_from_events(self) -> bool:  # type: ignore[override]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,7 @@ def check_trials(study: Study, subject: str, trials: pd.DataFrame) -> None:
             f"study {study.name}, subject {subject}: found {found['train']} training and {found['test']} test trials, "
             f"expected {expected.get('train')} and {expected.get('test')}; {SOURCES[study.modality]} is incomplete"
         )
-    check_split(study, subject, trials, "in all recordings")
+    check_split(study, subject, trials, "in all recordings", sides(study, trials))
     _check_asked(study, subject, trials)
     _check_sides(study, subject, trials)
     if study.zero_shot:
@@ -104,9 +105,15 @@ def check_trials(study: Study, subject: str, trials: pd.DataFrame) -> None:
             )
 
 
-def check_split(study: Study, subject: str, trials: pd.DataFrame, when: str) -> None:
-    """Refuse a subject without training or without test trials."""
-    for side in SPLITS:
+def sides(study: Study, trials: pd.DataFrame) -> tuple[str, ...]:
+    """Sides of the split of which a subject must have trials: no training where the study says so and there is none."""
+    alone = study.training_optional and not (trials["split"] == "train").any()
+    return ("test",) if alone else SPLITS
+
+
+def check_split(study: Study, subject: str, trials: pd.DataFrame, when: str, wanted: Sequence[str]) -> None:
+    """Refuse a subject without trials of a wanted side of the split, training or test."""
+    for side in wanted:
         if not (trials["split"] == side).any():
             counts = trials.groupby(["session", "run"])["split"].agg(lambda labels: labels.value_counts().to_dict())
             listing = "; ".join(f"session {session} run {run}: {count}" for (session, run), count in counts.items())
@@ -114,6 +121,7 @@ def check_split(study: Study, subject: str, trials: pd.DataFrame, when: str) -> 
                 f"study {study.name}, subject {subject}: no {side} trial {when} ({len(trials)} trials)\n"
                 f"  found: {listing or 'nothing'}\n  expected trials on both sides; see studies.{study.name}.split"
                 + (" and responses.reject_uv" if "rejection" in when else "")
+                + ("; for a subject to be ranked by models of others, split.training: optional" * (side == "train"))
             )
 
 

@@ -11,7 +11,8 @@ from brain2clip.names import Sought
 from brain2clip.retrieval import query_table, tasks
 from brain2clip.retrieval.repetitions import trial_groups
 from brain2clip.settings import Retrieval, parse
-from brain2clip.training.data import load_responses, placed, stimuli_of
+from brain2clip.training.data import placed, stimuli_of
+from brain2clip.training.inputs import tested
 from brain2clip.training.predict import Predictor
 
 log = logging.getLogger("brain2clip")
@@ -20,8 +21,8 @@ log = logging.getLogger("brain2clip")
 def run(job: stage.Job) -> None:
     """Embed test responses and candidates, rank, write rows."""
     retrieval = parse(Retrieval, job.settings["retrieval"])
-    test = load_responses([job.input("responses")], "test", job.expects.get("responses"))
     tensors = artefact.read_tensors(job.input("checkpoint"), job.expects.get("train"))
+    test = tested(job, tensors)
     with stimuli_of(job) as stimuli:
         test = placed(test, stimuli, job.input("stimuli"))
         split = stimuli["split"].asstr()[:]

@@ -44,6 +44,11 @@ class Split(Block):
         description="values that mean test: column values, entity labels ('02' or '01/02' for session/run), or concepts"
     )
     train: Values | None = Field(None, description="values that mean training (null: every value that is not test)")
+    training: Literal["required", "optional"] = neutral(
+        "required",
+        description="optional: a subject may have test trials only, which models of other subjects (protocol "
+        "leave-one-subject-out) or an apply entry rank, whitened or z-scored as the training of that model was",
+    )
     concepts: Literal["unseen", "seen"] = neutral(
         "unseen",
         description="of a study with pictures. unseen: no concept of the test is shown in training (zero-shot), else "
