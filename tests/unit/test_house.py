@@ -200,7 +200,7 @@ FLOORS = (
     "__main__",
     "cli",
     "documents",
-    "snakefile",
+    "snakefile notebook",
     "internals.slurm_plugin",
     "plan slurm",
     "reporting",

@@ -151,7 +151,7 @@ def tested(job: Job, tensors: Mapping[str, torch.Tensor]) -> Responses:
 
 def check_recordings(tensors: Mapping[str, torch.Tensor], responses: Responses) -> None:
     """Refuse a test with samples that were trained on under another name, as of a subject who is there twice."""
-    if SKETCHES not in tensors:
+    if SKETCHES not in tensors or not responses.recordings.names:
         return
     names = names_from_tensor(tensors[RECORDINGS])[: len(tensors[SKETCHES])]
     trained = same_samples.Recordings(tuple(names), tensors[SKETCHES].numpy().view(np.uint64))
