@@ -96,6 +96,19 @@ class Results:
                 tables.append(artefact.read_table(self.plan.rows(run), self._expected(self.plan.retrieval_spec(run))))
         return pd.concat(tables, ignore_index=True)
 
+    def applied(self, name: str, **which: Any) -> pd.DataFrame:
+        """Retrieval rows of an entry of ``apply``; ``seen`` says whether a model was trained on what is asked for."""
+        import pandas as pd
+
+        with self._there():
+            _known(name, self.plan.config.apply, "entry of apply")
+            tables = [
+                artefact.read_table(self.plan.applied_rows(one), self._expected(self.plan.apply_spec(one)))
+                for one in self.plan.applied()
+                if one.name == name
+            ]
+        return _chosen(pd.concat(tables, ignore_index=True), which)
+
     def summary(self, **which: Any) -> pd.DataFrame:
         """Metrics with intervals and chance, one row for each run and metric; ``concepts`` says seen or unseen."""
         import pandas as pd

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,20 @@ import numpy as np
 import oddball
 import pandas as pd
 import pytest
+from in_process import do
 
 import brain2clip
 from brain2clip import artefact
-from brain2clip.plan import Job, Plan, Run
-from brain2clip.settings import load
+from brain2clip.cli import apply
+from brain2clip.plan import Plan, Run
+from brain2clip.responses import same_samples
+from brain2clip.retrieval.apply import named_apart
+from brain2clip.settings import SettingsError, load
 from brain2clip.stage import InputError
-from brain2clip.stage import Job as StageJob
-from brain2clip.training.data import load_responses, open_stimuli
+from brain2clip.training.data import Responses, load_responses, open_stimuli
+from brain2clip.training.inputs import check_recordings, inputs_as_tensors
 from brain2clip.training.predict import Predictor
 
-OUTPUTS = {"train": ("checkpoint", "history"), "rank": ("rows",), "summaries": ("summary",), "embed": ("embeddings",)}
 EPOCH = {"epochs": 1, "batch_size": 20}
 HEAD = {"width": 8}
 METHODS = {
@@ -71,16 +74,12 @@ def configuration(folder: Path) -> dict[str, Any]:
             "eeg": {"study": "eeg", "methods": ["prompted", "frozen", "ridge", "mapping"], **experiment},
             "fmri": {"study": "fmri", "methods": ["lda", "ridge"], **experiment},
         },
+        "apply": {
+            "again": {"experiment": "eeg", "study": "eeg"},
+            "categories": {"experiment": "fmri", "study": "fmri", "subject": "01"},
+        },
         "retrieval": {"repetitions": [1, "all"], "bootstrap": 100, "metrics": ["top-1", "2-way"]},
     }
-
-
-def do(job: Job, folder: Path) -> None:
-    """A job in this process; what its inputs carry is not compared."""
-    module = importlib.import_module(job.spec.modules[0])
-    inputs = {name: [folder / path for path in paths] for name, paths in job.inputs.items() if paths}
-    outputs = dict(zip(OUTPUTS[job.stage], (folder / path for path in job.outputs), strict=True))
-    module.run(StageJob(job.stage, dict(job.spec.settings), job.spec.code, {}, inputs, outputs, job.spec.origin))
 
 
 def write_categories(plan: Plan, folder: Path) -> None:
@@ -114,7 +113,9 @@ def results(tmp_path_factory) -> brain2clip.Results:
     for study, method in EVERY:
         run = Run(study, method=method, **RUN)
         for job in (plan.train_job(run), plan.rank_job(run), plan.summaries_job(run.block)):
-            do(job, folder)
+            do(job, folder, check=False)
+    for one in plan.applied():
+        do(plan.apply_job(one), folder, check=False)
     return brain2clip.Results(configuration(folder), folder, strict=False)
 
 
@@ -187,6 +188,70 @@ def test_other_candidates_and_what_cannot_be(results):
         with pytest.raises(InputError) as error:
             call()
         assert words in str(error.value)
+
+
+@pytest.mark.parametrize(("entry", "study", "seen"), [("again", "eeg", False), ("categories", "fmri", True)])
+def test_models_applied_to_the_recordings_of_their_own_test_rank_as_the_runs_did(results, entry, study, seen):
+    found = results.applied(entry)
+    assert (found["seen"] == seen).all()
+    rows = results.rows(study=study)
+    assert set(found["method"]) == {method for one, method in EVERY if one == study}
+    order = ["method", "repetitions", "query"]
+    pd.testing.assert_frame_equal(
+        found.drop(columns="seen").sort_values(order, ignore_index=True), rows.sort_values(order, ignore_index=True)
+    )
+
+
+def test_of_two_studies_a_recording_of_one_name_is_compared_and_a_copy_refused():
+    sketch = np.arange(same_samples.KEPT, dtype=np.uint64)[None]
+    empty = Responses(np.zeros((1, 2), np.float32), *[np.zeros(1, int)] * 2, np.zeros(0), 0.0, ["a", "b"], ["x"])
+    own = same_samples.Recordings(("sub-01, run 4",), sketch)
+    tensors = inputs_as_tensors([replace(empty, recordings=own)], None)
+    check_recordings(tensors, replace(empty, recordings=own))
+    with pytest.raises(InputError, match=r"sub-01, run 4 and later: sub-01, run 4 hold the same samples"):
+        check_recordings(tensors, replace(empty, recordings=named_apart(own, "later")))
+
+
+def test_what_cannot_be_applied_is_refused_while_planning(tmp_path):
+    given = configuration(tmp_path)
+    given["studies"]["more"] = {"kind": "simulated", "subjects": 2}
+    given["apply"] = {"later": {"experiment": "eeg", "study": "more"}}
+    with pytest.raises(
+        InputError, match=r"'eeg' has no model of subject 02, only of 01; name whose .*apply\.later\.sub"
+    ):
+        Plan(load(given)).jobs()
+    given["apply"]["later"]["subject"] = "01"
+    made = [path for path, job in Plan(load(given)).jobs().items() if job.stage == "apply"]
+    assert "results/apply/later/s/p/ridge/sub-02_seed-0.parquet" in made
+    assert len(made) == 8
+    given["studies"]["more"]["responses"] = {"tmax": 0.5}
+    with pytest.raises(SettingsError, match=r"its responses differ from those .* on \(tmax\); set studies\.more\.resp"):
+        load(given)
+    given["apply"]["later"]["study"] = "fmri"
+    with pytest.raises(SettingsError, match="'fmri' is a study of fmri, and the models are of eeg"):
+        load(given)
+
+
+def test_entries_of_apply_are_found_by_name(tmp_path):
+    plan = Plan(load(configuration(tmp_path)))
+    assert {one.name for one in apply.chosen(plan, ["categories"])} == {"categories"}
+    assert len(apply.chosen(plan, [])) == len(EVERY)
+    with pytest.raises(InputError, match=r"no entry named 'agian' \(did you mean 'again'\?\)"):
+        apply.chosen(plan, ["agian"])
+    with pytest.raises(InputError, match="the configuration has no entry; add one, as in"):
+        apply.chosen(Plan(load({**configuration(tmp_path), "apply": {}})), [])
+
+
+def test_the_page_of_applied_models_labels_seen_concepts(results, monkeypatch):
+    monkeypatch.setattr(apply.run, "ROOT", results.folder)
+    page = apply.page(results.plan, results.plan.applied())
+    zero_shot, seen = page.split("\n## ")[1:]
+    assert zero_shot.startswith("again: eeg\n")
+    assert seen.startswith("categories: fmri (seen concepts)\n\nSeen concepts: the test asks for")
+    rows = results.rows(method="mapping")
+    top1 = (rows.loc[rows["repetitions"] == "all", "rank"] == 1).mean()
+    (line,) = [line for line in zero_shot.splitlines() if line.startswith("| mapping")]
+    assert line.split("|")[5].strip() == f"{100 * top1:.1f}"
 
 
 def test_epochs_features_and_tables_say_what_they_are(results):
