@@ -7,6 +7,7 @@ Everything is read through the same readers as the pipeline's own stages, and a 
 from __future__ import annotations
 
 import contextlib
+import sys
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -56,6 +57,8 @@ class Results:
         raw = dict(config) if isinstance(config, Mapping) else settings.read(config)
         source = "the configuration" if isinstance(config, Mapping) else str(config)
         self.folder, self.strict = Path(folder).resolve(), strict
+        if str(self.folder) not in sys.path:  # kinds from outside are found where snakemake was started
+            sys.path.append(str(self.folder))
         with self._there():
             self.plan = Plan(settings.load(raw, source))
 
