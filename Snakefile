@@ -29,6 +29,7 @@ shell.prefix(prefix())
 
 wildcard_constraints:
     study="[A-Za-z0-9-]+",
+    apply="[A-Za-z0-9-]+",
     signal="[A-Za-z0-9-]+",
     tower="[A-Za-z0-9-]+",
     vector="[A-Za-z0-9_.-]+",

@@ -99,12 +99,13 @@ def write_responses(path: Path, embedding: np.ndarray, subject: int = 0, noise: 
     if test_value is not None:
         values[split == 1] = test_value
     with artefact.create_h5(path, MADE, unknown=() if test_value is None else {"response"}) as file:
-        file.attrs["sfreq"] = SFREQ
+        file.attrs.update(sfreq=SFREQ, unit="standard deviation")
         file["response"], file["stimulus"], file["split"] = values, stimulus.astype(np.int32), split
         file["channel"] = [f"E{number}" for number in range(CHANNELS)]
         file["times"] = np.arange(TIMES) / SFREQ
         file["stimulus_id"] = stimulus_ids()
-        file["session"] = ["01"] * len(stimulus)
+        file["session"] = file["run"] = ["01"] * len(stimulus)
+        file["position"] = 0.09 * np.eye(CHANNELS)[:, :3] + 0.01
 
 
 def save_tower(folder: Path) -> str:

@@ -175,6 +175,23 @@ def test_concept_on_both_sides_is_refused(tmp_path):
         study.stimulus_table()
 
 
+def test_pictures_of_training_may_be_tested_in_a_later_run_where_the_split_says_so(tmp_path):
+    shown = [["cat-1", "dog-1"], ["dog-1", "cup-1"]]
+    refused = load(picture_study(tmp_path, shown))
+    with pytest.raises(InputError, match=r"set studies\.tiny\.split\.concepts: seen"):
+        refused.stimulus_table()
+    split = {"by": "run", "test": ["02"], "concepts": "seen"}
+    study = load(picture_study(tmp_path, shown, split=split))
+    assert not study.zero_shot
+    assert study.stimulus_table()["split"].tolist() == ["train", "both", "test", "train"]
+    written = load(picture_study(tmp_path, shown, split=split))
+    pictures(tmp_path, {"split": ["train", "both", "test", "train"]})
+    assert not written.split_from_events
+    assert written.trials(written.recordings("01")[1])["split"].unique().tolist() == ["test"]
+    with pytest.raises(ValueError, match=r"concepts: seen contradicts split\.by: concepts"):
+        load(picture_study(tmp_path, shown, split={**split, "by": "concepts", "test": ["dog"]}))
+
+
 def test_missing_picture_is_refused(tmp_path):
     settings = picture_study(tmp_path, [["cat-1"], ["cup-1"]])
     (tmp_path / "images/cup-1.png").unlink()

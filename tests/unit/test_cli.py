@@ -30,7 +30,8 @@ def test_help_says_what_a_newcomer_asks(tmp_path):
         assert told.returncode == 0
         assert told.stdout.startswith("usage: brain2clip ")
         for word in (
-            *("init", "check", "run", "why", "report", "docs", "workflow/studies/demo.yaml", "results/tables"),
+            *("init", "check", "run", "why", "apply", "report", "docs"),
+            *("workflow/studies/demo.yaml", "results/tables"),
             "docs/configuration.md",
         ):
             assert word in told.stdout
@@ -43,6 +44,7 @@ def test_help_says_what_a_newcomer_asks(tmp_path):
         ("check", ("CONFIG", "Exit code 1", "electrodes")),
         ("run", ("CONFIG", "--cores", "--dry-run", "-- --profile slurm", "`results`", "report.zip")),
         ("why", ("CONFIG KEY VALUE", "KEY=VALUE", "bands.broad.h_freq 30", "nothing runs")),
+        ("apply", ("CONFIG [NAME ...]", "--cores", "--dry-run", "results/apply", "apply: {later: ")),
         ("report", ("CONFIG", "report.zip", "report.html")),
         ("docs", ("--check", "docs/configuration.md")),
     ],

@@ -467,6 +467,27 @@ def test_concept_on_both_sides(tmp_path):
         checks.check_trials(study, "01", trials)
 
 
+@pytest.mark.parametrize(("by", "told"), [("column", True), ("run", False)])
+def test_epochs_of_seen_concepts_share_no_samples_with_training(tmp_path, by, told):
+    events = regular_events(40)
+    events["side"] = ["study", "probe"] * 20
+    for run in ("01", "02"):
+        write_run(tmp_path, noise(int(run)), events, run=run)
+    split = {"by": "column", "column": "side", "test": ["probe"]} if by == "column" else {"by": "run", "test": ["02"]}
+    study = contract.load("tiny", study_settings(tmp_path, split=split), "results")
+    recordings = study.recordings("01")
+    trials = study.trials(recordings[0])
+    apart = float(trials["onset"].diff().min())
+    checks.check_apart(study, trials, 0.0, apart, recordings[0].events)
+    if not told:
+        checks.check_apart(study, trials, 0.0, 2 * apart, recordings[0].events)
+        return
+    with pytest.raises(InputError, match=r"20 of 20 test epochs share samples with a training epoch, the first at"):
+        checks.check_apart(study, trials, 0.0, 1.01 * apart, recordings[0].events)
+    study.zero_shot = True
+    checks.check_apart(study, trials, 0.0, 1.01 * apart, recordings[0].events)
+
+
 def test_flat_channel(tmp_path):
     data = noise(0)
     data[3] = 1e-6

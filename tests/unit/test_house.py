@@ -200,7 +200,7 @@ FLOORS = (
     "__main__",
     "cli",
     "documents",
-    "snakefile starting",
+    "snakefile starting notebook",
     "preflight",
     "internals.slurm_plugin",
     "plan slurm",

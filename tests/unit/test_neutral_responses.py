@@ -21,7 +21,7 @@ import voxel_tables
 from pydantic import BaseModel
 
 from brain2clip import settings
-from brain2clip.readers import bids_files, grids
+from brain2clip.readers import bids_files, grids, user_stimuli
 from brain2clip.responses import epoching, epochs, same_samples, samples, voxels, whitening
 from brain2clip.settings.base import neutral_fields
 from brain2clip.stage import Job
@@ -75,6 +75,8 @@ CASES: dict[tuple[str, str], Case] = {
     ("BidsEegStudy", "keep"): Case(("study",), {"trial_type": ["face", "house"]}, bids_eeg.Study, "_only"),
     ("BidsEegStudy", "entities"): Case(("study",), {"acq": None}, bids_files, "_chosen"),
     ("BidsEegStudy", "extension"): Case(("study",), ".vhdr", bids_files, "_of_extension"),
+    ("Split", "training"): Case(("study", "split"), "optional", user_stimuli.UserStudy, "_need_no_training"),
+    ("Split", "concepts"): Case(("study", "split"), "seen", user_stimuli.UserStimuli, "_show_again"),
     ("Voxels", "detrend"): Case(("voxels",), "linear", voxels, "detrend", "voxels"),
     ("Voxels", "delay"): Case(("voxels",), 1, voxels, "_delayed", "voxels"),
     ("Voxels", "average"): Case(("voxels",), "block", voxels, "_blocks", "voxels"),
@@ -104,7 +106,7 @@ def test_every_neutral_option_of_these_blocks_is_covered():
               settings.MvnnWhitening, settings.ZscoreWhitening, settings.RobustWhitening, settings.NoWhitening,
               settings.FilterBank, settings.Tower, settings.SimulatedStudy, settings.BidsEegStudy,
               settings.ThingsEeg2Study, settings.ThingsEeg1Study, settings.SimulatedFmriStudy, settings.GodStudy,
-              settings.ThingsFmriStudy, settings.VoxelTableStudy]  # fmt: skip
+              settings.ThingsFmriStudy, settings.VoxelTableStudy, settings.Split]  # fmt: skip
     of_all = set(settings.StudyBase.model_fields)
     found = {
         ("StudyBase" if name in of_all else block.__name__, name) for block in blocks for name in neutral_fields(block)

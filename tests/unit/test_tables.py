@@ -365,7 +365,6 @@ def both_job(tmp_path: Path) -> stage.Job:
             "experiments": experiments,
             "studies": BOTH_KINDS,
             "modalities": {"eeg": "eeg", "voxels": "fmri", "fmri": "fmri"},
-            "zero_shot": ["fmri"],
         },
         "methods": {"ridge": "Ridge", "mapping": "Linear", "ideal-observer": "Ideal observer"},
     }
@@ -399,6 +398,42 @@ def test_overview_has_a_line_per_method_and_a_column_per_task(both_job: stage.Jo
     latex = both_job.output("overview.tex").read_text()
     assert r"\begin{tabular}{lllllrrr}" in latex
     assert latex.isascii()
+
+
+def test_seen_concepts_are_labelled_and_never_stand_in_a_sheet_with_unseen_ones(both_job: stage.Job) -> None:
+    for path in both_job.inputs["summary"]:
+        if "fmri" in path.parts:
+            summary = artefact.read_table(path).assign(concepts="seen")
+            artefact.write_table(path, summary, artefact.Provenance("summaries", {}, "code"), statistics.UNKNOWN)
+    tables.run(both_job)
+    page = both_job.output("overview.md").read_text()
+    zero_shot, seen = page.split("\n## ")[1:]
+    assert seen.startswith(
+        "EEG and fMRI side by side (seen concepts)\n\nSeen concepts: the test asks for what training"
+    )
+    assert {row[1] for row in cells(zero_shot)[2:]} == {"eeg", ""}
+    assert {row[1] for row in cells(seen)[2:]} == {"fmri", ""}
+    assert "seen concepts" not in zero_shot.lower()
+    for name in ("classes", "pools", "back", "curve", "same"):
+        for ending in ("md", "tex"):
+            text = both_job.output(f"{name}.{ending}").read_text()
+            assert text.count("(seen concepts)") == 1, name
+            assert "zero-shot category" not in " ".join(text.split()), name
+    frame = artefact.read_table(both_job.output("overview.parquet"))
+    assert frame.groupby("study")["concepts"].unique().map(list).to_dict() == {"eeg": ["unseen"], "fmri": ["seen"]}
+    summary = artefact.read_table(both_job.output("summary"))
+    assert set(summary.loc[summary["study"] == "fmri", "concepts"]) == {"seen"}
+
+
+def test_published_zero_shot_numbers_do_not_stand_beside_seen_concepts(make_job) -> None:
+    job = make_job(studies={"simulated": "things_eeg2"})
+    tables.run(job)
+    assert "published" in job.output("main.md").read_text()
+    for path in job.inputs["summary"]:
+        summary = artefact.read_table(path).assign(concepts="seen")
+        artefact.write_table(path, summary, artefact.Provenance("summaries", {}, "code"), statistics.UNKNOWN)
+    tables.run(job)
+    assert "published" not in job.output("main.md").read_text()
 
 
 def test_captions_say_the_task_and_its_candidates(both_job: stage.Job) -> None:

@@ -23,7 +23,10 @@ ROW_COLUMNS = [
     *["repetitions", "query", "target", "n_candidates", "rank", "similarity", "top_ids", "top_similarities"],
     *["task", "pool", "margin", "classes"],
 ]
-SUMMARY_COLUMNS = [*RUN_COLUMNS, "metric", "value", "ci_low", "ci_high", "chance", "n_queries", "largest_class"]
+SUMMARY_COLUMNS = [
+    *RUN_COLUMNS,
+    *["metric", "value", "ci_low", "ci_high", "chance", "n_queries", "largest_class", "concepts"],
+]
 
 
 def test_rows_and_summary_have_the_promised_columns(finished):

@@ -55,6 +55,31 @@ rule ceiling:
         " --output rows={output.rows:q} > {log:q} 2>&1"
 
 
+rule apply:
+    input:
+        unpack(lambda w: files(PLAN.apply_job(PLAN.application(w)))),
+    output:
+        rows=f"{RESULTS}/apply/{{apply}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.parquet",
+    log:
+        f"{RESULTS}/logs/apply/{{apply}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/apply/{{apply}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: attempt * 4000,
+        runtime=lambda w, attempt: attempt * 10,
+    params:
+        spec=lambda w: PLAN.apply_job(PLAN.application(w)).spec.json,
+        given=lambda w, input: named(input),
+    message:
+        "Rank new recordings with {wildcards.method} ({wildcards.protocol}): {wildcards.apply}, sub-{wildcards.subject}, {wildcards.signal}, seed {wildcards.seed}"
+    shell:
+        "python -m brain2clip.retrieval.apply --spec {params.spec:q} --input {params.given:q}"
+        " --output rows={output.rows:q} > {log:q} 2>&1"
+
+
 rule inspect:
     input:
         unpack(lambda w: files(PLAN.inspect_job(PLAN.run(w)))),

@@ -1,4 +1,4 @@
-"""The command ``brain2clip``: ``init``, ``check``, ``run``, ``why``, ``report``, ``docs``.
+"""The command ``brain2clip``: ``init``, ``check``, ``run``, ``why``, ``apply``, ``report``, ``docs``.
 
 What one needs is imported when it is called.
 """
@@ -88,6 +88,14 @@ examples:
 Keys are dotted as in docs/configuration.md, which says for each of them which stages read it. Values are written as in
 YAML. A new entry takes a mapping: bands.slow '{l_freq: 1, h_freq: 8}'.
 """
+APPLY = """\
+Rank new recordings by trained models, as the entries of the block `apply` say: responses are made as those of the
+training were, models that are there are not trained again. Shows how well it went; rows land in results/apply.
+"""
+APPLY_MORE = """\
+example, with `apply: {later: {experiment: main, study: later}}` in the configuration:
+  brain2clip apply mine.yaml later
+"""
 REPORT = """\
 Write the report of what was run, and no more: report.zip in the folder that the configuration names as `results`.
 Unpack it and open report.html in a browser: tables, figures, and which settings and code made them.
@@ -146,6 +154,10 @@ def main(arguments: list[str] | None = None) -> None:
             from brain2clip.cli import why
 
             why.why(given.config, given.edit)
+        case "apply":
+            from brain2clip.cli import apply
+
+            apply.apply(given.config, given.name, given.cores, given.dry_run)
         case "docs":
             from brain2clip.documents import reference
 
@@ -196,6 +208,10 @@ def made_parser() -> argparse.ArgumentParser:
     words = "CONFIG KEY VALUE | CONFIG KEY=VALUE [KEY=VALUE ...]"
     why = command("why", words, "jobs and hours that an edit of a configuration would cost", WHY, WHY_MORE)
     why.add_argument("edit", nargs="+", metavar="KEY VALUE", help="dotted key and its new value")
+    apply = command("apply", "CONFIG [NAME ...]", "rank new recordings by trained models", APPLY, APPLY_MORE)
+    apply.add_argument("name", nargs="*", metavar="NAME", help="entries of the block apply (default: all)")
+    apply.add_argument("--cores", metavar="N", help="CPU cores to use (default: all)")
+    apply.add_argument("-n", "--dry-run", action="store_true", help="show what would run, and run nothing")
     command("report", "CONFIG", "write the report of what was run", REPORT, REPORT_MORE)
     docs = command("docs", "[--check]", "write the reference of all settings", DOCS, DOCS_MORE)
     docs.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a file is out of date")

@@ -130,6 +130,8 @@ tables:
   overview: {kind: overview, experiments: [main]}
   costs: {kind: costs, experiments: [main]}
   classes: {kind: classes, experiments: [prompts]}
+apply:
+  later: {experiment: voxels, study: voxels-pictures}
 exports:
   one: {study: things-eeg2, signals: [one], formats: [nice]}
 """
@@ -181,14 +183,33 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     ("Lda", "shrinkage"): [0.5],
     ("Lda", "windows"): [4],
     ("Lora", "weights"): [["mlp"]],
+    ("Apply", "subject"): ["01"],
 }
 #: Settings that name entries: block of the configuration that these stand in, by name of the setting.
 NAMED = {
     **{name: name for name in ("protocols", "methods", "experiments")},
-    **{"signals": "bands", "tower": "towers", "study": "studies", "reference": "methods", "method": "methods"},
+    **{
+        "experiment": "experiments",
+        "signals": "bands",
+        "tower": "towers",
+        "study": "studies",
+        "reference": "methods",
+        "method": "methods",
+    },
 }
 #: Classes whose settings name entries.
-NAMING = {"Contrastive", "BrainMapping", "Ridge", "Lda", "IdealObserver", "Experiment", *TABLES, "Figures", "Export"}
+NAMING = {
+    "Contrastive",
+    "BrainMapping",
+    "Ridge",
+    "Lda",
+    "IdealObserver",
+    "Experiment",
+    *TABLES,
+    "Figures",
+    "Export",
+    "Apply",
+}
 
 Effect = Literal["reads", "follows", "new"]
 

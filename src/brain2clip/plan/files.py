@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from brain2clip.plan.runs import Run
+from brain2clip.plan.runs import Applied, Run
 from brain2clip.plan.spec import Spec
 from brain2clip.plan.specs import Specs
 
@@ -71,6 +71,10 @@ class Files(Specs):
     def rows(self, run: Run) -> str:
         """Retrieval rows of a run."""
         return f"{self.results}/retrieval/{run.path}.parquet"
+
+    def applied_rows(self, one: Applied) -> str:
+        """Retrieval rows of a model on recordings of another study."""
+        return f"{self.results}/apply/{one.path}.parquet"
 
     def summary(self, block: str) -> str:
         """Metrics of the runs of a method (:attr:`Runs.blocks`)."""
@@ -163,10 +167,9 @@ class Files(Specs):
 
     def missing_downloads(self) -> list[object]:
         """Files that experiments and exports need and that no finished download has brought."""
-        used = sorted({*self.studies_run, *(one.study for one in self.config.exports.values())})
         return [
             file
-            for dataset, units in self.downloads(*used).items()
+            for dataset, units in self.downloads(*self.studies_used).items()
             for unit, files in units.items()
             if not Path(self.record(dataset, unit)).exists()
             for file in files

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from brain2clip.plan.runs import Run
+from brain2clip.plan.runs import Applied, Run
 from brain2clip.plan.shown import Shown
 from brain2clip.plan.spec import Spec
 from brain2clip.readers import file_records
+from brain2clip.stage import InputError
 
 #: Stages in the order of the pipeline.
 STAGES = (
@@ -25,6 +26,7 @@ STAGES = (
         "export",
         "train",
         "rank",
+        "apply",
         "ceiling",
         "inspect",
     ),
@@ -164,6 +166,32 @@ class Plan(Shown):
             inputs["truth"] = [self.truth(run.study, run.subject)]
         return Job(self.retrieval_spec(run), inputs, (self.rows(run),))
 
+    def apply_job(self, one: Applied) -> Job:
+        """Retrieval rows of a model on recordings of another study."""
+        inputs = {
+            "responses": [self.responses(one.run.study, one.run.signal, one.run.subject)],
+            "stimuli": [self.features_of(one.run)],
+            "vectors": self.vector_files(one.run),
+            "checkpoint": [self.checkpoint(one.model)],
+            "trained": [self.features_of(one.model)],
+        }
+        return Job(self.apply_spec(one), inputs, (self.applied_rows(one),))
+
+    def application(self, w: object) -> Applied:
+        """What wildcards of the rule ``apply`` name.
+
+        Raises
+        ------
+        InputError
+            Where the configuration asks for no such file.
+        """
+        names = {name: getattr(w, name) for name in ("apply", "signal", "protocol", "method", "subject", "seed")}
+        path = "{apply}/{signal}/{protocol}/{method}/sub-{subject}_seed-{seed}".format(**names)
+        found = [one for one in self.applied() if one.path == path]
+        if not found:
+            raise InputError(f"apply: the configuration asks for no {path}")
+        return found[0]
+
     def inspect_job(self, run: Run) -> Job:
         """What the prompts of a run do."""
         made = tuple(f"{self.results}/retrieval/{run.path}.{name}.parquet" for name in ("gains", "prompts"))
@@ -198,7 +226,13 @@ class Plan(Shown):
 
     def targets(self) -> list[str]:
         """Files that the configuration asks for in the end."""
-        return [*self.descriptions(), *self.tables(), *self.figures(), *self.exports()]
+        return [
+            *self.descriptions(),
+            *self.tables(),
+            *self.figures(),
+            *self.exports(),
+            *map(self.applied_rows, self.applied()),
+        ]
 
     @cached_property
     def _jobs(self) -> dict[str, Job]:
@@ -223,27 +257,28 @@ class Plan(Shown):
         for dataset, units in self.downloads().items():
             yield from (self.download_job(dataset, unit) for unit in units)
         yield from map(self.images_job, self.bringing_pictures())
-        used = sorted({*self.studies_run, *(one.study for one in self.config.exports.values())})
-        for study in used:
+        for study in self.studies_used:
             if self.block(study).simulated:
                 yield self.simulate_pictures_job(study)
                 yield from (self.simulated_job(study, subject) for subject in self.subjects(study))
                 if not self.is_voxels(study):
                     yield self.simulate_dataset_job(study)
-        runs = self.runs()
-        for study in self.studies_run:
+        runs, applied = self.runs(), self.applied()
+        for study in self.studies_ranked:
             yield self.catalogue_job(study)
-            towers = sorted({self.method(run.method).tower for run in runs if run.study == study})
+            towers = sorted({self.method(name).tower for name in self.methods_on(study)})
             yield from (self.features_job(study, tower) for tower in towers)
             yield from (
                 self.vectors_job(study, tower, name) for tower in towers for name in self.vectors_of(study, tower)
             )
         asked = {(run.study, run.signal, subject) for run in runs for subject in {run.subject, *self.sources(run)}}
+        asked |= {(one.run.study, one.run.signal, one.run.subject) for one in applied}
         for one in sorted(asked | {one[1:] for one in self.exported()}):
             yield self.responses_job(*one)
         yield from (self.export_job(*one) for one in self.exported())
         yield from map(self.train_job, self.models(runs))
         yield from map(self.rank_job, runs)
+        yield from map(self.apply_job, applied)
         yield from (self.inspect_job(run) for run in runs if self.method(run.method).prompted)
         yield from (self.embed_job(run) for run in runs if self.method(run.method).joint_space)
         yield from map(self.summaries_job, self.blocks)

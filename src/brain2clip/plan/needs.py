@@ -90,7 +90,7 @@ def _sources(plan: Plan) -> Iterator[str]:
 
 def _categories(plan: Plan) -> Iterator[str]:
     """Studies of categories without a text, which are the candidates."""
-    for study in plan.studies_run:
+    for study in plan.studies_ranked:
         categories = getattr(plan.block(study), "categories", None)
         where = f"studies.{study}.categories"
         if categories is not None and len(categories) < 2:
@@ -101,24 +101,30 @@ def _categories(plan: Plan) -> Iterator[str]:
 
 
 def _methods(plan: Plan) -> Iterator[str]:
-    """Methods of experiments on studies that lack what they need."""
-    for label, experiment in plan.config.experiments.items():
-        study = plan.block(experiment.study)
-        for name in experiment.methods:
+    """Methods of experiments on studies that lack what they need, those that are applied to others included."""
+    experiments = plan.config.experiments
+    asked = [(f"experiments.{label}.methods", one.study, one.methods) for label, one in experiments.items()]
+    asked += [
+        (f"apply.{label}.experiment", one.study, experiments[one.experiment].methods)
+        for label, one in plan.config.apply.items()
+    ]
+    for setting, on, methods in asked:
+        study = plan.block(on)
+        for name in methods:
             method = plan.method(name)
             missing = method.needs - (method.needs if study.has is None else study.has)
-            if plan.ready(experiment.study, method.tower):  # embeddings in place of pictures
+            if plan.ready(on, method.tower):  # embeddings in place of pictures
                 missing |= method.needs & {"pictures"}
-            where = f"experiments.{label}.methods: {name!r}"
+            where = f"{setting}: {name!r}"
             for needed in sorted(missing):
-                what = f"{method.needed_for} needs {needed}, and the stimuli of study {experiment.study!r} have none"
+                what = f"{method.needed_for} needs {needed}, and the stimuli of study {on!r} have none"
                 yield f"{where}: {what} for tower {method.tower!r}; {ADVICE[needed]}"
             there = study.ready_vectors
             for vector in method.vectors:
                 if vector.ready is not None and vector.ready not in there:
                     yield (
                         f"{where}: its readout takes ready: {vector.ready}, and "
-                        f"studies.{experiment.study}.ready_vectors names "
+                        f"studies.{on}.ready_vectors names "
                         f"{', '.join(there) or 'none'}{suggestion(vector.ready, there)}; expected a file of that name"
                     )
             texts = [task for task in plan.config.retrieval.tasks if task in OF_TEXTS]

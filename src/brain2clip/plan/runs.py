@@ -42,6 +42,20 @@ class Run(NamedTuple):
         return self._asdict()
 
 
+class Applied(NamedTuple):
+    """A model on recordings of another study."""
+
+    name: str
+    run: Run
+    model: Run
+
+    @property
+    def path(self) -> str:
+        """Path below the folder of the stage, without ending."""
+        _, rest = self.run.path.split("/", 1)
+        return f"{self.name}/{rest}"
+
+
 class Runs:
     """Studies, subjects and runs of a configuration.
 
@@ -55,7 +69,7 @@ class Runs:
         self.config = config
         self.results = config.results
         # Answers are asked for many times over; they belong to this plan and go with it.
-        for name in ("study", "subjects", "runs_of"):
+        for name in ("study", "subjects", "runs_of", "applied", "methods_on"):
             setattr(self, name, cache(getattr(self, name)))
 
     # ----------------------------------------------------------------------------------------- studies
@@ -98,6 +112,22 @@ class Runs:
     def studies_run(self) -> list[str]:
         """Studies of all experiments, sorted."""
         return sorted({experiment.study for experiment in self.config.experiments.values()})
+
+    @cached_property
+    def studies_ranked(self) -> list[str]:
+        """Studies of all experiments, and those that models are applied to, sorted."""
+        return sorted({*self.studies_run, *(one.study for one in self.config.apply.values())})
+
+    @cached_property
+    def studies_used(self) -> list[str]:
+        """The same, and those of exports, sorted."""
+        return sorted({*self.studies_ranked, *(one.study for one in self.config.exports.values())})
+
+    def methods_on(self, study: str) -> set[str]:
+        """Methods that rank a study: of its experiments, and of those that are applied to it."""
+        own = [one for one in self.config.experiments.values() if one.study == study]
+        own += [self.config.experiments[one.experiment] for one in self.config.apply.values() if one.study == study]
+        return {name for one in own for name in one.methods}
 
     # -------------------------------------------------------------------------------------------- runs
 
@@ -147,6 +177,32 @@ class Runs:
     def models(self, runs: Iterable[Run]) -> list[Run]:
         """Runs that are trained, each once, in the order of the first run that needs it."""
         return list(dict.fromkeys(self.model_of(run) for run in runs if self.method(run.method).trained))
+
+    def applied(self) -> list[Applied]:
+        """All models on recordings of other studies; methods that are not trained cannot be applied.
+
+        Raises
+        ------
+        InputError
+            Where a subject has no model.
+        """
+        found = []
+        for name, one in self.config.apply.items():
+            experiment = self.config.experiments[one.experiment]
+            known = self.subjects(experiment.study)
+            for subject in self.subjects(one.study):
+                whose = one.subject or subject
+                if whose not in known:
+                    raise InputError(
+                        f"apply.{name}: experiment {one.experiment!r} has no model of subject {whose}, only of "
+                        f"{', '.join(known)}; name whose model ranks those of {one.study!r} (apply.{name}.subject)"
+                    )
+                found += [
+                    Applied(name, run._replace(study=one.study, subject=subject), run)
+                    for run in self.runs_of(experiment)
+                    if run.subject == whose and self.method(run.method).trained
+                ]
+        return found
 
     def sources(self, run: Run) -> list[str]:
         """Subjects whose training trials the model of a run learns from.

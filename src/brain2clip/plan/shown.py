@@ -97,14 +97,16 @@ class Shown(Files):
         ]
 
     def both_studies(self) -> tuple[str, str] | None:
-        """The EEG study and the fMRI study with the most runs; None where one of the two is not run."""
+        """The EEG study and the fMRI study with the most runs; None where one is not run, or only one is zero-shot."""
         found = []
         for voxels in (False, True):
             ran = [run.study for run in self.runs() if self.is_voxels(run.study) == voxels]
             if not ran:
                 return None
             found.append(max(sorted(set(ran)), key=ran.count))
-        return found[0], found[1]
+        eeg, fmri = found
+        # Zero-shot results and those of seen concepts never stand in one figure.
+        return (eeg, fmri) if self.study(eeg).zero_shot == self.study(fmri).zero_shot else None
 
     def shows_accuracy(self) -> bool:
         """Whether accuracy of averaged brain responses is there to be shown."""
@@ -157,6 +159,8 @@ class Shown(Files):
         """A figure."""
         inputs = self.figure_inputs(study, name)
         kind = self.figures_of(study)[name]
-        values = figure_base.settings_of(self, study, kind)  # type: ignore[arg-type]
+        shown = self.both_studies() if study == BOTH else (study,)
+        assert shown is not None
+        values = figure_base.settings_of(self, study, kind) | self.concepts_of(shown[0])  # type: ignore[arg-type]
         expects = {key: [{"origin": one.origin} for one in files.values()] for key, files in inputs.items()}
         return spec("figures", "brain2clip.reporting.figures", values, expects, figure_base.modules_of(kind))

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from brain2clip import kinds
-from brain2clip.plan.runs import Run, Runs
+from brain2clip.plan.runs import Applied, Run, Runs
 from brain2clip.plan.spec import Spec, spec
 from brain2clip.readers import contract
 from brain2clip.settings import Vector, canonical, dump
@@ -204,9 +204,8 @@ class Specs(Runs):
         InputError
             Where two of them have one name, or a name cannot be that of a file.
         """
-        ran = {name for one in self.config.experiments.values() if one.study == study for name in one.methods}
         found: dict[str, Vector] = {}
-        for method in sorted(name for name in ran if self.method(name).tower == tower):
+        for method in sorted(name for name in self.methods_on(study) if self.method(name).tower == tower):
             for vector in self.method(method).vectors:
                 if not re.fullmatch("[A-Za-z0-9_.-]+", vector.name):  # as in the Snakefile
                     raise InputError(
@@ -237,9 +236,8 @@ class Specs(Runs):
         return found
 
     def towers_run(self) -> list[tuple[str, str]]:
-        """Study and tower of all methods of experiments, each once."""
-        experiments = self.config.experiments.values()
-        return sorted({(one.study, self.method(name).tower) for one in experiments for name in one.methods})
+        """Study and tower of all methods of experiments, applied ones too, each once."""
+        return sorted({(one, self.method(name).tower) for one in self.studies_ranked for name in self.methods_on(one)})
 
     def _vectors_expected(self, run: Run) -> dict[str, Any]:
         """What a reader may expect of the further vectors of a run's method."""
@@ -304,6 +302,19 @@ class Specs(Runs):
         values["retrieval"] = self.config.retrieval.ranking()
         return spec("rank", "brain2clip.retrieval.rank", values, expects, kinds.modules_of(self.method(run.method)))
 
+    def apply_spec(self, one: Applied) -> Spec:
+        """Retrieval rows of a model on recordings of another study."""
+        values, expects = self._of_model(one.model)
+        method = self.method(one.model.method)
+        values |= {"run": one.run.columns, "model": one.model.columns, "retrieval": self.config.retrieval.ranking()}
+        expects |= {
+            "responses": self.responses_spec(one.run.study, one.run.signal, one.run.subject).expected,
+            "trained": expects["features"],
+            "features": self.features_spec(one.run.study, method.tower).expected,
+            **self._vectors_expected(one.run),
+        }
+        return spec("apply", "brain2clip.retrieval.apply", values, expects, kinds.modules_of(method))
+
     def inspect_spec(self, run: Run) -> Spec:
         """What the prompts of a run do."""
         return spec("inspect", "brain2clip.retrieval.inspect", *self._of_model(run), self._kinds_of(run))
@@ -346,9 +357,13 @@ class Specs(Runs):
         """What makes the retrieval rows of a run."""
         return self.rank_spec(run) if self.method(run.method).trained else self.ceiling_spec(run)
 
+    def concepts_of(self, study: str) -> dict[str, str]:
+        """Settings by which a stage says that the test of a study asks for what training showed; none of unseen."""
+        return {} if self.study(study).zero_shot else {"concepts": "seen"}
+
     def summaries_spec(self, block: str) -> Spec:
         """Metrics of the runs of all subjects and seeds of a method (:attr:`Runs.blocks`)."""
-        values = self.config.retrieval.statistics()
+        values = {**self.config.retrieval.statistics(), **self.concepts_of(self.blocks[block][0].study)}
         expects = {"rows": [{"origin": self.retrieval_spec(run).origin} for run in self.blocks[block]]}
         module = "brain2clip.retrieval.summaries"
         return spec("summaries", module, values, expects, self.config.retrieval.metric_modules())
@@ -361,11 +376,10 @@ class Specs(Runs):
         values = {
             "tables": {name: dump(table) for name, table in config.tables.items()},
             "experiments": {name: dump(experiment) for name, experiment in config.experiments.items()},
-            "studies": {name: study.kind for name, study in config.studies.items()},
-            "modalities": {name: study.modality for name, study in config.studies.items()},
+            "studies": {name: config.studies[name].kind for name in self.studies_run},
+            "modalities": {name: config.studies[name].modality for name in self.studies_run},
             "protocols": {name: protocol.kind for name, protocol in config.protocols.items()},
             "methods": self.labels(config.methods),
-            "zero_shot": [name for name in self.studies_run if self.study(name).zero_shot],
             "ceilings": sorted(self.methods(knows_truth=True)),
             "retrieval": {**config.retrieval.intervals(), "pools": config.retrieval.ranking()["pools"]},
         }
@@ -400,11 +414,7 @@ class Specs(Runs):
             "BRAIN2CLIP_DOWNLOAD": canonical(self.config.download),
             "BRAIN2CLIP_MANIFESTS": canonical(manifests),
             contract.SUBJECTS: canonical(
-                {
-                    name: list(self.subjects(name))
-                    for name in sorted({*self.studies_run, *(one.study for one in self.config.exports.values())})
-                    if self.study(name).split_from_events
-                }
+                {name: list(self.subjects(name)) for name in self.studies_used if self.study(name).split_from_events}
             ),
             "BRAIN2CLIP_VECTORS_GB": canonical(
                 {name: tower.vectors_limit_gb for name, tower in self.config.towers.items()}

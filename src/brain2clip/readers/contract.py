@@ -101,6 +101,10 @@ class Study:
         Whether training and test concepts must be disjoint.
     both_sides : bool
         Whether a stimulus may be shown in training and in the test (categories that are asked for again).
+    shown_again : str
+        What to do where the test is meant to show what training showed; empty where nothing can be done.
+    training_optional : bool
+        Whether a subject may have no training trial.
     split_from_events : bool
         Whether the stimulus table's split comes from the events of all subjects, so that it changes with them.
     asked : tuple of str
@@ -118,6 +122,8 @@ class Study:
     citation: str
     zero_shot: bool = True
     both_sides: bool = False
+    shown_again: str = ""
+    training_optional: bool = False
     split_from_events: bool = False
     asked: tuple[str, ...] = ()
 

@@ -36,7 +36,14 @@ class UserStudy(contract.Study):
         self.licence, self.citation = self.block.licence, self.block.citation
         self.stimuli = UserStimuli(name, self.block.stimuli, self.block.categories, self.block.split)
         self.zero_shot, self.both_sides = self.stimuli.zero_shot, self.stimuli.both_sides
+        self.shown_again = self.stimuli.shown_again
         self.asked = tuple(self.block.categories or ())
+        if self.block.split.training == "optional":
+            self._need_no_training()
+
+    def _need_no_training(self) -> None:
+        """Let a subject have test trials only."""
+        self.training_optional = True
 
     @property
     def split_from_events(self) -> bool:  # type: ignore[override]
@@ -116,9 +123,19 @@ class UserStimuli:
         self.categories = categories
         self.split = split
         self._path = None if stimuli is None else Path(stimuli)
-        # Categories may be seen in training and asked for in the test; pictures (and listed concepts) may not.
+        # Categories may be seen in training and asked for in the test; pictures only where the split says so.
         self.zero_shot = stimuli is not None or split.by == "concepts"
-        self.both_sides = not self.zero_shot
+        if split.concepts == "seen":
+            self._show_again()
+
+    def _show_again(self) -> None:
+        """Let the test show what training showed."""
+        self.zero_shot = False
+
+    @property
+    def both_sides(self) -> bool:
+        """Whether a stimulus may be shown in training and in the test."""
+        return not self.zero_shot
 
     @property
     def path(self) -> Path:
@@ -134,6 +151,14 @@ class UserStimuli:
     def setting(self, key: str) -> str:
         """Full name of a setting of the study, for messages."""
         return f"studies.{self.name}.{key}"
+
+    @property
+    def shown_again(self) -> str:
+        """What to do where the test is meant to show what training showed, for messages."""
+        return (
+            f"; where the test is meant to show what training showed, set {self.setting('split.concepts')}: seen, and "
+            "every table says so"
+        )
 
     # ----------------------------------------------------------------------------------------- stimuli
 
@@ -323,7 +348,7 @@ class UserStimuli:
         if splits is None:
             return
         written = dict(zip(self.concepts, splits))
-        wrong = {name for name, side in zip(names, sides) if side is not None and side != written[name]}
+        wrong = {name for name, side in zip(names, sides) if side is not None and written[name] not in (side, "both")}
         if wrong:
             listed = [f"{name} ({written[name]})" for name in self.concepts if name in wrong]
             raise InputError(
@@ -337,9 +362,12 @@ class UserStimuli:
         if self._path is None or "split" not in self._read:
             return None
         written = self._read["split"]
-        wrong = sorted({value for value in written if value not in SPLITS})
+        known = SPLITS if self.zero_shot else (*SPLITS, "both")
+        wrong = sorted({value for value in written if value not in known})
         if wrong:
-            raise InputError(f"{self.path}: column split holds {some(wrong)}; expected train or test in each row")
+            raise InputError(
+                f"{self.path}: column split holds {some(wrong)}; expected {' or '.join(known)} in each row"
+            )
         return written
 
     def _check_disjoint(self, concepts: Iterable[str], splits: Iterable[str]) -> None:
@@ -350,8 +378,8 @@ class UserStimuli:
         if shared:
             raise InputError(
                 f"{self.setting('split')}: {len(shared)} concepts stand on both sides of the split: {some(shared)}\n"
-                "  pictures are searched among unseen concepts, so expected none; split by concepts, or give "
-                "categories with text prompts instead of pictures"
+                "  pictures are searched among unseen concepts, so expected none; split by concepts"
+                f"{self.shown_again}"
             )
 
 

@@ -1,7 +1,8 @@
 """Stage ``figures``: a picture of the report, as SVG.
 
 Settings: ``figure``, its kind (a module of :mod:`brain2clip.reporting.figure_kinds`, or ``package.module:Class``),
-``study``, and what this figure reads. What it reads and how it is drawn is in the module of the figure.
+``study``, ``concepts: seen`` where the test of the study asks for what training showed (the figure is labelled), and
+what this figure reads. What it reads and how it is drawn is in the module of the figure.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import logging
 
 from brain2clip import kinds, stage
-from brain2clip.reporting import style
+from brain2clip.reporting import style, wording
 
 log = logging.getLogger("brain2clip")
 
@@ -23,7 +24,10 @@ def run(job: stage.Job) -> None:
         raise stage.InputError(str(error)) from None
     path = job.output("figure")
     with style.applied():
-        style.save(figure.draw(job), path, job.provenance())
+        made = figure.draw(job)
+        if job.settings.get("concepts") == "seen":
+            style.label(made, wording.SEEN)
+        style.save(made, path, job.provenance())
     log.info("figure %s: %s", kind, path)
 
 

@@ -97,6 +97,12 @@ def legend_below(made: Figure, axes: Sequence[Axes], columns: int = 4) -> None:
     made.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns)
 
 
+def label(made: Figure, text: str) -> None:
+    """Put a label above a whole figure, before its title where it has one."""
+    title = made.get_suptitle()
+    made.suptitle(f"{text.upper()}: {title}" if title else text.upper(), fontsize=9, fontweight="bold")
+
+
 def note(axis: Axes, text: str) -> None:
     """A remark in the place of a picture."""
     axis.set_axis_off()

@@ -21,7 +21,7 @@ COLUMNS = [
     *("study", "signal", "protocol", "method", "label", "reference", "level", "subject", "seed", "metric", "value"),
     *("spread", "ci_low", "ci_high", "t_low", "t_high", "p_sign_flip", "chance"),
     *("n_subjects", "n_seeds", "n_stimuli", "n_queries", "resampled", "source", "note", "modality", "task"),
-    *("decides", "largest_class", "target"),
+    *("decides", "largest_class", "target", "concepts"),
 ]
 Record = dict[str, Any]
 Settings = TypeVar("Settings", bound=settings.TableBase)
@@ -102,6 +102,11 @@ class Part:
     def subjects(self) -> list[str]:
         """Subjects with at least one run."""
         return sorted(self.summary["subject"].unique())
+
+    @property
+    def concepts(self) -> str:
+        """``seen`` where the test asks for what training showed, else ``unseen`` (zero-shot)."""
+        return "seen" if (self.summary["concepts"] == "seen").any() else "unseen"
 
     def first_ceiling(self, context: Context) -> str | None:
         """The first method that is an upper bound; a rule stands above it."""

@@ -7,8 +7,11 @@ What each kind of table shows is a module of :mod:`brain2clip.reporting.table_ki
 
 Settings: ``tables``, ``experiments``, ``methods`` (name to label), ``retrieval`` (``bootstrap``, ``level``, ``seed``,
 ``pools``); where given, ``studies`` and ``protocols`` (name to kind), ``modalities`` (study to eeg or fmri),
-``ceilings`` (methods that are upper bounds; default: a method named ``ideal-observer``), ``zero_shot`` (studies whose
-training and test concepts are disjoint) and ``published`` (false: published rows are not shown).
+``ceilings`` (methods that are upper bounds; default: a method named ``ideal-observer``) and ``published`` (false:
+published rows are not shown).
+
+Results on concepts that training showed never stand in one sheet with zero-shot ones, whatever the kind of table: these
+are built apart, and every sheet of the first kind is labelled.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import pandas as pd
 
 from brain2clip import artefact, kinds, settings, stage
 from brain2clip.names import RUN
-from brain2clip.reporting import costs, published, typeset
+from brain2clip.reporting import costs, published, typeset, wording
 from brain2clip.reporting.table_base import COLUMNS, Context, Part, Record
 from brain2clip.retrieval import statistics
 
@@ -31,7 +34,7 @@ log = logging.getLogger("brain2clip")
 
 _TEXT = (
     *("study", "signal", "protocol", "method", "label", "reference", "level", "subject", "metric", "resampled"),
-    *("source", "note", "modality", "task", "decides", "target"),
+    *("source", "note", "modality", "task", "decides", "target", "concepts"),
 )
 _COUNTS = ("seed", "n_subjects", "n_seeds", "n_stimuli", "n_queries")
 #: What tables need of a retrieval row; the lists of best candidates stay on disk.
@@ -90,7 +93,13 @@ def build(name: str, table: dict[str, Any], context: Context) -> tuple[pd.DataFr
     """
     block = settings.parse(settings.Table, table)
     made = kinds.load("tables", block.kind)(block, context)
-    records, sheets = made.build(list(parts(name, block, context)))
+    shown = list(parts(name, block, context))
+    records: list[Record] = []
+    sheets: list[typeset.Sheet] = []
+    for concepts in dict.fromkeys(part.concepts for part in shown):
+        new, apart = made.build([part for part in shown if part.concepts == concepts])
+        records += [{**record, "concepts": concepts} for record in new]
+        sheets += [wording.labelled(sheet) for sheet in apart] if concepts == "seen" else apart
     return _frame(records), sheets
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -14,8 +14,12 @@ from brain2clip.retrieval.metric_base import MetricBase
 
 if TYPE_CHECKING:
     from brain2clip.reporting.table_base import Context, Part
+    from brain2clip.reporting.typeset import Sheet
 
 EMPTY = "–"
+#: Label of results on concepts that training showed, and what it means.
+SEEN = "seen concepts"
+SEEN_WORDS = "Seen concepts: the test asks for what training showed too, in other trials; this is not zero-shot."
 #: What a task is in words, by its name; the number is that of the candidates.
 TASKS: Mapping[Task, str] = {
     "stimulus": "finding the seen stimulus among {}",
@@ -91,11 +95,16 @@ def title(shown: Numbers, part: Part, context: Context) -> str:
     name = MetricName.read(shown.metric)
     counts = part.rows.loc[(part.rows["task"] == name.task) & (part.rows["pool"] == 0), "n_candidates"]
     task = TASKS[name.task].format(span(counts.unique().tolist()))
-    if name.task == "category" and part.study in context.settings.get("zero_shot", ()):
+    if name.task == "category" and part.concepts == "unseen":
         task = f"zero-shot {task}"
     if name.pool is not None:
         task += f", {in_pools(name.pool, context)}"
     return f"{shown.short}{averaged(name)}: {task}"
+
+
+def labelled(sheet: Sheet) -> Sheet:
+    """A sheet whose title and caption say that the concepts of its test were shown in training."""
+    return replace(sheet, title=f"{sheet.title} ({SEEN})", caption=f"{SEEN_WORDS} {sheet.caption}")
 
 
 def averaged(name: MetricName) -> str:

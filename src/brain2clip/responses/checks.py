@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,39 @@ def check_doubled(trials: pd.DataFrame, events: Path) -> None:
     )
 
 
+def check_apart(study: Study, trials: pd.DataFrame, tmin: float, tmax: float, events: Path) -> None:
+    """Refuse epochs of training and test with common samples, where the test asks for what training showed.
+
+    Neighbours then often show the same, and a response of the test would partly be one of training.
+
+    Parameters
+    ----------
+    trials : pandas.DataFrame
+        ``onset`` (s) and ``split`` of one recording.
+    tmin, tmax : float
+        Epoch relative to an onset, s.
+    events : Path
+        Table of the trials, for the message.
+    """
+    if study.zero_shot:
+        return
+    training, test = (np.sort(trials.loc[trials["split"] == side, "onset"].to_numpy(float)) for side in SPLITS)
+    if not len(training) or not len(test):
+        return
+    after = np.searchsorted(training, test).clip(1, len(training))
+    around = np.stack([training[after - 1], training[np.minimum(after, len(training) - 1)]])
+    distance = np.abs(around - test).min(axis=0)
+    touching = np.flatnonzero(distance < tmax - tmin - 1e-9)
+    if len(touching):
+        first = int(touching[0])
+        raise InputError(
+            f"{events}: {len(touching)} of {len(test)} test epochs share samples with a training epoch, the first at "
+            f"{test[first]:.10g} s ({distance[first]:.3g} s from one; epochs last {tmax - tmin:.3g} s)\n"
+            f"  expected none in study {study.name}, whose test asks for what training showed: split by run or "
+            "session, or shorten the epoch (responses.tmin, tmax)"
+        )
+
+
 def check_trials(study: Study, subject: str, trials: pd.DataFrame) -> None:
     """Refuse other counts than expected, an empty split, categories never shown, and what stands on both its sides.
 
@@ -59,7 +93,7 @@ def check_trials(study: Study, subject: str, trials: pd.DataFrame) -> None:
             f"study {study.name}, subject {subject}: found {found['train']} training and {found['test']} test trials, "
             f"expected {expected.get('train')} and {expected.get('test')}; {SOURCES[study.modality]} is incomplete"
         )
-    check_split(study, subject, trials, "in all recordings")
+    check_split(study, subject, trials, "in all recordings", sides(study, trials))
     _check_asked(study, subject, trials)
     _check_sides(study, subject, trials)
     if study.zero_shot:
@@ -67,13 +101,19 @@ def check_trials(study: Study, subject: str, trials: pd.DataFrame) -> None:
         if shared:
             raise InputError(
                 f"study {study.name}, subject {subject}: {len(shared)} concepts stand on both sides of the split, "
-                f"e.g. {', '.join(shared[:5])}; expected none in a zero-shot study"
+                f"e.g. {', '.join(shared[:5])}; expected none in a zero-shot study{study.shown_again}"
             )
 
 
-def check_split(study: Study, subject: str, trials: pd.DataFrame, when: str) -> None:
-    """Refuse a subject without training or without test trials."""
-    for side in SPLITS:
+def sides(study: Study, trials: pd.DataFrame) -> tuple[str, ...]:
+    """Sides of the split of which a subject must have trials: no training where the study says so and there is none."""
+    alone = study.training_optional and not (trials["split"] == "train").any()
+    return ("test",) if alone else SPLITS
+
+
+def check_split(study: Study, subject: str, trials: pd.DataFrame, when: str, wanted: Sequence[str]) -> None:
+    """Refuse a subject without trials of a wanted side of the split, training or test."""
+    for side in wanted:
         if not (trials["split"] == side).any():
             counts = trials.groupby(["session", "run"])["split"].agg(lambda labels: labels.value_counts().to_dict())
             listing = "; ".join(f"session {session} run {run}: {count}" for (session, run), count in counts.items())
@@ -81,6 +121,7 @@ def check_split(study: Study, subject: str, trials: pd.DataFrame, when: str) -> 
                 f"study {study.name}, subject {subject}: no {side} trial {when} ({len(trials)} trials)\n"
                 f"  found: {listing or 'nothing'}\n  expected trials on both sides; see studies.{study.name}.split"
                 + (" and responses.reject_uv" if "rejection" in when else "")
+                + ("; for a subject to be ranked by models of others, split.training: optional" * (side == "train"))
             )
 
 
@@ -104,6 +145,7 @@ def _check_sides(study: Study, subject: str, trials: pd.DataFrame) -> None:
         raise InputError(
             f"study {study.name}, subject {subject}: {len(shared)} stimuli stand on both sides of the split, "
             f"e.g. {', '.join(shared[:5])}; expected each in training or in test; see studies.{study.name}.split"
+            f"{study.shown_again}"
         )
 
 

@@ -52,6 +52,7 @@ def run(job: stage.Job) -> None:
     checks.check_trials(study, subject, trials)
     for index, group in trials.groupby("recording"):
         checks.check_doubled(group, recordings[index].events)
+        checks.check_apart(study, group, responses.tmin, responses.tmax, recordings[index].events)
     trials, surplus = without_surplus(trials, responses)
     output = job.output("responses")
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -59,9 +60,9 @@ def run(job: stage.Job) -> None:
         collected = collect(recordings, trials, band, responses, scratch)
         compared = same_samples.checked(study, subject, collected.sketches)
         kept = trials[collected.kept]
-        checks.check_split(study, subject, kept, "after rejection")
-        operators = session_operators(collected, kept)
-        with artefact.create_h5(output, job.provenance(), unknown={"position"}) as file:
+        checks.check_split(study, subject, kept, "after rejection", checks.sides(study, trials))
+        operators = session_operators(collected, kept, responses)
+        with artefact.create_h5(output, job.provenance(), unknown={"position", *unknown(collected)}) as file:
             writing.write_trials(file, kept)
             write_responses(file, kept, collected, operators, responses, scratch)
             write_quality(file, collected, operators)
@@ -70,7 +71,10 @@ def run(job: stage.Job) -> None:
                 **{"surplus": surplus, "cut_off": collected.cut_off, "rejected": collected.rejected},
                 **{"bad_segments": collected.bad_segments, "bad_channels": collected.bad_channels},
             }
-            writing.write_attributes(file, responses.sfreq, whitening.kind_of(responses.whitening).unit, dropped)
+            unit = whitening.kind_of(responses.whitening).unit if operators else "V"
+            writing.write_attributes(file, responses.sfreq, unit, dropped)
+            if not operators:
+                writing.write_not_normalised(file, responses.whitening.clamp)
     log.info("epochs: %d training and %d test trials", *((kept["split"] == side).sum() for side in SPLITS))
 
 
@@ -394,9 +398,15 @@ def _spectrum(raw: mne.io.BaseRaw) -> tuple[np.ndarray, np.ndarray]:
 # -------------------------------------------------------------------------------------------- whitening
 
 
-def session_operators(collected: Collected, kept: pd.DataFrame) -> dict[str, whitening.Operator]:
-    """Operator of every session that has trials."""
+def session_operators(collected: Collected, kept: pd.DataFrame, responses: Responses) -> dict[str, whitening.Operator]:
+    """Operator of every session that has trials; none where it would have to be fitted and no trial is of training."""
     operators = {}
+    if not collected.trained:
+        if responses.whitening.scaled:
+            log.warning("epochs: no training trial: left in V, to be whitened as the training of the model that ranks")
+            return {}
+        fit = whitening.kind_of(responses.whitening)(responses.whitening, collected.channels, 0)
+        return {session: fit.operator() for session in sorted(set(kept["session"]))}
     for session in sorted(collected.trained):
         try:
             operators[session] = collected.fits[session].operator()
@@ -422,12 +432,12 @@ def write_responses(
 ) -> None:
     """Whiten the scratch file chunk by chunk into ``response``."""
     shape = (len(trials), len(collected.channels), len(collected.times))
-    response = writing.create_response(file, shape, responses.dtype)
+    response = writing.create_response(file, shape, responses.dtype if operators else "float32")
     sessions = trials["session"].to_numpy()
     for begin, epochs in _chunks(scratch, shape):
         names = sessions[begin : begin + len(epochs)]
-        whitened = np.empty_like(epochs)
-        for session in np.unique(names):
+        whitened = np.empty_like(epochs) if operators else epochs
+        for session in np.unique(names) if operators else ():
             mask = names == session
             whitened[mask] = operators[session].apply(epochs[mask].astype(float), responses.whitening.clamp)
         writing.store(response, begin, whitened)
@@ -445,9 +455,15 @@ def _chunks(scratch: IO[bytes], shape: tuple[int, int, int]) -> Iterator[tuple[i
         yield begin, values.reshape(count, *shape[1:])
 
 
+def unknown(collected: Collected) -> tuple[str, ...]:
+    """What nobody knows without training trials: their mean."""
+    return () if collected.trained else ("erp",)
+
+
 def write_quality(file: h5py.File, collected: Collected, operators: dict[str, whitening.Operator]) -> None:
     """Whitening operators, evoked response and spectrum."""
-    erp = collected.erp_sum / sum(collected.trained.values())
+    trained = sum(collected.trained.values())
+    erp = collected.erp_sum / trained if trained else np.full_like(collected.erp_sum, np.nan)
     writing.write_quality(file, operators, erp, collected.psd_sum / collected.recordings, collected.freqs)
 
 

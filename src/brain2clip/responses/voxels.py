@@ -52,7 +52,13 @@ def run(job: stage.Job) -> None:
     names, regions = study.voxel_names(subject), study.regions(subject)
     chosen = voxels_of(settings.parse(Roi, given["roi"]), regions, len(names), f"study {study.name}, subject {subject}")
     plan = plan_responses(rows, steps)
-    checks.check_split(study, subject, plan.trials, "with the delay of voxels.delay")
+    checks.check_split(study, subject, plan.trials, "with the delay of voxels.delay", checks.sides(study, shown))
+    alone = steps.normalise == "training" and not (plan.trials["split"] == "train").any()
+    if alone:
+        log.warning(
+            "voxels: no training trial: left as they are, to be z-scored as the training of the model that ranks"
+        )
+        steps = steps.model_copy(update={"normalise": "none", "dtype": "float32"})
     check_runs(study, subject, rows, plan, steps)
     _say_late(rows, plan, steps.delay)
     n_chosen = len(chosen)
@@ -70,6 +76,8 @@ def run(job: stage.Job) -> None:
         file.attrs.update(kind="voxels", unit=UNITS[steps.normalise])
         file.attrs["constant"] = json.dumps(constant)
         file.attrs["not_finite"] = n_chosen - len(chosen)
+        if alone:
+            writing.write_not_normalised(file)
     counts = ((plan.trials["split"] == side).sum() for side in SPLITS)
     log.info("voxels: %d training and %d test responses of %d voxels", *counts, len(chosen))
 

@@ -93,6 +93,13 @@ def write_attributes(file: h5py.File, sfreq: float, unit: str, dropped: Mapping[
     file.attrs["unit"] = unit
 
 
+def write_not_normalised(file: h5py.File, clamp: float | None = None) -> None:
+    """Say that there was no training to fit a normalisation to, and at what it would clamp."""
+    file.attrs["normalised"] = False
+    if clamp is not None:
+        file.attrs["clamp"] = clamp
+
+
 def write_text(file: h5py.File, name: str, values: Any) -> None:
     """A dataset of strings."""
     import h5py

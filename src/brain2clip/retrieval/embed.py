@@ -11,14 +11,15 @@ from brain2clip import artefact, stage
 from brain2clip.retrieval import tasks
 from brain2clip.retrieval.repetitions import trial_groups
 from brain2clip.settings import Method, MethodBase, parse
-from brain2clip.training.data import load_responses, placed, stimuli_of
+from brain2clip.training.data import placed, stimuli_of
+from brain2clip.training.inputs import tested
 from brain2clip.training.predict import Predictor
 
 
 def run(job: stage.Job) -> None:
     """Write the embeddings of all test stimuli of a subject."""
-    test = load_responses([job.input("responses")], "test", job.expects.get("responses"))
     tensors = artefact.read_tensors(job.input("checkpoint"), job.expects.get("train"))
+    test = tested(job, tensors)
     method: MethodBase = parse(Method, job.settings["method"])
     if not method.joint_space:
         raise stage.InputError(

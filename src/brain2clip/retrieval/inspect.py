@@ -16,14 +16,15 @@ from brain2clip import artefact, stage
 from brain2clip.models.pictures import PromptEffect
 from brain2clip.retrieval import tasks
 from brain2clip.retrieval.repetitions import trial_groups
-from brain2clip.training.data import load_responses, placed, stimuli_of
+from brain2clip.training.data import placed, stimuli_of
+from brain2clip.training.inputs import tested
 from brain2clip.training.predict import Predictor
 
 
 def run(job: stage.Job) -> None:
     """Write the tables of gains and of the prompt effect."""
-    test = load_responses([job.input("responses")], "test", job.expects.get("responses"))
     tensors = artefact.read_tensors(job.input("checkpoint"), job.expects.get("train"))
+    test = tested(job, tensors)
     with stimuli_of(job) as stimuli:
         test = placed(test, stimuli, job.input("stimuli"))
         candidates = tasks.candidate_rows(stimuli["split"].asstr()[:])

@@ -61,6 +61,14 @@ def table(queries: list[Queries], run: Mapping[str, object], pools: dict[str, An
 
 def write(job: stage.Job, queries: list[Queries], recordings: Recordings | None = None) -> None:
     """Write the rows of a job, with a note of the recordings that it tested."""
+    rows = checked(job, queries)
+    if recordings is not None:
+        recordings.note(rows)
+    artefact.write_table(job.output("rows"), rows, job.provenance())
+
+
+def checked(job: stage.Job, queries: list[Queries]) -> pd.DataFrame:
+    """The rows of a job, whose queries say something (:func:`check`)."""
     retrieval = parse(Retrieval, job.settings["retrieval"])
     if not queries:
         raise stage.InputError(
@@ -69,10 +77,7 @@ def write(job: stage.Job, queries: list[Queries], recordings: Recordings | None 
         )
     for one in queries:
         check(one, job.settings["run"])
-    rows = table(queries, job.settings["run"], retrieval.pools and retrieval.pools.model_dump())
-    if recordings is not None:
-        recordings.note(rows)
-    artefact.write_table(job.output("rows"), rows, job.provenance())
+    return table(queries, job.settings["run"], retrieval.pools and retrieval.pools.model_dump())
 
 
 def check(queries: Queries, run: Mapping[str, object]) -> None:

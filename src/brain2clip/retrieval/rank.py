@@ -11,7 +11,8 @@ from brain2clip.names import Sought
 from brain2clip.retrieval import query_table, tasks
 from brain2clip.retrieval.repetitions import trial_groups
 from brain2clip.settings import Retrieval, parse
-from brain2clip.training.data import load_responses, placed, stimuli_of
+from brain2clip.training.data import Responses, placed, stimuli_of
+from brain2clip.training.inputs import tested
 from brain2clip.training.predict import Predictor
 
 log = logging.getLogger("brain2clip")
@@ -20,19 +21,34 @@ log = logging.getLogger("brain2clip")
 def run(job: stage.Job) -> None:
     """Embed test responses and candidates, rank, write rows."""
     retrieval = parse(Retrieval, job.settings["retrieval"])
-    test = load_responses([job.input("responses")], "test", job.expects.get("responses"))
     tensors = artefact.read_tensors(job.input("checkpoint"), job.expects.get("train"))
+    test = tested(job, tensors)
     with stimuli_of(job) as stimuli:
         test = placed(test, stimuli, job.input("stimuli"))
-        split = stimuli["split"].asstr()[:]
-        candidates = tasks.candidate_rows(split)
-        names = {name: stimuli[name].asstr()[:][candidates] for name in ("stimulus_id", "concept")}
+        candidates = tasks.candidate_rows(stimuli["split"].asstr()[:])
         given = (job.settings["method"], job.settings["tower"], tensors, test, stimuli, candidates)
-        predictor = Predictor(*given, job.settings["run"]["subject"])
-        galleries = {
-            kind: _gallery(predictor, kind, names, tasks.are_classes(kind, split))
-            for kind in {*map(tasks.kind_of, retrieval.tasks)}
-        }
+        queries = queries_of(Predictor(*given, job.settings["run"]["subject"]), test, retrieval)
+    query_table.write(job, queries, test.recordings)
+
+
+def queries_of(predictor: Predictor, test: Responses, retrieval: Retrieval) -> list[tasks.Queries]:
+    """Queries of all tasks and numbers of repetitions.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        Its stimuli are open, its rows the candidates.
+    test : Responses
+        Placed on these stimuli, normalised as the model wants them.
+    retrieval : Retrieval
+    """
+    stimuli, candidates = predictor.stimuli, predictor.rows
+    split = stimuli["split"].asstr()[:]
+    names = {name: stimuli[name].asstr()[:][candidates] for name in ("stimulus_id", "concept")}
+    galleries = {
+        kind: _gallery(predictor, kind, names, tasks.are_classes(kind, split))
+        for kind in {*map(tasks.kind_of, retrieval.tasks)}
+    }
     queries = []
     for repetitions in retrieval.repetitions:
         groups = trial_groups(test.stimulus, repetitions, retrieval.seed)
@@ -47,7 +63,7 @@ def run(job: stage.Job) -> None:
                 "rank: %s, %d queries of %s repetitions among %d", task, len(one.target), repetitions, len(one.ids)
             )
             queries.append(one)
-    query_table.write(job, queries, test.recordings)
+    return queries
 
 
 def _gallery(predictor: Predictor, kind: Sought, names: dict[str, np.ndarray], classes: bool) -> tasks.Gallery:

@@ -25,7 +25,7 @@ from brain2clip.retrieval.metric_base import MetricBase, Statistic
 
 Cluster = Literal["auto", "target", "query"]
 
-SUMMARY_COLUMNS = [*RUN, "metric", "value", "ci_low", "ci_high", "chance", "n_queries", "largest_class"]
+SUMMARY_COLUMNS = [*RUN, "metric", "value", "ci_low", "ci_high", "chance", "n_queries", "largest_class", "concepts"]
 #: Numbers of a summary that may be unknown (NaN); the value itself may not.
 UNKNOWN = frozenset({"ci_low", "ci_high", "chance", "largest_class"})
 
@@ -112,7 +112,8 @@ def summary(rows: pd.DataFrame, retrieval: Mapping[str, Any], cluster: Cluster =
     rows : DataFrame
         One row per query, columns of :data:`brain2clip.retrieval.query_table.COLUMNS` but the best candidates.
     retrieval : mapping
-        Of the ``retrieval`` settings: ``metrics``, ``bootstrap``, ``level``, ``seed``.
+        Of the ``retrieval`` settings: ``metrics``, ``bootstrap``, ``level``, ``seed``; where the test asked for what
+        training showed, also ``concepts``: ``"seen"``.
     cluster : {'auto', 'target', 'query'}
         What is resampled, see :func:`cluster_labels`.
 
@@ -140,7 +141,7 @@ def summary(rows: pd.DataFrame, retrieval: Mapping[str, Any], cluster: Cluster =
             low, high = bootstrap_interval(kept["a"], *drawn)
             name = MetricName(base, str(repetitions), task, n_candidates if in_pools else None)
             known = [_chance(part, metric), part["query"].nunique(), _largest(part) if classes else math.nan]
-            lines.append([*run, str(name), value, low, high, *known])
+            lines.append([*run, str(name), value, low, high, *known, retrieval.get("concepts", "unseen")])
     return pd.DataFrame(lines, columns=SUMMARY_COLUMNS)
 
 

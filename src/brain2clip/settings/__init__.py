@@ -6,6 +6,7 @@ The JSON schema and ``docs/configuration.md`` are generated from these classes.
 """
 
 from brain2clip.settings.adapters import Adapter, AdapterBase, Lora
+from brain2clip.settings.applied import Apply
 from brain2clip.settings.bands import Band
 from brain2clip.settings.base import NAME, Block, Kind, Name, SettingsError, canonical, dump, neutral, parse
 from brain2clip.settings.config import Config
@@ -104,6 +105,7 @@ __all__ = [
     "AblationTable",
     "Adapter",
     "AdapterBase",
+    "Apply",
     "Augmentation",
     "Band",
     "BidsEegStudy",

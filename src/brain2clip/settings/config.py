@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from brain2clip.names import MetricName
+from brain2clip.settings.applied import Apply
 from brain2clip.settings.bands import Band
 from brain2clip.settings.base import Block, Filled, Name, suggest
 from brain2clip.settings.downloads import Download
@@ -58,6 +59,10 @@ class Config(Block):
     retrieval: Retrieval = Field(default_factory=Retrieval, description="ranking and statistics")
     tables: dict[Name, Table] = Field(default_factory=dict, description="tables by name")
     figures: Figures = Field(default_factory=Figures, description="figures")
+    apply: dict[Name, Apply] = Field(
+        default_factory=dict,
+        description="trained models on other recordings, by name; brain2clip apply shows the results",
+    )
     exports: dict[Name, Export] = Field(default_factory=dict, description="responses in other projects' formats")
 
     @model_validator(mode="after")
@@ -84,6 +89,9 @@ class Config(Block):
                 check(f"tables.{label}.experiments", name, "experiments")
             for name in table.compared_with:
                 check(f"tables.{label}.reference", name, "methods")
+        for label, one in self.apply.items():
+            check(f"apply.{label}.experiment", one.experiment, "experiments")
+            check(f"apply.{label}.study", one.study, "studies")
         if self.figures.method is not None:
             check("figures.method", self.figures.method, "methods")
         for label, export in self.exports.items():
@@ -94,6 +102,7 @@ class Config(Block):
                 check(f"exports.{label}.signals", name, "bands")
         if not problems:
             problems = [*self._ceilings_need_truth(), *self._protocols_fit(), *self._tables_are_filled()]
+            problems += self._recorded_alike()
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -128,6 +137,26 @@ class Config(Block):
                     for name in one.methods
                     if not self.methods[name].joint
                 ]
+        return problems
+
+    def _recorded_alike(self) -> list[str]:
+        """A model takes responses that were made as those of its training."""
+        problems = []
+        for label, one in self.apply.items():
+            new, of_model = self.studies[one.study], self.studies[self.experiments[one.experiment].study]
+            name = "responses" if of_model.modality == "eeg" else "voxels"
+            where = f"apply.{label}.study: {one.study!r}"
+            if new.modality != of_model.modality:
+                problems.append(f"{where} is a study of {new.modality}, and the models are of {of_model.modality}")
+                continue
+            ours, theirs = (getattr(study, name).model_dump(mode="json") for study in (new, of_model))
+            differ = [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]
+            if differ:
+                theirs_at = f"studies.{self.experiments[one.experiment].study}.{name}"
+                problems.append(
+                    f"{where}: its {name} differ from those that the models were trained on ({', '.join(differ)}); set "
+                    f"studies.{one.study}.{name} as {theirs_at}"
+                )
         return problems
 
     def _tables_are_filled(self) -> list[str]:

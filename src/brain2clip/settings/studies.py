@@ -44,6 +44,17 @@ class Split(Block):
         description="values that mean test: column values, entity labels ('02' or '01/02' for session/run), or concepts"
     )
     train: Values | None = Field(None, description="values that mean training (null: every value that is not test)")
+    training: Literal["required", "optional"] = neutral(
+        "required",
+        description="optional: a subject may have test trials only, which models of other subjects (protocol "
+        "leave-one-subject-out) or an apply entry rank, whitened or z-scored as the training of that model was",
+    )
+    concepts: Literal["unseen", "seen"] = neutral(
+        "unseen",
+        description="of a study with pictures. unseen: no concept of the test is shown in training (zero-shot), else "
+        "an error; seen: the test may show concepts, or the very pictures, of training, in other trials: every table, "
+        "figure and summary says so, and none shows it beside zero-shot numbers. Categories are seen in any case",
+    )
 
     @model_validator(mode="after")
     def _column_named(self) -> Split:
@@ -52,6 +63,11 @@ class Split(Block):
         both = [value for value in self.train or () if value in self.test]
         if both:
             raise ValueError(f"split: {both[0]!r} stands in train and in test; expected one side for each value")
+        if self.by == "concepts" and self.concepts == "seen":
+            raise ValueError(
+                "split.concepts: seen contradicts split.by: concepts, which lists unseen ones; split by column, run, "
+                "session or task"
+            )
         return self
 
 

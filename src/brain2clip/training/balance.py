@@ -1,6 +1,6 @@
 """Classes of unequal size: every class counts the same in training, as it does in the score.
 
-Only where categories are the targets, that is where stimuli are on both sides of the split, and only where their sizes
+Only where categories are the targets, that is where texts are on both sides of the split, and only where their sizes
 differ: elsewhere nothing here is called, and training is what it is without.
 """
 
@@ -28,7 +28,7 @@ def classes_of(stimuli: h5py.File, sets: Sequence[Responses]) -> np.ndarray | No
         Placed on its rows.
     """
     stimulus = np.concatenate([one.stimulus for one in sets])
-    if not (stimuli["split"].asstr()[:][stimulus] == "both").any():
+    if stimuli.attrs.get("kind", "prompts") != "prompts" or not (stimuli["split"].asstr()[:][stimulus] == "both").any():
         return None
     label = stimuli["concept"].asstr()[:][stimulus]
     names, counts = np.unique(label, return_counts=True)

@@ -27,6 +27,48 @@ ROWS_AT_ONCE = 2048
 
 
 @dataclass(frozen=True)
+class Normalisation:
+    """Whitening of channels or z-scores of voxels, as it was fitted to training trials.
+
+    Attributes
+    ----------
+    mean : ndarray [C] or [V]
+    operator : ndarray [C, C] or [V]
+        Whitening operator, or one over the deviation.
+    """
+
+    mean: np.ndarray
+    operator: np.ndarray
+
+    def apply(self, values: np.ndarray, clamp: float | None = None) -> np.ndarray:
+        """Normalised values [n, C, T] or [n, V] float32, which go beyond ``clamp`` nowhere."""
+        if self.operator.ndim == 1:
+            made = (values - self.mean) * self.operator
+        else:
+            made = self.operator @ (values - self.mean[:, None])
+        return (made if clamp is None else np.clip(made, -clamp, clamp)).astype(np.float32)
+
+    @classmethod
+    def read(cls, source: h5py.File) -> Normalisation | None:
+        """That of a responses artefact, the mean over sessions; None where nothing is fitted over all training."""
+        if "whitening" in source:
+            names: list[str] = []  # a session without a name is n/a, which HDF5 takes for a path
+            source["whitening"].visit(lambda name: names.append(name) if name.endswith("operator") else None)
+            own = [source["whitening"][name].parent for name in names]
+            found = [cls(one["mean"][:], one["operator"][:]) for one in own]
+            return cls.mean_of(found) if found else None
+        if "normalisation/training" in source:
+            own = source["normalisation/training"]
+            return cls(own["mean"][:], 1 / own["deviation"][:])
+        return None
+
+    @classmethod
+    def mean_of(cls, parts: Sequence[Normalisation]) -> Normalisation:
+        """Mean of several."""
+        return cls(np.mean([one.mean for one in parts], axis=0), np.mean([one.operator for one in parts], axis=0))
+
+
+@dataclass(frozen=True)
 class Responses:
     """Brain responses of one or several subjects.
 
@@ -50,6 +92,12 @@ class Responses:
         Whether repetitions were averaged, so that rows have no order of their own but that of subject and stimulus.
     recordings : Recordings
         What all of them come from, whatever their split, to be compared with others.
+    is_normalised : bool
+        False where there was no training trial to fit whitening or z-scores to.
+    clamp : float or None
+        What values are clamped at when they get normalised.
+    normalisation : Normalisation or None
+        What was fitted to training trials, the mean over sessions and subjects; None where nothing was.
     """
 
     values: np.ndarray
@@ -61,6 +109,9 @@ class Responses:
     stimulus_id: list[str]
     is_averaged: bool = False
     recordings: Recordings = field(default_factory=Recordings)
+    is_normalised: bool = True
+    clamp: float | None = None
+    normalisation: Normalisation | None = None
 
     def averaged(self) -> Responses:
         """Mean over the repetitions of a stimulus within a subject, rows sorted by subject and stimulus."""
@@ -108,7 +159,17 @@ def load_responses(
         subject=np.concatenate([part.subject for part in loaded]),
         stimulus_id=ids,
         recordings=same_samples.together([part.recordings for part in loaded]),
+        is_averaged=average,
+        is_normalised=all(part.is_normalised for part in loaded if len(part.values)),
+        normalisation=_together(loaded),
     )
+
+
+def _together(loaded: Sequence[Responses]) -> Normalisation | None:
+    """What normalises responses like those that were loaded; subjects without any do not count."""
+    found = [part.normalisation for part in loaded if len(part.values)]
+    known = [one for one in found if one is not None]
+    return Normalisation.mean_of(known) if known and len(known) == len(found) else None
 
 
 def load_each(
@@ -120,7 +181,7 @@ def load_each(
     for number, (file, must) in enumerate(zip(files, wanted)):
         with artefact.open_h5(file, must) as source:
             part = _responses(source, np.flatnonzero(source["split"][:] == SPLITS.index(split)), number)
-        loaded.append(part.averaged() if average else part)
+        loaded.append(part.averaged() if average and len(part.values) else part)
     if len(files) > 1:
         where = f"{files[0].parent}: responses of {len(files)} subjects"
         same_samples.refuse_equal(same_samples.together([part.recordings for part in loaded]), where)
@@ -139,6 +200,9 @@ def _responses(source: h5py.File, rows: np.ndarray, number: int) -> Responses:
         channel=list(source["voxel" if voxels else "channel"].asstr()[:]),
         stimulus_id=list(source["stimulus_id"].asstr()[:]),
         recordings=Recordings.read(source),
+        is_normalised=bool(source.attrs.get("normalised", True)),
+        clamp=source.attrs.get("clamp"),
+        normalisation=Normalisation.read(source),
     )
 
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from brain2clip.responses import same_samples
-from brain2clip.stage import InputError
-from brain2clip.training.data import Responses, inputs_of, names_in_words
+from brain2clip.stage import InputError, Job
+from brain2clip.training.data import Normalisation, Responses, inputs_of, load_responses, names_in_words
+
+log = logging.getLogger("brain2clip")
 
 #: Names under which a checkpoint keeps the channels or voxels that it was trained on and the shape of a response (of a
 #: joint model: by subject, the label after a dot), and the subjects of a joint model.
 CHANNELS, SHAPE, SUBJECTS = "channels", "shape", "subjects"
 #: The recordings that a model was trained on: their names, and the sketches of their samples.
 RECORDINGS, SKETCHES = "recordings", "sketches"
+#: Time axis of the responses (s, Hz), where they have one.
+TIMES, SFREQ = "times", "sfreq"
+#: What the training responses were whitened or z-scored by (of a joint model: by subject), where that was fitted.
+MEAN, OPERATOR = "normalisation.mean", "normalisation.operator"
 
 
 def names_as_tensor(names: list[str]) -> torch.Tensor:
@@ -39,6 +47,11 @@ def inputs_as_tensors(parts: Sequence[Responses], subjects: Sequence[str] | None
     for ending, part in zip(endings, parts):
         own[f"{CHANNELS}{ending}"] = names_as_tensor(part.channel)
         own[f"{SHAPE}{ending}"] = torch.tensor(part.values.shape[1:])
+        if part.normalisation is not None:
+            own[f"{MEAN}{ending}"] = torch.from_numpy(part.normalisation.mean)
+            own[f"{OPERATOR}{ending}"] = torch.from_numpy(part.normalisation.operator)
+    if parts[0].sfreq:
+        own[TIMES], own[SFREQ] = torch.from_numpy(parts[0].times), torch.tensor(parts[0].sfreq, dtype=torch.float64)
     return own if subjects is None else {SUBJECTS: names_as_tensor(list(subjects)), **own}
 
 
@@ -72,6 +85,7 @@ def check_inputs(tensors: Mapping[str, torch.Tensor], responses: Responses, subj
             f"the model was trained on the {what} {names_in_words(trained)}, these responses have "
             f"{names_in_words(responses.channel)}; {advice}"
         )
+    _check_times(tensors, responses)
     shape, found = tuple(tensors[f"{SHAPE}{ending}"].tolist()), responses.values.shape[1:]
     if shape != found:
         raise InputError(
@@ -80,9 +94,64 @@ def check_inputs(tensors: Mapping[str, torch.Tensor], responses: Responses, subj
         )
 
 
+def _check_times(tensors: Mapping[str, torch.Tensor], responses: Responses) -> None:
+    """Refuse another rate or another part of the time around a picture."""
+    if TIMES not in tensors:
+        return
+    times, sfreq = tensors[TIMES].numpy(), float(tensors[SFREQ])
+    if len(times) == len(responses.times) and np.allclose(times, responses.times, atol=0.1 / sfreq):
+        return
+
+    def words(axis: np.ndarray, rate: float) -> str:
+        return f"{len(axis)} samples at {rate:g} Hz from {axis[0]:g} s"
+
+    found = words(responses.times, responses.sfreq)
+    raise InputError(
+        f"the model was trained on {words(times, sfreq)}, these responses have {found}; make them with "
+        "the same responses.tmin, tmax, crop and sfreq"
+    )
+
+
+def normalised(tensors: Mapping[str, torch.Tensor], responses: Responses, subject: str | None) -> Responses:
+    """Responses as the model wants them: those without training trials are normalised as its training was.
+
+    Parameters
+    ----------
+    tensors : mapping
+        The checkpoint.
+    responses : Responses
+    subject : str or None
+        Whose they are: a joint model has a normalisation for each subject.
+
+    Raises
+    ------
+    InputError
+        Where the model was trained on responses that nothing was fitted to.
+    """
+    if responses.is_normalised:
+        return responses
+    check_inputs(tensors, responses, subject)
+    ending = f".{subject}" if SUBJECTS in tensors else ""
+    if f"{OPERATOR}{ending}" not in tensors:
+        raise InputError(
+            "these responses have no training trial to fit whitening or z-scores to, and the model was trained on "
+            "responses to which none was fitted; make them with the settings of the training (responses.whitening, "
+            "voxels.normalise)"
+        )
+    fitted = Normalisation(*(tensors[f"{name}{ending}"].numpy() for name in (MEAN, OPERATOR)))
+    log.info("normalised as the training of the model: these responses have no training trial")
+    return replace(responses, values=fitted.apply(responses.values, responses.clamp), is_normalised=True)
+
+
+def tested(job: Job, tensors: Mapping[str, torch.Tensor]) -> Responses:
+    """Test responses of a job for the model of a checkpoint (:func:`normalised`)."""
+    test = load_responses([job.input("responses")], "test", job.expects.get("responses"))
+    return normalised(tensors, test, job.settings["run"]["subject"])
+
+
 def check_recordings(tensors: Mapping[str, torch.Tensor], responses: Responses) -> None:
     """Refuse a test with samples that were trained on under another name, as of a subject who is there twice."""
-    if SKETCHES not in tensors:
+    if SKETCHES not in tensors or not responses.recordings.names:
         return
     names = names_from_tensor(tensors[RECORDINGS])[: len(tensors[SKETCHES])]
     trained = same_samples.Recordings(tuple(names), tensors[SKETCHES].numpy().view(np.uint64))

@@ -39,6 +39,14 @@ def run(job: stage.Job) -> None:
     device = device_of_choice()
     subjects = joint_subjects(job, method)
     sets = responses_of(job, method.average_repetitions, subjects is not None)
+    if subjects is not None:  # who has no training trial has no input layer
+        subjects = [subject for subject, one in zip(subjects, sets) if len(one.values)]
+        sets = [one for one in sets if len(one.values)]
+    if not sum(len(one.values) for one in sets):
+        raise stage.InputError(
+            f"no training trial to learn from in {', '.join(map(str, job.inputs['responses']))}; a subject with test "
+            "trials only can be ranked by models of others: protocol leave-one-subject-out, or an apply entry"
+        )
     with stimuli_of(job) as stimuli:
         sets = [placed(one, stimuli, job.input("stimuli")) for one in sets]
         if method.shuffle_labels:

@@ -209,9 +209,10 @@ def _read(path: Path, expected: dict[str, Any] | None, title: str) -> Erp:
 
 
 def _grand_mean(subjects: list[Erp]) -> Erp:
-    """Mean over subjects on the channels that all have."""
+    """Mean over subjects with training trials on the channels that all have."""
     import numpy as np
 
+    subjects = [one for one in subjects if np.isfinite(one.potential).all()]
     common = reduce(lambda known, one: [name for name in known if name in one.channels], subjects, subjects[0].channels)
     rows = [[one.channels.index(name) for name in common] for one in subjects]
     positions = np.stack([one.position[row] for one, row in zip(subjects, rows, strict=True)])

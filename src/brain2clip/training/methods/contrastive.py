@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("brain2clip")
 #: Name in a checkpoint of the number of subjects whose pictures differ in training.
 SEEN_BY = "seen_by"
-#: Name in a checkpoint of the mean length of training pictures, where their readout has a scale of its own.
+#: Name in a checkpoint of the mean length of training pictures, which texts get.
 LENGTH = "picture_length"
 #: Width of a tower from which bf16 pays on a CPU that has it.
 WIDE = 512
@@ -72,6 +72,8 @@ class Method:
             tensors[SEEN_BY] = torch.tensor(subjects_of(responses))
         if isinstance(visual, ReadPictureSide) and visual.rescales:
             tensors[LENGTH] = length_of(visual, learner.pictures, rows)
+        else:
+            tensors[LENGTH] = frozen_length(study.stimuli)
         return tensors, history
 
     def ready(self, checkpoint: Checkpoint) -> BothSides:
@@ -124,6 +126,12 @@ def length_of(side: ReadPictureSide, pictures: PictureSource, rows: np.ndarray) 
     side.eval()
     parts = np.array_split(rows, len(rows) // 256 + 1)
     return torch.cat([side.readout(side.vectors(pictures(part))).norm(dim=-1) for part in parts]).mean().cpu()
+
+
+def frozen_length(stimuli: Stimuli) -> Tensor:
+    """Mean length of the embeddings of training pictures."""
+    training = np.isin(stimuli["split"].asstr()[:], ["train", "both"])
+    return torch.tensor(np.linalg.norm(stimuli["embedding"][:][training], axis=1).mean())
 
 
 def with_perplexity(settings: Contrastive, frozen: Tensor, seed: int) -> Contrastive:
@@ -242,7 +250,7 @@ class BothSides(Trained):
 
     def __init__(self, settings: Contrastive, checkpoint: Checkpoint) -> None:
         self.file, self.device = checkpoint.stimuli, checkpoint.device
-        self.length = checkpoint.tensors.get(LENGTH)
+        self.length = float(checkpoint.tensors[LENGTH])
         self.length_tells = settings.objective.normalise == "image"  # as in the loss
         given = settings, checkpoint.tower
         subjects = int(checkpoint.tensors.get(SEEN_BY, torch.tensor(1)))
@@ -262,12 +270,7 @@ class BothSides(Trained):
     def texts(self, unit: Tensor) -> Tensor:
         """Texts as if they were pictures: at the mean length of the training pictures, through the picture head."""
         self.model.visual.check_texts()
-        if self.length is None:
-            training = np.isin(self.file["split"].asstr()[:], ["train", "both"])
-            length = float(np.linalg.norm(self.file["embedding"][:][training], axis=1).mean())
-        else:
-            length = float(self.length)
-        return self.model.visual.of_texts(unit.to(self.device) * length)
+        return self.model.visual.of_texts(unit.to(self.device) * self.length)
 
     def classes(self, concepts: list[str], rows: np.ndarray) -> Tensor:
         """Mean prompt of each concept through the picture head."""

@@ -109,6 +109,12 @@ class Discriminant(Trained):
     def classes(self, concepts: list[str], rows: np.ndarray) -> Tensor:
         """The axis of each class."""
         place = {name: number for number, name in enumerate(self.names)}
+        unknown = sorted(set(concepts) - set(place))
+        if unknown:
+            raise InputError(
+                f"a method of kind lda knows the classes {', '.join(self.names)} only, and {', '.join(unknown[:5])} is "
+                "asked for; apply it to recordings of these, or take a method with prompts"
+            )
         return torch.eye(len(self.names))[[place[name] for name in concepts]]
 
 
