@@ -217,7 +217,7 @@ FLOORS = (
     "artefact",
     "fingerprint sealing settings",
     "kinds",
-    "names processes internals.versions internals.open_clip_files",
+    "names processes internals.versions internals.open_clip_files internals.torch_attention",
 )
 SOURCE = ROOT / "src" / "brain2clip"
 
