@@ -15,6 +15,7 @@ from brain2clip import records, settings, stage
 from brain2clip.internals import slurm_plugin, snakemake, snakemake_locks, versions
 from brain2clip.plan import Job, Plan, sizes
 from brain2clip.plan.needs import check
+from brain2clip.reporting import typeset
 from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,6 +80,7 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
     for name in plan.config.studies:
         for key in ("licence", "citation"):
             config["studies"][name].setdefault(key, getattr(plan.study(name), key))
+    config["headline"] = _headline(plan) if main else []
     return Asked(plan)
 
 
@@ -131,6 +133,12 @@ def _tell_not_inherited(given: dict[str, Any], source: str) -> None:
     if dropped:
         listed = "; ".join(f"{where} ({', '.join(keys)})" for where, keys in dropped.items())
         snakemake.log().info(f"Of another kind than their base, and therefore without settings of it: {listed}.")
+
+
+def _headline(plan: Plan) -> list[dict[str, Any]]:
+    """The first table of the configuration as it lies there, for the first page of the report."""
+    path = Path(plan.results, "tables", f"{next(iter(plan.config.tables), '')}.md")
+    return typeset.read_markdown(path.read_text(encoding="utf-8")) if path.is_file() else []
 
 
 def _tell_downloads(plan: Plan) -> None:
