@@ -13,7 +13,7 @@ from typing import Any
 
 from brain2clip import records, settings, stage
 from brain2clip.internals import slurm_plugin, snakemake, snakemake_locks, versions
-from brain2clip.plan import Job, Plan, sizes
+from brain2clip.plan import Job, Plan, costs, sizes
 from brain2clip.plan.needs import check
 from brain2clip.reporting import typeset
 from brain2clip.stage import InputError
@@ -76,6 +76,7 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
         _tell_downloads(plan)
         if (told := _refusing(lambda: sizes.told(plan))) is not None:
             snakemake.log().info(told)
+        snakemake.log().info(costs.told(plan, costs.has_gpu()))
     # The report names licence and citation of every study; those that are downloaded know them themselves.
     for name in plan.config.studies:
         for key in ("licence", "citation"):

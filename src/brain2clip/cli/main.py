@@ -1,4 +1,4 @@
-"""The command ``brain2clip``: ``run``, ``why``, ``report``, ``docs``. What one needs is imported when it is called."""
+"""The command ``brain2clip``: ``run``, ``estimate``, ``why``, ``report``, ``docs``. Each imports what it needs."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ EXAMPLES = """\
 examples:
   brain2clip run workflow/studies/demo.yaml                      first try
   brain2clip run config.yaml --dry-run                           what would run
+  brain2clip estimate config.yaml                                time, memory and disk that it would take
   brain2clip why workflow/studies/demo.yaml bands.broad.h_freq 30
                                                                  what an edit would cost, in jobs and hours
   brain2clip run --help                                          more about one command
@@ -58,6 +59,16 @@ examples:
 
 Keys are dotted as in docs/configuration.md, which says for each of them which stages read it. Values are written as in
 YAML. A new entry takes a mapping: bands.slow '{l_freq: 1, h_freq: 8}'.
+"""
+ESTIMATE = """\
+What a configuration takes before its first run: jobs, processor time, time on a GPU, elapsed time, memory and disk, by
+stage. From benchmarks of earlier runs where there are any, else from those that are shipped (workflow/costs.csv),
+scaled by trials, channels, pictures, epochs and the size of the tower. It takes seconds; nothing runs.
+"""
+ESTIMATE_MORE = """\
+examples:
+  brain2clip estimate config.yaml                                the paper, on this machine
+  brain2clip estimate config.yaml --device gpu --cores 16        on a machine with 16 cores and one GPU
 """
 REPORT = """\
 Write the report of what was run, and no more: report.zip in the folder that the configuration names as `results`.
@@ -104,6 +115,10 @@ def main(arguments: list[str] | None = None) -> None:
             from brain2clip.cli import run
 
             run.report(given.config)
+        case "estimate":
+            from brain2clip.cli import estimate
+
+            estimate.estimate(given.config, given.cores, given.device)
         case "why":
             from brain2clip.cli import why
 
@@ -136,6 +151,11 @@ def made_parser() -> argparse.ArgumentParser:
     run = command("run", words, "run a configuration, then show its tables", RUN, RUN_MORE)
     run.add_argument("--cores", metavar="N", help="CPU cores to use (default: all, or what stands after --)")
     run.add_argument("-n", "--dry-run", action="store_true", help="show what would run, and run nothing")
+    words = "CONFIG [--cores N] [--device cpu|gpu]"
+    estimate = command("estimate", words, "time, memory and disk that a configuration takes", ESTIMATE, ESTIMATE_MORE)
+    estimate.add_argument("--cores", metavar="N", type=int, help="CPU cores to reckon with (default: of this machine)")
+    where = "where features and training run (default: on a GPU where this machine has one)"
+    estimate.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help=where)
     words = "CONFIG KEY VALUE | CONFIG KEY=VALUE [KEY=VALUE ...]"
     why = command("why", words, "jobs and hours that an edit of a configuration would cost", WHY, WHY_MORE)
     why.add_argument("edit", nargs="+", metavar="KEY VALUE", help="dotted key and its new value")

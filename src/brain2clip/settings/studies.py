@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, SerializeAsAny, Tag, field_validator, model_validator
@@ -55,6 +56,28 @@ class Split(Block):
         return self
 
 
+@dataclass(frozen=True)
+class Extent:
+    """How much was recorded, as far as the settings tell.
+
+    Attributes
+    ----------
+    trials : (int, int)
+        Training and test trials of a subject.
+    pictures : (int, int)
+        Training and test stimuli.
+    rate : float
+        Sampling rate of the recordings, Hz (fMRI: 0).
+    inputs : int
+        Recorded channels, or voxels of a region.
+    """
+
+    trials: tuple[int, int]
+    pictures: tuple[int, int]
+    rate: float = 0.0
+    inputs: int = 64
+
+
 class StudyBase(Kind):
     """Settings that every study has, and what the plan must know of its kind."""
 
@@ -102,6 +125,11 @@ class StudyBase(Kind):
     @property
     def n_stimuli(self) -> int | None:
         """Number of its stimuli; None where only the data tell."""
+        return None
+
+    @property
+    def extent(self) -> Extent | None:
+        """How much was recorded; None where only the data tell."""
         return None
 
     def for_responses(self) -> dict[str, Any]:
@@ -177,6 +205,13 @@ class SimulatedStudy(EegStudyBase):
     def n_stimuli(self) -> int | None:
         """Of training and test."""
         return self.training_concepts * self.pictures_per_concept + self.test_concepts
+
+    @property
+    def extent(self) -> Extent | None:
+        """As it is simulated, surplus presentations left out."""
+        pictures = (self.training_concepts * self.pictures_per_concept, self.test_concepts)
+        trials = (pictures[0] * self.training_repetitions, pictures[1] * self.test_repetitions)
+        return Extent(trials, pictures, self.sfreq)
 
 
 class UserStudyBase(StudyBase):
@@ -291,6 +326,14 @@ class ThingsEeg2Study(EegStudyBase):
             return f"runs: {list(self.runs)}"
         return f"sessions: {list(self.sessions)}" if self.sessions != "all" and len(self.sessions) == 1 else None
 
+    @property
+    def extent(self) -> Extent | None:
+        """16,540 pictures four times and 200 pictures eighty times over four sessions of five training runs."""
+        sessions = 4 if self.sessions == "all" else len(self.sessions)
+        runs = 5 if self.runs == "all" else len(self.runs)
+        pictures = (16540 * min(2, sessions) * runs // 10, 200)
+        return Extent((3308 * sessions * runs, 4000 * sessions), pictures, 1000.0, 63)
+
 
 class ThingsEeg1Study(EegStudyBase):
     """THINGS-EEG1 (Grootswagers et al. 2022) from OpenNeuro ds003825, downloaded file by file."""
@@ -329,6 +372,13 @@ class ThingsEeg1Study(EegStudyBase):
     def has(self) -> frozenset[str] | None:
         """Pictures, where their folder is given."""
         return frozenset({"pictures"} if self.pictures else ())
+
+    @property
+    def extent(self) -> Extent | None:
+        """12 pictures of each of 1,854 concepts once, and 200 pictures twelve times."""
+        if self.test == "block":
+            return Extent((22248 - 2400, 2400), (22248 - 2400, 200), 1000.0, 63)
+        return Extent((22248 - 2400, 2400), (22248 - 2400, 2400), 1000.0, 63)
 
     def for_responses(self) -> dict[str, Any]:
         """As for every study; of the folder of pictures only that there is one, which decides what a stimulus is."""
@@ -388,6 +438,13 @@ class SimulatedFmriStudy(VoxelStudyBase):
         """Of training and test."""
         return self.training_concepts * self.pictures_per_concept + self.test_concepts
 
+    @property
+    def extent(self) -> Extent | None:
+        """As it is simulated; of all seven regions."""
+        pictures = (self.training_concepts * self.pictures_per_concept, self.test_concepts)
+        trials = (pictures[0] * self.training_repetitions, pictures[1] * self.test_repetitions)
+        return Extent(trials, pictures, inputs=7 * self.voxels_per_roi)
+
 
 class GodStudy(VoxelStudyBase):
     """Generic Object Decoding (Horikawa and Kamitani 2017), preprocessed, downloaded file by file."""
@@ -426,6 +483,12 @@ class GodStudy(VoxelStudyBase):
         given = {"pictures": self.pictures, "captions": self.captions}
         return frozenset(name for name, path in given.items() if path)
 
+    @property
+    def extent(self) -> Extent | None:
+        """1,200 training and 50 test pictures; some 4,500 voxels of visual cortex."""
+        training, test = (1, 35) if self.source == "figshare" else (5, 24)
+        return Extent((1200 * training, 50 * test), (1200, 50), inputs=4500)
+
 
 class ThingsFmriStudy(VoxelStudyBase):
     """THINGS-fMRI (Hebart et al. 2023): single-trial betas, 720 x 12 training and 100 test pictures."""
@@ -450,6 +513,12 @@ class ThingsFmriStudy(VoxelStudyBase):
     def has(self) -> frozenset[str] | None:
         """Pictures, where their folder is given."""
         return frozenset({"pictures"} if self.pictures else ())
+
+    @property
+    def extent(self) -> Extent | None:
+        """720 concepts with twelve pictures each once, and 100 pictures twelve times; some 6,000 voxels of a region."""
+        training = 8640 if self.keep_test_concepts else 7440
+        return Extent((training, 1200), (training, 100), inputs=6000)
 
 
 class VoxelTableStudy(UserStudyBase, VoxelStudyBase):

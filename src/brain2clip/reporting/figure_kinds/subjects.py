@@ -50,14 +50,16 @@ class Figure(figure_base.FigureBase):
 
         from brain2clip.reporting import accuracy, reading
 
+        rows = reading.together(job, "rows")
+        rows = rows[rows["task"] == next(task for task in accuracy.TASKS if (rows["task"] == task).any())]
         given = {"by": "place", "repetitions": job.settings.get("repetitions", "all")}
         parts = []
-        for title, block in blocks.split(reading.together(job, "rows")):
+        for title, block in blocks.split(rows):
             everyone = block.assign(place="all")
             own = block.assign(place="sub-" + block["subject"].astype(str))
             title += figure_base.repetitions_in_words(given["repetitions"])
-            for rows in (own, everyone):
-                parts.append(accuracy.by_region(rows, job.settings["retrieval"], **given).assign(title=title))
+            for part in (own, everyone):
+                parts.append(accuracy.by_region(part, job.settings["retrieval"], **given).assign(title=title))
         level = f"{job.settings['retrieval']['level'] * 100:g} % CI"
         words = f"{level}: of subjects over stimuli, of all together as in the tables"
         return figure_subjects(pd.concat(parts, ignore_index=True), job.settings["methods"], words)
@@ -69,8 +71,7 @@ def figure_subjects(points: pd.DataFrame, methods: Mapping[str, str], words: str
     Parameters
     ----------
     points : DataFrame
-        From :func:`brain2clip.reporting.accuracy.by_region` by ``place``, with the column ``title``; the first task is
-        shown.
+        From :func:`brain2clip.reporting.accuracy.by_region` by ``place``, with the column ``title``, of one task.
     methods : mapping
         Name to label, in the order of the tables.
     words : str
@@ -79,8 +80,7 @@ def figure_subjects(points: pd.DataFrame, methods: Mapping[str, str], words: str
     from brain2clip.reporting import accuracy, style
 
     numbers = blocks.ordered(methods, points["method"])
-    task = next(task for task in accuracy.TASKS if (points["task"] == task).any())
-    points = points[points["task"] == task]
+    task = points["task"].iloc[0]
     most = max(4, int((WIDEST - 0.7) / (0.13 * (len(numbers) + 1.5))))
     panels = []
     for title, part in points.groupby("title", sort=False):
