@@ -79,6 +79,30 @@ def test_no_test_trial_moves_what_is_said_of_another(tmp_path: Path) -> None:
     assert not whole[0].equals(whole[1])
 
 
+def test_trials_of_what_a_debug_version_leaves_out_are_not_used(tmp_path: Path) -> None:
+    import h5py
+
+    from brain2clip import sealing
+
+    inputs = write(tmp_path)
+    whole = ran(tmp_path, inputs)
+    with h5py.File(inputs["stimuli"][0], "r+") as file:
+        kept = [row for row, name in enumerate(file["stimulus_id"].asstr()[:]) if name not in (IDS[0], IDS[-1])]
+        parts = {name: file[name][:][kept] for name in ("stimulus_id", "split", "concept", "embedding")}
+        for name, values in parts.items():
+            del file[name]
+            file[name] = values
+    sealing.seal_h5(inputs["stimuli"][0])
+    with pytest.raises(stage.InputError, match="lacks the stimulus stimulus-000"):
+        ran(tmp_path, inputs)
+    with h5py.File(inputs["stimuli"][0], "r+") as file:
+        file.attrs["part"] = True
+    sealing.seal_h5(inputs["stimuli"][0])
+    rows = ran(tmp_path, inputs)
+    assert set(whole["target"]) - set(rows["target"]) == {IDS[-1]}
+    assert set(rows["n_candidates"]) == {N_TEST - 1}
+
+
 def test_classes_are_asked_trial_by_trial(tmp_path: Path) -> None:
     rows = ran(tmp_path, write(tmp_path, classes=True))
     assert set(rows["repetitions"]) == {"1"}

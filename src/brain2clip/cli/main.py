@@ -40,6 +40,7 @@ RUN_MORE = """\
 examples:
   brain2clip run workflow/studies/demo.yaml --cores 4
   brain2clip run config.yaml --dry-run                   plans, and runs nothing
+  brain2clip run mine.yaml --debug                       all the way in a minute or two, before the long run
   brain2clip run config.yaml -- --profile slurm          on a cluster (docs/slurm.md)
   brain2clip run config.yaml -- --keep-going --until train
 
@@ -110,7 +111,7 @@ def main(arguments: list[str] | None = None) -> None:
         case "run":
             from brain2clip.cli import run
 
-            run.run(given.config, given.cores, given.dry_run, further)
+            run.run(given.config, given.cores, given.dry_run, further, given.debug)
         case "report":
             from brain2clip.cli import run
 
@@ -147,10 +148,12 @@ def made_parser() -> argparse.ArgumentParser:
             made.add_argument("config", type=Path, metavar="CONFIG", help=which)
         return made
 
-    words = "CONFIG [--cores N] [--dry-run] [-- SNAKEMAKE ARGUMENTS]"
+    words = "CONFIG [--cores N] [--dry-run] [--debug] [-- SNAKEMAKE ARGUMENTS]"
     run = command("run", words, "run a configuration, then show its tables", RUN, RUN_MORE)
     run.add_argument("--cores", metavar="N", help="CPU cores to use (default: all, or what stands after --)")
     run.add_argument("-n", "--dry-run", action="store_true", help="show what would run, and run nothing")
+    small = "a small version (few subjects, pictures and epochs), with results of its own below results/…/debug"
+    run.add_argument("--debug", action="store_true", help=small)
     words = "CONFIG [--cores N] [--device cpu|gpu]"
     estimate = command("estimate", words, "time, memory and disk that a configuration takes", ESTIMATE, ESTIMATE_MORE)
     estimate.add_argument("--cores", metavar="N", type=int, help="CPU cores to reckon with (default: of this machine)")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from brain2clip.reporting.table_base import Context, Part
 
 EMPTY = "–"
+#: What stands in every table of a debug version.
+DEBUG = "DEBUG VERSION (few subjects, pictures and epochs; no result)"
 #: What a task is in words, by its name; the number is that of the candidates.
 TASKS: Mapping[Task, str] = {
     "stimulus": "finding the seen stimulus among {}",

@@ -25,6 +25,8 @@ log = logging.getLogger("brain2clip")
 #: Penalties, on standardised inputs.
 ALPHAS = tuple(10.0**power for power in range(7))
 TRIALS_AT_ONCE = 1024
+#: In the place of the row of a stimulus that is not among those of a part.
+LEFT_OUT = -1
 #: Columns of retrieval rows that nobody reads here.
 UNUSED = ["top_ids", "top_similarities"]
 
@@ -50,16 +52,18 @@ def run(job: stage.Job) -> None:
     path = job.input("stimuli")
     with artefact.open_h5(path, job.expects.get("features")) as file:
         ids, split, concept = (file[name].asstr()[:] for name in ("stimulus_id", "split", "concept"))
-        unit = _unit(file["embedding"][:].astype(np.float64))
+        unit, part = _unit(file["embedding"][:].astype(np.float64)), bool(file.attrs.get("part", False))
     classes = tasks.are_classes("stimulus", split)
     with artefact.open_h5(job.input("responses"), job.expects.get("responses")) as file:
         times, sfreq = file["times"][:], float(file.attrs["sfreq"])
         bounds = windows(len(times), job.settings["window"] * sfreq)
         place = {name: number for number, name in enumerate(ids)}
         lost = [name for name in file["stimulus_id"].asstr()[:] if name not in place]
-        if lost:
+        if lost and not part:
             raise stage.InputError(f"{path}: lacks the stimulus {lost[0]} of {job.input('responses')}; run snakemake")
-        rows = np.array([place[name] for name in file["stimulus_id"].asstr()[:]], np.int64)[file["stimulus"][:]]
+        rows = np.array([place.get(name, LEFT_OUT) for name in file["stimulus_id"].asstr()[:]], np.int64)[
+            file["stimulus"][:]
+        ]
         training, test = (averages(file, side, rows, bounds, not classes) for side in SPLITS)
     for side, own in zip(SPLITS, (training, test), strict=True):
         if not len(own.stimulus):
@@ -103,11 +107,11 @@ def averages(
         Open responses artefact; some thousand trials at a time are read.
     side : str
     rows : array [n_trials] int
-        Row of the stimuli that each trial shows.
+        Row of the stimuli that each trial shows, or :data:`LEFT_OUT`.
     bounds : list of (first, end)
     by_stimulus : bool
     """
-    trials = np.flatnonzero(file["split"][:] == SPLITS.index(side))
+    trials = np.flatnonzero((file["split"][:] == SPLITS.index(side)) & (rows != LEFT_OUT))
     shown, group = np.unique(rows[trials], return_inverse=True)
     if not by_stimulus:
         shown, group = rows[trials], np.arange(len(trials))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -27,6 +28,9 @@ from brain2clip.settings.voxels import Voxels
 #: Settings that only the report reads.
 REPORTED = frozenset({"licence", "citation"})
 
+
+#: Of a version that is tried out: two subjects, so that one may be left out; concepts of each side of the split.
+FEW_SUBJECTS, FEW_CONCEPTS = 2, 20
 
 #: Labels of subjects, sessions, runs, tasks: at least one, each once.
 Labels = Annotated[tuple[Name, ...], Field(min_length=1), EachOnce]
@@ -88,7 +92,9 @@ class StudyBase(Kind):
     #: Settings that neither responses nor stimuli read. Steps from signal to response are passed beside the study, and
     #: who else takes part must not matter to a subject.
     unread: ClassVar[frozenset[str]] = (
-        frozenset({"responses", "voxels", "ready_features", "ready_vectors", "subjects", "equal_pictures"}) | REPORTED
+        frozenset({"responses", "voxels", "ready_features", "ready_vectors", "subjects", "equal_pictures"})
+        | {"first_concepts"}
+        | REPORTED
     )
     #: Settings that only the stimuli read: responses are the same without pictures and sentences.
     of_stimuli: ClassVar[frozenset[str]] = frozenset()
@@ -104,6 +110,12 @@ class StudyBase(Kind):
         "refuse",
         description="refuse: no stimulus of the test may have the pixels of a training stimulus (or its ready "
         "features); allow: such pairs are counted in the log",
+    )
+    first_concepts: int | None = Field(
+        None,
+        ge=2,
+        description="of each side of the split take the first so many concepts only, and no trial of the others, in "
+        "training and test (null: all); for debug versions",
     )
     ready_vectors: dict[Name, Filled] = Field(
         default_factory=dict,
@@ -131,6 +143,14 @@ class StudyBase(Kind):
     def extent(self) -> Extent | None:
         """How much was recorded; None where only the data tell."""
         return None
+
+    def smaller(self, subjects: Sequence[str]) -> dict[str, Any]:
+        """Settings of a version that is tried out in a minute, for the given labels of all subjects."""
+        found: dict[str, Any] = {"first_concepts": FEW_CONCEPTS}
+        if "subjects" in type(self).model_fields:
+            own = getattr(self, "subjects")  # noqa: B009  # of a kind from outside perhaps a number
+            found["subjects"] = min(own, FEW_SUBJECTS) if isinstance(own, int) else list(subjects[:FEW_SUBJECTS])
+        return found
 
     def for_responses(self) -> dict[str, Any]:
         """What the responses of one subject depend on, as JSON; a study can be made of it."""
@@ -212,6 +232,10 @@ class SimulatedStudy(EegStudyBase):
         pictures = (self.training_concepts * self.pictures_per_concept, self.test_concepts)
         trials = (pictures[0] * self.training_repetitions, pictures[1] * self.test_repetitions)
         return Extent(trials, pictures, self.sfreq)
+
+    def smaller(self, subjects: Sequence[str]) -> dict[str, Any]:
+        """Fewer of everything."""
+        return {**_smaller_simulation(self), "sessions": 1}
 
 
 class UserStudyBase(StudyBase):
@@ -334,6 +358,12 @@ class ThingsEeg2Study(EegStudyBase):
         pictures = (16540 * min(2, sessions) * runs // 10, 200)
         return Extent((3308 * sessions * runs, 4000 * sessions), pictures, 1000.0, 63)
 
+    def smaller(self, subjects: Sequence[str]) -> dict[str, Any]:
+        """One run of one session."""
+        sessions = ["01"] if self.sessions == "all" else list(self.sessions[:1])
+        runs = ["01"] if self.runs == "all" else list(self.runs[:1])
+        return {**super().smaller(subjects), "sessions": sessions, "runs": runs}
+
 
 class ThingsEeg1Study(EegStudyBase):
     """THINGS-EEG1 (Grootswagers et al. 2022) from OpenNeuro ds003825, downloaded file by file."""
@@ -444,6 +474,10 @@ class SimulatedFmriStudy(VoxelStudyBase):
         pictures = (self.training_concepts * self.pictures_per_concept, self.test_concepts)
         trials = (pictures[0] * self.training_repetitions, pictures[1] * self.test_repetitions)
         return Extent(trials, pictures, inputs=7 * self.voxels_per_roi)
+
+    def smaller(self, subjects: Sequence[str]) -> dict[str, Any]:
+        """Fewer of everything."""
+        return _smaller_simulation(self)
 
 
 class GodStudy(VoxelStudyBase):
@@ -573,6 +607,15 @@ class VoxelTableStudy(UserStudyBase, VoxelStudyBase):
             if self.columns is not None and column is not None and column not in self.columns:
                 raise ValueError(f"{key}: {column!r} is none of columns{suggest(column, self.columns)}")
         return self
+
+
+def _smaller_simulation(study: Any) -> dict[str, Any]:
+    """Numbers of a simulated study, none larger than it has."""
+    few = {
+        **{"subjects": FEW_SUBJECTS, "training_concepts": FEW_CONCEPTS, "pictures_per_concept": 4},
+        **{"test_concepts": FEW_CONCEPTS, "training_repetitions": 2, "test_repetitions": 8},
+    }
+    return {name: min(count, getattr(study, name)) for name, count in few.items()}
 
 
 Study = Annotated[
