@@ -14,7 +14,7 @@ from typing import Any
 from brain2clip import records, settings, stage
 from brain2clip.internals import slurm_plugin, snakemake, snakemake_locks, versions
 from brain2clip.plan import Job, Plan, costs, sizes
-from brain2clip.plan.needs import check
+from brain2clip.plan.needs import check, drawn_towers
 from brain2clip.reporting import typeset
 from brain2clip.stage import InputError
 
@@ -62,8 +62,9 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
     source = " + ".join(snakemake.given_configurations(workflow)) or "config.yaml"
     plan = _refusing(lambda: Plan(settings.load(given, source=source)), settings.SettingsError)
     if main:
-        for line in versions.untested():
-            snakemake.log().warning(line)
+        for line in (*versions.untested(), versions.old_driver(), *drawn_towers(plan)):
+            if line:
+                snakemake.log().warning(line)
         snakemake.hand_on(workflow, records.PLANNED, records.pack(settings.canonical(plan.config)))
         snakemake.watch(workflow)
         snakemake_locks.watch(workflow)

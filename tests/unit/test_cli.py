@@ -42,6 +42,7 @@ def test_help_says_what_a_newcomer_asks(tmp_path):
         ("run", ("CONFIG", "--cores", "--dry-run", "-- --profile slurm", "`results`", "report.zip")),
         ("estimate", ("CONFIG", "--cores", "--device", "workflow/costs.csv", "nothing runs")),
         ("why", ("CONFIG KEY VALUE", "KEY=VALUE", "bands.broad.h_freq 30", "nothing runs")),
+        ("weights", ("MODEL/WEIGHTS", "ViT-B-32", "docs/reproducing.md")),
         ("report", ("CONFIG", "report.zip", "report.html")),
         ("docs", ("--check", "docs/configuration.md")),
     ],

@@ -1,4 +1,4 @@
-"""The command ``brain2clip``: ``run``, ``estimate``, ``why``, ``report``, ``docs``. Each imports what it needs."""
+"""The command ``brain2clip``, whose parts are imported when they are asked for."""
 
 from __future__ import annotations
 
@@ -71,6 +71,16 @@ examples:
   brain2clip estimate config.yaml                                the paper, on this machine
   brain2clip estimate config.yaml --device gpu --cores 16        on a machine with 16 cores and one GPU
 """
+WEIGHTS = """\
+Fetch the weights of a pretrained CLIP into the folder weights, and show how a configuration names them. Where there is
+no network, it says which files to copy from where to where. Which one to take: docs/reproducing.md.
+"""
+WEIGHTS_MORE = """\
+examples:
+  brain2clip weights ViT-B-32                        the one of config.yaml, 0.6 GB
+  brain2clip weights RN50                            with the usual weights of that model
+  brain2clip weights ViT-L-14/laion2b_s32b_b82k      MODEL/WEIGHTS, as open_clip calls them
+"""
 REPORT = """\
 Write the report of what was run, and no more: report.zip in the folder that the configuration names as `results`.
 Unpack it and open report.html in a browser: tables, figures, and which settings and code made them.
@@ -120,6 +130,10 @@ def main(arguments: list[str] | None = None) -> None:
             from brain2clip.cli import estimate
 
             estimate.estimate(given.config, given.cores, given.device)
+        case "weights":
+            from brain2clip.cli import weights
+
+            weights.weights(given.name)
         case "why":
             from brain2clip.cli import why
 
@@ -162,6 +176,8 @@ def made_parser() -> argparse.ArgumentParser:
     words = "CONFIG KEY VALUE | CONFIG KEY=VALUE [KEY=VALUE ...]"
     why = command("why", words, "jobs and hours that an edit of a configuration would cost", WHY, WHY_MORE)
     why.add_argument("edit", nargs="+", metavar="KEY VALUE", help="dotted key and its new value")
+    weights = command("weights", "NAME", "fetch the weights of a CLIP, or say what to copy", WEIGHTS, WEIGHTS_MORE)
+    weights.add_argument("name", metavar="NAME", help="MODEL or MODEL/WEIGHTS of open_clip, e.g. ViT-B-32")
     command("report", "CONFIG", "write the report of what was run", REPORT, REPORT_MORE)
     docs = command("docs", "[--check]", "write the reference of all settings", DOCS, DOCS_MORE)
     docs.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a file is out of date")

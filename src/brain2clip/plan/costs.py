@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
+from brain2clip.internals import versions
 from brain2clip.plan.amounts import Amounts, Work
 from brain2clip.plan.jobs import ON_GPU, STAGES
 
@@ -186,8 +187,9 @@ def total(estimates: Iterable[Estimate]) -> Estimate:
 
 
 def has_gpu() -> bool:
-    """Whether this machine has a GPU of NVIDIA with a driver, without importing torch."""
-    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+    """Whether this machine has a GPU of NVIDIA with a driver that serves, without importing torch."""
+    there = versions.DRIVER.exists() or shutil.which("nvidia-smi") is not None
+    return there and versions.old_driver() is None
 
 
 # ------------------------------------------------------------------------------------------------- in words
