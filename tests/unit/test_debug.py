@@ -11,7 +11,7 @@ import yaml
 from test_tables import make_job  # noqa: F401  # a fixture
 
 from brain2clip import artefact, settings
-from brain2clip.cli import run
+from brain2clip.cli import main, run
 from brain2clip.plan import Plan, needs
 from brain2clip.reporting import tables
 from brain2clip.reporting.wording import DEBUG
@@ -129,7 +129,8 @@ def test_the_command_writes_the_version_that_it_runs(tmp_path: Path, monkeypatch
     monkeypatch.setattr(run, "snakemake", lambda config, *arguments, **_: asked.update(config=config, more=arguments))
     config = tmp_path / "mine.yaml"
     config.write_text((ROOT / "tests/workflow/tiny.yaml").read_text())
-    run.run(config, dry=True, debug=True)
+    monkeypatch.setattr(main, "ROOT", ROOT)
+    main.main(["run", str(config), "--debug", "--dry-run"])
     assert asked["config"] == tmp_path / "results/debug/configuration.yaml"
     assert "--dry-run" in asked["more"]
     made = settings.load(settings.read(asked["config"]))

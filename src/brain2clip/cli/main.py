@@ -121,7 +121,8 @@ def main(arguments: list[str] | None = None) -> None:
         case "run":
             from brain2clip.cli import run
 
-            run.run(given.config, given.cores, given.dry_run, further, given.debug)
+            config = run.debug_version(given.config) if given.debug else given.config
+            run.run(config, given.cores, given.dry_run, further)
         case "report":
             from brain2clip.cli import run
 

@@ -45,9 +45,7 @@ PLACES = ("--profile", "--executor", "-e", "--cores", "-c", "--jobs", "-j")
 """Arguments of snakemake that say where jobs run and how many at once: of this machine's cores is no talk then."""
 
 
-def run(
-    config: Path, cores: str | None = None, dry: bool = False, further: Sequence[str] = (), debug: bool = False
-) -> None:
+def run(config: Path, cores: str | None = None, dry: bool = False, further: Sequence[str] = ()) -> None:
     """Run a configuration and show its tables.
 
     Parameters
@@ -59,11 +57,9 @@ def run(
         Only show what would run.
     further : sequence of str
         Arguments for snakemake.
-    debug : bool
-        A small version of the configuration, with results of its own.
     """
     started = time.monotonic()
-    config = debug_version(config.resolve()) if debug else config.resolve()
+    config = config.resolve()
     settings = read(config)
     if cores is None and not any(word.split("=")[0] in PLACES for word in further):
         cores = "all"
@@ -114,7 +110,7 @@ def debug_version(config: Path) -> Path:
     from brain2clip.plan import Plan
 
     sys.path.append(str(ROOT))  # kinds from outside
-    raw = read(config)
+    raw = read(config.resolve())
     try:
         with contextlib.chdir(ROOT):
             whole = settings.load(raw, str(config))
@@ -125,7 +121,9 @@ def debug_version(config: Path) -> Path:
     path = ROOT / small.results / "configuration.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(settings.dump(small), sort_keys=False, allow_unicode=True)
-    path.write_text(f"# Debug version of {shown(config)}, written by brain2clip run --debug\n{text}", encoding="utf-8")
+    path.write_text(
+        f"# Debug version of {shown(config.resolve())}, written by brain2clip run --debug\n{text}", encoding="utf-8"
+    )
     print(f"Debug version: {shown(path)}")
     return path
 
