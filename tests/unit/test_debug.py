@@ -91,6 +91,15 @@ def test_who_asks_for_no_debug_version_is_given_what_he_was_given() -> None:
     assert not any("debug" in text or "first_concepts" in text for text in texts)
 
 
+def test_the_part_is_told_to_the_stimuli_and_to_no_response() -> None:
+    config = whole("config.yaml")
+    before = Plan(config)
+    plan = Plan(settings.debug(config, {name: before.subjects(name) for name in config.studies}))
+    for spec in (plan.catalogue_spec("things-eeg2"), plan.features_spec("things-eeg2", "vit-b-32")):
+        assert spec.settings["first_concepts"] == FEW_CONCEPTS
+    assert "first_concepts" not in plan.responses_spec("things-eeg2", "recorded", "01").json
+
+
 def test_both_sides_keep_their_first_concepts() -> None:
     concepts = [f"c{number // 2:02d}" for number in range(40)]
     split = ["train"] * 24 + ["test"] * 16

@@ -113,9 +113,9 @@ class StudyBase(Kind):
     )
     first_concepts: int | None = Field(
         None,
-        ge=2,
-        description="of each side of the split take the first so many concepts only, and no trial of the others, in "
-        "training and test (null: all); for debug versions",
+        ge=1,
+        description="recorded studies: of each side of the split take the first so many concepts only, and no trial of "
+        "the others, in training and test (null: all); for debug versions",
     )
     ready_vectors: dict[Name, Filled] = Field(
         default_factory=dict,
