@@ -6,6 +6,7 @@ blindness; beyond eight methods the line style changes, and the marker.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,6 +96,11 @@ def legend_below(made: Figure, axes: Sequence[Axes], columns: int = 4) -> None:
     columns = max(1, min(columns, len(found), fitting))
     made.set_figheight(made.get_figheight() + (len(found) - 1) // columns * 1.6 * size / 72)  # not from the panels
     made.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns)
+
+
+def wrapped(made: Figure, title: str) -> str:
+    """A title in lines that fit into the width of a figure."""
+    return "\n".join(textwrap.wrap(title, int(13 * made.get_figwidth())))
 
 
 def note(axis: Axes, text: str) -> None:

@@ -141,7 +141,7 @@ def figure_confusion(found: Confusion, title: str) -> drawn.Figure:
         _matrix(left, found)
         left.set(xticks=[], yticks=[])
         _pairs(right, found)
-    made.suptitle("\n".join(textwrap.wrap(title, 100)), fontsize=9)
+    made.suptitle(style.wrapped(made, title), fontsize=9)
     return made
 
 

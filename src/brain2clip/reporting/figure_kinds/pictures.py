@@ -95,7 +95,7 @@ def figure_pictures(table: pd.DataFrame, candidates: Candidates, title: str) -> 
     axis.set_yticks(ticks, list(map(str, ticks)))
     axis.yaxis.minorticks_off()
     axis.set_ylim(0.9, 1.1 * most)
-    axis.set_title(title)
+    axis.set_title(style.wrapped(made, title))
     axes = lower.subplots(2, count, squeeze=False)
     draw = thumbnails.drawing(candidates)
     for line, (name, part) in zip(axes, ends, strict=True):
