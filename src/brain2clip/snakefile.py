@@ -13,8 +13,9 @@ from typing import Any
 
 from brain2clip import records, settings, stage
 from brain2clip.internals import slurm_plugin, snakemake, snakemake_locks, versions
-from brain2clip.plan import Job, Plan, sizes
-from brain2clip.plan.needs import check
+from brain2clip.plan import Job, Plan, costs, sizes
+from brain2clip.plan.needs import check, drawn_towers
+from brain2clip.reporting import typeset
 from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,8 +62,9 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
     source = " + ".join(snakemake.given_configurations(workflow)) or "config.yaml"
     plan = _refusing(lambda: Plan(settings.load(given, source=source)), settings.SettingsError)
     if main:
-        for line in versions.untested():
-            snakemake.log().warning(line)
+        for line in (*versions.untested(), versions.old_driver(), *drawn_towers(plan)):
+            if line:
+                snakemake.log().warning(line)
         snakemake.hand_on(workflow, records.PLANNED, records.pack(settings.canonical(plan.config)))
         snakemake.watch(workflow)
         snakemake_locks.watch(workflow)
@@ -76,10 +78,12 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
         _tell_downloads(plan)
         if (told := _refusing(lambda: sizes.told(plan))) is not None:
             snakemake.log().info(told)
+        snakemake.log().info(costs.told(plan, costs.has_gpu()))
     # The report names licence and citation of every study; those that are downloaded know them themselves.
     for name in plan.config.studies:
         for key in ("licence", "citation"):
             config["studies"][name].setdefault(key, getattr(plan.study(name), key))
+    config["headline"] = _headline(plan) if main else []
     return Asked(plan)
 
 
@@ -145,6 +149,12 @@ def _tell_not_inherited(given: dict[str, Any], source: str) -> None:
     if dropped:
         listed = "; ".join(f"{where} ({', '.join(keys)})" for where, keys in dropped.items())
         snakemake.log().info(f"Of another kind than their base, and therefore without settings of it: {listed}.")
+
+
+def _headline(plan: Plan) -> list[dict[str, Any]]:
+    """The first table of the configuration as it lies there, for the first page of the report."""
+    path = Path(plan.results, "tables", f"{next(iter(plan.config.tables), '')}.md")
+    return typeset.read_markdown(path.read_text(encoding="utf-8")) if path.is_file() else []
 
 
 def _tell_downloads(plan: Plan) -> None:

@@ -244,7 +244,11 @@ def progress(items: Iterable[T], label: str, total: int | None = None, every_s: 
 
 def on_device(device: object) -> str:
     """A torch device in words, for a log: that a job runs on the CPU must not be found out by waiting."""
-    return "on cpu (no CUDA device found)" if str(device) == "cpu" else f"on {device}"
+    from brain2clip.internals import versions
+
+    if str(device) != "cpu":
+        return f"on {device}"
+    return f"on cpu ({versions.old_driver() or 'no CUDA device found'})"
 
 
 def peak_memory_gb() -> float:

@@ -43,7 +43,7 @@ NAMES = {
     "summaries": ("summary",),
     "figures": ("figure",),
     **dict.fromkeys(("epochs", "voxels"), ("responses",)),
-    **dict.fromkeys(("rank", "apply", "ceiling"), ("rows",)),
+    **dict.fromkeys(("rank", "apply", "ceiling", "timecourse"), ("rows",)),
 }
 #: Without root rights, bytes that every stage writes into some file.
 LARGEST = 512

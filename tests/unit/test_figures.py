@@ -16,14 +16,28 @@ from matplotlib.text import Text
 from brain2clip import artefact, kinds, sealing, stage
 from brain2clip.reporting import blocks, figure_base, figures, style
 from brain2clip.reporting.accuracy import by_region
-from brain2clip.reporting.figure_kinds import gains, gallery, place, prompts, ranks, where
+from brain2clip.reporting.figure_kinds import (
+    confusion,
+    gains,
+    gallery,
+    pictures,
+    place,
+    prompts,
+    ranks,
+    subjects,
+    timecourse,
+    where,
+)
 from brain2clip.retrieval import similarities, statistics
 from brain2clip.retrieval.bank import nearest
 
 METHODS = {"neuroclip": "NeuroCLIP", "frozen": "Frozen CLIP", "ridge": "Ridge"}
 #: Labels that figures of one method are given.
 SHOWN = {
-    **{name: {"neuroclip": "NeuroCLIP"} for name in ("gallery", "gains", "prompts", "place", "where")},
+    **{
+        name: {"neuroclip": "NeuroCLIP"}
+        for name in (*("gallery", "gains", "prompts", "place", "where", "pictures", "confusion"),)
+    },
     "reconstruction": {"mapping": "Mapping"},
 }
 #: Of an epoch of the first seed.
@@ -172,6 +186,16 @@ def region_rows(method: str, subject: str, regions: list[str] = REGIONS) -> pd.D
     return pd.concat(parts, ignore_index=True)
 
 
+def window_rows(subject: str, classes: bool = False) -> pd.DataFrame:
+    """Rows of windows of 50 ms, of which the third knows more."""
+    parts = []
+    for number in range(5):
+        one = retrieval_rows("simulated", "windows", "ridge", subject, number, 3.0 * (number == 2)).assign(seed=0)
+        one = one.drop(columns=["top_ids", "top_similarities"]).assign(start=0.025 * number, end=0.025 * number + 0.05)
+        parts.append(one.assign(classes=True, repetitions="1") if classes else one)
+    return pd.concat(parts, ignore_index=True)
+
+
 def retrieval_rows(study: str, protocol: str, method: str, subject: str, seed: int, strength: float) -> pd.DataFrame:
     rng = np.random.default_rng([seed, int(subject), len(method)])
     similarity = rng.standard_normal((N_CANDIDATES, N_CANDIDATES)) + strength * np.eye(N_CANDIDATES)
@@ -234,14 +258,19 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
         for subject in ("01", "02"):
             path = folder / f"{method}-{subject}.parquet"
             artefact.write_table(path, region_rows(method, subject), made("rank"))
+    found["windows"] = [folder / f"windows-{subject}.parquet" for subject in ("01", "02", "03")]
+    for path, subject in zip(found["windows"], ("01", "02", "03")):
+        artefact.write_table(path, window_rows(subject), made("timecourse"))
     found |= {**write_drives(folder), "checkpoint": write_heads(folder)}
     return {**found, "stimuli": [folder / "stimuli.h5"], "embeddings": [folder / "embeddings.h5"]}
 
 
 def of_figure(name: str, inputs: dict[str, list[Path]]) -> dict[str, list[Path]]:
-    """Inputs of a figure: regions and place show the rows of a voxel study."""
+    """Inputs of a figure: regions and place show the rows of a voxel study, timecourse those of windows."""
     folder = inputs["stimuli"][0].parent
     methods = {"regions": ("neuroclip", "ridge"), "place": ("neuroclip",)}.get(name)
+    if name == "timecourse":
+        return {"rows": inputs["windows"]}
     if methods is None:
         return inputs
     paths = [folder / f"{method}-{subject}.parquet" for method in methods for subject in ("01", "02")]
@@ -262,9 +291,8 @@ def drawn(name: str, inputs: dict[str, list[Path]], methods: dict[str, str] = ME
         return kinds.load("figures", name).draw(job(name, inputs, methods=methods))
 
 
-@pytest.mark.parametrize("name", kinds.shipped("figures"))
-def test_no_text_is_cut(name: str, inputs: dict[str, list[Path]]) -> None:
-    made = drawn(name, of_figure(name, inputs), SHOWN.get(name, METHODS))
+def cut_texts(made: Figure) -> list[str]:
+    """Texts of a figure, ticks left out, that reach over its edge."""
     with style.applied():
         made.draw_without_rendering()
     ticks = {text for axis in made.axes for text in (*axis.get_xticklabels(), *axis.get_yticklabels())}
@@ -273,13 +301,18 @@ def test_no_text_is_cut(name: str, inputs: dict[str, list[Path]]) -> None:
         text for text in made.findobj(Text) if text.get_visible() and text.get_text().strip() and text not in ticks
     ]
     edge = made.bbox
-    cut = [
+    assert texts
+    return [
         text.get_text()
         for text, box in ((text, text.get_window_extent()) for text in texts)
         if min(box.x0 - edge.x0, box.y0 - edge.y0, edge.x1 - box.x1, edge.y1 - box.y1) < -1
     ]
-    assert texts
-    assert cut == []
+
+
+@pytest.mark.parametrize("name", kinds.shipped("figures"))
+def test_no_text_is_cut(name: str, inputs: dict[str, list[Path]]) -> None:
+    made = drawn(name, of_figure(name, inputs), SHOWN.get(name, METHODS))
+    assert cut_texts(made) == []
 
 
 @pytest.mark.parametrize("name", kinds.shipped("figures"))
@@ -605,3 +638,104 @@ def test_ranks_have_a_panel_per_task(inputs: dict[str, list[Path]]) -> None:
     titles = [axis.get_title(loc="left") for axis in drawn("ranks", {"rows": path}).axes]
     assert len(titles) == 3 * len(REGIONS)
     assert titles[:2] == ["voxels, intra, V1: stimulus", "voxels, intra, V1: category"]
+
+
+# ------------------------------------------------------------------ subjects, pictures, confusion, accuracy over time
+
+
+def test_subjects_show_each_and_all_with_the_numbers_of_the_tables(inputs: dict[str, list[Path]]) -> None:
+    made_ = drawn("subjects", inputs)
+    titles = [axis.get_title(loc="left") for axis in made_.axes]
+    assert titles == [f"simulated, {one}, broad: seen stimulus, of 50" for one in ("intra-subject", "loso")]
+    axis = made_.axes[0]
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["sub-01", "sub-02", "all"]
+    rows = pd.concat([artefact.read_table(path) for path in inputs["rows"]])
+    rows = rows[(rows["protocol"] == "intra-subject") & (rows["method"] == "frozen")]
+    point, _, (bar,) = next(one for one in axis.containers if one.get_label() == "Frozen CLIP").lines
+    own = [rows[rows["subject"] == subject] for subject in ("01", "02")]
+    expected = [statistics.mean_over_subjects(part, "top-1", 200) for part in (*own, rows)]
+    assert point.get_ydata() == pytest.approx([100 * one["value"] for one in expected])
+    assert [one["decides"] for one in expected] == ["ci", "ci", "t"]
+    for ends, one in zip(bar.get_segments(), expected, strict=True):
+        low, high = (100 * one[f"{one['decides']}_{end}"] for end in ("low", "high"))
+        assert ends[:, 1] == pytest.approx([low, high])
+
+
+def test_many_subjects_go_on_in_further_panels() -> None:
+    names = [f"sub-{number:02d}" for number in range(1, 41)]
+    points = pd.DataFrame({"place": [*names, "all"], "value": 0.5, "low": 0.4, "high": 0.6, "chance": 0.02})
+    points = points.assign(task="stimulus", method="frozen", metric="top-1", n_candidates=50, title="study")
+    with style.applied():
+        made_ = subjects.figure_subjects(points, METHODS, "words")
+    shown = [[text.get_text() for text in axis.get_xticklabels()] for axis in made_.axes]
+    assert len(shown) == 2
+    assert [name for part in shown for name in part] == [*names, "all"]
+    assert made_.get_figwidth() <= subjects.WIDEST
+
+
+def test_pictures_go_from_easy_to_hard_over_all_runs(inputs: dict[str, list[Path]]) -> None:
+    rows = pd.concat([artefact.read_table(path) for path in inputs["rows"][:2]])
+    table = pictures.by_picture(rows)
+    for one in table.itertuples():
+        own = rows[rows["target"] == one.target]
+        assert (one.rank, one.top1) == (own["rank"].mean(), (own["rank"] == 1).mean())
+    assert table["rank"].is_monotonic_increasing
+    assert len(table) == N_CANDIDATES
+    made_ = drawn("pictures", {**inputs, "rows": inputs["rows"][:2]}, SHOWN["pictures"])
+    titles = [axis.get_title() for panel in made_.subfigs for axis in panel.axes if axis.images]
+    wanted = [*table.iloc[:8].itertuples(), *table.iloc[:-9:-1].itertuples()]
+    assert titles == [f"rank {one.rank:.1f}\n{100 * one.top1:.0f} %" for one in wanted]
+
+
+def test_confusion_counts_what_came_first(inputs: dict[str, list[Path]]) -> None:
+    rows = pd.concat([artefact.read_table(path) for path in inputs["rows"][:2]])
+    found = confusion.confused(job("confusion", inputs), rows)
+    assert sorted(found.names) == sorted(f"concept {N_TRAINING + number}" for number in range(N_CANDIDATES))
+    np.testing.assert_allclose(found.share.sum(axis=1), 1)
+    for name, line in zip(found.names, found.share, strict=True):
+        own = rows[rows["target"] == f"picture-{int(name.split()[1]) - N_TRAINING:03d}"]
+        assert line[found.names.index(name)] == (own["rank"] == 1).mean()
+    taken = [best[0] for best in rows["top_ids"]]
+    column = found.share[:, found.names.index(f"concept {N_TRAINING + 7}")].sum()
+    assert column == pytest.approx(sum(name == "picture-007" for name in taken) / 2)
+
+
+def test_neighbours_in_clip_stand_beside_each_other_whatever_came_out() -> None:
+    embedding = np.array([[1, 0], [0, 1], [1, 0.1], [0.1, 1], [-1, 0]], float)
+    order = confusion.by_likeness(embedding).tolist()
+    assert sorted(order) == [0, 1, 2, 3, 4]
+    assert abs(order.index(0) - order.index(2)) == abs(order.index(1) - order.index(3)) == 1
+
+
+def test_few_classes_are_named_and_numbered() -> None:
+    share = np.array([[0.75, 0.25, 0], [0.1, 0.9, 0], [0, 0, 1]])
+    with style.applied():
+        title = "Shrinkage LDA on the responses (no CLIP): study, intra, erp, 3 subjects, 1 seed, single trials"
+        made_ = confusion.figure_confusion(confusion.Confusion(["face", "house", "tool"], share), title)
+    assert cut_texts(made_) == []
+    axis = made_.axes[0]
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["face", "house", "tool"]
+    assert [text.get_text() for text in axis.texts] == ["75", "25", "10", "90", "100"]
+    assert (axis.get_ylabel(), axis.get_xlabel()) == ("seen", "came first, of 3")
+
+
+def test_accuracy_over_time_is_that_of_each_window(inputs: dict[str, list[Path]]) -> None:
+    rows = pd.concat([artefact.read_table(path) for path in inputs["windows"]])
+    points = timecourse.by_window(rows, BOOTSTRAP)
+    assert points["time"].tolist() == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.125])
+    third = rows[rows["start"] == 0.05]
+    expected = statistics.mean_over_subjects(third, "top-1", 200)
+    assert points.loc[2, ["value", "low"]].tolist() == [expected["value"], expected["t_low"]]
+    assert points.loc[2, "sub-02"] == (third.loc[third["subject"] == "02", "rank"] == 1).mean()
+    made_ = drawn("timecourse", {"rows": inputs["windows"]}, {})
+    lines = {line.get_label(): line for line in made_.axes[0].lines}
+    np.testing.assert_allclose(lines["mean of 3 subjects"].get_ydata(), 100 * points["value"])
+    assert len(made_.axes[0].collections) == 1
+    assert "windows of 50 ms" in made_.axes[0].get_title(loc="left")
+    assert not drawn("timecourse", {"rows": inputs["windows"][:2]}, {}).axes[0].collections, "an interval of two"
+
+
+def test_accuracy_over_time_of_classes_is_balanced() -> None:
+    rows = window_rows("01", classes=True)
+    points = timecourse.by_window(rows, BOOTSTRAP)
+    assert set(points["metric"]) == {"balanced-accuracy@1"}

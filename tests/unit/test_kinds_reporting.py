@@ -297,6 +297,7 @@ class Plan(SimpleNamespace):
             train_spec=lambda one: f"train {one.path}",
             inspect_spec=lambda one: f"inspect {one.path}",
             embed_spec=lambda one: f"embed {one.path}",
+            timecourse_spec=lambda *names: f"timecourse {names}",
         )
         methods = {
             "neuroclip": settings.Contrastive(
@@ -350,6 +351,15 @@ class Plan(SimpleNamespace):
     def is_voxels(self, study):
         return study == "fmri"
 
+    def has_timecourse(self, study):
+        return study == "eeg"
+
+    def subjects(self, study):
+        return ("01", "02")
+
+    def timecourse(self, study, signal, subject):
+        return f"timecourse/{study}/{signal}/sub-{subject}.parquet"
+
     def is_inspected(self, method):
         return method == "neuroclip"
 
@@ -400,17 +410,19 @@ class RUN_OF(SimpleNamespace):
 
 
 def test_figures_of_a_study_are_in_order() -> None:
-    shown = ["erp", "spectra", "ranks", "training", "cost", "gallery", "reconstruction", "gains", "prompts"]
-    shown += ["held", "where"]
+    shown = ["erp", "timecourse", "spectra", "ranks", "subjects", "training", "cost", "gallery", "pictures"]
+    shown += ["confusion", "reconstruction", "gains", "prompts", "held", "where"]
     assert list(figure_base.figures_of(Plan(), "eeg")) == shown
-    assert list(figure_base.figures_of(Plan(), "fmri")) == ["ranks", "gallery", "reconstruction", "regions"]
+    assert list(figure_base.figures_of(Plan(), "fmri")) == [
+        *("ranks", "subjects", "gallery", "pictures", "confusion", "reconstruction", "regions"),
+    ]
     assert list(figure_base.figures_of(Plan(), BOTH)) == ["place"]
     pooled = Plan(visual={"kind": "frozen"}, further=())
     bent = Plan(visual={"readout": {"kind": "spatial"}, "head": {"kind": "mlp"}})
     for plan, lacking in ((pooled, ["held", "where"]), (bent, ["where"])):
         assert list(figure_base.figures_of(plan, "eeg")) == [name for name in shown if name not in lacking]
     few = Plan(repetitions=(1,), categories={"face": ("a face",)})
-    assert list(figure_base.figures_of(few, "fmri")) == ["ranks"]
+    assert list(figure_base.figures_of(few, "fmri")) == ["ranks", "subjects", "pictures", "confusion"]
     assert list(figure_base.figures_of(few, BOTH)) == []
 
 
@@ -429,7 +441,7 @@ def test_a_figure_is_given_the_labels_of_what_it_shows(study: str) -> None:
             if key not in ("responses", "stimuli", "vectors", "truth")
             for path in files
         ]
-        methods = {path.split("/")[4] for path in paths}
+        methods = {path.split("/")[4] for path in paths if not path.startswith("timecourse/")}
         assert set(given.get("methods", {})) == methods, name
         assert all(label == (plan.config.methods[one].label or one) for one, label in given.get("methods", {}).items())
 

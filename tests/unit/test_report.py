@@ -13,6 +13,8 @@ import yaml
 from docutils.core import publish_parts
 from jinja2 import Environment
 
+from brain2clip.reporting import typeset
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -69,3 +71,17 @@ def test_text_of_the_configuration_is_no_markup():
     assert "a_ *b* `c` |d|" in html
     assert "under_ scored" in html
     assert "idle" not in html
+
+
+def test_first_page_shows_the_headline_table():
+    """As it was written, letters that are markup included."""
+    names, rows = ["method", "sub-01", "mean"], [["a|b *c* _d_", "1.0 [0.5, 2.0]", "1.0"], [], ["chance", "", "2.0"]]
+    sheets = [typeset.Sheet(f"study, {one}, broad", names, rows, "Top-1 (%): of 50 | `x`.", ["a note"]) for one in "ab"]
+    read = typeset.read_markdown(typeset.markdown("main", sheets))
+    assert [sheet["title"] for sheet in read] == ["study, a, broad", "study, b, broad"]
+    assert read[0]["rows"] == [names, rows[0], rows[2]]
+    html = page({"studies": {}, "experiments": {}, "headline": read})
+    cells = [unescape(re.sub(r"<[^>]*>", "", one)).strip() for one in re.findall(r"<t[dh].*?</t[dh]>", html, re.DOTALL)]
+    assert cells == 2 * ["method", "sub-01", "mean", "a|b *c* _d_", "1.0 [0.5, 2.0]", "1.0", "chance", "", "2.0"]
+    assert html.count("Top-1 (%): of 50 | `x`.") == 2
+    assert html.index("<table") < html.index("not the authors")

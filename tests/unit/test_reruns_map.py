@@ -12,7 +12,7 @@ from brain2clip.documents import reference, reruns
 from brain2clip.plan.jobs import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLLOWING = {"train", "rank", "inspect", "embed", "summaries", "tables", "figures"}
+FOLLOWING = {"train", "rank", "inspect", "embed", "timecourse", "summaries", "tables", "figures"}
 
 
 def effect(block: type, name: str) -> dict[str, str]:
@@ -62,7 +62,8 @@ def test_the_plan_of_a_configuration_is_that_of_snakemake():
             "inspect": 2,
             "summaries": 7,
             "tables": 1,
-            "figures": 8,
+            "timecourse": 2,
+            "figures": 12,
         },
     }
 
@@ -88,6 +89,7 @@ def test_the_filter_bank_reaches_no_response():
         (settings.Retrieval, "level", {"summaries": "reads", "tables": "reads", "figures": "reads"}),
         (settings.Figures, "also", {"figures": "new"}),
         (settings.Figures, "topography_times", {"figures": "reads"}),
+        (settings.Figures, "window", {"timecourse": "reads", "figures": "follows"}),
         (settings.Ridge, "label", {"tables": "reads", "figures": "reads"}),
         (settings.Download, "at_once", {}),
         (settings.BidsEegStudy, "licence", {}),

@@ -146,7 +146,7 @@ OF_THE_CODE = (
         added(f"{SOURCE}/retrieval/metrics/mean_mrr.py", METRIC),
     ),
     Case("a new figure (a file)", {"figures": 1}, change=added(f"{SOURCE}/reporting/figure_kinds/count.py", FIGURE)),
-    Case("a method's label in the tables", {"tables": 1, "figures": 3}, {"methods.frozen.label": "Baseline"}),
+    Case("a method's label in the tables", {"tables": 1, "figures": 4}, {"methods.frozen.label": "Baseline"}),
 )
 
 
@@ -186,12 +186,12 @@ READS_FEATURES = {"train": 2, "rank": 2, "summaries": 1, "tables": 1}
 OF_THE_DATA = (
     Case(
         "a caption edited in a table of stimuli",
-        {"catalogue": 1, "features": 1, "embed": 1, **READS_FEATURES, "figures": 3},
+        {"catalogue": 1, "features": 1, "embed": 1, "timecourse": 2, **READS_FEATURES, "figures": 7},
         change=other_caption,
     ),
     Case(
         "a third subject in a BIDS folder under `subjects: all`",
-        {"epochs": 1, "train": 1, "rank": 1, "summaries": 1, "tables": 1, "figures": 3},
+        {"epochs": 1, "train": 1, "rank": 1, "timecourse": 1, "summaries": 1, "tables": 1, "figures": 7},
         change=third_subject,
     ),
     Case("`subjects: all` written as the same list", {}, {"studies.mine.subjects": ["01", "02"]}),

@@ -28,7 +28,8 @@ SNAPSHOT = {
     "inspect": SUBJECTS * SEEDS,
     "embed": 1,
     "summaries": 14,
-    "figures": 9,
+    "timecourse": SUBJECTS,
+    "figures": 13,
     "tables": 1,
 }
 

@@ -49,7 +49,8 @@ def test_tables_and_figures_are_there_and_logs_tell(finished):
     for ending in ("parquet", "md", "tex"):
         assert (results / f"tables/main.{ending}").stat().st_size
     figures = {path.stem for path in (results / "figures/simulated").glob("*.svg")}
-    assert figures == {"erp", "spectra", "training", "cost", "ranks", "gallery", "gains", "prompts"}
+    of_all = {"erp", "spectra", "training", "cost", "ranks", "subjects", "timecourse"}
+    assert figures == of_all | {"gallery", "pictures", "confusion", "gains", "prompts"}
     log = (results / "logs/train/simulated/broad/intra/neuroclip/sub-01_seed-0.log").read_text()
     assert "train: epochs: 1 of 1" in log
     assert "peak memory" in log

@@ -132,11 +132,11 @@ def copied_tower(project: Project) -> None:
 WHOLE = {
     **{"simulate_pictures": 1, "simulate_recordings": 2, "simulate_dataset": 1, "epochs": 4, "catalogue": 1},
     **{"features": 1, "train": 10, "rank": 10, "ceiling": 4, "inspect": 2, "summaries": 7, "tables": 1},
-    **{"figures": 8},
+    **{"timecourse": 2, "figures": 12},
 }
 #: What follows from features, from training, and from responses of the main band.
-RANKED = {"train": 10, "rank": 10, "inspect": 2, "summaries": 5, "tables": 1, "figures": 6}
-READ = {"train": 10, "rank": 10, "ceiling": 4, "inspect": 2, "summaries": 7, "tables": 1}
+RANKED = {"train": 10, "rank": 10, "inspect": 2, "summaries": 5, "tables": 1, "figures": 9}
+READ = {"train": 10, "rank": 10, "ceiling": 4, "inspect": 2, "timecourse": 2, "summaries": 7, "tables": 1}
 
 RIDGE = {"kind": "ridge", "tower": "grammar-vit"}
 BLUR_AND_BLOCK = {"kind": "mix", "vectors": [{"view": {"kind": "blur"}}, {"block": 2, "pool": "patches"}], "width": 16}
@@ -166,7 +166,7 @@ SETTINGS = (
         "an edge of the band `broad`",
         {
             **{"epochs": 2, "train": 8, "rank": 8, "ceiling": 4, "inspect": 2, "summaries": 6, "tables": 1},
-            **{"figures": 8},
+            **{"timecourse": 2, "figures": 12},
         },
         {"bands.broad.h_freq": 18},
     ),
@@ -176,34 +176,34 @@ SETTINGS = (
         {"bands.fast": FAST, "experiments.bands.signals": ["slow", "fast"]},
     ),
     Case("a band removed", {"tables": 1, "figures": 1}, {"bands.slow": REMOVED, "experiments.bands": REMOVED}),
-    Case("whitening", {"epochs": 4, **READ, "figures": 8}, {"studies.simulated.responses.whitening.kind": "robust"}),
+    Case("whitening", {"epochs": 4, **READ, "figures": 12}, {"studies.simulated.responses.whitening.kind": "robust"}),
     Case(
         "the filter bank of pictures",
-        {"features": 1, **READ, "figures": 6},
+        {"features": 1, **READ, "figures": 10},
         {"towers.grammar-vit.filter_bank": {"bands": 3}},
     ),
     Case(
         "a method",
-        {"train": 6, "rank": 6, "summaries": 3, "tables": 1, "figures": 3},
+        {"train": 6, "rank": 6, "summaries": 3, "tables": 1, "figures": 4},
         {"methods.frozen.optimiser.epochs": 2},
     ),
     Case(
         "a method added",
-        {"train": 4, "rank": 4, "embed": 1, "summaries": 2, "tables": 1, "figures": 3},
+        {"train": 4, "rank": 4, "embed": 1, "summaries": 2, "tables": 1, "figures": 4},
         {"methods.ridge": RIDGE, "experiments.main.methods": ["neuroclip", "frozen", "ceiling", "ridge"]},
     ),
     Case(
         "a view of the pictures, for the readout of a method",
-        {"vectors": 1, "train": 6, "rank": 6, "summaries": 3, "tables": 1, "figures": 4},
+        {"vectors": 1, "train": 6, "rank": 6, "summaries": 3, "tables": 1, "figures": 5},
         {"methods.frozen.visual.readout": {"view": {"kind": "blur"}}},
     ),
     Case(
         "a block of the CLIP beside it",
-        {"vectors": 2, "train": 6, "rank": 6, "summaries": 3, "tables": 1, "figures": 4},
+        {"vectors": 2, "train": 6, "rank": 6, "summaries": 3, "tables": 1, "figures": 5},
         {"methods.frozen.visual.readout": BLUR_AND_BLOCK},
     ),
     Case("a loss weight (of `neuroclip`, `frozen` inherits it)", RANKED, {"methods.neuroclip.objective.beta": 0.3}),
-    Case("the label of a method", {"tables": 1, "figures": 3}, {"methods.frozen.label": "Baseline"}),
+    Case("the label of a method", {"tables": 1, "figures": 4}, {"methods.frozen.label": "Baseline"}),
     Case(
         "a seed added (to the band `slow`)",
         {"train": 2, "rank": 2, "summaries": 1, "tables": 1},
@@ -213,36 +213,37 @@ SETTINGS = (
         "a subject added (leave-one-subject-out trains the others again)",
         {
             **{"simulate_recordings": 1, "simulate_dataset": 1, "epochs": 2, "train": 9, "rank": 9, "ceiling": 2},
-            **{"inspect": 1, "summaries": 7, "tables": 1, "figures": 7},
+            **{"inspect": 1, "timecourse": 1, "summaries": 7, "tables": 1, "figures": 11},
         },
         {"studies.simulated.subjects": 3},
     ),
     Case(
         "the noise of the simulation",
-        {"simulate_recordings": 2, "simulate_dataset": 1, "epochs": 4, **READ, "figures": 8},
+        {"simulate_recordings": 2, "simulate_dataset": 1, "epochs": 4, **READ, "figures": 12},
         {"studies.simulated.noise.pink_uv": 7},
     ),
     Case(
         "the CLIP: another one",
-        {"features": 1, **READ, "figures": 6},
+        {"features": 1, **READ, "figures": 10},
         {"towers.grammar-vit.model": f"local-dir:{TOWER}-2"},
         copied_tower,
     ),
-    Case("the CLIP: its weights", {"features": 1, **READ, "figures": 6}, change=other_weights),
+    Case("the CLIP: its weights", {"features": 1, **READ, "figures": 10}, change=other_weights),
     Case(
         "the CLIP: its weights, size and time kept",
-        {"features": 1, **READ, "figures": 6},
+        {"features": 1, **READ, "figures": 10},
         change=lambda one: other_content(one.folder / TOWER / WEIGHTS),
     ),
     Case(
         "a picture under an unchanged table, size and time kept",
-        {"features": 1, **READ, "figures": 6},
+        {"features": 1, **READ, "figures": 10},
         change=lambda one: other_content(picture_of(one)),
     ),
-    Case("the CLIP: its architecture file", {"features": 1, **READ, "figures": 6}, change=other_tower_file),
-    Case("intervals", {"summaries": 7, "tables": 1, "figures": 1}, {"retrieval.bootstrap": 300}),
+    Case("the CLIP: its architecture file", {"features": 1, **READ, "figures": 10}, change=other_tower_file),
+    Case("intervals", {"summaries": 7, "tables": 1, "figures": 3}, {"retrieval.bootstrap": 300}),
     Case("a table", {"tables": 1}, {"tables.main.metric": "top-5"}),
     Case("the times of topographies", {"figures": 1}, {"figures.topography_times": [0.1]}),
+    Case("the windows of accuracy over time", {"timecourse": 2, "figures": 1}, {"figures.window": 0.1}),
 )
 SOURCE = (
     Case(
@@ -250,26 +251,26 @@ SOURCE = (
         {rule: jobs for rule, jobs in WHOLE.items() if rule != "simulate_dataset"},
         change=appended("simulation/world.py"),
     ),
-    Case("`responses/whitening.py`", {"epochs": 4, **READ, "figures": 8}, change=appended("responses/whitening.py")),
-    Case("`stimuli/filter_bank.py`", {"features": 1, **READ, "figures": 6}, change=appended("stimuli/filter_bank.py")),
+    Case("`responses/whitening.py`", {"epochs": 4, **READ, "figures": 12}, change=appended("responses/whitening.py")),
+    Case("`stimuli/filter_bank.py`", {"features": 1, **READ, "figures": 10}, change=appended("stimuli/filter_bank.py")),
     Case("`training/objective.py`", RANKED, change=appended("training/objective.py")),
     Case(
         "`retrieval/similarities.py`",
-        {"rank": 10, "ceiling": 4, "inspect": 2, "summaries": 7, "tables": 1, "figures": 5},
+        {"rank": 10, "ceiling": 4, "inspect": 2, "timecourse": 2, "summaries": 7, "tables": 1, "figures": 9},
         change=appended("retrieval/similarities.py"),
     ),
     Case(
         "`retrieval/ceiling.py`",
-        {"ceiling": 4, "summaries": 2, "tables": 1, "figures": 1},
+        {"ceiling": 4, "summaries": 2, "tables": 1, "figures": 2},
         change=appended("retrieval/ceiling.py"),
     ),
     Case(
         "`retrieval/metrics/top_k.py`",
-        {"summaries": 7, "tables": 1, "figures": 1},
+        {"summaries": 7, "tables": 1, "figures": 3},
         change=appended("retrieval/metrics/top_k.py"),
     ),
     Case("`reporting/tables.py`", {"tables": 1}, change=appended("reporting/tables.py")),
-    Case("`reporting/style.py`", {"figures": 8}, change=appended("reporting/style.py")),
+    Case("`reporting/style.py`", {"figures": 12}, change=appended("reporting/style.py")),
     Case("`FORMAT` in `artefact.py`: how artefacts are written", WHOLE, change=other_format),
 )
 CASES = (*SAME, *SETTINGS, *SOURCE)

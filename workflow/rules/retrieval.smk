@@ -1,5 +1,5 @@
 # The only readers of test trials: candidates ranked for every test response, by models or by an ideal observer; what the
-# prompts do; predicted embeddings, for what shows or draws pictures from them. Then metrics of the ranks.
+# prompts do; predicted embeddings, for what shows or draws pictures from them; accuracy over time. Then metrics.
 rule rank:
     input:
         unpack(lambda w: files(PLAN.rank_job(PLAN.run(w)))),
@@ -133,6 +133,31 @@ rule embed:
     shell:
         "python -m brain2clip.retrieval.embed --spec {params.spec:q} --input {params.given:q}"
         " --output embeddings={output.embeddings:q} > {log:q} 2>&1"
+
+
+rule timecourse:
+    input:
+        unpack(lambda w: files(PLAN.timecourse_job(w.study, w.signal, w.subject))),
+    output:
+        rows=f"{RESULTS}/timecourse/{{study}}/{{signal}}/sub-{{subject}}.parquet",
+    log:
+        f"{RESULTS}/logs/timecourse/{{study}}/{{signal}}/sub-{{subject}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/timecourse/{{study}}/{{signal}}/sub-{{subject}}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: attempt * 4000,
+        runtime=lambda w, attempt: attempt * 20,
+    params:
+        spec=lambda w: PLAN.timecourse_job(w.study, w.signal, w.subject).spec.json,
+        given=lambda w, input: named(input),
+    message:
+        "Accuracy over time of {wildcards.study} sub-{wildcards.subject}, {wildcards.signal}"
+    shell:
+        "python -m brain2clip.retrieval.timecourse --spec {params.spec:q} --input {params.given:q}"
+        " --output rows={output.rows:q} > {log:q} 2>&1"
 
 
 rule summaries:

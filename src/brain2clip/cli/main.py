@@ -1,7 +1,4 @@
-"""The command ``brain2clip``: ``init``, ``check``, ``run``, ``why``, ``apply``, ``report``, ``docs``.
-
-What one needs is imported when it is called.
-"""
+"""The command ``brain2clip``, whose parts are imported when they are asked for."""
 
 from __future__ import annotations
 
@@ -30,6 +27,7 @@ examples:
   brain2clip init data/my-dataset                                a configuration for data of your own
   brain2clip check my-dataset.yaml                               all that does not fit, before anything runs
   brain2clip run config.yaml --dry-run                           what would run
+  brain2clip estimate config.yaml                                time, memory and disk that it would take
   brain2clip why workflow/studies/demo.yaml bands.broad.h_freq 30
                                                                  what an edit would cost, in jobs and hours
   brain2clip run --help                                          more about one command
@@ -45,6 +43,7 @@ RUN_MORE = """\
 examples:
   brain2clip run workflow/studies/demo.yaml --cores 4
   brain2clip run config.yaml --dry-run                   plans, and runs nothing
+  brain2clip run mine.yaml --debug                       all the way in a minute or two, before the long run
   brain2clip run config.yaml -- --profile slurm          on a cluster (docs/slurm.md)
   brain2clip run config.yaml -- --keep-going --until train
 
@@ -96,6 +95,26 @@ APPLY_MORE = """\
 example, with `apply: {later: {experiment: main, study: later}}` in the configuration:
   brain2clip apply mine.yaml later
 """
+ESTIMATE = """\
+What a configuration takes before its first run: jobs, processor time, time on a GPU, elapsed time, memory and disk, by
+stage. From benchmarks of earlier runs where there are any, else from those that are shipped (workflow/costs.csv),
+scaled by trials, channels, pictures, epochs and the size of the tower. It takes seconds; nothing runs.
+"""
+ESTIMATE_MORE = """\
+examples:
+  brain2clip estimate config.yaml                                the paper, on this machine
+  brain2clip estimate config.yaml --device gpu --cores 16        on a machine with 16 cores and one GPU
+"""
+WEIGHTS = """\
+Fetch the weights of a pretrained CLIP into the folder weights, and show how a configuration names them. Where there is
+no network, it says which files to copy from where to where. Which one to take: docs/reproducing.md.
+"""
+WEIGHTS_MORE = """\
+examples:
+  brain2clip weights ViT-B-32                        the one of config.yaml, 0.6 GB
+  brain2clip weights RN50                            with the usual weights of that model
+  brain2clip weights ViT-L-14/laion2b_s32b_b82k      MODEL/WEIGHTS, as open_clip calls them
+"""
 REPORT = """\
 Write the report of what was run, and no more: report.zip in the folder that the configuration names as `results`.
 Unpack it and open report.html in a browser: tables, figures, and which settings and code made them.
@@ -136,7 +155,8 @@ def main(arguments: list[str] | None = None) -> None:
         case "run":
             from brain2clip.cli import run
 
-            run.run(given.config, given.cores, given.dry_run, further)
+            config = run.debug_version(given.config) if given.debug else given.config
+            run.run(config, given.cores, given.dry_run, further)
         case "init":
             from brain2clip.cli import init
 
@@ -150,6 +170,14 @@ def main(arguments: list[str] | None = None) -> None:
             from brain2clip.cli import run
 
             run.report(given.config)
+        case "estimate":
+            from brain2clip.cli import estimate
+
+            estimate.estimate(given.config, given.cores, given.device)
+        case "weights":
+            from brain2clip.cli import weights
+
+            weights.weights(given.name)
         case "why":
             from brain2clip.cli import why
 
@@ -182,10 +210,12 @@ def made_parser() -> argparse.ArgumentParser:
             made.add_argument("config", type=Path, metavar="CONFIG", help=which)
         return made
 
-    words = "CONFIG [--cores N] [--dry-run] [-- SNAKEMAKE ARGUMENTS]"
+    words = "CONFIG [--cores N] [--dry-run] [--debug] [-- SNAKEMAKE ARGUMENTS]"
     run = command("run", words, "run a configuration, then show its tables", RUN, RUN_MORE)
     run.add_argument("--cores", metavar="N", help="CPU cores to use (default: all, or what stands after --)")
     run.add_argument("-n", "--dry-run", action="store_true", help="show what would run, and run nothing")
+    small = "a small version (few subjects, pictures and epochs), with results of its own below results/…/debug"
+    run.add_argument("--debug", action="store_true", help=small)
     init = command("init", "PATH [FLAGS]", "write a first configuration for data of your own", INIT, INIT_MORE)
     init.add_argument(
         "path", type=Path, metavar="PATH", help="a BIDS dataset, a folder of voxel signals, or a file of them"
@@ -205,9 +235,16 @@ def made_parser() -> argparse.ArgumentParser:
     tower = "MODEL:TAG or MODEL:PATH of open_clip, or local-dir:FOLDER (default: what this machine has)"
     init.add_argument("--tower", metavar="MODEL:TAG", help=tower)
     command("check", "CONFIG", "tell all that does not fit, before anything runs", CHECK, CHECK_MORE)
+    words = "CONFIG [--cores N] [--device cpu|gpu]"
+    estimate = command("estimate", words, "time, memory and disk that a configuration takes", ESTIMATE, ESTIMATE_MORE)
+    estimate.add_argument("--cores", metavar="N", type=int, help="CPU cores to reckon with (default: of this machine)")
+    where = "where features and training run (default: on a GPU where this machine has one)"
+    estimate.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help=where)
     words = "CONFIG KEY VALUE | CONFIG KEY=VALUE [KEY=VALUE ...]"
     why = command("why", words, "jobs and hours that an edit of a configuration would cost", WHY, WHY_MORE)
     why.add_argument("edit", nargs="+", metavar="KEY VALUE", help="dotted key and its new value")
+    weights = command("weights", "NAME", "fetch the weights of a CLIP, or say what to copy", WEIGHTS, WEIGHTS_MORE)
+    weights.add_argument("name", metavar="NAME", help="MODEL or MODEL/WEIGHTS of open_clip, e.g. ViT-B-32")
     apply = command("apply", "CONFIG [NAME ...]", "rank new recordings by trained models", APPLY, APPLY_MORE)
     apply.add_argument("name", nargs="*", metavar="NAME", help="entries of the block apply (default: all)")
     apply.add_argument("--cores", metavar="N", help="CPU cores to use (default: all)")

@@ -22,8 +22,10 @@ from typing import Any
 import psutil
 
 from brain2clip import processes
+from brain2clip.kinds import KindError
 from brain2clip.processes import RUN
 from brain2clip.settings import SettingsError, files
+from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
 LOCKS = ROOT / ".snakemake" / "locks"
@@ -98,6 +100,32 @@ def read(config: Path) -> dict[str, Any]:
         return files.read(config)
     except SettingsError as error:
         sys.exit(str(error))
+
+
+def debug_version(config: Path) -> Path:
+    """Write the debug version of a configuration into the folder of its own results, as configuration.yaml."""
+    import yaml
+
+    from brain2clip import settings
+    from brain2clip.plan import Plan
+
+    sys.path.append(str(ROOT))  # kinds from outside
+    raw = read(config.resolve())
+    try:
+        with contextlib.chdir(ROOT):
+            whole = settings.load(raw, str(config))
+            plan = Plan(whole)
+            small = settings.debug(whole, {name: plan.subjects(name) for name in whole.studies})
+    except (SettingsError, InputError, KindError) as error:
+        sys.exit(str(error))
+    path = ROOT / small.results / "configuration.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(settings.dump(small), sort_keys=False, allow_unicode=True)
+    path.write_text(
+        f"# Debug version of {shown(config.resolve())}, written by brain2clip run --debug\n{text}", encoding="utf-8"
+    )
+    print(f"Debug version: {shown(path)}")
+    return path
 
 
 def results_of(settings: dict[str, Any]) -> Path:

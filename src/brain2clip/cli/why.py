@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import csv
 import difflib
 import sys
 import typing
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import yaml
@@ -26,6 +23,7 @@ from brain2clip import records, settings
 from brain2clip.internals import snakemake as internals
 from brain2clip.kinds import KindError
 from brain2clip.plan import Job, Plan
+from brain2clip.plan.costs import Cost, recorded
 from brain2clip.plan.due import Disk, due, lacking
 from brain2clip.plan.jobs import ON_GPU
 from brain2clip.plan.needs import check
@@ -169,37 +167,6 @@ def _below(place: Any, name: str, path: list[str]) -> Any:
 # ------------------------------------------------------------------------------------------------- cost
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Mean over the recorded jobs of a stage.
-
-    Attributes
-    ----------
-    seconds, cpu_seconds : float
-        Elapsed time and processor time of a job, s.
-    jobs : int
-        How many were recorded.
-    """
-
-    seconds: float
-    cpu_seconds: float
-    jobs: int
-
-
-def recorded(benchmarks: Path) -> dict[str, Cost]:
-    """Costs by stage, from the tables that snakemake wrote for each job (``benchmarks/STAGE/…/JOB.tsv``)."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    for path in sorted(benchmarks.rglob("*.tsv")):
-        stage = path.relative_to(benchmarks).parts[0].removesuffix(".tsv")
-        with path.open(encoding="utf-8") as file:
-            for row in csv.DictReader(file, delimiter="\t"):
-                found.setdefault(stage, []).append((_number(row["s"]), _number(row["cpu_time"])))
-    return {
-        stage: Cost(fmean(seconds for seconds, _ in rows), fmean(cpu for _, cpu in rows), len(rows))
-        for stage, rows in found.items()
-    }
-
-
 def report(jobs: Mapping[str, int], anyway: Mapping[str, int], costs: Mapping[str, Cost], gpu: Container[str]) -> str:
     """A table of what would run; ``anyway`` holds what would run without the edit."""
     if not jobs:
@@ -246,11 +213,3 @@ def _remarks(
     if sum(anyway.values()):
         lines.append("Jobs that are due anyway would run without the edit, too.")
     return lines
-
-
-def _number(text: str) -> float:
-    """A number of a benchmark, which may be a dash or NA for a job that was too short to be looked at."""
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0

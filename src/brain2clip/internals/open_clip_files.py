@@ -33,10 +33,13 @@ class Tag:
         ``owner/name/`` or ``owner/name/file`` on the model hub; empty where they are elsewhere.
     quick_gelu : bool
         Whether they were trained with QuickGELU, x sigmoid(1.702 x), in place of GELU.
+    url : str
+        Address of their file; empty where they are on the hub only.
     """
 
     hub: str
     quick_gelu: bool
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,6 @@ def tags_of(source: str) -> dict[str, dict[str, Tag]]:
 
 def _tag(call: Any) -> Tag:
     """Of a call ``_pcfg(url=…, hf_hub=…, quick_gelu=…)``."""
-    given = {one.arg: one.value for one in call.keywords if one.arg in ("hf_hub", "quick_gelu")}
+    given = {one.arg: one.value for one in call.keywords if one.arg in ("hf_hub", "quick_gelu", "url")}
     said = {name: ast.literal_eval(value) for name, value in given.items()}
-    return Tag(said.get("hf_hub", ""), bool(said.get("quick_gelu", False)))
+    return Tag(said.get("hf_hub", ""), bool(said.get("quick_gelu", False)), said.get("url", ""))

@@ -5,7 +5,9 @@ In no stage's fingerprint: a wider range makes no result again.
 
 from __future__ import annotations
 
+import re
 from importlib import metadata
+from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
@@ -15,6 +17,29 @@ TESTED = {
     "snakemake-executor-plugin-slurm": ">=2.8,<2.9",
     "open_clip_torch": ">=3.3,<3.4",
 }
+
+
+#: Oldest driver of NVIDIA for each major version of CUDA (NVIDIA's table of minor version compatibility).
+DRIVERS = {"11": 450, "12": 525, "13": 580}
+#: What the driver that is loaded says of itself.
+DRIVER = Path("/proc/driver/nvidia/version")
+
+
+def old_driver() -> str | None:
+    """A line where the driver of the GPU is too old for the CUDA of the installed torch, else None."""
+    try:
+        found = re.search(r"\b(\d{3,})\.\d[\d.]*", DRIVER.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return None
+    runtimes = (installed(f"nvidia-cuda-runtime{ending}") for ending in ("", "-cu12", "-cu11"))
+    cuda = next((version.partition(".")[0] for version in runtimes if version is not None), None)
+    needed = DRIVERS.get(cuda or "")
+    if found is None or needed is None or int(found[1]) >= needed:
+        return None
+    return (
+        f"The driver of the GPU is {found[0]}, and the CUDA {cuda} of the installed torch needs {needed} or newer: "
+        "everything runs on the CPU. Update the driver, or install a torch for an older CUDA into .venv."
+    )
 
 
 def installed(library: str) -> str | None:

@@ -76,6 +76,10 @@ class Files(Specs):
         """Retrieval rows of a model on recordings of another study."""
         return f"{self.results}/apply/{one.path}.parquet"
 
+    def timecourse(self, study: str, signal: str, subject: str) -> str:
+        """Retrieval rows by windows of time."""
+        return f"{self.results}/timecourse/{study}/{signal}/sub-{subject}.parquet"
+
     def summary(self, block: str) -> str:
         """Metrics of the runs of a method (:attr:`Runs.blocks`)."""
         return f"{self.results}/summaries/{block}.parquet"

@@ -30,7 +30,7 @@ STAGES = (
         "ceiling",
         "inspect",
     ),
-    *("embed", "summaries", "tables", "figures"),
+    *("embed", "timecourse", "summaries", "tables", "figures"),
 )
 #: Stages that ask for a GPU.
 ON_GPU = frozenset({"features", "vectors", "train"})
@@ -202,6 +202,14 @@ class Plan(Shown):
         made = (f"{self.results}/retrieval/{run.path}.embeddings.h5",)
         return Job(self.embed_spec(run), self.rank_job(run).inputs, made)
 
+    def timecourse_job(self, study: str, signal: str, subject: str) -> Job:
+        """Accuracy over time of a subject."""
+        inputs = {
+            "responses": [self.responses(study, signal, subject)],
+            "stimuli": [self.features(study, self.shown_tower(study))],
+        }
+        return Job(self.timecourse_spec(study, signal, subject), inputs, (self.timecourse(study, signal, subject),))
+
     def summaries_job(self, block: str) -> Job:
         """Metrics of a method."""
         inputs = {"rows": [self.rows(run) for run in self.blocks[block]]}
@@ -281,6 +289,9 @@ class Plan(Shown):
         yield from map(self.apply_job, applied)
         yield from (self.inspect_job(run) for run in runs if self.method(run.method).prompted)
         yield from (self.embed_job(run) for run in runs if self.method(run.method).joint_space)
+        for study in filter(self.has_timecourse, self.studies_run):
+            signal = self.main_experiment(study).signals[0]
+            yield from (self.timecourse_job(study, signal, subject) for subject in self.subjects(study))
         yield from map(self.summaries_job, self.blocks)
         yield self.tables_job()
         for study in self.figure_studies():

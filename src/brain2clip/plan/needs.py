@@ -77,6 +77,21 @@ def _known_tower(model: str, pretrained: str | None) -> None:
             weights.check_activation(model, pretrained, known)
 
 
+def drawn_towers(plan: Plan) -> list[str]:
+    """A line for each study of photographs whose pictures go through the CLIP of the drawn world."""
+    found = []
+    for study, tower in plan.towers_run():
+        block = plan.block(study)
+        photographs = not block.simulated and "pictures" in (block.has or ()) and not plan.ready(study, tower)
+        if photographs and weights.of_drawn_world(plan.config.towers[tower].model):
+            found.append(
+                f"experiments on studies.{study}: towers.{tower} is the small CLIP of the drawn world, which has never "
+                "seen a photograph; its numbers say little here. Take another one (brain2clip weights ViT-B-32, "
+                "docs/reproducing.md)"
+            )
+    return found
+
+
 def _sources(plan: Plan) -> Iterator[str]:
     """Addresses of datasets that no study downloads."""
     listed = plan.downloads() if plan.config.download.sources else {}

@@ -58,6 +58,24 @@ class Shown(Files):
             return str(self.config.figures.method)
         return next((name for name in ran if self.method(name).prompted), ran[0])
 
+    def shown_tower(self, study: str) -> str:
+        """Tower of that method."""
+        return self.method(self.shown_method(study)).tower
+
+    def has_timecourse(self, study: str) -> bool:
+        """Whether the responses of a study have times."""
+        return not self.is_voxels(study)
+
+    def timecourse_spec(self, study: str, signal: str, subject: str) -> Spec:
+        """Accuracy over time of a subject."""
+        run = Run(study, signal, "windows", "ridge", subject, 0)
+        values = {"run": run.columns, "window": self.config.figures.window}
+        expects = {
+            "responses": self.responses_spec(study, signal, subject).expected,
+            "features": self.features_spec(study, self.shown_tower(study)).expected,
+        }
+        return spec("timecourse", "brain2clip.retrieval.timecourse", values, expects)
+
     def mapped_runs(self, study: str) -> list[Run]:
         """Runs of one method that predict embeddings of CLIP's joint space, of the largest experiment with such.
 

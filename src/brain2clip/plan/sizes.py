@@ -93,3 +93,64 @@ def width(tower: Tower, vector: Vector) -> int | None:
         return None  # no Vision Transformer of open_clip's own, or one whose end is built otherwise
     own: int | None = joint if vector.block is None else vision.get("width", 768)
     return None if own is None else own * (vector.grid or 1) ** 2
+
+
+def gflop(tower: Tower) -> float | None:
+    """Work of one forward pass of a picture by the description of its tower, GFLOP; None where that does not say."""
+    vision, grid = _vision(tower), patches(tower)
+    if vision is None:
+        return None
+    layers, width = vision.get("layers", 12), vision.get("width", 768)
+    if isinstance(layers, list):  # a ResNet with attention pooling, in the work of RN50
+        work: float = 12.2 * (vision.get("image_size", 224) / 224) ** 2 * (width / 64) ** 2 * sum(layers) / 16
+        return work
+    if grid is None:
+        return None
+    tokens = grid + 1
+    per_layer = 24 * tokens * width**2 + 4 * tokens**2 * width
+    return float(layers * per_layer + 6 * tokens * width * vision["patch_size"] ** 2) / 1e9
+
+
+def weights_gb(tower: Tower) -> float | None:
+    """Size of the weights of a tower, text side included, in single precision, GB; None where nothing says it."""
+    config = weights.architecture(tower.model)
+    vision = _vision(tower)
+    if config is None or vision is None:
+        return None
+    layers, width = vision.get("layers", 12), vision.get("width", 768)
+    text = config["text_cfg"]
+    of_text = 12 * text.get("layers", 12) * text.get("width", 512) ** 2
+    of_text += text.get("vocab_size", 49408) * text.get("width", 512)
+    of_pictures = 12 * layers * width**2 if isinstance(layers, int) else 38e6 * (width / 64) ** 2 * sum(layers) / 16
+    return float(of_text + of_pictures) * 4 / 1e9
+
+
+def patches(tower: Tower) -> int | None:
+    """Patches of a picture by the description of its tower; None of another network than a Vision Transformer."""
+    vision = _vision(tower)
+    size = None if vision is None else vision.get("patch_size")
+    if vision is None or not isinstance(size, int) or not isinstance(vision.get("image_size", 224), int):
+        return None
+    return int((vision.get("image_size", 224) // size) ** 2)
+
+
+def cached_gb(tower: Tower, n_pictures: float) -> float:
+    """Size of the features of so many pictures, GB: patch tokens of all bands, or 8-bit pictures."""
+    vision, grid = _vision(tower) or {}, patches(tower)
+    side = vision.get("image_size", 224)
+    as_bytes = n_pictures * 3 * (side if isinstance(side, int) else 224) ** 2 / 1e9
+    if grid is None:
+        return as_bytes
+    tokens: float = (
+        n_pictures * grid * vision.get("width", 768) * (tower.filter_bank.bands + 1) * BYTES[tower.dtype] / 1e9
+    )
+    if tower.cache == "tokens" or (tower.cache == "auto" and tokens <= tower.cache_limit_gb):
+        return tokens
+    return as_bytes
+
+
+def _vision(tower: Tower) -> dict[str, Any] | None:
+    """Picture side of a tower's description; None where it is not open_clip's own network."""
+    config = weights.architecture(tower.model)
+    vision: Any = None if config is None else config.get("vision_cfg")
+    return vision if isinstance(vision, dict) and "timm_model_name" not in vision else None

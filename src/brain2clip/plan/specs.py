@@ -155,6 +155,7 @@ class Specs(Runs):
             "study": self.block(study).for_stimuli(),
             "results": self.results,
             "digest": self.study(study).catalogue_digest(),
+            **self._part(study),
         }
         return spec("catalogue", "brain2clip.stimuli.catalogue", values, kinds=self._study_module(study))
 
@@ -165,9 +166,15 @@ class Specs(Runs):
             "tower": self.config.towers[tower].for_features(),
             "ready": self.ready(study, tower),
             "equal_pictures": self.block(study).equal_pictures,
+            **self._part(study),
         }
         expects = {"catalogue": self.catalogue_spec(study).expected}
         return spec("features", "brain2clip.stimuli.features", values, expects)
+
+    def _part(self, study: str) -> dict[str, Any]:
+        """How many concepts of each side are taken, where not all are."""
+        first = self.block(study).first_concepts
+        return {} if first is None else {"first_concepts": first}
 
     def ready(self, study: str, tower: str) -> str | None:
         """File of embeddings that stand in for a study's pictures, or None."""
@@ -383,6 +390,8 @@ class Specs(Runs):
             "ceilings": sorted(self.methods(knows_truth=True)),
             "retrieval": {**config.retrieval.intervals(), "pools": config.retrieval.ranking()["pools"]},
         }
+        if config.debug:
+            values["debug"] = True
         expects = {
             "summary": [{"origin": self.summaries_spec(block).origin} for block in self.blocks],
             "rows": [{"origin": self.retrieval_spec(run).origin} for run in self.runs()],

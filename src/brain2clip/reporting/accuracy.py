@@ -1,4 +1,4 @@
-"""Accuracy by region of the brain: computed as in the tables, drawn as points with intervals."""
+"""Accuracy by region of the brain or by subject: computed as in the tables, drawn as points with intervals."""
 
 from __future__ import annotations
 
@@ -21,31 +21,38 @@ METRIC, OF_CLASSES = "top-1", "balanced-accuracy"
 TASKS: Mapping[Sought, str] = {"stimulus": "seen stimulus", "category": "class by its prompts", "caption": "caption"}
 
 
-def by_region(rows: pd.DataFrame, options: Mapping[str, Any]) -> pd.DataFrame:
+def by_region(
+    rows: pd.DataFrame, options: Mapping[str, Any], by: str = "signal", repetitions: str = "all"
+) -> pd.DataFrame:
     """Accuracy of every task, region and method: mean over seeds, queries and subjects, as in the tables.
 
     Parameters
     ----------
     rows : DataFrame
-        Retrieval rows of one study and protocol; all repetitions averaged and all candidates are used.
+        Retrieval rows of one study and protocol; those among all candidates are used.
     options : mapping
         ``bootstrap``, ``level``, ``seed`` of the ``retrieval`` settings.
+    by : str
+        Another column in the place of regions, as ``subject``.
+    repetitions : str
+        Averaged test repetitions of the rows that are used.
 
     Returns
     -------
     DataFrame
-        ``task, signal, method, metric, value, low, high, chance, n_candidates, n_subjects``.
+        ``task, signal`` (or the other column), ``method, metric, value, low, high, chance, n_candidates, n_subjects``.
     """
     found = []
     for task in TASKS:
-        chosen = statistics.of_metric(rows, str(MetricName(METRIC, task=task)))
-        metric = str(MetricName(OF_CLASSES if statistics.are_classes(chosen) else METRIC, task=task))
-        for (signal, method), part in chosen.groupby(["signal", "method"], sort=False):
+        chosen = statistics.of_metric(rows, str(MetricName(METRIC, repetitions, task)))
+        base = OF_CLASSES if statistics.are_classes(chosen) else METRIC
+        metric = str(MetricName(base, repetitions, task))
+        for (place, method), part in chosen.groupby([by, "method"], sort=False):
             one = statistics.mean_over_subjects(part, metric, options["bootstrap"], options["level"], options["seed"])
             kept = {name: one[name] for name in ("value", "chance", "n_subjects")}
             kept |= {end: one[f"{one['decides']}_{end}"] for end in ("low", "high")}
             count = int(part["n_candidates"].max())
-            names = {"task": task, "signal": signal, "method": method, "metric": metric}
+            names = {"task": task, by: place, "method": method, "metric": metric}
             found.append({**names, **kept, "n_candidates": count})
     return pd.DataFrame(found)
 
@@ -56,10 +63,11 @@ def dots(
     regions: Sequence[str],
     numbers: Mapping[str, tuple[int, str]],
     upright: bool = True,
+    by: str = "signal",
 ) -> None:
     """Points with intervals by region, methods beside each other; regions on the x axis, or (not upright) on the y."""
-    shown = [signal for signal in regions if signal in set(points["signal"])]
-    places = {signal: place for place, signal in enumerate(shown)}
+    shown = [place for place in regions if place in set(points[by])]
+    places = {name: place for place, name in enumerate(shown)}
     step = 0.7 / max(len(numbers), 1)
     for position, (method, (number, label)) in enumerate(numbers.items()):
         part = points[points["method"] == method]
@@ -68,7 +76,7 @@ def dots(
         value = 100 * part["value"].to_numpy()
         low, high = 100 * part[["low", "high"]].to_numpy().T
         error = np.maximum([value - low, high - value], 0)
-        place = part["signal"].map(places).to_numpy() + step * (position - (len(numbers) - 1) / 2)
+        place = part[by].map(places).to_numpy() + step * (position - (len(numbers) - 1) / 2)
         look: dict[str, Any] = {"fmt": "o", "ms": 4.5, "color": style.colour(number), "label": label, "elinewidth": 1.4}
         if upright:
             axis.errorbar(place, value, yerr=error, **look)

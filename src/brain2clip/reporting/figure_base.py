@@ -109,6 +109,17 @@ def shown_runs(plan: Plan, study: str) -> list[Run]:
     return [run for run in main_runs(plan, study) if (run.protocol, run.method) == wanted]
 
 
+def shown_repetitions(plan: Plan) -> str:
+    """Averaged test repetitions of figures of one number: all, where they are asked for, else those listed first."""
+    asked = [str(number) for number in plan.config.retrieval.repetitions]
+    return "all" if "all" in asked else asked[0]
+
+
+def repetitions_in_words(repetitions: str) -> str:
+    """What follows in a title; nothing where all are averaged."""
+    return {"all": "", "1": ", single trials"}.get(repetitions, f", {repetitions} averaged")
+
+
 def labels(plan: Plan, methods: Iterable[str]) -> dict[str, str]:
     """Labels of some methods, in the order of the configuration."""
     wanted = set(methods)

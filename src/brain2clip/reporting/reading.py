@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from brain2clip import artefact, stage
+from brain2clip.reporting import blocks
 
 
 def together(job: stage.Job, name: str) -> pd.DataFrame:
@@ -32,3 +33,15 @@ def averaged(job: stage.Job, table: pd.DataFrame) -> str:
     counts = [(table[name].nunique(), word) for name, word in (("subject", "subject"), ("seed", "seed"))]
     words = ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts)
     return f"{job.settings['methods'][method]}: mean over {words}; {table['stimulus_id'].nunique()} pictures"
+
+
+def runs_in_words(rows: pd.DataFrame) -> str:
+    """Study, protocol, signal, and the number of subjects and seeds of retrieval rows of one block, in words."""
+    first = rows.iloc[0]
+    counts = [(rows[name].nunique(), name) for name in ("subject", "seed")]
+    return ", ".join(
+        [
+            *(str(first[name]) for name in blocks.BLOCK),
+            *(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts),
+        ]
+    )

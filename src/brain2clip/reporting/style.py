@@ -6,6 +6,7 @@ blindness; beyond eight methods the line style changes, and the marker.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,6 +102,11 @@ def label(made: Figure, text: str) -> None:
     """Put a label above a whole figure, before its title where it has one."""
     title = made.get_suptitle()
     made.suptitle(f"{text.upper()}: {title}" if title else text.upper(), fontsize=9, fontweight="bold")
+
+
+def wrapped(made: Figure, title: str) -> str:
+    """A title in lines that fit into the width of a figure."""
+    return "\n".join(textwrap.wrap(title, int(13 * made.get_figwidth())))
 
 
 def note(axis: Axes, text: str) -> None:

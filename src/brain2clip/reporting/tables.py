@@ -19,6 +19,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from brain2clip import artefact, kinds, settings, stage
 from brain2clip.names import RUN
 from brain2clip.reporting import costs, published, typeset, wording
 from brain2clip.reporting.table_base import COLUMNS, Context, Part, Record
+from brain2clip.reporting.wording import DEBUG
 from brain2clip.retrieval import statistics
 
 log = logging.getLogger("brain2clip")
@@ -100,6 +102,9 @@ def build(name: str, table: dict[str, Any], context: Context) -> tuple[pd.DataFr
         new, apart = made.build([part for part in shown if part.concepts == concepts])
         records += [{**record, "concepts": concepts} for record in new]
         sheets += [wording.labelled(sheet) for sheet in apart] if concepts == "seen" else apart
+    if context.settings.get("debug"):
+        records = [{**one, "note": "; ".join(filter(None, (DEBUG, one.get("note"))))} for one in records]
+        sheets = [replace(one, title=f"{DEBUG}: {one.title}", caption=f"{DEBUG}. {one.caption}") for one in sheets]
     return _frame(records), sheets
 
 

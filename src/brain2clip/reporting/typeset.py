@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -29,6 +30,9 @@ _LATEX = {
 }
 #: What Markdown would read as markup: emphasis, code, links, HTML, cells. Brackets of intervals stay as they are.
 _MARKUP = re.compile(r"[\\`*|~]|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?])|&(?=#?\w+;)|\[(?=[^\]]*\][(\[])")
+
+#: Bars between cells, which have no backslash before them, and what a backslash stands before.
+_CELLS, _ESCAPED = re.compile(r"(?<!\\)\|"), re.compile(r"\\(.)")
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,26 @@ def markdown(name: str, sheets: Sequence[Sheet]) -> str:
         if sheet.notes:
             parts.append("\n".join(f"- {plain(note)}" for note in sheet.notes))
     return "\n\n".join(parts) + "\n"
+
+
+def read_markdown(page: str) -> list[dict[str, Any]]:
+    """Sheets of a page of :func:`markdown`: ``title``, ``caption`` and ``rows``, of which the first is the header."""
+    sheets: list[dict[str, Any]] = []
+    for part in page.split("\n\n"):
+        lines = part.splitlines()
+        if part.startswith("## "):
+            sheets.append({"title": _read(part[3:]), "caption": "", "rows": []})
+        elif sheets and part.startswith("| "):
+            rows = [[_read(cell) for cell in _CELLS.split(line[1:-1])] for line in lines]
+            sheets[-1]["rows"] = [rows[0], *rows[2:]]
+        elif sheets and not sheets[-1]["rows"]:
+            sheets[-1]["caption"] = _read(" ".join(lines))
+    return sheets
+
+
+def _read(text: str) -> str:
+    """Text without the backslashes of :func:`plain`."""
+    return _ESCAPED.sub(r"\1", text).strip()
 
 
 def latex(name: str, sheets: Sequence[Sheet]) -> str:

@@ -20,6 +20,8 @@ EMPTY = "–"
 #: Label of results on concepts that training showed, and what it means.
 SEEN = "seen concepts"
 SEEN_WORDS = "Seen concepts: the test asks for what training showed too, in other trials; this is not zero-shot."
+#: What stands in every table of a debug version.
+DEBUG = "DEBUG VERSION (few subjects, pictures and epochs; no result)"
 #: What a task is in words, by its name; the number is that of the candidates.
 TASKS: Mapping[Task, str] = {
     "stimulus": "finding the seen stimulus among {}",

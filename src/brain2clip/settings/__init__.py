@@ -10,6 +10,7 @@ from brain2clip.settings.applied import Apply
 from brain2clip.settings.bands import Band
 from brain2clip.settings.base import NAME, Block, Kind, Name, SettingsError, canonical, dump, neutral, parse
 from brain2clip.settings.config import Config
+from brain2clip.settings.debugging import debug
 from brain2clip.settings.downloads import Download
 from brain2clip.settings.encoders import EegProject, Encoder, EncoderBase, TsConv
 from brain2clip.settings.experiments import Experiment
@@ -216,6 +217,7 @@ __all__ = [
     "WhiteningBase",
     "ZscoreWhitening",
     "canonical",
+    "debug",
     "dump",
     "load",
     "merge",

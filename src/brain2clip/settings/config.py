@@ -38,6 +38,9 @@ class Config(Block):
     results: Annotated[Filled, AfterValidator(_a_folder)] = Field(
         "results", description="folder of everything that the pipeline writes, a path without braces"
     )
+    debug: bool = Field(
+        False, description="a debug version (brain2clip run --debug), which every table says; changes nothing else"
+    )
     presets: dict[Name, Responses] = Field(
         default_factory=dict,
         description="named settings of responses; 'base: name' in studies.*.responses starts from one and overrides "

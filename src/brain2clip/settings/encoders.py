@@ -14,6 +14,8 @@ class EncoderBase(Kind):
 
     family: ClassVar[str] = "encoders"
     renamed: ClassVar[dict[str, str]] = {"name": "kind"}
+    #: Whether it convolves over time, which takes longer than a linear layer (for :mod:`brain2clip.plan.amounts`).
+    convolves: ClassVar[bool] = False
 
     kind: str
     width: int = Field(512, ge=8, description="size of the encoder's embedding")
@@ -29,6 +31,8 @@ class EegProject(EncoderBase):
 
 class TsConv(EncoderBase):
     """Temporal then spatial convolution (NICE)."""
+
+    convolves: ClassVar[bool] = True
 
     kind: Literal["tsconv"] = "tsconv"
     dropout: float = Field(0.3, ge=0, lt=1, description="dropout probability")

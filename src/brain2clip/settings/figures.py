@@ -22,6 +22,9 @@ class Figures(Block):
     topography_times: Annotated[tuple[Annotated[float, Field(ge=-60, le=60)], ...], EachOnce] = Field(
         (0.1, 0.17, 0.3), min_length=1, description="times of the topographies, s"
     )
+    window: float = Field(
+        0.05, gt=0, le=60, description="width of the windows of accuracy over time, s; they begin half a width apart"
+    )
     also: tuple[str, ...] = neutral(
         (),
         description="figures of your own, package.module:Class; the file is called like the class in lower case",

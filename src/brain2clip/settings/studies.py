@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, SerializeAsAny, Tag, field_validator, model_validator
@@ -26,6 +28,9 @@ from brain2clip.settings.voxels import Voxels
 #: Settings that only the report reads.
 REPORTED = frozenset({"licence", "citation"})
 
+
+#: Of a version that is tried out: two subjects, so that one may be left out; concepts of each side of the split.
+FEW_SUBJECTS, FEW_CONCEPTS = 2, 20
 
 #: Labels of subjects, sessions, runs, tasks: at least one, each once.
 Labels = Annotated[tuple[Name, ...], Field(min_length=1), EachOnce]
@@ -71,6 +76,28 @@ class Split(Block):
         return self
 
 
+@dataclass(frozen=True)
+class Extent:
+    """How much was recorded, as far as the settings tell.
+
+    Attributes
+    ----------
+    trials : (int, int)
+        Training and test trials of a subject.
+    pictures : (int, int)
+        Training and test stimuli.
+    rate : float
+        Sampling rate of the recordings, Hz (fMRI: 0).
+    inputs : int
+        Recorded channels, or voxels of a region.
+    """
+
+    trials: tuple[int, int]
+    pictures: tuple[int, int]
+    rate: float = 0.0
+    inputs: int = 64
+
+
 class StudyBase(Kind):
     """Settings that every study has, and what the plan must know of its kind."""
 
@@ -81,7 +108,9 @@ class StudyBase(Kind):
     #: Settings that neither responses nor stimuli read. Steps from signal to response are passed beside the study, and
     #: who else takes part must not matter to a subject.
     unread: ClassVar[frozenset[str]] = (
-        frozenset({"responses", "voxels", "ready_features", "ready_vectors", "subjects", "equal_pictures"}) | REPORTED
+        frozenset({"responses", "voxels", "ready_features", "ready_vectors", "subjects", "equal_pictures"})
+        | {"first_concepts"}
+        | REPORTED
     )
     #: Settings that only the stimuli read: responses are the same without pictures and sentences.
     of_stimuli: ClassVar[frozenset[str]] = frozenset()
@@ -97,6 +126,12 @@ class StudyBase(Kind):
         "refuse",
         description="refuse: no stimulus of the test may have the pixels of a training stimulus (or its ready "
         "features); allow: such pairs are counted in the log",
+    )
+    first_concepts: int | None = Field(
+        None,
+        ge=1,
+        description="recorded studies: of each side of the split take the first so many concepts only, and no trial of "
+        "the others, in training and test (null: all); for debug versions",
     )
     ready_vectors: dict[Name, Filled] = Field(
         default_factory=dict,
@@ -119,6 +154,19 @@ class StudyBase(Kind):
     def n_stimuli(self) -> int | None:
         """Number of its stimuli; None where only the data tell."""
         return None
+
+    @property
+    def extent(self) -> Extent | None:
+        """How much was recorded; None where only the data tell."""
+        return None
+
+    def smaller(self, subjects: Sequence[str]) -> dict[str, Any]:
+        """Settings of a version that is tried out in a minute, for the given labels of all subjects."""
+        found: dict[str, Any] = {"first_concepts": FEW_CONCEPTS}
+        if "subjects" in type(self).model_fields:
+            own = getattr(self, "subjects")  # noqa: B009  # of a kind from outside perhaps a number
+            found["subjects"] = min(own, FEW_SUBJECTS) if isinstance(own, int) else list(subjects[:FEW_SUBJECTS])
+        return found
 
     def for_responses(self) -> dict[str, Any]:
         """What the responses of one subject depend on, as JSON; a study can be made of it."""
@@ -193,6 +241,17 @@ class SimulatedStudy(EegStudyBase):
     def n_stimuli(self) -> int | None:
         """Of training and test."""
         return self.training_concepts * self.pictures_per_concept + self.test_concepts
+
+    @property
+    def extent(self) -> Extent | None:
+        """As it is simulated, surplus presentations left out."""
+        pictures = (self.training_concepts * self.pictures_per_concept, self.test_concepts)
+        trials = (pictures[0] * self.training_repetitions, pictures[1] * self.test_repetitions)
+        return Extent(trials, pictures, self.sfreq)
+
+    def smaller(self, subjects: Sequence[str]) -> dict[str, Any]:
+        """Fewer of everything."""
+        return {**_smaller_simulation(self), "sessions": 1}
 
 
 class UserStudyBase(StudyBase):
@@ -307,6 +366,20 @@ class ThingsEeg2Study(EegStudyBase):
             return f"runs: {list(self.runs)}"
         return f"sessions: {list(self.sessions)}" if self.sessions != "all" and len(self.sessions) == 1 else None
 
+    @property
+    def extent(self) -> Extent | None:
+        """16,540 pictures four times and 200 pictures eighty times over four sessions of five training runs."""
+        sessions = 4 if self.sessions == "all" else len(self.sessions)
+        runs = 5 if self.runs == "all" else len(self.runs)
+        pictures = (16540 * min(2, sessions) * runs // 10, 200)
+        return Extent((3308 * sessions * runs, 4000 * sessions), pictures, 1000.0, 63)
+
+    def smaller(self, subjects: Sequence[str]) -> dict[str, Any]:
+        """One run of one session."""
+        sessions = ["01"] if self.sessions == "all" else list(self.sessions[:1])
+        runs = ["01"] if self.runs == "all" else list(self.runs[:1])
+        return {**super().smaller(subjects), "sessions": sessions, "runs": runs}
+
 
 class ThingsEeg1Study(EegStudyBase):
     """THINGS-EEG1 (Grootswagers et al. 2022) from OpenNeuro ds003825, downloaded file by file."""
@@ -345,6 +418,13 @@ class ThingsEeg1Study(EegStudyBase):
     def has(self) -> frozenset[str] | None:
         """Pictures, where their folder is given."""
         return frozenset({"pictures"} if self.pictures else ())
+
+    @property
+    def extent(self) -> Extent | None:
+        """12 pictures of each of 1,854 concepts once, and 200 pictures twelve times."""
+        if self.test == "block":
+            return Extent((22248 - 2400, 2400), (22248 - 2400, 200), 1000.0, 63)
+        return Extent((22248 - 2400, 2400), (22248 - 2400, 2400), 1000.0, 63)
 
     def for_responses(self) -> dict[str, Any]:
         """As for every study; of the folder of pictures only that there is one, which decides what a stimulus is."""
@@ -404,6 +484,17 @@ class SimulatedFmriStudy(VoxelStudyBase):
         """Of training and test."""
         return self.training_concepts * self.pictures_per_concept + self.test_concepts
 
+    @property
+    def extent(self) -> Extent | None:
+        """As it is simulated; of all seven regions."""
+        pictures = (self.training_concepts * self.pictures_per_concept, self.test_concepts)
+        trials = (pictures[0] * self.training_repetitions, pictures[1] * self.test_repetitions)
+        return Extent(trials, pictures, inputs=7 * self.voxels_per_roi)
+
+    def smaller(self, subjects: Sequence[str]) -> dict[str, Any]:
+        """Fewer of everything."""
+        return _smaller_simulation(self)
+
 
 class GodStudy(VoxelStudyBase):
     """Generic Object Decoding (Horikawa and Kamitani 2017), preprocessed, downloaded file by file."""
@@ -442,6 +533,12 @@ class GodStudy(VoxelStudyBase):
         given = {"pictures": self.pictures, "captions": self.captions}
         return frozenset(name for name, path in given.items() if path)
 
+    @property
+    def extent(self) -> Extent | None:
+        """1,200 training and 50 test pictures; some 4,500 voxels of visual cortex."""
+        training, test = (1, 35) if self.source == "figshare" else (5, 24)
+        return Extent((1200 * training, 50 * test), (1200, 50), inputs=4500)
+
 
 class ThingsFmriStudy(VoxelStudyBase):
     """THINGS-fMRI (Hebart et al. 2023): single-trial betas, 720 x 12 training and 100 test pictures."""
@@ -466,6 +563,12 @@ class ThingsFmriStudy(VoxelStudyBase):
     def has(self) -> frozenset[str] | None:
         """Pictures, where their folder is given."""
         return frozenset({"pictures"} if self.pictures else ())
+
+    @property
+    def extent(self) -> Extent | None:
+        """720 concepts with twelve pictures each once, and 100 pictures twelve times; some 6,000 voxels of a region."""
+        training = 8640 if self.keep_test_concepts else 7440
+        return Extent((training, 1200), (training, 100), inputs=6000)
 
 
 class VoxelTableStudy(UserStudyBase, VoxelStudyBase):
@@ -520,6 +623,15 @@ class VoxelTableStudy(UserStudyBase, VoxelStudyBase):
             if self.columns is not None and column is not None and column not in self.columns:
                 raise ValueError(f"{key}: {column!r} is none of columns{suggest(column, self.columns)}")
         return self
+
+
+def _smaller_simulation(study: Any) -> dict[str, Any]:
+    """Numbers of a simulated study, none larger than it has."""
+    few = {
+        **{"subjects": FEW_SUBJECTS, "training_concepts": FEW_CONCEPTS, "pictures_per_concept": 4},
+        **{"test_concepts": FEW_CONCEPTS, "training_repetitions": 2, "test_repetitions": 8},
+    }
+    return {name: min(count, getattr(study, name)) for name, count in few.items()}
 
 
 Study = Annotated[

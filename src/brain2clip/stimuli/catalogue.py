@@ -1,9 +1,10 @@
 """Stage ``catalogue``: the table of stimuli of a study, which features read instead of the study.
 
 Settings ``name``, ``study`` (what its stimuli depend on), ``results``, ``digest`` (of a table that the user may edit,
-else none). Inputs ``stimuli`` (what the study lists) are for the order of jobs: the study reads them itself. Which
-subjects there are, where their trials tell the split, is in the environment (``BRAIN2CLIP_SUBJECTS``) and guarded by
-the digest. Output ``catalogue``: Parquet with the columns of a stimulus table, ``captions`` and ``prompts`` as lists.
+else none), ``first_concepts`` (only where not all are taken). Inputs ``stimuli`` (what the study lists) are for the
+order of jobs: the study reads them itself. Which subjects there are, where their trials tell the split, is in the
+environment (``BRAIN2CLIP_SUBJECTS``) and guarded by the digest. Output ``catalogue``: Parquet with the columns of a
+stimulus table, ``captions`` and ``prompts`` as lists.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ def run(job: stage.Job) -> None:
     contract.check_catalogue(study, given.get("digest"))
     table = study.stimulus_table()
     check(table, f"study {study.name}")
+    if "first_concepts" in given:
+        table = of_first_concepts(table, given["first_concepts"])
     output = job.output("catalogue")
     output.parent.mkdir(parents=True, exist_ok=True)
     artefact.write_table(output, _typed(table), job.provenance())
@@ -58,6 +61,12 @@ def check(table: pd.DataFrame, where: str) -> None:
     wrong = set(table["split"]) - {*SPLITS, "both"}
     if wrong:
         raise InputError(f"{where}: split {sorted(wrong)[0]!r}; expected train, test or both")
+
+
+def of_first_concepts(table: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Stimuli of the first so many concepts of each side of the split, in the order of the table."""
+    kept = {side: part["concept"].unique()[:count] for side, part in table.groupby("split")}
+    return table[[row.concept in kept[row.split] for row in table.itertuples()]].reset_index(drop=True)
 
 
 def read(path: Path, expected: dict[str, Any] | None) -> pd.DataFrame:

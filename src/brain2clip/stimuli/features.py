@@ -54,7 +54,7 @@ def run(job: stage.Job) -> None:
             _check_equal(table, [row.tobytes() for row in embedding], allowed, job.settings["name"])
         digests = np.array([""] * len(table), dtype=object)
         arrays = {**texts, "embedding": embedding, "pixel_digest": digests}
-        _write(output, made, table, arrays, {"kind": kind, "cache": "none"})
+        _write(output, made, table, arrays, {"kind": kind, "cache": "none", **_part(job)})
         return
     check_images(table)
     made = job.provenance(pictures=table["image"])
@@ -70,8 +70,13 @@ def run(job: stage.Job) -> None:
     files = chunks.made(output, made, len(table), of_rows, "features")
     _check_equal(table, [digest for file in files for digest in _digests(file)], allowed, job.settings["name"])
     arrays = {**texts, **_band_curves(tower)}
-    _write(output, made, table, arrays, {"kind": "pictures", "cache": cache}, files)
+    _write(output, made, table, arrays, {"kind": "pictures", "cache": cache, **_part(job)}, files)
     chunks.remove(output)
+
+
+def _part(job: stage.Job) -> dict[str, bool]:
+    """What says that trials may show stimuli that are not among these."""
+    return {"part": True} if "first_concepts" in job.settings else {}
 
 
 def _pictures(

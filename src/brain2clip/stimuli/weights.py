@@ -15,6 +15,8 @@ from brain2clip.stage import InputError
 
 LOCAL = "local-dir:"
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+#: How a tower of the drawn world was trained lies beside it (:mod:`brain2clip.simulation.train_tower`).
+DRAWN = "training.json"
 
 
 def of(model: str, pretrained: str | None) -> list[str]:
@@ -30,6 +32,11 @@ def of(model: str, pretrained: str | None) -> list[str]:
     folder = Path(model.removeprefix(LOCAL))
     vocabulary = vocabulary_of(folder)
     return [str(folder / CONFIG), str(folder / WEIGHTS), *([] if vocabulary is None else [str(vocabulary)])]
+
+
+def of_drawn_world(model: str) -> bool:
+    """Whether a tower was trained on drawn pictures only."""
+    return model.startswith(LOCAL) and os.path.isfile(Path(model.removeprefix(LOCAL)) / DRAWN)
 
 
 def is_path(pretrained: str) -> bool:

@@ -113,6 +113,15 @@ class Responses:
     clamp: float | None = None
     normalisation: Normalisation | None = None
 
+    def without(self, stimuli: Sequence[str]) -> Responses:
+        """Rows of all other stimuli."""
+        names = [name for name in self.stimulus_id if name not in set(stimuli)]
+        place = {name: number for number, name in enumerate(names)}
+        renumbered = np.array([place.get(name, -1) for name in self.stimulus_id], np.int64)[self.stimulus]
+        kept = renumbered >= 0
+        rows = {name: getattr(self, name)[kept] for name in ("values", "subject")}
+        return replace(self, **rows, stimulus=renumbered[kept], stimulus_id=names)
+
     def averaged(self) -> Responses:
         """Mean over the repetitions of a stimulus within a subject, rows sorted by subject and stimulus."""
         keys, group = np.unique(np.stack([self.subject, self.stimulus], axis=1), axis=0, return_inverse=True)
@@ -404,7 +413,8 @@ def stimuli_of(job: Job) -> AbstractContextManager[Stimuli]:
 def placed(responses: Responses, file: Stimuli, path: Path) -> Responses:
     """Responses whose stimuli are rows of a stimuli file.
 
-    Single trials keep their order; averages are sorted by subject and row.
+    Single trials keep their order; averages are sorted by subject and row. Of a file that says that it holds part of
+    the stimuli (``first_concepts`` of the study), trials of the others are left out.
 
     Raises
     ------
@@ -413,7 +423,9 @@ def placed(responses: Responses, file: Stimuli, path: Path) -> Responses:
     """
     ids = list(file["stimulus_id"].asstr()[:])
     lost = sorted(set(responses.stimulus_id) - set(ids))
-    if lost:
+    if lost and file.attrs.get("part", False):
+        responses = responses.without(lost)
+    elif lost:
         raise artefact.ArtefactError(
             f"{path}: {len(lost)} of the {len(responses.stimulus_id)} stimuli of the responses are not among its "
             f"{len(ids)}, the first is {lost[0]}; run snakemake so that both are made again"

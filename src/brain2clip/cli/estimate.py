@@ -1,0 +1,66 @@
+"""``brain2clip estimate``: what a configuration takes, before its first run. Nothing runs and nothing is written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Literal
+
+from brain2clip import settings
+from brain2clip.kinds import KindError
+from brain2clip.plan import Plan, costs
+from brain2clip.stage import InputError
+
+ROOT = Path(__file__).resolve().parents[3]
+NOTES = """\
+measured: benchmarks of earlier runs of this configuration; scaled: benchmarks shipped in workflow/costs.csv times what
+is to be done; reckoned: part of it was measured by nobody. Twice or half as much is well possible; a machine kept busy
+by others takes longer. Everything is counted as made anew; what lies there and is up to date is not made again.
+"""
+
+
+def estimate(config: Path, cores: int | None, device: Literal["auto", "cpu", "gpu"]) -> None:
+    """Print a table by stage.
+
+    Parameters
+    ----------
+    config : path
+    cores : int, optional
+        Without it those of this machine.
+    device : {'auto', 'cpu', 'gpu'}
+        Where features and training run; auto: on a GPU where this machine has one.
+    """
+    source = str(config)
+    sys.path.append(str(ROOT))  # kinds from outside
+    try:
+        raw = settings.read(config)
+        with contextlib.chdir(ROOT):
+            plan = Plan(settings.load(raw, source))
+            print(
+                told(
+                    plan, source, cores or os.cpu_count() or 1, costs.has_gpu() if device == "auto" else device == "gpu"
+                )
+            )
+    except (settings.SettingsError, InputError, KindError) as error:
+        sys.exit(str(error))
+
+
+def told(plan: Plan, source: str, cores: int, gpu: bool) -> str:
+    """The table of a plan, and what it means."""
+    found = costs.estimate(plan, cores, gpu)
+    whole = costs.total(found)
+    where = "one GPU (times are those of an NVIDIA H200)" if gpu else "no GPU"
+    lines = [f"{source}: {cores} cores, {where}", "", costs.report(found, cores, gpu), "", NOTES.strip()]
+    if not gpu:
+        other = costs.total(costs.estimate(plan, cores, True))
+        if other.cpu_s < whole.cpu_s / 2:
+            lines.append(
+                f"With one GPU: {costs.hours(other.wall_s)} in place of {costs.hours(whole.wall_s)} (--device gpu)."
+            )
+    free = shutil.disk_usage(plan.room()).free / 1e9
+    if free < whole.disk:
+        lines.append(f"Only {free:.3g} GB are free for {plan.results}: make room, or let it be a link to another disk.")
+    return "\n".join(lines)

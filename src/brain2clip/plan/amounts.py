@@ -1,0 +1,305 @@
+"""How much each stage of a configuration has to do: jobs, trials, pictures, work of towers, arrays, files.
+
+All of it is reckoned from settings, manifests and descriptions of towers, and where only the data tell, from the
+events of one subject. No job is planned for that, so it takes seconds for any number of subjects. What each unit takes
+is in :mod:`brain2clip.plan.costs`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from brain2clip.plan import sizes
+from brain2clip.reporting import figure_base
+from brain2clip.settings.studies import Extent
+from brain2clip.stage import InputError
+
+if TYPE_CHECKING:
+    from brain2clip.plan.jobs import Plan
+    from brain2clip.plan.runs import Run
+    from brain2clip.settings import MethodBase
+
+#: Channels of named sets.
+NAMED = {"occipital-parietal-17": 17, "nice-63": 63}
+#: What is taken for recordings of which nothing is known.
+UNKNOWN = Extent((4000, 800), (1000, 100), 1000.0, 64)
+#: Work of a tower without a description: that of ViT-B-32.
+COMMON = 8.7
+#: Eigendecomposition of a symmetric matrix [n, n], FLOP / n^3.
+EIGEN = 10.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """Equal jobs of a stage.
+
+    Attributes
+    ----------
+    stage : str
+    jobs : int
+    of : mapping
+        Units to how many of them one job has to do (``workflow/costs.csv``).
+    memory : mapping
+        Units to how many of them it holds: ``GB`` of arrays, ``weights`` of a tower (GB), ``gflop`` of a batch.
+    disk : float
+        What one job leaves, GB.
+    known : bool
+        Whether settings or data tell all of that, or some was guessed.
+    """
+
+    stage: str
+    jobs: int
+    of: Mapping[str, float] = field(default_factory=dict)
+    memory: Mapping[str, float] = field(default_factory=dict)
+    disk: float = 0.0
+    known: bool = True
+
+
+class Amounts:
+    """What a plan amounts to.
+
+    Parameters
+    ----------
+    plan : Plan
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        for name in ("extent", "numbers", "tower"):
+            setattr(self, name, cache(getattr(self, name)))
+
+    def works(self) -> Iterator[Work]:
+        """All jobs that the configuration asks for, in the order of the pipeline; equal ones together."""
+        for part in (self._raw, self._responses, self._stimuli, self._models, self._reports):
+            yield from (work for work in part() if work.jobs)
+
+    # ------------------------------------------------------------------------------------------ studies
+
+    def extent(self, study: str) -> tuple[Extent, bool]:
+        """What was recorded, and whether that is known; of data on disk by the labels of the first subject."""
+        block = self.plan.block(study)
+        if block.extent is not None:
+            return block.extent, True
+        try:
+            return self._looked_at(study), True
+        except (InputError, OSError, ValueError, KeyError, IndexError):
+            return UNKNOWN, False  # whoever reads the files says what is wrong with them
+
+    def _looked_at(self, study: str) -> Extent:
+        own = self.plan.study(study)
+        subject = own.subjects()[0]
+        if self.plan.is_voxels(study):
+            table = own.rows(subject)
+            table = table[table["stimulus"] != ""]
+            inputs = 500
+        else:
+            import pandas as pd
+
+            table = pd.concat([own.trials(recording) for recording in own.recordings(subject)])
+            inputs = UNKNOWN.inputs
+        sides = [table[table["split"] == side] for side in ("train", "test")]
+        trials, pictures = zip(*((len(side), side["stimulus"].nunique()) for side in sides), strict=True)
+        return Extent(trials, pictures, 0.0 if self.plan.is_voxels(study) else UNKNOWN.rate, inputs)
+
+    def numbers(self, study: str, signal: str) -> tuple[int, int, bool]:
+        """Channels (or voxels) and times of a response, and whether they are known."""
+        extent, known = self.extent(study)
+        block: Any = self.plan.block(study)
+        if self.plan.is_voxels(study):
+            regions = self.plan.config.rois[signal].include
+            share = min(1.0, len(regions) / 7) if block.simulated and "VC" not in regions else 1.0
+            return max(1, round(extent.inputs * share)), 1, bool(block.simulated)
+        given, (start, end) = block.responses, block.responses.crop or (block.responses.tmin, block.responses.tmax)
+        named = given.channels
+        if isinstance(named, str):
+            channels, known = NAMED.get(named, extent.inputs), known and (named in NAMED or block.extent is not None)
+        else:
+            channels = len(named)
+        return channels, max(1, round((end - start) * given.sfreq)), known
+
+    def response_gb(self, study: str, signal: str, side: int | None = None, averaged: bool = False) -> float:
+        """Responses of a subject (of one side of the split) as they are held, single precision, GB."""
+        extent, _ = self.extent(study)
+        counts = extent.pictures if averaged else extent.trials
+        channels, times, _ = self.numbers(study, signal)
+        return (sum(counts) if side is None else counts[side]) * channels * times * 4 / 1e9
+
+    def n_stimuli(self, study: str) -> int:
+        """Stimuli of a study."""
+        return self.plan.block(study).n_stimuli or sum(self.extent(study)[0].pictures)
+
+    def tower(self, name: str) -> tuple[float, float, bool]:
+        """Work of a picture (GFLOP), weights (GB), and whether they are known."""
+        block = self.plan.config.towers[name]
+        found, held = sizes.gflop(block), sizes.weights_gb(block)
+        return (COMMON, 0.6, False) if found is None or held is None else (found, held, True)
+
+    # ------------------------------------------------------------------------------------------- stages
+
+    def _raw(self) -> Iterator[Work]:
+        plan = self.plan
+        used = sorted({*plan.studies_run, *(one.study for one in plan.config.exports.values())})
+        for units in plan.downloads(*used).values():
+            gb = sum(file.size or 0 for files in units.values() for file in files) / 1e9
+            yield Work("download", len(units), {"GB": gb / max(1, len(units))}, disk=gb / max(1, len(units)))
+        for study in plan.bringing_pictures().values():
+            if study in used:
+                gb = 0.05e-3 * self.n_stimuli(study)
+                yield Work("images", 1, {"GB": gb}, disk=gb, known=False)
+        for study in (name for name in used if plan.block(name).simulated):
+            extent, _ = self.extent(study)
+            pictures, trials, subjects = sum(extent.pictures), sum(extent.trials), len(plan.subjects(study))
+            yield Work("simulate_pictures", 1, {"picture": pictures}, disk=8e-6 * pictures)
+            if plan.is_voxels(study):
+                gb = trials * extent.inputs * 4 / 1e9
+                yield Work("simulate_voxels", subjects, {"trial": trials}, disk=gb)
+            else:
+                gb = trials * getattr(plan.block(study), "soa", 0.2) * extent.rate * extent.inputs * 4 / 1e9
+                yield Work("simulate_recordings", subjects, {"trial": trials}, {"GB": gb}, gb / 4)
+                yield Work("simulate_dataset", 1)
+
+    def _responses(self) -> Iterator[Work]:
+        plan = self.plan
+        runs = {(run.study, run.signal, run.subject) for run in plan.runs()}
+        for (study, signal), count in Counter(
+            (study, signal) for study, signal, _ in {*runs, *(one[1:] for one in plan.exported())}
+        ).items():
+            extent, known = self.extent(study)
+            channels, _, said = self.numbers(study, signal)
+            trials, stage, block = sum(extent.trials), plan.responses_stage(study), plan.block(study)
+            whole = self.response_gb(study, signal)
+            given: Any = block.voxels if plan.is_voxels(study) else block.responses  # type: ignore[attr-defined]
+            disk = whole * sizes.BYTES[given.dtype] / 4
+            if plan.is_voxels(study):
+                yield Work(stage, count, {"number": trials * channels}, {"GB": whole}, disk, known and said)
+            else:
+                samples = trials * channels * (given.tmax - given.tmin) * extent.rate
+                held = {"GB": whole / 4}  # a session at a time
+                yield Work(stage, count, {"sample": samples}, held, disk, known and said)
+        for (study, signal), count in Counter((one[1], one[2]) for one in plan.exported()).items():
+            gb = self.response_gb(study, signal)
+            yield Work("export", count, {"GB": gb}, {"GB": gb}, gb)
+
+    def _stimuli(self) -> Iterator[Work]:
+        plan = self.plan
+        yield Work("catalogue", len(plan.studies_run))
+        for study, tower in plan.towers_run():
+            flop, weights, known = self.tower(tower)
+            block, count = plan.config.towers[tower], self.n_stimuli(study)
+            with_pictures = plan.block(study).has is None or "pictures" in (plan.block(study).has or ())
+            shown = 0 if plan.ready(study, tower) or not with_pictures else count
+            of = {"picture": float(shown), "gflop": flop * shown}
+            disk = sizes.cached_gb(block, shown) + count * 4e-6
+            yield Work("features", 1, of, {"weights": weights}, disk, known and self.extent(study)[1])
+            for vector in plan.vectors_of(study, tower).values():
+                width = sizes.width(block, vector)
+                made = 0 if vector.ready is not None else count
+                of = {"picture": float(made), "gflop": flop * made}
+                disk = count * (width or 768) * sizes.BYTES[block.dtype] / 1e9
+                yield Work("vectors", 1, of, {"weights": weights}, disk, known and width is not None)
+
+    def _models(self) -> Iterator[Work]:
+        plan, runs = self.plan, self.plan.runs()
+        for model, count in _equal(plan.models(runs), plan).items():
+            yield self._train(model, count)
+        for run, count in _equal(runs, plan).items():
+            method = plan.method(run.method)
+            extent, known = self.extent(run.study)
+            flop, weights, said = self.tower(method.tower)
+            queries = extent.trials[1]
+            asked = plan.config.retrieval
+            rows = queries * len(asked.tasks) * sum(0.01 if one == "all" else 1 / one for one in asked.repetitions)
+            prompted = {"prompted": 1.0, "gflop": flop * extent.pictures[1]} if method.prompted else {}
+            held = {"GB": self.response_gb(run.study, run.signal, 1)} if method.trained else {}
+            held |= {"weights": weights} if method.prompted else {}
+            stage = "rank" if method.trained else "ceiling"
+            known &= said or not prompted
+            of = {"trial": queries, **prompted} if method.trained else {}
+            yield Work(stage, count, of, held, 1e-7 * rows, known)
+            if method.prompted and run.method == plan.shown_method(run.study):  # what figures show
+                seen = sum(one[:4] == run[:4] for one in figure_base.shown_runs(plan, run.study))
+                yield Work("inspect", seen, prompted, {"weights": weights}, 1e-5, known)
+        mapped = [run for study in plan.studies_run for run in plan.mapped_runs(study)[:1]]
+        yield Work("embed", len(mapped), disk=1e-3)
+        for study in filter(plan.has_timecourse, plan.studies_run):
+            signal = plan.main_experiment(study).signals[0]
+            _, times, said = self.numbers(study, signal)
+            block: Any = plan.block(study)
+            size = max(1, round(plan.config.figures.window * block.responses.sfreq))
+            windows = max(1, (times - size) // max(1, size // 2) + 1)
+            training, known = self.extent(study)[0].pictures[0], self.extent(study)[1]
+            of = {"number": float(windows * training * self._joint(plan.shown_tower(study)))}
+            held = {"GB": training * self._joint(plan.shown_tower(study)) * 4 * 8 / 1e9}
+            yield Work("timecourse", len(plan.subjects(study)), of, held, 1e-4 * windows, known and said)
+
+    def _train(self, model: Run, count: int) -> Work:
+        plan = self.plan
+        method: Any = plan.method(model.method)
+        extent, known = self.extent(model.study)
+        channels, times, said = self.numbers(model.study, model.signal)
+        flop, weights, of_tower = self.tower(method.tower)
+        sources = len(plan.sources(model))
+        per_subject = extent.pictures[0] if method.average_repetitions else extent.trials[0]
+        responses, inputs = per_subject * sources, channels * times
+        gb = responses * inputs * 4 / 1e9
+        disk = min(inputs * 512 * 4 / 1e9 * (sources if method.joint else 1), 2.0) + 4e-3
+        if not method.by_epoch:
+            work = {"solved": _solved(method, responses, inputs, self._joint(method.tower)) / 1e9}
+            return Work("train", count, work, {"GB": 2 * gb}, disk, known and said)
+        budget = method.optimiser
+        pictures = min(extent.pictures[0], responses)
+        seen = float(budget.epochs * responses)
+        convolves = getattr(getattr(method, "encoder", None), "convolves", False)
+        of = {
+            "step": budget.epochs * max(1.0, pictures / budget.batch_size),
+            "response": seen,
+            ("convolved" if convolves else "number"): seen * inputs,
+        }
+        held = {"GB": gb}
+        if method.prompted:
+            tokens = min(8.0, sizes.cached_gb(plan.config.towers[method.tower], pictures))
+            of |= {"prompted": float(budget.epochs * pictures), "gflop": flop * budget.epochs * pictures}
+            batch = flop * min(budget.batch_size, pictures)
+            held = {"GB": gb + tokens, "weights": weights, "gflop": batch}
+        return Work("train", count, of, held, disk, known and said and (of_tower or not method.prompted))
+
+    def _joint(self, tower: str) -> int:
+        """Size of a tower's joint space."""
+        from brain2clip.stimuli import weights
+
+        config = weights.architecture(self.plan.config.towers[tower].model)
+        return int((config or {}).get("embed_dim", 512))
+
+    def _reports(self) -> Iterator[Work]:
+        plan = self.plan
+        retrieval, blocks = plan.config.retrieval, plan.blocks
+        cells = len(retrieval.tasks) * len(retrieval.repetitions) * len(retrieval.metrics) * retrieval.bootstrap / 2000
+        for runs, count in Counter(len(runs) for runs in blocks.values()).items():
+            yield Work("summaries", count, {"number": float(runs * cells)}, disk=1e-4)
+        of = {"table": float(len(plan.config.tables)), "run": float(len(plan.runs()))}
+        yield Work("tables", 1, of, disk=1e-3)
+        yield Work("figures", len(plan.figures()), disk=2e-4)
+
+
+def _equal(runs: list[Run], plan: Plan) -> dict[Run, int]:
+    """The first run of those that differ in subject and seed only, with their number."""
+    first: dict[Any, Run] = {}
+    counts: Counter[Any] = Counter()
+    for run in runs:
+        key = run[:4]
+        first.setdefault(key, run)
+        counts[key] += 1
+    return {run: counts[key] for key, run in first.items()}
+
+
+def _solved(method: MethodBase, n: int, p: int, d: int) -> float:
+    """FLOP of a regression that is solved at once, with a choice of the penalty in folds."""
+    folds, alphas = getattr(method, "folds", 1), len(getattr(method, "alphas", (1,)))
+    size = min(n, p)
+    gram = 2.0 * n * p * size * (1 if n >= p else folds + 1)
+    found = (folds + 1) * EIGEN * size**3 + 2.0 * alphas * n * (size if n < p else p) * d
+    return gram + found + 2.0 * alphas * folds * (n / folds) ** 2 * d

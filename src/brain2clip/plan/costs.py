@@ -1,0 +1,236 @@
+"""What a configuration takes: time, memory and disk by stage, from benchmarks of earlier runs or from those shipped.
+
+``workflow/costs.csv`` says what each unit of :mod:`brain2clip.plan.amounts` takes on a reference machine (2 cores of an
+AMD EPYC at 2.5 to 3.5 GHz, one thread a job; one NVIDIA H200), and whether that was measured or reckoned.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Literal
+
+from brain2clip.internals import versions
+from brain2clip.plan.amounts import Amounts, Work
+from brain2clip.plan.jobs import ON_GPU, STAGES
+
+if TYPE_CHECKING:
+    from brain2clip.plan.jobs import Plan
+
+TABLE = Path("workflow/costs.csv")
+#: How sure a number is, from the best to the worst: of this configuration's own runs; shipped benchmarks times what is
+#: to be done; with a rate or an amount that nobody measured.
+Basis = Literal["measured", "scaled", "reckoned"]
+BASES: tuple[Basis, ...] = ("measured", "scaled", "reckoned")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Mean over the recorded jobs of a stage.
+
+    Attributes
+    ----------
+    seconds, cpu_seconds : float
+        Elapsed time and processor time of a job, s.
+    jobs : int
+        How many were recorded.
+    memory : float
+        The most that one of them took, GB.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    jobs: int
+    memory: float = 0.0
+
+
+def recorded(benchmarks: Path) -> dict[str, Cost]:
+    """Costs by stage, from the tables that snakemake wrote for each job (``benchmarks/STAGE/…/JOB.tsv``)."""
+    found: dict[str, list[tuple[float, float, float]]] = {}
+    for path in sorted(benchmarks.rglob("*.tsv")):
+        stage = path.relative_to(benchmarks).parts[0].removesuffix(".tsv")
+        with path.open(encoding="utf-8") as file:
+            for row in csv.DictReader(file, delimiter="\t"):
+                numbers = _number(row["s"]), _number(row["cpu_time"]), _number(row.get("max_rss") or "")
+                found.setdefault(stage, []).append(numbers)
+    columns = {stage: list(zip(*rows, strict=True)) for stage, rows in found.items()}
+    return {
+        stage: Cost(fmean(seconds), fmean(cpu), len(cpu), max(memory) / 1024)
+        for stage, (seconds, cpu, memory) in columns.items()
+    }
+
+
+def _number(text: str) -> float:
+    """A number of a benchmark, which may be a dash or NA for a job that was too short to be looked at."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
+# -------------------------------------------------------------------------------------------- before a run
+
+
+class Rates:
+    """What units take on the reference machine.
+
+    Parameters
+    ----------
+    path : Path
+        The shipped table.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.rates: dict[tuple[str, str], dict[str, float]] = {}
+        self.guessed: set[tuple[str, str, str]] = set()
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                self.rates.setdefault((row["stage"], row["on"]), {})[row["of"]] = float(row["amount"])
+                if row["measured"] != "yes":
+                    self.guessed.add((row["stage"], row["on"], row["of"]))
+
+    def of(self, stage: str, on: str, amounts: Mapping[str, float]) -> tuple[float, bool]:
+        """Sum over the units of a job, and whether half of it or more stands on measured rates."""
+        rates = self.rates.get((stage, on), {})
+        parts = {unit: rate * ({"job": 1.0} | dict(amounts)).get(unit, 0.0) for unit, rate in rates.items()}
+        measured = sum(value for unit, value in parts.items() if (stage, on, unit) not in self.guessed)
+        return sum(parts.values()), 2 * measured >= sum(parts.values())
+
+
+@dataclass
+class Estimate:
+    """What all jobs of a stage take.
+
+    Attributes
+    ----------
+    stage : str
+    jobs : int
+    cpu_s, gpu_s, wall_s : float
+        Processor time, time on a GPU, and elapsed time with so many cores and one GPU, s.
+    memory, gpu_memory : float
+        Of the largest job, GB.
+    disk : float
+        What is left on disk, GB.
+    basis : Basis
+    """
+
+    stage: str
+    jobs: int = 0
+    cpu_s: float = 0.0
+    gpu_s: float = 0.0
+    wall_s: float = 0.0
+    memory: float = 0.0
+    gpu_memory: float = 0.0
+    disk: float = 0.0
+    basis: Basis = "measured"
+
+    def worsen(self, basis: Basis) -> None:
+        """As sure as the least sure part."""
+        self.basis = max(self.basis, basis, key=BASES.index)
+
+
+def estimate(plan: Plan, cores: int, gpu: bool, table: Path = TABLE) -> list[Estimate]:
+    """What every stage takes, in the order of the pipeline, everything made anew.
+
+    Parameters
+    ----------
+    plan : Plan
+    cores : int
+    gpu : bool
+        Whether features and training run on a GPU, one job at a time.
+    table : Path
+        The shipped rates.
+    """
+    rates, known = Rates(table), recorded(Path(plan.results) / "benchmarks")
+    found: dict[str, Estimate] = {}
+    for work in Amounts(plan).works():
+        one = found.setdefault(work.stage, Estimate(work.stage))
+        _add(one, work, rates, known.get(work.stage), cores, gpu and work.stage in ON_GPU)
+    return sorted(found.values(), key=lambda one: STAGES.index(one.stage))
+
+
+def _add(one: Estimate, work: Work, rates: Rates, own: Cost | None, cores: int, gpu: bool) -> None:
+    """Count jobs in."""
+    one.jobs += work.jobs
+    one.disk += work.jobs * work.disk
+    if own is not None:
+        seconds, cpu, memory = own.seconds, own.cpu_seconds or own.seconds, own.memory
+    else:
+        seconds, measured = rates.of(work.stage, "gpu" if gpu else "cpu", work.of)
+        memory, _ = rates.of(work.stage, "memory", work.memory)
+        cpu = seconds
+        one.worsen("scaled" if measured and work.known else "reckoned")
+    one.memory = max(one.memory, memory)
+    one.cpu_s += work.jobs * cpu
+    if gpu:
+        one.gpu_s += work.jobs * seconds
+        one.wall_s += work.jobs * seconds
+        one.gpu_memory = max(one.gpu_memory, rates.of(work.stage, "gpu memory", work.memory)[0])
+    else:
+        one.wall_s += seconds * -(-work.jobs // cores)
+
+
+def total(estimates: Iterable[Estimate]) -> Estimate:
+    """All stages, one after the other."""
+    whole = Estimate("total")
+    for one in estimates:
+        for name in ("jobs", "cpu_s", "gpu_s", "wall_s", "disk"):
+            setattr(whole, name, getattr(whole, name) + getattr(one, name))
+        for name in ("memory", "gpu_memory"):
+            setattr(whole, name, max(getattr(whole, name), getattr(one, name)))
+        whole.worsen(one.basis)
+    return whole
+
+
+def has_gpu() -> bool:
+    """Whether this machine has a GPU of NVIDIA with a driver that serves, without importing torch."""
+    there = versions.DRIVER.exists() or shutil.which("nvidia-smi") is not None
+    return there and versions.old_driver() is None
+
+
+# ------------------------------------------------------------------------------------------------- in words
+
+
+def told(plan: Plan, gpu: bool) -> str:
+    """One line: what all of a configuration takes."""
+    whole = total(estimate(plan, 1, gpu))
+    on_gpu = f", of these {hours(whole.gpu_s)} with a GPU" if gpu else ""
+    return (
+        f"All of this configuration, made anew: about {hours(whole.cpu_s)} of processor time{on_gpu}, up to "
+        f"{whole.memory:.2g} GB of memory, {whole.disk:.2g} GB of disk (by stage: brain2clip estimate)."
+    )
+
+
+def hours(seconds: float) -> str:
+    """Time as it is said: seconds, minutes, hours."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def report(estimates: Sequence[Estimate], cores: int, gpu: bool) -> str:
+    """Table by stage."""
+    head = ["stage", "jobs", "CPU hours", "GPU hours", f"with {cores} core{'' if cores == 1 else 's'}"]
+    rows = [[*head, "memory GB", "GPU memory GB", "disk GB", "by"]]
+    for one in (*estimates, total(estimates)):
+        on_gpu = _shown(one.gpu_s / 3600) if one.gpu_s else ""
+        memory = f"{one.gpu_memory:.1f}" if one.gpu_memory else ""
+        cells = [_shown(one.cpu_s / 3600), on_gpu, hours(one.wall_s), f"{one.memory:.1f}", memory, _shown(one.disk)]
+        rows.append([one.stage, str(one.jobs), *cells, one.basis])
+    if not gpu:
+        rows = [[cell for place, cell in enumerate(row) if place not in (3, 6)] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    last = len(widths) - 1
+    lines = [
+        "  ".join(cell.ljust(n) if i in (0, last) else cell.rjust(n) for i, (cell, n) in enumerate(zip(row, widths)))
+        for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _shown(value: float) -> str:
+    return f"{value:.1f}" if value >= 10 else f"{value:.2g}"

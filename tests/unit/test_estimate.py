@@ -1,0 +1,185 @@
+"""What a configuration takes, before its first run."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from brain2clip import settings
+from brain2clip.cli import estimate
+from brain2clip.plan import Plan, costs, sizes
+from brain2clip.plan.amounts import Amounts
+from brain2clip.plan.jobs import ON_GPU, STAGES
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO, TINY = "workflow/studies/demo.yaml", "tests/workflow/tiny.yaml"
+
+
+@pytest.fixture(autouse=True)
+def _in_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def plan(path: str, **changes: object) -> Plan:
+    raw = yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+    for key, value in changes.items():
+        *parents, last = key.split("__")
+        place = raw
+        for name in parents:
+            place = place[name]
+        place[last] = value
+    raw.setdefault("results", "results/nowhere")
+    return Plan(settings.load(raw, path))
+
+
+def by_stage(made: Plan, gpu: bool = False, cores: int = 1) -> dict[str, costs.Estimate]:
+    return {one.stage: one for one in costs.estimate(made, cores, gpu)}
+
+
+@pytest.mark.parametrize("path", [DEMO, TINY, "tests/workflow/tiny-fmri.yaml", "workflow/studies/god.yaml"])
+def test_jobs_are_counted_without_planning_them(path: str) -> None:
+    made = plan(path)
+    counted: Counter[str] = Counter()
+    for work in Amounts(made).works():
+        counted[work.stage] += work.jobs
+    assert counted == Counter(job.stage for job in made.jobs().values())
+
+
+def test_jobs_of_the_paper() -> None:
+    """As tests/workflow/test_paper_plan.py has them from a dry run."""
+    found = by_stage(plan("config.yaml"), gpu=True)
+    wanted = {"download": 284, "epochs": 10, "features": 1, "train": 580, "rank": 580, "inspect": 50, "summaries": 14}
+    assert {stage: found[stage].jobs for stage in wanted} == wanted
+    assert 50 < found["download"].disk < 60
+    # bench/gpu-h200.json: 15.3 GPU hours for 560 models, without what jobs take to start.
+    assert 15 < found["train"].gpu_s / 3600 < 30
+    assert 20 < found["train"].gpu_memory < 36
+
+
+def test_every_stage_has_rates_and_every_unit_is_one_of_them() -> None:
+    rates = costs.Rates(costs.TABLE).rates
+    assert (
+        {stage for stage, on in rates if on == "cpu"} == set(STAGES) == {stage for stage, on in rates if on == "memory"}
+    )
+    assert {stage for stage, on in rates if on == "gpu"} == ON_GPU
+    for path in (DEMO, "tests/workflow/tiny-fmri.yaml", "config.yaml"):
+        for work in Amounts(plan(path)).works():
+            for on in ("cpu", "gpu") if work.stage in ON_GPU else ("cpu",):
+                assert set(work.of) <= set(rates[work.stage, on]), (work.stage, on)
+            assert set(work.memory) <= {*rates[work.stage, "memory"], *rates.get((work.stage, "gpu memory"), ())}
+
+
+def test_the_shipped_table_says_where_each_measured_rate_comes_from() -> None:
+    with (ROOT / costs.TABLE).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["measured"] for row in rows} == {"yes", "no"}
+    assert [row for row in rows if row["on"] in ("cpu", "gpu") and not row["source"]] == []
+
+
+def test_work_grows_with_what_is_to_be_done() -> None:
+    before = by_stage(plan(DEMO))
+    epochs = by_stage(plan(DEMO, methods__neuroclip__optimiser={"epochs": 150, "lr_visual": 5e-4}))
+    subjects = by_stage(plan(DEMO, studies__simulated__subjects=4))
+    pictures = by_stage(plan(DEMO, studies__simulated__pictures_per_concept=16))
+    assert epochs["train"].cpu_s > 3 * before["train"].cpu_s
+    assert epochs["rank"] == before["rank"]
+    assert subjects["epochs"].jobs == 2 * before["epochs"].jobs
+    assert subjects["epochs"].cpu_s == pytest.approx(2 * before["epochs"].cpu_s)
+    assert pictures["features"].cpu_s > 1.1 * before["features"].cpu_s
+    assert pictures["features"].disk > 1.4 * before["features"].disk
+
+
+def test_elapsed_time_is_that_of_waves_of_jobs() -> None:
+    one, four = (by_stage(plan(DEMO), cores=cores) for cores in (1, 4))
+    assert one["summaries"].wall_s == pytest.approx(one["summaries"].cpu_s)
+    assert four["summaries"].wall_s < one["summaries"].wall_s / 3
+    assert four["tables"].wall_s == one["tables"].wall_s
+
+
+def test_own_benchmarks_count_before_the_shipped_ones(tmp_path: Path) -> None:
+    made = plan(TINY, results=str(tmp_path / "results"))
+    assert {one.basis for one in by_stage(made).values()} == {"scaled"}
+    path = tmp_path / "results/benchmarks/train/simulated/broad/intra/frozen/sub-01_seed-0.tsv"
+    path.parent.mkdir(parents=True)
+    path.write_text("s\th:m:s\tmax_rss\tmean_load\tcpu_time\n10\t-\t2048\t-\t7\n")
+    found = by_stage(made)
+    assert (found["train"].basis, found["rank"].basis) == ("measured", "scaled")
+    assert found["train"].cpu_s == 7 * found["train"].jobs
+    assert found["train"].wall_s == 10 * found["train"].jobs
+    assert found["train"].memory == 2.0
+    assert costs.total(found.values()).basis == "scaled"
+
+
+def test_what_nobody_knows_is_called_reckoned(tmp_path: Path) -> None:
+    """A folder that is not there yet: the amounts are guessed, and said to be."""
+    study = {
+        **{"kind": "voxel_table", "signals": "nowhere/{subject}.npy", "table": "nowhere/{subject}.tsv"},
+        **{"subjects": ["01"], "stimulus": "name", "run": "run", "split": {"by": "run", "test": ["2"]}},
+        "categories": {"face": ["a face"], "house": ["a house"]},
+    }
+    raw = yaml.safe_load((ROOT / "tests/workflow/tiny-fmri.yaml").read_text())
+    raw |= {"studies": {"voxels": study}, "results": str(tmp_path)}
+    raw["experiments"] = {"main": {**raw["experiments"]["main"], "protocols": ["intra"]}}
+    raw["tables"] = {}
+    raw["methods"] = {
+        "brainclip": {**raw["methods"]["brainclip"], "supervision": {"text": 1.0, "sentences": ["prompts"]}}
+    }
+    raw["experiments"]["main"]["methods"] = ["brainclip"]
+    raw["retrieval"] = {}
+    found = by_stage(Plan(settings.load(raw)))
+    assert found["voxels"].basis == found["train"].basis == "reckoned"
+    assert found["catalogue"].basis == "scaled"
+
+
+@pytest.mark.parametrize(
+    ("model", "gflop", "millions"),
+    [("ViT-B-32", 8.8, 151), ("ViT-L-14", 162, 428), ("ViT-H-14", 324, 986), ("RN50", 12, 102)],
+)
+def test_towers_are_as_large_as_open_clip_says(model: str, gflop: float, millions: float) -> None:
+    """Twice the multiply-adds of the picture side and the parameters that open_clip publishes."""
+    tower = settings.Tower(model=model, pretrained="openai")
+    assert sizes.gflop(tower) == pytest.approx(gflop, rel=0.05)
+    assert sizes.weights_gb(tower) == pytest.approx(millions * 4e-3, rel=0.05)
+
+
+def test_a_tower_without_a_description_is_none() -> None:
+    assert sizes.gflop(settings.Tower(model="convnext_base", pretrained="x")) is None
+
+
+def test_the_table_says_what_a_person_asks(capsys: pytest.CaptureFixture[str]) -> None:
+    estimate.estimate(ROOT / "config.yaml", 16, "gpu")
+    told = capsys.readouterr().out
+    head, *lines = told.split("\n\n")[1].splitlines()
+    assert head.split("  ")[0] == "stage"
+    for word in ("CPU hours", "GPU hours", "with 16 cores", "memory GB", "disk GB", "by"):
+        assert word in head
+    assert [line.split()[0] for line in lines][-1] == "total"
+    assert {line.split()[-1] for line in lines} <= {"measured", "scaled", "reckoned"}
+    estimate.estimate(ROOT / "config.yaml", 16, "cpu")
+    told = capsys.readouterr().out
+    assert "GPU hours" not in told
+    assert "With one GPU: " in told
+
+
+def test_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys; from pathlib import Path; from brain2clip.cli import estimate\n"
+        "estimate.estimate(Path('config.yaml'), 2, 'gpu')\n"
+        "print(sorted({'torch', 'mne', 'matplotlib', 'sklearn', 'snakemake'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_one_line_for_a_run_that_starts() -> None:
+    line = costs.told(plan(DEMO), gpu=False)
+    assert "\n" not in line
+    assert "processor time" in line
+    assert "GB of disk" in line
+    assert "with a GPU" in costs.told(plan(DEMO), gpu=True)

@@ -1,0 +1,136 @@
+"""Accuracy over time: windows, what is fitted, and when what was planted is found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from brain2clip import artefact, stage
+from brain2clip.retrieval import timecourse
+
+N_TRAINING, N_TEST, WIDTH, CHANNELS, RATE = 60, 12, 4, 6, 50.0
+IDS = [f"stimulus-{number:03d}" for number in range(N_TRAINING + N_TEST)]
+RUN = {"study": "s", "signal": "b", "protocol": "windows", "method": "ridge", "subject": "01", "seed": 0}
+
+
+def write(folder: Path, classes: bool = False, spoil: bool = False) -> dict[str, list[Path]]:
+    """Responses that know the embedding from 0.2 s to 0.3 s on, each stimulus three times (classes: 25 trials each)."""
+    rng = np.random.default_rng(5)
+    embedding = rng.standard_normal((len(IDS), WIDTH)).astype(np.float32)
+    ids = ["face", "house", "tool"] if classes else IDS
+    split = ["both"] * 3 if classes else ["train"] * N_TRAINING + ["test"] * N_TEST
+    stimulus = np.tile(np.arange(len(ids)), 25 if classes else 3)
+    side = np.arange(len(stimulus)) % 5 == 0 if classes else stimulus >= N_TRAINING
+    if classes:
+        side[np.flatnonzero(side & (stimulus == 2))[:2]] = False
+    times = np.arange(-0.1, 0.5, 1 / RATE)
+    pattern = rng.standard_normal((WIDTH, CHANNELS))
+    response = 0.3 * rng.standard_normal((len(stimulus), CHANNELS, len(times)))
+    response[..., (times > 0.199) & (times < 0.299)] += (embedding[stimulus] @ pattern)[..., None]
+    if spoil:  # one test stimulus only
+        response[stimulus == N_TRAINING] = 1e3
+    order = rng.permutation(len(ids))  # rows of the stimuli are found by id
+    with artefact.create_h5(folder / "responses.h5", artefact.Provenance("epochs", {}, "code")) as file:
+        file["response"], file["stimulus"] = response.astype(np.float32), stimulus.astype(np.int32)
+        file["split"], file["times"], file["stimulus_id"] = side.astype(np.uint8), times, ids
+        file.attrs["sfreq"] = RATE
+    with artefact.create_h5(folder / "stimuli.h5", artefact.Provenance("features", {}, "code")) as file:
+        for name, values in (("stimulus_id", ids), ("split", split), ("concept", ids)):
+            file[name] = [values[row] for row in order]
+        file["embedding"] = embedding[order]
+    return {"responses": [folder / "responses.h5"], "stimuli": [folder / "stimuli.h5"]}
+
+
+def ran(folder: Path, inputs: dict[str, list[Path]], window: float = 0.06) -> pd.DataFrame:
+    job = stage.Job("timecourse", {"run": RUN, "window": window}, "code", {}, inputs, {"rows": folder / "rows.parquet"})
+    timecourse.run(job)
+    return artefact.read_table(folder / "rows.parquet")
+
+
+def test_windows_overlap_by_half_and_stay_inside() -> None:
+    assert timecourse.windows(10, 4.2) == [(0, 4), (2, 6), (4, 8), (6, 10)]
+    assert timecourse.windows(5, 0.3) == [(n, n + 1) for n in range(5)]
+    assert timecourse.windows(3, 8) == [(0, 3)]
+
+
+def test_what_was_planted_is_found_when_it_is_there(tmp_path: Path) -> None:
+    rows = ran(tmp_path, write(tmp_path))
+    found = (rows["rank"] == 1).groupby(rows["start"].round(2)).mean()
+    assert len(rows) == N_TEST * len(found)
+    assert set(rows["n_candidates"]) == {N_TEST}
+    assert found[0.22] > 0.9
+    assert found[[-0.1, 0.02, 0.32, 0.42]].max() < 0.4
+    assert (rows["end"] - rows["start"]).unique() == pytest.approx(0.06)
+    assert set(rows["target"]) == set(IDS[N_TRAINING:])
+
+
+def test_no_test_trial_moves_what_is_said_of_another(tmp_path: Path) -> None:
+    """Neither scales, nor means, nor the penalty."""
+    whole = []
+    for spoil in (False, True):
+        folder = tmp_path / str(spoil)
+        folder.mkdir()
+        whole.append(ran(folder, write(folder, spoil=spoil)))
+    clean, spoiled = (one[one["target"] != IDS[N_TRAINING]].reset_index(drop=True) for one in whole)
+    pd.testing.assert_frame_equal(clean, spoiled)
+    assert not whole[0].equals(whole[1])
+
+
+def test_trials_of_what_a_debug_version_leaves_out_are_not_used(tmp_path: Path) -> None:
+    import h5py
+
+    from brain2clip import sealing
+
+    inputs = write(tmp_path)
+    whole = ran(tmp_path, inputs)
+    with h5py.File(inputs["stimuli"][0], "r+") as file:
+        kept = [row for row, name in enumerate(file["stimulus_id"].asstr()[:]) if name not in (IDS[0], IDS[-1])]
+        parts = {name: file[name][:][kept] for name in ("stimulus_id", "split", "concept", "embedding")}
+        for name, values in parts.items():
+            del file[name]
+            file[name] = values
+    sealing.seal_h5(inputs["stimuli"][0])
+    with pytest.raises(stage.InputError, match="lacks the stimulus stimulus-000"):
+        ran(tmp_path, inputs)
+    with h5py.File(inputs["stimuli"][0], "r+") as file:
+        file.attrs["part"] = True
+    sealing.seal_h5(inputs["stimuli"][0])
+    rows = ran(tmp_path, inputs)
+    assert set(whole["target"]) - set(rows["target"]) == {IDS[-1]}
+    assert set(rows["n_candidates"]) == {N_TEST - 1}
+
+
+def test_classes_are_asked_trial_by_trial(tmp_path: Path) -> None:
+    rows = ran(tmp_path, write(tmp_path, classes=True))
+    assert set(rows["repetitions"]) == {"1"}
+    assert rows["classes"].all()
+    assert rows.groupby("target").size().nunique() == 2, "unequally many trials"
+    found = (rows["rank"] == 1).groupby(rows["start"].round(2)).mean()
+    assert found[0.22] > 0.9
+
+
+def test_a_small_class_weighs_as_much_as_a_large_one() -> None:
+    """With equal weights the mean lies in the middle of the classes, and a large class wins nothing by its size."""
+    rng = np.random.default_rng(0)
+    labels = np.array(["a"] * 90 + ["b"] * 10, dtype=object)
+    y = np.where(labels[:, None] == "a", [1.0, 0.0], [0.0, 1.0])
+    x = np.where(labels == "a", -1.0, 1.0)[:, None] + 0.1 * rng.standard_normal((100, 1))
+    predicted, centre = timecourse.predictions(x, y, np.array([[0.0]]), labels)
+    assert centre == pytest.approx([0.5, 0.5])
+    assert predicted[0] == pytest.approx([0.5, 0.5], abs=0.05)
+
+
+def test_a_subject_without_training_trials_is_refused(tmp_path: Path) -> None:
+    import h5py
+
+    from brain2clip import sealing
+
+    inputs = write(tmp_path)
+    with h5py.File(inputs["responses"][0], "r+") as file:
+        file["split"][:] = 1
+    sealing.seal_h5(inputs["responses"][0])
+    with pytest.raises(stage.InputError, match="no train trial"):
+        ran(tmp_path, inputs)
