@@ -209,14 +209,14 @@ FLOORS = (
     "models",
     "responses stimuli",
     "simulation downloads studies",
-    "internals.open_clip internals.snakemake_locks readers",
+    "internals.open_clip internals.snakemake_locks internals.snakemake_log readers",
     "internals.snakemake",
     "records",
     "stage",
     "artefact",
     "fingerprint sealing settings",
     "kinds",
-    "names processes internals.versions internals.open_clip_files",
+    "names processes screen internals.versions internals.open_clip_files",
 )
 SOURCE = ROOT / "src" / "brain2clip"
 
