@@ -407,7 +407,8 @@ class Screen:
         if not known or not states:
             return ""
         word = "about" if len(known) == len(times) else "more than"
-        return f"{word} {duration(sum(known) / max(1, self.lanes or len(active)))} left"
+        longest = max(filter(None, active), default=0.0)  # one job is not shared out
+        return f"{word} {duration(max(longest, sum(known) / max(1, self.lanes or len(active))))} left"
 
     def _percent(self) -> str:
         total = self.counts.total()
