@@ -34,7 +34,7 @@ EARLIER_S = 60.0
 STOPPED = frozenset({130, 143, -2, -15})
 #: How :func:`brain2clip.stage.main` tells the end that an expected error makes, and its own.
 _TOLD = re.compile(r"^\d\d:\d\d:\d\d \w+: stopped\n", re.MULTILINE)
-_DONE = re.compile(r"^\d\d:\d\d:\d\d \w+: done in ", re.MULTILINE)
+_LINE = re.compile(r"\d\d:\d\d:\d\d ")
 _SHARE = re.compile(r"^\d\d:\d\d:\d\d (.*?):? (\d+(?:\.\d+)?) of (\d+(?:\.\d+)?)\b(?:.*?, (\d+) s left)?", re.MULTILINE)
 _TRACEBACK = "Traceback (most recent call last):\n"
 
@@ -56,16 +56,17 @@ def tail(path: Path | str, since: float = 0.0) -> str | None:
 
 
 def sentence(log: str) -> str:
-    """What a stage says of its end in its log: its own sentence, else the last error of Python, else the last lines."""
+    """What a stage says of its end in its log: its sentence, or the last error of Python; empty where it is cut."""
     if told := list(_TOLD.finditer(log)):
         return log[told[-1].end() :].strip()
-    if _TRACEBACK in log:
-        lines = log.rpartition(_TRACEBACK)[2].splitlines()
-        last = max((number for number, line in enumerate(lines) if line.startswith(" ")), default=-1)
-        return "\n".join(lines[last + 1 :]).strip()
-    if _DONE.search(log):
-        return ""
-    return "\n".join(log.strip().splitlines()[-3:])
+    lines = log.rpartition(_TRACEBACK)[2].splitlines() if _TRACEBACK in log else []
+    last = max((number for number, line in enumerate(lines) if line.startswith(" ")), default=-1)
+    return "\n".join(lines[last + 1 :]).strip()
+
+
+def last_words(log: str) -> str:
+    """The last lines of a log that are not a stage's, as those of a shell that does not find it."""
+    return "\n".join([line for line in log.strip().splitlines() if not _LINE.match(line)][-3:])
 
 
 def share(log: str) -> tuple[str, float, float | None] | None:
@@ -280,10 +281,13 @@ class Screen:
         with self._above():
             job = self.running.pop(number, None)
             since = 0.0 if job is None else job.since
-            own = sentence(tail(logs[0], since) or "") if logs else ""
+            log = (tail(logs[0], since) if logs else None) or ""
+            own = sentence(log)
             stopped = self.interrupted or code in STOPPED
-            others = (line for log in logs[1:] for line in (tail(log, since) or "").splitlines() if "error:" in line)
-            said = own or "\n".join(others) or why or _by_code(code)
+            others = "\n".join(
+                line for path in logs[1:] for line in (tail(path, since) or "").splitlines() if "error:" in line
+            )
+            said = own or others or why or last_words(log) or _by_code(code)
             self.failures[number] = Failure(stage, title, logs, said, stopped, group and not own)
             if not stopped and not self.quiet and not self.failures[number].doubtful:
                 self._write(f"Failed: {title}\n")

@@ -107,7 +107,7 @@ def test_a_job_that_failed_on_a_cluster(run, tmp_path, own):
     slurm = tmp_path / "slurm.log"
     slurm.write_text("slurmstepd: error: Detected 1 oom-kill event(s)\n")
     if not own:
-        Path(log).write_text("12:00:01 train: start (process 7)\n12:00:02 train: done in 1 s\n")
+        Path(log).write_text("12:00:01 train: start (process 7)\n12:00:02 train: epochs: 1 of 3, 9 s left\n")
     said.fails(1, log, "SLURM-job '7' failed, SLURM status is: 'OUT_OF_MEMORY'.", (str(slurm),))
     last = said.ends().splitlines()[-1]
     assert last == (

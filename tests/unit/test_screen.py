@@ -57,13 +57,17 @@ def text(of: Screen) -> str:
     [
         (STOPPED.format("a.vhdr: no EEG channel 'Pz9'\n  found: Oz"), "a.vhdr: no EEG channel 'Pz9'\n  found: Oz"),
         (TRACEBACK, "KeyError: 'x'"),
-        ("python: command not found\n", "python: command not found"),
-        ("12:00:01 rank: start (process 7)\n12:00:02 rank: done in 1.0 s, peak memory 0.10 GB\n", ""),
+        ("12:00:01 rank: start (process 7)\n12:00:02 rank: epochs: 1 of 3\n", ""),
         ("", ""),
     ],
 )
 def test_the_own_sentence_of_a_job_is_found_in_its_log(said, expected):
     assert screen.sentence(said) == expected
+
+
+def test_a_log_that_is_cut_says_nothing_of_its_end_and_a_shell_does():
+    assert screen.last_words("12:00:01 rank: start (process 7)\n12:00:02 rank: epochs: 1 of 3\n") == ""
+    assert screen.last_words("bash: python: command not found\n") == "bash: python: command not found"
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def _keys(
     whole = _flat(_whole(plan.config))
     written = set(_flat(given))
     candidates = {
-        (key, _hashable(one.old)): one.old
+        (key, repr(one.old)): one.old
         for one in differences
         for key, value in whole.items()
         if key[-1] == one.path[-1] and value == one.new
@@ -172,7 +172,11 @@ def _keys(
     effects = []
     for key, name in tried:
         old = candidates[key, name]
-        if (jobs := _jobs_with(given, key, old)) is not None:
+        jobs = _jobs_with(given, {key: old})
+        if jobs is None:  # not valid alone, as the edges of a band that both were moved
+            beside = {other: candidates[other, word] for other, word in tried if other[:-1] == key[:-1]}
+            jobs = _jobs_with(given, {**beside, key: old})
+        if jobs is not None:
             explained = [
                 one
                 for one in differences
@@ -192,18 +196,19 @@ def _keys(
         effects.remove(best)
 
 
-def _jobs_with(given: Mapping[str, Any], key: Path_, value: Any) -> Mapping[str, Job] | None:
-    """Jobs of the configuration with one other value; None where that is not valid."""
+def _jobs_with(given: Mapping[str, Any], values: Mapping[Path_, Any]) -> Mapping[str, Job] | None:
+    """Jobs of the configuration with some other values; None where these are not valid."""
     other: Any = copy.deepcopy(dict(given))
-    place = other
-    for name in key[:-1]:
-        if not isinstance(place.get(name), dict):
-            place[name] = {}
-        place = place[name]
-    if value is _ABSENT:
-        place.pop(key[-1], None)
-    else:
-        place[key[-1]] = value
+    for key, value in values.items():
+        place = other
+        for name in key[:-1]:
+            if not isinstance(place.get(name), dict):
+                place[name] = {}
+            place = place[name]
+        if value is _ABSENT:
+            place.pop(key[-1], None)
+        else:
+            place[key[-1]] = value
     try:
         return Plan(settings.load(other)).jobs()
     except (settings.SettingsError, InputError, KindError):
@@ -228,10 +233,6 @@ def _at(value: Any, path: Path_) -> Any:
     for name in path:
         value = value.get(name, _ABSENT) if isinstance(value, Mapping) else _ABSENT
     return value
-
-
-def _hashable(value: Any) -> str:
-    return repr(value)
 
 
 def _word(value: Any) -> str:
