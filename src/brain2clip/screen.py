@@ -361,18 +361,18 @@ class Screen:
             before = sum(one.stopped and number not in self._ending for number, one in self.failures.items())
             running = len(self._ending) + before
             told.append(
-                f"Stopped on request: {self.done} of {total} steps are done and stay, {running} were running and are "
-                "not kept. The same command goes on from here."
+                f"Stopped on request: {self.done} of {total} steps done, which stay; {running} running ended. The same "
+                "command goes on from here."
             )
         elif not wrong and self.done == total:
-            told.append(self.ending())
+            told += [self._total([]), self.ending()]
         return "\n\n".join(filter(None, told))
 
     def _of_failures(self, wrong: list[Failure], total: int) -> str:
         """The counts, then each different sentence once, with the jobs that say it."""
         left = total - self.done - len(wrong)
         waiting = f", {left} did not run" if left and not self.interrupted else ""
-        lines = [f"{len(wrong)} of {total} steps failed, {self.done} are done{waiting}:"]
+        lines = [f"{len(wrong)} of {total} steps failed, {self.done} done{waiting}:"]
         by_sentence: dict[str, list[Failure]] = {}
         for one in wrong:
             by_sentence.setdefault(one.said, []).append(one)

@@ -118,7 +118,7 @@ def test_what_failed_is_said_last_and_once_with_the_jobs_that_say_the_same(shown
     shown.close()
     assert text(shown).count("no such column") == 1
     assert text(shown).rpartition("\n\n")[2].splitlines() == [
-        "3 of 5 steps failed, 1 are done, 1 did not run:",
+        "3 of 5 steps failed, 1 done, 1 did not run:",
         f"Train 1 and 1 more (log: {tmp_path / '1'})",
         "  mine.yaml: no such column",
         f"Train 3 (log: {tmp_path / 'none'})",
@@ -167,7 +167,7 @@ def test_jobs_that_were_stopped_are_not_called_errors(shown, tmp_path, clock):
     told = text(shown)
     assert "ailed" not in told
     assert "KeyError" not in told
-    assert "Stopped on request: 1 of 5 steps are done and stay, 3 were running" in told
+    assert "Stopped on request: 1 of 5 steps done, which stay; 3 running ended." in told
     assert told.rstrip().endswith("The same command goes on from here.")
 
 

@@ -118,7 +118,7 @@ def test_failures_end_with_their_own_sentences_and_others_went_on(project):
     assert "--spec" not in said
     ending = last(shown).strip()
     # Two at a time, and the others although these had failed.
-    assert ending.startswith("4 of 4 steps failed, 0 are done:\n")
+    assert ending.startswith("4 of 4 steps failed, 0 done:\n")
     for subject in ("01", "02"):
         found = re.findall(rf"^  .*/sub-{subject}_ses-01_task-test_eeg.eeg: no EEG channel 'Pz9'", said, re.MULTILINE)
         assert len(found) == 1
@@ -144,8 +144,7 @@ def test_ctrl_c_is_no_error(tmp_path):
     assert code
     assert "Stopping: the running jobs are being ended." in shown
     assert last(shown, 1) == (
-        "Stopped on request: 0 of 1 steps are done and stay, 1 were running and are not kept. The same command goes on "
-        "from here."
+        "Stopped on request: 0 of 1 steps done, which stay; 1 running ended. The same command goes on from here."
     )
     assert not re.search("error|failed", shown, re.IGNORECASE)
     assert not list((project.folder / "results").rglob("*.part*"))
