@@ -39,9 +39,8 @@ study: $(STAMP) ## the full simulated studies, EEG and fMRI (takes long), then t
 report: $(STAMP) ## the report alone (CONFIG=config.yaml for another configuration than the demo)
 	@$(BRAIN2CLIP) report $(CONFIG)
 
-why: $(STAMP) ## what an edit would cost: make why KEY=bands.broad.h_freq VALUE=30 (CONFIG=config.yaml)
-	@[ -n "$(KEY)" ] || { echo "make why needs KEY=bands.broad.h_freq VALUE=30 or the like" >&2; exit 1; }
-	@$(BRAIN2CLIP) why $(CONFIG) '$(KEY)' '$(VALUE)'
+why: $(STAMP) ## what would run and why (CONFIG=config.yaml); with an edit: make why KEY=bands.broad.h_freq VALUE=30
+	@$(BRAIN2CLIP) why $(CONFIG) $(if $(KEY),'$(KEY)' '$(VALUE)')
 
 # In the order of the folders: the cluster of tests/slurm waits a lot, so its worker starts first.
 test: $(STAMP) ## every test that this machine can run; says which it skipped and why

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from brain2clip import records, settings, stage
-from brain2clip.internals import slurm_plugin, snakemake, snakemake_locks, versions
-from brain2clip.plan import Job, Plan, costs, sizes
+from brain2clip import processes, records, settings, stage
+from brain2clip.internals import slurm_plugin, snakemake, snakemake_locks, snakemake_log, versions
+from brain2clip.plan import Job, Plan, costs, reasons, sizes
 from brain2clip.plan.needs import check, drawn_towers
 from brain2clip.reporting import typeset
+from brain2clip.screen import Screen, places
 from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,10 +64,12 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
     source = " + ".join(snakemake.given_configurations(workflow)) or "config.yaml"
     plan = _refusing(lambda: Plan(settings.load(given, source=source)), settings.SettingsError)
     if main:
+        snakemake_log.watch(workflow, partial(_screen, plan), partial(_reasons, plan, copy.deepcopy(given)))
         for line in (*versions.untested(), versions.old_driver(), *drawn_towers(plan)):
             if line:
                 snakemake.log().warning(line)
         snakemake.hand_on(workflow, records.PLANNED, records.pack(settings.canonical(plan.config)))
+        snakemake.keep_going(workflow)
         snakemake.watch(workflow)
         snakemake_locks.watch(workflow)
         slurm_plugin.watch(workflow, plan.results)
@@ -141,6 +145,31 @@ def amount(listed: Iterable[Any]) -> str:
     """Number and size of files in words."""
     sizes = [file.size or 0 for file in listed]
     return f"{len(sizes)} files, {sum(sizes) / 1e9:.3g} GB"
+
+
+def _screen(plan: Plan, stream: TextIO, live: bool, quiet: bool) -> Screen:
+    """What shows a run of this plan."""
+
+    def means() -> dict[str, float]:
+        return {name: cost.seconds for name, cost in costs.recorded(Path(plan.results) / "benchmarks").items()}
+
+    ending = str if processes.RUN in os.environ else partial(_ending, plan)  # else who started us shows the tables
+    return Screen(stream, live, quiet, means, ending=ending)
+
+
+def _reasons(plan: Plan, given: dict[str, Any], firsts: Sequence[str]) -> str:
+    """Why jobs run, by the settings that were changed."""
+    jobs = plan.jobs()
+    running = set(firsts)
+    return reasons.told(plan, given, [job for first, job in jobs.items() if first in running])
+
+
+def _ending(plan: Plan) -> str:
+    """The first table, and where everything is."""
+    results = Path(plan.results)
+    table = results / "tables" / f"{next(iter(plan.config.tables), '')}.md"
+    shown = [f"== {table.stem} ({table})", table.read_text(encoding="utf-8").strip()] if table.is_file() else []
+    return "\n\n".join([*shown, places(results, results)])
 
 
 def _tell_not_inherited(given: dict[str, Any], source: str) -> None:

@@ -210,14 +210,14 @@ FLOORS = (
     "models",
     "responses stimuli",
     "simulation downloads studies",
-    "internals.open_clip internals.snakemake_locks readers",
+    "internals.open_clip internals.snakemake_locks internals.snakemake_log readers",
     "internals.snakemake",
     "records",
     "stage",
     "artefact",
     "fingerprint sealing settings",
     "kinds",
-    "names processes internals.versions internals.open_clip_files internals.torch_attention",
+    "names processes screen internals.versions internals.open_clip_files internals.torch_attention",
 )
 SOURCE = ROOT / "src" / "brain2clip"
 

@@ -60,7 +60,7 @@ def folder(tmp_path: Path) -> Path:
     package = Path("src/brain2clip")
     for room in ("cli", "settings"):
         shutil.copytree(ROOT / package / room, tmp_path / package / room, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("__init__.py", "__main__.py", "kinds.py", "names.py", "processes.py"):
+    for name in ("__init__.py", "__main__.py", "kinds.py", "names.py", "processes.py", "screen.py"):
         shutil.copy(ROOT / package / name, tmp_path / package)
     (tmp_path / "Snakefile").touch()
     (tmp_path / "snakemake.py").write_text(STAND_IN)

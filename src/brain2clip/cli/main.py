@@ -75,14 +75,18 @@ Exit code 1 where something does not fit. What it sees quickly is looked at by e
 """
 WHY = """\
 What an edit of the configuration would cost, before it is made: jobs by stage, and hours from the benchmarks of earlier
-runs. The file is not changed and nothing runs. Results are judged by what they carry themselves: settings, code and
-origin. Files of yours that you replaced since are not looked at; `brain2clip run CONFIG --dry-run` tells those.
+runs. Without an edit: what the file, as it is now, makes of the results that are there, and which settings were others
+when these were made. The file is not changed and nothing runs. Results are judged by what they carry themselves:
+settings, code, origin, and the contents that they were made from.
 """
 WHY_MORE = """\
 examples:
   brain2clip why workflow/studies/demo.yaml bands.broad.h_freq 30
   brain2clip why workflow/studies/demo.yaml bands.broad.l_freq=2 bands.broad.h_freq=30        both at once
   brain2clip why config.yaml experiments.intra.seeds '[0, 1]'
+
+CONFIG alone compares the file as it is now with its results. There is a line for each setting that is another one than
+theirs, as in a dry run: "bands.broad.h_freq 20 -> 30: 26 jobs, about 4 min, no GPU".
 
 Keys are dotted as in docs/configuration.md, which says for each of them which stages read it. Values are written as in
 YAML. A new entry takes a mapping: bands.slow '{l_freq: 1, h_freq: 8}'.
@@ -240,9 +244,10 @@ def made_parser() -> argparse.ArgumentParser:
     estimate.add_argument("--cores", metavar="N", type=int, help="CPU cores to reckon with (default: of this machine)")
     where = "where features and training run (default: on a GPU where this machine has one)"
     estimate.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help=where)
-    words = "CONFIG KEY VALUE | CONFIG KEY=VALUE [KEY=VALUE ...]"
+    words = "CONFIG KEY VALUE | CONFIG KEY=VALUE [KEY=VALUE ...] | CONFIG"
     why = command("why", words, "jobs and hours that an edit of a configuration would cost", WHY, WHY_MORE)
-    why.add_argument("edit", nargs="+", metavar="KEY VALUE", help="dotted key and its new value")
+    what = "dotted key and its new value; none: the file as it is now"
+    why.add_argument("edit", nargs="*", metavar="KEY VALUE", help=what)
     weights = command("weights", "NAME", "fetch the weights of a CLIP, or say what to copy", WEIGHTS, WEIGHTS_MORE)
     weights.add_argument("name", metavar="NAME", help="MODEL or MODEL/WEIGHTS of open_clip, e.g. ViT-B-32")
     apply = command("apply", "CONFIG [NAME ...]", "rank new recordings by trained models", APPLY, APPLY_MORE)

@@ -24,6 +24,7 @@ import psutil
 from brain2clip import processes
 from brain2clip.kinds import KindError
 from brain2clip.processes import RUN
+from brain2clip.screen import places
 from brain2clip.settings import SettingsError, files
 from brain2clip.stage import InputError
 
@@ -80,6 +81,7 @@ def run(config: Path, cores: str | None = None, dry: bool = False, further: Sequ
         if out_of_date(results / "report.zip", results):
             make_report(config, results / "report.zip")
         show_tables(tables)
+        print(f"\n{places(results, shown(results))}")
         tell_report(results / "report.zip")
     tell_time(started)
 

@@ -1,5 +1,7 @@
 """``brain2clip why``: what an edit would cost, before it is made, in jobs by stage and hours from earlier benchmarks.
 
+Without an edit, what the configuration as it is now makes of the results that lie there, and for which reasons.
+
 The plan is asked (:mod:`brain2clip.plan`), with the configuration as it is and with the edit; which jobs would run is
 told by the results that lie there (:mod:`brain2clip.plan.due`). Nothing runs and nothing is written.
 """
@@ -22,7 +24,7 @@ from pydantic_core import to_jsonable_python
 from brain2clip import records, settings
 from brain2clip.internals import snakemake as internals
 from brain2clip.kinds import KindError
-from brain2clip.plan import Job, Plan
+from brain2clip.plan import Job, Plan, reasons
 from brain2clip.plan.costs import Cost, recorded
 from brain2clip.plan.due import Disk, due, lacking
 from brain2clip.plan.jobs import ON_GPU
@@ -44,40 +46,61 @@ class EditError(ValueError):
 
 
 def why(config: Path, words: Sequence[str]) -> None:
-    """Print what an edit would cost.
+    """Print what an edit would cost, or without one what runs now: the file against the results that lie there.
 
     Parameters
     ----------
     config : path
     words : sequence of str
-        A key and its value, or ``KEY=VALUE`` for each of several.
+        A key and its value, or ``KEY=VALUE`` for each of several; or nothing.
     """
     source = str(config)
     # Kinds from outside and paths in a configuration are found from the root of the repository.
     sys.path.append(str(ROOT))
     try:
-        raw, edits = settings.read(config), edits_of(words)
+        raw, edits = settings.read(config), edits_of(words) if words else {}
         with contextlib.chdir(ROOT):
             new = edited(raw, edits, source)
             before = settings.load(raw, source)
             for key, value in edits.items():
                 print(f"{source}: {key} from {shown(value_at(before, key))} to {shown(value)}")
-            print(f"\n{told_of(before, settings.load(new, source))}")
+            print(f"\n{told_of(before, settings.load(new, source), new)}" if edits else told_now(before, raw))
     except (EditError, settings.SettingsError, InputError, KindError) as error:
         sys.exit(str(error))
 
 
-def told_of(before: settings.Config, after: settings.Config) -> str:
-    """The report on an edit, from the configurations before and after it."""
+def told_of(before: settings.Config, after: settings.Config, given: Mapping[str, Any] | None = None) -> str:
+    """The report on an edit, from the configurations before and after it, the latter also as it would be written."""
     disk = Disk(records.Seen(SEEN))
     old, plan = Plan(before), Plan(after)
     check(plan)
     anyway = due(old.jobs(), old.targets(), disk)
     jobs = due(plan.jobs(), plan.targets(), disk, old.jobs())
+    _refuse_lacking(plan, jobs, disk)
+    return _told(plan, as_read(after) if given is None else given, jobs, by_stage(anyway), disk)
+
+
+def told_now(config: settings.Config, given: Mapping[str, Any]) -> str:
+    """The report on the results that lie there: what would run, and which settings were others when they were made."""
+    disk, plan = Disk(records.Seen(SEEN)), Plan(config)
+    check(plan)
+    jobs = due(plan.jobs(), plan.targets(), disk)
+    _refuse_lacking(plan, jobs, disk)
+    return _told(plan, given, jobs, None, disk)
+
+
+def _refuse_lacking(plan: Plan, jobs: Sequence[Job], disk: Disk) -> None:
     if absent := lacking(plan.jobs(), jobs, disk):
         more = f" (and {len(absent) - 1} more)" if absent[1:] else ""
         raise EditError(f"{absent[0]}{more}: a job would read this file, and it is not there")
-    return report(by_stage(jobs), by_stage(anyway), recorded(Path(plan.results) / "benchmarks"), ON_GPU)
+
+
+def _told(
+    plan: Plan, given: Mapping[str, Any], jobs: Sequence[Job], anyway: Mapping[str, int] | None, disk: Disk
+) -> str:
+    causes = reasons.told(plan, given, jobs, disk.seen)
+    table = report(by_stage(jobs), anyway, recorded(Path(plan.results) / "benchmarks"), ON_GPU)
+    return "\n\n".join(filter(None, [causes, table]))
 
 
 def by_stage(jobs: Iterable[Job]) -> dict[str, int]:
@@ -167,11 +190,14 @@ def _below(place: Any, name: str, path: list[str]) -> Any:
 # ------------------------------------------------------------------------------------------------- cost
 
 
-def report(jobs: Mapping[str, int], anyway: Mapping[str, int], costs: Mapping[str, Cost], gpu: Container[str]) -> str:
-    """A table of what would run; ``anyway`` holds what would run without the edit."""
+def report(
+    jobs: Mapping[str, int], anyway: Mapping[str, int] | None, costs: Mapping[str, Cost], gpu: Container[str]
+) -> str:
+    """A table of what would run; ``anyway`` holds what would run without the edit, None where there is no edit."""
     if not jobs:
         return "Nothing would run."
-    rows = [("stage", "jobs", "due anyway", "s per job", "CPU hours", "GPU hours")]
+    without_edit, anyway = anyway is None, anyway or {}
+    rows: list[tuple[str, ...]] = [("stage", "jobs", "due anyway", "s per job", "CPU hours", "GPU hours")]
     for stage, count in jobs.items():
         cost = costs.get(stage)
         hours = ("no record", "", "") if cost is None else _hours(cost, count, stage in gpu)
@@ -182,6 +208,8 @@ def report(jobs: Mapping[str, int], anyway: Mapping[str, int], costs: Mapping[st
     rows.append(
         ("total", str(sum(jobs.values())), str(sum(anyway.values())), "", _shown_hours(cpu), _shown_hours(on_gpu))
     )
+    if without_edit:
+        rows = [(*row[:2], *row[3:]) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(cell.rjust(n) if i else cell.ljust(n) for i, (cell, n) in enumerate(zip(row, widths)))
              for row in rows]  # fmt: skip

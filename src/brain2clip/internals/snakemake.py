@@ -92,6 +92,16 @@ def limit(workflow: Any, resource: str, at_once: int) -> None:
         workflow.register_resource(resource, at_once)
 
 
+def keep_going(workflow: Any) -> None:
+    """Let a failed job stop only those that need its files, as with ``--keep-going``, whatever starts the run."""
+
+    def first() -> None:
+        if needed(workflow, "execution_settings").execution_settings is not None:
+            needed(workflow.execution_settings, "keep_going").keep_going = True
+
+    before_planning(workflow, first)
+
+
 # ------------------------------------------------------------------------------------------ before the plan
 
 

@@ -1,0 +1,246 @@
+"""Why jobs run, by the settings that were changed: ``bands.broad.h_freq 20 -> 30: 26 jobs, about 4 min, no GPU``.
+
+Results carry the settings that made them, in the words of their stage. Which key of the configuration stands behind one
+of these is found by asking: a key of the same name is put back to the old value, and where the plan then gives the jobs
+what their results carry, it is that key. What reads a result that is made again runs for the same reason.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+from brain2clip import artefact, records, settings
+from brain2clip.kinds import KindError
+from brain2clip.plan.costs import Cost, recorded
+from brain2clip.plan.jobs import ON_GPU, Job, Plan
+from brain2clip.screen import duration
+from brain2clip.stage import InputError
+
+Path_ = tuple[str, ...]
+#: So many keys are put back to see what follows; what is left then is told in the words of the stage.
+TRIED = 24
+#: So many reasons are told one by one.
+TOLD = 8
+NOT_MADE = "not made yet"
+MADE_AGAIN = "made from what was made again since"
+OTHERWISE = "asked for, or Snakemake's own reasons (snakemake -n -p tells them)"
+_ABSENT = object()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A setting of a job that is another one than its results carry."""
+
+    job: str
+    stage: str
+    path: Path_
+    old: Any
+    new: Any
+
+
+@dataclass
+class Found:
+    """What is known of one job that runs."""
+
+    differences: list[Difference] = field(default_factory=list)
+    causes: set[str] = field(default_factory=set)
+
+
+def told(plan: Plan, given: Mapping[str, Any], running: Sequence[Job], seen: records.Seen | None = None) -> str:
+    """The reasons in words, one a line, with jobs and time; empty where nothing runs.
+
+    Parameters
+    ----------
+    plan : Plan
+    given : mapping
+        The configuration that it was made of, as it was given.
+    running : sequence of Job
+        Jobs that run.
+    seen : brain2clip.records.Seen, optional
+        What is known of the contents of large inputs.
+    """
+    found = causes(plan, given, running, seen)
+    if not found:
+        return ""
+    costs = recorded(Path(plan.results) / "benchmarks")
+    lines = [f"  {cause}: {priced(jobs, costs)}" for cause, jobs in list(found.items())[:TOLD]]
+    if rest := list(found)[TOLD:]:
+        lines.append(f"  and {len(rest)} more reasons")
+    if sum(map(len, found.values())) > len(running):
+        lines.append("  (a job may have several reasons)")
+    return "\n".join(["Why:", *lines])
+
+
+def priced(jobs: Sequence[Job], costs: Mapping[str, Cost]) -> str:
+    """Number of jobs, and the time that they take one after the other, by what earlier ones of their stages took."""
+    known = [job for job in jobs if job.stage in costs]
+    parts = [f"{len(jobs)} job{'s' if jobs[1:] else ''}"]
+    if known:
+        word = "about" if len(known) == len(jobs) else "more than"
+        parts.append(f"{word} {duration(sum(costs[job.stage].seconds for job in known))}")
+    on_gpu = [job for job in jobs if job.stage in ON_GPU]
+    timed = sum(costs[job.stage].seconds for job in on_gpu if job.stage in costs)
+    wanting = f"{duration(timed)} of it for a GPU" if timed else f"{len(on_gpu)} of them for a GPU"
+    parts.append(wanting if on_gpu else "no GPU")
+    return ", ".join(parts)
+
+
+def causes(
+    plan: Plan, given: Mapping[str, Any], running: Sequence[Job], seen: records.Seen | None = None
+) -> dict[str, list[Job]]:
+    """Jobs by the reason for which they run, those of most jobs first; a job may have several."""
+    seen = records.Seen() if seen is None else seen
+    made = {output for job in plan.jobs().values() for output in job.outputs}
+    found = {job.outputs[0]: _own(job, made, seen) for job in running}
+    differences = [one for job in found.values() for one in job.differences]
+    missing = {first for first, job in found.items() if NOT_MADE in job.causes}
+    for key, old, explained, new_jobs in _keys(plan, given, differences, missing):
+        text = f"{'.'.join(key)} {_word(old)} -> {_word(_at(_whole(plan.config), key))}"
+        for one in explained:
+            found[one.job].causes.add(text)
+            found[one.job].differences.remove(one)
+        for first in new_jobs:
+            found[first].causes = {text}
+    for one in (one for job in found.values() for one in job.differences):
+        found[one.job].causes.add(f"{one.stage}: {'.'.join(one.path)} {_word(one.old)} -> {_word(one.new)}")
+    makers = {output: job.outputs[0] for job in running for output in job.outputs}
+    by_cause: dict[str, list[Job]] = {}
+    for job in running:  # in the order of the pipeline
+        own = found[job.outputs[0]].causes
+        if NOT_MADE not in own:  # else it would run anyway
+            above = {makers[path] for paths in job.inputs.values() for path in paths if path in makers}
+            own |= {cause for first in above for cause in found[first].causes}
+        if len(own) > 1:
+            own.discard(MADE_AGAIN)
+        for cause in own or {OTHERWISE}:
+            by_cause.setdefault(cause, []).append(job)
+    return dict(sorted(by_cause.items(), key=lambda item: (-len(item[1]), item[0])))
+
+
+def _own(job: Job, made: Container[str], seen: records.Seen) -> Found:
+    """Why a job runs by what its own results carry."""
+    there = [Path(path) for path in job.outputs if Path(path).exists()]
+    if not there:
+        return Found(causes={NOT_MADE})
+    found = Found()
+    if len(there) < len(job.outputs):
+        found.causes.add("a file was deleted")
+    try:
+        carried = next((one for one in map(records.provenance, there) if one is not None), None)
+    except (artefact.ArtefactError, OSError, UnicodeDecodeError):
+        return Found(causes={f"{there[0]} cannot be read"})
+    if carried is None:
+        return found
+    old, new = _flat(carried.settings), _flat(to_jsonable_python(job.spec.settings))
+    for path in {**old, **new}:
+        if (was := old.get(path, _ABSENT)) != (now := new.get(path, _ABSENT)):
+            found.differences.append(Difference(job.outputs[0], job.stage, path, was, now))
+    if carried.code != job.spec.code:
+        found.causes.add(f"other code of {job.stage}")
+    elif not found.differences and carried.origin != job.spec.origin:
+        found.causes.add(MADE_AGAIN)
+    leaves = {name: path for name, path in artefact.named(job.inputs).items() if path not in made}
+    try:
+        if changed := records.other_inputs(job.outputs, leaves, seen):
+            _, another, name = changed.partition(": made from another ")
+            found.causes.add(f"{name} has another content" if another else changed)
+    except OSError:  # what cannot be read, its job says
+        pass
+    return found
+
+
+def _keys(
+    plan: Plan, given: Mapping[str, Any], differences: Sequence[Difference], missing: Iterable[str]
+) -> Iterator[tuple[Path_, Any, list[Difference], list[str]]]:
+    """Keys of the configuration, each with its old value, the differences behind which it stands, and its new jobs."""
+    whole = _flat(_whole(plan.config))
+    written = set(_flat(given))
+    candidates = {
+        (key, repr(one.old)): one.old
+        for one in differences
+        for key, value in whole.items()
+        if key[-1] == one.path[-1] and value == one.new
+    }
+    # Those that stand in the file first: others have their value from these, or from nowhere.
+    tried = sorted(candidates, key=lambda one: (one[0] not in written, len(one[0]), one[0]))[:TRIED]
+    effects = []
+    for key, name in tried:
+        old = candidates[key, name]
+        jobs = _jobs_with(given, {key: old})
+        if jobs is None:  # not valid alone, as the edges of a band that both were moved
+            beside = {other: candidates[other, word] for other, word in tried if other[:-1] == key[:-1]}
+            jobs = _jobs_with(given, {**beside, key: old})
+        if jobs is not None:
+            explained = [
+                one
+                for one in differences
+                if one.job in jobs
+                and one.old == old
+                and _flat(to_jsonable_python(jobs[one.job].spec.settings)).get(one.path, _ABSENT) == one.old
+            ]
+            effects.append((key, old, explained, [first for first in missing if first not in jobs]))
+    open_ones = list(differences)
+    while effects:
+        best = max(effects, key=lambda one: sum(item in open_ones for item in one[2]))
+        explained = [item for item in best[2] if item in open_ones]
+        if not explained:
+            return
+        yield best[0], best[1], explained, best[3]
+        open_ones = [item for item in open_ones if item not in explained]
+        effects.remove(best)
+
+
+def _jobs_with(given: Mapping[str, Any], values: Mapping[Path_, Any]) -> Mapping[str, Job] | None:
+    """Jobs of the configuration with some other values; None where these are not valid."""
+    other: Any = copy.deepcopy(dict(given))
+    for key, value in values.items():
+        place = other
+        for name in key[:-1]:
+            if not isinstance(place.get(name), dict):
+                place[name] = {}
+            place = place[name]
+        if value is _ABSENT:
+            place.pop(key[-1], None)
+        else:
+            place[key[-1]] = value
+    try:
+        return Plan(settings.load(other)).jobs()
+    except (settings.SettingsError, InputError, KindError):
+        return None
+
+
+def _whole(config: settings.Config) -> Any:
+    return to_jsonable_python(config.model_dump())
+
+
+def _flat(value: Any, path: Path_ = ()) -> dict[Path_, Any]:
+    """Leaves of nested mappings by their paths."""
+    if not isinstance(value, Mapping) or not value:
+        return {path: value} if path else {}
+    found: dict[Path_, Any] = {}
+    for name, below in value.items():
+        found |= _flat(below, (*path, str(name)))
+    return found
+
+
+def _at(value: Any, path: Path_) -> Any:
+    for name in path:
+        value = value.get(name, _ABSENT) if isinstance(value, Mapping) else _ABSENT
+    return value
+
+
+def _word(value: Any) -> str:
+    """A value as it would be written in the file, whole numbers without a point."""
+    if value is _ABSENT:
+        return "(default)"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(_word, value))}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,464 @@
+"""What a person sees of a run: a line for each running job, one for all of them, and in the end why something failed.
+
+On a terminal the lines are redrawn in place; elsewhere (a file, a pipe) they are printed now and then. Nothing here
+knows Snakemake: who tells is :mod:`brain2clip.internals.snakemake_log`. How far a job is, it says in its own log
+(:func:`brain2clip.stage.progress`), which lies where every machine of a run can read it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+#: How often a terminal is redrawn, s.
+REDRAWN_S = 1.0
+#: When running jobs are listed where there is no terminal: first after so long, then more and more seldom, s.
+LISTED_S, SELDOM, LONGEST_S = 30.0, 1.5, 600.0
+#: At most so many running jobs are listed.
+RUNNING = 12
+#: What is said in the end of failures takes so many lines, that of one of them so many: a glance, not a log.
+LINES, LINES_OF_ONE = 10, 6
+#: Of a log, the end is read, bytes.
+TAIL = 1 << 14
+#: A log that was written so long before its job started is that of an earlier attempt (clocks differ), s.
+EARLIER_S = 60.0
+#: Exit codes of jobs that Ctrl-C or SIGTERM ended.
+STOPPED = frozenset({130, 143, -2, -15})
+#: How :func:`brain2clip.stage.main` tells the end that an expected error makes, and its own.
+_TOLD = re.compile(r"^\d\d:\d\d:\d\d \w+: stopped\n", re.MULTILINE)
+_LINE = re.compile(r"\d\d:\d\d:\d\d ")
+_SHARE = re.compile(r"^\d\d:\d\d:\d\d (.*?):? (\d+(?:\.\d+)?) of (\d+(?:\.\d+)?)\b(?:.*?, (\d+) s left)?", re.MULTILINE)
+_TRACEBACK = "Traceback (most recent call last):\n"
+
+
+# ------------------------------------------------------------------------------------------------- logs
+
+
+def tail(path: Path | str, since: float = 0.0) -> str | None:
+    """The end of a log; None where there is none, or only that of an earlier attempt."""
+    try:
+        with open(path, "rb") as file:
+            found = os.fstat(file.fileno())
+            if found.st_mtime < since - EARLIER_S:
+                return None
+            file.seek(max(0, found.st_size - TAIL))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return None
+
+
+def sentence(log: str) -> str:
+    """What a stage says of its end in its log: its sentence, or the last error of Python; empty where it is cut."""
+    if told := list(_TOLD.finditer(log)):
+        return log[told[-1].end() :].strip()
+    lines = log.rpartition(_TRACEBACK)[2].splitlines() if _TRACEBACK in log else []
+    last = max((number for number, line in enumerate(lines) if line.startswith(" ")), default=-1)
+    return "\n".join(lines[last + 1 :]).strip()
+
+
+def last_words(log: str) -> str:
+    """The last lines of a log that are not a stage's, as those of a shell that does not find it."""
+    return "\n".join([line for line in log.strip().splitlines() if not _LINE.match(line)][-3:])
+
+
+def share(log: str) -> tuple[str, float, float | None] | None:
+    """How far a job is by its log: what is counted, the share, and the time left as it was then, s."""
+    found = list(_SHARE.finditer(log))
+    if not found:
+        return None
+    what, count, total, left = found[-1].groups()
+    if not float(total) or float(count) >= float(total):  # what is counted is over, the job is not
+        return None
+    return f"{what} {count} of {total}", float(count) / float(total), None if left is None else float(left)
+
+
+def duration(seconds: float) -> str:
+    """A time in one word and its unit."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def places(results: Path, shown: Path | str) -> str:
+    """Where tables, figures, report and logs are, of those that are there.
+
+    Parameters
+    ----------
+    results : path
+        Folder of the results.
+    shown : path
+        The same as it is printed.
+    """
+    names = {"Tables": "tables", "Figures": "figures", "Report": "report.zip", "Logs": "logs"}
+    there = {word: name for word, name in names.items() if (results / name).exists()}
+    return "\n".join(f"{word + ':':9}{shown}/{name}" for word, name in there.items())
+
+
+# ------------------------------------------------------------------------------------------------- jobs
+
+
+class State(NamedTuple):
+    """How far a job is: the share in words, the time left (s), and what is counted."""
+
+    share: str = ""
+    left: float | None = None
+    counted: str = ""
+
+
+@dataclass
+class Running:
+    """A job that was started or sent to a cluster.
+
+    Attributes
+    ----------
+    stage, title : str
+    logs : sequence of str
+    since : float
+        When, by the clock of this machine, s since 1970.
+    """
+
+    stage: str
+    title: str
+    logs: Sequence[str]
+    since: float
+    read: tuple[str, float] = ("", 0.0)
+    """The last line on progress, and when it was first seen."""
+
+    def state(self, now: float, mean: float | None) -> State | None:
+        """How far it is; None for a job without a log, as one that waits for its turn on a cluster."""
+        log = tail(self.logs[0], self.since) if self.logs else ""
+        if log is None:
+            return None
+        found, passed = share(log), now - self.since
+        if found is not None:
+            what, part, left = found
+            if what != self.read[0]:
+                self.read = (what, now)
+            if left is None:
+                left = mean and mean * (1 - part)
+            return State(f"{part:.0%}", None if left is None else max(0.0, left - (now - self.read[1])), what)
+        if mean:
+            return State(f"~{min(0.99, passed / mean):.0%}", max(0.0, mean - passed))
+        return State()
+
+
+@dataclass
+class Failure:
+    """A job that failed.
+
+    Attributes
+    ----------
+    stage, title : str
+    logs : sequence of str
+    said : str
+        Its sentence, as far as it is known.
+    stopped : bool
+        Whether it ended as those do that are told to.
+    doubtful : bool
+        Whether another job of its group may be the one that failed.
+    """
+
+    stage: str
+    title: str
+    logs: Sequence[str]
+    said: str
+    stopped: bool = False
+    doubtful: bool = False
+
+
+@dataclass
+class Screen:
+    """The lines of a run on a stream.
+
+    Parameters
+    ----------
+    stream : text stream
+    live : bool
+        Whether it is a terminal that lines can be redrawn on.
+    quiet : bool
+        Whether only the end is told.
+    costs : callable
+        Mean time of a job by stage, s, as far as it is known; asked when the run begins.
+    lanes : int, optional
+        How many jobs run side by side; None: as many as are seen to.
+    ending : callable
+        What is said in the end of a run that went well.
+    now : callable
+        The time, s since 1970.
+    """
+
+    stream: TextIO
+    live: bool = False
+    quiet: bool = False
+    costs: Callable[[], Mapping[str, float]] = dict
+    lanes: int | None = None
+    ending: Callable[[], str] = str
+    now: Callable[[], float] = time.time
+
+    counts: Counter[str] = field(default_factory=Counter)
+    running: dict[int, Running] = field(default_factory=dict)
+    failures: dict[int, Failure] = field(default_factory=dict)
+    finished_by: Counter[str] = field(default_factory=Counter)
+    interrupted: bool = False
+
+    def __post_init__(self) -> None:
+        self._lock = threading.RLock()
+        self._over = threading.Event()
+        self._drawn = 0
+        self._means: dict[str, float] = {}
+        self._taken: dict[str, list[float]] = {}
+        self._ending: set[int] = set()
+        """Jobs that ran when somebody asked the run to stop, and were not done since."""
+
+    # --------------------------------------------------------------------------------------- what is told
+
+    def begin(self, counts: Mapping[str, int]) -> None:
+        """A run begins, with so many jobs of each stage."""
+        with self._above():
+            self.counts = Counter(counts)
+            self._means = dict(self.costs())
+        threading.Thread(target=self._watch, name="screen", daemon=True).start()
+
+    def say(self, text: str) -> None:
+        """Lines above those of the running jobs."""
+        with self._above():
+            self._write(f"{text}\n")
+
+    def started(self, number: int, stage: str, title: str, logs: Sequence[str]) -> None:
+        """A job was started, or sent to a cluster."""
+        with self._above():
+            self.running[number] = Running(stage, title, logs, self.now())
+            self.failures.pop(number, None)  # another attempt
+            if not self.live and not self.quiet:
+                self._write(f"Started: {title}\n")
+
+    def finished(self, number: int) -> None:
+        """A job is done."""
+        with self._above():
+            job = self.running.pop(number, None)
+            if job is None:
+                return
+            self.finished_by[job.stage] += 1
+            self._ending.discard(number)
+            passed = self.now() - job.since
+            self._taken.setdefault(job.stage, []).append(passed)
+            if not self.live and not self.quiet:
+                self._write(f"Done in {duration(passed)}: {job.title}\n{self.total()}\n")
+
+    def failed(
+        self,
+        number: int,
+        stage: str,
+        title: str,
+        logs: Sequence[str],
+        why: str = "",
+        code: int | None = None,
+        group: bool = False,
+    ) -> None:
+        """A job failed.
+
+        Parameters
+        ----------
+        number : int
+        stage, title : str
+        logs : sequence of str
+            Its own log first.
+        why : str
+            What else is known of it, where its log says nothing.
+        code : int, optional
+            Exit code; negative: number of the signal that ended it.
+        group : bool
+            Whether it is one of several that ran in one job of a cluster.
+        """
+        with self._above():
+            job = self.running.pop(number, None)
+            since = 0.0 if job is None else job.since
+            log = (tail(logs[0], since) if logs else None) or ""
+            own = sentence(log)
+            stopped = self.interrupted or code in STOPPED
+            others = "\n".join(
+                line for path in logs[1:] for line in (tail(path, since) or "").splitlines() if "error:" in line
+            )
+            said = own or others or why or last_words(log) or _by_code(code)
+            self.failures[number] = Failure(stage, title, logs, said, stopped, group and not own)
+            if not stopped and not self.quiet and not self.failures[number].doubtful:
+                self._write(f"Failed: {title}\n")
+
+    def interrupt(self) -> None:
+        """Somebody has asked the run to stop."""
+        with self._above():
+            if not self.interrupted:
+                self.interrupted, self._ending = True, set(self.running)
+                self._write("Stopping: the running jobs are being ended.\n")
+
+    def close(self) -> None:
+        """The run is over: say how, and why, and nothing after it."""
+        self._over.set()
+        with self._above():
+            if told := self.end():
+                self._write(f"\n{told}\n")
+            self.running.clear()
+            self.counts.clear()
+
+    # -------------------------------------------------------------------------------------- what is shown
+
+    @property
+    def done(self) -> int:
+        """Number of jobs that are done."""
+        return self.finished_by.total()
+
+    def total(self) -> str:
+        """All jobs in one line."""
+        return self._total(self._states())
+
+    def lines(self, most: int = RUNNING) -> list[str]:
+        """A line for each running job (the first of them), and the total."""
+        now, states = self.now(), self._states()
+        shown = []
+        for job, state in states:
+            if state is not None:
+                left = f"{duration(state.left)} left" if state.left else duration(now - job.since)
+                counted = f"  [{state.counted}]" if state.counted else ""
+                shown.append(f"{state.share:>5}  {left:>11}  {job.title}{counted}")
+        waiting = len(states) - len(shown)
+        more = [f"       and {len(shown) - most} more running"] if shown[most:] else []
+        more += [f"       {waiting} waiting for their turn"] if waiting else []
+        return [*shown[:most], *more, self._total(states)]
+
+    def _total(self, states: list[tuple[Running, State | None]]) -> str:
+        parts = [f"{self.done} of {self.counts.total()} steps ({self._percent()}) done"]
+        running = sum(state is not None for _, state in states)
+        parts += [f"{running} running"] if running else []
+        failed = sum(not one.stopped for one in self.failures.values())
+        parts += [f"{failed} failed"] if failed else []
+        left = self._left(states)
+        parts += [left] if left else []
+        return ", ".join(parts)
+
+    def _states(self) -> list[tuple[Running, State | None]]:
+        """The jobs that were started, and how far they are; on one machine, none waits for its turn."""
+        now, instead = self.now(), State() if self.lanes else None
+        return [(job, job.state(now, self._mean(job.stage)) or instead) for job in self.running.values()]
+
+    def end(self) -> str:
+        """What is said last."""
+        if not self.counts:
+            return ""
+        total, failures = self.counts.total(), list(self.failures.values())
+        if any(not one.doubtful for one in failures):  # of a group, those that say why
+            failures = [one for one in failures if not one.doubtful]
+        wrong = [one for one in failures if not (self.interrupted and one.stopped)]
+        told = [self._of_failures(wrong, total)] if wrong else []
+        if self.interrupted:
+            before = sum(one.stopped and number not in self._ending for number, one in self.failures.items())
+            running = len(self._ending) + before
+            told.append(
+                f"Stopped on request: {self.done} of {total} steps done, which stay; {running} running ended. The same "
+                "command goes on from here."
+            )
+        elif not wrong and self.done == total:
+            told += [self._total([]), self.ending()]
+        return "\n\n".join(filter(None, told))
+
+    def _of_failures(self, wrong: list[Failure], total: int) -> str:
+        """The counts, then each different sentence once, with the jobs that say it."""
+        left = total - self.done - len(wrong)
+        waiting = f", {left} did not run" if left and not self.interrupted else ""
+        lines = [f"{len(wrong)} of {total} steps failed, {self.done} done{waiting}:"]
+        by_sentence: dict[str, list[Failure]] = {}
+        for one in wrong:
+            by_sentence.setdefault(one.said, []).append(one)
+        told = 0
+        for said, jobs in by_sentence.items():
+            words = said.splitlines()[:LINES_OF_ONE] or ["no reason is known; the log says what there is"]
+            if told and len(lines) + 1 + len(words) > LINES:
+                break
+            others = f" and {len(jobs) - 1} more" if jobs[1:] else ""
+            log = f" (log: {jobs[0].logs[0]})" if jobs[0].logs else ""
+            lines += [f"{jobs[0].title}{others}{log}", *(f"  {line}" for line in words)]
+            told += 1
+        if rest := [one for jobs in list(by_sentence.values())[told:] for one in jobs]:
+            logs = [str(Path(log).parent) for one in rest for log in one.logs[:1]]
+            where = f" (logs in {os.path.commonpath(logs)})" if logs else ""
+            lines.append(f"and {len(rest)} more with reasons of their own{where}")
+        return "\n".join(lines)
+
+    # -------------------------------------------------------------------------------------------- time left
+
+    def _mean(self, stage: str) -> float | None:
+        """Time of a job: what those of this run took, else what earlier ones did, s."""
+        taken = self._taken.get(stage)
+        return sum(taken) / len(taken) if taken else self._means.get(stage)
+
+    def _left(self, states: list[tuple[Running, State | None]]) -> str:
+        """About how long it goes on, in words; empty where nothing is known."""
+        coming = Counter(self.counts)
+        coming.subtract(self.finished_by)
+        coming.subtract(one.stage for one in self.failures.values())
+        coming.subtract(job.stage for job, state in states if state is not None)
+        active = [state.left for _, state in states if state is not None]
+        means = [self._mean(stage) for stage, count in coming.items() for _ in range(count) if stage != "all"]
+        times = [*active, *means]
+        known = [time_left for time_left in times if time_left is not None]
+        if not known or not states:
+            return ""
+        word = "about" if len(known) == len(times) else "more than"
+        longest = max(filter(None, active), default=0.0)  # one job is not shared out
+        return f"{word} {duration(max(longest, sum(known) / max(1, self.lanes or len(active))))} left"
+
+    def _percent(self) -> str:
+        total = self.counts.total()
+        return f"{self.done / total:.0%}" if total else "0%"
+
+    # ---------------------------------------------------------------------------------------- the stream
+
+    def _watch(self) -> None:
+        pause = REDRAWN_S if self.live else LISTED_S
+        while not self._over.wait(pause):
+            with contextlib.suppress(BrokenPipeError), self._above():
+                if not self.live and not self.quiet and self.running:
+                    self._write("\n".join(self.lines()) + "\n")
+            pause = REDRAWN_S if self.live else min(LONGEST_S, pause * SELDOM)
+
+    @contextlib.contextmanager
+    def _above(self) -> Iterator[None]:
+        """Take the lines of running jobs away, and draw them again below what was written."""
+        with self._lock:
+            if self._drawn:
+                self.stream.write(f"\x1b[{self._drawn}F\x1b[J")
+                self._drawn = 0
+            yield
+            if self.live and not self.quiet and self.counts and not self._over.is_set():
+                width, height = self._size()
+                lines = [line[: width - 1] for line in self.lines(max(1, min(RUNNING, height - 4)))]
+                self._write("\n".join(lines) + "\n")
+                self._drawn = len(lines)
+            self.stream.flush()
+
+    def _write(self, text: str) -> None:
+        self.stream.write(text)
+
+    def _size(self) -> tuple[int, int]:
+        """Width and height of the terminal."""
+        try:
+            found = os.get_terminal_size(self.stream.fileno())
+        except OSError:
+            return 80, 24
+        return found.columns or 80, found.lines or 24
+
+
+def _by_code(code: int | None) -> str:
+    """A sentence on an exit code, for a job whose log says nothing."""
+    if code in (-9, 137):
+        return "killed (signal 9), as where memory runs out; give it more memory, or run fewer jobs at once (--cores)"
+    if code is not None and code < 0:
+        return f"ended by signal {-code}"
+    return "" if code is None else f"ended with exit code {code}, and its log does not say why"
