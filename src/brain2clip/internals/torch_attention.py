@@ -16,4 +16,5 @@ def attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     if query.device.type != "cpu" or query.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(query, key, value)
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-    return scores.softmax(dim=-1).to(value.dtype) @ value
+    weights: Tensor = scores.softmax(dim=-1).to(value.dtype)
+    return weights @ value

@@ -117,6 +117,7 @@ class MappingLearner:
         self, model: MappingNetwork, settings: BrainMapping, targets: Targets, subjects: Sequence[str] | None
     ) -> None:
         self.model, self.settings, self.targets, self.subjects = model, settings, targets, subjects
+        self.frozen_epochs = 0
 
     def parameter_groups(self) -> list[dict]:
         """All parameters; vectors do not decay."""
