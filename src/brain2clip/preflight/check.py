@@ -97,8 +97,8 @@ def check_settings(plan: Plan, attempts: Attempts) -> None:
             )
 
 
-def of_study(plan: Plan, name: str, attempts: Attempts, budget: Budget | None, lines: list[str]) -> Look:
-    """Look at the data of a study; without a budget at what is quickly looked at."""
+def of_study(plan: Plan, name: str, attempts: Attempts, budget: Budget, lines: list[str]) -> Look:
+    """Look at the data of a study."""
     study, look = plan.study(name), Look()
     around = getattr(study, "look_around", None)
     look.subjects = attempts((), study.subjects) if around is None else around(attempts)
@@ -111,14 +111,13 @@ def of_study(plan: Plan, name: str, attempts: Attempts, budget: Budget | None, l
     sfreq = getattr(study.block, "sfreq", None)
     if look.absent and sfreq is not None:
         one.promised(sfreq)
-    if budget is not None:
-        lines.append(f"study {name} ({plan.block(name).kind}): {counted(len(look.subjects), 'subject')}")
-        lines += [f"  {line}" for line in (*look.told(), *_candidates(study, look, attempts))]
+    lines.append(f"study {name} ({plan.block(name).kind}): {counted(len(look.subjects), 'subject')}")
+    lines += [f"  {line}" for line in (*look.told(), *_candidates(study, look, attempts))]
     return look
 
 
 def looker(plan: Plan, name: str, study: Any, attempts: Attempts, look: Look, budget: Budget | None) -> Any:
-    """What looks at recordings or at voxels."""
+    """What looks at recordings or at voxels; without a budget at what is quickly looked at."""
     block: Any = plan.block(name)
     if plan.is_voxels(name):
         from brain2clip.preflight import voxels
@@ -165,11 +164,12 @@ def _machine(plan: Plan, looks: dict[str, Look], report: Report) -> None:
     needed = sum(one.response_bytes * len(signals(plan, name)) for name, one in looks.items())
     # A recording is held twice while it is filtered; all responses of a joint training once.
     largest = max([0, *(max(3 * one.largest_bytes, one.response_bytes) for one in looks.values())])
-    for said, fault in (machine.room(plan.results, needed), machine.memory(largest)):
-        report.lines.append(said)
-        if fault is not None:
-            report.attempts.refuse(fault)
-    report.lines += machine.told()
+    (disk, fault), (memory, note) = machine.room(plan.results, needed), machine.memory(largest)
+    report.lines += [disk, memory, *machine.told()]
+    if fault is not None:
+        report.attempts.refuse(fault)
+    if note is not None:  # jobs may run elsewhere
+        report.notes.append(note)
 
 
 def signals(plan: Plan, study: str) -> list[str]:

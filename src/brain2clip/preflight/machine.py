@@ -86,7 +86,7 @@ def room(results: str, needed: int) -> tuple[str, str | None]:
 
 
 def memory(needed: int) -> tuple[str, str | None]:
-    """The same of the memory for the largest thing that a job holds at once, bytes."""
+    """Memory in words; and a note where the largest thing that a job holds at once does not fit, bytes."""
     whole = psutil.virtual_memory().total
     said = f"memory: {whole / 1e9:.3g} GB, the largest job takes about {max(needed / 1e9, 0.5):.2g} GB"
     if needed <= whole:
