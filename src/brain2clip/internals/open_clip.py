@@ -230,7 +230,8 @@ def known() -> Known:
     tags: dict[str, dict[str, Tag]] = {}
     for model, tag in open_clip.list_pretrained():
         found = open_clip.get_pretrained_cfg(model, tag)
-        tags.setdefault(model, {})[tag] = Tag(found.get("hf_hub", ""), bool(found.get("quick_gelu", False)))
+        given = found.get("hf_hub", ""), bool(found.get("quick_gelu", False)), found.get("url", "")
+        tags.setdefault(model, {})[tag] = Tag(*given)
     return Known({name: bool(one.get("quick_gelu", False)) for name, one in configs.items()}, tags)
 
 
