@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,8 @@ def categories(
     return root
 
 
-def pictures(root: Path) -> Path:
-    """Two subjects see two pictures of six concepts; responses stand between the trials."""
+def pictures(root: Path, runs: tuple[str | None, ...] = (None,)) -> Path:
+    """Two subjects see two pictures of six concepts, in each run; responses stand between the trials."""
     names = [f"{concept}_{number:02d}.png" for concept in CONCEPTS for number in (1, 2)]
     (root / "stimuli" / "all").mkdir(parents=True)
     for place, name in enumerate(names):
@@ -74,8 +75,8 @@ def pictures(root: Path) -> Path:
         "trial_type": ["response" if name == "n/a" else "image" for name in shown],
         "stim_file": [name if name == "n/a" else f"all/{name}" for name in shown],
     }
-    for subject in ("01", "02"):
-        write_run(root, noise(int(subject), 14, sfreq=500), events, subject=subject, run=None, sfreq=500)
+    for number, (subject, label) in enumerate(itertools.product(("01", "02"), runs)):
+        write_run(root, noise(number, 14, sfreq=500), events, subject=subject, run=label, sfreq=500)
     return root
 
 
@@ -113,6 +114,19 @@ def test_pictures_of_a_bids_dataset(here):
     assert study.responses.sfreq == 100  # of 500
     assert "of 6 concepts" in Path("rsvp.yaml").read_text()
     assert "knows nothing of photographs" in Path("rsvp.yaml").read_text().replace("\n# ", " ")
+
+
+def test_pictures_that_every_run_shows_are_zero_shot_by_concepts_or_seen_ones_by_runs(here):
+    root = pictures(here / "lab", ("01", "02", "03"))
+    init.write(root, flags())
+    study: Any = fitting("lab.yaml").studies["lab"]
+    assert (study.split.by, study.split.concepts) == ("concepts", "unseen")
+    assert "run=02 (with concepts: seen)" in Path("lab.yaml").read_text().replace("\n    # ", " ")
+    init.write(root, flags(split="run=03", out=Path("seen.yaml")))
+    config = fitting("seen.yaml")
+    study = config.studies[next(iter(config.studies))]
+    assert (study.split.by, study.split.test, study.split.concepts) == ("run", ("03",), "seen")
+    assert "every table says so" in Path("seen.yaml").read_text().replace("\n    # ", " ")
 
 
 def test_volumes_with_a_table_and_a_mask(here):

@@ -75,7 +75,8 @@ class Looker:
                 with self._within(found[index]):
                     self.attempts(None, epoching.check_onsets, raw, onsets, found[index].events)
                 kept[group.index] = epoching.complete(raw, onsets, self.responses)
-            self.attempts(None, checks.check_split, self.study, subject, trials[kept], "that fits into its recording")
+            wanted, when = checks.sides(self.study, trials), "that fits into its recording"
+            self.attempts(None, checks.check_split, self.study, subject, trials[kept], when, wanted)
             if self.attempts.count == before:
                 self._seen(subject, trials[kept], raws)
 

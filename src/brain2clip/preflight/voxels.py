@@ -56,8 +56,8 @@ class Looker:
             self.attempts(None, checks.check_trials, self.study, subject, shown)
             planned = self.attempts(None, voxels.plan_responses, rows, self.steps)
             if planned is not None:
-                when = "with the delay of voxels.delay"
-                self.attempts(None, checks.check_split, self.study, subject, planned.trials, when)
+                wanted, when = checks.sides(self.study, shown), "with the delay of voxels.delay"
+                self.attempts(None, checks.check_split, self.study, subject, planned.trials, when, wanted)
                 self.attempts(None, voxels.check_runs, self.study, subject, rows, planned, self.steps)
             self.look.shown.update(shown[["stimulus", "split"]].drop_duplicates().itertuples(index=False, name=None))
             union = np.unique(np.concatenate([np.zeros(0, int), *chosen.values()])).astype(int)

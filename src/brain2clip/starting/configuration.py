@@ -89,11 +89,15 @@ def _study(found: Found, pictures: str | None) -> Iterator[str]:
     told = f"Other splits that are possible (by=values of the test): {'; '.join(others)}"
     yield from _comment(told if others else f"By another column, task, run or session {why}.", "    ")
     split: dict[str, Any] = {"by": choice.split.by, "column": choice.split.column, "test": list(choice.split.test)}
+    if choice.split.seen:
+        split["concepts"] = "seen"
     yield from _wrapped("    split: ", {key: value for key, value in split.items() if value is not None})
     if pictures is not None:
         n_concepts = len(set(choice.concepts.values()))
         told = f"{len(choice.pictures)} pictures were found, of {n_concepts} concepts"
-        yield from _comment(f"{told}; those of the test are none of the training (zero-shot).", "    ")
+        seen = "those of the test are in training too, in other trials: every table says so"
+        unseen = "those of the test are none of the training (zero-shot)"
+        yield from _comment(f"{told}; {seen if choice.split.seen else unseen}.", "    ")
         yield f"    stimuli: {_flow(pictures)}"
     else:
         yield from _comment("No pictures were found: these texts are the candidates. Mend the wording.", "    ")
