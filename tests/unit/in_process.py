@@ -17,6 +17,7 @@ OUTPUTS = {
     "train": ("checkpoint", "history"),
     "rank": ("rows",),
     "apply": ("rows",),
+    "timecourse": ("rows",),
     "inspect": ("gains", "prompts"),
     "embed": ("embeddings",),
     "summaries": ("summary",),
