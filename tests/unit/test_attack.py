@@ -30,13 +30,16 @@ def test_damage_is_refused_or_noted(monkeypatch):
 
 
 def test_the_attack_sees_what_gets_through(tmp_path, monkeypatch):
-    """With readers that do not look at the digests, bits that flip are read."""
+    """With readers that do not look at the digests, bits that flip are read.
+
+    Not every seed ends: HDF5 itself goes round in circles over some structures that nobody verified.
+    """
     monkeypatch.setattr(damage, "of_users", lambda folder: damage.ours(folder / "again"))
     monkeypatch.setattr(damage, "RECORDED", ("simulated",))
     monkeypatch.setattr(artefact.sealing.SealedH5, "_verify", lambda self, block: True)
     monkeypatch.setattr(artefact, "_is_sealed", lambda verify, content, path: True)
     monkeypatch.setattr(file_records.FileRecord, "check", lambda self, path: None)
-    failures = damage.run(120, 0).failures
+    failures = damage.run(120, 1).failures
     assert len(failures) > 5
     assert any(line.startswith("simulated: ") for line in failures)
 
