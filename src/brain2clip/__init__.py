@@ -20,4 +20,4 @@ def __getattr__(name: str) -> Any:
     """What a notebook uses, loaded when it is asked for: every stage imports this package."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("brain2clip.notebook"), name)
+    return getattr(import_module(f"{__name__}.notebook"), name)

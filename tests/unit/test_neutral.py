@@ -122,7 +122,8 @@ OPTIONS: dict[str, Option] = {
         CONTRASTIVE,
     ),
     "Optimiser.frozen_epochs": Option(
-        "optimiser.frozen_epochs", 0, 1, ("brain2clip.training.loop:delayed",), training, CONTRASTIVE
+        "optimiser.frozen_epochs", 0, 1, ("brain2clip.training.loop:delayed",), training, CONTRASTIVE,
+        {"optimiser.epochs": 2},
     ),
     "Optimiser.checkpointing": Option(
         "optimiser.checkpointing", False, True, (f"{MODELS}.prompted_tower:recomputed",), training, CONTRASTIVE

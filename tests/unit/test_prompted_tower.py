@@ -233,4 +233,4 @@ def test_attention_by_its_products_is_as_exact_as_the_fused_one(dtype):
     for ours, its, right in zip(answers(attended, dtype), answers(fused, dtype), exact):
         if dtype == torch.float32:
             assert torch.equal(ours, its)
-        assert (ours - right).norm() <= 1.5 * (its - right).norm()
+        assert (ours - right).norm() <= 2 * (its - right).norm()

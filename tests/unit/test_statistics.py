@@ -130,7 +130,7 @@ def test_summary_has_the_columns_and_metrics_of_the_contract() -> None:
     found = statistics.summary(pd.concat(both), RETRIEVAL)
     assert found.columns.tolist() == [
         *("study", "signal", "protocol", "method", "subject", "seed", "metric", "value", "ci_low", "ci_high"),
-        *("chance", "n_queries", "largest_class"),
+        *("chance", "n_queries", "largest_class", "concepts"),
     ]
     names = ["top-1", "top-3", "top-5", "top-10", "median-rank", "mean-rank", "2-way", "4-way", "10-way"]
     assert found["metric"].tolist() == names + [f"{name}@4" for name in names]

@@ -217,7 +217,7 @@ def ranked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     loaded = Responses(
         *(values, shown, np.zeros(len(shown), np.int64), np.zeros(0), 0.0, ["v"] * WIDTH, ids), recordings=recordings
     )
-    monkeypatch.setattr(rank, "load_responses", lambda *_: loaded)
+    monkeypatch.setattr(rank, "tested", lambda *_: loaded)
     monkeypatch.setattr(rank, "Predictor", FakePredictor)
     monkeypatch.setattr(rank.artefact, "read_tensors", lambda *_: {})
     for name in ("responses.h5", "checkpoint.safetensors"):

@@ -268,6 +268,10 @@ class Scale:
     def __init__(self):
         self.model, self.steps = torch.nn.Module(), 0
         self.model.scale = self.scale = torch.nn.Parameter(torch.tensor(4.0))
+        self.frozen_epochs = 0
+
+    def begin(self, epoch):
+        pass
 
     def parameter_groups(self):
         return [{"params": [self.scale], "lr": 0.2, "weight_decay": 0.0}]

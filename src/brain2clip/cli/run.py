@@ -26,7 +26,6 @@ from brain2clip.kinds import KindError
 from brain2clip.processes import RUN
 from brain2clip.screen import places
 from brain2clip.settings import SettingsError, files
-from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
 LOCKS = ROOT / ".snakemake" / "locks"
@@ -110,6 +109,7 @@ def debug_version(config: Path) -> Path:
 
     from brain2clip import settings
     from brain2clip.plan import Plan
+    from brain2clip.stage import InputError
 
     sys.path.append(str(ROOT))  # kinds from outside
     raw = read(config.resolve())
