@@ -137,7 +137,9 @@ def reachable(*modules: str) -> set[str]:
         found.add(name)
         waiting.extend(_source(name).imports if _ours(name) else _outside(name)[1])
         parent = name.rpartition(".")[0]
-        if _file(parent):  # importing a module runs its package first
+        while parent and not _file(parent):  # a folder without __init__.py may stand in a package
+            parent = parent.rpartition(".")[0]
+        if parent:  # importing a module runs its package first
             waiting.append(parent)
     return found
 

@@ -181,6 +181,7 @@ class FakePredictor:
 
     def __init__(self, method, tower, tensors, responses, stimuli, rows, subject) -> None:
         assert subject == "01"
+        self.stimuli, self.rows = stimuli, rows
         self.concepts = np.unique(stimuli["concept"].asstr()[:][rows])
         arrays = {kind: stimuli[name][:][rows] for kind, name in self.kinds.items()}
         of = stimuli["concept"].asstr()[:][rows]
