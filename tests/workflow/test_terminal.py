@@ -126,7 +126,7 @@ def test_failures_end_with_their_own_sentences_and_others_went_on(project):
     assert ending.splitlines()[-1].startswith("    channels found: Fp1,")
 
 
-def test_ctrl_c_is_no_error(tmp_path):
+def test_what_a_person_stops_ends_quietly(tmp_path):
     project = Project.create(tmp_path / "project")
     project.edit(lambda config: config["studies"]["simulated"].update(pictures_per_concept=5000))
     share = re.compile(r" \d+%  +\d\S* \w+ left  Draw the pictures of simulated  \[pictures \d+ of 60008\]")
