@@ -36,9 +36,9 @@ SNAPSHOT = {
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory) -> str:
-    """What ``snakemake -n`` says in a fresh copy of the project, with its own config.yaml."""
+    """What ``snakemake -n -p`` says in a fresh copy of the project, with its own config.yaml."""
     project = Project.create(tmp_path_factory.mktemp("paper") / "project")
-    command = [*SNAKEMAKE, "-n"]
+    command = [*SNAKEMAKE, "-n", "-p"]
     done = subprocess.run(command, cwd=project.folder, env=project.environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert not Path(project.folder / "results").exists()
