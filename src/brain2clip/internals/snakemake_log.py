@@ -112,7 +112,7 @@ class Shown(logging.Handler):
                 self.screen.say(self.own.decorate(record, text))
         except BrokenPipeError:
             raise
-        except Exception:
+        except Exception:  # as every handler of logging: what cannot be shown ends no run, and is told there
             self.handleError(record)
 
     def close(self) -> None:

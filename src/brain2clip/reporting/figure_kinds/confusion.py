@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from brain2clip import artefact
-from brain2clip.reporting import figure_base
+from brain2clip.reporting.figure_of_stimuli import StimuliFigure, rows_and_title
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from brain2clip.plan import Plan
-    from brain2clip.reporting.figure_base import Inputs
     from brain2clip.stage import Job
 
 #: Candidates whose names and numbers can be read in a matrix.
@@ -26,38 +24,15 @@ READABLE = 20
 N_PAIRS = 15
 
 
-class Figure(figure_base.FigureBase):
+class Figure(StimuliFigure):
     """All runs of the shown method: first signal and protocol."""
 
     order = 54
 
     @staticmethod
-    def inputs(plan: Plan, study: str) -> Inputs | None:
-        """Rows of the runs and the stimuli, where stimuli are looked for."""
-        if "stimulus" not in plan.config.retrieval.tasks:
-            return None
-        runs = figure_base.shown_runs(plan, study)
-        return {
-            "rows": plan.made_files("retrieval", runs, ".parquet", plan.retrieval_spec),
-            "stimuli": plan.stimuli_file(study, plan.shown_method(study)),
-        }
-
-    @staticmethod
-    def settings(plan: Plan, study: str) -> dict[str, Any]:
-        """Label of the shown method, and which rows."""
-        methods = figure_base.labels(plan, [plan.shown_method(study)])
-        return {"methods": methods, "repetitions": figure_base.shown_repetitions(plan)}
-
-    @staticmethod
     def draw(job: Job) -> drawn.Figure:
         """All subjects and seeds together."""
-        from brain2clip.reporting import reading
-        from brain2clip.retrieval import statistics
-
-        repetitions = job.settings.get("repetitions", "all")
-        rows = statistics.of_metric(reading.of_shown(job, "rows"), f"top-1@{repetitions}")
-        title = f"{job.settings['methods'][rows['method'].iloc[0]]}: {reading.runs_in_words(rows)}"
-        title += figure_base.repetitions_in_words(repetitions)
+        rows, title = rows_and_title(job)
         return figure_confusion(confused(job, rows), title)
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from brain2clip.reporting import figure_base
+from brain2clip.reporting.figure_of_stimuli import StimuliFigure, rows_and_title
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib import figure as drawn
 
-    from brain2clip.plan import Plan
-    from brain2clip.reporting.figure_base import Inputs
     from brain2clip.reporting.thumbnails import Candidates
     from brain2clip.stage import Job
 
@@ -19,38 +17,17 @@ if TYPE_CHECKING:
 N_SHOWN = 8
 
 
-class Figure(figure_base.FigureBase):
+class Figure(StimuliFigure):
     """All runs of the shown method: first signal and protocol."""
 
     order = 52
 
     @staticmethod
-    def inputs(plan: Plan, study: str) -> Inputs | None:
-        """Rows of the runs and the stimuli, where stimuli are looked for."""
-        if "stimulus" not in plan.config.retrieval.tasks:
-            return None
-        runs = figure_base.shown_runs(plan, study)
-        return {
-            "rows": plan.made_files("retrieval", runs, ".parquet", plan.retrieval_spec),
-            "stimuli": plan.stimuli_file(study, plan.shown_method(study)),
-        }
-
-    @staticmethod
-    def settings(plan: Plan, study: str) -> dict[str, Any]:
-        """Label of the shown method, and which rows."""
-        methods = figure_base.labels(plan, [plan.shown_method(study)])
-        return {"methods": methods, "repetitions": figure_base.shown_repetitions(plan)}
-
-    @staticmethod
     def draw(job: Job) -> drawn.Figure:
         """All subjects and seeds together."""
-        from brain2clip.reporting import reading, thumbnails
-        from brain2clip.retrieval import statistics
+        from brain2clip.reporting import thumbnails
 
-        repetitions = job.settings.get("repetitions", "all")
-        rows = statistics.of_metric(reading.of_shown(job, "rows"), f"top-1@{repetitions}")
-        title = f"{job.settings['methods'][rows['method'].iloc[0]]}: {reading.runs_in_words(rows)}"
-        title += figure_base.repetitions_in_words(repetitions)
+        rows, title = rows_and_title(job)
         return figure_pictures(by_picture(rows), thumbnails.candidates_of(job), title)
 
 
