@@ -72,6 +72,21 @@ def test_failed_installation_does_not_look_finished(machine):
     assert list(folder.glob(".venv/complete-*")) == []
 
 
+def test_packages_are_compiled_once_after_they_are_installed(machine):
+    """Also where Python may write no bytecode; files for other Pythons do not compile, which stops nothing."""
+    folder, environment = machine
+    note = r'printf "#!/bin/sh\necho \"\$*\" >> calls\n[ \"\$2\" != compileall ]\n" > .venv/bin/python'
+    made = f'case "$*" in "-m venv --clear .venv") mkdir -p .venv/bin; {note}; chmod +x .venv/bin/python;;'
+    stub(folder / "tools", "python3", made + ' --version) echo "Python 3.12.1";; esac')
+    stub(folder / "tools", "uv", "exit 1")
+    assert install(folder, environment).returncode == 0
+    packages, compiled, own = (folder / "calls").read_text().splitlines()
+    assert "--require-hashes" in packages
+    assert compiled == "-m compileall -q -j 0 .venv/lib"
+    assert "--editable" in own
+    assert sorted(path.name for path in folder.glob(".venv/*-*")) == ["complete-1", "installed-1"]
+
+
 @pytest.mark.parametrize("code", [0, 1])
 def test_where_only_the_package_is_out_of_date_only_it_is_installed(machine, code):
     folder, environment = machine  # no Python that could make a .venv
