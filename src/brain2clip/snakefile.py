@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from brain2clip import processes, records, settings, stage
+from brain2clip import preloaded, processes, records, settings, stage
 from brain2clip.internals import slurm_plugin, snakemake, snakemake_locks, snakemake_log, versions
 from brain2clip.plan import Job, Plan, costs, reasons, sizes
 from brain2clip.plan.needs import check, drawn_towers
@@ -21,6 +21,8 @@ from brain2clip.screen import Screen, places
 from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
+#: From so many jobs on, one loaded Python forks for all of them.
+MANY = 3
 
 
 class Asked:
@@ -75,6 +77,7 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
         slurm_plugin.watch(workflow, plan.results)
         _check_data(workflow, plan, snakemake.given_configurations(workflow) or ["config.yaml"])
     os.environ.update(_refusing(plan.environment))
+    snakemake.preload(workflow, partial(preloaded.start, ROOT / "src"), preloaded.running, MANY)
     snakemake.limit(workflow, "download", plan.config.download.at_once)
     _refusing(lambda: check(plan))
     if main:
@@ -113,7 +116,7 @@ def prefix() -> str:
     python = shlex.quote(str(Path(sys.executable).parent))
     source = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
     found = f"export PATH={python}:$PATH PYTHONPATH={shlex.quote(source)} {stage.ELSEWHERE}=3"
-    return f"set -euo pipefail; exec 3>&2; {found}; "
+    return f"set -euo pipefail; exec 3>&2; {found}; {preloaded.function()}; "
 
 
 def files(job: Job) -> dict[str, list[str]]:

@@ -125,7 +125,7 @@ def main(run: Callable[[Job], None], arguments: list[str] | None = None) -> None
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[_Log(sys.stderr)]
     )
     # A scheduler ends jobs by SIGTERM: leave through the same door as Ctrl-C, so that parts are removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, _leave)
     job = parse(sys.argv[1:] if arguments is None else arguments)
     started = time.perf_counter()
     log.info("%s: start (process %d)", job.stage, os.getpid())
@@ -142,6 +142,12 @@ def main(run: Callable[[Job], None], arguments: list[str] | None = None) -> None
         log.error("%s: stopped\n%s", job.stage, told)
         sys.exit(1)
     log.info("%s: done in %.1f s, peak memory %.2f GB", job.stage, time.perf_counter() - started, peak_memory_gb())
+
+
+def _leave(*_: object) -> None:
+    """Leave once: a second signal must not disturb that."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(143)
 
 
 class _Log(logging.StreamHandler[TextIO]):

@@ -9,6 +9,9 @@ workflow that runs and not on their classes:
   (:func:`finished_unseen`);
 - ``DAG.update_needrun`` decides; results without a record are judged by what they carry (:func:`judge`).
 
+After ``Workflow._build_dag`` the jobs that will run here are known, for which one loaded Python is started
+(:func:`preload`); ``benchmark.BenchmarkTimer`` measures them, who are not below the shell of their jobs.
+
 ``Workflow._build_dag`` asks the input functions, and dresses their refusals with wildcards and lines of a traceback,
 which are taken off again (:func:`refusal`).
 
@@ -100,6 +103,75 @@ def keep_going(workflow: Any) -> None:
             needed(workflow.execution_settings, "keep_going").keep_going = True
 
     before_planning(workflow, first)
+
+
+# ------------------------------------------------------------------------------------------- a loaded Python
+
+
+def preload(workflow: Any, start: Callable[[], Any], running: Callable[[int], int | None], jobs: int) -> None:
+    """Start a Python that is loaded once for all jobs, where some are to run on this machine.
+
+    Parameters
+    ----------
+    workflow : snakemake.workflow.Workflow
+    start : callable
+        Starts it; what it returns is kept as long as the workflow.
+    running : callable
+        From the number of a process to that of the job which runs for it there.
+    jobs : int
+        With fewer, each loads for itself.
+    """
+    build = needed(workflow, "_build_dag")._build_dag
+
+    def built(*given: Any, **named: Any) -> None:
+        build(*given, **named)
+        needed(workflow, "executor_plugin", "dryrun", "touch", "dag", "deployment_settings")
+        executes = workflow.executor_plugin is not None and not workflow.dryrun and not workflow.touch
+        if not executes or not needed(workflow, "local_exec").local_exec:
+            return
+        if needed(workflow.deployment_settings, "deployment_method").deployment_method:  # a Python of its own
+            return
+        waiting = needed(workflow.dag, "needrun_jobs").needrun_jobs()
+        if sum(job.params.get("spec") is not None for job in waiting) >= jobs:
+            workflow.preloaded = start()
+            measure_forked(running)
+
+    workflow._build_dag = built
+
+
+def measure_forked(running: Callable[[int], int | None]) -> None:
+    """Let benchmarks count the processes that run in place of others."""
+    import psutil
+    from snakemake import benchmark
+
+    timer = needed(benchmark, "BenchmarkTimer").BenchmarkTimer
+
+    class WithForked:
+        """A process whose children are those below it, and what runs elsewhere for one of them."""
+
+        def __init__(self, process: psutil.Process) -> None:
+            self._process = process
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._process, name)
+
+        def children(self, recursive: bool = False) -> list[psutil.Process]:
+            below: list[psutil.Process] = self._process.children(recursive=recursive)
+            for found in [running(process.pid) for process in below]:
+                if found is not None:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        forked = psutil.Process(found)
+                        below += [forked, *forked.children(recursive=recursive)]
+            return below
+
+    class Timer(timer):  # type: ignore[misc, valid-type]
+        """Snakemake's."""
+
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            self.main = WithForked(needed(self, "main").main)
+
+    benchmark.BenchmarkTimer = Timer
 
 
 # ------------------------------------------------------------------------------------------ before the plan

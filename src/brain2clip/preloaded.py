@@ -1,0 +1,391 @@
+"""One Python that has loaded what jobs need, and forks for each of them.
+
+A small job computes for a second and would import torch and its like for three. So whoever runs jobs on this machine
+starts ``python -P preloaded.py SOCKET SOURCE`` beside itself; in the shell of the jobs, ``python`` is then a function
+(:func:`function`) that calls ``preloaded_client.py``, which hands command line, folder, environment and streams of the
+job to it. Nothing else changes: a job is a process of its own, with its log, its outputs and its exit code, and where
+this process is gone, was started for another number of threads, or has loaded sources that were edited since, the client
+becomes the Python that was asked for.
+
+What is loaded grows: before a job is forked, the module of its stage is imported here, and what it imports later (of
+:data:`LIBRARIES`, and of this package) is told by the job when it ends. Nothing of it computes, so no thread and no GPU
+is started here. With an empty SOURCE only libraries are loaded, all of them and at once: tests share such a one among
+many copies of the sources.
+
+No import of this package at the top: this file runs by its path, and its process imports the package when a job needs it.
+"""
+
+from __future__ import annotations
+
+import array
+import atexit
+import contextlib
+import importlib
+import json
+import os
+import runpy
+import selectors
+import shlex
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+#: Environment variable with the path of the socket.
+SOCKET = "BRAIN2CLIP_PRELOADED"
+#: What is worth loading once. The order is that of loading.
+LIBRARIES = (
+    "numpy", "pandas", "yaml", "pydantic", "h5py", "pyarrow.parquet", "torch", "safetensors.torch", "PIL.Image",
+    "scipy.special", "scipy.signal", "scipy.stats", "sklearn.covariance", "sklearn.linear_model", "open_clip", "mne",
+    "mne_bids", "matplotlib.pyplot",
+)  # fmt: skip
+#: Numbers of threads, which libraries read when they are loaded.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+#: Answer to a client that has to be that Python itself; other answers are exit codes, negative ones signals.
+NOT_HERE = "not here"
+#: The path of a socket may have 107 characters.
+LONGEST = 107
+CLIENT = Path(__file__).with_name("preloaded_client.py")
+
+
+# ---------------------------------------------------------------------------------------- who runs the jobs
+
+
+def function() -> str:
+    """``python`` as a function of bash that asks a loaded Python, where there is one; without braces."""
+    client = f'command python -I -S {shlex.quote(str(CLIENT))} "${SOCKET}" "$@"'
+    return f'python() if [[ -v {SOCKET} && -S ${SOCKET} ]]; then {client}; else command python "$@"; fi'
+
+
+def running(client: int) -> int | None:
+    """Number of the process that runs a job for a client, by the number of the client's process; None for others."""
+    try:
+        return int((Path(os.environ.get(SOCKET, "")).parent / str(client)).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def start(source: Path | None, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes] | None:
+    """Start a loaded Python that lives as long as this process, and let the environment of jobs name it.
+
+    Where one is named there already, it is used.
+
+    Parameters
+    ----------
+    source : Path or None
+        Folder of this package as jobs see it; None loads libraries alone.
+    environment : dict, optional
+        Takes the name of the socket, in place of this process's environment.
+
+    Returns
+    -------
+    subprocess.Popen or None
+        To be kept: its standard input is what tells it that this process is gone. None where there can be none.
+    """
+    if environment is None and Path(os.environ.get(SOCKET, "")).is_socket():
+        return None
+    if not hasattr(socket, "AF_UNIX") or not hasattr(socket, "SO_PEERCRED"):
+        return None
+    folder = Path(tempfile.mkdtemp(prefix="brain2clip-"))
+    path = folder / "socket"
+    if len(str(path)) > LONGEST:
+        shutil.rmtree(folder)
+        return None
+    # What jobs have as well: by the name of the run they are known when it is killed.
+    given = {**os.environ, **dict.fromkeys(THREADS, "1")}
+    command = [sys.executable, "-P", __file__, str(path), str(source or "")]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=given)
+    assert server.stdout is not None
+    if server.stdout.readline() != b"ready\n":
+        return None
+    (os.environ if environment is None else environment)[SOCKET] = str(path)
+    return server
+
+
+# ------------------------------------------------------------------------------------------ the loaded Python
+
+
+@dataclass
+class Forked:
+    """A job that was forked.
+
+    Attributes
+    ----------
+    client : socket.socket
+        Waits for the exit code.
+    told : file
+        Where the job writes what it has loaded.
+    word : Path
+        Says which process this is.
+    """
+
+    client: socket.socket
+    told: IO[bytes]
+    word: Path
+
+
+@dataclass
+class Server:
+    """What forks.
+
+    Attributes
+    ----------
+    source : Path or None
+        Folder of this package, of which modules are loaded.
+    folder : Path
+        A file for each job, named by the number of its client's process, holds the number of its own.
+    listening : socket.socket
+    jobs : dict
+        By the number of the process.
+    files : dict
+        Times and sizes of the sources that were loaded.
+    """
+
+    source: Path | None
+    folder: Path
+    listening: socket.socket
+    jobs: dict[int, Forked] = field(default_factory=dict)
+    files: dict[str, tuple[int, int]] = field(default_factory=dict)
+    selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+
+    def serve(self) -> None:
+        """Fork for each job that comes, until who started us is gone, and our jobs have ended."""
+        awake, waker = socket.socketpair()
+        for end in (awake, waker):
+            end.setblocking(False)
+        signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for readable in (self.listening, awake, sys.stdin):
+            self.selector.register(readable, selectors.EVENT_READ)
+        alone = False
+        while not alone or self.jobs:
+            for key, _ in self.selector.select():
+                if key.fileobj is self.listening:
+                    self.accept()
+                elif key.fileobj is awake:
+                    with contextlib.suppress(BlockingIOError):
+                        awake.recv(4096)
+                elif key.fileobj is sys.stdin:
+                    alone = True
+                    self.selector.unregister(sys.stdin)
+                    self.selector.unregister(self.listening)
+                    self.listening.close()
+                    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                else:
+                    self.abandoned(key.data)
+            self.reap()
+
+    def accept(self) -> None:
+        """Take one job, and fork for it."""
+        client, _ = self.listening.accept()
+        try:
+            streams, arguments, folder, environment = received(client)
+        except (OSError, ValueError, IndexError):  # it has gone already
+            client.close()
+            return
+        try:
+            if not self.fits(arguments, environment):
+                client.sendall(f"{NOT_HERE}\n".encode())
+                client.close()
+                return
+            reading, writing = os.pipe()
+            if (pid := os.fork()) == 0:
+                os.close(reading)
+                self.leave()
+                be(streams, arguments, folder, environment, writing, runs=None if self.source is None else arguments[1])
+            os.close(writing)
+            word = self.folder / str(caller(client))
+            word.write_text(str(pid))
+            self.jobs[pid] = Forked(client, os.fdopen(reading, "rb"), word)
+            self.selector.register(client, selectors.EVENT_READ, data=pid)
+            with contextlib.suppress(OSError):
+                client.sendall(f"process {pid}\n".encode())
+        finally:
+            for stream in streams:
+                os.close(stream)
+
+    def fits(self, arguments: list[str], environment: dict[str, str]) -> bool:
+        """Whether a job may run here; the module of its stage is loaded then."""
+        if arguments[:1] != ["-m"] or any(environment.get(name, "1") != "1" for name in THREADS):
+            return False
+        if self.source is None:
+            return True
+        first = environment.get("PYTHONPATH", "").split(os.pathsep)[0]
+        if not first or Path(first).resolve() != self.source or not arguments[1].startswith("brain2clip."):
+            return False
+        return self.load([arguments[1]]) and self.unchanged()
+
+    def load(self, names: list[str]) -> bool:
+        """Import modules; whether all could be. What a job cannot import, it says itself."""
+        for name in names:
+            if name in sys.modules:
+                continue
+            try:
+                importlib.import_module(name)
+            except BaseException:
+                return False
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if name.partition(".")[0] == "brain2clip" and file is not None and file not in self.files:
+                self.files[file] = state(file)
+        return True
+
+    def unchanged(self) -> bool:
+        """Whether the sources that were loaded are still as they were."""
+        return all(state(file) == before for file, before in self.files.items())
+
+    def leave(self) -> None:
+        """In a job: close what belongs to the loaded Python."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for key in list(self.selector.get_map().values()):
+            if key.fileobj is not sys.stdin:
+                key.fileobj.close()  # type: ignore[union-attr]
+        self.selector.close()
+
+    def abandoned(self, pid: int) -> None:
+        """End a job whose client is gone: it was killed in place of the job."""
+        job = self.jobs[pid]
+        self.selector.unregister(job.client)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+
+    def reap(self) -> None:
+        """Tell the clients of jobs that have ended how these ended, and load what they had to load."""
+        ended = []
+        for pid in list(self.jobs):
+            found, status = os.waitpid(pid, os.WNOHANG)
+            if found:
+                ended.append((self.jobs.pop(pid), os.waitstatus_to_exitcode(status)))
+        for job, code in ended:
+            job.word.unlink(missing_ok=True)
+            with contextlib.suppress(KeyError, ValueError):
+                self.selector.unregister(job.client)
+            with contextlib.suppress(OSError):
+                job.client.sendall(f"{code}\n".encode())
+            job.client.close()
+        for job, _ in ended:
+            with job.told, contextlib.suppress(ValueError):
+                self.load(json.loads(job.told.read() or b"[]"))
+
+
+def state(file: str) -> tuple[int, int]:
+    """Time and size of a file; zeros where it is gone."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
+def caller(client: socket.socket) -> int:
+    """Number of the process at the other end."""
+    pid, _, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return int(pid)
+
+
+def received(client: socket.socket) -> tuple[list[int], list[str], str, dict[str, str]]:
+    """What a client sends: its streams, command line, folder and environment."""
+    streams = array.array("i")
+    _, given, _, _ = client.recvmsg(1, socket.CMSG_SPACE(3 * streams.itemsize))
+    streams.frombytes(given[0][2])
+    with client.makefile("rb") as file:
+        arguments, folder, environment = json.loads(file.readline())
+    return list(streams), arguments, folder, environment
+
+
+def be(
+    streams: list[int], arguments: list[str], folder: str, environment: dict[str, str], telling: int, runs: str | None
+) -> None:
+    """Be ``python -m MODULE ARGUMENT…`` in a forked process, and end it.
+
+    Parameters
+    ----------
+    streams : list of int
+        Descriptors that become standard input, output and error.
+    arguments : list of str
+        ``-m``, the module and what follows.
+    folder : str
+    environment : dict
+    telling : int
+        Descriptor for the names of what is loaded in the end.
+    runs : str or None
+        Module of a stage that is loaded already.
+    """
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    tempfile.tempdir = None  # it depends on the environment
+    sys.path[0:0] = ["", *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.argv = arguments[1:]
+    code, ending = 1, 0
+    try:
+        if runs is None:
+            runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        else:
+            stage: Any = importlib.import_module("brain2clip.stage")
+            stage.main(sys.modules[runs].run, arguments[2:])
+        code = 0
+    except SystemExit as end:
+        if end.code is not None and not isinstance(end.code, int):
+            print(end.code, file=sys.stderr)
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        ending = signal.SIGINT
+    except BaseException:
+        traceback.print_exc()
+    with contextlib.suppress(BaseException):
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        os.write(telling, json.dumps(loaded()).encode())
+    if ending:
+        signal.signal(ending, signal.SIG_DFL)
+        os.kill(os.getpid(), ending)
+    os._exit(code)
+
+
+def loaded() -> list[str]:
+    """What the next job should find loaded."""
+    return [
+        *(name for name in LIBRARIES if name in sys.modules),
+        *(name for name in sys.modules if name.startswith("brain2clip.")),
+    ]
+
+
+def main(path: str, source: str) -> None:
+    """Listen at a path; nothing of a folder of sources is loaded where it is empty."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # meant for the jobs, or for who started us, whose end we see
+        signal.signal(number, signal.SIG_IGN)
+    if source:
+        sys.path.insert(0, source)
+    else:
+        for library in LIBRARIES:
+            importlib.import_module(library)
+    try:
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(path)
+            listening.listen(128)
+            print("ready", flush=True)
+            os.dup2(2, 1)  # nobody reads on
+            Server(Path(source).resolve() if source else None, Path(path).parent, listening).serve()
+    finally:
+        shutil.rmtree(Path(path).parent, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
