@@ -331,7 +331,9 @@ def read_table(path: Path | str, expected: Mapping[str, Any] | None = None) -> p
     check(path, expected)
     content = Path(path).read_bytes()
     _is_sealed(sealing.verify_parquet, content, path)
-    return pq.read_table(pa.BufferReader(content)).to_pandas()
+    table = pq.read_table(pa.BufferReader(content)).to_pandas()
+    table.attrs = {name: _Shared(notes) if isinstance(notes, dict) else notes for name, notes in table.attrs.items()}
+    return table
 
 
 def read_tensors(path: Path | str, expected: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -357,6 +359,13 @@ def read_json(path: Path | str) -> dict[str, Any]:
 
 
 # ----------------------------------------------------------------------------------------------- inside
+
+
+class _Shared(dict[str, Any]):
+    """Notes of a table. Pandas copies them whole into every table that is made of one, which was most of a summary."""
+
+    def __deepcopy__(self, memo: object) -> _Shared:
+        return self
 
 
 def _existing(path: Path) -> Path:
