@@ -3,8 +3,8 @@
 A small job computes for a second and would import torch and its like for three. So whoever runs jobs on this machine
 starts ``python -P preloaded.py SOCKET SOURCE`` beside itself; in the shell of the jobs, ``python`` is then a function
 (:func:`function`) that calls ``preloaded_client.py``, which hands command line, folder, environment and streams of the
-job to it. Nothing else changes: a job is a process of its own, with its log, its outputs and its exit code, and where
-this process is gone, was started for another number of threads, or has loaded sources that were edited since, the client
+job to it. Nothing else changes: a job is a process of its own, with its log, its outputs and its exit code. Where this
+process is gone, was started for another number of threads, or has loaded sources that were edited since, the client
 becomes the Python that was asked for.
 
 What is loaded grows: before a job is forked, the module of its stage is imported here, and what it imports later (of
@@ -12,7 +12,7 @@ What is loaded grows: before a job is forked, the module of its stage is importe
 is started here. With an empty SOURCE only libraries are loaded, all of them and at once: tests share such a one among
 many copies of the sources.
 
-No import of this package at the top: this file runs by its path, and its process imports the package when a job needs it.
+This file runs by its path and imports nothing of this package at its top: its process does when a job needs it.
 """
 
 from __future__ import annotations
@@ -198,6 +198,7 @@ class Server:
             reading, writing = os.pipe()
             if (pid := os.fork()) == 0:
                 os.close(reading)
+                client.close()
                 self.leave()
                 be(streams, arguments, folder, environment, writing, runs=None if self.source is None else arguments[1])
             os.close(writing)

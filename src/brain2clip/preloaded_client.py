@@ -42,7 +42,8 @@ def main(path: str, *arguments: str) -> None:
         hand_on(signal.SIGTERM, None)
     code = int(ending or b"70")
     if code < 0:
-        signal.signal(-code, signal.SIG_DFL)
+        with contextlib.suppress(OSError):  # SIGKILL has no other
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     sys.exit(code)
 

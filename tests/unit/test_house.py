@@ -233,6 +233,7 @@ FLOORS = (
     "fingerprint sealing settings",
     "kinds",
     "names processes screen internals.versions internals.open_clip_files internals.torch_attention",
+    "preloaded preloaded_client",
 )
 SOURCE = ROOT / "src" / "brain2clip"
 

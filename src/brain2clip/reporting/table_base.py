@@ -43,6 +43,8 @@ class Context:
         Published rows, empty where they are not to be shown.
     costs : DataFrame
         What training cost (:mod:`brain2clip.reporting.costs`), of models whose histories were asked for.
+    measured : dict
+        Means with intervals that some table has asked for already.
     """
 
     settings: dict[str, Any]
@@ -50,6 +52,7 @@ class Context:
     rows: pd.DataFrame
     published: pd.DataFrame
     costs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=costs.COLUMNS))
+    measured: dict[tuple[Any, ...], Record] = field(default_factory=dict)
 
     def label(self, method: str) -> str:
         """Name of a method in the tables."""

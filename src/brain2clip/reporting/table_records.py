@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -23,15 +24,23 @@ def levels_of(part: Part, method: str, metric: str, context: Context) -> list[Re
     base = {**names_of(part, method, context), "metric": metric, "task": MetricName.read(metric).task}
     kept = ["subject", "seed", "value", "ci_low", "ci_high", "chance", "n_queries", "largest_class"]
     records = [{**base, "level": "run", **run} for run in runs[kept].to_dict("records")]
-    rows, options = part.of(method), context.settings["retrieval"]
-    bootstrap = (metric, options["bootstrap"], options["level"], options["seed"])
+    key = (part.study, part.signal, part.protocol, method, metric, tuple(sorted(runs["seed"].unique().tolist())))
+    rows = part.of(method)
     for subject, group in runs.groupby("subject"):
-        found = statistics.mean_over_subjects(rows[rows["subject"] == subject], *bootstrap)
+        found = _mean(rows[rows["subject"] == subject], metric, context, (*key, subject))
         records.append({**base, "level": "subject", "subject": subject, **found, **_over_seeds(group)})
-    mean = statistics.mean_over_subjects(rows, *bootstrap)
     by_seed = runs.groupby("seed")["value"].mean()
-    records.append({**base, "level": "mean", **mean, "spread": by_seed.std(ddof=1)})
+    records.append({**base, "level": "mean", **_mean(rows, metric, context, key), "spread": by_seed.std(ddof=1)})
     return records
+
+
+def _mean(rows: pd.DataFrame, metric: str, context: Context, key: tuple[Any, ...]) -> Record:
+    """Mean with its intervals; computed once for all tables that ask for the same."""
+    if key not in context.measured:
+        options = context.settings["retrieval"]
+        bootstrap = (options["bootstrap"], options["level"], options["seed"])
+        context.measured[key] = statistics.mean_over_subjects(rows, metric, *bootstrap)
+    return context.measured[key]
 
 
 def difference_of(part: Part, method: str, reference: str, metric: str, context: Context) -> Record:

@@ -9,6 +9,7 @@ of candidates are averaged as well: a query counts in every pool that it is in, 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -364,8 +365,13 @@ def _effect(
         interval = _clopper_pearson(float(table["difference"].iloc[0]), int(labels.max()) + 1, level)
         words = "exact binomial"
     else:
-        by_subject = _resampled_means(table, labels, crossed, n, rng)
-        interval = _percentiles(_over_subjects(by_subject, rng), level)
+        if crossed:
+            stimuli, subjects = _crossed_draws(int(labels.max()) + 1, len(means), n, seed)
+            by_subject = _means_of_stimuli(table, labels, stimuli)
+        else:
+            by_subject = _means_of_queries(table, labels, n, rng)
+            subjects = _draw(len(means), n, rng)
+        interval = _percentiles(_over_subjects(by_subject, subjects), level)
         words = ("subjects and " if len(means) > 1 else "") + ("stimuli" if crossed else "queries")
     t_low, t_high = t_interval(means, level)
     if of.is_share:  # no share is below 0 or above 1, whatever Student says; no difference of two below -1
@@ -471,34 +477,34 @@ def _median_means(
     return means_a, means_a if rows_b is None else means_a - of(rows_b).to_numpy()
 
 
-def _resampled_means(
-    table: pd.DataFrame, labels: NDArray[np.int64], crossed: bool, n: int, rng: np.random.Generator
+def _means_of_queries(
+    table: pd.DataFrame, labels: NDArray[np.int64], n: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Mean of every subject in every sample of stimuli (crossed) or of its own queries, [n_subjects, n]."""
+    """Mean of every subject in every sample of its own queries, [n_subjects, n]."""
     subject = pd.factorize(table["subject"], sort=True)[0]
-    value = table["difference"].to_numpy()
-    if not crossed:
-        stratum, weight = table["stratum"].to_numpy(), table["weight"].to_numpy()
-        parts = [subject == one for one in range(subject.max() + 1)]
-        return np.stack(
-            [_balanced_samples(value[own], labels[own], stratum[own], weight[own], n, rng) for own in parts]
-        )
+    value, stratum, weight = (table[name].to_numpy() for name in ("difference", "stratum", "weight"))
+    parts = [subject == one for one in range(subject.max() + 1)]
+    return np.stack([_balanced_samples(value[own], labels[own], stratum[own], weight[own], n, rng) for own in parts])
+
+
+def _means_of_stimuli(
+    table: pd.DataFrame, labels: NDArray[np.int64], drawn: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Mean of every subject in every sample of stimuli, which counts how often each is drawn, [n_subjects, n]."""
+    subject = pd.factorize(table["subject"], sort=True)[0]
     shape = (subject.max() + 1, labels.max() + 1)
     sums, counts = np.zeros(shape), np.zeros(shape)
-    np.add.at(sums, (subject, labels), value)
+    np.add.at(sums, (subject, labels), table["difference"].to_numpy())
     np.add.at(counts, (subject, labels), 1.0)
-    drawn = _draw(shape[1], n, rng).T
     with np.errstate(invalid="ignore"):
-        return (sums @ drawn) / (counts @ drawn)
+        return (sums @ drawn.T) / (counts @ drawn.T)
 
 
-def _over_subjects(by_subject: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+def _over_subjects(by_subject: NDArray[np.float64], drawn: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over resampled subjects, [n]; a subject without any drawn stimulus does not count in that sample."""
-    n_subjects, n = by_subject.shape
-    drawn = _draw(n_subjects, n, rng).T
     there = np.isfinite(by_subject)
-    total = (drawn * np.where(there, by_subject, 0.0)).sum(axis=0)
-    weight = (drawn * there).sum(axis=0)
+    total = (drawn.T * np.where(there, by_subject, 0.0)).sum(axis=0)
+    weight = (drawn.T * there).sum(axis=0)
     return total[weight > 0] / weight[weight > 0]
 
 
@@ -557,6 +563,18 @@ def _drawn_kinds(times: NDArray[np.int64], n: int, rng: np.random.Generator) -> 
     size = max(1, _CHUNK // len(times))
     for start in range(0, n, size):
         yield rng.multinomial(times.sum(), times / times.sum(), size=min(size, n - start)).astype(np.float64)
+
+
+@functools.lru_cache(maxsize=8)
+def _crossed_draws(
+    n_stimuli: int, n_subjects: int, n: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How often each stimulus and each subject is drawn, [n, n_stimuli] and [n, n_subjects].
+
+    The same for all methods and metrics of a table, and most of the time that these took.
+    """
+    rng = np.random.default_rng(seed)
+    return _draw(n_stimuli, n, rng), _draw(n_subjects, n, rng)
 
 
 def _draw(n_units: int, n: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -1,0 +1,195 @@
+"""One loaded Python that forks: a job must not see a difference to a Python of its own, whatever happens to either."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from brain2clip import preloaded
+
+#: Stands for the package: what a stage is called by, and stages that do one thing each.
+STAGE = """
+import sys
+def main(run, arguments=None):
+    run(sys.argv[1:] if arguments is None else arguments)
+"""
+JOB = """
+import os, sys, time, signal
+from pathlib import Path
+with open(Path(__file__).with_name("imported"), "a") as file:
+    file.write(f"{os.getpid()}\\n")
+WORD = "as it was"
+def run(arguments):
+    what = arguments[0]
+    print(WORD, arguments[1:], sys.argv[1:], os.getcwd(), os.environ["GIVEN"], sys.stdin.read(), flush=True)
+    print("to the log", file=sys.stderr)
+    if what == "exit":
+        sys.exit(3)
+    if what == "say":
+        sys.exit("a sentence")
+    if what == "raise":
+        raise ValueError("found that")
+    if what in ("KILL", "INT", "TERM"):
+        os.kill(os.getpid(), getattr(signal, f"SIG{what}"))
+        time.sleep(20)
+    if what == "wait":
+        Path("pid").write_text(str(os.getpid()))
+        try:
+            time.sleep(20)
+        except BaseException as end:
+            Path("ended").write_text(type(end).__name__)
+            raise
+    if what == "soon":
+        Path("pid").write_text(str(os.getpid()))
+        time.sleep(0.7)
+        Path("ended").write_text("by itself")
+if __name__ == "__main__":
+    from brain2clip import stage
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    stage.main(run)
+"""
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    package = tmp_path / "src" / "brain2clip"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    # As the real one: ends jobs by an exception.
+    handler = "    import signal\n    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+    (package / "stage.py").write_text(STAGE.replace("    run(", f"{handler}    run("))
+    (package / "job.py").write_text(JOB)
+    return tmp_path / "src"
+
+
+@pytest.fixture
+def environment(source) -> Iterator[dict[str, str]]:
+    """What jobs get, with a loaded Python."""
+    given = {**os.environ, "PYTHONPATH": str(source), "GIVEN": "of the job", "OMP_NUM_THREADS": "1"}
+    server = preloaded.start(source, given)
+    assert server is not None
+    yield given
+    assert server.stdin is not None
+    server.stdin.close()
+    server.wait(10)
+
+
+def shell(words: str) -> list[str]:
+    """A command as Snakemake gives it to bash."""
+    python = f"export PATH={Path(sys.executable).parent}:$PATH"
+    return ["bash", "-c", f"set -euo pipefail; {python}; {preloaded.function()}; {words}"]
+
+
+def run(environment: dict[str, str], what: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = shell(f"python -m brain2clip.job {what} 'two words'")
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, input="a line")
+
+
+def imported(source: Path) -> list[str]:
+    return (source / "brain2clip" / "imported").read_text().split()
+
+
+def until(true: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if true():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not happen within 10 s")
+
+
+@pytest.mark.parametrize("what", ["well", "exit", "say", "raise", "KILL", "INT", "TERM"])
+def test_a_job_ends_as_in_a_python_of_its_own(environment, source, tmp_path, what):
+    alone = {name: value for name, value in environment.items() if name != preloaded.SOCKET}
+    own, forked = run(alone, what, tmp_path), run(environment, what, tmp_path)
+    assert len(imported(source)) == 2
+    assert (forked.returncode, forked.stdout) == (own.returncode, own.stdout)
+    assert own.returncode != 0 or what == "well"
+    assert own.stderr.splitlines()[0] == forked.stderr.splitlines()[0] == "to the log"
+    assert (own.stderr.splitlines()[-1:] == forked.stderr.splitlines()[-1:]) or what == "KILL"
+
+
+def test_what_jobs_need_is_loaded_once(environment, source, tmp_path):
+    for _ in range(3):
+        assert run(environment, "well", tmp_path).returncode == 0
+    assert len(imported(source)) == 1
+
+
+def test_sources_that_were_edited_since_run_as_they_are(environment, source, tmp_path):
+    assert run(environment, "well", tmp_path).stdout.startswith("as it was")
+    module = source / "brain2clip" / "job.py"
+    module.write_text(module.read_text().replace("as it was", "as it is"))
+    assert run(environment, "well", tmp_path).stdout.startswith("as it is")
+
+
+@pytest.mark.parametrize(
+    "changed", [{"OMP_NUM_THREADS": "2"}, {"PYTHONPATH": "."}, {preloaded.SOCKET: "gone"}, {preloaded.SOCKET: ""}]
+)
+def test_whom_it_cannot_serve_runs_in_a_python_of_its_own(environment, source, tmp_path, changed):
+    assert run(environment, "well", tmp_path).returncode == 0
+    (tmp_path / "brain2clip").symlink_to(source / "brain2clip")
+    done = run({**environment, **changed}, "exit", tmp_path)
+    assert (done.returncode, done.stdout.split()[:3]) == (3, ["as", "it", "was"])
+    assert len(imported(source)) == 2
+
+
+def test_other_python_commands_are_left_alone(environment, tmp_path):
+    done = subprocess.run(shell("python -c 'print(6 * 7)'"), env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("42\n", 0)
+
+
+def start(environment: dict[str, str], what: str, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """A job in the background, as the client's process, and the number of the job's."""
+    words = shell(f"exec {sys.executable} -I -S {preloaded.CLIENT} ${preloaded.SOCKET} -m brain2clip.job {what}")
+    client = subprocess.Popen(words, env=environment, cwd=folder, stdin=subprocess.DEVNULL)
+    until(lambda: (folder / "pid").exists() and (folder / "pid").read_text() != "")
+    return client, int((folder / "pid").read_text())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_who_ends_the_client_ends_the_job(environment, tmp_path, number):
+    client, job = start(environment, "wait", tmp_path)
+    client.send_signal(number)
+    assert client.wait(10) == (143 if number == signal.SIGTERM else -number)
+    until(lambda: not psutil.pid_exists(job))
+    assert (tmp_path / "ended").read_text() == "SystemExit"
+
+
+def test_benchmarks_find_the_job_of_a_client(environment, tmp_path, monkeypatch):
+    monkeypatch.setenv(preloaded.SOCKET, environment[preloaded.SOCKET])
+    client, job = start(environment, "wait", tmp_path)
+    assert preloaded.running(client.pid) == job
+    assert preloaded.running(os.getpid()) is None
+    client.terminate()
+    client.wait(10)
+    until(lambda: preloaded.running(client.pid) is None)
+
+
+def test_jobs_end_well_when_who_started_all_is_gone(source, tmp_path):
+    """As after a kill of Snakemake: the next run finds whole files, and nothing stays."""
+    environment = {**os.environ, "PYTHONPATH": str(source), "GIVEN": "", "OMP_NUM_THREADS": "1"}
+    server = preloaded.start(source, environment)
+    assert server is not None
+    client, job = start(environment, "soon", tmp_path)
+    assert server.stdin is not None
+    server.stdin.close()
+    assert client.wait(10) == 0
+    assert server.wait(10) == 0
+    assert (tmp_path / "ended").read_text() == "by itself"
+    assert not psutil.pid_exists(job)
+    assert not Path(environment[preloaded.SOCKET]).parent.exists()
+
+
+def test_a_client_without_an_answer_says_so_and_ends_its_job(environment, tmp_path):
+    client, job = start(environment, "wait", tmp_path)
+    server = psutil.Process(job).parent()
+    server.kill()
+    assert client.wait(10) == 70
+    until(lambda: not psutil.pid_exists(job) or psutil.Process(job).status() == psutil.STATUS_ZOMBIE)
