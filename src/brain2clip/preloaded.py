@@ -8,9 +8,9 @@ process is gone, was started for another number of threads, or has loaded source
 becomes the Python that was asked for.
 
 What is loaded grows: before a job is forked, the module of its stage is imported here, and what it imports later (of
-:data:`LIBRARIES`, and of this package) is told by the job when it ends. Nothing of it computes, so no thread and no GPU
-is started here. With an empty SOURCE only libraries are loaded, all of them and at once: tests share such a one among
-many copies of the sources.
+:data:`LIBRARIES`, and of this package) is told by the job when it ends. What jobs of a stage have in common is read
+here as well (:mod:`brain2clip.shared`). Nothing of it needs threads or a GPU: none is started here. With an empty
+SOURCE, libraries alone are loaded, all of them and at once: tests share such a one among many copies of the sources.
 
 This file runs by its path and imports nothing of this package at its top: its process does when a job needs it.
 """
@@ -22,6 +22,7 @@ import atexit
 import contextlib
 import importlib
 import json
+import logging
 import os
 import runpy
 import selectors
@@ -34,6 +35,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -221,7 +223,10 @@ class Server:
         first = environment.get("PYTHONPATH", "").split(os.pathsep)[0]
         if not first or Path(first).resolve() != self.source or not arguments[1].startswith("brain2clip."):
             return False
-        return self.load([arguments[1]]) and self.unchanged()
+        if not self.load([arguments[1]]) or not self.unchanged():
+            return False
+        share(arguments)
+        return True
 
     def load(self, names: list[str]) -> bool:
         """Import modules; whether all could be. What a job cannot import, it says itself."""
@@ -277,6 +282,22 @@ class Server:
         for job, _ in ended:
             with job.told, contextlib.suppress(ValueError):
                 self.load(json.loads(job.told.read() or b"[]"))
+
+
+def share(arguments: list[str]) -> None:
+    """Read what the jobs of a stage have in common. What is wrong with it, a job says itself."""
+    if (found := getattr(sys.modules[arguments[1]], "share", None)) is None:
+        return
+    stage: Any = importlib.import_module("brain2clip.stage")
+    shared: Any = importlib.import_module("brain2clip.shared")
+    logging.disable()
+    try:
+        with shared.keeping(), warnings.catch_warnings(action="ignore"):
+            found(stage.parse(arguments[2:]))
+    except BaseException:  # SystemExit of a wrong command line as well
+        pass
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def state(file: str) -> tuple[int, int]:

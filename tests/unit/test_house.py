@@ -232,7 +232,7 @@ FLOORS = (
     "artefact",
     "fingerprint sealing settings",
     "kinds",
-    "names processes screen internals.versions internals.open_clip_files internals.torch_attention",
+    "names processes screen shared internals.versions internals.open_clip_files internals.torch_attention",
     "preloaded preloaded_client",
 )
 SOURCE = ROOT / "src" / "brain2clip"

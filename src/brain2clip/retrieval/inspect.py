@@ -17,6 +17,7 @@ from brain2clip.models.pictures import PromptEffect
 from brain2clip.retrieval import tasks
 from brain2clip.retrieval.repetitions import trial_groups
 from brain2clip.training.data import placed, stimuli_of
+from brain2clip.training.inputs import share as share
 from brain2clip.training.inputs import tested
 from brain2clip.training.predict import Predictor
 

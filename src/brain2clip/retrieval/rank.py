@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,8 +13,12 @@ from brain2clip.retrieval import query_table, tasks
 from brain2clip.retrieval.repetitions import trial_groups
 from brain2clip.settings import Retrieval, parse
 from brain2clip.training.data import Responses, placed, stimuli_of
+from brain2clip.training.inputs import share as share
 from brain2clip.training.inputs import tested
-from brain2clip.training.predict import Predictor
+from brain2clip.training.predict import AT_ONCE, Predictor
+
+#: Groups of trials that are averaged at once: they stay in the processor's cache.
+CACHED = 64
 
 log = logging.getLogger("brain2clip")
 
@@ -55,7 +60,12 @@ def queries_of(predictor: Predictor, test: Responses, retrieval: Retrieval) -> l
         if not groups:
             log.info("rank: no stimulus has %s test repetitions; left out", repetitions)
             continue
-        brains, length = predictor.placed(np.stack([test.values[trials].mean(axis=0) for _, trials in groups]))
+        trials = [own for _, own in groups]
+        parts = [
+            predictor.placed(means(test.values, trials[start : start + AT_ONCE]))
+            for start in range(0, len(trials), AT_ONCE)
+        ]
+        brains, length = (np.concatenate(found) for found in zip(*parts))
         shown = tasks.shown(candidates, [stimulus for stimulus, _ in groups])
         for task in retrieval.tasks:
             one = tasks.of_brains(task, repetitions, brains, shown, galleries[tasks.kind_of(task)], length)
@@ -64,6 +74,28 @@ def queries_of(predictor: Predictor, test: Responses, retrieval: Retrieval) -> l
             )
             queries.append(one)
     return queries
+
+
+def means(values: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean response of each group of trials [n_groups, ...], float32.
+
+    Parameters
+    ----------
+    values : ndarray [n, ...] float32
+    groups : sequence of ndarray
+        Rows that belong together.
+    """
+    if len({len(group) for group in groups}) > 1:
+        return np.stack([values[group].mean(axis=0) for group in groups])
+    trials = np.stack(groups)
+    made = np.empty((len(groups), *values.shape[1:]), np.float32)
+    for start in range(0, len(groups), CACHED):  # added in the order of the trials, as NumPy does, but many at once
+        chosen, part = trials[start : start + CACHED], made[start : start + CACHED]
+        np.take(values, chosen[:, 0], axis=0, out=part)
+        for column in chosen.T[1:]:
+            part += values[column]
+        part /= trials.shape[1]
+    return made
 
 
 def _gallery(predictor: Predictor, kind: Sought, names: dict[str, np.ndarray], classes: bool) -> tasks.Gallery:

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -15,6 +16,7 @@ from urllib.request import getproxies, proxy_bypass
 import torch
 from torch import Tensor
 
+from brain2clip import shared
 from brain2clip.internals import open_clip as internals
 from brain2clip.readers import pictures
 from brain2clip.settings import Tower
@@ -60,10 +62,19 @@ def load(tower: Tower, device: str | torch.device = "cpu") -> Clip:
         Where the model, tag, checkpoint or folder does not exist or is damaged, the hub cannot be reached, weights are
         not finite, or they were trained for another activation than the model has.
     """
-    import open_clip
-
     _check_source(tower)
     _check_reachable(tower)
+    clip = shared.kept(
+        "tower", weights.of(tower.model, tower.pretrained), tower.model_dump_json(), partial(_loaded, tower)
+    )
+    clip.model.to(device)
+    return clip
+
+
+def _loaded(tower: Tower) -> Clip:
+    """A tower in main memory."""
+    import open_clip
+
     try:
         model, _, preprocess = open_clip.create_model_and_transforms(
             tower.model,
@@ -85,9 +96,8 @@ def load(tower: Tower, device: str | torch.device = "cpu") -> Clip:
             "pretrained may be the path of a checkpoint file."
         ) from None
     _check_finite(model, tower)
-    model = model.to(device).eval().requires_grad_(False)
     return Clip(
-        model=model,
+        model=model.eval().requires_grad_(False),
         preprocess=preprocess,
         tokenize=tokenize,
         mean=mean,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brain2clip import artefact
+from brain2clip import artefact, shared
 from brain2clip.models.pictures import Pictures
 from brain2clip.names import SPLITS
 from brain2clip.responses import same_samples
@@ -163,7 +164,7 @@ def load_responses(
     ids = list(dict.fromkeys(name for part in loaded for name in part.stimulus_id))
     return replace(
         first,
-        values=np.concatenate([part.values for part in loaded]),
+        values=first.values if len(loaded) == 1 else np.concatenate([part.values for part in loaded]),
         stimulus=np.concatenate([_renumbered(part, ids) for part in loaded]),
         subject=np.concatenate([part.subject for part in loaded]),
         stimulus_id=ids,
@@ -186,11 +187,16 @@ def load_each(
 ) -> list[Responses]:
     """As :func:`load_responses`, one for each subject, who may have voxels of their own."""
     wanted = expected if isinstance(expected, list) else [expected] * len(files)
-    loaded = []
-    for number, (file, must) in enumerate(zip(files, wanted)):
-        with artefact.open_h5(file, must) as source:
+
+    def load(number: int) -> Responses:
+        with artefact.open_h5(files[number], wanted[number]) as source:
             part = _responses(source, np.flatnonzero(source["split"][:] == SPLITS.index(split)), number)
-        loaded.append(part.averaged() if average and len(part.values) else part)
+        return part.averaged() if average and len(part.values) else part
+
+    if len(files) == 1:  # of many subjects it would be much to keep
+        known = json.dumps([wanted[0], split, average], sort_keys=True, default=dict)
+        return [shared.kept(f"{split} responses", files, known, lambda: load(0))]
+    loaded = [load(number) for number in range(len(files))]
     if len(files) > 1:
         where = f"{files[0].parent}: responses of {len(files)} subjects"
         same_samples.refuse_equal(same_samples.together([part.recordings for part in loaded]), where)

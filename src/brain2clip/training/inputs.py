@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from brain2clip.responses import same_samples
+from brain2clip.settings import Method, Tower, parse
 from brain2clip.stage import InputError, Job
 from brain2clip.training.data import Normalisation, Responses, inputs_of, load_responses, names_in_words
 
@@ -141,6 +142,20 @@ def normalised(tensors: Mapping[str, torch.Tensor], responses: Responses, subjec
     fitted = Normalisation(*(tensors[f"{name}{ending}"].numpy() for name in (MEAN, OPERATOR)))
     log.info("normalised as the training of the model: these responses have no training trial")
     return replace(responses, values=fitted.apply(responses.values, responses.clamp), is_normalised=True)
+
+
+def share(job: Job) -> None:
+    """Read what all jobs have in common that use a trained model on the same responses (:mod:`brain2clip.shared`)."""
+    load_responses([job.input("responses")], "test", job.expects.get("responses"))
+    share_tower(job)
+
+
+def share_tower(job: Job) -> None:
+    """Load the tower of a job whose method tunes it."""
+    if parse(Method, job.settings["method"]).prompted:
+        from brain2clip.stimuli import frozen_clip  # open_clip takes seconds to import: only where it is needed
+
+        frozen_clip.load(parse(Tower, job.settings["tower"]))
 
 
 def tested(job: Job, tensors: Mapping[str, torch.Tensor]) -> Responses:

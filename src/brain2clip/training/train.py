@@ -24,7 +24,7 @@ from brain2clip.training.data import (
     placed,
     stimuli_of,
 )
-from brain2clip.training.inputs import device_of_choice, inputs_as_tensors
+from brain2clip.training.inputs import device_of_choice, inputs_as_tensors, share_tower
 from brain2clip.training.method import Study
 
 log = logging.getLogger("brain2clip")
@@ -63,6 +63,14 @@ def run(job: stage.Job) -> None:
     made = job.provenance()
     artefact.write_table(job.output("history"), history, made, unknown={"held_out_top1", "perplexity"})
     artefact.write_tensors(job.output("checkpoint"), {**tensors, **inputs_as_tensors(sets, subjects)}, made)
+
+
+def share(job: stage.Job) -> None:
+    """Read what all models of a subject have in common (:mod:`brain2clip.shared`)."""
+    method: MethodBase = parse(Method, job.settings["method"])
+    share_tower(job)
+    if isinstance(method, TrainedMethod) and len(job.inputs["responses"]) == 1:
+        responses_of(job, method.average_repetitions, joint=False)
 
 
 def check_finite(tensors: Mapping[str, Tensor], kind: str) -> None:

@@ -1,0 +1,60 @@
+"""What a loaded Python reads once for the jobs that it forks (:mod:`brain2clip.preloaded`).
+
+Models of one subject are ranked, and trained, by jobs that all read the same responses and the same tower. The module
+of a stage says in ``share(job)`` what that is; it is called in the loaded Python, and what it reads there through
+:func:`kept` is in the memory of every job that is forked afterwards. Of each name the latest is kept, and what a job
+does to it stays in the job. In any other process :func:`kept` only calls what makes the value.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_KEPT: dict[str, tuple[Hashable, Any]] = {}
+_KEEPING: list[bool] = []
+
+
+def kept(name: str, files: Iterable[Path | str], settings: Hashable, make: Callable[[], T]) -> T:
+    """A value that depends on files and settings: what is kept of that, else made now.
+
+    Parameters
+    ----------
+    name : str
+        What it is; of each name one value is kept.
+    files : iterable of path
+        Their time, size and number decide with the settings whether what is kept is the same.
+    settings : hashable
+    make : callable
+    """
+    key = (settings, tuple(_state(path) for path in files))
+    there = _KEPT.get(name)
+    if there is not None and there[0] == key:
+        found: T = there[1]
+        return found
+    if _KEEPING:
+        _KEPT.pop(name, None)  # both at once might not fit
+    made = make()
+    if _KEEPING:
+        _KEPT[name] = (key, made)
+    return made
+
+
+@contextmanager
+def keeping() -> Iterator[None]:
+    """Within it, values are kept."""
+    _KEEPING.append(True)
+    try:
+        yield
+    finally:
+        _KEEPING.pop()
+
+
+def _state(path: Path | str) -> tuple[str, int, int, int]:
+    found = os.stat(path)
+    return os.path.realpath(path), found.st_mtime_ns, found.st_size, found.st_ino
