@@ -51,6 +51,20 @@ def test_jobs_are_counted_without_planning_them(path: str) -> None:
     assert counted == Counter(job.stage for job in made.jobs().values())
 
 
+def test_models_applied_to_recordings_of_another_study_are_counted() -> None:
+    raw = yaml.safe_load((ROOT / TINY).read_text(encoding="utf-8"))
+    raw["studies"]["later"] = {**raw["studies"]["simulated"], "seed": 2, "test_repetitions": 40}
+    raw["apply"] = {name: {"experiment": "main", "study": name} for name in ("simulated", "later")}
+    made = Plan(settings.load(raw))
+    counted: Counter[str] = Counter()
+    for work in Amounts(made).works():
+        counted[work.stage] += work.jobs
+    assert counted == Counter(job.stage for job in made.jobs().values())
+    assert (counted["apply"], counted["catalogue"], counted["simulate_pictures"]) == (16, 2, 2)
+    found, before = by_stage(made), by_stage(plan(TINY))
+    assert found["apply"].cpu_s > 16 * before["rank"].cpu_s / before["rank"].jobs  # more test trials to rank
+
+
 def test_jobs_of_the_paper() -> None:
     """As tests/workflow/test_paper_plan.py has them from a dry run."""
     found = by_stage(plan("config.yaml"), gpu=True)
@@ -93,6 +107,15 @@ def test_work_grows_with_what_is_to_be_done() -> None:
     assert subjects["epochs"].cpu_s == pytest.approx(2 * before["epochs"].cpu_s)
     assert pictures["features"].cpu_s > 1.1 * before["features"].cpu_s
     assert pictures["features"].disk > 1.4 * before["features"].disk
+
+
+def test_memory_holds_patch_tokens_once_and_no_more_than_training_keeps() -> None:
+    """Thousands of pictures: a method with prompts holds the tokens of training pictures, up to 8 GB of them."""
+    name = "studies__simulated__pictures_per_concept"
+    few, many, most = (by_stage(plan(TINY, **{name: n}))["train"].memory for n in (2, 2000, 20000))
+    tokens = 12 * 2000 * 64 * 96 * 5 * 4 / 1e9  # pictures, patches, width, picture and its bands, single precision
+    assert many - few == pytest.approx(tokens, rel=0.05)
+    assert most < 8 + 2 * few
 
 
 def test_elapsed_time_is_that_of_waves_of_jobs() -> None:

@@ -44,7 +44,8 @@ class Work:
     of : mapping
         Units to how many of them one job has to do (``workflow/costs.csv``).
     memory : mapping
-        Units to how many of them it holds: ``GB`` of arrays, ``weights`` of a tower (GB), ``gflop`` of a batch.
+        Units to how many of them it holds: ``GB`` of arrays, ``tokens`` of pictures and ``weights`` of a tower (GB),
+        ``gflop`` of a batch, ``prompted``: 1 where a tower takes part in training.
     disk : float
         What one job leaves, GB.
     known : bool
@@ -142,7 +143,7 @@ class Amounts:
 
     def _raw(self) -> Iterator[Work]:
         plan = self.plan
-        used = sorted({*plan.studies_run, *(one.study for one in plan.config.exports.values())})
+        used = plan.studies_used
         for units in plan.downloads(*used).values():
             gb = sum(file.size or 0 for files in units.values() for file in files) / 1e9
             yield Work("download", len(units), {"GB": gb / max(1, len(units))}, disk=gb / max(1, len(units)))
@@ -164,9 +165,10 @@ class Amounts:
 
     def _responses(self) -> Iterator[Work]:
         plan = self.plan
-        runs = {(run.study, run.signal, run.subject) for run in plan.runs()}
+        runs = [*plan.runs(), *(one.run for one in plan.applied())]
+        read = {(run.study, run.signal, run.subject) for run in runs}
         for (study, signal), count in Counter(
-            (study, signal) for study, signal, _ in {*runs, *(one[1:] for one in plan.exported())}
+            (study, signal) for study, signal, _ in {*read, *(one[1:] for one in plan.exported())}
         ).items():
             extent, known = self.extent(study)
             channels, _, said = self.numbers(study, signal)
@@ -186,7 +188,7 @@ class Amounts:
 
     def _stimuli(self) -> Iterator[Work]:
         plan = self.plan
-        yield Work("catalogue", len(plan.studies_run))
+        yield Work("catalogue", len(plan.studies_ranked))
         for study, tower in plan.towers_run():
             flop, weights, known = self.tower(tower)
             block, count = plan.config.towers[tower], self.n_stimuli(study)
@@ -208,21 +210,16 @@ class Amounts:
             yield self._train(model, count)
         for run, count in _equal(runs, plan).items():
             method = plan.method(run.method)
-            extent, known = self.extent(run.study)
-            flop, weights, said = self.tower(method.tower)
-            queries = extent.trials[1]
-            asked = plan.config.retrieval
-            rows = queries * len(asked.tasks) * sum(0.01 if one == "all" else 1 / one for one in asked.repetitions)
-            prompted = {"prompted": 1.0, "gflop": flop * extent.pictures[1]} if method.prompted else {}
-            held = {"GB": self.response_gb(run.study, run.signal, 1)} if method.trained else {}
-            held |= {"weights": weights} if method.prompted else {}
-            stage = "rank" if method.trained else "ceiling"
-            known &= said or not prompted
-            of = {"trial": queries, **prompted} if method.trained else {}
-            yield Work(stage, count, of, held, 1e-7 * rows, known)
+            work = self._rank("rank" if method.trained else "ceiling", run, count)
+            yield work
             if method.prompted and run.method == plan.shown_method(run.study):  # what figures show
                 seen = sum(one[:4] == run[:4] for one in figure_base.shown_runs(plan, run.study))
-                yield Work("inspect", seen, prompted, {"weights": weights}, 1e-5, known)
+                of = {unit: amount for unit, amount in work.of.items() if unit != "trial"}
+                yield Work("inspect", seen, of, {"weights": work.memory["weights"]}, 1e-5, work.known)
+        for name in plan.config.apply:
+            own = [one.run for one in plan.applied() if one.name == name]
+            for run, count in _equal(own, plan).items():
+                yield self._rank("apply", run, count)
         mapped = [run for study in plan.studies_run for run in plan.mapped_runs(study)[:1]]
         yield Work("embed", len(mapped), disk=1e-3)
         for study in filter(plan.has_timecourse, plan.studies_run):
@@ -235,6 +232,21 @@ class Amounts:
             of = {"number": float(windows * training * self._joint(plan.shown_tower(study)))}
             held = {"GB": training * self._joint(plan.shown_tower(study)) * 4 * 8 / 1e9}
             yield Work("timecourse", len(plan.subjects(study)), of, held, 1e-4 * windows, known and said)
+
+    def _rank(self, stage: str, run: Run, count: int) -> Work:
+        """Ranks of the test trials of some subjects, by their models or by an ideal observer."""
+        method, asked = self.plan.method(run.method), self.plan.config.retrieval
+        extent, known = self.extent(run.study)
+        queries = extent.trials[1]
+        rows = queries * len(asked.tasks) * sum(0.01 if one == "all" else 1 / one for one in asked.repetitions)
+        if not method.trained:
+            return Work(stage, count, disk=1e-7 * rows, known=known)
+        of, held = {"trial": float(queries)}, {"GB": self.response_gb(run.study, run.signal, 1)}
+        if method.prompted:
+            flop, weights, said = self.tower(method.tower)
+            of |= {"prompted": 1.0, "gflop": flop * extent.pictures[1]}
+            held["weights"], known = weights, known and said
+        return Work(stage, count, of, held, 1e-7 * rows, known)
 
     def _train(self, model: Run, count: int) -> Work:
         plan = self.plan
@@ -264,7 +276,7 @@ class Amounts:
             tokens = min(8.0, sizes.cached_gb(plan.config.towers[method.tower], pictures))
             of |= {"prompted": float(budget.epochs * pictures), "gflop": flop * budget.epochs * pictures}
             batch = flop * min(budget.batch_size, pictures)
-            held = {"GB": gb + tokens, "weights": weights, "gflop": batch}
+            held |= {"tokens": tokens, "weights": weights, "gflop": batch, "prompted": 1.0}
         return Work("train", count, of, held, disk, known and said and (of_tower or not method.prompted))
 
     def _joint(self, tower: str) -> int:
