@@ -154,7 +154,7 @@ class Looker:
         read = SimpleNamespace(trials=dict(zip(found, tables)).__getitem__)
         trials = epochs.all_trials(read, found)  # type: ignore[arg-type]
         checks.check_trials(self.study, subject, trials)
-        self.look.shown.update(trials[["stimulus", "split"]].drop_duplicates().itertuples(index=False, name=None))
+        self.look.took(subject, trials)
         return epochs.without_surplus(trials, self.responses)[0]
 
     def _seen(self, subject: str, trials: pd.DataFrame, raws: list[mne.io.BaseRaw]) -> None:
