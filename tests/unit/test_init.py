@@ -100,7 +100,8 @@ def test_categories_of_a_bids_dataset(here):
     ):
         assert line in text
     init.write(here / "My data_2", flags(out=Path("again.yaml")))
-    assert Path("again.yaml").read_text() == text
+    own = text.replace("results: results/My-data-2", "results: results/again")
+    assert Path("again.yaml").read_text() == own, "each configuration has results of its own, before any run as well"
 
 
 def test_pictures_of_a_bids_dataset(here):
