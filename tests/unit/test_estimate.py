@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from bids_fixtures import noise, regular_events, study_settings, write_run
 
 from brain2clip import settings
 from brain2clip.cli import estimate
 from brain2clip.plan import Plan, costs, sizes
-from brain2clip.plan.amounts import Amounts
+from brain2clip.plan.amounts import UNKNOWN, Amounts
 from brain2clip.plan.jobs import ON_GPU, STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,6 +159,22 @@ def test_what_nobody_knows_is_called_reckoned(tmp_path: Path) -> None:
     found = by_stage(Plan(settings.load(raw)))
     assert found["voxels"].basis == found["train"].basis == "reckoned"
     assert found["catalogue"].basis == "scaled"
+
+
+@pytest.mark.parametrize("described", [True, False])
+def test_recordings_are_as_large_as_their_sidecars_say(tmp_path: Path, described: bool) -> None:
+    for run in ("01", "02"):
+        write_run(tmp_path / "bids", noise(1, 12), regular_events(20), subject="01", run=run)
+    (tmp_path / "bids" / "task-see_eeg.json").write_text('{"SamplingFrequency": 250}')
+    for path in [] if described else (tmp_path / "bids").rglob("*_channels.tsv"):
+        path.unlink()
+    study = study_settings(tmp_path / "bids", responses={"tmin": 0.0, "tmax": 0.4, "sfreq": 125})
+    main = {"study": "mine", "signals": ["broad"], "protocols": ["intra"], "methods": ["frozen"], "seeds": [0]}
+    retrieval = {"metrics": ["top-1"]}
+    found = by_stage(plan(TINY, studies={"mine": study}, experiments={"main": main}, tables={}, retrieval=retrieval))
+    channels = 4 if described else UNKNOWN.inputs
+    assert found["epochs"].disk == pytest.approx(40 * channels * 50 * 4 / 1e9)
+    assert found["epochs"].basis == ("scaled" if described else "reckoned")
 
 
 @pytest.mark.parametrize(

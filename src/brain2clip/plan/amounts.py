@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from brain2clip.plan import sizes
+from brain2clip.readers import bids_files
 from brain2clip.reporting import figure_base
 from brain2clip.settings.studies import Extent
 from brain2clip.stage import InputError
@@ -21,6 +22,7 @@ from brain2clip.stage import InputError
 if TYPE_CHECKING:
     from brain2clip.plan.jobs import Plan
     from brain2clip.plan.runs import Run
+    from brain2clip.readers.contract import Recording
     from brain2clip.settings import MethodBase
 
 #: Channels of named sets.
@@ -86,25 +88,25 @@ class Amounts:
         if block.extent is not None:
             return block.extent, True
         try:
-            return self._looked_at(study), True
+            return self._looked_at(study)
         except (InputError, OSError, ValueError, KeyError, IndexError):
             return UNKNOWN, False  # whoever reads the files says what is wrong with them
 
-    def _looked_at(self, study: str) -> Extent:
-        own = self.plan.study(study)
+    def _looked_at(self, study: str) -> tuple[Extent, bool]:
+        own, rate, inputs, known = self.plan.study(study), 0.0, 500, True
         subject = own.subjects()[0]
         if self.plan.is_voxels(study):
             table = own.rows(subject)
             table = table[table["stimulus"] != ""]
-            inputs = 500
         else:
             import pandas as pd
 
-            table = pd.concat([own.trials(recording) for recording in own.recordings(subject)])
-            inputs = UNKNOWN.inputs
+            recordings = own.recordings(subject)
+            table = pd.concat([own.trials(recording) for recording in recordings])
+            rate, inputs, known = _described(recordings[0])
         sides = [table[table["split"] == side] for side in ("train", "test")]
         trials, pictures = zip(*((len(side), side["stimulus"].nunique()) for side in sides), strict=True)
-        return Extent(trials, pictures, 0.0 if self.plan.is_voxels(study) else UNKNOWN.rate, inputs)
+        return Extent(trials, pictures, rate, inputs), known
 
     def numbers(self, study: str, signal: str) -> tuple[int, int, bool]:
         """Channels (or voxels) and times of a response, and whether they are known."""
@@ -116,10 +118,7 @@ class Amounts:
             return max(1, round(extent.inputs * share)), 1, bool(block.simulated)
         given, (start, end) = block.responses, block.responses.crop or (block.responses.tmin, block.responses.tmax)
         named = given.channels
-        if isinstance(named, str):
-            channels, known = NAMED.get(named, extent.inputs), known and (named in NAMED or block.extent is not None)
-        else:
-            channels = len(named)
+        channels = NAMED.get(named, extent.inputs) if isinstance(named, str) else len(named)
         return channels, max(1, round((end - start) * given.sfreq)), known
 
     def response_gb(self, study: str, signal: str, side: int | None = None, averaged: bool = False) -> float:
@@ -295,6 +294,16 @@ class Amounts:
         of = {"table": float(len(plan.config.tables)), "run": float(len(plan.runs()))}
         yield Work("tables", 1, of, disk=1e-3)
         yield Work("figures", len(plan.figures()), disk=2e-4)
+
+
+def _described(recording: Recording) -> tuple[float, int, bool]:
+    """Rate (Hz) and EEG channels of a recording by its sidecars, without opening it, and whether they tell both."""
+    _, table = bids_files.channel_table(recording) or (None, {})
+    channels = sum(kind.upper() == "EEG" for kind in table.get("type", []))
+    rate = bids_files.read_metadata(bids_files.metadata_files(recording)).get("SamplingFrequency")
+    if not channels or not isinstance(rate, int | float) or rate <= 0:
+        return UNKNOWN.rate, channels or UNKNOWN.inputs, False
+    return float(rate), channels, True
 
 
 def _equal(runs: list[Run], plan: Plan) -> dict[Run, int]:
