@@ -53,8 +53,8 @@ def look(path: Path, given: str, asked: Asked) -> Found:
         table = _table(file, signals.n_rows, [one for one in listed if one.suffix in TABLES])
         if table is not None:
             pairs[file] = table
-    if not pairs and (series := [file for file in opened if _is_series(file)]):
-        raise InputError(_no_responses(folder, series, opened[series[0]].n_rows))
+    if not pairs and (bold := [file for file in opened if _is_series(file)]):
+        raise InputError(_no_responses(folder, bold, opened[bold[0]].n_rows))
     if not pairs:
         rows = ", ".join(f"{file.name} ({signals.n_rows} rows)" for file, signals in opened.items())
         raise InputError(
