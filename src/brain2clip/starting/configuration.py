@@ -109,7 +109,7 @@ def _study(found: Found, pictures: str | None) -> Iterator[str]:
     yield f"    {key}:"
     yield from (f"      {name}: {_flow(value)}" for name, value in found.steps.items())
     if found.kind == "bids_eeg":
-        yield from _comment("Blinks and movement: training epochs beyond so much, from peak to peak, are left out", "      ")
+        yield "      # Blinks and movement: training epochs of more than that from peak to peak are left out."
         yield "      # reject_uv: 150.0"
 
 
