@@ -119,6 +119,16 @@ def test_memory_holds_patch_tokens_once_and_no_more_than_training_keeps() -> Non
     assert most < 8 + 2 * few
 
 
+def test_a_debug_version_learns_and_ranks_its_first_concepts() -> None:
+    whole = plan("config.yaml")
+    small = Plan(settings.debug(whole.config, {name: whole.subjects(name) for name in whole.config.studies}))
+    works = {work.stage: work for work in Amounts(small).works()}
+    assert works["features"].of["picture"] == 40
+    assert works["rank"].of["trial"] == 20 * 20  # of one session
+    assert works["train"].of["response"] == 2 * 20  # epochs, averages of pictures of one run
+    assert works["epochs"].of["sample"] > 7000 * 17 * 500, "responses are those of all trials"
+
+
 def test_elapsed_time_is_that_of_waves_of_jobs() -> None:
     one, four = (by_stage(plan(DEMO), cores=cores) for cores in (1, 4))
     assert one["summaries"].wall_s == pytest.approx(one["summaries"].cpu_s)

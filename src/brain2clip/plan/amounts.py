@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +72,7 @@ class Amounts:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        for name in ("extent", "numbers", "tower"):
+        for name in ("extent", "used", "numbers", "tower"):
             setattr(self, name, cache(getattr(self, name)))
 
     def works(self) -> Iterator[Work]:
@@ -92,6 +92,16 @@ class Amounts:
         except (InputError, OSError, ValueError, KeyError, IndexError):
             return UNKNOWN, False  # whoever reads the files says what is wrong with them
 
+    def used(self, study: str) -> tuple[Extent, bool]:
+        """The same of what is learned and ranked: of a debug version the first concepts of either side."""
+        (extent, known), few = self.extent(study), self.plan.block(study).first_concepts
+        if few is None:
+            return extent, known
+        training, test = (min(1.0, few / max(1, number)) for number in extent.concepts or extent.pictures)
+        (trials, asked), (pictures, shown) = extent.trials, extent.pictures
+        kept = (round(trials * training), round(asked * test)), (round(pictures * training), round(shown * test))
+        return replace(extent, trials=kept[0], pictures=kept[1]), known
+
     def _looked_at(self, study: str) -> tuple[Extent, bool]:
         own, rate, inputs, known = self.plan.study(study), 0.0, 500, True
         subject = own.subjects()[0]
@@ -105,8 +115,10 @@ class Amounts:
             table = pd.concat([own.trials(recording) for recording in recordings])
             rate, inputs, known = _described(recordings[0])
         sides = [table[table["split"] == side] for side in ("train", "test")]
-        trials, pictures = zip(*((len(side), side["stimulus"].nunique()) for side in sides), strict=True)
-        return Extent(trials, pictures, rate, inputs), known
+        trials, pictures, concepts = zip(
+            *((len(side), side["stimulus"].nunique(), side["concept"].nunique()) for side in sides), strict=True
+        )
+        return Extent(trials, pictures, rate, inputs, concepts), known
 
     def numbers(self, study: str, signal: str) -> tuple[int, int, bool]:
         """Channels (or voxels) and times of a response, and whether they are known."""
@@ -130,7 +142,7 @@ class Amounts:
 
     def n_stimuli(self, study: str) -> int:
         """Stimuli of a study."""
-        return self.plan.block(study).n_stimuli or sum(self.extent(study)[0].pictures)
+        return self.plan.block(study).n_stimuli or sum(self.used(study)[0].pictures)
 
     def tower(self, name: str) -> tuple[float, float, bool]:
         """Work of a picture (GFLOP), weights (GB), and whether they are known."""
@@ -148,7 +160,7 @@ class Amounts:
             yield Work("download", len(units), {"GB": gb / max(1, len(units))}, disk=gb / max(1, len(units)))
         for study in plan.bringing_pictures().values():
             if study in used:
-                gb = 0.05e-3 * self.n_stimuli(study)
+                gb = 0.05e-3 * sum(self.extent(study)[0].pictures)
                 yield Work("images", 1, {"GB": gb}, disk=gb, known=False)
         for study in (name for name in used if plan.block(name).simulated):
             extent, _ = self.extent(study)
@@ -227,7 +239,7 @@ class Amounts:
             block: Any = plan.block(study)
             size = max(1, round(plan.config.figures.window * block.responses.sfreq))
             windows = max(1, (times - size) // max(1, size // 2) + 1)
-            training, known = self.extent(study)[0].pictures[0], self.extent(study)[1]
+            training, known = self.used(study)[0].pictures[0], self.used(study)[1]
             of = {"number": float(windows * training * self._joint(plan.shown_tower(study)))}
             held = {"GB": training * self._joint(plan.shown_tower(study)) * 4 * 8 / 1e9}
             yield Work("timecourse", len(plan.subjects(study)), of, held, 1e-4 * windows, known and said)
@@ -235,7 +247,7 @@ class Amounts:
     def _rank(self, stage: str, run: Run, count: int) -> Work:
         """Ranks of the test trials of some subjects, by their models or by an ideal observer."""
         method, asked = self.plan.method(run.method), self.plan.config.retrieval
-        extent, known = self.extent(run.study)
+        extent, known = self.used(run.study)
         queries = extent.trials[1]
         rows = queries * len(asked.tasks) * sum(0.01 if one == "all" else 1 / one for one in asked.repetitions)
         if not method.trained:
@@ -250,7 +262,7 @@ class Amounts:
     def _train(self, model: Run, count: int) -> Work:
         plan = self.plan
         method: Any = plan.method(model.method)
-        extent, known = self.extent(model.study)
+        extent, known = self.used(model.study)
         channels, times, said = self.numbers(model.study, model.signal)
         flop, weights, of_tower = self.tower(method.tower)
         sources = len(plan.sources(model))
