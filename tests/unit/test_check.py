@@ -247,6 +247,25 @@ def test_samples_that_are_no_numbers_are_told(data, tmp_path):
     assert "sub-02_task-see_run-01_eeg.eeg: channel O1 holds 1 samples that are NaN or infinite" in fault
 
 
+@pytest.mark.parametrize("every", [4, 40], ids=["often", "seldom"])
+def test_artefacts_are_told_where_they_are_many_and_kept(tmp_path, every):
+    samples = noise(1, 40)
+    for start in range(0, 40, every):  # a blink, and everywhere an offset and a slope, which are none
+        samples[0, 250 * start : 250 * start + 50] += 300e-6 * np.hanning(50)
+    samples += 1e-3 + np.linspace(0, 2e-3, samples.shape[1])
+    for run, part in (("01", samples), ("02", samples[:, ::-1] + noise(2, 40))):
+        write_run(tmp_path / "bids", part, regular_events(20), subject="01", run=run)
+    told = []
+    for responses in ({}, {"reject_uv": 150}):
+        config = configuration(study_settings(tmp_path / "bids", responses=responses))
+        report = check.looked(Plan(settings.load({**config, "results": str(tmp_path / "results")})), ["mine.yaml"])
+        assert list(report.faults()) == []
+        told.append(" ".join(report.notes))
+    assert ("in 25 % of the seconds that were read some channel moves" in told[0]) == (every == 4)
+    assert ("reject_uv" in told[0]) == (every == 4)
+    assert "reject_uv" not in told[1]
+
+
 def test_long_recordings_are_looked_at_in_part_and_said_so(recorded, tmp_path, monkeypatch):
     monkeypatch.setattr(check, "SAMPLES_BYTES", 8 * len(CHANNELS) * 12 * 250)
     plan = Plan(settings.load(configuration(study_settings(recorded))))

@@ -18,6 +18,8 @@ from brain2clip.readers.attempts import Attempts
 if TYPE_CHECKING:
     from brain2clip.plan import Plan
 
+log = logging.getLogger("brain2clip")
+
 #: Samples and signals that are read in all, bytes in double precision: some seconds.
 SAMPLES_BYTES = 2**29
 #: Pictures that are opened, at most; that all are there is looked at in any case.
@@ -109,6 +111,8 @@ def of_study(plan: Plan, name: str, attempts: Attempts, budget: Budget, lines: l
         else:
             one.subject(subject)
     check_training(plan, name, look.untrained, attempts)
+    if hasattr(one, "noted") and (note := one.noted()) is not None:
+        log.warning(note)
     sfreq = getattr(study.block, "sfreq", None)
     if look.absent and sfreq is not None:
         one.promised(sfreq)

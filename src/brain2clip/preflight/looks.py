@@ -42,6 +42,8 @@ class Look:
         Channels, rate and the like in words.
     untrained : set of str
         Subjects with test trials only.
+    seconds : (int, int)
+        Seconds of EEG that were read, and those in which some channel moved by more than an artefact's amplitude.
     samples : dict
         What was read of the samples, in words, with how often.
     absent : list of str
@@ -56,6 +58,7 @@ class Look:
     trials: dict[str, tuple[int, int]] = field(default_factory=dict)
     shown: set[tuple[str, str]] = field(default_factory=set)
     untrained: set[str] = field(default_factory=set)
+    seconds: tuple[int, int] = (0, 0)
     shape: str = ""
     samples: dict[str, int] = field(default_factory=dict)
     absent: list[str] = field(default_factory=list)
