@@ -142,6 +142,64 @@ def test_wrong_settings_are_told_at_once_by_check_and_by_planning(recorded, tmp_
         assert sentence in planned
 
 
+#: Protocols, subjects whose training run is not there, and those who are without a model then.
+UNTRAINED = {
+    "inter": (["03"], None),
+    "intra": (["03"], "'intra' has no model for sub-03, for want of training trials: sub-03 has none"),
+    "joint": (["03"], "'joint' has no model for sub-03, for want of"),
+    "nobody": (["01", "03"], "'inter' has no model for sub-02, for want of training trials: sub-01, sub-03 have none"),
+}
+
+
+def without_training(kind: str, data: Path, subjects: list[str]) -> dict[str, Any]:
+    """A study in which some subjects have their test run only."""
+    if kind == "bids_eeg":
+        for subject in subjects:
+            for path in (data / f"sub-{subject}").rglob("*run-01*"):
+                path.unlink()
+        study = study_settings(data)
+    else:
+        _, runs = voxel_tables.labels()
+        for subject in SUBJECTS:
+            rows = [row for row, run in enumerate(runs) if run == "4" or subject not in subjects]
+            folder = voxel_tables.write(data / subject, voxel_tables.signals(int(subject))[rows])
+            first, *others = (folder / "rows.csv").read_text().splitlines()
+            (folder / "rows.csv").write_text("\n".join([first, *(others[row] for row in rows)]) + "\n")
+        study = voxel_tables.study(data / "{subject}", subjects=list(SUBJECTS))
+    study["split"]["training"] = "optional"
+    return study
+
+
+@pytest.mark.parametrize(
+    ("kind", "case"),
+    [*(("bids_eeg", case) for case in UNTRAINED), ("voxel_table", "intra"), ("voxel_table", "joint")],
+)
+def test_subjects_with_test_trials_only_are_told_where_a_protocol_trains_on_them(
+    data, tmp_path, monkeypatch, kind, case
+):
+    subjects, sentence = UNTRAINED[case]
+    kinds = {"intra": "intra-subject", "inter": "leave-one-subject-out", "joint": "joint"}
+    config = configuration(
+        without_training(kind, data, subjects),
+        methods={
+            "ridge": {"kind": "mapping", "tower": "small", "supervision": {"text": 1.0, "sentences": ["prompts"]}}
+        },
+        protocols={name: {"kind": one} for name, one in kinds.items()},
+    )
+    main = config["experiments"]["main"]
+    if kind == "bids_eeg" and case != "nobody":  # what fits one protocol is looked at again for another
+        main["protocols"] = ["inter"]
+        assert faults(config, tmp_path) == []
+        monkeypatch.setattr(planning, "KEPT", tmp_path / ".snakemake" / "fitting.json")
+        planning.refuse(Plan(settings.load({**config, "results": str(tmp_path / "results")})), ["mine.yaml"])
+    main["protocols"] = [case if case in kinds else "inter"]
+    if sentence is not None:
+        (fault,) = faults(config, tmp_path)
+        assert fault.startswith(f"experiments.main.protocols: {sentence}")
+        assert ("leave-one-subject-out" in fault) == (kind == "bids_eeg")
+        assert sentence in refused(config, tmp_path, monkeypatch)
+
+
 def test_values_of_keep_that_match_nothing_are_told(recorded, tmp_path, monkeypatch):
     some = configuration(study_settings(recorded, keep={"trial_type": ["face", "house", "hose"]}))
     none = configuration(study_settings(recorded, keep={"trial_type": ["picture"]}))
@@ -187,6 +245,25 @@ def test_samples_that_are_no_numbers_are_told(data, tmp_path):
     write_run(data, bad, regular_events(20), subject="02", run="01")
     (fault,) = faults(configuration(study_settings(data)), tmp_path)
     assert "sub-02_task-see_run-01_eeg.eeg: channel O1 holds 1 samples that are NaN or infinite" in fault
+
+
+@pytest.mark.parametrize("every", [4, 40], ids=["often", "seldom"])
+def test_artefacts_are_told_where_they_are_many_and_kept(tmp_path, every):
+    samples = noise(1, 40)
+    for start in range(0, 40, every):  # a blink, and everywhere an offset and a slope, which are none
+        samples[0, 250 * start : 250 * start + 50] += 300e-6 * np.hanning(50)
+    samples += 1e-3 + np.linspace(0, 2e-3, samples.shape[1])
+    for run, part in (("01", samples), ("02", samples[:, ::-1] + noise(2, 40))):
+        write_run(tmp_path / "bids", part, regular_events(20), subject="01", run=run)
+    told = []
+    for responses in ({}, {"reject_uv": 150}):
+        config = configuration(study_settings(tmp_path / "bids", responses=responses))
+        report = check.looked(Plan(settings.load({**config, "results": str(tmp_path / "results")})), ["mine.yaml"])
+        assert list(report.faults()) == []
+        told.append(" ".join(report.notes))
+    assert ("in 25 % of the seconds that were read some channel moves" in told[0]) == (every == 4)
+    assert ("reject_uv" in told[0]) == (every == 4)
+    assert "reject_uv" not in told[1]
 
 
 def test_long_recordings_are_looked_at_in_part_and_said_so(recorded, tmp_path, monkeypatch):

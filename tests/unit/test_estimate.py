@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from bids_fixtures import noise, regular_events, study_settings, write_run
 
 from brain2clip import settings
 from brain2clip.cli import estimate
 from brain2clip.plan import Plan, costs, sizes
-from brain2clip.plan.amounts import Amounts
+from brain2clip.plan.amounts import UNKNOWN, Amounts
 from brain2clip.plan.jobs import ON_GPU, STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +50,20 @@ def test_jobs_are_counted_without_planning_them(path: str) -> None:
     for work in Amounts(made).works():
         counted[work.stage] += work.jobs
     assert counted == Counter(job.stage for job in made.jobs().values())
+
+
+def test_models_applied_to_recordings_of_another_study_are_counted() -> None:
+    raw = yaml.safe_load((ROOT / TINY).read_text(encoding="utf-8"))
+    raw["studies"]["later"] = {**raw["studies"]["simulated"], "seed": 2, "test_repetitions": 40}
+    raw["apply"] = {name: {"experiment": "main", "study": name} for name in ("simulated", "later")}
+    made = Plan(settings.load(raw))
+    counted: Counter[str] = Counter()
+    for work in Amounts(made).works():
+        counted[work.stage] += work.jobs
+    assert counted == Counter(job.stage for job in made.jobs().values())
+    assert (counted["apply"], counted["catalogue"], counted["simulate_pictures"]) == (16, 2, 2)
+    found, before = by_stage(made), by_stage(plan(TINY))
+    assert found["apply"].cpu_s > 16 * before["rank"].cpu_s / before["rank"].jobs  # more test trials to rank
 
 
 def test_jobs_of_the_paper() -> None:
@@ -95,6 +110,25 @@ def test_work_grows_with_what_is_to_be_done() -> None:
     assert pictures["features"].disk > 1.4 * before["features"].disk
 
 
+def test_memory_holds_patch_tokens_once_and_no_more_than_training_keeps() -> None:
+    """Thousands of pictures: a method with prompts holds the tokens of training pictures, up to 8 GB of them."""
+    name = "studies__simulated__pictures_per_concept"
+    few, many, most = (by_stage(plan(TINY, **{name: n}))["train"].memory for n in (2, 2000, 20000))
+    tokens = 12 * 2000 * 64 * 96 * 5 * 4 / 1e9  # pictures, patches, width, picture and its bands, single precision
+    assert many - few == pytest.approx(tokens, rel=0.05)
+    assert most < 8 + 2 * few
+
+
+def test_a_debug_version_learns_and_ranks_its_first_concepts() -> None:
+    whole = plan("config.yaml")
+    small = Plan(settings.debug(whole.config, {name: whole.subjects(name) for name in whole.config.studies}))
+    works = {work.stage: work for work in Amounts(small).works()}
+    assert works["features"].of["picture"] == 40
+    assert works["rank"].of["trial"] == 20 * 20  # of one session
+    assert works["train"].of["response"] == 2 * 20  # epochs, averages of pictures of one run
+    assert works["epochs"].of["sample"] > 7000 * 17 * 500, "responses are those of all trials"
+
+
 def test_elapsed_time_is_that_of_waves_of_jobs() -> None:
     one, four = (by_stage(plan(DEMO), cores=cores) for cores in (1, 4))
     assert one["summaries"].wall_s == pytest.approx(one["summaries"].cpu_s)
@@ -135,6 +169,22 @@ def test_what_nobody_knows_is_called_reckoned(tmp_path: Path) -> None:
     found = by_stage(Plan(settings.load(raw)))
     assert found["voxels"].basis == found["train"].basis == "reckoned"
     assert found["catalogue"].basis == "scaled"
+
+
+@pytest.mark.parametrize("described", [True, False])
+def test_recordings_are_as_large_as_their_sidecars_say(tmp_path: Path, described: bool) -> None:
+    for run in ("01", "02"):
+        write_run(tmp_path / "bids", noise(1, 12), regular_events(20), subject="01", run=run)
+    (tmp_path / "bids" / "task-see_eeg.json").write_text('{"SamplingFrequency": 250}')
+    for path in [] if described else (tmp_path / "bids").rglob("*_channels.tsv"):
+        path.unlink()
+    study = study_settings(tmp_path / "bids", responses={"tmin": 0.0, "tmax": 0.4, "sfreq": 125})
+    main = {"study": "mine", "signals": ["broad"], "protocols": ["intra"], "methods": ["frozen"], "seeds": [0]}
+    retrieval = {"metrics": ["top-1"]}
+    found = by_stage(plan(TINY, studies={"mine": study}, experiments={"main": main}, tables={}, retrieval=retrieval))
+    channels = 4 if described else UNKNOWN.inputs
+    assert found["epochs"].disk == pytest.approx(40 * channels * 50 * 4 / 1e9)
+    assert found["epochs"].basis == ("scaled" if described else "reckoned")
 
 
 @pytest.mark.parametrize(

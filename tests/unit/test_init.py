@@ -19,6 +19,7 @@ from brain2clip.plan import Plan
 from brain2clip.preflight import check
 from brain2clip.settings import Config
 from brain2clip.stage import InputError
+from brain2clip.starting import shown
 
 ROOT = Path(__file__).resolve().parents[2]
 CONCEPTS = ("apple", "boat", "cat", "dog", "egg", "fork")
@@ -99,7 +100,8 @@ def test_categories_of_a_bids_dataset(here):
     ):
         assert line in text
     init.write(here / "My data_2", flags(out=Path("again.yaml")))
-    assert Path("again.yaml").read_text() == text
+    own = text.replace("results: results/My-data-2", "results: results/again")
+    assert Path("again.yaml").read_text() == own, "each configuration has results of its own, before any run as well"
 
 
 def test_pictures_of_a_bids_dataset(here):
@@ -127,6 +129,16 @@ def test_pictures_that_every_run_shows_are_zero_shot_by_concepts_or_seen_ones_by
     study = config.studies[next(iter(config.studies))]
     assert (study.split.by, study.split.test, study.split.concepts) == ("run", ("03",), "seen")
     assert "every table says so" in Path("seen.yaml").read_text().replace("\n    # ", " ")
+
+
+def test_concepts_of_crossed_names_that_are_held_out_are_of_several_kinds():
+    kinds = ("ball", "box", "ring", "star", "tent")
+    names = sorted(f"{colour} {kind}" for colour in "abcdefgh" for kind in kinds)
+    (held_out,) = shown._tests("concepts", names, False)
+    assert len(held_out) == 8
+    assert len({name.partition(" ")[2] for name in held_out}) > 2
+    (more,) = shown._tests("concepts", sorted([*names, *(f"i {kind}" for kind in kinds)]), False)
+    assert len({*held_out} & {*more}) >= 6, "further concepts leave most where they are"
 
 
 def test_volumes_with_a_table_and_a_mask(here):
@@ -163,6 +175,42 @@ def test_a_matrix_with_a_table_with_and_without_header(here, header):
     study: Any = fitting("haxby.yaml").studies["haxby"]
     assert study.columns == (None if header else ("condition", "run"))
     assert (study.stimulus, study.run, study.split.test) == ("condition", "run", ("4",))
+
+
+def bold_runs(root: Path, events: int) -> Path:
+    """A subject with two runs of six volumes, and some events each, as BIDS has them."""
+    folder = root / "sub-01" / "func"
+    folder.mkdir(parents=True)
+    for number in ("1", "2"):
+        name = f"sub-01_task-see_run-{number}"
+        nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2, 6), np.float32), np.eye(4)), folder / f"{name}_bold.nii.gz")
+        lines = [f"{2 * place}\t1\t{('face', 'house')[place % 2]}" for place in range(events)]
+        (folder / f"{name}_events.tsv").write_text("\n".join(["onset\tduration\ttrial_type", *lines]) + "\n")
+    return root
+
+
+@pytest.mark.parametrize("events", [4, 6], ids=["other", "as-many-as-volumes"])
+def test_runs_of_fmri_with_events_are_refused_with_what_to_make_of_them(here, events):
+    with pytest.raises(InputError) as error:
+        init.write(bold_runs(here / "bids", events), flags())
+    told = str(error.value)
+    assert "2 time series (as sub-01/func/sub-01_task-see_run-1_bold.nii.gz, 6 volumes)" in told
+    assert "what a trial evoked must be estimated first" in told
+    assert not list(here.glob("*.yaml"))
+
+
+def test_what_is_asked_for_in_their_place_fits(here):
+    folder = here / "betas"
+    folder.mkdir()
+    runs = ["1"] * 6 + ["2"] * 6
+    for subject in ("01", "02"):
+        values = np.random.default_rng(int(subject)).normal(size=(2, 2, 2, 12)).astype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), folder / f"sub-{subject}_betas.nii.gz")
+        lines = ["stimulus\trun", *(f"{name}\t{run}" for name, run in zip(["face", "house"] * 6, runs))]
+        (folder / f"sub-{subject}_trials.tsv").write_text("\n".join(lines) + "\n")
+    assert init.write(folder, flags())[0].startswith("voxel_table: 2 subjects, 2 categories (face, house)")
+    study: Any = fitting("betas.yaml").studies["betas"]
+    assert (study.stimulus, study.run, study.voxels.average) == ("stimulus", "run", "none")
 
 
 def test_flags_choose(here):

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from brain2clip import artefact, stage
+from brain2clip.reporting import reading
 from brain2clip.retrieval import timecourse
 
 N_TRAINING, N_TEST, WIDTH, CHANNELS, RATE = 60, 12, 4, 6, 50.0
@@ -123,14 +124,24 @@ def test_a_small_class_weighs_as_much_as_a_large_one() -> None:
     assert predicted[0] == pytest.approx([0.5, 0.5], abs=0.05)
 
 
-def test_a_subject_without_training_trials_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("side", ["train", "test"])
+def test_a_subject_with_trials_of_one_side_has_no_rows_or_is_refused(tmp_path: Path, side: str) -> None:
+    """Models of others may rank who has test trials only, and the figure shows those who have both."""
     import h5py
 
     from brain2clip import sealing
 
     inputs = write(tmp_path)
     with h5py.File(inputs["responses"][0], "r+") as file:
-        file["split"][:] = 1
+        file["split"][:] = side == "test"
     sealing.seal_h5(inputs["responses"][0])
-    with pytest.raises(stage.InputError, match="no train trial"):
-        ran(tmp_path, inputs)
+    if side == "train":
+        with pytest.raises(stage.InputError, match="no test trial"):
+            ran(tmp_path, inputs)
+        return
+    assert ran(tmp_path, inputs).empty
+    whole = ran(tmp_path, write(tmp_path))
+    artefact.write_table(tmp_path / "none.parquet", pd.DataFrame(), artefact.Provenance("timecourse", {}, "code"))
+    files = {"rows": [tmp_path / name for name in ("none.parquet", "rows.parquet")]}
+    both = reading.together(stage.Job("figures", {}, "code", {}, files, {}), "rows")
+    pd.testing.assert_frame_equal(both, whole)

@@ -65,7 +65,7 @@ def write(path: Path, flags: Flags) -> list[str]:
             raise InputError(f"{there}: is there already, and nothing is written over; take another name by --out")
     found = looked(path, flags)
     pictures = shown(table) if found.choice.pictures else None
-    results = flags.results or _free_results(name)
+    results = flags.results or _free_results(_name(out.stem))
     text = configuration.text(found, name, results, flags.tower, pictures, shown(path))
     settings.load(files.parsed(text, str(out)), source=str(out))
     out.parent.mkdir(parents=True, exist_ok=True)

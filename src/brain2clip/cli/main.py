@@ -227,7 +227,7 @@ def made_parser() -> argparse.ArgumentParser:
     init.add_argument("--out", type=Path, metavar="FILE", help="the configuration to write (default: NAME.yaml here)")
     init.add_argument("--name", help="name of the study (default: that of the folder)")
     init.add_argument(
-        "--results", metavar="FOLDER", help="folder of the results (default: results/NAME, if it is free)"
+        "--results", metavar="FOLDER", help="folder of the results (default: that of the file, below results)"
     )
     init.add_argument("--task", action="append", dest="tasks", default=[], help="task to read; may stand several times")
     init.add_argument("--stimulus", metavar="COLUMN", help="the column that names what was shown")

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from brain2clip.plan import sizes
+from brain2clip.readers import bids_files
 from brain2clip.reporting import figure_base
 from brain2clip.settings.studies import Extent
 from brain2clip.stage import InputError
@@ -21,6 +22,7 @@ from brain2clip.stage import InputError
 if TYPE_CHECKING:
     from brain2clip.plan.jobs import Plan
     from brain2clip.plan.runs import Run
+    from brain2clip.readers.contract import Recording
     from brain2clip.settings import MethodBase
 
 #: Channels of named sets.
@@ -44,7 +46,8 @@ class Work:
     of : mapping
         Units to how many of them one job has to do (``workflow/costs.csv``).
     memory : mapping
-        Units to how many of them it holds: ``GB`` of arrays, ``weights`` of a tower (GB), ``gflop`` of a batch.
+        Units to how many of them it holds: ``GB`` of arrays, ``tokens`` of pictures and ``weights`` of a tower (GB),
+        ``gflop`` of a batch, ``prompted``: 1 where a tower takes part in training.
     disk : float
         What one job leaves, GB.
     known : bool
@@ -69,7 +72,7 @@ class Amounts:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        for name in ("extent", "numbers", "tower"):
+        for name in ("extent", "used", "numbers", "tower"):
             setattr(self, name, cache(getattr(self, name)))
 
     def works(self) -> Iterator[Work]:
@@ -85,25 +88,37 @@ class Amounts:
         if block.extent is not None:
             return block.extent, True
         try:
-            return self._looked_at(study), True
+            return self._looked_at(study)
         except (InputError, OSError, ValueError, KeyError, IndexError):
             return UNKNOWN, False  # whoever reads the files says what is wrong with them
 
-    def _looked_at(self, study: str) -> Extent:
-        own = self.plan.study(study)
+    def used(self, study: str) -> tuple[Extent, bool]:
+        """The same of what is learned and ranked: of a debug version the first concepts of either side."""
+        (extent, known), few = self.extent(study), self.plan.block(study).first_concepts
+        if few is None:
+            return extent, known
+        training, test = (min(1.0, few / max(1, number)) for number in extent.concepts or extent.pictures)
+        (trials, asked), (pictures, shown) = extent.trials, extent.pictures
+        kept = (round(trials * training), round(asked * test)), (round(pictures * training), round(shown * test))
+        return replace(extent, trials=kept[0], pictures=kept[1]), known
+
+    def _looked_at(self, study: str) -> tuple[Extent, bool]:
+        own, rate, inputs, known = self.plan.study(study), 0.0, 500, True
         subject = own.subjects()[0]
         if self.plan.is_voxels(study):
             table = own.rows(subject)
             table = table[table["stimulus"] != ""]
-            inputs = 500
         else:
             import pandas as pd
 
-            table = pd.concat([own.trials(recording) for recording in own.recordings(subject)])
-            inputs = UNKNOWN.inputs
+            recordings = own.recordings(subject)
+            table = pd.concat([own.trials(recording) for recording in recordings])
+            rate, inputs, known = _described(recordings[0])
         sides = [table[table["split"] == side] for side in ("train", "test")]
-        trials, pictures = zip(*((len(side), side["stimulus"].nunique()) for side in sides), strict=True)
-        return Extent(trials, pictures, 0.0 if self.plan.is_voxels(study) else UNKNOWN.rate, inputs)
+        trials, pictures, concepts = zip(
+            *((len(side), side["stimulus"].nunique(), side["concept"].nunique()) for side in sides), strict=True
+        )
+        return Extent(trials, pictures, rate, inputs, concepts), known
 
     def numbers(self, study: str, signal: str) -> tuple[int, int, bool]:
         """Channels (or voxels) and times of a response, and whether they are known."""
@@ -115,10 +130,7 @@ class Amounts:
             return max(1, round(extent.inputs * share)), 1, bool(block.simulated)
         given, (start, end) = block.responses, block.responses.crop or (block.responses.tmin, block.responses.tmax)
         named = given.channels
-        if isinstance(named, str):
-            channels, known = NAMED.get(named, extent.inputs), known and (named in NAMED or block.extent is not None)
-        else:
-            channels = len(named)
+        channels = NAMED.get(named, extent.inputs) if isinstance(named, str) else len(named)
         return channels, max(1, round((end - start) * given.sfreq)), known
 
     def response_gb(self, study: str, signal: str, side: int | None = None, averaged: bool = False) -> float:
@@ -130,7 +142,7 @@ class Amounts:
 
     def n_stimuli(self, study: str) -> int:
         """Stimuli of a study."""
-        return self.plan.block(study).n_stimuli or sum(self.extent(study)[0].pictures)
+        return self.plan.block(study).n_stimuli or sum(self.used(study)[0].pictures)
 
     def tower(self, name: str) -> tuple[float, float, bool]:
         """Work of a picture (GFLOP), weights (GB), and whether they are known."""
@@ -142,13 +154,13 @@ class Amounts:
 
     def _raw(self) -> Iterator[Work]:
         plan = self.plan
-        used = sorted({*plan.studies_run, *(one.study for one in plan.config.exports.values())})
+        used = plan.studies_used
         for units in plan.downloads(*used).values():
             gb = sum(file.size or 0 for files in units.values() for file in files) / 1e9
             yield Work("download", len(units), {"GB": gb / max(1, len(units))}, disk=gb / max(1, len(units)))
         for study in plan.bringing_pictures().values():
             if study in used:
-                gb = 0.05e-3 * self.n_stimuli(study)
+                gb = 0.05e-3 * sum(self.extent(study)[0].pictures)
                 yield Work("images", 1, {"GB": gb}, disk=gb, known=False)
         for study in (name for name in used if plan.block(name).simulated):
             extent, _ = self.extent(study)
@@ -164,9 +176,10 @@ class Amounts:
 
     def _responses(self) -> Iterator[Work]:
         plan = self.plan
-        runs = {(run.study, run.signal, run.subject) for run in plan.runs()}
+        runs = [*plan.runs(), *(one.run for one in plan.applied())]
+        read = {(run.study, run.signal, run.subject) for run in runs}
         for (study, signal), count in Counter(
-            (study, signal) for study, signal, _ in {*runs, *(one[1:] for one in plan.exported())}
+            (study, signal) for study, signal, _ in {*read, *(one[1:] for one in plan.exported())}
         ).items():
             extent, known = self.extent(study)
             channels, _, said = self.numbers(study, signal)
@@ -186,7 +199,7 @@ class Amounts:
 
     def _stimuli(self) -> Iterator[Work]:
         plan = self.plan
-        yield Work("catalogue", len(plan.studies_run))
+        yield Work("catalogue", len(plan.studies_ranked))
         for study, tower in plan.towers_run():
             flop, weights, known = self.tower(tower)
             block, count = plan.config.towers[tower], self.n_stimuli(study)
@@ -208,21 +221,16 @@ class Amounts:
             yield self._train(model, count)
         for run, count in _equal(runs, plan).items():
             method = plan.method(run.method)
-            extent, known = self.extent(run.study)
-            flop, weights, said = self.tower(method.tower)
-            queries = extent.trials[1]
-            asked = plan.config.retrieval
-            rows = queries * len(asked.tasks) * sum(0.01 if one == "all" else 1 / one for one in asked.repetitions)
-            prompted = {"prompted": 1.0, "gflop": flop * extent.pictures[1]} if method.prompted else {}
-            held = {"GB": self.response_gb(run.study, run.signal, 1)} if method.trained else {}
-            held |= {"weights": weights} if method.prompted else {}
-            stage = "rank" if method.trained else "ceiling"
-            known &= said or not prompted
-            of = {"trial": queries, **prompted} if method.trained else {}
-            yield Work(stage, count, of, held, 1e-7 * rows, known)
+            work = self._rank("rank" if method.trained else "ceiling", run, count)
+            yield work
             if method.prompted and run.method == plan.shown_method(run.study):  # what figures show
                 seen = sum(one[:4] == run[:4] for one in figure_base.shown_runs(plan, run.study))
-                yield Work("inspect", seen, prompted, {"weights": weights}, 1e-5, known)
+                of = {unit: amount for unit, amount in work.of.items() if unit != "trial"}
+                yield Work("inspect", seen, of, {"weights": work.memory["weights"]}, 1e-5, work.known)
+        for name in plan.config.apply:
+            own = [one.run for one in plan.applied() if one.name == name]
+            for run, count in _equal(own, plan).items():
+                yield self._rank("apply", run, count)
         mapped = [run for study in plan.studies_run for run in plan.mapped_runs(study)[:1]]
         yield Work("embed", len(mapped), disk=1e-3)
         for study in filter(plan.has_timecourse, plan.studies_run):
@@ -231,15 +239,30 @@ class Amounts:
             block: Any = plan.block(study)
             size = max(1, round(plan.config.figures.window * block.responses.sfreq))
             windows = max(1, (times - size) // max(1, size // 2) + 1)
-            training, known = self.extent(study)[0].pictures[0], self.extent(study)[1]
+            training, known = self.used(study)[0].pictures[0], self.used(study)[1]
             of = {"number": float(windows * training * self._joint(plan.shown_tower(study)))}
             held = {"GB": training * self._joint(plan.shown_tower(study)) * 4 * 8 / 1e9}
             yield Work("timecourse", len(plan.subjects(study)), of, held, 1e-4 * windows, known and said)
 
+    def _rank(self, stage: str, run: Run, count: int) -> Work:
+        """Ranks of the test trials of some subjects, by their models or by an ideal observer."""
+        method, asked = self.plan.method(run.method), self.plan.config.retrieval
+        extent, known = self.used(run.study)
+        queries = extent.trials[1]
+        rows = queries * len(asked.tasks) * sum(0.01 if one == "all" else 1 / one for one in asked.repetitions)
+        if not method.trained:
+            return Work(stage, count, disk=1e-7 * rows, known=known)
+        of, held = {"trial": float(queries)}, {"GB": self.response_gb(run.study, run.signal, 1)}
+        if method.prompted:
+            flop, weights, said = self.tower(method.tower)
+            of |= {"prompted": 1.0, "gflop": flop * extent.pictures[1]}
+            held["weights"], known = weights, known and said
+        return Work(stage, count, of, held, 1e-7 * rows, known)
+
     def _train(self, model: Run, count: int) -> Work:
         plan = self.plan
         method: Any = plan.method(model.method)
-        extent, known = self.extent(model.study)
+        extent, known = self.used(model.study)
         channels, times, said = self.numbers(model.study, model.signal)
         flop, weights, of_tower = self.tower(method.tower)
         sources = len(plan.sources(model))
@@ -264,7 +287,7 @@ class Amounts:
             tokens = min(8.0, sizes.cached_gb(plan.config.towers[method.tower], pictures))
             of |= {"prompted": float(budget.epochs * pictures), "gflop": flop * budget.epochs * pictures}
             batch = flop * min(budget.batch_size, pictures)
-            held = {"GB": gb + tokens, "weights": weights, "gflop": batch}
+            held |= {"tokens": tokens, "weights": weights, "gflop": batch, "prompted": 1.0}
         return Work("train", count, of, held, disk, known and said and (of_tower or not method.prompted))
 
     def _joint(self, tower: str) -> int:
@@ -283,6 +306,16 @@ class Amounts:
         of = {"table": float(len(plan.config.tables)), "run": float(len(plan.runs()))}
         yield Work("tables", 1, of, disk=1e-3)
         yield Work("figures", len(plan.figures()), disk=2e-4)
+
+
+def _described(recording: Recording) -> tuple[float, int, bool]:
+    """Rate (Hz) and EEG channels of a recording by its sidecars, without opening it, and whether they tell both."""
+    _, table = bids_files.channel_table(recording) or (None, {})
+    channels = sum(kind.upper() == "EEG" for kind in table.get("type", []))
+    rate = bids_files.read_metadata(bids_files.metadata_files(recording)).get("SamplingFrequency")
+    if not channels or not isinstance(rate, int | float) or rate <= 0:
+        return UNKNOWN.rate, channels or UNKNOWN.inputs, False
+    return float(rate), channels, True
 
 
 def _equal(runs: list[Run], plan: Plan) -> dict[Run, int]:

@@ -95,11 +95,11 @@ class Files(Specs):
         """What makes a BIDS dataset of the recordings; downloaded datasets bring their own."""
         simulated = [
             self.raw(study, "dataset_description.json")
-            for study in self.studies_run
+            for study in self.studies_used
             if self.block(study).simulated and not self.is_voxels(study)
         ]
         downloaded = {
-            path for study in self.studies_run if self.is_downloaded(study)
+            path for study in self.studies_used if self.is_downloaded(study)
             for path in self.study(study).description_files()
         }  # fmt: skip
         return simulated + sorted(downloaded)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,8 @@ from brain2clip.readers.attempts import Attempts
 
 if TYPE_CHECKING:
     from brain2clip.plan import Plan
+
+log = logging.getLogger("brain2clip")
 
 #: Samples and signals that are read in all, bytes in double precision: some seconds.
 SAMPLES_BYTES = 2**29
@@ -108,12 +110,40 @@ def of_study(plan: Plan, name: str, attempts: Attempts, budget: Budget, lines: l
             look.absent.append(subject)
         else:
             one.subject(subject)
+    check_training(plan, name, look.untrained, attempts)
+    if hasattr(one, "noted") and (note := one.noted()) is not None:
+        log.warning(note)
     sfreq = getattr(study.block, "sfreq", None)
     if look.absent and sfreq is not None:
         one.promised(sfreq)
     lines.append(f"study {name} ({plan.block(name).kind}): {counted(len(look.subjects), 'subject')}")
     lines += [f"  {line}" for line in (*look.told(), *_candidates(study, look, attempts))]
     return look
+
+
+def check_training(plan: Plan, study: str, untrained: Collection[str], attempts: Attempts) -> None:
+    """Refuse experiments that ask for models of subjects who have test trials only (``split.training: optional``)."""
+    for label, experiment in plan.config.experiments.items():
+        runs = plan.runs_of(experiment) if experiment.study == study and untrained else []
+        for protocol in experiment.protocols:
+            own = [run for run in runs if run.protocol == protocol and plan.method(run.method).trained]
+            # A joint model has an input layer for those alone who trained it.
+            joint = plan.config.protocols[protocol].kind == "joint"
+            lost = {
+                run.subject
+                for run in own
+                if (joint and run.subject in untrained) or all(one in untrained for one in plan.sources(run))
+            }
+            if lost:
+                others = "a protocol of kind leave-one-subject-out, in which models of others rank, "
+                ways = "" if plan.is_voxels(study) else others
+                attempts.refuse(
+                    f"experiments.{label}.protocols: {protocol!r} has no model for sub-{', sub-'.join(sorted(lost))}, "
+                    f"for want of training trials: sub-{', sub-'.join(sorted(untrained))} "
+                    f"{'have' if len(untrained) > 1 else 'has'} none (studies.{study}.split.training: optional)\n"
+                    f"  expected {ways}some training trials, or a study of their own (studies.*.subjects), which an "
+                    "entry of apply ranks"
+                )
 
 
 def looker(plan: Plan, name: str, study: Any, attempts: Attempts, look: Look, budget: Budget | None) -> Any:

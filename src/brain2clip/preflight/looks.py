@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from brain2clip.names import SPLITS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass
@@ -36,6 +40,10 @@ class Look:
         Stimulus id and side of every trial.
     shape : str
         Channels, rate and the like in words.
+    untrained : set of str
+        Subjects with test trials only.
+    seconds : (int, int)
+        Seconds of EEG that were read, and those in which some channel moved by more than an artefact's amplitude.
     samples : dict
         What was read of the samples, in words, with how often.
     absent : list of str
@@ -49,6 +57,8 @@ class Look:
     subjects: tuple[str, ...] = ()
     trials: dict[str, tuple[int, int]] = field(default_factory=dict)
     shown: set[tuple[str, str]] = field(default_factory=set)
+    untrained: set[str] = field(default_factory=set)
+    seconds: tuple[int, int] = (0, 0)
     shape: str = ""
     samples: dict[str, int] = field(default_factory=dict)
     absent: list[str] = field(default_factory=list)
@@ -58,6 +68,12 @@ class Look:
     def read(self, what: str) -> None:
         """Count what was read of the samples."""
         self.samples[what] = self.samples.get(what, 0) + 1
+
+    def took(self, subject: str, trials: pd.DataFrame) -> None:
+        """Note what a subject was shown (``stimulus``, ``split``), and whether in training."""
+        self.shown.update(trials[["stimulus", "split"]].drop_duplicates().itertuples(index=False, name=None))
+        if len(trials) and not (trials["split"] == "train").any():
+            self.untrained.add(subject)
 
     def told(self) -> Iterator[str]:
         """Lines on what was seen."""

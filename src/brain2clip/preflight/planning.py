@@ -54,15 +54,16 @@ def refuse(plan: Plan, given: list[str]) -> None:
 
 def of_study(plan: Plan, name: str, attempts: Attempts, fitting: Fitting) -> None:
     """Look at what is new of a study of a user."""
-    study, looker = plan.study(name), None
+    study, looker, look = plan.study(name), None, Look()
     for subject in study.look_around(attempts):
         if fitting.known(plan, name, subject):
             continue
-        looker = looker or check.looker(plan, name, study, attempts, Look(), None)
+        looker = looker or check.looker(plan, name, study, attempts, look, None)
         before = attempts.count
         looker.subject(subject)
-        if attempts.count == before:
+        if attempts.count == before and subject not in look.untrained:  # whether that fits, protocols tell
             fitting.add(plan, name, subject)
+    check.check_training(plan, name, look.untrained, attempts)
     study.stimuli.check_listed(attempts)
 
 

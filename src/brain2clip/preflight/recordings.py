@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: What is read of a recording that is too long to be read whole, s.
 BEGINNING_S = 10.0
+#: From peak to peak within a second, beside a line, microvolt; and the part of all seconds from which it is told.
+ARTEFACT_UV, RESTLESS = 150.0, 0.03
 
 
 @dataclass(frozen=True)
@@ -148,13 +150,25 @@ class Looker:
             part.crop(0, min(BEGINNING_S, raw.times[-1]))
             self.look.read(f"the first {BEGINNING_S:g} s")
         samples.load(part, item, names, self.responses.scale)
+        self.look.seconds = tuple(np.add(self.look.seconds, _restless(part)).tolist())
+
+    def noted(self) -> str | None:
+        """A sentence where artefacts are many and nothing leaves them out of training."""
+        seconds, restless = self.look.seconds
+        if self.responses.reject_uv is not None or restless <= RESTLESS * seconds:
+            return None
+        return (
+            f"study {self.study.name}: in {100 * restless / seconds:.0f} % of the seconds that were read some channel "
+            f"moves by more than {ARTEFACT_UV:g} microvolt (blinks, movement); responses.reject_uv: {ARTEFACT_UV:g} "
+            "leaves such training epochs out, responses.channels chooses others"
+        )
 
     def _trials(self, subject: str, found: list[Recording], tables: list[pd.DataFrame]) -> pd.DataFrame:
         """Trials of all recordings of a subject, as the stage takes them."""
         read = SimpleNamespace(trials=dict(zip(found, tables)).__getitem__)
         trials = epochs.all_trials(read, found)  # type: ignore[arg-type]
         checks.check_trials(self.study, subject, trials)
-        self.look.shown.update(trials[["stimulus", "split"]].drop_duplicates().itertuples(index=False, name=None))
+        self.look.took(subject, trials)
         return epochs.without_surplus(trials, self.responses)[0]
 
     def _seen(self, subject: str, trials: pd.DataFrame, raws: list[mne.io.BaseRaw]) -> None:
@@ -170,3 +184,16 @@ class Looker:
                 f"{len(channels)} of {len(raws[0].ch_names)} EEG channels, recorded at {sfreq:g} Hz; responses of "
                 f"{len(times)} samples at {self.responses.sfreq:g} Hz, {times[0]:g} to {times[-1]:g} s"
             )
+
+
+def _restless(raw: mne.io.BaseRaw) -> tuple[int, int]:
+    """Whole seconds of a loaded recording, and those in which some channel moves by more than an artefact does."""
+    from scipy.signal import detrend
+
+    length = round(raw.info["sfreq"])
+    count = raw.n_times // length
+    found = np.zeros(count, dtype=bool)
+    for place in range(len(raw.ch_names)):  # one at a time, because they are copied
+        values = raw.get_data(picks=[place])[0, : count * length].reshape(count, length)
+        found |= np.ptp(detrend(values, axis=1), axis=1) > ARTEFACT_UV * 1e-6
+    return count, int(found.sum())

@@ -37,7 +37,9 @@ class Looker:
         with self.attempts.within(f"sub-{subject}", f"subject {subject}", *self.study.files(subject)):
             before = self.attempts.count
             if hasattr(self.study, "check_rows"):
-                self.study.check_rows(subject, self.attempts)
+                table = self.study.check_rows(subject, self.attempts)
+                if self.attempts.count == before:
+                    self.look.took(subject, table[table["stimulus"] != ""])
             if self.budget is None:  # signals are not opened: some formats are read whole for it
                 return
             where = f"study {self.study.name}, subject {subject}"
@@ -59,7 +61,7 @@ class Looker:
                 wanted, when = checks.sides(self.study, shown), "with the delay of voxels.delay"
                 self.attempts(None, checks.check_split, self.study, subject, planned.trials, when, wanted)
                 self.attempts(None, voxels.check_runs, self.study, subject, rows, planned, self.steps)
-            self.look.shown.update(shown[["stimulus", "split"]].drop_duplicates().itertuples(index=False, name=None))
+            self.look.took(subject, shown)
             union = np.unique(np.concatenate([np.zeros(0, int), *chosen.values()])).astype(int)
             self.attempts(None, self._signals, subject, union, len(rows))
             if planned is not None and self.attempts.count == before:

@@ -9,10 +9,10 @@ from brain2clip.reporting import blocks
 
 
 def together(job: stage.Job, name: str) -> pd.DataFrame:
-    """All tables of an input, one below the other."""
+    """All tables of an input that have rows, one below the other."""
     files = stage.progress(job.each(name), f"reading {name}")
     tables = [artefact.read_table(path, expected) for path, expected in files]
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat([one for one in tables if len(one)] or tables, ignore_index=True)
 
 
 def of_shown(job: stage.Job, name: str) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from brain2clip.settings.config import Config
 #: Largest values of settings of methods, wherever they stand.
 LARGEST = {"epochs": 2, "frozen_epochs": 1, "batch_size": 32, "components": 8, "folds": 3, "soft_perplexity": 4}
 #: The same of retrieval.
-RETRIEVAL = {"bootstrap": 200, "draws": 3}
+RETRIEVAL = {"bootstrap": 100, "draws": 3}
 #: Folder of its results, below those of the configuration.
 FOLDER = "debug"
 

@@ -90,12 +90,15 @@ class Extent:
         Sampling rate of the recordings, Hz (fMRI: 0).
     inputs : int
         Recorded channels, or voxels of a region.
+    concepts : (int, int), optional
+        Training and test concepts; None: each stimulus is one.
     """
 
     trials: tuple[int, int]
     pictures: tuple[int, int]
     rate: float = 0.0
     inputs: int = 64
+    concepts: tuple[int, int] | None = None
 
 
 class StudyBase(Kind):
@@ -372,7 +375,7 @@ class ThingsEeg2Study(EegStudyBase):
         sessions = 4 if self.sessions == "all" else len(self.sessions)
         runs = 5 if self.runs == "all" else len(self.runs)
         pictures = (16540 * min(2, sessions) * runs // 10, 200)
-        return Extent((3308 * sessions * runs, 4000 * sessions), pictures, 1000.0, 63)
+        return Extent((3308 * sessions * runs, 4000 * sessions), pictures, 1000.0, 63, (1654, 200))
 
     def smaller(self, subjects: Sequence[str]) -> dict[str, Any]:
         """One run of one session."""
@@ -423,8 +426,8 @@ class ThingsEeg1Study(EegStudyBase):
     def extent(self) -> Extent | None:
         """12 pictures of each of 1,854 concepts once, and 200 pictures twelve times."""
         if self.test == "block":
-            return Extent((22248 - 2400, 2400), (22248 - 2400, 200), 1000.0, 63)
-        return Extent((22248 - 2400, 2400), (22248 - 2400, 2400), 1000.0, 63)
+            return Extent((22248 - 2400, 2400), (22248 - 2400, 200), 1000.0, 63, (1654, 200))
+        return Extent((22248 - 2400, 2400), (22248 - 2400, 2400), 1000.0, 63, (1654, 200))
 
     def for_responses(self) -> dict[str, Any]:
         """As for every study; of the folder of pictures only that there is one, which decides what a stimulus is."""
@@ -537,7 +540,7 @@ class GodStudy(VoxelStudyBase):
     def extent(self) -> Extent | None:
         """1,200 training and 50 test pictures; some 4,500 voxels of visual cortex."""
         training, test = (1, 35) if self.source == "figshare" else (5, 24)
-        return Extent((1200 * training, 50 * test), (1200, 50), inputs=4500)
+        return Extent((1200 * training, 50 * test), (1200, 50), inputs=4500, concepts=(150, 50))
 
 
 class ThingsFmriStudy(VoxelStudyBase):
@@ -568,7 +571,7 @@ class ThingsFmriStudy(VoxelStudyBase):
     def extent(self) -> Extent | None:
         """720 concepts with twelve pictures each once, and 100 pictures twelve times; some 6,000 voxels of a region."""
         training = 8640 if self.keep_test_concepts else 7440
-        return Extent((training, 1200), (training, 100), inputs=6000)
+        return Extent((training, 1200), (training, 100), inputs=6000, concepts=(training // 12, 100))
 
 
 class VoxelTableStudy(UserStudyBase, VoxelStudyBase):

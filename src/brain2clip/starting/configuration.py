@@ -108,6 +108,9 @@ def _study(found: Found, pictures: str | None) -> Iterator[str]:
     yield from _comment(found.seen[key], "    ")
     yield f"    {key}:"
     yield from (f"      {name}: {_flow(value)}" for name, value in found.steps.items())
+    if found.kind == "bids_eeg":
+        yield "      # Blinks and movement: training epochs of more than that from peak to peak are left out."
+        yield "      # reject_uv: 150.0"
 
 
 def _signal(found: Found) -> Iterator[str]:
@@ -185,7 +188,7 @@ def _methods(found: Found, pictures: bool) -> Iterator[str]:
         yield from _method(
             "lda", {"kind": "lda", "label": "Shrinkage LDA (no CLIP)", "tower": "clip", **(_lda(found) or {})}
         )
-    yield "  # Control: labels of the training trials permuted; must give chance."
+    yield "  # Control: labels of the training trials permuted; must give chance, on average over subjects and seeds."
     yield from _method(f"{main}-shuffled", {"base": main, "label": "the same, labels shuffled", "shuffle_labels": True})
     if pictures and found.kind == "bids_eeg":
         yield "  # The paper's method drives the tower with prompts: hours without a GPU. Add it to experiments, too:"

@@ -23,6 +23,8 @@ TABLES = (".tsv", ".csv", ".txt")
 RUNS = ("run", "runs", "chunk", "chunks", "run_id", "block")
 #: Labels of subjects in names of files.
 LABEL = re.compile(r"(?:sub|subj|subject|s|p)[-_]?([A-Za-z]*\d+)", re.IGNORECASE)
+#: Time series of fMRI as BIDS names them; the events beside them have no line for each volume.
+SERIES, EVENTS = "_bold.nii", "_events.tsv"
 #: Most files that are looked at.
 MOST = 2000
 
@@ -51,6 +53,8 @@ def look(path: Path, given: str, asked: Asked) -> Found:
         table = _table(file, signals.n_rows, [one for one in listed if one.suffix in TABLES])
         if table is not None:
             pairs[file] = table
+    if not pairs and (bold := [file for file in opened if _is_series(file)]):
+        raise InputError(_no_responses(folder, bold, opened[bold[0]].n_rows))
     if not pairs:
         rows = ", ".join(f"{file.name} ({signals.n_rows} rows)" for file, signals in opened.items())
         raise InputError(
@@ -130,6 +134,8 @@ def _opened(files: Sequence[Path]) -> Iterator[tuple[Path, signal_files.Signals]
 def _table(file: Path, n_rows: int, tables: Sequence[Path]) -> Path | None:
     """The table with a line for each row of a file: that of the same label, then the nearest."""
     fitting = [one for one in tables if _length(one) in (n_rows, n_rows + 1)]
+    if _is_series(file):  # as many events as volumes would be chance
+        fitting = [one for one in fitting if not one.name.endswith(EVENTS)]
     own = LABEL.search(file.name)
 
     def far(one: Path) -> tuple[bool, bool, bool, str]:
@@ -143,6 +149,27 @@ def _table(file: Path, n_rows: int, tables: Sequence[Path]) -> Path | None:
 
     worded = [one for one in fitting if (table := _if_table(one)) and not all(map(_numbers, table.values()))]
     return min(worded, key=far, default=None)
+
+
+def _is_series(file: Path) -> bool:
+    return SERIES in file.name
+
+
+def _no_responses(folder: Path, series: Sequence[Path], n_rows: int) -> str:
+    """What a dataset of runs with events lacks, and the two ways in which it can be given."""
+    runs = f"{len(series)} time series (as {series[0].relative_to(folder)}, {n_rows} volumes)"
+    return (
+        f"{folder}: {runs} of fMRI with events in seconds: what a trial evoked must be estimated first, and nothing "
+        "here fits a haemodynamic response\n"
+        "  either estimate a beta image for each trial (GLMsingle; nilearn's FirstLevelModel with a condition for each "
+        "trial), of runs that are aligned to each other, and give a folder with, for each subject,\n"
+        "    sub-01_betas.nii.gz   4D, a volume for each trial, all runs one after the other\n"
+        "    sub-01_trials.tsv     a line for each volume, with a header: stimulus, run (and session)\n"
+        "    sub-01_mask.nii.gz    the voxels to take, if not all of them\n"
+        "  or, for blocks, join the runs of a subject in one file and write a table with a line for each volume "
+        "(condition, run; rest between the blocks): voxels.delay, detrend and average make responses of it\n"
+        "  then: brain2clip init THAT FOLDER"
+    )
 
 
 def _if_table(path: Path) -> Table | None:

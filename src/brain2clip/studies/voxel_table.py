@@ -101,9 +101,15 @@ class Study(UserStudy, VoxelStudy):
             attempt(None, user_files.existing, with_table, "table", self.setting("table"))
         return tuple(one for one in found if Path(_for(one, self.block.table)).is_file())
 
-    def check_rows(self, subject: str, attempt: Attempt) -> None:
-        """What :meth:`rows` asks of the table of a subject, each step on its own, without a look at the signals."""
-        self._labels(subject, attempt)
+    def check_rows(self, subject: str, attempt: Attempt) -> pd.DataFrame:
+        """What :meth:`rows` asks of the table of a subject, each step on its own, without a look at the signals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As :meth:`rows`, where nothing was refused.
+        """
+        return self._labels(subject, attempt)
 
     def _shown_to(self, subject: str) -> list[pd.DataFrame]:
         return [self._labels(subject)]
