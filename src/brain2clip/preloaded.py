@@ -77,7 +77,7 @@ def running(client: int) -> int | None:
 def start(source: Path | None, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes] | None:
     """Start a loaded Python that lives as long as this process, and let the environment of jobs name it.
 
-    Where one is named there already, it is used.
+    Where one is named there already, it is used; where something else stands there, there is none.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def start(source: Path | None, environment: dict[str, str] | None = None) -> sub
     subprocess.Popen or None
         To be kept: its standard input is what tells it that this process is gone. None where there can be none.
     """
-    if environment is None and Path(os.environ.get(SOCKET, "")).is_socket():
+    if environment is None and os.environ.get(SOCKET):
         return None
     if not hasattr(socket, "AF_UNIX") or not hasattr(socket, "SO_PEERCRED"):
         return None
