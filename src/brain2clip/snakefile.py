@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import shlex
 import shutil
@@ -64,12 +65,14 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
     source = " + ".join(snakemake.given_configurations(workflow)) or "config.yaml"
     plan = _refusing(lambda: Plan(settings.load(given, source=source)), settings.SettingsError)
     if main:
-        snakemake_log.watch(workflow, partial(_screen, plan), partial(_reasons, plan, copy.deepcopy(given)))
+        why = partial(_reasons, plan, copy.deepcopy(given), _last(plan))
+        snakemake_log.watch(workflow, partial(_screen, plan), why)
         for line in (*versions.untested(), versions.old_driver(), *drawn_towers(plan)):
             if line:
                 snakemake.log().warning(line)
         snakemake.hand_on(workflow, records.PLANNED, records.pack(settings.canonical(plan.config)))
-        snakemake.keep_going(workflow)
+        if not os.environ.get(processes.STOP_AT_FIRST_FAILURE):
+            snakemake.keep_going(workflow)
         snakemake.watch(workflow)
         snakemake_locks.watch(workflow)
         slurm_plugin.watch(workflow, plan.results)
@@ -99,7 +102,7 @@ def _check_data(workflow: Any, plan: Plan, given: list[str]) -> None:
 
     def claim() -> None:
         if not workflow.dryrun:
-            owner.claim(plan.results, given)
+            owner.claim(plan.results, given, json.loads(settings.canonical(plan.config)))
 
     snakemake.before_planning(workflow, claim)
 
@@ -151,17 +154,24 @@ def _screen(plan: Plan, stream: TextIO, live: bool, quiet: bool) -> Screen:
     """What shows a run of this plan."""
 
     def means() -> dict[str, float]:
-        return {name: cost.seconds for name, cost in costs.recorded(Path(plan.results) / "benchmarks").items()}
+        return {one.stage: one.wall_s / one.jobs for one in costs.estimate(plan, 1, costs.has_gpu())}
 
     ending = str if processes.RUN in os.environ else partial(_ending, plan)  # else who started us shows the tables
     return Screen(stream, live, quiet, means, ending=ending)
 
 
-def _reasons(plan: Plan, given: dict[str, Any], firsts: Sequence[str]) -> str:
+def _last(plan: Plan) -> dict[str, Any] | None:
+    """The configuration of the last run, before this one writes down its own."""
+    from brain2clip.preflight import owner
+
+    return owner.last(plan.results)
+
+
+def _reasons(plan: Plan, given: dict[str, Any], last: dict[str, Any] | None, firsts: Sequence[str]) -> str:
     """Why jobs run, by the settings that were changed."""
     jobs = plan.jobs()
     running = set(firsts)
-    return reasons.told(plan, given, [job for first, job in jobs.items() if first in running])
+    return reasons.told(plan, given, [job for first, job in jobs.items() if first in running], last=last)
 
 
 def _ending(plan: Plan) -> str:

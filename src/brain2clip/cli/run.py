@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import platform
@@ -23,8 +24,8 @@ import psutil
 
 from brain2clip import processes
 from brain2clip.kinds import KindError
-from brain2clip.processes import RUN
-from brain2clip.screen import places
+from brain2clip.processes import RUN, STOP_AT_FIRST_FAILURE
+from brain2clip.screen import UNPACK, places
 from brain2clip.settings import SettingsError, files
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -45,7 +46,9 @@ PLACES = ("--profile", "--executor", "-e", "--cores", "-c", "--jobs", "-j")
 """Arguments of snakemake that say where jobs run and how many at once: of this machine's cores is no talk then."""
 
 
-def run(config: Path, cores: str | None = None, dry: bool = False, further: Sequence[str] = ()) -> None:
+def run(
+    config: Path, cores: str | None = None, dry: bool = False, further: Sequence[str] = (), first_failure: bool = False
+) -> None:
     """Run a configuration and show its tables.
 
     Parameters
@@ -57,10 +60,14 @@ def run(config: Path, cores: str | None = None, dry: bool = False, further: Sequ
         Only show what would run.
     further : sequence of str
         Arguments for snakemake.
+    first_failure : bool
+        Whether the first job that fails stops the run.
     """
     started = time.monotonic()
     config = config.resolve()
     settings = read(config)
+    if first_failure:
+        os.environ[STOP_AT_FIRST_FAILURE] = "1"
     if cores is None and not any(word.split("=")[0] in PLACES for word in further):
         cores = "all"
     also = ["--cores", cores] if cores else []
@@ -79,10 +86,18 @@ def run(config: Path, cores: str | None = None, dry: bool = False, further: Sequ
     else:
         if out_of_date(results / "report.zip", results):
             make_report(config, results / "report.zip")
+        if silent(further):
+            return
         show_tables(tables)
         print(f"\n{places(results, shown(results))}")
-        tell_report(results / "report.zip")
     tell_time(started)
+
+
+def silent(further: Sequence[str]) -> bool:
+    """Whether arguments for snakemake want nothing said but what fails (``--quiet all``)."""
+    words = [part for word in further for part in word.split("=")]
+    at = next((place for place, word in enumerate(words) if word in ("--quiet", "-q")), len(words))
+    return "all" in itertools.takewhile(lambda word: not word.startswith("-"), words[at + 1 :])
 
 
 def report(config: Path) -> None:
@@ -91,7 +106,7 @@ def report(config: Path) -> None:
     config = config.resolve()
     path = results_of(read(config)) / "report.zip"
     make_report(config, path)
-    tell_report(path)
+    print(f"\nReport: {shown(path)}{UNPACK}")
     tell_time(started)
 
 
@@ -369,11 +384,6 @@ def show_tables(tables: Mapping[str, Path]) -> None:
     for name, table in tables.items():
         print(f"\n== {name} ({shown(table)})\n")
         print(table.read_text(encoding="utf-8").strip())
-
-
-def tell_report(path: Path) -> None:
-    """Where the report is."""
-    print(f"\nReport: {shown(path)} (unpack it and open report.html in a browser)")
 
 
 def tell_time(started: float) -> None:
