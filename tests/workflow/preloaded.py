@@ -2,8 +2,9 @@
 
 A job of the tiny studies computes for about a second and imports torch and its like for four. Here one process imports
 them once and forks for each job; in the shell of the jobs, ``python`` is a function that hands command line, folder,
-environment and streams to it. Our own modules are imported by each job, from the project's own source. Runs whose jobs
-are killed or whose starting is looked at do without it.
+environment and streams to it; :func:`python` is the same as a file, for commands that a person types. Our own modules
+are imported by each job, from the project's own source. Runs whose jobs are killed or whose starting is looked at do
+without it.
 """
 
 from __future__ import annotations
@@ -44,19 +45,26 @@ with socket.socket(socket.AF_UNIX) as server:
 """
 
 
-@functools.cache
 def preloaded() -> dict[str, str]:
     """Environment variables with which the shells of jobs use one loaded Python, for as long as this process lives."""
+    return {"BASH_FUNC_python%%": f'() {{ {python()} "$@"\n}}'}
+
+
+@functools.cache
+def python(*more: str) -> Path:
+    """A Python with these libraries loaded, too; commands that it runs start such a one in their turn."""
     # Not pytest's folder: the path of a socket may have 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="preloaded-"))
-    path, client = folder / "socket", folder / "client.py"
+    path, client, shown = folder / "socket", folder / "client.py", folder / "python"
     client.write_text(CLIENT)
-    command = [sys.executable, __file__, str(path)]
+    shown.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {client} {path} "$@"\n')
+    shown.chmod(0o755)
+    command = [sys.executable, __file__, str(path), *more]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     KEPT.append(server)
     assert server.stdout is not None
     assert server.stdout.readline() == "ready\n", "the loaded Python did not start"
-    return {"BASH_FUNC_python%%": f'() {{ {sys.executable} -I -S {client} {path} "$@"\n}}'}
+    return shown
 
 
 def serve(path: str) -> None:
@@ -92,6 +100,8 @@ def run(job: socket.socket) -> None:
         os.environ.update(environment)
         sys.path[0:1] = ["", *environment.get("PYTHONPATH", "").split(os.pathsep)]
         assert arguments[0] == "-m", arguments
+        if arguments[1] in ("brain2clip", "snakemake"):  # what these start by it starts as fast
+            sys.executable = str(Path(sys.argv[1]).with_name("python"))
         sys.argv = arguments[1:]
         try:
             runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
@@ -111,7 +121,7 @@ def run(job: socket.socket) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for library in LIBRARIES:
+    for library in (*LIBRARIES, *sys.argv[2:]):
         __import__(library)
     serve(sys.argv[1])
     shutil.rmtree(Path(sys.argv[1]).parent)
