@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import os
 import shlex
@@ -32,9 +33,10 @@ class Asked:
 
     def __getattr__(self, name: str) -> Any:
         found = _refusing(lambda: getattr(self._plan, name))
-        if not callable(found):
-            return found
-        return lambda *given, **named: _refusing(lambda: found(*given, **named))
+        if callable(found):
+            setattr(self, name, lambda *given, **named: _refusing(lambda: found(*given, **named)))
+            return getattr(self, name)
+        return found
 
 
 def look_at_files(workflow: Any, default: str) -> None:
@@ -66,13 +68,13 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
     plan = _refusing(lambda: Plan(settings.load(given, source=source)), settings.SettingsError)
     if main:
         why = partial(_reasons, plan, copy.deepcopy(given), _last(plan))
-        snakemake_log.watch(workflow, partial(_screen, plan), why)
+        if snakemake_log.watch(workflow, partial(_screen, plan), why):
+            snakemake.without_list(workflow)
         for line in (*versions.untested(), versions.old_driver(), *drawn_towers(plan)):
             if line:
                 snakemake.log().warning(line)
         snakemake.hand_on(workflow, records.PLANNED, records.pack(settings.canonical(plan.config)))
-        if not os.environ.get(processes.STOP_AT_FIRST_FAILURE):
-            snakemake.keep_going(workflow)
+        snakemake.keep_going(workflow, not os.environ.get(processes.STOP_AT_FIRST_FAILURE))
         snakemake.watch(workflow)
         snakemake_locks.watch(workflow)
         slurm_plugin.watch(workflow, plan.results)
@@ -132,11 +134,22 @@ def files(job: Job) -> dict[str, list[str]]:
     return {name: list(paths) for name, paths in job.inputs.items() if paths}
 
 
-def named(inputs: Any) -> list[str]:
-    """Inputs as the stage gets them: ``NAME=PATH``."""
-    return [
-        f"{name}={path}" for name, given in inputs.items() for path in ([given] if isinstance(given, str) else given)
-    ]
+def asked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of a rule with its parameters written down; Snakemake finds them out anew for every job."""
+    function.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    return function
+
+
+@asked
+def by_name(w: Any, input: Any) -> list[str]:
+    """Inputs of a job as its stage gets them: ``NAME=PATH``."""
+    listed = ((name, [found] if isinstance(found, str) else found) for name, found in input.items())
+    return [f"{name}={path}" for name, paths in listed for path in paths]
+
+
+def growing(amount: int) -> Callable[..., int]:
+    """A resource that every further attempt gets more of."""
+    return asked(lambda w, attempt: attempt * amount)
 
 
 def either(names: Iterable[str]) -> str:

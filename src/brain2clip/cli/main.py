@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -158,10 +159,13 @@ def main(arguments: list[str] | None = None) -> None:
         )
     match given.command:
         case "run":
+            from brain2clip import processes
             from brain2clip.cli import run
 
+            if given.stop_at_first_failure:
+                os.environ[processes.STOP_AT_FIRST_FAILURE] = "1"
             config = run.debug_version(given.config) if given.debug else given.config
-            run.run(config, given.cores, given.dry_run, further, given.stop_at_first_failure)
+            run.run(config, given.cores, given.dry_run, further)
         case "init":
             from brain2clip.cli import init
 

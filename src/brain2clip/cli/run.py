@@ -24,7 +24,7 @@ import psutil
 
 from brain2clip import processes
 from brain2clip.kinds import KindError
-from brain2clip.processes import RUN, STOP_AT_FIRST_FAILURE
+from brain2clip.processes import RUN
 from brain2clip.screen import UNPACK, places
 from brain2clip.settings import SettingsError, files
 
@@ -46,9 +46,7 @@ PLACES = ("--profile", "--executor", "-e", "--cores", "-c", "--jobs", "-j")
 """Arguments of snakemake that say where jobs run and how many at once: of this machine's cores is no talk then."""
 
 
-def run(
-    config: Path, cores: str | None = None, dry: bool = False, further: Sequence[str] = (), first_failure: bool = False
-) -> None:
+def run(config: Path, cores: str | None = None, dry: bool = False, further: Sequence[str] = ()) -> None:
     """Run a configuration and show its tables.
 
     Parameters
@@ -60,14 +58,10 @@ def run(
         Only show what would run.
     further : sequence of str
         Arguments for snakemake.
-    first_failure : bool
-        Whether the first job that fails stops the run.
     """
     started = time.monotonic()
     config = config.resolve()
     settings = read(config)
-    if first_failure:
-        os.environ[STOP_AT_FIRST_FAILURE] = "1"
     if cores is None and not any(word.split("=")[0] in PLACES for word in further):
         cores = "all"
     also = ["--cores", cores] if cores else []

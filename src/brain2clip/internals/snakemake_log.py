@@ -40,7 +40,7 @@ COMMAND = 500
 SPEC = re.compile(r"""--spec (?:'[^']*'(?:"'"'[^']*')*|\S+)""")
 
 
-def watch(workflow: Any, made: Callable[..., Screen], reasons: Callable[[Sequence[str]], str]) -> None:
+def watch(workflow: Any, made: Callable[..., Screen], reasons: Callable[[Sequence[str]], str]) -> bool:
     """Show a run on a screen of ours, where Snakemake would print.
 
     Parameters
@@ -50,13 +50,19 @@ def watch(workflow: Any, made: Callable[..., Screen], reasons: Callable[[Sequenc
         A screen, given its stream and whether it is a terminal.
     reasons : callable
         Why jobs run, in words, given their first outputs.
+
+    Returns
+    -------
+    bool
+        Whether it is shown there.
     """
     logger = snakemake.log()
     own = next((one for one in logger.handlers if one.name == NAME), None)
     if own is None:  # another one was asked for (--logger), or the tests'
-        return
+        return False
     logger.removeHandler(own)
     logger.addHandler(Shown(own, workflow, made, reasons))
+    return True
 
 
 class Shown(logging.Handler):
