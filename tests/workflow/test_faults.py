@@ -33,7 +33,7 @@ def configuration(results: str) -> dict[str, Any]:
     split = {"by": "column", "column": "part", "test": ["b"], "concepts": "seen"}
     study = {
         **{"kind": "bids_eeg", "root": "data", "tasks": ["see"], "stimulus": "trial_type", "split": split},
-        **{"stimuli": "data/pictures.tsv", "keep": {"value": ["1", "2"]}},
+        **{"stimuli": "data/pictures.tsv", "keep": {"value": ["1", "2"]}, "subjects": SUBJECTS[:4]},
         "responses": {"tmin": -0.1, "tmax": 0.3, "sfreq": 125, "channels": list(CHANNELS)},
     }
     main = {"study": "mine", "signals": ["broad"], "protocols": ["intra"], "methods": ["ridge"]}
@@ -98,11 +98,11 @@ FAULTS = {
     "nan": Fault("channel Fz holds 1 samples that are NaN", {}, lambda data: record(data, "03", broken=True)),
     "stimulus": Fault("no column 'trail_type' (did you mean 'trial_type'?)", {"stimulus": "trail_type"}),
     "split": Fault("no column 'prat' (did you mean 'part'?), which studies.mine.split", {"split": {"column": "prat"}}),
+    "column": Fault("sub-05_task-see_run-01_events.tsv: no column 'value'", {"subjects": "all"}, without_column),
     "subject": Fault("studies.mine.subjects: '19' is not in", {"subjects": [*SUBJECTS, "19"]}),
     "task": Fault("has the label 'sea' (did you mean 'see'?)", {"tasks": ["see", "sea"]}),
     "rate": Fault("responses.sfreq = 60 Hz is 4.16", {"responses": {"sfreq": 60}}),
     "keep": Fault("no trial is left of 20 events", {"keep": {"value": ["7"]}}),
-    "column": Fault("sub-05_task-see_run-01_events.tsv: no column 'value'", {}, without_column),
     "results": Fault("results/mine belongs to another configuration, other.yaml", {}, claimed),
 }
 
