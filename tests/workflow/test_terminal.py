@@ -84,6 +84,8 @@ def test_without_a_terminal_there_are_plain_lines(project):
     assert re.search(r"^  bands.slow.h_freq 8 -> 7: \d+ jobs, about .*", dry, re.MULTILINE)
     assert len(dry) < 2500
     assert "--spec" in project.run("-n", "-p", "--until", "epochs").stdout
+    config.write_text(text.replace("subjects: 2", "subjects: 3"))
+    assert re.search(r"^  studies.simulated.subjects 2 -> 3: \d+ jobs, ", project.run("-n").stdout, re.MULTILINE)
     config.write_text(text.replace("occipital-parietal-17", "[O1, Pz9]"))
     target = "results/responses/simulated/slow/sub-01.h5"
     arguments = ["--configfile", "tiny.yaml", "--cores", "1", "--printshellcmds", "--", target]
