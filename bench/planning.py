@@ -7,6 +7,7 @@ touched: the workflow is planned in a temporary folder, where one small job runs
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -69,7 +70,11 @@ def environment() -> dict[str, str]:
 
 def large_study(subjects: int, seeds: int, methods: int, protocols: list[str]) -> dict[str, Any]:
     """A simulated study whose runs are subjects x seeds x methods x protocols."""
-    config: dict[str, Any] = yaml.safe_load((ROOT / "workflow" / "studies" / "demo.yaml").read_text(encoding="utf-8"))
+    from brain2clip import settings
+
+    # Whole, because a method may have its settings from a base that is not taken along.
+    demo = yaml.safe_load((ROOT / "workflow" / "studies" / "demo.yaml").read_text(encoding="utf-8"))
+    config: dict[str, Any] = json.loads(settings.canonical(settings.load(demo)))
     config["results"] = "results"
     config["studies"]["simulated"]["subjects"] = subjects
     one = config["methods"]["neuroclip"]

@@ -14,6 +14,8 @@ import psutil
 
 #: Environment variable with the name of a run.
 RUN = "BRAIN2CLIP_RUN"
+#: Environment variable with which a failed job stops its run; else the jobs go on that do not need its files.
+STOP_AT_FIRST_FAILURE = "BRAIN2CLIP_STOP_AT_FIRST_FAILURE"
 #: Ending of the file that says whose a lock of Snakemake's is. The kernel locks it (flock) as long as that lives.
 OWNER = ".owner"
 #: Changes with each start of the machine; not there on all systems.

@@ -12,9 +12,9 @@ import os
 import re
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -32,6 +32,8 @@ TAIL = 1 << 14
 EARLIER_S = 60.0
 #: Exit codes of jobs that Ctrl-C or SIGTERM ended.
 STOPPED = frozenset({130, 143, -2, -15})
+#: What is said beside a report.
+UNPACK = " (unpack it and open report.html in a browser)"
 #: How :func:`brain2clip.stage.main` tells the end that an expected error makes, and its own.
 _TOLD = re.compile(r"^\d\d:\d\d:\d\d \w+: stopped\n", re.MULTILINE)
 _LINE = re.compile(r"\d\d:\d\d:\d\d ")
@@ -99,10 +101,19 @@ def places(results: Path, shown: Path | str) -> str:
     """
     names = {"Tables": "tables", "Figures": "figures", "Report": "report.zip", "Logs": "logs"}
     there = {word: name for word, name in names.items() if (results / name).exists()}
-    return "\n".join(f"{word + ':':9}{shown}/{name}" for word, name in there.items())
+    return "\n".join(
+        f"{word + ':':9}{shown}/{name}{UNPACK if word == 'Report' else ''}" for word, name in there.items()
+    )
 
 
 # ------------------------------------------------------------------------------------------------- jobs
+
+
+class Step(NamedTuple):
+    """A job of a run: its stage, and the numbers of the jobs that it waits for."""
+
+    stage: str
+    after: Collection[int] = ()
 
 
 class State(NamedTuple):
@@ -189,8 +200,8 @@ class Screen:
         Mean time of a job by stage, s, as far as it is known; asked when the run begins.
     lanes : int, optional
         How many jobs run side by side; None: as many as are seen to.
-    ending : callable
-        What is said in the end of a run that went well.
+    ending : callable, optional
+        What is said in the end of a run that went well, after the total; None: nothing is said of it.
     now : callable
         The time, s since 1970.
     """
@@ -200,13 +211,15 @@ class Screen:
     quiet: bool = False
     costs: Callable[[], Mapping[str, float]] = dict
     lanes: int | None = None
-    ending: Callable[[], str] = str
+    ending: Callable[[], str] | None = str
     now: Callable[[], float] = time.time
 
-    counts: Counter[str] = field(default_factory=Counter)
+    steps: dict[int, Step] = field(default_factory=dict)
+    """All jobs of the run by their numbers, those that others wait for first."""
     running: dict[int, Running] = field(default_factory=dict)
     failures: dict[int, Failure] = field(default_factory=dict)
-    finished_by: Counter[str] = field(default_factory=Counter)
+    ended: set[int] = field(default_factory=set)
+    """Jobs that are done."""
     interrupted: bool = False
 
     def __post_init__(self) -> None:
@@ -220,10 +233,11 @@ class Screen:
 
     # --------------------------------------------------------------------------------------- what is told
 
-    def begin(self, counts: Mapping[str, int]) -> None:
-        """A run begins, with so many jobs of each stage."""
+    def begin(self, steps: Mapping[int, Step]) -> None:
+        """A run of these jobs begins."""
         with self._above():
-            self.counts = Counter(counts)
+            order = TopologicalSorter({number: step.after for number, step in steps.items()}).static_order()
+            self.steps = {number: steps[number] for number in order if number in steps}
             self._means = dict(self.costs())
         threading.Thread(target=self._watch, name="screen", daemon=True).start()
 
@@ -246,7 +260,7 @@ class Screen:
             job = self.running.pop(number, None)
             if job is None:
                 return
-            self.finished_by[job.stage] += 1
+            self.ended.add(number)
             self._ending.discard(number)
             passed = self.now() - job.since
             self._taken.setdefault(job.stage, []).append(passed)
@@ -306,14 +320,14 @@ class Screen:
             if told := self.end():
                 self._write(f"\n{told}\n")
             self.running.clear()
-            self.counts.clear()
+            self.steps.clear()
 
     # -------------------------------------------------------------------------------------- what is shown
 
     @property
     def done(self) -> int:
         """Number of jobs that are done."""
-        return self.finished_by.total()
+        return len(self.ended)
 
     def total(self) -> str:
         """All jobs in one line."""
@@ -334,7 +348,7 @@ class Screen:
         return [*shown[:most], *more, self._total(states)]
 
     def _total(self, states: list[tuple[Running, State | None]]) -> str:
-        parts = [f"{self.done} of {self.counts.total()} steps ({self._percent()}) done"]
+        parts = [f"{self.done} of {len(self.steps)} steps ({self._percent()}) done"]
         running = sum(state is not None for _, state in states)
         parts += [f"{running} running"] if running else []
         failed = sum(not one.stopped for one in self.failures.values())
@@ -350,9 +364,9 @@ class Screen:
 
     def end(self) -> str:
         """What is said last."""
-        if not self.counts:
+        if not self.steps:
             return ""
-        total, failures = self.counts.total(), list(self.failures.values())
+        total, failures = len(self.steps), list(self.failures.values())
         if any(not one.doubtful for one in failures):  # of a group, those that say why
             failures = [one for one in failures if not one.doubtful]
         wrong = [one for one in failures if not (self.interrupted and one.stopped)]
@@ -364,7 +378,7 @@ class Screen:
                 f"Stopped on request: {self.done} of {total} steps done, which stay; {running} running ended. The same "
                 "command goes on from here."
             )
-        elif not wrong and self.done == total:
+        elif not wrong and self.done == total and self.ending is not None:
             told += [self._total([]), self.ending()]
         return "\n\n".join(filter(None, told))
 
@@ -399,23 +413,29 @@ class Screen:
         return sum(taken) / len(taken) if taken else self._means.get(stage)
 
     def _left(self, states: list[tuple[Running, State | None]]) -> str:
-        """About how long it goes on, in words; empty where nothing is known."""
-        coming = Counter(self.counts)
-        coming.subtract(self.finished_by)
-        coming.subtract(one.stage for one in self.failures.values())
-        coming.subtract(job.stage for job, state in states if state is not None)
-        active = [state.left for _, state in states if state is not None]
-        means = [self._mean(stage) for stage, count in coming.items() for _ in range(count) if stage != "all"]
-        times = [*active, *means]
-        known = [time_left for time_left in times if time_left is not None]
-        if not known or not states:
+        """About how long it goes on, in words; empty where nothing is known.
+
+        That is the longest chain of jobs that wait for each other, or all work shared out, whichever is longer; jobs
+        that wait for a failed one do not run.
+        """
+        active = {number: state.left for number, (_, state) in zip(self.running, states) if state is not None}
+        means = {stage: self._mean(stage) for stage in {step.stage for step in self.steps.values()}} | {"all": 0.0}
+        ends: dict[int, float] = {}
+        work, unknown = 0.0, False
+        for number, step in self.steps.items():
+            if number in self.failures or any(one in self.steps and one not in ends for one in step.after):
+                continue
+            left = 0.0 if number in self.ended else active.get(number, means[step.stage])
+            unknown |= left is None
+            work += left or 0.0
+            ends[number] = (left or 0.0) + max((ends[one] for one in step.after if one in ends), default=0.0)
+        if not work or not states:
             return ""
-        word = "about" if len(known) == len(times) else "more than"
-        longest = max(filter(None, active), default=0.0)  # one job is not shared out
-        return f"{word} {duration(max(longest, sum(known) / max(1, self.lanes or len(active))))} left"
+        left = max(*ends.values(), work / max(1, self.lanes or len(active)))
+        return f"{'more than' if unknown else 'about'} {duration(left)} left"
 
     def _percent(self) -> str:
-        total = self.counts.total()
+        total = len(self.steps)
         return f"{self.done / total:.0%}" if total else "0%"
 
     # ---------------------------------------------------------------------------------------- the stream
@@ -436,7 +456,7 @@ class Screen:
                 self.stream.write(f"\x1b[{self._drawn}F\x1b[J")
                 self._drawn = 0
             yield
-            if self.live and not self.quiet and self.counts and not self._over.is_set():
+            if self.live and not self.quiet and self.steps and not self._over.is_set():
                 width, height = self._size()
                 lines = [line[: width - 1] for line in self.lines(max(1, min(RUNNING, height - 4)))]
                 self._write("\n".join(lines) + "\n")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import inspect
+import json
 import os
 import shlex
 import shutil
@@ -33,9 +35,10 @@ class Asked:
 
     def __getattr__(self, name: str) -> Any:
         found = _refusing(lambda: getattr(self._plan, name))
-        if not callable(found):
-            return found
-        return lambda *given, **named: _refusing(lambda: found(*given, **named))
+        if callable(found):
+            setattr(self, name, lambda *given, **named: _refusing(lambda: found(*given, **named)))
+            return getattr(self, name)
+        return found
 
 
 def look_at_files(workflow: Any, default: str) -> None:
@@ -66,12 +69,14 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
     source = " + ".join(snakemake.given_configurations(workflow)) or "config.yaml"
     plan = _refusing(lambda: Plan(settings.load(given, source=source)), settings.SettingsError)
     if main:
-        snakemake_log.watch(workflow, partial(_screen, plan), partial(_reasons, plan, copy.deepcopy(given)))
+        why = partial(_reasons, plan, copy.deepcopy(given), _last(plan))
+        if snakemake_log.watch(workflow, partial(_screen, plan), why):
+            snakemake.without_list(workflow)
         for line in (*versions.untested(), versions.old_driver(), *drawn_towers(plan)):
             if line:
                 snakemake.log().warning(line)
         snakemake.hand_on(workflow, records.PLANNED, records.pack(settings.canonical(plan.config)))
-        snakemake.keep_going(workflow)
+        snakemake.keep_going(workflow, not os.environ.get(processes.STOP_AT_FIRST_FAILURE))
         snakemake.watch(workflow)
         snakemake_locks.watch(workflow)
         slurm_plugin.watch(workflow, plan.results)
@@ -102,7 +107,7 @@ def _check_data(workflow: Any, plan: Plan, given: list[str]) -> None:
 
     def claim() -> None:
         if not workflow.dryrun:
-            owner.claim(plan.results, given)
+            owner.claim(plan.results, given, json.loads(settings.canonical(plan.config)))
 
     snakemake.before_planning(workflow, claim)
 
@@ -132,11 +137,22 @@ def files(job: Job) -> dict[str, list[str]]:
     return {name: list(paths) for name, paths in job.inputs.items() if paths}
 
 
-def named(inputs: Any) -> list[str]:
-    """Inputs as the stage gets them: ``NAME=PATH``."""
-    return [
-        f"{name}={path}" for name, given in inputs.items() for path in ([given] if isinstance(given, str) else given)
-    ]
+def asked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of a rule with its parameters written down; Snakemake finds them out anew for every job."""
+    function.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    return function
+
+
+@asked
+def by_name(w: Any, input: Any) -> list[str]:
+    """Inputs of a job as its stage gets them: ``NAME=PATH``."""
+    listed = ((name, [found] if isinstance(found, str) else found) for name, found in input.items())
+    return [f"{name}={path}" for name, paths in listed for path in paths]
+
+
+def growing(amount: int) -> Callable[..., int]:
+    """A resource that every further attempt gets more of."""
+    return asked(lambda w, attempt: attempt * amount)
 
 
 def either(names: Iterable[str]) -> str:
@@ -154,17 +170,24 @@ def _screen(plan: Plan, stream: TextIO, live: bool, quiet: bool) -> Screen:
     """What shows a run of this plan."""
 
     def means() -> dict[str, float]:
-        return {name: cost.seconds for name, cost in costs.recorded(Path(plan.results) / "benchmarks").items()}
+        return {one.stage: one.wall_s / one.jobs for one in costs.estimate(plan, 1, costs.has_gpu())}
 
     ending = str if processes.RUN in os.environ else partial(_ending, plan)  # else who started us shows the tables
     return Screen(stream, live, quiet, means, ending=ending)
 
 
-def _reasons(plan: Plan, given: dict[str, Any], firsts: Sequence[str]) -> str:
+def _last(plan: Plan) -> dict[str, Any] | None:
+    """The configuration of the last run, before this one writes down its own."""
+    from brain2clip.preflight import owner
+
+    return owner.last(plan.results)
+
+
+def _reasons(plan: Plan, given: dict[str, Any], last: dict[str, Any] | None, firsts: Sequence[str]) -> str:
     """Why jobs run, by the settings that were changed."""
     jobs = plan.jobs()
     running = set(firsts)
-    return reasons.told(plan, given, [job for first, job in jobs.items() if first in running])
+    return reasons.told(plan, given, [job for first, job in jobs.items() if first in running], last=last)
 
 
 def _ending(plan: Plan) -> str:

@@ -298,6 +298,12 @@ def test_concepts_on_both_sides_and_classes_of_the_training_are_told(data, tmp_p
     config["methods"]["ridge"] = {"kind": "lda", "tower": "small"}
     (fault,) = faults(config, tmp_path)
     assert "'ridge' (kind lda) tells apart only the classes that it was trained on" in fault
+    assert "split.concepts: seen" not in fault  # a list of unseen ones cannot be that
+    config["studies"]["mine"]["split"] = {"by": "run", "test": ["02"]}
+    (told,) = (fault for fault in faults(config, tmp_path) if "(kind lda)" in fault)
+    assert told.endswith("set studies.mine.split.concepts: seen")
+    config["studies"]["mine"]["split"]["concepts"] = "seen"
+    assert faults(config, tmp_path) == []
 
 
 def test_rates_of_recordings_that_are_still_to_be_simulated_are_told(tmp_path):

@@ -79,6 +79,8 @@ if DO == "unwatched":
         watched(*given, **named)
         workflow.dag.update_needrun = lambda **named: type(workflow.dag).update_needrun(workflow.dag, **named)
     workflow._prepare_dag = bypassed
+if DO == "short":
+    internals.without_list(workflow)
 internals.hand_on(workflow, "B2C_TOLD", "a word")
 internals.limit(workflow, "download", 2)
 note("start", internals.is_main(workflow), internals.given_configurations(workflow),
@@ -240,6 +242,14 @@ def test_other_errors_are_told_by_snakemake(probe):
     assert "ValueError: it is so" in told
     assert "Traceback" in told
     assert "Traceback:" in probe.run("-n", code=1, do="refuse unwatched")
+
+
+def test_a_dry_run_lists_its_jobs_only_where_they_are_asked_for(probe):
+    short = probe.plan(do="short", text="two")
+    assert "Job stats:" in short
+    assert "rule second" not in short
+    assert "rule second" in probe.run("-n", "-p", do="short", text="two")
+    assert "rule second" in probe.plan(text="two")
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from snakemake.logging import DefaultFilter, DefaultFormatter, logger
+from snakemake.settings.enums import Quietness
 from snakemake.settings.types import OutputSettings
 from snakemake_interface_logger_plugins.common import LogEvent
 
@@ -20,6 +22,15 @@ from brain2clip.screen import Screen
 SPEC = """--spec '{"code":"1","settings":{"it'"'"'s":"so"}}'"""
 SHELL = f"python -m brain2clip.training.train {SPEC} --input a=b > results/logs/a.log 2>&1"
 STOPPED = "12:00:09 train: stopped\nmine.yaml: no such column; expected one of a, b\n"
+
+
+class Job(NamedTuple):
+    number: int
+    rule: Any
+    output: list[str]
+
+    def __hash__(self) -> int:
+        return self.number
 
 
 class Said:
@@ -36,11 +47,14 @@ class Said:
         own.setFormatter(DefaultFormatter(quiet, True))
         logger.addHandler(own)
         logger.setLevel(logging.INFO)
-        jobs = [SimpleNamespace(output=["a.txt"]), SimpleNamespace(output=[])]
-        dag = SimpleNamespace(needrun_jobs=lambda: jobs)
+        rules = [SimpleNamespace(name=name) for name in ("train", "train", "all")]
+        jobs = [Job(number, rule, ["a.txt"] if number == 1 else []) for number, rule in enumerate(rules, 1)]
+        waits = {jobs[0]: {}, jobs[1]: {}, jobs[2]: {jobs[0]: {"a.txt"}, jobs[1]: {"b.txt"}}}
+        dag = SimpleNamespace(needrun_jobs=lambda: jobs, dependencies=waits, jobid=lambda job: job.number)
         cores = SimpleNamespace(cores=2)
         workflow = SimpleNamespace(output_settings=settings, dag=dag, local_exec=True, resource_settings=cores)
-        snakemake_log.watch(workflow, Screen, lambda firsts: f"Why: {firsts}")
+        made = partial(Screen, ending=lambda: "Tables: here")
+        snakemake_log.watch(workflow, made, lambda firsts: f"Why: {firsts}")
         self.event(LogEvent.RUN_INFO, "Job stats:\n...\n", stats={"train": 2, "all": 1, "total": 3})
 
     def event(self, event: LogEvent | None, text: str = "", error: bool = False, **fields: Any) -> None:
@@ -163,6 +177,34 @@ def test_a_dry_run_tells_reasons_and_jobs_where_commands_are_asked_for(run):
     told = said.ends()
     assert "Job 1: Train 1\nReason: Params have changed" in told
     assert SPEC in told
+
+
+QUIET = [{Quietness.PROGRESS}, {Quietness.PROGRESS, Quietness.RULES}, {Quietness.ALL}]
+
+
+@pytest.mark.parametrize("quiet", QUIET)
+def test_what_failed_is_told_however_quiet_a_run_is(run, quiet):
+    said = run(quiet=quiet)
+    said.fails(1, said.starts(1))
+    told = said.ends()
+    assert "Started" not in told
+    assert told.startswith("\n1 of 3 steps failed, 0 done, 2 did not run:\n")
+    assert told.splitlines()[-1] == "  mine.yaml: no such column; expected one of a, b"
+    said = run(quiet=quiet)
+    said.event(LogEvent.ERROR, "WorkflowError:\nstudies.mine: not there", error=True)
+    assert said.ends().endswith("studies.mine: not there\n")
+
+
+@pytest.mark.parametrize("quiet", QUIET)
+def test_where_things_are_is_silenced_with_everything_else_alone(run, quiet):
+    said = run(quiet=quiet)
+    for number in (1, 2, 3):
+        said.starts(number)
+        said.event(LogEvent.JOB_FINISHED, job_id=number)
+    told = said.ends()
+    assert "Done in" not in told
+    assert told.endswith("3 of 3 steps (100%) done\n\nTables: here\n") == (Quietness.ALL not in quiet)
+    assert bool(told) == (Quietness.ALL not in quiet)
 
 
 def test_verbose_is_snakemakes_own_words(run):

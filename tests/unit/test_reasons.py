@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,14 @@ class Finished:
                 carried = (job.stage, reasons.to_jsonable_python(job.spec.settings), job.spec.code)
                 self.made[path] = artefact.Provenance(*carried, {}, {}, job.spec.origin)
         monkeypatch.setattr(records, "provenance", self.made.get)
+
+    def asked(self, edit: Edit) -> dict[str, list[Job]]:
+        """The reasons after an edit, where the configuration before is known."""
+        raw = copy.deepcopy(RAW)
+        edit(raw)
+        plan = Plan(settings.load(raw))
+        running = due(plan.jobs(), plan.targets(), Disk())
+        return reasons.causes(plan, raw, running, last=json.loads(settings.canonical(settings.load(RAW))))
 
     def why(self, edit: Edit) -> tuple[dict[str, list[Job]], list[Job]]:
         """The reasons after an edit, and the jobs that run."""
@@ -98,6 +107,37 @@ def test_new_jobs_count_for_the_key_that_asks_for_them(finished):
     assert set(found) == {"experiments.main.seeds [0] -> [0, 1]"}
     assert len(running) > 16
     assert sum(job.stage == "train" for job in running) == 8
+
+
+def subjects(raw: dict[str, Any]) -> None:
+    raw["studies"]["simulated"]["subjects"] = 3
+
+
+def more(raw: dict[str, Any]) -> None:
+    subjects(raw)
+    raw["experiments"]["main"]["seeds"] = [0, 1]
+    raw["experiments"]["third"] = {**raw["experiments"]["bands"], "protocols": ["inter"]}
+
+
+def test_jobs_that_were_not_asked_for_before_have_the_key_that_asks_for_them(finished):
+    (found,) = finished.asked(subjects).items()
+    assert found[0] == "studies.simulated.subjects 2 -> 3"
+    new = finished.asked(more)
+    assert set(new) == {
+        "studies.simulated.subjects 2 -> 3",
+        "experiments.main.seeds [0] -> [0, 1]",
+        "experiments.third is new",
+    }
+    path = "results/training/simulated/slow/inter/frozen/sub-01_seed-0.safetensors"
+    assert path in {job.outputs[0] for job in new["experiments.third is new"]}
+
+
+def test_jobs_that_the_configuration_before_asked_for_are_not_made_yet(finished):
+    path = "results/training/simulated/broad/intra/frozen/sub-02_seed-0.safetensors"
+    for ending in ("safetensors", "history.parquet"):
+        Path(path).with_name(f"sub-02_seed-0.{ending}").unlink()
+    new = finished.asked(subjects)
+    assert path in {job.outputs[0] for job in new[reasons.NOT_MADE]}
 
 
 def test_what_is_no_setting_has_its_own_words(finished, monkeypatch):

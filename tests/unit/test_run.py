@@ -128,7 +128,8 @@ def test_run_calls_snakemake_then_the_report_then_shows_the_tables(run, folder, 
     printed = capfd.readouterr().out
     assert printed.index("== second (out/tables/second.md)") < printed.index("== first (out/tables/first.md)")
     assert "of-another-configuration" not in printed
-    assert "Report: out/report.zip" in printed
+    assert printed.count("Report: ") == 1
+    assert "Report:  out/report.zip (unpack it" in printed
     assert printed.strip().splitlines()[-1].startswith("Elapsed time: 0 min ")
 
 
@@ -151,6 +152,20 @@ def test_a_part_of_a_run_shows_no_tables_that_are_not_there(run, folder, capfd):
     run.run(folder / "mine.yaml", further=["--until", "train"])
     assert "Tables that are still to be made: second" in capfd.readouterr().out
     assert len(calls(folder)) == 1  # no report
+
+
+@pytest.mark.parametrize(
+    ("further", "told"),
+    [
+        (["--quiet", "progress"], True),
+        (["--quiet", "rules", "all", "--until", "train"], False),
+        (["-q=all"], False),
+        (["--until", "all"], True),
+    ],
+)
+def test_tables_are_shown_but_where_everything_is_to_be_quiet(run, folder, capfd, further, told):
+    run.run(folder / "mine.yaml", further=further)
+    assert bool(capfd.readouterr().out) == told
 
 
 @pytest.mark.parametrize(
@@ -184,7 +199,7 @@ def test_results_may_lie_outside_the_repository(run, folder, tmp_path_factory, c
     (folder / "mine.yaml").write_text(f"results: {outside}\n")
     run.run(folder / "mine.yaml")
     assert (outside / "report.zip").is_file()
-    assert f"Report: {outside / 'report.zip'}" in capfd.readouterr().out
+    assert f"Report:  {outside / 'report.zip'}" in capfd.readouterr().out
 
 
 def test_failed_report_leaves_the_old_one(run, folder):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from brain2clip import screen
-from brain2clip.screen import Screen
+from brain2clip.screen import Screen, Step
 
 STOPPED = "12:00:01 epochs: start (process 7)\n12:00:09 epochs: stopped\n{}\n"
 TRACEBACK = (
@@ -26,6 +26,10 @@ class Clock:
         return self.time
 
 
+def steps(stage: str, count: int) -> dict[int, Step]:
+    return {number: Step(stage) for number in range(1, count + 1)}
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -35,7 +39,7 @@ def clock() -> Clock:
 def shown(clock) -> Screen:
     """A run of four trainings and a table, on one machine."""
     made = Screen(io.StringIO(), costs=lambda: {"train": 100.0}, lanes=2, now=clock)
-    made.begin({"train": 4, "tables": 1})
+    made.begin({**steps("train", 4), 5: Step("tables", [1, 2, 3, 4])})
     yield made
     made.close()
 
@@ -97,6 +101,27 @@ def test_a_line_for_each_running_job_and_one_for_all(shown, clock, tmp_path):
     assert "Done in 10 s: Train A\n1 of 5 steps (20%) done, 1 running" in text(shown)
 
 
+@pytest.mark.parametrize(
+    ("cores", "alone", "expected"),
+    [
+        (4, 4, "about 4 min left"),  # a training, its ranks and the table follow each other, whatever else is done
+        (1, 4, "about 11 min left"),  # (5 x 100 + 100 + 40) s, one after the other
+    ],
+)
+def test_the_time_left_is_that_of_the_longest_chain_or_of_all_work(clock, cores, alone, expected):
+    made = Screen(io.StringIO(), costs=lambda: {"train": 100.0, "rank": 100.0, "tables": 40.0}, lanes=cores, now=clock)
+    chain = {10: Step("all", [9]), 9: Step("tables", [8]), 8: Step("rank", [7]), 7: Step("train")}
+    made.begin({**steps("train", alone), **chain})
+    made.started(7, "train", "Train", [])
+    assert made.total().endswith(f"1 running, {expected}")
+    clock.time += 50
+    made.failed(7, "train", "Train", [], code=1)
+    made.started(1, "train", "Train", [])
+    if cores > 1:  # what waits for it will not run
+        assert made.total().endswith("1 running, 1 failed, about 2 min left")
+    made.close()
+
+
 def test_jobs_of_a_cluster_that_have_no_log_yet_wait_for_their_turn(shown, clock, tmp_path):
     shown.lanes = None
     old = log(tmp_path, "a", "12:00:01 train: epochs: 20 of 50, 30 s left\n", clock)
@@ -128,7 +153,7 @@ def test_what_failed_is_said_last_and_once_with_the_jobs_that_say_the_same(shown
 
 def test_many_different_failures_stay_a_glance(clock, tmp_path):
     made = Screen(io.StringIO(), now=clock)
-    made.begin({"epochs": 17})
+    made.begin(steps("epochs", 17))
     for number in range(17):
         path = log(
             tmp_path, f"{number}.log", STOPPED.format(f"sub-{number}: wrong\n  found: this\n  expected: that"), clock
@@ -144,7 +169,7 @@ def test_many_different_failures_stay_a_glance(clock, tmp_path):
 
 def test_a_job_that_succeeds_in_another_attempt_did_not_fail(clock, tmp_path):
     made = Screen(io.StringIO(), now=clock, ending=lambda: "here it is")
-    made.begin({"train": 1})
+    made.begin(steps("train", 1))
     for ended in (False, True):
         made.started(1, "train", "Train", [])
         if ended:
@@ -191,7 +216,7 @@ def test_of_a_group_those_that_say_why_failed(shown, tmp_path, clock):
 
 def test_on_a_terminal_lines_are_drawn_in_place(clock):
     made = Screen(io.StringIO(), live=True, now=clock, lanes=1)
-    made.begin({"train": 2})
+    made.begin(steps("train", 2))
     made.started(1, "train", "Train A", [])
     made.say("a word")
     made.finished(1)
@@ -211,4 +236,10 @@ def test_a_run_that_never_began_says_nothing():
 def test_places_are_those_that_are_there(tmp_path):
     (tmp_path / "tables").mkdir()
     (tmp_path / "report.zip").touch()
-    assert screen.places(tmp_path, "results").split() == ["Tables:", "results/tables", "Report:", "results/report.zip"]
+    assert screen.places(tmp_path, "results").split() == [
+        "Tables:",
+        "results/tables",
+        "Report:",
+        "results/report.zip",
+        *screen.UNPACK.split(),
+    ]

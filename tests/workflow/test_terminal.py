@@ -2,96 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
-import pty
 import re
-import select
-import signal
-import struct
-import subprocess
 import sys
-import termios
-import time
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from planner import planner
 from preloaded import preloaded
 from project import Project
+from terminal import last, on_terminal
 
 pytestmark = pytest.mark.workflow
 
-#: Long: nothing here is measured.
-PATIENCE_S = 600
-WIDTH = 200
 BRAIN2CLIP = [sys.executable, "-m", "brain2clip", "run", "tiny.yaml", "--cores", "2"]
-
-
-def on_terminal(
-    project: Project,
-    command: Sequence[str],
-    variables: Mapping[str, str],
-    press: Callable[[str], bytes] = lambda shown: b"",
-) -> tuple[int, str, str]:
-    """Run a command in a pseudo-terminal, and press keys at what is written.
-
-    Returns
-    -------
-    code : int
-    said : str
-        All that was written.
-    shown : str
-        What stands there in the end.
-    """
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, WIDTH, 0, 0))
-    source = {"PYTHONPATH": str(project.folder / "src"), "TERM": "xterm"}
-    environment = {**project.environment(), **variables, **source}
-    process = subprocess.Popen(
-        command, cwd=project.folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs,
-        start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )  # fmt: skip
-    os.close(theirs)
-    said, end = b"", time.monotonic() + PATIENCE_S
-    try:
-        while time.monotonic() < end:
-            ended = process.poll() is not None
-            if ours in select.select([ours], [], [], 0.2)[0]:
-                try:
-                    said += os.read(ours, 1 << 16)
-                except OSError:  # nobody has it open any more
-                    break
-                os.write(ours, press(said.decode(errors="replace")))
-            elif ended:
-                break
-        assert process.poll() is not None or time.monotonic() < end, screen(said.decode())
-        return process.wait(timeout=PATIENCE_S), said.decode(), screen(said.decode())
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        os.close(ours)
-
-
-def screen(said: str) -> str:
-    """What a terminal shows, without colours: lines that were drawn again stand there once."""
-    lines = [""]
-    for part in re.split(r"(\x1b\[\d*[A-Za-z]|\r?\n)", said):
-        if part.endswith("\n"):
-            lines.append("")
-        elif up := re.fullmatch(r"\x1b\[(\d+)F", part):
-            lines = lines[: len(lines) - int(up[1])]
-            lines[-1:] = [""]
-        elif not part.startswith("\x1b"):
-            lines[-1] += part
-    return "\n".join(line.rstrip() for line in lines).strip()
-
-
-def last(shown: str, number: int = 10) -> str:
-    return "\n".join(shown.splitlines()[-number:])
 
 
 def test_success_ends_with_the_tables_and_where_everything_is(project):
@@ -106,7 +29,8 @@ def test_success_ends_with_the_tables_and_where_everything_is(project):
     assert "--spec" not in said
     ending = shown[shown.index("== main (results/tables/main.md)") :]
     assert "| NeuroCLIP" in ending
-    for word in ("results/tables", "results/figures", "results/logs", "Report: results/report.zip", "Elapsed time"):
+    assert ending.count("Report: ") == 1
+    for word in ("results/tables", "results/figures", "results/logs", "Report:  results/report.zip", "Elapsed time"):
         assert word in last(shown)
 
 
@@ -160,6 +84,8 @@ def test_without_a_terminal_there_are_plain_lines(project):
     assert re.search(r"^  bands.slow.h_freq 8 -> 7: \d+ jobs, about .*", dry, re.MULTILINE)
     assert len(dry) < 2500
     assert "--spec" in project.run("-n", "-p", "--until", "epochs").stdout
+    config.write_text(text.replace("subjects: 2", "subjects: 3"))
+    assert re.search(r"^  studies.simulated.subjects 2 -> 3: \d+ jobs, ", project.run("-n").stdout, re.MULTILINE)
     config.write_text(text.replace("occipital-parietal-17", "[O1, Pz9]"))
     target = "results/responses/simulated/slow/sub-01.h5"
     arguments = ["--configfile", "tiny.yaml", "--cores", "1", "--printshellcmds", "--", target]

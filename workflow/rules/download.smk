@@ -18,8 +18,8 @@ rule download:
         runtime=240,
         download=1,
     params:
-        spec=lambda w: PLAN.download_job(w.dataset, w.unit).spec.json,
-        amount=lambda w: amount(PLAN.downloads()[w.dataset].get(w.unit, ())),
+        spec=asked(lambda w: PLAN.download_job(w.dataset, w.unit).spec.json),
+        amount=asked(lambda w: amount(PLAN.downloads()[w.dataset].get(w.unit, ()))),
     message:
         "Download {wildcards.unit} of {wildcards.dataset}: {params.amount}"
     shell:
@@ -29,7 +29,7 @@ rule download:
 
 rule images:
     input:
-        unpack(lambda w: files(PLAN.images_job(w.dataset))),
+        unpack(asked(lambda w: files(PLAN.images_job(w.dataset)))),
     output:
         stimuli=f"{RESULTS}/raw/{{dataset}}/stimuli/stimuli.tsv",
         record=f"{RESULTS}/raw/{{dataset}}/stimuli/brain2clip-files.json",
@@ -41,11 +41,11 @@ rule images:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 1000,
-        runtime=lambda w, attempt: attempt * 30,
+        mem_mb=growing(1000),
+        runtime=growing(30),
     params:
-        spec=lambda w: PLAN.images_job(w.dataset).spec.json,
-        given=lambda w, input: named(input),
+        spec=asked(lambda w: PLAN.images_job(w.dataset).spec.json),
+        given=by_name,
     message:
         "Unpack and check the pictures of {wildcards.dataset}"
     shell:

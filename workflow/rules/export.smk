@@ -1,7 +1,7 @@
 # Responses in the formats that other projects read; `exports` in the configuration asks for them.
 rule export:
     input:
-        unpack(lambda w: files(PLAN.export_job("nice", w.study, w.signal, w.subject))),
+        unpack(asked(lambda w: files(PLAN.export_job("nice", w.study, w.signal, w.subject)))),
     output:
         **dict(zip(("training", "test"), PLAN.export("nice", "{study}", "{signal}", "{subject}"))),
     log:
@@ -10,11 +10,11 @@ rule export:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 7000,
-        runtime=lambda w, attempt: attempt * 30,
+        mem_mb=growing(7000),
+        runtime=growing(30),
     params:
-        spec=lambda w: PLAN.export_job("nice", w.study, w.signal, w.subject).spec.json,
-        given=lambda w, input: named(input),
+        spec=asked(lambda w: PLAN.export_job("nice", w.study, w.signal, w.subject).spec.json),
+        given=by_name,
     message:
         "Export responses of {wildcards.study} sub-{wildcards.subject}, {wildcards.signal}"
     shell:
@@ -24,11 +24,11 @@ rule export:
 
 use rule export as export_ubp with:
     input:
-        unpack(lambda w: files(PLAN.export_job("ubp", w.study, w.signal, w.subject))),
+        unpack(asked(lambda w: files(PLAN.export_job("ubp", w.study, w.signal, w.subject)))),
     output:
         **dict(zip(("training", "test"), PLAN.export("ubp", "{study}", "{signal}", "{subject}"))),
     log:
         f"{RESULTS}/logs/export/ubp/{{study}}/{{signal}}/sub-{{subject}}.log",
     params:
-        spec=lambda w: PLAN.export_job("ubp", w.study, w.signal, w.subject).spec.json,
-        given=lambda w, input: named(input),
+        spec=asked(lambda w: PLAN.export_job("ubp", w.study, w.signal, w.subject).spec.json),
+        given=by_name,

@@ -1,7 +1,7 @@
 # Figures of a study, one job each, from the artefacts that each shows.
 rule figures:
     input:
-        unpack(lambda w: files(PLAN.figures_job(w.study, w.figure))),
+        unpack(asked(lambda w: files(PLAN.figures_job(w.study, w.figure)))),
     output:
         figure=report(
             f"{RESULTS}/figures/{{study}}/{{figure}}.svg",
@@ -18,11 +18,11 @@ rule figures:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 2000,
-        runtime=lambda w, attempt: attempt * 15,
+        mem_mb=growing(2000),
+        runtime=growing(15),
     params:
-        spec=lambda w: PLAN.figures_job(w.study, w.figure).spec.json,
-        given=lambda w, input: named(input),
+        spec=asked(lambda w: PLAN.figures_job(w.study, w.figure).spec.json),
+        given=by_name,
     message:
         "Figure {wildcards.figure} of {wildcards.study}"
     shell:

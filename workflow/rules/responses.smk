@@ -1,7 +1,7 @@
 # Recordings to single-trial brain responses, one file per subject and signal. Each rule takes the studies of its stage.
 rule epochs:
     input:
-        unpack(lambda w: files(PLAN.responses_job(w.study, w.signal, w.subject))),
+        unpack(asked(lambda w: files(PLAN.responses_job(w.study, w.signal, w.subject)))),
     output:
         responses=f"{RESULTS}/responses/{{study}}/{{signal}}/sub-{{subject}}.h5",
     log:
@@ -14,11 +14,11 @@ rule epochs:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 4000,
-        runtime=lambda w, attempt: attempt * 60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
-        spec=lambda w: PLAN.responses_job(w.study, w.signal, w.subject).spec.json,
-        given=lambda w, input: named(input),
+        spec=asked(lambda w: PLAN.responses_job(w.study, w.signal, w.subject).spec.json),
+        given=by_name,
     message:
         "Brain responses of {wildcards.study} sub-{wildcards.subject}, {wildcards.signal}"
     shell:
@@ -28,7 +28,7 @@ rule epochs:
 
 rule preprocessed:
     input:
-        unpack(lambda w: files(PLAN.responses_job(w.study, w.signal, w.subject))),
+        unpack(asked(lambda w: files(PLAN.responses_job(w.study, w.signal, w.subject)))),
     output:
         responses=rules.epochs.output.responses,
     log:
@@ -41,11 +41,11 @@ rule preprocessed:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 6000,
-        runtime=lambda w, attempt: attempt * 30,
+        mem_mb=growing(6000),
+        runtime=growing(30),
     params:
-        spec=lambda w: PLAN.responses_job(w.study, w.signal, w.subject).spec.json,
-        given=lambda w, input: named(input),
+        spec=asked(lambda w: PLAN.responses_job(w.study, w.signal, w.subject).spec.json),
+        given=by_name,
     message:
         "The authors' epochs of {wildcards.study} sub-{wildcards.subject}"
     shell:
@@ -55,7 +55,7 @@ rule preprocessed:
 
 rule voxels:
     input:
-        unpack(lambda w: files(PLAN.responses_job(w.study, w.signal, w.subject))),
+        unpack(asked(lambda w: files(PLAN.responses_job(w.study, w.signal, w.subject)))),
     output:
         responses=rules.epochs.output.responses,
     log:
@@ -68,11 +68,11 @@ rule voxels:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 4000,
-        runtime=lambda w, attempt: attempt * 30,
+        mem_mb=growing(4000),
+        runtime=growing(30),
     params:
-        spec=lambda w: PLAN.responses_job(w.study, w.signal, w.subject).spec.json,
-        given=lambda w, input: named(input),
+        spec=asked(lambda w: PLAN.responses_job(w.study, w.signal, w.subject).spec.json),
+        given=by_name,
     message:
         "Voxel responses of {wildcards.study} sub-{wildcards.subject}, {wildcards.signal}"
     shell:

@@ -2,7 +2,7 @@
 # prompts do; predicted embeddings, for what shows or draws pictures from them; accuracy over time. Then metrics.
 rule rank:
     input:
-        unpack(lambda w: files(PLAN.rank_job(PLAN.run(w)))),
+        unpack(asked(lambda w: files(PLAN.rank_job(PLAN.run(w))))),
     output:
         rows=f"{RESULTS}/retrieval/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.parquet",
     log:
@@ -15,11 +15,11 @@ rule rank:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 4000,
-        runtime=lambda w, attempt: attempt * 10,
+        mem_mb=growing(4000),
+        runtime=growing(10),
     params:
-        spec=lambda w: PLAN.rank_job(PLAN.run(w)).spec.json,
-        given=lambda w, input: named(input),
+        spec=asked(lambda w: PLAN.rank_job(PLAN.run(w)).spec.json),
+        given=by_name,
     message:
         "Rank candidates with {wildcards.method} ({wildcards.protocol}) for {wildcards.study} sub-{wildcards.subject}, {wildcards.signal}, seed {wildcards.seed}"
     shell:
@@ -29,7 +29,7 @@ rule rank:
 
 rule ceiling:
     input:
-        unpack(lambda w: files(PLAN.rank_job(PLAN.run(w)))),
+        unpack(asked(lambda w: files(PLAN.rank_job(PLAN.run(w))))),
     output:
         rows=rules.rank.output.rows,
     log:
@@ -43,11 +43,11 @@ rule ceiling:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 4000,
-        runtime=lambda w, attempt: attempt * 10,
+        mem_mb=growing(4000),
+        runtime=growing(10),
     params:
-        spec=lambda w: PLAN.rank_job(PLAN.run(w)).spec.json,
-        given=lambda w, input: named(input),
+        spec=asked(lambda w: PLAN.rank_job(PLAN.run(w)).spec.json),
+        given=by_name,
     message:
         "Ideal observer for {wildcards.study} sub-{wildcards.subject}, {wildcards.signal}"
     shell:
@@ -57,7 +57,7 @@ rule ceiling:
 
 rule apply:
     input:
-        unpack(lambda w: files(PLAN.apply_job(PLAN.application(w)))),
+        unpack(asked(lambda w: files(PLAN.apply_job(PLAN.application(w))))),
     output:
         rows=f"{RESULTS}/apply/{{apply}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.parquet",
     log:
@@ -68,11 +68,11 @@ rule apply:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 4000,
-        runtime=lambda w, attempt: attempt * 10,
+        mem_mb=growing(4000),
+        runtime=growing(10),
     params:
-        spec=lambda w: PLAN.apply_job(PLAN.application(w)).spec.json,
-        given=lambda w, input: named(input),
+        spec=asked(lambda w: PLAN.apply_job(PLAN.application(w)).spec.json),
+        given=by_name,
     message:
         "Rank new recordings with {wildcards.method} ({wildcards.protocol}): {wildcards.apply}, sub-{wildcards.subject}, {wildcards.signal}, seed {wildcards.seed}"
     shell:
@@ -82,7 +82,7 @@ rule apply:
 
 rule inspect:
     input:
-        unpack(lambda w: files(PLAN.inspect_job(PLAN.run(w)))),
+        unpack(asked(lambda w: files(PLAN.inspect_job(PLAN.run(w))))),
     output:
         gains=f"{RESULTS}/retrieval/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.gains.parquet",
         prompts=f"{RESULTS}/retrieval/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.prompts.parquet",
@@ -96,11 +96,11 @@ rule inspect:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 4000,
-        runtime=lambda w, attempt: attempt * 10,
+        mem_mb=growing(4000),
+        runtime=growing(10),
     params:
-        spec=lambda w: PLAN.inspect_job(PLAN.run(w)).spec.json,
-        given=lambda w, input: named(input),
+        spec=asked(lambda w: PLAN.inspect_job(PLAN.run(w)).spec.json),
+        given=by_name,
     message:
         "Look into the prompts of {wildcards.method} for {wildcards.study} sub-{wildcards.subject}"
     shell:
@@ -110,7 +110,7 @@ rule inspect:
 
 rule embed:
     input:
-        unpack(lambda w: files(PLAN.embed_job(PLAN.run(w)))),
+        unpack(asked(lambda w: files(PLAN.embed_job(PLAN.run(w))))),
     output:
         embeddings=f"{RESULTS}/retrieval/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.embeddings.h5",
     log:
@@ -123,11 +123,11 @@ rule embed:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 4000,
-        runtime=lambda w, attempt: attempt * 10,
+        mem_mb=growing(4000),
+        runtime=growing(10),
     params:
-        spec=lambda w: PLAN.embed_job(PLAN.run(w)).spec.json,
-        given=lambda w, input: named(input),
+        spec=asked(lambda w: PLAN.embed_job(PLAN.run(w)).spec.json),
+        given=by_name,
     message:
         "Predicted embeddings of {wildcards.method} for {wildcards.study} sub-{wildcards.subject}"
     shell:
@@ -137,7 +137,7 @@ rule embed:
 
 rule timecourse:
     input:
-        unpack(lambda w: files(PLAN.timecourse_job(w.study, w.signal, w.subject))),
+        unpack(asked(lambda w: files(PLAN.timecourse_job(w.study, w.signal, w.subject)))),
     output:
         rows=f"{RESULTS}/timecourse/{{study}}/{{signal}}/sub-{{subject}}.parquet",
     log:
@@ -148,11 +148,11 @@ rule timecourse:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 4000,
-        runtime=lambda w, attempt: attempt * 20,
+        mem_mb=growing(4000),
+        runtime=growing(20),
     params:
-        spec=lambda w: PLAN.timecourse_job(w.study, w.signal, w.subject).spec.json,
-        given=lambda w, input: named(input),
+        spec=asked(lambda w: PLAN.timecourse_job(w.study, w.signal, w.subject).spec.json),
+        given=by_name,
     message:
         "Accuracy over time of {wildcards.study} sub-{wildcards.subject}, {wildcards.signal}"
     shell:
@@ -162,7 +162,7 @@ rule timecourse:
 
 rule summaries:
     input:
-        unpack(lambda w: files(PLAN.summaries_job(f"{w.study}/{w.signal}/{w.protocol}/{w.method}"))),
+        unpack(asked(lambda w: files(PLAN.summaries_job(f"{w.study}/{w.signal}/{w.protocol}/{w.method}")))),
     output:
         summary=f"{RESULTS}/summaries/{{study}}/{{signal}}/{{protocol}}/{{method}}.parquet",
     log:
@@ -173,11 +173,11 @@ rule summaries:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 2000,
-        runtime=lambda w, attempt: attempt * 20,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
-        spec=lambda w: PLAN.summaries_job(f"{w.study}/{w.signal}/{w.protocol}/{w.method}").spec.json,
-        given=lambda w, input: named(input),
+        spec=asked(lambda w: PLAN.summaries_job(f"{w.study}/{w.signal}/{w.protocol}/{w.method}").spec.json),
+        given=by_name,
     message:
         "Metrics of {wildcards.method} ({wildcards.protocol}) for {wildcards.study}, {wildcards.signal}"
     shell:

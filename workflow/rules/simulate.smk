@@ -14,10 +14,10 @@ rule simulate_pictures:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 1000,
-        runtime=lambda w, attempt: attempt * 10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
-        spec=lambda w: PLAN.simulate_pictures_job(w.study).spec.json,
+        spec=asked(lambda w: PLAN.simulate_pictures_job(w.study).spec.json),
     message:
         "Draw the pictures of {wildcards.study}"
     shell:
@@ -28,7 +28,7 @@ rule simulate_pictures:
 
 rule simulate_recordings:
     input:
-        unpack(lambda w: files(PLAN.simulated_job(w.study, w.subject))),
+        unpack(asked(lambda w: files(PLAN.simulated_job(w.study, w.subject)))),
     output:
         record=f"{RESULTS}/raw/{{study}}/sub-{{subject}}/brain2clip-files.json",
         truth=f"{RESULTS}/raw/{{study}}/derivatives/truth/sub-{{subject}}.h5",
@@ -42,11 +42,11 @@ rule simulate_recordings:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 2000,
-        runtime=lambda w, attempt: attempt * 20,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
-        spec=lambda w: PLAN.simulated_job(w.study, w.subject).spec.json,
-        given=lambda w, input: named(input),
+        spec=asked(lambda w: PLAN.simulated_job(w.study, w.subject).spec.json),
+        given=by_name,
     message:
         "Simulate the recordings of {wildcards.study} sub-{wildcards.subject}"
     shell:
@@ -56,7 +56,7 @@ rule simulate_recordings:
 
 rule simulate_voxels:
     input:
-        unpack(lambda w: files(PLAN.simulated_job(w.study, w.subject))),
+        unpack(asked(lambda w: files(PLAN.simulated_job(w.study, w.subject)))),
     output:
         signals=f"{RESULTS}/raw/{{study}}/sub-{{subject}}/sub-{{subject}}_voxels.h5",
         truth=f"{RESULTS}/raw/{{study}}/derivatives/truth/sub-{{subject}}.h5",
@@ -70,11 +70,11 @@ rule simulate_voxels:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 1000,
-        runtime=lambda w, attempt: attempt * 10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
-        spec=lambda w: PLAN.simulated_job(w.study, w.subject).spec.json,
-        given=lambda w, input: named(input),
+        spec=asked(lambda w: PLAN.simulated_job(w.study, w.subject).spec.json),
+        given=by_name,
     message:
         "Simulate the voxels of {wildcards.study} sub-{wildcards.subject}"
     shell:
@@ -93,10 +93,10 @@ rule simulate_dataset:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 500,
-        runtime=lambda w, attempt: attempt * 5,
+        mem_mb=growing(500),
+        runtime=growing(5),
     params:
-        spec=lambda w: PLAN.simulate_dataset_job(w.study).spec.json,
+        spec=asked(lambda w: PLAN.simulate_dataset_job(w.study).spec.json),
     message:
         "Describe the dataset {wildcards.study}"
     shell:

@@ -1,7 +1,7 @@
 # The stimuli of a study: their table, their frozen CLIP features, once per tower, and further vectors that methods read.
 rule catalogue:
     input:
-        unpack(lambda w: files(PLAN.catalogue_job(w.study))),
+        unpack(asked(lambda w: files(PLAN.catalogue_job(w.study)))),
     output:
         catalogue=f"{RESULTS}/catalogue/{{study}}.parquet",
     log:
@@ -12,11 +12,11 @@ rule catalogue:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 1000,
-        runtime=lambda w, attempt: attempt * 10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
-        spec=lambda w: PLAN.catalogue_job(w.study).spec.json,
-        given=lambda w, input: named(input),
+        spec=asked(lambda w: PLAN.catalogue_job(w.study).spec.json),
+        given=by_name,
     message:
         "Stimuli of {wildcards.study}"
     shell:
@@ -26,7 +26,7 @@ rule catalogue:
 
 rule features:
     input:
-        unpack(lambda w: files(PLAN.features_job(w.study, w.tower))),
+        unpack(asked(lambda w: files(PLAN.features_job(w.study, w.tower)))),
     output:
         stimuli=f"{RESULTS}/stimuli/{{study}}/{{tower}}.h5",
     log:
@@ -37,12 +37,12 @@ rule features:
         "../../envs/environment.yaml"
     threads: 2
     resources:
-        mem_mb=lambda w, attempt: attempt * 6000,
-        runtime=lambda w, attempt: attempt * 120,
+        mem_mb=growing(6000),
+        runtime=growing(120),
         gpu=1,
     params:
-        spec=lambda w: PLAN.features_job(w.study, w.tower).spec.json,
-        given=lambda w, input: named(input),
+        spec=asked(lambda w: PLAN.features_job(w.study, w.tower).spec.json),
+        given=by_name,
     message:
         "CLIP features of {wildcards.study}, tower {wildcards.tower}"
     shell:
@@ -52,7 +52,7 @@ rule features:
 
 rule vectors:
     input:
-        unpack(lambda w: files(PLAN.vectors_job(w.study, w.tower, w.vector))),
+        unpack(asked(lambda w: files(PLAN.vectors_job(w.study, w.tower, w.vector)))),
     output:
         vectors=f"{RESULTS}/vectors/{{study}}/{{tower}}/{{vector}}.h5",
     log:
@@ -63,12 +63,12 @@ rule vectors:
         "../../envs/environment.yaml"
     threads: 2
     resources:
-        mem_mb=lambda w, attempt: attempt * 6000,
-        runtime=lambda w, attempt: attempt * 120,
+        mem_mb=growing(6000),
+        runtime=growing(120),
         gpu=1,
     params:
-        spec=lambda w: PLAN.vectors_job(w.study, w.tower, w.vector).spec.json,
-        given=lambda w, input: named(input),
+        spec=asked(lambda w: PLAN.vectors_job(w.study, w.tower, w.vector).spec.json),
+        given=by_name,
     message:
         "Vectors {wildcards.vector} of {wildcards.study}, tower {wildcards.tower}"
     shell:

@@ -1,7 +1,7 @@
 # All tables of the report, from the retrieval artefacts.
 rule tables:
     input:
-        unpack(lambda w: files(PLAN.tables_job())),
+        unpack(asked(lambda w: files(PLAN.tables_job()))),
     output:
         summary=f"{RESULTS}/tables/summary.parquet",
         tables=report(
@@ -17,12 +17,12 @@ rule tables:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 4000,
-        runtime=lambda w, attempt: attempt * 30,
+        mem_mb=growing(4000),
+        runtime=growing(30),
     params:
-        spec=lambda w: PLAN.tables_job().spec.json,
-        history=lambda w: PLAN.tables_job().inputs.get("history", []),
-        made=lambda w, output: [f"{Path(path).name}={path}" for path in output.tables],
+        spec=asked(lambda w: PLAN.tables_job().spec.json),
+        history=asked(lambda w: PLAN.tables_job().inputs.get("history", [])),
+        made=asked(lambda w, output: [f"{Path(path).name}={path}" for path in output.tables]),
     message:
         "Tables"
     shell:

@@ -1,7 +1,7 @@
 # One model per subject, protocol, method and seed; training trials only.
 rule train:
     input:
-        unpack(lambda w: files(PLAN.train_job(PLAN.run(w)))),
+        unpack(asked(lambda w: files(PLAN.train_job(PLAN.run(w))))),
     output:
         checkpoint=f"{RESULTS}/training/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.safetensors",
         history=f"{RESULTS}/training/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.history.parquet",
@@ -15,12 +15,12 @@ rule train:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: attempt * 16000,
-        runtime=lambda w, attempt: attempt * 120,
+        mem_mb=growing(16000),
+        runtime=growing(120),
         gpu=1,
     params:
-        spec=lambda w: PLAN.train_job(PLAN.run(w)).spec.json,
-        given=lambda w, input: named(input),
+        spec=asked(lambda w: PLAN.train_job(PLAN.run(w)).spec.json),
+        given=by_name,
     message:
         "Train {wildcards.method} ({wildcards.protocol}) for {wildcards.study} sub-{wildcards.subject}, {wildcards.signal}, seed {wildcards.seed}"
     shell:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -45,10 +46,11 @@ examples:
   brain2clip run config.yaml --dry-run                   plans, and runs nothing
   brain2clip run mine.yaml --debug                       all the way in a minute or two, before the long run
   brain2clip run config.yaml -- --profile slurm          on a cluster (docs/slurm.md)
-  brain2clip run config.yaml -- --keep-going --until train
+  brain2clip run config.yaml -- --until train
 
 Arguments after -- are those of snakemake (paths in them start at the root of the repository). Results, tables, figures,
 logs and benchmarks land in the folder that the configuration names as `results`, the report in report.zip there.
+A job that fails stops those alone that need its files; --quiet progress shows the end alone, --quiet all only failures.
 """
 INIT = """\
 Look at data of your own and write a configuration that runs, with what was found in its comments: a BIDS dataset of
@@ -157,8 +159,11 @@ def main(arguments: list[str] | None = None) -> None:
         )
     match given.command:
         case "run":
+            from brain2clip import processes
             from brain2clip.cli import run
 
+            if given.stop_at_first_failure:
+                os.environ[processes.STOP_AT_FIRST_FAILURE] = "1"
             config = run.debug_version(given.config) if given.debug else given.config
             run.run(config, given.cores, given.dry_run, further)
         case "init":
@@ -214,11 +219,13 @@ def made_parser() -> argparse.ArgumentParser:
             made.add_argument("config", type=Path, metavar="CONFIG", help=which)
         return made
 
-    words = "CONFIG [--cores N] [--dry-run] [--debug] [-- SNAKEMAKE ARGUMENTS]"
+    words = "CONFIG [--cores N] [--dry-run] [--debug] [--stop-at-first-failure] [-- SNAKEMAKE ARGUMENTS]"
     run = command("run", words, "run a configuration, then show its tables", RUN, RUN_MORE)
     run.add_argument("--cores", metavar="N", help="CPU cores to use (default: all, or what stands after --)")
     run.add_argument("-n", "--dry-run", action="store_true", help="show what would run, and run nothing")
     small = "a small version (few subjects, pictures and epochs), with results of its own below results/…/debug"
+    stop = "end the run when a job fails (plain snakemake: BRAIN2CLIP_STOP_AT_FIRST_FAILURE=1)"
+    run.add_argument("--stop-at-first-failure", action="store_true", help=stop)
     run.add_argument("--debug", action="store_true", help=small)
     init = command("init", "PATH [FLAGS]", "write a first configuration for data of your own", INIT, INIT_MORE)
     init.add_argument(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import platform
@@ -24,7 +25,7 @@ import psutil
 from brain2clip import processes
 from brain2clip.kinds import KindError
 from brain2clip.processes import RUN
-from brain2clip.screen import places
+from brain2clip.screen import UNPACK, places
 from brain2clip.settings import SettingsError, files
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -79,10 +80,18 @@ def run(config: Path, cores: str | None = None, dry: bool = False, further: Sequ
     else:
         if out_of_date(results / "report.zip", results):
             make_report(config, results / "report.zip")
+        if silent(further):
+            return
         show_tables(tables)
         print(f"\n{places(results, shown(results))}")
-        tell_report(results / "report.zip")
     tell_time(started)
+
+
+def silent(further: Sequence[str]) -> bool:
+    """Whether arguments for snakemake want nothing said but what fails (``--quiet all``)."""
+    words = [part for word in further for part in word.split("=")]
+    at = next((place for place, word in enumerate(words) if word in ("--quiet", "-q")), len(words))
+    return "all" in itertools.takewhile(lambda word: not word.startswith("-"), words[at + 1 :])
 
 
 def report(config: Path) -> None:
@@ -91,7 +100,7 @@ def report(config: Path) -> None:
     config = config.resolve()
     path = results_of(read(config)) / "report.zip"
     make_report(config, path)
-    tell_report(path)
+    print(f"\nReport: {shown(path)}{UNPACK}")
     tell_time(started)
 
 
@@ -369,11 +378,6 @@ def show_tables(tables: Mapping[str, Path]) -> None:
     for name, table in tables.items():
         print(f"\n== {name} ({shown(table)})\n")
         print(table.read_text(encoding="utf-8").strip())
-
-
-def tell_report(path: Path) -> None:
-    """Where the report is."""
-    print(f"\nReport: {shown(path)} (unpack it and open report.html in a browser)")
 
 
 def tell_time(started: float) -> None:

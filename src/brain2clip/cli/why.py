@@ -29,6 +29,7 @@ from brain2clip.plan.costs import Cost, recorded
 from brain2clip.plan.due import Disk, due, lacking
 from brain2clip.plan.jobs import ON_GPU
 from brain2clip.plan.needs import check
+from brain2clip.preflight import owner
 from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -77,7 +78,7 @@ def told_of(before: settings.Config, after: settings.Config, given: Mapping[str,
     anyway = due(old.jobs(), old.targets(), disk)
     jobs = due(plan.jobs(), plan.targets(), disk, old.jobs())
     _refuse_lacking(plan, jobs, disk)
-    return _told(plan, as_read(after) if given is None else given, jobs, by_stage(anyway), disk)
+    return _told(plan, as_read(after) if given is None else given, jobs, by_stage(anyway), disk, as_read(before))
 
 
 def told_now(config: settings.Config, given: Mapping[str, Any]) -> str:
@@ -86,7 +87,7 @@ def told_now(config: settings.Config, given: Mapping[str, Any]) -> str:
     check(plan)
     jobs = due(plan.jobs(), plan.targets(), disk)
     _refuse_lacking(plan, jobs, disk)
-    return _told(plan, given, jobs, None, disk)
+    return _told(plan, given, jobs, None, disk, owner.last(plan.results))
 
 
 def _refuse_lacking(plan: Plan, jobs: Sequence[Job], disk: Disk) -> None:
@@ -96,9 +97,14 @@ def _refuse_lacking(plan: Plan, jobs: Sequence[Job], disk: Disk) -> None:
 
 
 def _told(
-    plan: Plan, given: Mapping[str, Any], jobs: Sequence[Job], anyway: Mapping[str, int] | None, disk: Disk
+    plan: Plan,
+    given: Mapping[str, Any],
+    jobs: Sequence[Job],
+    anyway: Mapping[str, int] | None,
+    disk: Disk,
+    last: Mapping[str, Any] | None,
 ) -> str:
-    causes = reasons.told(plan, given, jobs, disk.seen)
+    causes = reasons.told(plan, given, jobs, disk.seen, last)
     table = report(by_stage(jobs), anyway, recorded(Path(plan.results) / "benchmarks"), ON_GPU)
     return "\n\n".join(filter(None, [causes, table]))
 

@@ -95,12 +95,24 @@ def limit(workflow: Any, resource: str, at_once: int) -> None:
         workflow.register_resource(resource, at_once)
 
 
-def keep_going(workflow: Any) -> None:
-    """Let a failed job stop only those that need its files, as with ``--keep-going``, whatever starts the run."""
+def without_list(workflow: Any) -> None:
+    """Let a dry run end when it has said how many jobs there are, unless it is to list them (``-p``, ``--verbose``).
+
+    Snakemake puts every job into words, its command included, whether anybody shows them or not.
+    """
+    from snakemake.settings.enums import Quietness
+
+    given = needed(workflow, "output_settings").output_settings
+    if given.dryrun and not given.printshellcmds and not given.verbose:
+        given.quiet = {Quietness.RULES, Quietness.PROGRESS}
+
+
+def keep_going(workflow: Any, on: bool) -> None:
+    """Whether a failed job stops only those that need its files, as with ``--keep-going``, whatever starts the run."""
 
     def first() -> None:
         if needed(workflow, "execution_settings").execution_settings is not None:
-            needed(workflow.execution_settings, "keep_going").keep_going = True
+            needed(workflow.execution_settings, "keep_going").keep_going = on
 
     before_planning(workflow, first)
 
@@ -259,13 +271,14 @@ async def judge(dag: Any, persistence: Any, times: dict[Any, Any], seen: records
     jobs = [job for level in dag.toposorted() for job in level]
     leaves = Leaves({str(file) for job in jobs for file in job.output}, persistence, seen)
     for job in jobs:
-        text = job.params.get("spec")
-        if text is None:
+        if not any([await file.exists() for file in job.output]):  # it runs; its parameters need not be asked for
             continue
         if not await _unrecorded(job, persistence):
             if found := await leaves.changed(job):
                 changed.append(found)
                 dag.forcefiles.update(job.output)
+            continue
+        if (text := job.params.get("spec")) is None:
             continue
         try:
             found = records.difference(job.output, job.input, json.loads(text), seen)
@@ -294,8 +307,9 @@ async def finished_unseen(dag: Any, persistence: Any) -> list[Any]:
     done: list[Any] = []
     incomplete = persistence.incomplete
     for job in (job for level in dag.toposorted() for job in level):
-        text = job.params.get("spec")
-        if text is None or not await incomplete(job) or not all([await file.exists() for file in job.output]):
+        if not await incomplete(job) or not all([await file.exists() for file in job.output]):
+            continue
+        if (text := job.params.get("spec")) is None:
             continue
         with contextlib.suppress(artefact.ArtefactError):
             carried = any(records.provenance(Path(file)) is not None for file in job.output)

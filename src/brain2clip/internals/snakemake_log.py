@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from brain2clip.internals import snakemake
-from brain2clip.screen import Screen
+from brain2clip.screen import Screen, Step
 
 #: Snakemake's handler of the terminal.
 NAME = "DefaultStreamHandler"
@@ -40,7 +40,7 @@ COMMAND = 500
 SPEC = re.compile(r"""--spec (?:'[^']*'(?:"'"'[^']*')*|\S+)""")
 
 
-def watch(workflow: Any, made: Callable[..., Screen], reasons: Callable[[Sequence[str]], str]) -> None:
+def watch(workflow: Any, made: Callable[..., Screen], reasons: Callable[[Sequence[str]], str]) -> bool:
     """Show a run on a screen of ours, where Snakemake would print.
 
     Parameters
@@ -50,13 +50,19 @@ def watch(workflow: Any, made: Callable[..., Screen], reasons: Callable[[Sequenc
         A screen, given its stream and whether it is a terminal.
     reasons : callable
         Why jobs run, in words, given their first outputs.
+
+    Returns
+    -------
+    bool
+        Whether it is shown there.
     """
     logger = snakemake.log()
     own = next((one for one in logger.handlers if one.name == NAME), None)
     if own is None:  # another one was asked for (--logger), or the tests'
-        return
+        return False
     logger.removeHandler(own)
     logger.addHandler(Shown(own, workflow, made, reasons))
+    return True
 
 
 class Shown(logging.Handler):
@@ -83,6 +89,8 @@ class Shown(logging.Handler):
         terminal = own.stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         live, silent = terminal and not self.verbose, bool(self.quiet & {"ALL", "PROGRESS"})
         self.screen = made(own.stream, live=live, quiet=silent)
+        if "ALL" in self.quiet:
+            self.screen.ending = None
         self.titles: dict[int, str] = {}
         self.codes: dict[int, int] = {}
         self.groups: dict[int, list[str]] = {}
@@ -108,7 +116,9 @@ class Shown(logging.Handler):
             text = self.told.get(event and str(event), self.own.format)(record)
             if self.verbose:
                 text = self.own.format(record)
-            if text and text != "None" and all(one.filter(record) for one in self.own.filters):
+            # However quiet a run is, what went wrong is told.
+            told = record.levelno >= logging.ERROR or all(one.filter(record) for one in self.own.filters)
+            if told and text and text != "None":
                 self.screen.say(self.own.decorate(record, text))
         except BrokenPipeError:
             raise
@@ -141,18 +151,19 @@ class Shown(logging.Handler):
         self.begun = True
         parts = [str(record.msg).strip()]
         if not self.dry:
-            counts = {stage: count for stage, count in record.stats.items() if stage != "total"}
-            listed = ", ".join(f"{count} {stage}" for stage, count in counts.items() if stage != "all")
+            listed = ", ".join(
+                f"{count} {stage}" for stage, count in record.stats.items() if stage not in ("all", "total")
+            )
             parts = [f"{record.stats['total']} steps: {listed}"]
+        dag = snakemake.needed(snakemake.needed(self.workflow, "dag").dag, "needrun_jobs", "dependencies", "jobid")
         if not self.quiet & {"RULES", "REASON", "ALL"}:
-            dag = snakemake.needed(self.workflow, "dag").dag
             parts.append(self.reasons([str(job.output[0]) for job in dag.needrun_jobs() if job.output]))
             if self.dry and not self.commands:
                 parts.append("With -p, every job is listed with its command.")
         if not self.dry:
             settings = snakemake.needed(self.workflow, "local_exec", "resource_settings")
             self.screen.lanes = settings.resource_settings.cores if settings.local_exec else None
-            self.screen.begin(counts)
+            self.screen.begin(_steps(dag))
         return "\n\n".join(filter(None, parts)) + "\n"
 
     def _start(self, record: Any) -> str:
@@ -189,3 +200,12 @@ class Shown(logging.Handler):
         title, code = self.titles.get(record.jobid, stage), self.codes.pop(record.thread or 0, None)
         self.screen.failed(record.jobid, stage, title, logs, why, code, of_group)
         return ""
+
+
+def _steps(dag: Any) -> dict[int, Step]:
+    """The jobs that run."""
+    numbers = {job: dag.jobid(job) for job in dag.needrun_jobs()}
+    return {
+        number: Step(job.rule.name, [numbers[one] for one in dag.dependencies[job] if one in numbers])
+        for job, number in numbers.items()
+    }

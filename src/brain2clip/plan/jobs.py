@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 from brain2clip.plan.runs import Applied, Run
 from brain2clip.plan.shown import Shown
@@ -60,6 +61,11 @@ class Job:
 
 class Plan(Shown):
     """What a configuration asks for: a method per rule, and :meth:`jobs` for all of them."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        for name in ("rank_job", "train_job", "summaries_job", "tables_job", "figures_job", "responses_job"):
+            setattr(self, name, cache(getattr(self, name)))
 
     # Rules ask with their wildcards, which are strings.
 

@@ -2,7 +2,8 @@
 
 Results carry the settings that made them, in the words of their stage. Which key of the configuration stands behind one
 of these is found by asking: a key of the same name is put back to the old value, and where the plan then gives the jobs
-what their results carry, it is that key. What reads a result that is made again runs for the same reason.
+what their results carry, it is that key. What reads a result that is made again runs for the same reason. Results that
+are not there yet and that the configuration before did not ask for have their reason in what was changed since.
 """
 
 from __future__ import annotations
@@ -52,7 +53,13 @@ class Found:
     causes: set[str] = field(default_factory=set)
 
 
-def told(plan: Plan, given: Mapping[str, Any], running: Sequence[Job], seen: records.Seen | None = None) -> str:
+def told(
+    plan: Plan,
+    given: Mapping[str, Any],
+    running: Sequence[Job],
+    seen: records.Seen | None = None,
+    last: Mapping[str, Any] | None = None,
+) -> str:
     """The reasons in words, one a line, with jobs and time; empty where nothing runs.
 
     Parameters
@@ -64,8 +71,10 @@ def told(plan: Plan, given: Mapping[str, Any], running: Sequence[Job], seen: rec
         Jobs that run.
     seen : brain2clip.records.Seen, optional
         What is known of the contents of large inputs.
+    last : mapping, optional
+        The configuration before, which asked for fewer jobs.
     """
-    found = causes(plan, given, running, seen)
+    found = causes(plan, given, running, seen, last)
     if not found:
         return ""
     costs = recorded(Path(plan.results) / "benchmarks")
@@ -92,7 +101,11 @@ def priced(jobs: Sequence[Job], costs: Mapping[str, Cost]) -> str:
 
 
 def causes(
-    plan: Plan, given: Mapping[str, Any], running: Sequence[Job], seen: records.Seen | None = None
+    plan: Plan,
+    given: Mapping[str, Any],
+    running: Sequence[Job],
+    seen: records.Seen | None = None,
+    last: Mapping[str, Any] | None = None,
 ) -> dict[str, list[Job]]:
     """Jobs by the reason for which they run, those of most jobs first; a job may have several."""
     seen = records.Seen() if seen is None else seen
@@ -100,13 +113,24 @@ def causes(
     found = {job.outputs[0]: _own(job, made, seen) for job in running}
     differences = [one for job in found.values() for one in job.differences]
     missing = {first for first, job in found.items() if NOT_MADE in job.causes}
+    now = _whole(plan.config)
     for key, old, explained, new_jobs in _keys(plan, given, differences, missing):
-        text = f"{'.'.join(key)} {_word(old)} -> {_word(_at(_whole(plan.config), key))}"
+        text = _change(key, old, _at(now, key))
         for one in explained:
             found[one.job].causes.add(text)
             found[one.job].differences.remove(one)
         for first in new_jobs:
             found[first].causes = {text}
+    still = [first for first in missing if NOT_MADE in found[first].causes]
+    for key, old, new_jobs in _asking(plan, given, still, last):
+        text = _change(key, old, _at(now, key))
+        for first in new_jobs:
+            found[first].causes.discard(NOT_MADE)
+            found[first].causes.add(text)
+        for one in [one for one in differences if old is _ABSENT and one.path[: len(key)] == key]:
+            if one in found[one.job].differences:  # as tables of what there was, with a new part
+                found[one.job].differences.remove(one)
+                found[one.job].causes.add(text)
     for one in (one for job in found.values() for one in job.differences):
         found[one.job].causes.add(f"{one.stage}: {'.'.join(one.path)} {_word(one.old)} -> {_word(one.new)}")
     makers = {output: job.outputs[0] for job in running for output in job.outputs}
@@ -196,6 +220,36 @@ def _keys(
         effects.remove(best)
 
 
+def _asking(
+    plan: Plan, given: Mapping[str, Any], missing: Iterable[str], last: Mapping[str, Any] | None
+) -> Iterator[tuple[Path_, Any, list[str]]]:
+    """Keys that were changed since the configuration before, each with its old value and the jobs that it asks for."""
+    try:
+        before = None if last is None else Plan(settings.load(last))
+        known = before.jobs() if before else {}
+    except (settings.SettingsError, InputError, KindError):  # of another version of this project, or data that is gone
+        return
+    new = [first for first in missing if first not in known]
+    if before is None or not new:
+        return
+    was = _whole(before.config)
+    keys = list(_changed(was, _whole(plan.config)))
+    for key in keys[:TRIED]:
+        old = _at(was, key)
+        jobs = known if len(keys) == 1 else _jobs_with(given, {key: old})
+        if jobs is not None and (asked := [first for first in new if first not in jobs]):
+            yield key, old, asked
+
+
+def _changed(was: Any, now: Any, path: Path_ = ()) -> Iterator[Path_]:
+    """Keys that are new or have another value, the nearest to the top."""
+    if isinstance(was, Mapping) and isinstance(now, Mapping):
+        for name, value in now.items():
+            yield from _changed(was.get(name, _ABSENT), value, (*path, str(name)))
+    elif was != now:
+        yield path
+
+
 def _jobs_with(given: Mapping[str, Any], values: Mapping[Path_, Any]) -> Mapping[str, Job] | None:
     """Jobs of the configuration with some other values; None where these are not valid."""
     other: Any = copy.deepcopy(dict(given))
@@ -233,6 +287,12 @@ def _at(value: Any, path: Path_) -> Any:
     for name in path:
         value = value.get(name, _ABSENT) if isinstance(value, Mapping) else _ABSENT
     return value
+
+
+def _change(key: Path_, old: Any, new: Any) -> str:
+    """A key that was changed, in words."""
+    name = ".".join(key)
+    return f"{name} is new" if old is _ABSENT and isinstance(new, Mapping) else f"{name} {_word(old)} -> {_word(new)}"
 
 
 def _word(value: Any) -> str:

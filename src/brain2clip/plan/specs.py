@@ -23,7 +23,10 @@ class Specs(Runs):
         for name in (
             *("simulate_pictures_spec", "simulate_recordings_spec", "simulate_voxels_spec", "downloads"),
             *("catalogue_spec", "features_spec", "vectors_spec", "responses_spec", "train_spec", "rank_spec"),
-            *("ceiling_spec", "summaries_spec", "vectors_of"),
+            *("ceiling_spec", "summaries_spec", "inspect_spec", "embed_spec", "tables_spec", "vectors_of"),
+            # Parts that are the same in the specs of many jobs.
+            *("_of_method", "_modules_of", "_of_protocol", "_of_tower", "_ranking", "_of_recordings"),
+            *("signal_settings", "_responses_modules"),
         ):
             setattr(self, name, cache(getattr(self, name)))
 
@@ -43,7 +46,7 @@ class Specs(Runs):
         return self._simulated("simulate_voxels", study, subject)
 
     def _simulated(self, stage: str, study: str, subject: str) -> Spec:
-        values = {"name": study, "study": self.block(study).for_responses(), "subject": subject}
+        values = {"name": study, "study": self._of_recordings(study), "subject": subject}
         expects = {"simulate_pictures": self.simulate_pictures_spec(study).expected}
         return spec(stage, f"brain2clip.simulation.{stage}", values, expects)
 
@@ -124,14 +127,19 @@ class Specs(Runs):
         stage = self.responses_stage(study)
         values = {
             "name": study,
-            "study": self.block(study).for_responses(),
+            "study": self._of_recordings(study),
             "subject": subject,
             "results": self.results,
             "labels": self.study(study).label_digest(),
             **self.signal_settings(study, signal),
         }
-        chosen = [*self._study_module(study), *kinds.modules_of(*self._signal_blocks(study, signal).values())]
-        return spec(stage, f"brain2clip.responses.{stage}", values, kinds=chosen)
+        return spec(stage, f"brain2clip.responses.{stage}", values, kinds=self._responses_modules(study, signal))
+
+    def _of_recordings(self, study: str) -> dict[str, Any]:
+        return self.block(study).for_responses()
+
+    def _responses_modules(self, study: str, signal: str) -> list[str]:
+        return [*self._study_module(study), *kinds.modules_of(*self._signal_blocks(study, signal).values())]
 
     def signal_settings(self, study: str, signal: str) -> dict[str, Any]:
         """What makes responses of a study's recordings: the study's own settings and those of the band or region."""
@@ -275,9 +283,9 @@ class Specs(Runs):
         self._check_classes(run)
         sources = self.sources(run)
         values = {
-            "protocol": dump(self.config.protocols[run.protocol]),
-            "method": {key: value for key, value in dump(method).items() if key != "label"},
-            "tower": self.config.towers[method.tower].for_features(),
+            "protocol": self._of_protocol(run.protocol),
+            "method": self._of_method(run.method),
+            "tower": self._of_tower(method.tower),
             "seed": run.seed,
         }
         if method.joint:
@@ -287,7 +295,22 @@ class Specs(Runs):
             "features": self.features_spec(run.study, method.tower).expected,
             **self._vectors_expected(run),
         }
-        return spec("train", "brain2clip.training.train", values, expects, kinds.modules_of(method))
+        return spec("train", "brain2clip.training.train", values, expects, self._modules_of(run.method))
+
+    def _of_protocol(self, name: str) -> dict[str, Any]:
+        return dump(self.config.protocols[name])
+
+    def _of_method(self, name: str) -> dict[str, Any]:
+        return {key: value for key, value in dump(self.method(name)).items() if key != "label"}
+
+    def _of_tower(self, name: str) -> dict[str, Any]:
+        return self.config.towers[name].for_features()
+
+    def _modules_of(self, method: str) -> list[str]:
+        return kinds.modules_of(self.method(method))
+
+    def _ranking(self) -> dict[str, Any]:
+        return self.config.retrieval.ranking()
 
     def _check_classes(self, run: Run) -> None:
         """A method that knows its own classes only cannot serve a study whose test concepts are new, nor texts."""
@@ -306,32 +329,29 @@ class Specs(Runs):
     def rank_spec(self, run: Run) -> Spec:
         """Retrieval rows of a run."""
         values, expects = self._of_model(run)
-        values["retrieval"] = self.config.retrieval.ranking()
-        return spec("rank", "brain2clip.retrieval.rank", values, expects, kinds.modules_of(self.method(run.method)))
+        values["retrieval"] = self._ranking()
+        return spec("rank", "brain2clip.retrieval.rank", values, expects, self._modules_of(run.method))
 
     def apply_spec(self, one: Applied) -> Spec:
         """Retrieval rows of a model on recordings of another study."""
         values, expects = self._of_model(one.model)
         method = self.method(one.model.method)
-        values |= {"run": one.run.columns, "model": one.model.columns, "retrieval": self.config.retrieval.ranking()}
+        values |= {"run": one.run.columns, "model": one.model.columns, "retrieval": self._ranking()}
         expects |= {
             "responses": self.responses_spec(one.run.study, one.run.signal, one.run.subject).expected,
             "trained": expects["features"],
             "features": self.features_spec(one.run.study, method.tower).expected,
             **self._vectors_expected(one.run),
         }
-        return spec("apply", "brain2clip.retrieval.apply", values, expects, kinds.modules_of(method))
+        return spec("apply", "brain2clip.retrieval.apply", values, expects, self._modules_of(one.model.method))
 
     def inspect_spec(self, run: Run) -> Spec:
         """What the prompts of a run do."""
-        return spec("inspect", "brain2clip.retrieval.inspect", *self._of_model(run), self._kinds_of(run))
+        return spec("inspect", "brain2clip.retrieval.inspect", *self._of_model(run), self._modules_of(run.method))
 
     def embed_spec(self, run: Run) -> Spec:
         """Predicted embeddings of a run."""
-        return spec("embed", "brain2clip.retrieval.embed", *self._of_model(run), self._kinds_of(run))
-
-    def _kinds_of(self, run: Run) -> list[str]:
-        return kinds.modules_of(self.method(run.method))
+        return spec("embed", "brain2clip.retrieval.embed", *self._of_model(run), self._modules_of(run.method))
 
     def _of_model(self, run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
         """Settings and expectations of a stage that uses the model of a run."""
@@ -350,7 +370,7 @@ class Specs(Runs):
         values = {
             "run": run.columns,
             **self.signal_settings(run.study, run.signal),
-            "retrieval": self.config.retrieval.ranking(),
+            "retrieval": self._ranking(),
         }
         expects = {
             "responses": self.responses_spec(run.study, run.signal, run.subject).expected,
@@ -358,7 +378,9 @@ class Specs(Runs):
             "truth": self.truth_spec(run.study, run.subject).expected,
         }
         chosen = kinds.modules_of(*self._signal_blocks(run.study, run.signal).values())
-        return spec("ceiling", "brain2clip.retrieval.ceiling", values, expects, [*chosen, *self._kinds_of(run)])
+        return spec(
+            "ceiling", "brain2clip.retrieval.ceiling", values, expects, [*chosen, *self._modules_of(run.method)]
+        )
 
     def retrieval_spec(self, run: Run) -> Spec:
         """What makes the retrieval rows of a run."""

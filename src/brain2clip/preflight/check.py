@@ -92,10 +92,15 @@ def check_settings(plan: Plan, attempts: Attempts) -> None:
     for label, one in plan.config.experiments.items():
         known = [name for name in one.methods if plan.method(name).known_classes]
         if known and plan.study(one.study).zero_shot:
+            split: Any = getattr(plan.block(one.study), "split", None)
+            seen = (
+                f"; where the test shows the pictures of training again, set studies.{one.study}.split.concepts: seen"
+            )
+            again = "" if split is None or split.by == "concepts" else seen
             attempts.refuse(
                 f"experiments.{label}.methods: {known[0]!r} (kind {plan.method(known[0]).kind}) tells apart only the "
                 f"classes that it was trained on, and the test of study {one.study!r} shows others; expected a method "
-                "that compares with CLIP: leave it out, or give categories that are in training and test"
+                f"that compares with CLIP: leave it out, or give categories that are in training and test{again}"
             )
 
 

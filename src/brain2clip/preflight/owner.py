@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from brain2clip import sealing
 from brain2clip.settings import SettingsError, files
@@ -50,25 +51,42 @@ def check(results: str, given: Sequence[str]) -> None:
     )
 
 
-def claim(results: str, given: Sequence[str]) -> None:
-    """Write down whose a folder of results is. A disk that does not let us is told by the first job."""
-    path, names = Path(results, NAME), sorted(map(_name, given))
-    if _written(Path(results)) == names:
+def claim(results: str, given: Sequence[str], made: Mapping[str, Any] | None = None) -> None:
+    """Write down whose a folder of results is. A disk that does not let us is told by the first job.
+
+    Parameters
+    ----------
+    results : str
+    given : sequence of str
+    made : mapping, optional
+        The whole configuration, for which the next plan says what was changed (:func:`last`).
+    """
+    path, content = Path(results, NAME), {"configuration": sorted(map(_name, given)), "settings": made}
+    if _content(Path(results)) == content:
         return
     part = path.with_name(f".{NAME}.{os.getpid()}")
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(sealing.sealed_json({"configuration": names})) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(sealing.sealed_json(content)) + "\n", encoding="utf-8")
         part.replace(path)
+
+
+def last(results: str) -> dict[str, Any] | None:
+    """The whole configuration of the last run into a folder of results; None where nothing says so."""
+    return _content(Path(results)).get("settings")
 
 
 def _written(results: Path) -> list[str]:
     """Files of the configuration that made a folder; none where nothing says so."""
+    return list(_content(results).get("configuration", []))
+
+
+def _content(results: Path) -> dict[str, Any]:
+    """What a folder says of its configuration; nothing where it is damaged."""
     try:
-        found = sealing.verified_json(json.loads((results / NAME).read_text(encoding="utf-8")))
+        return dict(sealing.verified_json(json.loads((results / NAME).read_text(encoding="utf-8"))))
     except (OSError, ValueError, sealing.UnsealedError, sealing.DamagedError):
-        return []
-    return list(found["configuration"])
+        return {}
 
 
 def _name(path: str) -> str:

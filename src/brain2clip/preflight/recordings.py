@@ -5,7 +5,7 @@ Every question is one that the stage ``epochs`` asks, by the same functions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -133,10 +133,18 @@ class Looker:
                 elif first is not None and names:
                     same = SimpleNamespace(sfreq=opened[0][1].info["sfreq"], channels=names)
                     self.attempts(None, epochs.check_same, raw, item, same, first[0])
-                if self.attempts.count == before and self.budget is not None:
+                if self.budget is None:
+                    continue
+                if self.attempts.count == before:
                     self.attempts(None, epoching.epoch_times, raw.info["sfreq"], self.responses)
-                    self.attempts(None, self._samples, raw, item, names)
+                if there := names or [name for name in raw.ch_names if name in self._listed() and name not in bad]:
+                    self.attempts(None, self._samples, raw, item, there)
         return [raw for _, raw in opened]
+
+    def _listed(self) -> Sequence[str]:
+        """Channels that the settings name; none where they take all."""
+        wanted = self.responses.channels
+        return epoching.CHANNEL_SETS.get(wanted, ()) if isinstance(wanted, str) else wanted
 
     def _samples(self, raw: mne.io.BaseRaw, item: Recording, names: list[str]) -> None:
         """Samples in V that are numbers, and could be EEG."""
