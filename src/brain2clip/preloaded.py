@@ -36,6 +36,7 @@ import sys
 import tempfile
 import traceback
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -74,7 +75,9 @@ def running(client: int) -> int | None:
         return None
 
 
-def start(source: Path | None, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes] | None:
+def start(
+    source: Path | None, environment: dict[str, str] | None = None, more: Sequence[str] = ()
+) -> subprocess.Popen[bytes] | None:
     """Start a loaded Python that lives as long as this process, and let the environment of jobs name it.
 
     Where one is named there already, it is used; where something else stands there, there is none.
@@ -85,6 +88,8 @@ def start(source: Path | None, environment: dict[str, str] | None = None) -> sub
         Folder of this package as jobs see it; None loads libraries alone.
     environment : dict, optional
         Takes the name of the socket, in place of this process's environment.
+    more : sequence of str
+        Libraries to load with the others, where there is no folder.
 
     Returns
     -------
@@ -102,7 +107,7 @@ def start(source: Path | None, environment: dict[str, str] | None = None) -> sub
         return None
     # What jobs have as well: by the name of the run they are known when it is killed.
     given = {**os.environ, **dict.fromkeys(THREADS, "1")}
-    command = [sys.executable, "-P", __file__, str(path), str(source or "")]
+    command = [sys.executable, "-P", __file__, str(path), str(source or ""), *more]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=given)
     assert server.stdout is not None
     if server.stdout.readline() != b"ready\n":
@@ -350,6 +355,7 @@ def be(
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None  # it depends on the environment
+    logging.root.handlers.clear()  # what logs without being asked to (logging.info) has put one there
     sys.path[0:0] = ["", *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
     sys.argv = arguments[1:]
     code, ending = 1, 0
@@ -389,14 +395,14 @@ def loaded() -> list[str]:
     ]
 
 
-def main(path: str, source: str) -> None:
-    """Listen at a path; nothing of a folder of sources is loaded where it is empty."""
+def main(path: str, source: str, *more: str) -> None:
+    """Listen at a path; nothing of a folder of sources is loaded where it is empty, but libraries."""
     for number in (signal.SIGINT, signal.SIGTERM):  # meant for the jobs, or for who started us, whose end we see
         signal.signal(number, signal.SIG_IGN)
     if source:
         sys.path.insert(0, source)
     else:
-        for library in LIBRARIES:
+        for library in (*LIBRARIES, *more):
             importlib.import_module(library)
     try:
         with socket.socket(socket.AF_UNIX) as listening:

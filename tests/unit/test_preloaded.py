@@ -27,8 +27,17 @@ from pathlib import Path
 with open(Path(__file__).with_name("imported"), "a") as file:
     file.write(f"{os.getpid()}\\n")
 WORD = "as it was"
+def share(given):
+    import logging
+    logging.info("a library of the loaded Python")
+    Path(__file__).with_name("shared").write_text(str(os.getpid()))
+    raise ValueError("nobody hears this")
 def run(arguments):
     what = arguments[0]
+    if what == "log":
+        import logging
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        logging.info("what the job tells")
     print(WORD, arguments[1:], sys.argv[1:], os.getcwd(), os.environ["GIVEN"], sys.stdin.read(), flush=True)
     print("to the log", file=sys.stderr)
     if what == "exit":
@@ -66,6 +75,8 @@ def source(tmp_path) -> Path:
     # As the real one: ends jobs by an exception.
     handler = "    import signal\n    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
     (package / "stage.py").write_text(STAGE.replace("    run(", f"{handler}    run("))
+    (package / "stage.py").open("a").write("\ndef parse(arguments):\n    return arguments\n")
+    (package / "shared.py").write_text((Path(preloaded.__file__).with_name("shared.py")).read_text())
     (package / "job.py").write_text(JOB)
     return tmp_path / "src"
 
@@ -114,6 +125,12 @@ def test_a_job_ends_as_in_a_python_of_its_own(environment, source, tmp_path, wha
     assert own.returncode != 0 or what == "well"
     assert own.stderr.splitlines()[0] == forked.stderr.splitlines()[0] == "to the log"
     assert (own.stderr.splitlines()[-1:] == forked.stderr.splitlines()[-1:]) or what == "KILL"
+
+
+def test_the_log_of_a_job_is_its_own_after_what_all_share(environment, source, tmp_path):
+    done = run(environment, "log", tmp_path)
+    assert done.stderr == "what the job tells\nto the log\n"
+    assert (source / "brain2clip" / "shared").read_text() == imported(source)[0]
 
 
 def test_what_jobs_need_is_loaded_once(environment, source, tmp_path):
