@@ -12,6 +12,7 @@ from sklearn.linear_model import Ridge
 from threadpoolctl import threadpool_limits
 
 from brain2clip import artefact, stage
+from brain2clip.internals import torch_device
 from brain2clip.models import brain_encoder, prompted_tower
 from brain2clip.models.brain_encoder import Inputs
 from brain2clip.models.parameters import trainable
@@ -20,7 +21,6 @@ from brain2clip.settings import Contrastive, Optimiser, Retrieval, Selection, To
 from brain2clip.settings import Ridge as RidgeSettings
 from brain2clip.training import loop, train
 from brain2clip.training.data import Pairs, load_responses, open_stimuli, pairs
-from brain2clip.training.inputs import device_of_choice
 from brain2clip.training.methods import ridge
 from brain2clip.training.methods.contrastive import ContrastiveLearner, build, picture_source
 from brain2clip.training.objective import keep_scale, logits, softened_contrastive
@@ -129,7 +129,7 @@ def test_the_shared_loop_is_a_plain_loop_bit_for_bit(files, tmp_path):
     settings = Contrastive.model_validate(one.settings["method"])
     tower = Tower.model_validate(one.settings["tower"])
     responses = load_responses(one.inputs["responses"], "train", None, True)
-    device = device_of_choice()
+    device = torch_device.chosen()
     with open_stimuli(one.inputs["stimuli"][0], None) as stimuli:
         torch.manual_seed(0)
         model, clip = build(settings, tower, responses, stimuli, device, 1)

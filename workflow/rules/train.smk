@@ -17,7 +17,7 @@ rule train:
     resources:
         mem_mb=lambda w, attempt: attempt * 16000,
         runtime=lambda w, attempt: attempt * 120,
-        gpu=1,
+        gpu=lambda w: int(PLAN.train_job(PLAN.run(w)).on_gpu),
     params:
         spec=lambda w: PLAN.train_job(PLAN.run(w)).spec.json,
         given=lambda w, input: named(input),

@@ -85,7 +85,14 @@ class PromptedTower(nn.Module):
         self.visual.eval()
         return self
 
-    def forward(self, tokens: Tensor, extra: Tensor | None = None) -> list[Tensor]:
+    def drawn(self) -> list[Tensor]:
+        """Prompts [m, D] of each prompted block for a batch, after their dropout."""
+        prompts = [] if self.prompts is None else list(self.prompts)
+        return [dropped(one, self.dropout, self.training) for one in prompts] if self.dropout else prompts
+
+    def forward(
+        self, tokens: Tensor, extra: Tensor | None = None, prompts: Sequence[Tensor] | None = None
+    ) -> list[Tensor]:
         """Vectors of pictures, in the order of ``vectors``.
 
         Parameters
@@ -94,12 +101,15 @@ class PromptedTower(nn.Module):
             Patch tokens before position embedding (with the instance prompt added, if any).
         extra : Tensor [B, E, D], optional
             Extra tokens that stay behind the patches through all blocks.
+        prompts : sequence of Tensor [m, D], optional
+            As they were drawn for a whole batch of which these pictures are a part; None draws them.
 
         Returns
         -------
         list of Tensor [B, d_i]
         """
         blocks = open_clip.blocks(self.visual)
+        prompts = self.drawn() if prompts is None else prompts
         x = open_clip.with_class_token(self.visual, tokens)
         if extra is not None:
             x = torch.cat([x, extra.to(x.dtype)], dim=1)
@@ -107,8 +117,9 @@ class PromptedTower(nn.Module):
         found: dict[Vector, Tensor] = {}
         for index in range(self.blocks):
             if index in self.prompted:
-                x = self._put_in(x, present, self.prompted.index(index))
-                present = self.prompts.shape[1]  # type: ignore[union-attr]
+                prompt = prompts[self.prompted.index(index)]
+                x = put_in(x, present, prompt)
+                present = len(prompt)
             block = blocks[index]
             recompute = self.checkpointing and torch.is_grad_enabled()
             x = recomputed(block, x) if recompute else open_clip.through(block, x)
@@ -124,13 +135,11 @@ class PromptedTower(nn.Module):
         last = len(open_clip.blocks(self.visual))
         return [one for one in self.vectors if (last if one.block is None else one.block) == block]
 
-    def _put_in(self, x: Tensor, present: int, layer: int) -> Tensor:
-        """Replace the ``present`` prompt tokens after the class token by those of a layer."""
-        prompt = self.prompts[layer]  # type: ignore[index]
-        if self.dropout:
-            prompt = dropped(prompt, self.dropout, self.training)
-        prompt = prompt.to(x.dtype).expand(len(x), -1, -1)
-        return torch.cat([x[:, :1], prompt, x[:, 1 + present :]], dim=1)
+
+def put_in(x: Tensor, present: int, prompt: Tensor) -> Tensor:
+    """Replace the ``present`` prompt tokens after the class token by others [m, D]."""
+    own = prompt.to(x.dtype).expand(len(x), -1, -1)
+    return torch.cat([x[:, :1], own, x[:, 1 + present :]], dim=1)
 
 
 def first_of_last(count: int, blocks: int) -> int:

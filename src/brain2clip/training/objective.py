@@ -131,7 +131,8 @@ def softened_contrastive(scores: Tensor, picture_of: Tensor, frozen: Tensor, set
     if settings.beta == 0:
         return symmetric(scores, belongs, share.T)
     soft = soft_target(frozen, settings).to(scores.dtype)
-    soft_rows, soft_columns = belongs @ soft, soft @ share.T
+    # The products of soft targets with those two matrices, of which every row holds one number.
+    soft_rows, soft_columns = soft[picture_of], soft[:, picture_of] * share.amax(dim=1)
     if not settings.disentangle:
         return symmetric(
             scores,

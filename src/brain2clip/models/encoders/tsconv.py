@@ -49,9 +49,11 @@ class Encoder(nn.Sequential):
                 "widen responses.tmin/tmax/crop or take encoder.kind: eegproject"
             )
         super().__init__(
-            nn.Unflatten(1, (1, n_channels)),
-            nn.Conv2d(1, FILTERS, (1, kernel)),
-            nn.AvgPool2d((1, pool), (1, stride)),
+            # The mean over time of what is convolved is the convolution of the mean, which has one map, not 40, and of
+            # which every ``stride``-th sample is wanted. Parameters keep the places that they have in that order.
+            nn.Sequential(nn.AvgPool1d(pool, 1), nn.Unflatten(1, (1, n_channels))),
+            nn.Conv2d(1, FILTERS, (1, kernel), (1, stride)),
+            nn.Identity(),
             nn.BatchNorm2d(FILTERS),
             nn.ELU(),
             nn.Conv2d(FILTERS, FILTERS, (n_channels, 1)),
