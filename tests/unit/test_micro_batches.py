@@ -220,7 +220,7 @@ def test_a_side_that_takes_whole_batches_only_refuses_parts(files, monkeypatch):
     monkeypatch.setattr(PictureSide, "takes_parts", False)
     with (
         open_stimuli(files / "stimuli.h5", None) as stimuli,
-        pytest.raises(stage.InputError, match="optimiser.micro_batch"),
+        pytest.raises(stage.InputError, match="micro_batch"),
     ):
         learner(files, stimuli, micro_batch=4)
 
