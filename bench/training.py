@@ -100,7 +100,7 @@ def frozen_epoch(channels: int = 17, times: int = 250, batch: int = 1024) -> str
     method = Contrastive.model_validate(
         {
             **{"tower": "x", "visual": {"kind": "frozen"}, "encoder": {"kind": "eegproject", "width": WIDTH}},
-            "optimiser": {"epochs": 1, "batch_size": batch},
+            "optimiser": {"epochs": 1, "batch_size": batch},  # in the precision that auto takes, both
         }
     )
     data = responses(channels, times)
@@ -119,8 +119,9 @@ def frozen_epoch(channels: int = 17, times: int = 250, batch: int = 1024) -> str
         x, y = torch.from_numpy(data.values), torch.from_numpy(frozen)
         obvious.train()
         for rows in torch.randperm(PICTURES).tensor_split(-(-PICTURES // batch)):
-            brain, picture = obvious.brain(x[rows]), F.normalize(obvious.visual.head(y[rows]), dim=-1)
-            scores = F.softplus(obvious.scale) * brain @ picture.T
+            with learner.autocast():
+                brain, picture = obvious.brain(x[rows]), obvious.visual.head(y[rows])
+            scores = F.softplus(obvious.scale) * brain.float() @ F.normalize(picture.float(), dim=-1).T
             unit, eye = F.normalize(y[rows], dim=-1), torch.eye(len(rows))
             soft = (unit @ unit.T / 0.1).softmax(dim=-1)
             target = torch.lerp(eye, eye @ soft, 0.2), torch.lerp(eye, soft @ eye, 0.2)
