@@ -130,6 +130,9 @@ OPTIONS: dict[str, Option] = {
     "Optimiser.checkpointing": Option(
         "optimiser.checkpointing", False, True, (f"{MODELS}.prompted_tower:recomputed",), training, CONTRASTIVE
     ),
+    "Optimiser.compile": Option(
+        "optimiser.compile", False, True, (f"{MODELS}.prompted_tower:compiled",), training, CONTRASTIVE
+    ),
     "Optimiser.micro_batch": Option(
         "optimiser.micro_batch", None, 7, (f"{MODELS}.visuals.neuroclip:in_parts",), training, CONTRASTIVE
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -64,6 +65,8 @@ def has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if platform.machine() in ("x86_64", "AMD64") and not torch.cpu._is_avx512_bf16_supported():
+        return False  # oneDNN says yes to every AVX-512, and emulates
     return bool(there and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 

@@ -67,6 +67,8 @@ class Frozen(NamedTuple):
         open_clip's picture tower; only where the kind's settings say ``drives_tower``.
     checkpointing : bool
         Recompute activations of each block in the backward pass.
+    compiling : bool
+        Let blocks of the tower be compiled.
     """
 
     width: int
@@ -75,6 +77,7 @@ class Frozen(NamedTuple):
     checkpointing: bool = False
     widths: Mapping[str, int] = {}
     subjects: int = 1
+    compiling: bool = False
 
     def size(self, vector: Vector) -> int:
         """Size of a frozen vector, of the file or of the tower."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, assert_never
 
@@ -21,6 +21,8 @@ from brain2clip.internals import open_clip
 from brain2clip.settings import SharedPrompts, Vector
 from brain2clip.stage import InputError
 from brain2clip.stimuli import tower_vectors
+
+Through = Callable[[nn.Module, Tensor], Tensor]
 
 
 class PromptedTower(nn.Module):
@@ -38,6 +40,8 @@ class PromptedTower(nn.Module):
         What is read out of the tower; the last of their blocks is the last that is run through.
     checkpointing : bool
         Recompute activations of each block in the backward pass.
+    compiling : bool
+        Let blocks be compiled when they are first used.
 
     Raises
     ------
@@ -46,7 +50,12 @@ class PromptedTower(nn.Module):
     """
 
     def __init__(
-        self, visual: Any, prompts: SharedPrompts, vectors: Sequence[Vector] = (Vector(),), checkpointing: bool = False
+        self,
+        visual: Any,
+        prompts: SharedPrompts,
+        vectors: Sequence[Vector] = (Vector(),),
+        checkpointing: bool = False,
+        compiling: bool = False,
     ) -> None:
         super().__init__()
         if not open_clip.is_vision_transformer(visual):
@@ -59,6 +68,7 @@ class PromptedTower(nn.Module):
         for vector in self.vectors:
             tower_vectors.check(visual, vector)
         self.checkpointing = checkpointing
+        self.through = compiled() if compiling else open_clip.through
         self.blocks = tower_vectors.blocks_of(visual, self.vectors)
         self.prompted = self._prompted_blocks(prompts)
         self.prompts: nn.Parameter | None = None
@@ -122,7 +132,7 @@ class PromptedTower(nn.Module):
                 present = len(prompt)
             block = blocks[index]
             recompute = self.checkpointing and torch.is_grad_enabled()
-            x = recomputed(block, x) if recompute else open_clip.through(block, x)
+            x = recomputed(self.through, block, x) if recompute else self.through(block, x)
             for vector in self._after(index + 1):
                 own = x
                 if present or extra is not None:
@@ -152,9 +162,15 @@ def dropped(prompt: Tensor, share: float, training: bool) -> Tensor:
     return F.dropout(prompt, share, training)
 
 
-def recomputed(block: nn.Module, x: Tensor) -> Tensor:
+def recomputed(through: Through, block: nn.Module, x: Tensor) -> Tensor:
     """A block whose activations are computed again in the backward pass."""
-    return checkpoint(open_clip.through, block, x, use_reentrant=False)
+    return checkpoint(through, block, x, use_reentrant=False)
+
+
+def compiled() -> Through:
+    """What goes through a block, compiled once for all blocks and once for each shape."""
+    found: Through = torch.compile(open_clip.through, dynamic=False)
+    return found
 
 
 def own_structure(visual: Any) -> Any:

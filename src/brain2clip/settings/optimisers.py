@@ -51,6 +51,9 @@ class Optimiser(Budget):
     checkpointing: bool = neutral(
         False, description="recompute block activations (large towers): less memory, more time"
     )
+    compile: bool = neutral(
+        False, description="blocks of a driven tower through torch.compile: a minute at the start, then shorter steps"
+    )
     micro_batch: Annotated[int, Field(ge=1)] | Literal["auto"] | None = neutral(
         None,
         description="pictures of a batch that a driven tower sees at once: the loss stays that of the whole batch, and "

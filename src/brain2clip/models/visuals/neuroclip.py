@@ -41,7 +41,7 @@ class PictureSide(ReadPictureSide):
                 "so prompts "
                 "would change nothing; add such a vector, or take visual.kind: frozen"
             )
-        self.tower = PromptedTower(visual, settings.prompts, self.live, frozen.checkpointing)
+        self.tower = PromptedTower(visual, settings.prompts, self.live, frozen.checkpointing, frozen.compiling)
         self.inner = open_clip.width(visual)
         self.readout = readout.build(settings.readout, [*map(frozen.size, settings.readout.inputs)], frozen.subjects)
         self.width = self.readout.width
