@@ -137,7 +137,7 @@ def test_the_shared_loop_is_a_plain_loop_bit_for_bit(files, tmp_path):
         pictures = picture_source(settings, tower, stimuli, responses.stimulus, clip, device)
         torch.manual_seed(0)
         rng = np.random.default_rng(0)
-        optimiser = torch.optim.AdamW(model.parameter_groups(3e-3, 1e-3), weight_decay=1e-4)
+        optimiser = torch.optim.AdamW(model.parameter_groups(3e-3, 1e-3), weight_decay=1e-4, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, loop.learning_rate(settings.optimiser, 6))
         losses = []
         for _ in range(3):

@@ -108,7 +108,7 @@ def loop(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     (draws,) = rng.spawn(1)  # so that what a loss draws does not change the order of the batches
-    optimiser = torch.optim.AdamW(learner.parameter_groups(), weight_decay=budget.weight_decay)
+    optimiser = torch.optim.AdamW(learner.parameter_groups(), weight_decay=budget.weight_decay, fused=True)
     steps = steps_of(len(data.units) if data.classes is None else balance.size(data.classes), budget.batch_size)
     waits, total = steps * learner.frozen_epochs, steps * budget.epochs
     rates = [
