@@ -111,7 +111,7 @@ def main() -> None:
                 out = bare(inputs)
             out.float().square().mean().backward()
 
-        def in_parts(step=step, cached=cached, visual=visual, size=batch // 4):
+        def in_parts(step=step, cached=cached, visual=visual, size=batch // 2):
             visual.micro_batch = size
             step(cached, half)
             visual.micro_batch = None
@@ -129,7 +129,7 @@ def main() -> None:
             f"Fourier transforms in the loop {fourier / fp32:.2f} x; "
             f"{flop / fp32 / limit:.0%} of the matrix product rate; "
             f"{fp32 / bare_fp32:.2f} x the time of a bare tower in fp32, {bf16 / bare_bf16:.2f} x in bf16; "
-            f"a quarter of the batch at once takes {parts / bf16:.2f} x the time (bf16)"
+            f"half of the batch at once takes {parts / bf16:.2f} x the time (bf16)"
         )
 
 
