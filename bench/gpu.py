@@ -49,7 +49,7 @@ from brain2clip.models.brain_to_clip import BrainToClip  # noqa: E402
 from brain2clip.models.pictures import Frozen  # noqa: E402
 from brain2clip.stimuli import features, frozen_clip  # noqa: E402
 from brain2clip.stimuli.filter_bank import BandTokens  # noqa: E402
-from brain2clip.training import loop  # noqa: E402
+from brain2clip.training import loop, memory  # noqa: E402
 from brain2clip.training.data import PictureSource, Responses, pairs  # noqa: E402
 from brain2clip.training.methods.contrastive import ContrastiveLearner  # noqa: E402
 
@@ -323,6 +323,7 @@ def epochs(m: Machine) -> dict:
     wanted += [(f"{name}, inter", name, 17, SUBJECTS - 1) for name in ("frozen-tsconv", "neuroclip-tsconv")]
     others = ("no-filter", "no-instance", "no-shared", "shallow-shared", "hard-loss")
     wanted += [(f"{name}, intra", name, 17, 1) for name in others]
+    wanted.append(("neuroclip, 256 at once", "neuroclip", 17, 1))
     found, data, last = [], None, None
     m.found["parts"]["epochs"] = {"rows": found}
     for label, name, channels, subjects in wanted:
@@ -335,6 +336,13 @@ def epochs(m: Machine) -> dict:
             m.free()
             method = changed(m.config.methods[name], epochs=2 if m.small else 3, batch_size=64 if m.small else 1024)
             learner = learner_of(m, method, channels, sources, clip)
+            if method.visual.drives_tower:
+                need = memory.needed(learner.model, learner.pictures, data, method.optimiser, learner.autocast)
+                at_once = 16 if m.small else 256
+                learner.model.visual.micro_batch = at_once if "at once" in label else None
+                batch = method.optimiser.batch_size
+                one |= {"reckoned_gb": need.of(at_once if "at once" in label else batch)}
+                one |= {"on_24_gb": need.fitting(24.0, batch)}
             history = loop.loop(learner, method.optimiser, on_device, 0)
             one |= {"seconds": float(history["seconds"][1:].mean()), "first_s": float(history["seconds"][0])}
             one |= {"pictures_per_s": m.n / one["seconds"], "peak_gb": m.peak_gb()}
@@ -525,6 +533,7 @@ def table(found: dict) -> str:
     for one in parts.get("epochs", {}).get("rows", []):
         told = one.get("error") or (
             f"{one['seconds']:.2f} s, {one['pictures_per_s']:.0f} pictures/s, {one['peak_gb']['allocated']:.1f} GB"
+            + (f" (reckoned {one['reckoned_gb']:.1f})" if "reckoned_gb" in one else "")
         )
         lines.append(f"epoch: {one['label']}: {told}")
     spent = parts.get("epochs", {}).get("hours", {})

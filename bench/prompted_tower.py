@@ -1,18 +1,19 @@
 """One training step of the prompted tower.
 
 Cached band tokens against Fourier transforms in the loop, fp32 against bf16, the share of the machine's own matrix
-product rate, and the time of a bare tower of the same shape. Ratios within one run; the machine may be shared.
+product rate, and the time of a bare tower of the same shape. CPU seconds of one thread, what is compared in turns.
 """
 
 from __future__ import annotations
 
 import contextlib
-import time
+from functools import partial
 
 import open_clip
 import torch
 from torch import nn
 from torch.nn import functional as F
+from training import in_turn
 
 from brain2clip.models.pictures import Frozen, Pictures
 from brain2clip.models.visuals.neuroclip import PictureSide
@@ -42,7 +43,7 @@ class BareBlock(nn.Module):
 
     def forward(self, x):
         q, k, v = self.qkv(self.norm_1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        if q.dtype == torch.bfloat16:
+        if q.dtype == torch.bfloat16 and q.device.type == "cpu":
             seen = torch.softmax(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5, -1).to(v.dtype) @ v
         else:
             seen = F.scaled_dot_product_attention(q, k, v)
@@ -62,21 +63,10 @@ def flop_of(width: int, layers: int, tokens: int, mlp_ratio: float = 4.0) -> flo
     return layers * 2 * ((4 + 2 * mlp_ratio) * width**2 * tokens + 2 * tokens**2 * width)
 
 
-def best_of(run, repeats: int = 3) -> float:
-    """Shortest of some runs, s; the first one is not counted."""
-    run()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
 def peak_rate(size: int = 1536) -> float:
     """Rate of a large fp32 matrix product, FLOP/s."""
     a, b = torch.randn(size, size), torch.randn(size, size)
-    return 2 * size**3 / best_of(lambda: a @ b)
+    return 2 * size**3 / in_turn(lambda: a @ b)[0]
 
 
 def half():
@@ -84,6 +74,7 @@ def half():
 
 
 def main() -> None:
+    torch.set_num_threads(1)
     limit = peak_rate()
     print(f"{torch.get_num_threads()} thread(s); fp32 matrix product {limit / 1e9:.0f} GFLOP/s; batch {BATCH}")
     for name, (width, layers, size, patch) in TOWERS.items():
@@ -110,9 +101,6 @@ def main() -> None:
             step(Pictures(images, *made))
 
         cached = Pictures(images, tokens, band_tokens)
-        fp32 = best_of(lambda step=step, cached=cached: step(cached))
-        bf16 = best_of(lambda step=step, cached=cached: step(cached, half))
-        fourier = best_of(in_the_loop)
         n_tokens = tokens.shape[1] + 9
         flop = 2 * batch * flop_of(width, layers, n_tokens)
         bare = bare_tower(width, layers, 32 if width < 512 else 64)
@@ -123,12 +111,25 @@ def main() -> None:
                 out = bare(inputs)
             out.float().square().mean().backward()
 
-        bare_fp32, bare_bf16 = best_of(bare_step), best_of(lambda step=bare_step: step(half))
+        def in_parts(step=step, cached=cached, visual=visual, size=batch // 2):
+            visual.micro_batch = size
+            step(cached, half)
+            visual.micro_batch = None
+
+        fp32, bf16, bare_fp32, bare_bf16, fourier, parts = in_turn(
+            partial(step, cached),
+            partial(step, cached, half),
+            bare_step,
+            partial(bare_step, half),
+            in_the_loop,
+            in_parts,
+        )
         print(
             f"{name}: {batch / fp32:.0f} pictures/s in fp32; bf16 takes {bf16 / fp32:.2f} x the time; "
             f"Fourier transforms in the loop {fourier / fp32:.2f} x; "
             f"{flop / fp32 / limit:.0%} of the matrix product rate; "
-            f"{fp32 / bare_fp32:.2f} x the time of a bare tower in fp32, {bf16 / bare_bf16:.2f} x in bf16"
+            f"{fp32 / bare_fp32:.2f} x the time of a bare tower in fp32, {bf16 / bare_bf16:.2f} x in bf16; "
+            f"half of the batch at once takes {parts / bf16:.2f} x the time (bf16)"
         )
 
 

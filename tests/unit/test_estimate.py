@@ -16,7 +16,7 @@ from brain2clip import settings
 from brain2clip.cli import estimate
 from brain2clip.plan import Plan, costs, sizes
 from brain2clip.plan.amounts import UNKNOWN, Amounts
-from brain2clip.plan.jobs import ON_GPU, STAGES
+from brain2clip.plan.jobs import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO, TINY = "workflow/studies/demo.yaml", "tests/workflow/tiny.yaml"
@@ -82,10 +82,10 @@ def test_every_stage_has_rates_and_every_unit_is_one_of_them() -> None:
     assert (
         {stage for stage, on in rates if on == "cpu"} == set(STAGES) == {stage for stage, on in rates if on == "memory"}
     )
-    assert {stage for stage, on in rates if on == "gpu"} == ON_GPU
+    assert {stage for stage, on in rates if on == "gpu"} == {"features", "vectors", "train"}
     for path in (DEMO, "tests/workflow/tiny-fmri.yaml", "config.yaml"):
         for work in Amounts(plan(path)).works():
-            for on in ("cpu", "gpu") if work.stage in ON_GPU else ("cpu",):
+            for on in ("cpu", "gpu") if work.on_gpu else ("cpu",):
                 assert set(work.of) <= set(rates[work.stage, on]), (work.stage, on)
             assert set(work.memory) <= {*rates[work.stage, "memory"], *rates.get((work.stage, "gpu memory"), ())}
 

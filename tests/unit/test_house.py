@@ -225,7 +225,7 @@ FLOORS = (
     "models",
     "responses stimuli",
     "simulation downloads studies",
-    "internals.open_clip internals.snakemake_locks internals.snakemake_log readers",
+    "internals.open_clip internals.torch_device internals.snakemake_locks internals.snakemake_log readers",
     "internals.snakemake",
     "records",
     "stage",

@@ -150,7 +150,18 @@ def test_subjects_have_a_layer_of_their_own_and_share_the_rest():
 def test_a_planted_relation_is_learnt(files, tmp_path, name):
     one = job(files, tmp_path, network=NETWORKS[name])
     tensors, history = trained(one)
-    assert list(history) == ["epoch", "loss", "scale", "lr", "held_out_top1", "seconds", "cpu_seconds", "device"]
+    assert list(history) == [
+        "epoch",
+        "loss",
+        "scale",
+        "lr",
+        "held_out_top1",
+        "seconds",
+        "cpu_seconds",
+        "device",
+        "pictures_per_s",
+        "gpu_memory_gb",
+    ]
     assert history["loss"].iloc[-1] < 0.6 * history["loss"].iloc[0]
     for kind in ("stimulus", "caption", "category"):
         assert top1(one, tensors, files / "sub-0.h5", kind) >= 0.5  # chance 0.1

@@ -78,7 +78,9 @@ def training(folder: Path, method: dict[str, Any]) -> Results:
     given = {"method": method, "tower": tower, "seed": 0, "protocol": {"kind": "intra-subject"}}
     train.run(stage.Job("train", given, "code", {}, {"responses": [responses], "stimuli": [stimuli]}, outputs))
     found: dict[str, Any] = dict(artefact.read_tensors(outputs["checkpoint"]))
-    history = artefact.read_table(outputs["history"]).drop(columns=["seconds", "cpu_seconds", "device"])
+    history = artefact.read_table(outputs["history"]).drop(
+        columns=["seconds", "cpu_seconds", "device", "pictures_per_s"]
+    )
     test = load_responses([responses], "test", None)
     with open_stimuli(stimuli, None) as file:
         rows = np.arange(brain_files.TRAIN, brain_files.TRAIN + brain_files.TEST)
@@ -127,6 +129,12 @@ OPTIONS: dict[str, Option] = {
     ),
     "Optimiser.checkpointing": Option(
         "optimiser.checkpointing", False, True, (f"{MODELS}.prompted_tower:recomputed",), training, CONTRASTIVE
+    ),
+    "Optimiser.compile": Option(
+        "optimiser.compile", False, True, (f"{MODELS}.prompted_tower:compiled",), training, CONTRASTIVE
+    ),
+    "Optimiser.micro_batch": Option(
+        "optimiser.micro_batch", None, 7, (f"{MODELS}.visuals.neuroclip:in_parts",), training, CONTRASTIVE
     ),
     "Supervision.centre": Option(
         "supervision.centre", False, True, (f"{TRAINING}.supervision:centres_of",), training, MAPPING

@@ -89,6 +89,30 @@ def test_several_responses_per_picture_share_its_mass(seed):
     torch.testing.assert_close(twice, once + np.log(2) / 2, atol=1e-5, rtol=1e-5)
 
 
+@given(
+    seed=SEEDS,
+    owner=st.lists(st.integers(0, 3), max_size=8).map(lambda more: [2, 0, 3, 1, *more]),
+    beta=st.sampled_from([0.0, 0.2, 0.7, 1.0]),
+    disentangle=st.booleans(),
+)
+def test_the_loss_is_that_of_products_with_matrices_of_who_belongs_to_whom(seed, owner, beta, disentangle):
+    """Written out: targets of rows and of columns by products with one number in each row."""
+    generator = torch.Generator().manual_seed(seed)
+    scores, frozen = (torch.randn(n, 4, generator=generator).double() for n in (len(owner), 4))
+    settings, owner = Objective(beta=beta, disentangle=disentangle), torch.tensor(owner)
+    belongs = F.one_hot(owner, 4).double()
+    share = belongs / belongs.sum(dim=0)
+    soft = soft_target(frozen, settings).double()
+
+    def both(given, rows, columns):
+        return (F.cross_entropy(given, rows) + F.cross_entropy(given.T, columns)) / 2
+
+    hard = both(scores, belongs, share.T)
+    apart = scores.masked_fill(belongs.bool(), torch.finfo(torch.float64).min) if disentangle else scores
+    expected = (1 - beta) * hard + beta * both(apart, belongs @ soft, soft @ share.T)
+    torch.testing.assert_close(softened_contrastive(scores, owner, frozen, settings), expected)
+
+
 @pytest.mark.parametrize("disentangle", [False, True])
 @pytest.mark.parametrize("kind", ["clip", "uniform"])
 def test_soft_targets_are_distributions(kind, disentangle):

@@ -234,3 +234,25 @@ def test_attention_by_its_products_is_as_exact_as_the_fused_one(dtype):
         if dtype == torch.float32:
             assert torch.equal(ours, its)
         assert (ours - right).norm() <= 2 * (its - right).norm()
+
+
+def test_compiled_blocks_give_what_they_give_as_they_are(monkeypatch):
+    """Traced by the compiler; what it makes of that is its own business, and takes a minute."""
+    calls, compile = [], torch.compile
+
+    def traced(function, **given):
+        calls.append(given)
+        return compile(function, backend="eager", **given)
+
+    monkeypatch.setattr(torch, "compile", traced)
+    clip = tiny_clip()
+    _, seen = batch(clip)
+    found = []
+    for compiling in (False, True):
+        torch.manual_seed(0)
+        tower = PromptedTower(clip.visual, SharedPrompts(tokens=2), compiling=compiling)
+        (out,) = tower(seen.tokens)
+        out.square().sum().backward()
+        found.append((out.detach(), tower.prompts.grad))
+    assert len(calls) == 1
+    torch.testing.assert_close(found[1], found[0])

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from sklearn.linear_model import Ridge
 from threadpoolctl import threadpool_limits
+from torch import nn
 
 from brain2clip import artefact, stage
+from brain2clip.internals import torch_device
 from brain2clip.models import brain_encoder, prompted_tower
 from brain2clip.models.brain_encoder import Inputs
 from brain2clip.models.parameters import trainable
@@ -20,7 +22,6 @@ from brain2clip.settings import Contrastive, Optimiser, Retrieval, Selection, To
 from brain2clip.settings import Ridge as RidgeSettings
 from brain2clip.training import loop, train
 from brain2clip.training.data import Pairs, load_responses, open_stimuli, pairs
-from brain2clip.training.inputs import device_of_choice
 from brain2clip.training.methods import ridge
 from brain2clip.training.methods.contrastive import ContrastiveLearner, build, picture_source
 from brain2clip.training.objective import keep_scale, logits, softened_contrastive
@@ -129,14 +130,14 @@ def test_the_shared_loop_is_a_plain_loop_bit_for_bit(files, tmp_path):
     settings = Contrastive.model_validate(one.settings["method"])
     tower = Tower.model_validate(one.settings["tower"])
     responses = load_responses(one.inputs["responses"], "train", None, True)
-    device = device_of_choice()
+    device = torch_device.chosen()
     with open_stimuli(one.inputs["stimuli"][0], None) as stimuli:
         torch.manual_seed(0)
         model, clip = build(settings, tower, responses, stimuli, device, 1)
         pictures = picture_source(settings, tower, stimuli, responses.stimulus, clip, device)
         torch.manual_seed(0)
         rng = np.random.default_rng(0)
-        optimiser = torch.optim.AdamW(model.parameter_groups(3e-3, 1e-3), weight_decay=1e-4)
+        optimiser = torch.optim.AdamW(model.parameter_groups(3e-3, 1e-3), weight_decay=1e-4, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, loop.learning_rate(settings.optimiser, 6))
         losses = []
         for _ in range(3):
@@ -174,9 +175,13 @@ def test_prompts_that_join_late_find_what_was_trained_against_the_frozen_tower(f
     late = job(files, tmp_path, "neuroclip", optimiser=short | {"frozen_epochs": 3}, visual={"fusion": fusion})
     towers, after = [], []
     own, settle = prompted_tower.PromptedTower.forward, ContrastiveLearner.settle
-    monkeypatch.setattr(
-        prompted_tower.PromptedTower, "forward", lambda self, *a, **k: towers.append(len(after)) or own(self, *a, **k)
-    )
+
+    def forward(self, *given, **named):
+        if self.training:  # not where it is reckoned what memory training will take
+            towers.append(len(after))
+        return own(self, *given, **named)
+
+    monkeypatch.setattr(prompted_tower.PromptedTower, "forward", forward)
     monkeypatch.setattr(
         ContrastiveLearner,
         "settle",
@@ -344,7 +349,31 @@ def test_tsconv_trains_and_refuses_short_responses(files, tmp_path):
     network = brain_encoder.build(TsConv(width=16), Inputs(5, 250, 250.0))
     assert network(torch.randn(2, 5, 250)).shape == (2, 16)
     assert network[1].kernel_size == (1, 25)
-    assert network[2].kernel_size == (1, 51)
+    assert network[0][0].kernel_size == (51,)
+
+
+@pytest.mark.parametrize(("times", "sfreq"), [(250, 250.0), (100, 100.0), (77, 250.0)])
+def test_tsconv_is_convolution_then_mean_over_time_with_the_same_parameters(times, sfreq):
+    """As it is published: convolved at every sample, then averaged; layers of those places take its parameters."""
+    settings = TsConv(width=16, dropout=0.2)
+    torch.manual_seed(0)
+    network = brain_encoder.build(settings, Inputs(5, times, sfreq)).double()
+    kernel, pool, stride = (max(1, round(seconds * sfreq)) for seconds in (0.1, 0.204, 0.02))
+    torch.manual_seed(0)
+    published = brain_encoder.build(settings, Inputs(5, times, sfreq))
+    published[0] = nn.Unflatten(1, (1, 5))
+    published[1] = nn.Conv2d(1, 40, (1, kernel))
+    published[2] = nn.AvgPool2d((1, pool), (1, stride))
+    published.double().load_state_dict(network.state_dict())
+    x = torch.randn(7, 5, times, dtype=torch.float64)
+    found = []
+    for one in (network, published):
+        torch.manual_seed(1)
+        out = one(x)
+        out.square().mean().backward()
+        found.append([out.detach(), *(parameter.grad for parameter in one.parameters())])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
 def test_learning_rate_rises_then_falls_to_zero():

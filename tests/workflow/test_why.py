@@ -59,12 +59,12 @@ def test_hours_are_means_of_what_was_recorded(tmp_path):
         path.write_text(f"{head}{row}\n")
     costs = why.recorded(tmp_path)
     assert costs == {"train": why.Cost(20.0, 30.0, 2), "tables": why.Cost(2.0, 0.0, 1)}
-    lines = why.report({"train": 360, "tables": 1, "figures": 3}, {"tables": 1}, costs, {"train"}).splitlines()
-    assert lines[1].split() == ["train", "360", "0", "20.0", "3.0", "2.0"]
+    lines = why.report({"train": 360, "tables": 1, "figures": 3}, {"tables": 1}, costs, {"train": 240}).splitlines()
+    assert lines[1].split() == ["train", "360", "0", "20.0", "3.0", "1.3"]
     assert lines[3].split() == ["figures", "3", "0", "no", "record"]
-    assert lines[4].split() == ["total", "364", "1", "3.0", "2.0"]
+    assert lines[4].split() == ["total", "364", "1", "3.0", "1.3"]
     assert "3 jobs are of stages without a benchmark and not in the hours." in lines
-    assert why.report({}, {}, costs, set()) == "Nothing would run."
+    assert why.report({}, {}, costs, {}) == "Nothing would run."
 
 
 def test_edits_are_written_in_either_way():

@@ -17,7 +17,7 @@ rule train:
     resources:
         mem_mb=growing(16000),
         runtime=growing(120),
-        gpu=1,
+        gpu=asked(lambda w: int(PLAN.train_job(PLAN.run(w)).on_gpu)),
     params:
         spec=asked(lambda w: PLAN.train_job(PLAN.run(w)).spec.json),
         given=by_name,

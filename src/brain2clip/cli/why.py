@@ -14,7 +14,7 @@ import difflib
 import sys
 import typing
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,6 @@ from brain2clip.kinds import KindError
 from brain2clip.plan import Job, Plan, reasons
 from brain2clip.plan.costs import Cost, recorded
 from brain2clip.plan.due import Disk, due, lacking
-from brain2clip.plan.jobs import ON_GPU
 from brain2clip.plan.needs import check
 from brain2clip.preflight import owner
 from brain2clip.stage import InputError
@@ -105,7 +104,8 @@ def _told(
     last: Mapping[str, Any] | None,
 ) -> str:
     causes = reasons.told(plan, given, jobs, disk.seen, last)
-    table = report(by_stage(jobs), anyway, recorded(Path(plan.results) / "benchmarks"), ON_GPU)
+    on_gpu = by_stage(job for job in jobs if job.on_gpu)
+    table = report(by_stage(jobs), anyway, recorded(Path(plan.results) / "benchmarks"), on_gpu)
     return "\n\n".join(filter(None, [causes, table]))
 
 
@@ -197,20 +197,23 @@ def _below(place: Any, name: str, path: list[str]) -> Any:
 
 
 def report(
-    jobs: Mapping[str, int], anyway: Mapping[str, int] | None, costs: Mapping[str, Cost], gpu: Container[str]
+    jobs: Mapping[str, int], anyway: Mapping[str, int] | None, costs: Mapping[str, Cost], gpu: Mapping[str, int]
 ) -> str:
-    """A table of what would run; ``anyway`` holds what would run without the edit, None where there is no edit."""
+    """A table of what would run; ``anyway`` holds what would run without the edit, None where there is no edit.
+
+    ``gpu`` says how many of the jobs of a stage ask for a GPU.
+    """
     if not jobs:
         return "Nothing would run."
     without_edit, anyway = anyway is None, anyway or {}
     rows: list[tuple[str, ...]] = [("stage", "jobs", "due anyway", "s per job", "CPU hours", "GPU hours")]
     for stage, count in jobs.items():
         cost = costs.get(stage)
-        hours = ("no record", "", "") if cost is None else _hours(cost, count, stage in gpu)
+        hours = ("no record", "", "") if cost is None else _hours(cost, count, gpu.get(stage, 0))
         rows.append((stage, str(count), str(anyway.get(stage, 0)), *hours))
     known = {stage: costs[stage] for stage in jobs if stage in costs}
     cpu = sum(jobs[stage] * cost.cpu_seconds for stage, cost in known.items())
-    on_gpu = sum(jobs[stage] * cost.seconds for stage, cost in known.items() if stage in gpu)
+    on_gpu = sum(gpu.get(stage, 0) * cost.seconds for stage, cost in known.items())
     rows.append(
         ("total", str(sum(jobs.values())), str(sum(anyway.values())), "", _shown_hours(cpu), _shown_hours(on_gpu))
     )
@@ -222,8 +225,8 @@ def report(
     return "\n".join([*(line.rstrip() for line in lines), "", *_remarks(jobs, anyway, known, gpu)])
 
 
-def _hours(cost: Cost, count: int, gpu: bool) -> tuple[str, str, str]:
-    on_gpu = _shown_hours(count * cost.seconds) if gpu else ""
+def _hours(cost: Cost, count: int, gpu: int) -> tuple[str, str, str]:
+    on_gpu = _shown_hours(gpu * cost.seconds) if gpu else ""
     return f"{cost.seconds:.1f}", _shown_hours(count * cost.cpu_seconds), on_gpu
 
 
@@ -233,7 +236,7 @@ def _shown_hours(seconds: float) -> str:
 
 
 def _remarks(
-    jobs: Mapping[str, int], anyway: Mapping[str, int], known: Mapping[str, Cost], gpu: Container[str]
+    jobs: Mapping[str, int], anyway: Mapping[str, int], known: Mapping[str, Cost], gpu: Mapping[str, int]
 ) -> list[str]:
     lines = []
     if known:

@@ -40,6 +40,11 @@ class Pictures:
         """A frozen vector [B, d]."""
         return self.embedding if wanted.is_embedding else self.vectors[wanted.name]
 
+    def first(self, n: int) -> Pictures:
+        """The first n."""
+        tokens, band_tokens = (None if one is None else one[:n] for one in (self.tokens, self.band_tokens))
+        return Pictures(self.embedding[:n], tokens, band_tokens, {key: one[:n] for key, one in self.vectors.items()})
+
     def frozen(self, readout: ReadoutBase) -> list[Tensor]:
         """All frozen vectors of a readout, in its order."""
         return [self.vector(one) for one in readout.inputs]
@@ -62,6 +67,8 @@ class Frozen(NamedTuple):
         open_clip's picture tower; only where the kind's settings say ``drives_tower``.
     checkpointing : bool
         Recompute activations of each block in the backward pass.
+    compiling : bool
+        Let blocks of the tower be compiled.
     """
 
     width: int
@@ -70,6 +77,7 @@ class Frozen(NamedTuple):
     checkpointing: bool = False
     widths: Mapping[str, int] = {}
     subjects: int = 1
+    compiling: bool = False
 
     def size(self, vector: Vector) -> int:
         """Size of a frozen vector, of the file or of the tower."""
@@ -109,19 +117,25 @@ class PictureSideBase(nn.Module):
     ----------
     tuned : tuple of str
         Beginnings of the names of parameters that train with ``optimiser.lr_visual``.
+    takes_parts : bool
+        Whether it minds ``micro_batch``.
     head : nn.Module
         Last projection, [B, width] to [B, shared].
     width : int
         Size of the embedding before the head.
     inner : int
         Width of what is computed with: decides about the precision.
+    micro_batch : int or None
+        Pictures that a driven tower sees at once in training (:mod:`brain2clip.models.micro_batches`); None: all.
     """
 
     tuned: ClassVar[tuple[str, ...]] = ()
+    takes_parts: ClassVar[bool] = False
 
     head: nn.Module
     width: int
     inner: int
+    micro_batch: int | None = None
 
     def fit(self, pictures: Pictures) -> None:
         """Fit what is not trained step by step to training pictures, where the settings say ``fitted``.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, assert_never
 
@@ -21,6 +21,8 @@ from brain2clip.internals import open_clip
 from brain2clip.settings import SharedPrompts, Vector
 from brain2clip.stage import InputError
 from brain2clip.stimuli import tower_vectors
+
+Through = Callable[[nn.Module, Tensor], Tensor]
 
 
 class PromptedTower(nn.Module):
@@ -38,6 +40,8 @@ class PromptedTower(nn.Module):
         What is read out of the tower; the last of their blocks is the last that is run through.
     checkpointing : bool
         Recompute activations of each block in the backward pass.
+    compiling : bool
+        Let blocks be compiled when they are first used.
 
     Raises
     ------
@@ -46,7 +50,12 @@ class PromptedTower(nn.Module):
     """
 
     def __init__(
-        self, visual: Any, prompts: SharedPrompts, vectors: Sequence[Vector] = (Vector(),), checkpointing: bool = False
+        self,
+        visual: Any,
+        prompts: SharedPrompts,
+        vectors: Sequence[Vector] = (Vector(),),
+        checkpointing: bool = False,
+        compiling: bool = False,
     ) -> None:
         super().__init__()
         if not open_clip.is_vision_transformer(visual):
@@ -59,6 +68,7 @@ class PromptedTower(nn.Module):
         for vector in self.vectors:
             tower_vectors.check(visual, vector)
         self.checkpointing = checkpointing
+        self.through = compiled() if compiling else open_clip.through
         self.blocks = tower_vectors.blocks_of(visual, self.vectors)
         self.prompted = self._prompted_blocks(prompts)
         self.prompts: nn.Parameter | None = None
@@ -85,7 +95,14 @@ class PromptedTower(nn.Module):
         self.visual.eval()
         return self
 
-    def forward(self, tokens: Tensor, extra: Tensor | None = None) -> list[Tensor]:
+    def drawn(self) -> list[Tensor]:
+        """Prompts [m, D] of each prompted block for a batch, after their dropout."""
+        prompts = [] if self.prompts is None else list(self.prompts)
+        return [dropped(one, self.dropout, self.training) for one in prompts] if self.dropout else prompts
+
+    def forward(
+        self, tokens: Tensor, extra: Tensor | None = None, prompts: Sequence[Tensor] | None = None
+    ) -> list[Tensor]:
         """Vectors of pictures, in the order of ``vectors``.
 
         Parameters
@@ -94,12 +111,15 @@ class PromptedTower(nn.Module):
             Patch tokens before position embedding (with the instance prompt added, if any).
         extra : Tensor [B, E, D], optional
             Extra tokens that stay behind the patches through all blocks.
+        prompts : sequence of Tensor [m, D], optional
+            As they were drawn for a whole batch of which these pictures are a part; None draws them.
 
         Returns
         -------
         list of Tensor [B, d_i]
         """
         blocks = open_clip.blocks(self.visual)
+        prompts = self.drawn() if prompts is None else prompts
         x = open_clip.with_class_token(self.visual, tokens)
         if extra is not None:
             x = torch.cat([x, extra.to(x.dtype)], dim=1)
@@ -107,11 +127,12 @@ class PromptedTower(nn.Module):
         found: dict[Vector, Tensor] = {}
         for index in range(self.blocks):
             if index in self.prompted:
-                x = self._put_in(x, present, self.prompted.index(index))
-                present = self.prompts.shape[1]  # type: ignore[union-attr]
+                prompt = prompts[self.prompted.index(index)]
+                x = put_in(x, present, prompt)
+                present = len(prompt)
             block = blocks[index]
             recompute = self.checkpointing and torch.is_grad_enabled()
-            x = recomputed(block, x) if recompute else open_clip.through(block, x)
+            x = recomputed(self.through, block, x) if recompute else self.through(block, x)
             for vector in self._after(index + 1):
                 own = x
                 if present or extra is not None:
@@ -124,13 +145,11 @@ class PromptedTower(nn.Module):
         last = len(open_clip.blocks(self.visual))
         return [one for one in self.vectors if (last if one.block is None else one.block) == block]
 
-    def _put_in(self, x: Tensor, present: int, layer: int) -> Tensor:
-        """Replace the ``present`` prompt tokens after the class token by those of a layer."""
-        prompt = self.prompts[layer]  # type: ignore[index]
-        if self.dropout:
-            prompt = dropped(prompt, self.dropout, self.training)
-        prompt = prompt.to(x.dtype).expand(len(x), -1, -1)
-        return torch.cat([x[:, :1], prompt, x[:, 1 + present :]], dim=1)
+
+def put_in(x: Tensor, present: int, prompt: Tensor) -> Tensor:
+    """Replace the ``present`` prompt tokens after the class token by others [m, D]."""
+    own = prompt.to(x.dtype).expand(len(x), -1, -1)
+    return torch.cat([x[:, :1], own, x[:, 1 + present :]], dim=1)
 
 
 def first_of_last(count: int, blocks: int) -> int:
@@ -143,9 +162,15 @@ def dropped(prompt: Tensor, share: float, training: bool) -> Tensor:
     return F.dropout(prompt, share, training)
 
 
-def recomputed(block: nn.Module, x: Tensor) -> Tensor:
+def recomputed(through: Through, block: nn.Module, x: Tensor) -> Tensor:
     """A block whose activations are computed again in the backward pass."""
-    return checkpoint(open_clip.through, block, x, use_reentrant=False)
+    return checkpoint(through, block, x, use_reentrant=False)
+
+
+def compiled() -> Through:
+    """What goes through a block, compiled once for all blocks and once for each shape."""
+    found: Through = torch.compile(open_clip.through, dynamic=False)
+    return found
 
 
 def own_structure(visual: Any) -> Any:

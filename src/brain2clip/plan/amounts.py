@@ -52,6 +52,8 @@ class Work:
         What one job leaves, GB.
     known : bool
         Whether settings or data tell all of that, or some was guessed.
+    on_gpu : bool
+        Whether they ask for a GPU.
     """
 
     stage: str
@@ -60,6 +62,7 @@ class Work:
     memory: Mapping[str, float] = field(default_factory=dict)
     disk: float = 0.0
     known: bool = True
+    on_gpu: bool = False
 
 
 class Amounts:
@@ -207,13 +210,13 @@ class Amounts:
             shown = 0 if plan.ready(study, tower) or not with_pictures else count
             of = {"picture": float(shown), "gflop": flop * shown}
             disk = sizes.cached_gb(block, shown) + count * 4e-6
-            yield Work("features", 1, of, {"weights": weights}, disk, known and self.extent(study)[1])
+            yield Work("features", 1, of, {"weights": weights}, disk, known and self.extent(study)[1], on_gpu=True)
             for vector in plan.vectors_of(study, tower).values():
                 width = sizes.width(block, vector)
                 made = 0 if vector.ready is not None else count
                 of = {"picture": float(made), "gflop": flop * made}
                 disk = count * (width or 768) * sizes.BYTES[block.dtype] / 1e9
-                yield Work("vectors", 1, of, {"weights": weights}, disk, known and width is not None)
+                yield Work("vectors", 1, of, {"weights": weights}, disk, known and width is not None, on_gpu=True)
 
     def _models(self) -> Iterator[Work]:
         plan, runs = self.plan, self.plan.runs()
@@ -272,7 +275,7 @@ class Amounts:
         disk = min(inputs * 512 * 4 / 1e9 * (sources if method.joint else 1), 2.0) + 4e-3
         if not method.by_epoch:
             work = {"solved": _solved(method, responses, inputs, self._joint(method.tower)) / 1e9}
-            return Work("train", count, work, {"GB": 2 * gb}, disk, known and said)
+            return Work("train", count, work, {"GB": 2 * gb}, disk, known and said, method.on_gpu)
         budget = method.optimiser
         pictures = min(extent.pictures[0], responses)
         seen = float(budget.epochs * responses)
@@ -286,9 +289,11 @@ class Amounts:
         if method.prompted:
             tokens = min(8.0, sizes.cached_gb(plan.config.towers[method.tower], pictures))
             of |= {"prompted": float(budget.epochs * pictures), "gflop": flop * budget.epochs * pictures}
-            batch = flop * min(budget.batch_size, pictures)
+            part = getattr(budget, "micro_batch", None)
+            batch = flop * min(part if isinstance(part, int) else budget.batch_size, budget.batch_size, pictures)
             held |= {"tokens": tokens, "weights": weights, "gflop": batch, "prompted": 1.0}
-        return Work("train", count, of, held, disk, known and said and (of_tower or not method.prompted))
+        certain = known and said and (of_tower or not method.prompted)
+        return Work("train", count, of, held, disk, certain, method.on_gpu)
 
     def _joint(self, tower: str) -> int:
         """Size of a tower's joint space."""

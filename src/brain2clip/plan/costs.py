@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from brain2clip.internals import versions
 from brain2clip.plan.amounts import Amounts, Work
-from brain2clip.plan.jobs import ON_GPU, STAGES
+from brain2clip.plan.jobs import STAGES
 
 if TYPE_CHECKING:
     from brain2clip.plan.jobs import Plan
@@ -149,7 +149,7 @@ def estimate(plan: Plan, cores: int, gpu: bool, table: Path = TABLE) -> list[Est
     found: dict[str, Estimate] = {}
     for work in Amounts(plan).works():
         one = found.setdefault(work.stage, Estimate(work.stage))
-        _add(one, work, rates, known.get(work.stage), cores, gpu and work.stage in ON_GPU)
+        _add(one, work, rates, known.get(work.stage), cores, gpu and work.on_gpu)
     return sorted(found.values(), key=lambda one: STAGES.index(one.stage))
 
 

@@ -33,8 +33,6 @@ STAGES = (
     ),
     *("embed", "timecourse", "summaries", "tables", "figures"),
 )
-#: Stages that ask for a GPU.
-ON_GPU = frozenset({"features", "vectors", "train"})
 
 
 @dataclass(frozen=True)
@@ -47,11 +45,14 @@ class Job:
     inputs : mapping
         Name of each input of the rule to its paths.
     outputs : tuple of str
+    on_gpu : bool
+        Whether it asks for a GPU.
     """
 
     spec: Spec
     inputs: Mapping[str, Sequence[str]]
     outputs: tuple[str, ...]
+    on_gpu: bool = False
 
     @property
     def stage(self) -> str:
@@ -129,7 +130,7 @@ class Plan(Shown):
             "weights": weights.of(block.model, block.pretrained),
             "ready": [ready] if ready else [],
         }
-        return Job(self.features_spec(study, tower), inputs, (self.features(study, tower),))
+        return Job(self.features_spec(study, tower), inputs, (self.features(study, tower),), on_gpu=True)
 
     def vectors_job(self, study: str, tower: str, name: str) -> Job:
         """A further vector of the stimuli of a study."""
@@ -141,7 +142,7 @@ class Plan(Shown):
             inputs["ready"] = [self.ready_vector(study, vector.ready)]
         else:
             inputs["weights"] = weights.of(block.model, block.pretrained)
-        return Job(self.vectors_spec(study, tower, vector), inputs, (self.vector(study, tower, name),))
+        return Job(self.vectors_spec(study, tower, vector), inputs, (self.vector(study, tower, name),), on_gpu=True)
 
     def export_job(self, form: str, study: str, signal: str, subject: str) -> Job:
         """Responses in another project's format; the reader of ``ubp`` opens pictures by name."""
@@ -161,7 +162,7 @@ class Plan(Shown):
             "vectors": self.vector_files(run),
         }
         made = (self.checkpoint(run), self.history(run))
-        return Job(self.train_spec(run), inputs, made)
+        return Job(self.train_spec(run), inputs, made, on_gpu=self.method(run.method).on_gpu)
 
     def rank_job(self, run: Run) -> Job:
         """Retrieval rows of a run by its model, or by an ideal observer (stage ``ceiling``)."""

@@ -19,7 +19,7 @@ from pydantic_core import to_jsonable_python
 from brain2clip import artefact, records, settings
 from brain2clip.kinds import KindError
 from brain2clip.plan.costs import Cost, recorded
-from brain2clip.plan.jobs import ON_GPU, Job, Plan
+from brain2clip.plan.jobs import Job, Plan
 from brain2clip.screen import duration
 from brain2clip.stage import InputError
 
@@ -93,7 +93,7 @@ def priced(jobs: Sequence[Job], costs: Mapping[str, Cost]) -> str:
     if known:
         word = "about" if len(known) == len(jobs) else "more than"
         parts.append(f"{word} {duration(sum(costs[job.stage].seconds for job in known))}")
-    on_gpu = [job for job in jobs if job.stage in ON_GPU]
+    on_gpu = [job for job in jobs if job.on_gpu]
     timed = sum(costs[job.stage].seconds for job in on_gpu if job.stage in costs)
     wanting = f"{duration(timed)} of it for a GPU" if timed else f"{len(on_gpu)} of them for a GPU"
     parts.append(wanting if on_gpu else "no GPU")

@@ -437,12 +437,14 @@ class Specs(Runs):
     def environment(self) -> dict[str, str]:
         """Variables for all jobs: what they need to know and what must make none of them run again.
 
-        How files are fetched, the tables that say from where, which subjects there are, and how large files may be.
+        How files are fetched, the tables that say from where, which subjects there are, how large files may be, and
+        what is done without a GPU.
         """
         listed = [name for name in self.config.studies if self.is_downloaded(name)]
         manifests = {self.study(name).dataset: getattr(self.block(name), "manifest", None) for name in listed}
         return {
             "BRAIN2CLIP_DOWNLOAD": canonical(self.config.download),
+            "BRAIN2CLIP_MISSING_GPU": self.config.missing_gpu,
             "BRAIN2CLIP_MANIFESTS": canonical(manifests),
             contract.SUBJECTS: canonical(
                 {name: list(self.subjects(name)) for name in self.studies_used if self.study(name).split_from_events}

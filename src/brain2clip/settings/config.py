@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -40,6 +40,11 @@ class Config(Block):
     )
     debug: bool = Field(
         False, description="a debug version (brain2clip run --debug), which every table says; changes nothing else"
+    )
+    missing_gpu: Literal["stop", "cpu"] = Field(
+        "stop",
+        description="a job that was given a GPU (by CUDA_VISIBLE_DEVICES or SLURM), and in which PyTorch finds none, "
+        "stops, or computes on the CPU",
     )
     presets: dict[Name, Responses] = Field(
         default_factory=dict,

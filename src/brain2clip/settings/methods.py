@@ -23,6 +23,8 @@ class MethodBase(Kind):
     family: ClassVar[str] = "methods"
     #: Whether it leaves a checkpoint; a method without one has a stage of its own that ranks.
     trained: ClassVar[bool] = True
+    #: Whether its training asks for a GPU.
+    on_gpu: ClassVar[bool] = False
     #: Whether it learns epoch by epoch, so that its history is a curve.
     by_epoch: ClassVar[bool] = False
     #: Whether its history says what training took (:mod:`brain2clip.training.cost`).
@@ -90,6 +92,8 @@ class MethodBase(Kind):
 
 class TrainedMethod(MethodBase):
     """Settings of every method that learns from training trials."""
+
+    on_gpu: ClassVar[bool] = True
 
     average_repetitions: bool = Field(True, description="train on the mean over repetitions of a picture")
     shuffle_labels: bool = neutral(False, description="control: pictures of training trials permuted; must give chance")
@@ -221,6 +225,7 @@ class Ridge(ReadMethod):
     """Ridge regression from brain responses to frozen vectors of the pictures."""
 
     timed: ClassVar[bool] = True
+    on_gpu: ClassVar[bool] = False
 
     kind: Literal["ridge"] = "ridge"
     alphas: Annotated[tuple[Annotated[float, Field(gt=0)], ...], EachOnce] = Field(
@@ -252,6 +257,7 @@ class Lda(TrainedMethod):
     """Linear discriminant analysis on the responses themselves, without CLIP: what they say about known classes."""
 
     known_classes: ClassVar[bool] = True
+    on_gpu: ClassVar[bool] = False
 
     kind: Literal["lda"] = "lda"
     tower: Name = Field(description="name of a tower; only its list of stimuli is read")

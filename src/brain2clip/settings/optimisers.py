@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -50,6 +50,15 @@ class Optimiser(Budget):
     )
     checkpointing: bool = neutral(
         False, description="recompute block activations (large towers): less memory, more time"
+    )
+    compile: bool = neutral(
+        False, description="blocks of a driven tower through torch.compile: a minute at the start, then shorter steps"
+    )
+    micro_batch: Annotated[int, Field(ge=1)] | Literal["auto"] | None = neutral(
+        None,
+        description="pictures of a batch that a driven tower sees at once: the loss stays that of the whole batch, and "
+        "a second pass forward is paid for the memory of so few (gradient caching). auto: as many as fit into the "
+        "memory of the GPU, on a CPU all; null: all",
     )
 
 

@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from brain2clip import artefact, stage
-from brain2clip.internals import open_clip
+from brain2clip.internals import open_clip, torch_device
 from brain2clip.settings import Tower, parse
 from brain2clip.stimuli import catalogue, chunks, frozen_clip, ready
 from brain2clip.stimuli.filter_bank import BandTokens, windows
@@ -33,10 +33,11 @@ SENTENCES = {"captions": "caption", "prompts": "prompt"}
 WITHOUT_SENTENCE = frozenset(f"{name}_embedding" for name in SENTENCES.values())
 
 
+@torch_device.tf32()
 def run(job: stage.Job) -> None:
     """Write the stimuli artefact."""
     tower = parse(Tower, job.settings["tower"])
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch_device.chosen(asked=True).type
     log.info("features: %s, %s", tower.model, stage.on_device(device))
     table = catalogue.read(job.input("catalogue"), job.expects.get("catalogue"))
     clip = frozen_clip.load(tower, device)

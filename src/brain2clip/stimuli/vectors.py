@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from brain2clip import artefact, stage
-from brain2clip.internals import open_clip
+from brain2clip.internals import open_clip, torch_device
 from brain2clip.settings import Tower, Vector, parse
 from brain2clip.stimuli import catalogue, chunks, features, frozen_clip, ready, tower_vectors, view_base
 
@@ -91,7 +91,7 @@ class Maker:
 
     def __init__(self, tower: Tower, vector: Vector) -> None:
         self.tower, self.vector = tower, vector
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch_device.chosen(asked=True).type
         log.info("vectors: %s of %s, %s", vector.name, tower.model, stage.on_device(self.device))
         self.clip = frozen_clip.load(tower, self.device)
         visual = self.clip.model.visual
@@ -108,6 +108,7 @@ class Maker:
         )
         self.view = None if vector.view is None else view_base.build(vector.view)
 
+    @torch_device.tf32()
     def __call__(self, paths: list[str], names: list[str]) -> np.ndarray:
         """Vectors [n, d] of pictures, whose stimuli have some names."""
         pictures = frozen_clip.seen(self.clip, paths)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from brain2clip import artefact, shared
+from brain2clip.internals import torch_device
 from brain2clip.models.pictures import Pictures
 from brain2clip.names import SPLITS
 from brain2clip.responses import same_samples
@@ -371,14 +372,14 @@ class PictureSource:
         """Pictures of distinct rows without their tokens."""
         place = np.searchsorted(self.rows, rows)
         vectors = {name: self._take(name, source, place).float() for name, source in self.vectors.items()}
-        return Pictures(self.embedding[torch.from_numpy(place).to(self.device)], vectors=vectors)
+        return Pictures(self.embedding[torch_device.copied(place, self.device)], vectors=vectors)
 
     def _take(self, name: str, source: h5py.Dataset, place: np.ndarray) -> Tensor:
         if name in self.held:
-            return self.held[name][torch.from_numpy(place).to(self.device)]
+            return self.held[name][torch_device.copied(place, self.device)]
         order = np.argsort(place)
         back = np.argsort(order)
-        return torch.from_numpy(source[self.rows[place[order]]])[back].to(self.device)
+        return torch_device.copied(source[self.rows[place[order]]][back], self.device)
 
 
 @contextmanager
@@ -483,7 +484,7 @@ class Pairs:
         for number in np.unique(self.part[rows]):
             own = rows[self.part[rows] == number]
             values = self.responses[number]
-            found.append((int(number), own, values[torch.from_numpy(self.place[own]).to(values.device)]))
+            found.append((int(number), own, values[torch_device.copied(self.place[own], values.device)]))
         return found
 
 

@@ -172,8 +172,3 @@ def check_recordings(tensors: Mapping[str, torch.Tensor], responses: Responses) 
     trained = same_samples.Recordings(tuple(names), tensors[SKETCHES].numpy().view(np.uint64))
     tested = responses.recordings
     same_samples.refuse_equal(same_samples.together([trained, tested]), "responses of training and test together")
-
-
-def device_of_choice() -> torch.device:
-    """CUDA where present, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

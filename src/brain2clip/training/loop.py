@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from brain2clip import kinds, stage
+from brain2clip.internals import torch_device
 from brain2clip.models.parameters import trainable
 from brain2clip.settings import Budget, Selection
 from brain2clip.training import balance, cost
@@ -107,7 +108,7 @@ def loop(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     (draws,) = rng.spawn(1)  # so that what a loss draws does not change the order of the batches
-    optimiser = torch.optim.AdamW(learner.parameter_groups(), weight_decay=budget.weight_decay)
+    optimiser = torch.optim.AdamW(learner.parameter_groups(), weight_decay=budget.weight_decay, fused=True)
     steps = steps_of(len(data.units) if data.classes is None else balance.size(data.classes), budget.batch_size)
     waits, total = steps * learner.frozen_epochs, steps * budget.epochs
     rates = [
@@ -115,41 +116,51 @@ def loop(
         for one in optimiser.param_groups
     ]
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rates)
+    device = learner.model.scale.device
     history = []
     epochs = range(1, (stop_after or budget.epochs) + 1)
     for epoch in stage.progress(epochs, "train: epochs", every_s=10):
         meter = cost.Meter()
+        torch_device.watch_peak(device)
         learner.model.train()
         learner.begin(epoch)
         losses = []
         order = rng.permutation(len(data.units)) if data.classes is None else balance.order(data.classes, rng)
         for batch in np.array_split(order, steps):
             loss = learner.loss(data, np.concatenate([data.units[unit] for unit in batch]), draws)
-            if not torch.isfinite(loss):
-                raise stage.InputError(
-                    f"training diverged in epoch {epoch} (loss {loss.item()}): lower optimiser.lr (and lr_visual where "
-                    "there is one), or check how the responses are normalised (responses.whitening, voxels.normalise)"
-                )
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(learner.model.parameters(), budget.clip_norm)
             optimiser.step()
             learner.settle()
             schedule.step()
-            losses.append(loss.item())
+            losses.append(loss.detach())
+        found = torch.stack(losses).double().cpu().numpy()  # nobody waits for the device before the end of the epoch
+        if not np.isfinite(found).all():
+            raise stage.InputError(
+                f"training diverged in epoch {epoch} (loss {found[~np.isfinite(found)][0]}): lower optimiser.lr (and "
+                "lr_visual where there is one), or check how the responses are normalised (responses.whitening, "
+                "voxels.normalise)"
+            )
+        spent = meter.read()
         history.append(
             {
                 "epoch": epoch,
-                "loss": float(np.mean(losses)),
+                "loss": float(np.mean(found)),
                 "scale": learner.model.scale.item(),
                 "lr": schedule.get_last_lr()[0],
                 "held_out_top1": math.nan if validation is None else learner.top1(validation),
-                **meter.read(),
-                "device": learner.model.scale.device.type,
+                **spent,
+                "device": torch_device.name(device),
+                "pictures_per_s": len(order) / spent["seconds"],
+                "gpu_memory_gb": torch_device.peak_gb(device),
                 **learner.measured(),
             }
         )
-    return pd.DataFrame(history)
+    made = pd.DataFrame(history)
+    peak = "" if device.type == "cpu" else f", at most {made['gpu_memory_gb'].max():.1f} GB of its memory"
+    log.info("train: %.0f pictures/s on %s%s", made["pictures_per_s"].median(), torch_device.name(device), peak)
+    return made
 
 
 def steps_of(n: int, batch_size: int) -> int:

@@ -126,25 +126,30 @@ def softened_contrastive(scores: Tensor, picture_of: Tensor, frozen: Tensor, set
         Scalar. Rows: each response against all pictures. Columns: each picture against all responses, the mass of a
         picture shared evenly by its responses.
     """
-    belongs = F.one_hot(picture_of, scores.shape[1]).to(scores.dtype)
-    share = belongs / belongs.sum(dim=0, keepdim=True)
-    if settings.beta == 0:
-        return symmetric(scores, belongs, share.T)
+    own = picture_of.unsqueeze(1)
+    one = torch.ones_like(own, dtype=scores.dtype)
+    share = 1 / torch.zeros_like(scores[0]).index_add(0, picture_of, one[:, 0])[own]
+    if settings.beta == 0 or (settings.disentangle and scores.shape[1] == 1):  # a single picture has no negatives
+        belongs = torch.zeros_like(scores).scatter_(1, own, one)
+        return symmetric(scores, belongs, share * belongs)
+    # Targets by response: a row of q, and a column of it of which the response has its share.
     soft = soft_target(frozen, settings).to(scores.dtype)
-    soft_rows, soft_columns = belongs @ soft, soft @ share.T
+    rows, columns = soft[picture_of], soft.T[picture_of]
     if not settings.disentangle:
-        return symmetric(
-            scores,
-            torch.lerp(belongs, soft_rows, settings.beta),
-            torch.lerp(share.T, soft_columns, settings.beta),
-        )
-    if scores.shape[1] == 1:  # a single picture has no negatives
-        return symmetric(scores, belongs, share.T)
+        for target in (rows, columns):
+            target.mul_(settings.beta).scatter_add_(1, own, (1 - settings.beta) * one)
+        return symmetric(scores, rows, columns.mul_(share))
+    belongs = torch.zeros_like(scores).scatter_(1, own, one)
     negatives = scores.masked_fill(belongs.bool(), torch.finfo(scores.dtype).min)
-    hard = symmetric(scores, belongs, share.T)
-    return torch.lerp(hard, symmetric(negatives, soft_rows, soft_columns), settings.beta)
+    hard = symmetric(scores, belongs, share * belongs)
+    return torch.lerp(hard, symmetric(negatives, rows, columns.mul_(share)), settings.beta)
 
 
 def symmetric(scores: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Mean cross-entropy of both directions; ``rows`` [B, U] and ``columns`` [U, B] are distributions."""
-    return (F.cross_entropy(scores, rows) + F.cross_entropy(scores.T, columns)) / 2
+    """Mean cross-entropy of both directions.
+
+    Of the targets [B, U] each row of ``rows`` and each column of ``columns`` is a distribution.
+    """
+    of_rows = (rows * scores.log_softmax(dim=1)).sum() / len(scores)
+    of_columns = (columns * scores.log_softmax(dim=0)).sum() / scores.shape[1]
+    return -(of_rows + of_columns) / 2

@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brain2clip import kinds
+from brain2clip.internals import torch_device
 from brain2clip.models.pictures import PromptEffect
 from brain2clip.settings import Method, Tower, parse
 from brain2clip.stage import InputError
 from brain2clip.training.data import Responses, Stimuli
-from brain2clip.training.inputs import SUBJECTS, check_inputs, device_of_choice
+from brain2clip.training.inputs import SUBJECTS, check_inputs
 from brain2clip.training.method import Checkpoint, Trained
 from brain2clip.training.texts import captions
 
@@ -65,7 +66,7 @@ class Predictor:
         subject: str | None = None,
     ) -> None:
         check_inputs(tensors, responses, subject)
-        self.device = device_of_choice()
+        self.device = torch_device.chosen()
         self.stimuli = stimuli
         self.rows = np.asarray(rows)
         concept = stimuli["concept"].asstr()[:][self.rows]
@@ -87,6 +88,7 @@ class Predictor:
         """Unit-length embeddings [n, shared] of responses [n, C, T] or [n, V]."""
         return self.placed(values)[0]
 
+    @torch_device.tf32()
     @torch.inference_mode()
     def placed(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Unit-length embeddings [n, shared] of responses, and what to multiply scores by beyond one response [n].
@@ -98,6 +100,7 @@ class Predictor:
         length = embedding.norm(dim=-1) if self.side.length_tells else torch.ones(len(embedding))
         return finite(F.normalize(embedding, dim=-1).numpy(), "averaged test responses"), length.numpy()
 
+    @torch_device.tf32()
     @torch.inference_mode()
     def candidates(self, kind: Kind = "stimulus") -> np.ndarray:
         """Unit-length embeddings [G, shared] of the candidates.

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from brain2clip import artefact, kinds, stage
+from brain2clip.internals import torch_device
 from brain2clip.settings import Method, MethodBase, Tower, TrainedMethod, parse
-from brain2clip.training import balance
+from brain2clip.training import balance, memory
 from brain2clip.training.data import (
     Responses,
     load_each,
@@ -24,7 +25,7 @@ from brain2clip.training.data import (
     placed,
     stimuli_of,
 )
-from brain2clip.training.inputs import device_of_choice, inputs_as_tensors, share_tower
+from brain2clip.training.inputs import inputs_as_tensors, share_tower
 from brain2clip.training.method import Study
 
 log = logging.getLogger("brain2clip")
@@ -36,7 +37,7 @@ def run(job: stage.Job) -> None:
     if not isinstance(method, TrainedMethod):
         raise stage.InputError(f"a method of kind {method.kind} is not trained (its settings are no TrainedMethod)")
     seed = job.settings["seed"]
-    device = device_of_choice()
+    device = torch_device.chosen(asked=True) if method.on_gpu else torch.device("cpu")
     subjects = joint_subjects(job, method)
     sets = responses_of(job, method.average_repetitions, subjects is not None)
     if subjects is not None:  # who has no training trial has no input layer
@@ -54,14 +55,16 @@ def run(job: stage.Job) -> None:
         stimulus = np.unique(np.concatenate([one.stimulus for one in sets]))
         log.info(
             "train: %d responses of %d subject(s), %d stimuli, %s",
-            sum(len(one.values) for one in sets), len(job.inputs["responses"]), len(stimulus), stage.on_device(device),
+            sum(len(one.values) for one in sets), len(job.inputs["responses"]), len(stimulus),
+            stage.on_device(torch_device.name(device)) if method.on_gpu else "on cpu",
         )  # fmt: skip
         classes = balance.classes_of(stimuli, sets) if method.balance else None
         study = Study(sets, subjects, stimuli, parse(Tower, job.settings["tower"]), seed, device, classes)
-        tensors, history = kinds.load("methods", method.kind)(method).train(study)
+        with memory.explained(method, device):
+            tensors, history = kinds.load("methods", method.kind)(method).train(study)
     check_finite(tensors, method.kind)
     made = job.provenance()
-    artefact.write_table(job.output("history"), history, made, unknown={"held_out_top1", "perplexity"})
+    artefact.write_table(job.output("history"), history, made, unknown={"held_out_top1", "perplexity", "gpu_memory_gb"})
     artefact.write_tensors(job.output("checkpoint"), {**tensors, **inputs_as_tensors(sets, subjects)}, made)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from brain2clip.models.brain_encoder import Inputs
 from brain2clip.models.layers import Residual
@@ -11,6 +12,23 @@ from brain2clip.stage import InputError
 
 #: Maps of both convolutions.
 FILTERS = 40
+
+
+class OverTime(nn.Conv2d):
+    """Convolution of one map [B, 1, C, T] over time, by one product of its windows: maps are last in memory."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps [B, M, C, n], as :class:`torch.nn.Conv2d` has them."""
+        windows = x.squeeze(1).unfold(-1, self.kernel_size[1], self.stride[1])
+        return F.linear(windows, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+
+
+class OverChannels(nn.Conv2d):
+    """Convolution over all channels; what it gives lies in memory as usual, in which order dropout draws."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps [B, M, 1, n]."""
+        return super().forward(x).contiguous()
 
 
 class Encoder(nn.Sequential):
@@ -49,12 +67,14 @@ class Encoder(nn.Sequential):
                 "widen responses.tmin/tmax/crop or take encoder.kind: eegproject"
             )
         super().__init__(
-            nn.Unflatten(1, (1, n_channels)),
-            nn.Conv2d(1, FILTERS, (1, kernel)),
-            nn.AvgPool2d((1, pool), (1, stride)),
+            # The mean over time of what is convolved is the convolution of the mean, which has one map, not 40, and of
+            # which every ``stride``-th sample is wanted. Parameters keep the places that they have in that order.
+            nn.Sequential(nn.AvgPool1d(pool, 1), nn.Unflatten(1, (1, n_channels))),
+            OverTime(1, FILTERS, (1, kernel), (1, stride)),
+            nn.Identity(),
             nn.BatchNorm2d(FILTERS),
             nn.ELU(),
-            nn.Conv2d(FILTERS, FILTERS, (n_channels, 1)),
+            OverChannels(FILTERS, FILTERS, (n_channels, 1)),
             nn.BatchNorm2d(FILTERS),
             nn.ELU(),
             nn.Dropout(settings.dropout),

@@ -5,6 +5,7 @@ What is public of the paper is its abstract; the forms here are this project's r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +16,7 @@ from brain2clip.internals import open_clip
 from brain2clip.models import readout
 from brain2clip.models.instance_prompt import InstancePrompt
 from brain2clip.models.layers import head
+from brain2clip.models.micro_batches import in_parts
 from brain2clip.models.pictures import Frozen, Pictures, PromptEffect, ReadPictureSide
 from brain2clip.models.prompted_tower import PromptedTower, own_structure
 from brain2clip.settings import NeuroClipVisual
@@ -25,6 +27,7 @@ class PictureSide(ReadPictureSide):
     """Instance prompts on the patch tokens, shared prompts and an adapter inside the tower, then a head."""
 
     tuned: ClassVar[tuple[str, ...]] = ("instance.", "tower.", "adapter.")
+    takes_parts: ClassVar[bool] = True
 
     def __init__(self, settings: NeuroClipVisual, frozen: Frozen) -> None:
         super().__init__()
@@ -38,7 +41,7 @@ class PictureSide(ReadPictureSide):
                 "so prompts "
                 "would change nothing; add such a vector, or take visual.kind: frozen"
             )
-        self.tower = PromptedTower(visual, settings.prompts, self.live, frozen.checkpointing)
+        self.tower = PromptedTower(visual, settings.prompts, self.live, frozen.checkpointing, frozen.compiling)
         self.inner = open_clip.width(visual)
         self.readout = readout.build(settings.readout, [*map(frozen.size, settings.readout.inputs)], frozen.subjects)
         self.width = self.readout.width
@@ -59,13 +62,22 @@ class PictureSide(ReadPictureSide):
         tokens = pictures.tokens
         if tokens is None:
             return pictures.frozen(self.settings)
-        if self.instance is None:
-            given = self.tower(tokens)
+        arrays, prompts = (tokens, pictures.band_tokens), self.tower.drawn()
+        if self.micro_batch is not None and self.training and len(tokens) > self.micro_batch:
+            given = in_parts(self._prompted, self.micro_batch, arrays, prompts)
         else:
-            prompt = self.instance(tokens, pictures.band_tokens)
-            given = self.tower(tokens, extra=prompt) if self.extra else self.tower(tokens + prompt)
+            given = self._prompted(*arrays, prompts)
         live = dict(zip(self.live, given))
         return [live[one] if one in live else pictures.vector(one) for one in self.settings.inputs]
+
+    def _prompted(self, tokens: Tensor, band_tokens: Tensor | None, prompts: Sequence[Tensor]) -> list[Tensor]:
+        """Vectors of the prompted tower, picture by picture."""
+        if self.instance is None:
+            return self.tower(tokens, prompts=prompts)
+        prompt = self.instance(tokens, band_tokens)
+        if self.extra:
+            return self.tower(tokens, extra=prompt, prompts=prompts)
+        return self.tower(tokens + prompt, prompts=prompts)
 
     def merge(self) -> None:
         """Put the adapter's changes into the weights of this model's own copy of them."""

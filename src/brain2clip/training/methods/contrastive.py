@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from brain2clip.internals import open_clip
+from brain2clip.internals import open_clip, torch_device
 from brain2clip.models.brain_encoder import Inputs
 from brain2clip.models.brain_to_clip import BrainToClip
 from brain2clip.models.parameters import restore, trainable
@@ -21,6 +21,7 @@ from brain2clip.models.pictures import Frozen, Pictures, PromptEffect, ReadPictu
 from brain2clip.settings import Contrastive, Optimiser, Tower
 from brain2clip.stage import InputError
 from brain2clip.stimuli.filter_bank import BandTokens
+from brain2clip.training import memory
 from brain2clip.training.data import Pairs, PictureSource, Responses, Stimuli
 from brain2clip.training.loop import fit
 from brain2clip.training.method import Checkpoint, Study, Trained
@@ -42,8 +43,8 @@ log = logging.getLogger("brain2clip")
 SEEN_BY = "seen_by"
 #: Name in a checkpoint of the mean length of training pictures, which texts get.
 LENGTH = "picture_length"
-#: Width of a tower from which bf16 pays on a CPU that has it.
-WIDE = 512
+#: Width of a tower from which bf16 pays on a CPU that has it: that of the narrowest that was measured.
+WIDE = 96
 
 
 class Method:
@@ -112,7 +113,28 @@ def learner_of(
     if settings.objective.soft_perplexity is not None:
         place = torch.from_numpy(np.searchsorted(pictures.rows, fitted)).to(device)
         settings = with_perplexity(settings, pictures.embedding[place], seed)
-    return ContrastiveLearner(model, settings, pictures, device)
+    learner = ContrastiveLearner(model, settings, pictures, device)
+    if settings.visual.drives_tower:
+        model.visual.micro_batch = micro_batch(learner, responses)
+    return learner
+
+
+def micro_batch(learner: ContrastiveLearner, responses: Responses) -> int | None:
+    """Pictures of a batch that the tower of a learner sees at once; says what memory that takes.
+
+    Raises
+    ------
+    InputError
+        Where some are asked for and the picture side takes no part of a batch.
+    """
+    optimiser, model = learner.settings.optimiser, learner.model
+    if optimiser.micro_batch is not None and not model.visual.takes_parts:
+        raise InputError(
+            f"optimiser.micro_batch: found {optimiser.micro_batch}; visual.kind: {learner.settings.visual.kind} takes "
+            "whole batches only, so leave it out"
+        )
+    need = memory.needed(model, learner.pictures, responses, optimiser, learner.autocast)
+    return memory.at_once(optimiser, need, len(learner.pictures.rows), learner.device)
 
 
 def subjects_of(responses: Responses) -> int:
@@ -193,7 +215,7 @@ class ContrastiveLearner:
         scores = self._scores(brain, seen, data.subject[rows])
         if math.isnan(self.perplexity) and self.settings.objective.beta > 0:
             self.perplexity = perplexity(soft_target(seen.embedding, self.settings.objective))
-        owner = torch.from_numpy(picture_of).to(self.device)
+        owner = torch_device.copied(picture_of, self.device)
         return softened_contrastive(scores, owner, seen.embedding, self.settings.objective)
 
     def _scores(self, brain: Tensor, seen: Pictures, subject: np.ndarray) -> Tensor:
@@ -208,10 +230,11 @@ class ContrastiveLearner:
         with self.autocast():
             pictures = self.model.visual.seen_by(seen, distinct.tolist())
         for one, picture in zip(distinct, pictures):
-            own = torch.from_numpy(np.flatnonzero(subject == one)).to(self.device)
+            own = torch_device.copied(np.flatnonzero(subject == one), self.device)
             scores = scores.index_copy(0, own, logits(brain[own], picture, self.model.scale, normalise))
         return scores
 
+    @torch_device.tf32()
     @torch.inference_mode()
     def top1(self, data: Pairs) -> float:
         """Share of responses whose own picture is the most similar among the pictures of the set."""
@@ -227,17 +250,12 @@ class ContrastiveLearner:
 def precision(budget: Optimiser, device: torch.device, width: int):
     """A context maker: bf16 autocast where asked for, or where the device is fast with it.
 
-    On a CPU the casts of a narrow tower cost more than its bf16 products save (bench/prompted_tower.py), so there it is
-    taken from ``WIDE`` on.
+    On a CPU it is taken from ``WIDE`` on: half the time of fp32 in a tower of 96 and of 768 (bench/prompted_tower.py).
     """
     if budget.precision == "fp32":
         return contextlib.nullcontext
     if budget.precision == "auto":
-        if device.type == "cuda":
-            fast = torch.cuda.is_bf16_supported()
-        else:
-            possible = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-            fast = width >= WIDE and possible
+        fast = torch_device.has_bf16(device) and (device.type == "cuda" or width >= WIDE)
         if not fast:
             return contextlib.nullcontext
     elif budget.precision != "bf16":
@@ -314,6 +332,7 @@ def build(
             checkpointing=settings.optimiser.checkpointing,
             widths=stimuli.widths(),
             subjects=subjects,
+            compiling=settings.optimiser.compile,
         ),
     )
     return model.to(device), clip

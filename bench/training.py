@@ -1,0 +1,148 @@
+"""Training without a driven tower: the step of a brain encoder, and an epoch of the frozen baseline.
+
+Each beside the obvious way, in CPU seconds of one thread, pairs next to each other in one run. The obvious ways are
+written out here and share no code with the project: the convolution at every sample with the mean over time after it,
+and a loss by products with matrices that hold one number in each row.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from brain2clip.models.brain_encoder import Inputs, build
+from brain2clip.models.brain_to_clip import BrainToClip
+from brain2clip.models.pictures import Frozen
+from brain2clip.settings import Contrastive, TsConv
+from brain2clip.training import loop
+from brain2clip.training.data import PictureSource, Responses, pairs
+from brain2clip.training.methods.contrastive import ContrastiveLearner
+
+PICTURES, WIDTH = 16540, 512
+
+
+def in_turn(*runs: Callable[[], object], repeats: int = 5) -> list[float]:
+    """Median CPU seconds of each run; they take turns, and the first turn does not count."""
+    times: list[list[float]] = [[] for _ in runs]
+    for turn in range(repeats + 1):
+        for own, run in zip(times, runs):
+            start = time.process_time()
+            run()
+            if turn:
+                own.append(time.process_time() - start)
+    return [statistics.median(own) for own in times]
+
+
+def obvious_tsconv(channels: int, times: int, width: int, dropout: float) -> nn.Module:
+    """As Song et al. (2024) draw it: convolution at 250 Hz, mean over time, convolution over channels."""
+    length = (times - 25 + 1 - 51) // 5 + 1
+    residual = nn.Sequential(nn.GELU(), nn.Linear(width, width), nn.Dropout(dropout))
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Sequential(
+                nn.Conv2d(1, 40, (1, 25)), nn.AvgPool2d((1, 51), (1, 5)), nn.BatchNorm2d(40), nn.ELU(),
+                nn.Conv2d(40, 40, (channels, 1)), nn.BatchNorm2d(40), nn.ELU(), nn.Dropout(dropout), nn.Flatten(),
+            )  # fmt: skip
+            self.up, self.residual, self.norm = nn.Linear(40 * length, width), residual, nn.LayerNorm(width)
+
+        def forward(self, x):
+            y = self.up(self.conv(x.unsqueeze(1)))
+            return self.norm(y + self.residual(y))
+
+    return Network()
+
+
+def tsconv(channels: int = 63, times: int = 250, batch: int = 128) -> str:
+    x = torch.randn(batch, channels, times)
+    ours, obvious = (
+        build(TsConv(width=WIDTH), Inputs(channels, times, 250.0)),
+        obvious_tsconv(channels, times, WIDTH, 0.3),
+    )
+
+    def step(network: nn.Module) -> Callable[[], None]:
+        return lambda: network(x).square().mean().backward()
+
+    own, plain = in_turn(step(ours), step(obvious))
+    return (
+        f"TSConv {channels} x {times}, batch {batch}, forward + backward: {own:.2f} s; as drawn {plain:.2f} "
+        f"({own / plain:.2f} x)"
+    )
+
+
+class Stimuli(dict):
+    """What training reads of a stimuli artefact, of random numbers."""
+
+
+def responses(channels: int, times: int) -> Responses:
+    some = np.random.default_rng(1).standard_normal((256, channels, times), dtype=np.float32)
+    return Responses(
+        values=np.resize(some, (PICTURES, channels, times)),
+        stimulus=np.arange(PICTURES),
+        subject=np.zeros(PICTURES, np.int64),
+        times=np.arange(times) / 250,
+        sfreq=250.0,
+        channel=[f"E{number}" for number in range(channels)],
+        stimulus_id=[],
+        is_averaged=True,
+    )
+
+
+def frozen_epoch(channels: int = 17, times: int = 250, batch: int = 1024) -> str:
+    """An epoch of ``frozen`` of config.yaml against the same network in a loop written out."""
+    method = Contrastive.model_validate(
+        {
+            **{"tower": "x", "visual": {"kind": "frozen"}, "encoder": {"kind": "eegproject", "width": WIDTH}},
+            "optimiser": {"epochs": 1, "batch_size": batch},  # in the precision that auto takes, both
+        }
+    )
+    data = responses(channels, times)
+    frozen = np.random.default_rng(2).standard_normal((PICTURES, WIDTH), dtype=np.float32)
+    on_device = pairs([data], np.arange(PICTURES), torch.device("cpu"))
+    model = BrainToClip(method, Inputs(channels, times, 250.0), Frozen(WIDTH, 4))
+    source = PictureSource(Stimuli(embedding=frozen), np.arange(PICTURES), False, torch.device("cpu"))
+    learner = ContrastiveLearner(model, method, source, torch.device("cpu"))
+    obvious = BrainToClip(method, Inputs(channels, times, 250.0), Frozen(WIDTH, 4))
+
+    def ours() -> None:
+        loop.loop(learner, method.optimiser, on_device, 0)
+
+    def plain() -> None:
+        optimiser = torch.optim.AdamW(obvious.parameters(), lr=1e-4, weight_decay=1e-4)
+        x, y = torch.from_numpy(data.values), torch.from_numpy(frozen)
+        obvious.train()
+        for rows in torch.randperm(PICTURES).tensor_split(-(-PICTURES // batch)):
+            with learner.autocast():
+                brain, picture = obvious.brain(x[rows]), obvious.visual.head(y[rows])
+            scores = F.softplus(obvious.scale) * brain.float() @ F.normalize(picture.float(), dim=-1).T
+            unit, eye = F.normalize(y[rows], dim=-1), torch.eye(len(rows))
+            soft = (unit @ unit.T / 0.1).softmax(dim=-1)
+            target = torch.lerp(eye, eye @ soft, 0.2), torch.lerp(eye, soft @ eye, 0.2)
+            loss = (F.cross_entropy(scores, target[0]) + F.cross_entropy(scores.T, target[1])) / 2
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(obvious.parameters(), 1.0)
+            optimiser.step()
+
+    own, other = in_turn(ours, plain, repeats=3)
+    return (
+        f"epoch of the frozen baseline, {channels} x {times}, {PICTURES} pictures, batch {batch}: {own:.2f} s; "
+        f"written out with products {other:.2f} ({own / other:.2f} x)"
+    )
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    for part in (tsconv, frozen_epoch):
+        print(part())
+
+
+if __name__ == "__main__":
+    main()
