@@ -286,7 +286,8 @@ class Server:
             job.client.close()
         for job, _ in ended:
             with job.told, contextlib.suppress(ValueError):
-                self.load(json.loads(job.told.read() or b"[]"))
+                told = json.loads(job.told.read() or b"[]")
+                self.load([name for name in told if self.source is not None or name in LIBRARIES])
 
 
 def share(arguments: list[str]) -> None:

@@ -93,6 +93,21 @@ def environment(source) -> Iterator[dict[str, str]]:
     server.wait(10)
 
 
+def test_of_libraries_alone_no_job_leaves_its_sources_to_the_next(source, tmp_path, monkeypatch):
+    given = {**os.environ, "PYTHONPATH": str(source), "GIVEN": "", "OMP_NUM_THREADS": "1"}
+    script = tmp_path / "preloaded.py"
+    script.write_text(Path(preloaded.__file__).read_text().replace("LIBRARIES = (", "LIBRARIES = () and ("))  # fast
+    monkeypatch.setattr(preloaded, "__file__", str(script))
+    server = preloaded.start(None, given)
+    assert server is not None and server.stdin is not None
+    for word in ("as it was", "as it is"):
+        module = source / "brain2clip" / "job.py"
+        module.write_text(module.read_text().replace("as it was", word))
+        assert run(given, "well", tmp_path).stdout.startswith(word)
+    server.stdin.close()
+    server.wait(10)
+
+
 def shell(words: str) -> list[str]:
     """A command as Snakemake gives it to bash."""
     python = f"export PATH={Path(sys.executable).parent}:$PATH"
