@@ -99,7 +99,8 @@ def test_of_libraries_alone_no_job_leaves_its_sources_to_the_next(source, tmp_pa
     script.write_text(Path(preloaded.__file__).read_text().replace("LIBRARIES = (", "LIBRARIES = () and ("))  # fast
     monkeypatch.setattr(preloaded, "__file__", str(script))
     server = preloaded.start(None, given)
-    assert server is not None and server.stdin is not None
+    assert server is not None
+    assert server.stdin is not None
     for word in ("as it was", "as it is"):
         module = source / "brain2clip" / "job.py"
         module.write_text(module.read_text().replace("as it was", word))
