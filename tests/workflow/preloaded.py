@@ -37,7 +37,8 @@ def python(*more: str) -> Path:
     socket = preloaded(*more)[product.SOCKET]
     client = f"{sys.executable} -I -S {product.CLIENT} {socket}"
     given = f"PYTHONPATH={Path(__file__).parent}:$PYTHONPATH {TYPED}={path} {product.SOCKET}={socket} OMP_NUM_THREADS=1"
-    path.write_text(f'#!/bin/sh\n{given} exec {client} -m preloaded "$@"\n')
+    loaded = f'[ "$1" = -m ] && {given} exec {client} -m preloaded "$@"'
+    path.write_text(f'#!/bin/sh\n{loaded}\nexec {sys.executable} "$@"\n')
     path.chmod(0o755)
     return path
 
