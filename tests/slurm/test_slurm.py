@@ -16,9 +16,10 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
+import yaml
 from cluster import FOR_ACCOUNTING, MARK, Cluster, found
 from on_cluster import ClusterProject, copied, tables
-from project import Project
+from project import ROOT, Project
 
 from brain2clip import artefact
 
@@ -365,6 +366,28 @@ def test_a_ceiling_of_gpus_with_arrays_loses_no_job(project):
         project.stop(run)
     first, second = sorted(project.jobs("rule_train", "COMPLETED"), key=lambda job: job["StartTime"])
     assert second["StartTime"] >= first["EndTime"]
+
+
+def test_short_trainings_take_turns_in_one_job_of_one_gpu(project):
+    """As docs/slurm.md says for trainings of a minute or two."""
+    page = (ROOT / "docs" / "slurm.md").read_text()
+    (lines,) = re.findall(r"```yaml\n(  groups:\n    - train=train\n.*?)```", page, re.DOTALL)
+    together = yaml.safe_load(lines)
+    profile = yaml.safe_load((project.folder / "slurm/profile.yaml").read_text())
+    del profile["slurm-array-jobs"], profile["slurm-array-limit"]
+    for key, value in together.items():
+        profile[key] = profile.get(key, []) + value if isinstance(value, list) else value
+    (project.folder / "slurm/profile.yaml").write_text(yaml.safe_dump(profile))
+    project.edit(lambda config: config["experiments"]["bands"].update(seeds=[0, 1]))
+    run = project.start("--", *FOUR)
+    try:
+        project.end(run)
+    finally:
+        project.stop(run)
+    (job,) = project.jobs("rule_train", "COMPLETED")
+    assert (job["MinMemoryNode"], job["TimeLimit"]) == ("16000M", "08:00:00")
+    assert "gpu:1" in job["TresPerNode"] + job.get("TresPerJob", "")
+    assert {epochs_trained(project.folder / path) for path in FOUR} == {EPOCHS}
 
 
 # ------------------------------------------------------------------------------------------ the cluster itself
