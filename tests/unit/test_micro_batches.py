@@ -21,7 +21,7 @@ from brain2clip.models.pictures import Frozen, Pictures
 from brain2clip.models.visuals.neuroclip import PictureSide
 from brain2clip.settings import Contrastive, FilterBank, NeuroClipVisual, Optimiser, Tower
 from brain2clip.stimuli.filter_bank import BandTokens
-from brain2clip.training import memory
+from brain2clip.training import memory, train
 from brain2clip.training.data import load_responses, open_stimuli, pairs, placed
 from brain2clip.training.methods.contrastive import learner_of
 
@@ -214,6 +214,20 @@ def test_a_full_card_stops_training_with_the_setting_that_needs_less(optimiser, 
     with pytest.raises(stage.InputError, match=told) as error, memory.explained(method, torch.device("cpu")):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
     assert "2.00 GiB" in str(error.value)
+
+
+def test_a_training_on_a_full_card_ends_with_that_sentence(files, tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(PictureSide, "vectors", full)
+    method = Contrastive.model_validate(SMALL).model_dump(mode="json")
+    tower = Tower(model=f"local-dir:{files / 'tower'}").model_dump(mode="json")
+    given = {"method": method, "tower": tower, "seed": 0, "protocol": {"kind": "intra-subject"}}
+    inputs = {"responses": [files / "sub-0.h5"], "stimuli": [files / "stimuli.h5"]}
+    outputs = {name: tmp_path / name for name in ("checkpoint", "history")}
+    with pytest.raises(stage.InputError, match="micro_batch"):
+        train.run(stage.Job("train", given, "code", {}, inputs, outputs))
 
 
 def test_a_side_that_takes_whole_batches_only_refuses_parts(files, monkeypatch):

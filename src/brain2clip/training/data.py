@@ -376,7 +376,7 @@ class PictureSource:
 
     def _take(self, name: str, source: h5py.Dataset, place: np.ndarray) -> Tensor:
         if name in self.held:
-            return self.held[name][torch_device.copied(place, self.device)]
+            return self.held[name].index_select(0, torch_device.copied(place, self.device))
         order = np.argsort(place)
         back = np.argsort(order)
         return torch_device.copied(source[self.rows[place[order]]][back], self.device)
@@ -484,7 +484,9 @@ class Pairs:
         for number in np.unique(self.part[rows]):
             own = rows[self.part[rows] == number]
             values = self.responses[number]
-            found.append((int(number), own, values[torch_device.copied(self.place[own], values.device)]))
+            found.append(
+                (int(number), own, values.index_select(0, torch_device.copied(self.place[own], values.device)))
+            )
         return found
 
 

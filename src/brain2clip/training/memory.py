@@ -53,7 +53,7 @@ class Need:
 
     def fitting(self, room: float, batch_size: int) -> int | None:
         """Pictures at once with which it fits into a room, in equal parts of a batch; None: the batch as a whole."""
-        most = int((FILLED * room - self.held - self.batch) / self.picture)
+        most = int((FILLED * room - self.held - self.batch) / max(self.picture, 1e-9))
         if most >= batch_size:
             return None
         parts = -(-batch_size // max(1, most))

@@ -134,7 +134,7 @@ def softened_contrastive(scores: Tensor, picture_of: Tensor, frozen: Tensor, set
         return symmetric(scores, belongs, share * belongs)
     # Targets by response: a row of q, and a column of it of which the response has its share.
     soft = soft_target(frozen, settings).to(scores.dtype)
-    rows, columns = soft[picture_of], soft.T[picture_of]
+    rows, columns = (one.contiguous().index_select(0, picture_of) for one in (soft, soft.T))
     if not settings.disentangle:
         for target in (rows, columns):
             target.mul_(settings.beta).scatter_add_(1, own, (1 - settings.beta) * one)
