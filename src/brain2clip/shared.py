@@ -2,13 +2,14 @@
 
 Models of one subject are ranked, and trained, by jobs that all read the same responses and the same tower. The module
 of a stage says in ``share(job)`` what that is; it is called in the loaded Python, and what it reads there through
-:func:`kept` is in the memory of every job that is forked afterwards. Of each name the latest is kept, and what a job
-does to it stays in the job. In any other process :func:`kept` only calls what makes the value.
+:func:`kept` is in the memory of every job that is forked afterwards. Of each name the latest is kept; a job gets it
+once, and what it does to it stays in the job. In any other process :func:`kept` only calls what makes the value.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,8 @@ def kept(name: str, files: Iterable[Path | str], settings: Hashable, make: Calla
     key = (settings, tuple(_state(path) for path in files))
     there = _KEPT.get(name)
     if there is not None and there[0] == key:
+        if not _KEEPING:  # who gets it may change it: it is handed out once
+            del _KEPT[name]
         found: T = there[1]
         return found
     if _KEEPING:
@@ -47,12 +50,16 @@ def kept(name: str, files: Iterable[Path | str], settings: Hashable, make: Calla
 
 @contextmanager
 def keeping() -> Iterator[None]:
-    """Within it, values are kept."""
+    """Within it, values are kept; who draws random numbers afterwards draws what it would have drawn without."""
     _KEEPING.append(True)
+    torch = sys.modules.get("torch")
+    state = torch.get_rng_state() if torch is not None else None
     try:
         yield
     finally:
         _KEEPING.pop()
+        if torch is not None:
+            torch.set_rng_state(state)
 
 
 def _state(path: Path | str) -> tuple[str, int, int, int]:

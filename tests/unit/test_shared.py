@@ -7,9 +7,12 @@ import os
 import brain_files
 import numpy as np
 import pytest
+import torch
 
-from brain2clip import shared, stage
+from brain2clip import artefact, shared, stage
 from brain2clip.retrieval import rank
+from brain2clip.settings import Tower
+from brain2clip.stimuli import frozen_clip
 from brain2clip.training import train
 from brain2clip.training.data import load_responses
 
@@ -36,7 +39,9 @@ def test_a_value_is_kept_only_where_that_was_asked_for(file):
     assert asked(file) == asked(file) == ("content", True)
     with shared.keeping():
         assert asked(file) == ("content", True)
+        assert asked(file) == ("content", False)
     assert asked(file) == ("content", False)
+    assert asked(file) == ("content", True)  # what it was may have been changed
 
 
 def test_other_files_settings_and_names_are_others(file):
@@ -47,7 +52,6 @@ def test_other_files_settings_and_names_are_others(file):
     copy = file.with_name("copy")
     copy.write_text("content")
     assert asked(copy) == ("content", True)
-    assert asked(file) == ("content", False)
     before = file.stat()
     file.write_text("CONTENT")
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
@@ -72,14 +76,41 @@ def test_jobs_of_a_subject_read_responses_and_tower_once(tmp_path, monkeypatch):
     with shared.keeping():
         rank.share(job)
         train.share(job)
-    from brain2clip.training import data
-
-    monkeypatch.setattr(data.artefact, "open_h5", None)
-    kept = load_responses(inputs["responses"], "test", None)
-    assert np.array_equal(kept.values, test.values)
     assert sorted(shared._KEPT) == ["test responses", "tower", "train responses"]
-    averaged = load_responses(inputs["responses"], "train", None, average=True)
+    with monkeypatch.context() as without:
+        without.setattr(artefact, "open_h5", None)
+        without.setattr(frozen_clip, "load", lambda *_: None)
+        kept = load_responses(inputs["responses"], "test", None)
+        averaged = load_responses(inputs["responses"], "train", None, average=True)
+        assert frozen_clip.load_shared(Tower.model_validate(tower)).image_size == (32, 32)
+    assert np.array_equal(kept.values, test.values)
     assert np.array_equal(averaged.values, training.averaged().values)
+
+
+def test_a_model_is_the_same_where_a_tower_is_kept(tmp_path):
+    """Loading one draws random numbers, and what is drawn afterwards must not depend on who loaded it."""
+    embedding = brain_files.write_stimuli(tmp_path / "stimuli.h5")
+    brain_files.write_responses(tmp_path / "responses.h5", embedding)
+    tower = {"model": brain_files.save_tower(tmp_path / "tower")}
+    visual = {"kind": "neuroclip", "fusion": {"kind": "none"}}
+    method = {"kind": "contrastive", "label": "x", "tower": "tiny", "visual": visual, "optimiser": {"epochs": 1}}
+    inputs = {"responses": [tmp_path / "responses.h5"], "stimuli": [tmp_path / "stimuli.h5"]}
+    settings = {"method": method, "tower": tower, "seed": 3, "protocol": {}}
+
+    def trained(name):
+        outputs = {"checkpoint": tmp_path / f"{name}.safetensors", "history": tmp_path / f"{name}.parquet"}
+        train.run(stage.Job("train", settings, "code", {}, inputs, outputs))
+        return artefact.read_tensors(outputs["checkpoint"])
+
+    alone = trained("alone")
+    state = torch.get_rng_state()
+    with shared.keeping():
+        rank.share(stage.Job("rank", settings, "code", {}, inputs, {}))
+        train.share(stage.Job("train", settings, "code", {}, inputs, {}))
+    assert torch.equal(torch.get_rng_state(), state)
+    after = trained("after")
+    assert alone.keys() == after.keys()
+    assert all(torch.equal(alone[name], after[name]) for name in alone)
 
 
 @pytest.mark.parametrize("sizes", [[1] * 70, [2] * 130, [7] * 10, [3, 1, 2]])

@@ -64,9 +64,19 @@ def load(tower: Tower, device: str | torch.device = "cpu") -> Clip:
     """
     _check_source(tower)
     _check_reachable(tower)
-    clip = shared.kept(
-        "tower", weights.of(tower.model, tower.pretrained), tower.model_dump_json(), partial(_loaded, tower)
-    )
+    clip = _loaded(tower)
+    clip.model.to(device)
+    return clip
+
+
+def load_shared(tower: Tower, device: str | torch.device = "cpu") -> Clip:
+    """The same, or what is kept of it (:mod:`brain2clip.shared`).
+
+    Not for training: a model that is made draws its weights before others are put there, so what is drawn later would
+    be other numbers.
+    """
+    files = weights.of(tower.model, tower.pretrained)
+    clip = shared.kept("tower", files, tower.model_dump_json(), partial(load, tower))
     clip.model.to(device)
     return clip
 

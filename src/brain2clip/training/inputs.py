@@ -147,15 +147,10 @@ def normalised(tensors: Mapping[str, torch.Tensor], responses: Responses, subjec
 def share(job: Job) -> None:
     """Read what all jobs have in common that use a trained model on the same responses (:mod:`brain2clip.shared`)."""
     load_responses([job.input("responses")], "test", job.expects.get("responses"))
-    share_tower(job)
-
-
-def share_tower(job: Job) -> None:
-    """Load the tower of a job whose method tunes it."""
     if parse(Method, job.settings["method"]).prompted:
         from brain2clip.stimuli import frozen_clip  # open_clip takes seconds to import: only where it is needed
 
-        frozen_clip.load(parse(Tower, job.settings["tower"]))
+        frozen_clip.load_shared(parse(Tower, job.settings["tower"]))
 
 
 def tested(job: Job, tensors: Mapping[str, torch.Tensor]) -> Responses:

@@ -25,7 +25,7 @@ from brain2clip.training.data import (
     placed,
     stimuli_of,
 )
-from brain2clip.training.inputs import inputs_as_tensors, share_tower
+from brain2clip.training.inputs import inputs_as_tensors
 from brain2clip.training.method import Study
 
 log = logging.getLogger("brain2clip")
@@ -71,7 +71,6 @@ def run(job: stage.Job) -> None:
 def share(job: stage.Job) -> None:
     """Read what all models of a subject have in common (:mod:`brain2clip.shared`)."""
     method: MethodBase = parse(Method, job.settings["method"])
-    share_tower(job)
     if isinstance(method, TrainedMethod) and len(job.inputs["responses"]) == 1:
         responses_of(job, method.average_repetitions, joint=False)
 

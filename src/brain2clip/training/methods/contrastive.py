@@ -272,7 +272,7 @@ class BothSides(Trained):
         self.length_tells = settings.objective.normalise == "image"  # as in the loss
         given = settings, checkpoint.tower
         subjects = int(checkpoint.tensors.get(SEEN_BY, torch.tensor(1)))
-        self.model, clip = build(*given, checkpoint.responses, self.file, self.device, subjects)
+        self.model, clip = build(*given, checkpoint.responses, self.file, self.device, subjects, trained=True)
         restore(self.model, checkpoint.tensors)
         self.model.visual.merge()
         self.pictures = picture_source(*given, self.file, checkpoint.rows, clip, self.device)
@@ -306,10 +306,12 @@ def build(
     stimuli: Stimuli,
     device: torch.device,
     subjects: int = 1,
+    trained: bool = False,
 ) -> tuple[BrainToClip, Clip | None]:
     """A fresh model for responses of that shape, and the CLIP whose tower it drives (None for a frozen side).
 
-    ``subjects`` is the number of those whose responses train it.
+    ``subjects`` is the number of those whose responses train it; ``trained`` says that it has been, so that nothing of
+    what is drawn here stays.
     """
     clip = None
     if settings.visual.drives_tower:
@@ -320,7 +322,7 @@ def build(
             )
         from brain2clip.stimuli import frozen_clip  # open_clip takes seconds to import: only where it is needed
 
-        clip = frozen_clip.load(tower, device)
+        clip = (frozen_clip.load_shared if trained else frozen_clip.load)(tower, device)
     n_channels, n_times = (*responses.values.shape[1:], 1)[:2]  # a voxel is a channel with one sample
     model = BrainToClip(
         settings,

@@ -227,7 +227,7 @@ class Mapped(Trained):
         """Unit-length embeddings of class names behind the learned context."""
         from brain2clip.stimuli import frozen_clip  # open_clip takes seconds to import: only where it is needed
 
-        clip, context = frozen_clip.load(self.tower, self.device), self.tensors["context"]
+        clip, context = frozen_clip.load_shared(self.tower, self.device), self.tensors["context"]
         tokens = prompts_with_room(clip.tokenize, [class_name(name) for name in concepts], len(context))
         prompt = ContextPrompt(clip.model, context)
         parts = [prompt(part.to(self.device)) for part in tokens.split(AT_ONCE)]
