@@ -90,7 +90,7 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
         _tell_downloads(plan)
         if (told := _refusing(lambda: sizes.told(plan))) is not None:
             snakemake.log().info(told)
-        snakemake.log().info(costs.told(plan, costs.has_gpu()))
+        snakemake.before_planning(workflow, partial(_tell_costs, workflow, plan))
     # The report names licence and citation of every study; those that are downloaded know them themselves.
     for name in plan.config.studies:
         for key in ("licence", "citation"):
@@ -196,6 +196,12 @@ def _ending(plan: Plan) -> str:
     table = results / "tables" / f"{next(iter(plan.config.tables), '')}.md"
     shown = [f"== {table.stem} ({table})", table.read_text(encoding="utf-8").strip()] if table.is_file() else []
     return "\n\n".join([*shown, places(results, results)])
+
+
+def _tell_costs(workflow: Any, plan: Plan) -> None:
+    """In one line, what all would take; a report takes none of it."""
+    if snakemake.executes(workflow):
+        snakemake.log().info(costs.told(plan, costs.has_gpu()))
 
 
 def _tell_not_inherited(given: dict[str, Any], source: str) -> None:

@@ -105,7 +105,7 @@ def test_a_shell_that_failed_on_this_machine_is_told_by_the_sentence_of_its_job(
     said.event(None, "Complete log(s): all.log")
     said.event(LogEvent.ERROR, "WorkflowError:\nAt least one job did not complete successfully.", error=True)
     told = said.ends()
-    assert told.startswith("3 steps: 2 train\n\nWhy: ['a.txt']\n")
+    assert told.startswith("2 steps: 2 train\n\nWhy: ['a.txt']\n")
     assert "--spec ... --input a=b" in told
     assert "it'" not in told
     for word in ("CalledProcessError", "Exiting because", "WorkflowError", "Params have changed", "Job stats"):
@@ -139,7 +139,7 @@ def test_of_a_group_only_those_that_failed_are_told(run):
     for number, log in enumerate(logs, 1):
         said.fails(number, log)
     told = said.ends()
-    assert "1 of 3 steps failed" in told
+    assert "1 of 2 steps failed" in told
     assert "Train 2 (log" not in told
 
 
@@ -152,7 +152,7 @@ def test_ctrl_c(run):
     told = said.ends()
     assert "no such column" not in told
     assert "WorkflowError" not in told
-    assert "Stopped on request: 0 of 3 steps" in told.splitlines()[-1]
+    assert "Stopped on request: 0 of 2 steps" in told.splitlines()[-1]
 
 
 def test_other_errors_and_messages_pass(run):
@@ -188,7 +188,7 @@ def test_what_failed_is_told_however_quiet_a_run_is(run, quiet):
     said.fails(1, said.starts(1))
     told = said.ends()
     assert "Started" not in told
-    assert told.startswith("\n1 of 3 steps failed, 0 done, 2 did not run:\n")
+    assert told.startswith("\n1 of 2 steps failed, 0 done, 1 did not run:\n")
     assert told.splitlines()[-1] == "  mine.yaml: no such column; expected one of a, b"
     said = run(quiet=quiet)
     said.event(LogEvent.ERROR, "WorkflowError:\nstudies.mine: not there", error=True)
@@ -198,12 +198,12 @@ def test_what_failed_is_told_however_quiet_a_run_is(run, quiet):
 @pytest.mark.parametrize("quiet", QUIET)
 def test_where_things_are_is_silenced_with_everything_else_alone(run, quiet):
     said = run(quiet=quiet)
-    for number in (1, 2, 3):
+    for number in (1, 2):
         said.starts(number)
         said.event(LogEvent.JOB_FINISHED, job_id=number)
     told = said.ends()
     assert "Done in" not in told
-    assert told.endswith("3 of 3 steps (100%) done\n\nTables: here\n") == (Quietness.ALL not in quiet)
+    assert told.endswith("2 of 2 steps (100%) done\n\nTables: here\n") == (Quietness.ALL not in quiet)
     assert bool(told) == (Quietness.ALL not in quiet)
 
 

@@ -22,7 +22,7 @@ def test_success_ends_with_the_tables_and_where_everything_is(project):
     code, said, shown = on_terminal(project, BRAIN2CLIP, preloaded())
     assert code == 0, shown
     assert re.search(
-        r"\x1b\[J +\S.*  Tables\r\n0 of 2 steps \(0%\) done, 1 running", said
+        r"\x1b\[J +\S.*  Tables\r\n0 of 1 steps \(0%\) done, 1 running", said
     )  # a line for the job, one for all
     assert "a file was deleted: 1 job" in shown
     assert " running" not in shown  # these lines are gone

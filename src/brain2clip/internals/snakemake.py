@@ -78,6 +78,11 @@ def is_main(workflow: Any) -> bool:
     return bool(needed(workflow, "is_main_process").is_main_process)
 
 
+def executes(workflow: Any) -> bool:
+    """Whether jobs run, or would in a dry run: it is known when the graph is made, and not so for reports and lists."""
+    return needed(workflow, "executor_plugin").executor_plugin is not None
+
+
 def given_configurations(workflow: Any) -> list[str]:
     """Files of ``--configfile``."""
     return [str(path) for path in needed(workflow, "overwrite_configfiles").overwrite_configfiles]
@@ -137,9 +142,9 @@ def preload(workflow: Any, start: Callable[[], Any], running: Callable[[int], in
 
     def built(*given: Any, **named: Any) -> None:
         build(*given, **named)
-        needed(workflow, "executor_plugin", "dryrun", "touch", "dag", "deployment_settings")
-        executes = workflow.executor_plugin is not None and not workflow.dryrun and not workflow.touch
-        if not executes or not needed(workflow, "local_exec").local_exec:
+        needed(workflow, "dryrun", "touch", "dag", "deployment_settings")
+        runs = executes(workflow) and not workflow.dryrun and not workflow.touch
+        if not runs or not needed(workflow, "local_exec").local_exec:
             return
         if needed(workflow.deployment_settings, "deployment_method").deployment_method:  # a Python of its own
             return

@@ -27,6 +27,7 @@ NEEDLESS = (
     *("Select jobs to execute", "Shutting down, this", "Exiting because a job execution failed", "Using shell:"),
     *("Conda environments: ignored", "Group jobs: inactive", "Some jobs were triggered by provenance"),
     *("Rules with provenance triggered", "Reasons:\n", "Rules claiming more threads"),
+    *("Creating report", "Adding ", "Could not detect mimetype", "Report created"),  # a line for every file of it
 )
 #: Those with which Snakemake begins to stop because somebody asked for it.
 STOPPING = ("Terminating processes on user request", "Will exit after finishing currently running jobs")
@@ -154,7 +155,7 @@ class Shown(logging.Handler):
             listed = ", ".join(
                 f"{count} {stage}" for stage, count in record.stats.items() if stage not in ("all", "total")
             )
-            parts = [f"{record.stats['total']} steps: {listed}"]
+            parts = [f"{record.stats['total'] - record.stats.get('all', 0)} steps: {listed}"]
         dag = snakemake.needed(snakemake.needed(self.workflow, "dag").dag, "needrun_jobs", "dependencies", "jobid")
         if not self.quiet & {"RULES", "REASON", "ALL"}:
             parts.append(self.reasons([str(job.output[0]) for job in dag.needrun_jobs() if job.output]))
@@ -169,6 +170,8 @@ class Shown(logging.Handler):
     def _start(self, record: Any) -> str:
         title = " ".join(str(record.rule_msg or record.rule_name).split())
         self.titles[record.jobid] = title
+        if record.rule_name == "all":  # it only collects
+            return ""
         if self.dry:
             return self.own.format(record) if self.commands else ""
         self.screen.started(record.jobid, record.rule_name, title, list(record.log))
@@ -203,8 +206,8 @@ class Shown(logging.Handler):
 
 
 def _steps(dag: Any) -> dict[int, Step]:
-    """The jobs that run."""
-    numbers = {job: dag.jobid(job) for job in dag.needrun_jobs()}
+    """The jobs that run, but for the one that only collects."""
+    numbers = {job: dag.jobid(job) for job in dag.needrun_jobs() if job.rule.name != "all"}
     return {
         number: Step(job.rule.name, [numbers[one] for one in dag.dependencies[job] if one in numbers])
         for job, number in numbers.items()
