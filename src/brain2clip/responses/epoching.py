@@ -295,7 +295,7 @@ def epoch_times(sfreq: float, responses: Responses) -> np.ndarray:
 
 def cut(
     raw: mne.io.BaseRaw, onsets: np.ndarray, responses: Responses
-) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray | None]]:
     """Epochs of a prepared recording, a chunk at a time.
 
     Parameters
@@ -313,62 +313,85 @@ def cut(
         Which of the onsets.
     data : ndarray [m, n_channels, n_times]
         V.
-    peak_to_peak : ndarray [m]
-        Largest peak-to-peak amplitude over channels in the whole epoch (before crop and decimation), V.
+    peak_to_peak : ndarray [m] or None
+        Largest peak-to-peak amplitude over channels in the whole epoch (before crop and decimation), V; None where
+        there is no limit to it (``reject_uv``).
     """
     sfreq = raw.info["sfreq"]
-    window = np.arange(_length(sfreq, responses))
-    first = round(responses.tmin * sfreq)
-    starts = _samples(onsets, sfreq) + first
+    length = _length(sfreq, responses)
+    starts = _samples(onsets, sfreq) + round(responses.tmin * sfreq)
     baseline = _baseline(sfreq, responses)
-    _, kept = _grid(sfreq, responses)
+    kept = _slice(_grid(sfreq, responses)[1])
     resampled = responses.resampling == "epochs" and not np.isclose(sfreq, responses.sfreq)
+    brought = Resampling(length, responses.sfreq, sfreq) if resampled else np.asarray
     for begin in range(0, len(starts), CHUNK):
         rows = slice(begin, min(begin + CHUNK, len(starts)))
         some = starts[rows]
-        segment = raw.get_data(start=int(some.min()), stop=int(some.max()) + len(window))
-        data = segment[:, (some - some.min())[:, None] + window].transpose(1, 0, 2)
-        if baseline is not None:
-            data = data - data[:, :, baseline].mean(axis=2, keepdims=True)
-        peak_to_peak = np.ptp(data, axis=2).max(axis=1)
-        if resampled:
-            data = resample(data, responses.sfreq, sfreq)
-        yield rows, data[:, :, kept], peak_to_peak
+        segment = raw.get_data(start=int(some.min()), stop=int(some.max()) + length)
+        data = []
+        peak_to_peak = None if responses.reject_uv is None else np.empty(len(some))
+        for place, first in enumerate(some - some.min()):  # one epoch fits into the processor's cache, many do not
+            epoch = segment[:, first : first + length]
+            if baseline is not None:
+                epoch = epoch - epoch[:, baseline].mean(axis=1, keepdims=True)
+            if peak_to_peak is not None:
+                peak_to_peak[place] = np.ptp(epoch, axis=1).max()
+            data.append(brought(epoch)[:, kept])
+        yield rows, np.stack(data), peak_to_peak
 
 
-def resample(data: np.ndarray, up: float, down: float) -> np.ndarray:
-    """Epochs at another rate, in the Fourier domain; the first sample stays where it is.
+class Resampling:
+    """Epochs of one length at another rate, in the Fourier domain; the first sample stays where it is.
 
-    Where MNE's own padding (to a power of two, as :meth:`mne.Epochs.resample` in the papers' code) is a whole number of
-    new samples, it is used. Else it would move the epochs by a part of a sample (5 ms at 100 Hz), because MNE rounds
-    what it cuts off again; then they are padded by a length that both rates share.
+    What :func:`mne.filter.resample` gives, of all rows at once, which it transforms one after the other. Where MNE's own
+    padding (to a power of two, as :meth:`mne.Epochs.resample` in the papers' code) is a whole number of new samples, it
+    is used. Else it would move the epochs by a part of a sample (5 ms at 100 Hz), because MNE rounds what it cuts off
+    again; then they are padded by a length that both rates share.
 
     Parameters
     ----------
-    data : ndarray [..., n_times]
+    length : int
+        Samples of an epoch.
     up, down : float
         New and old rate, Hz.
-
-    Returns
-    -------
-    ndarray [..., n_new]
-        ``n_new`` is ``n_times * up / down``, rounded.
     """
-    import mne
 
-    ratio = Fraction(up / down).limit_denominator(100_000)
-    length = data.shape[-1]
-    count = max(round(length * ratio), 1)
-    own = (2 ** int(np.ceil(np.log2(length + 2 * PADDING))) - length) / 2  # what npad="auto" takes on each side
-    if own.is_integer() and (int(own) * ratio).denominator == 1 and (length * ratio).denominator == 1:
-        return mne.filter.resample(np.ascontiguousarray(data), up, down, npad="auto", pad="edge", verbose="ERROR")
-    step = ratio.denominator
-    before = -(-PADDING // step) * step
-    after = before + -length % step
-    padded = np.pad(data, [(0, 0)] * (data.ndim - 1) + [(before, after)], mode="edge")
-    moved = mne.filter.resample(padded, up, down, npad=0, verbose="ERROR")
-    first = int(before * ratio)
-    return moved[..., first : first + count]
+    def __init__(self, length: int, up: float, down: float) -> None:
+        ratio = Fraction(up / down).limit_denominator(100_000)
+        least = length + 2 * min(length // 8, PADDING)
+        own = (2 ** int(np.ceil(np.log2(least))) - length) / 2  # what npad="auto" takes on each side
+        if own.is_integer() and (int(own) * ratio).denominator == 1 and (length * ratio).denominator == 1:
+            before = after = int(own)
+        else:
+            step = ratio.denominator
+            before = -(-PADDING // step) * step
+            after = before + -length % step
+        self.before, self.inside = before, slice(before, before + length)
+        self.old = before + length + after
+        self.new = max(round(up / down * self.old), 1)
+        first = int(before * ratio)
+        self.kept = slice(first, first + max(round(length * ratio), 1))
+
+    def __call__(self, epochs: np.ndarray) -> np.ndarray:
+        """Epochs [..., n_times] at the new rate, [..., n_new]; ``n_new`` is ``n_times * up / down``, rounded."""
+        from scipy import fft
+
+        padded = np.empty((*epochs.shape[:-1], self.old))
+        padded[..., self.inside] = epochs
+        padded[..., : self.before] = epochs[..., :1]
+        padded[..., self.inside.stop :] = epochs[..., -1:]
+        spectrum = fft.rfft(padded, overwrite_x=True)
+        shorter = min(self.old, self.new)
+        if shorter % 2 == 0:  # the highest frequency of the shorter one stands for two
+            spectrum[..., shorter // 2] *= 2 if self.new < self.old else 0.5
+        found = fft.irfft(spectrum[..., : self.new // 2 + 1] * (self.new / self.old), self.new)
+        return found[..., self.kept]
+
+
+def _slice(places: np.ndarray) -> slice:
+    """Places at one distance from each other as a slice, which takes a view."""
+    step = int(places[1] - places[0]) if len(places) > 1 else 1
+    return slice(int(places[0]), int(places[-1]) + 1, step)
 
 
 def source(raw: mne.io.BaseRaw) -> str:
