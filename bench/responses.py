@@ -113,7 +113,9 @@ def obvious(root: Path, runs: list[int]) -> None:
         )
         times = onsets(run)
         events = np.stack([np.round(times * SFREQ), 0 * times, 0 * times + 1], axis=1).astype(int)
-        epochs = mne.Epochs(raw, events, tmin=-0.2, tmax=1 - 1 / SFREQ, baseline=(None, 0), preload=True, verbose="ERROR")
+        epochs = mne.Epochs(
+            raw, events, tmin=-0.2, tmax=1 - 1 / SFREQ, baseline=(None, 0), preload=True, verbose="ERROR"
+        )
         del raw
         data = epochs.resample(250, verbose="ERROR").crop(0, None).get_data(copy=False)
         assert data.shape == (len(times), CHANNELS, 250)

@@ -76,7 +76,7 @@ def epochs_of(
     Raises
     ------
     brain2clip.stage.InputError
-        What :func:`prepare` and :func:`check_onsets` refuse, or when an epoch does not fit into the recording.
+        What :func:`prepare`, :func:`check_onsets` and :func:`check_finite` refuse, or when an epoch does not fit into the recording.
     """
     onsets = np.asarray(onsets, dtype=float)
     check_onsets(raw, onsets)
@@ -86,7 +86,9 @@ def epochs_of(
             f"{source(raw)}: {missing} of {len(onsets)} epochs [{responses.tmin}, {responses.tmax}] s do not fit into "
             f"the recording of {raw.n_times / raw.info['sfreq']:.3f} s (onsets {onsets.min():g} to {onsets.max():g} s)"
         )
-    ready = prepare(raw.copy(), channel_names(raw, responses.channels), band, responses)
+    ready = raw.copy().pick(channel_names(raw, responses.channels)).load_data(verbose="ERROR")
+    check_finite(ready)
+    ready = prepare(ready, ready.ch_names, band, responses)
     times = epoch_times(raw.info["sfreq"], responses)
     chunks = [data for _, data, _ in cut(ready, onsets, responses)]
     return np.concatenate([np.empty((0, len(ready.ch_names), len(times))), *chunks]), times
@@ -140,14 +142,13 @@ def prepare(raw: mne.io.BaseRaw, names: Sequence[str], band: Band, responses: Re
     Raises
     ------
     brain2clip.stage.InputError
-        When the band, the rates or the samples (NaN, infinite) do not allow it.
+        When the band or the rates do not allow it.
     """
     check_band(raw, band)
     check_rate(raw, responses)
     if raw.ch_names != list(names):
         raw.reorder_channels(list(names))
     raw.load_data(verbose="ERROR")
-    check_finite(raw)
     edge, transition = low_pass(raw.info["sfreq"], band, responses)
     l_freq = band.l_freq or None
     with warnings.catch_warnings():
@@ -230,7 +231,10 @@ def check_rate(raw: mne.io.BaseRaw, responses: Responses) -> None:
 def check_finite(raw: mne.io.BaseRaw) -> None:
     """Refuse NaN or infinite samples."""
     for index, name in enumerate(raw.ch_names):
-        wrong = np.flatnonzero(~np.isfinite(raw.get_data(picks=[index])[0]))
+        samples = raw.get_data(picks=[index])[0]
+        if np.isfinite(samples.sum()):
+            continue
+        wrong = np.flatnonzero(~np.isfinite(samples))
         if len(wrong):
             raise InputError(
                 f"{source(raw)}: channel {name} holds {len(wrong)} samples that are NaN or infinite, the first at "
@@ -374,17 +378,15 @@ class Resampling:
 
     def __call__(self, epochs: np.ndarray) -> np.ndarray:
         """Epochs [..., n_times] at the new rate, [..., n_new]; ``n_new`` is ``n_times * up / down``, rounded."""
-        from scipy import fft
-
         padded = np.empty((*epochs.shape[:-1], self.old))
         padded[..., self.inside] = epochs
         padded[..., : self.before] = epochs[..., :1]
         padded[..., self.inside.stop :] = epochs[..., -1:]
-        spectrum = fft.rfft(padded, overwrite_x=True)
+        spectrum = np.fft.rfft(padded)
         shorter = min(self.old, self.new)
         if shorter % 2 == 0:  # the highest frequency of the shorter one stands for two
             spectrum[..., shorter // 2] *= 2 if self.new < self.old else 0.5
-        found = fft.irfft(spectrum[..., : self.new // 2 + 1] * (self.new / self.old), self.new)
+        found = np.fft.irfft(spectrum[..., : self.new // 2 + 1] * (self.new / self.old), self.new)
         return found[..., self.kept]
 
 

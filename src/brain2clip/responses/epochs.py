@@ -37,8 +37,6 @@ log = logging.getLogger("brain2clip")
 WELCH_S = 2.0
 #: ... that are transformed at the same time: so many fit into the processor's cache.
 SEGMENTS_AT_ONCE = 32
-#: Trials that are whitened and written at the same time.
-CHUNK = 64
 
 
 def run(job: stage.Job) -> None:
@@ -353,10 +351,10 @@ def _cut_recording(
         epochs = data.astype(np.float32)
         (epochs[~bad] if bad.any() else epochs).tofile(scratch)
         collected.kept[group.index[rows][~bad]] = True
-        learnt = epochs[training[rows] & ~bad].astype(float)
+        learnt = epochs[training[rows] & ~bad]
         if len(learnt):
             collected.fits[session].add(learnt)
-            collected.erp_sum += learnt.sum(axis=0)
+            collected.erp_sum += learnt.sum(axis=0, dtype=float)
             _count(collected.trained, session, len(learnt))
     if rejected:
         _count(collected.rejected, session, rejected)
@@ -450,23 +448,20 @@ def write_responses(
     shape = (len(trials), len(collected.channels), len(collected.times))
     response = writing.create_response(file, shape, responses.dtype if operators else "float32")
     sessions = trials["session"].to_numpy()
-    for begin, epochs in _chunks(scratch, shape):
-        names = sessions[begin : begin + len(epochs)]
-        whitened = np.empty_like(epochs) if operators else epochs
-        for session in np.unique(names) if operators else ():
-            mask = names == session
-            whitened[mask] = operators[session].apply(epochs[mask].astype(float), responses.whitening.clamp)
-        writing.store(response, begin, whitened)
+    for begin, epochs in _chunks(scratch, shape, response.chunks[0]):
+        for epoch, session in zip(epochs, sessions[begin:] if operators else ()):
+            epoch[:] = operators[session].apply(epoch, responses.whitening.clamp)
+        writing.store(response, begin, epochs)
     if response.dtype == np.float16:
         log.info("epochs: stored as float16, relative rounding error at most 2^-11 (0.05 %)")
     writing.write_axes(file, collected.channels, collected.times, collected.position)
 
 
-def _chunks(scratch: IO[bytes], shape: tuple[int, int, int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Epochs of the scratch file with the number of the first."""
+def _chunks(scratch: IO[bytes], shape: tuple[int, int, int], rows: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Epochs of the scratch file, some at a time, with the number of the first."""
     scratch.seek(0)
-    for begin in range(0, shape[0], CHUNK):
-        count = min(CHUNK, shape[0] - begin)
+    for begin in range(0, shape[0], rows):
+        count = min(rows, shape[0] - begin)
         values = np.fromfile(scratch, np.float32, count * shape[1] * shape[2])
         yield begin, values.reshape(count, *shape[1:])
 

@@ -82,26 +82,23 @@ def _part(job: stage.Job) -> dict[str, bool]:
 def _pictures(
     clip: frozen_clip.Clip, bands: BandTokens | None, rows: pd.DataFrame, tower: Tower, cache: str, device: str
 ) -> dict[str, np.ndarray]:
-    """Arrays of one chunk: embedding, pixel digest, and tokens or 8-bit pictures."""
+    """Arrays of one chunk: embedding, pixel digest, and tokens of the bands or 8-bit pictures."""
     as_bytes = frozen_clip.seen(clip, rows["image"])
-    # Both caches give the same tokens because both start from the same 8-bit values.
-    normalised = frozen_clip.from_bytes(as_bytes, clip.mean, clip.std)
     digests = [hashlib.sha256(one.numpy().tobytes()).hexdigest() for one in as_bytes]
-    result: dict[str, list[np.ndarray]] = {"embedding": [], "tokens": [], "band_tokens": []}
+    result: dict[str, list[np.ndarray]] = {"embedding": [], "band_tokens": []}
     with torch.inference_mode():
-        for batch in normalised.split(tower.batch_size):
-            on_device = batch.to(device)
+        for batch in as_bytes.split(tower.batch_size):
+            # Both caches give the same tokens because both start from the same 8-bit values.
+            on_device = frozen_clip.from_bytes(batch, clip.mean, clip.std).to(device)
             result["embedding"].append(clip.model.encode_image(on_device).float().cpu().numpy())
             if bands is not None:
-                raw, banded = bands(on_device)
                 with np.errstate(over="ignore"):  # what float16 cannot hold is refused below
-                    result["tokens"].append(raw.cpu().numpy().astype(tower.dtype))
-                    result["band_tokens"].append(banded.cpu().numpy().astype(tower.dtype))
+                    result["band_tokens"].append(bands.of_bands(on_device).cpu().numpy().astype(tower.dtype))
     arrays: dict[str, np.ndarray] = {name: np.concatenate(parts) for name, parts in result.items() if parts}
     arrays["pixel_digest"] = np.array(digests, dtype=object)
     if cache == "pictures":
         arrays["pictures"] = as_bytes.numpy()
-    for name in ("embedding", "tokens", "band_tokens"):
+    for name in ("embedding", "band_tokens"):
         if name in arrays:
             check_numbers(arrays[name], rows["stimulus_id"].tolist(), f"{name} of stimulus", tower)
     return arrays
@@ -255,7 +252,7 @@ def _cache_kind(tower: Tower, clip: frozen_clip.Clip, n: int) -> str:
     convolution = open_clip.patch_embedding(clip.model.visual)
     height, width = clip.image_size
     patches = (height // convolution.kernel_size[0]) * (width // convolution.kernel_size[1])
-    per_picture = patches * convolution.out_channels * (tower.filter_bank.bands + 1) * np.dtype(tower.dtype).itemsize
+    per_picture = patches * convolution.out_channels * tower.filter_bank.bands * np.dtype(tower.dtype).itemsize
     return "tokens" if n * per_picture <= tower.cache_limit_gb * 1e9 else "pictures"
 
 
