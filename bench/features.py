@@ -1,7 +1,7 @@
 """Features of JPEG pictures of 500 x 500 by a ViT-B-32 with random weights, patch tokens of four bands included.
 
 The stage against a bare open_clip loop (read, transform, encode), and against the same loop with the bands made in the
-obvious way (one Fourier transform of a batch, a convolution of every band). CPU seconds at one thread, each in a process
+obvious way (Fourier transforms of a batch, a convolution of every band). CPU seconds at one thread, each in a process
 of its own; start-up and loading of the tower are left out. Memory is of the whole process.
 """
 

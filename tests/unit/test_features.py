@@ -389,13 +389,41 @@ def test_an_interrupted_run_goes_on_after_its_last_chunk(make, chunks, tmp_path)
     assert_same(found, read(make(name="at-once")))
 
 
-def test_a_truncated_chunk_is_computed_again(make, chunks, tmp_path):
+def cut_short(file, _):
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def one_byte_of_the_first_rows(file, offset):
+    content = bytearray(file.read_bytes())
+    content[offset + 7] ^= 1
+    file.write_bytes(content)
+
+
+def the_record(file, _):
+    (record,) = file.parent.glob("*.json")
+    record.write_text(record.read_text()[:-100])
+
+
+def no_file(file, _):
+    file.unlink()
+
+
+@pytest.mark.parametrize("damage", [cut_short, one_byte_of_the_first_rows, the_record, no_file])
+def test_a_damaged_chunk_is_computed_again(make, chunks, tmp_path, damage):
     chunks.interrupted(make)
-    (chunk,) = (tmp_path / ".stimuli.parts").iterdir()
-    chunk.write_bytes(chunk.read_bytes()[:-100])
+    (file,) = (tmp_path / ".stimuli.parts").glob("*.h5")
+    damage(file, features.chunks._places(file)["embedding"].offset)
     found = read(make())
     assert chunks.done == [[0, 1, 2], [3, 4, 5], [6, 7]]
     assert_same(found, read(make(name="at-once")))
+
+
+def test_chunks_are_written_once_into_the_file_that_becomes_the_artefact(make, chunks, tmp_path):
+    chunks.interrupted(make)
+    (file,) = (tmp_path / ".stimuli.parts").glob("*.h5")
+    number = file.stat().st_ino
+    assert file.stat().st_size > N * 4 * 16 * 32 * 4
+    assert make().stat().st_ino == number
 
 
 def test_chunks_of_other_settings_are_not_taken(make, chunks, tmp_path):

@@ -1,4 +1,4 @@
-"""Epochs of all channels at once against the plain chain of MNE's functions, epoch by epoch; spectra against SciPy's."""
+"""Epochs of all channels at once against MNE's functions, epoch by epoch; spectra against SciPy's."""
 
 from __future__ import annotations
 

@@ -76,7 +76,8 @@ def epochs_of(
     Raises
     ------
     brain2clip.stage.InputError
-        What :func:`prepare`, :func:`check_onsets` and :func:`check_finite` refuse, or when an epoch does not fit into the recording.
+        What :func:`prepare`, :func:`check_onsets` and :func:`check_finite` refuse, or when an epoch does not fit into
+        the recording.
     """
     onsets = np.asarray(onsets, dtype=float)
     check_onsets(raw, onsets)
@@ -347,10 +348,10 @@ def cut(
 class Resampling:
     """Epochs of one length at another rate, in the Fourier domain; the first sample stays where it is.
 
-    What :func:`mne.filter.resample` gives, of all rows at once, which it transforms one after the other. Where MNE's own
-    padding (to a power of two, as :meth:`mne.Epochs.resample` in the papers' code) is a whole number of new samples, it
-    is used. Else it would move the epochs by a part of a sample (5 ms at 100 Hz), because MNE rounds what it cuts off
-    again; then they are padded by a length that both rates share.
+    What :func:`mne.filter.resample` gives, of all rows at once, which it transforms one after the other. Where MNE's
+    own padding (to a power of two, as :meth:`mne.Epochs.resample` in the papers' code) is a whole number of new
+    samples, it is used. Else it would move the epochs by a part of a sample (5 ms at 100 Hz), because MNE rounds what
+    it cuts off again; then they are padded by a length that both rates share.
 
     Parameters
     ----------

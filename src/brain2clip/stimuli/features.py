@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,10 +66,11 @@ def run(job: stage.Job) -> None:
     def of_rows(start: int, stop: int) -> dict[str, np.ndarray]:
         return _pictures(clip, bands, table.iloc[start:stop], tower, cache, device)
 
-    files = chunks.made(output, made, len(table), of_rows, "features")
-    _check_equal(table, [digest for file in files for digest in _digests(file)], allowed, job.settings["name"])
-    arrays = {**texts, **_band_curves(tower)}
-    _write(output, made, table, arrays, {"kind": "pictures", "cache": cache, **_part(job)}, files)
+    begun = chunks.made(output, made, len(table), of_rows, "features")
+    told = begun.texts["pixel_digest"]
+    _check_equal(table, told, allowed, job.settings["name"])
+    arrays = {**texts, **_band_curves(tower), "pixel_digest": np.array(told, dtype=object)}
+    _write(output, made, table, arrays, {"kind": "pictures", "cache": cache, **_part(job)}, begun.file)
     chunks.remove(output)
 
 
@@ -225,12 +225,6 @@ def _check_equal(table: pd.DataFrame, digests: list[Any], allowed: bool, study: 
     )
 
 
-def _digests(file: Path) -> list[str]:
-    """Digests of the pictures of a finished chunk."""
-    with artefact.open_h5(file) as source:
-        return list(source["pixel_digest"].asstr()[:])
-
-
 def _band_curves(tower: Tower) -> dict[str, np.ndarray]:
     """Windows of the bands over spatial frequency, for figures."""
     frequency = torch.linspace(0, 1, CURVE_POINTS)
@@ -272,13 +266,13 @@ def _write(
     table: pd.DataFrame,
     arrays: dict[str, np.ndarray],
     attributes: dict[str, Any],
-    files: Sequence[Path] = (),
+    begun: Path | None = None,
 ) -> None:
-    """The artefact: columns of the table, given arrays, and chunk arrays one after the other."""
+    """The artefact: columns of the table, given arrays, and what a file holds that was begun."""
     import h5py
 
     text = h5py.string_dtype()
-    with artefact.create_h5(output, made, unknown=WITHOUT_SENTENCE) as target:
+    with artefact.create_h5(output, made, WITHOUT_SENTENCE, begun) as target:
         target.attrs.update(attributes)
         columns = {name: table[name].astype(str) for name in ("stimulus_id", "split", "concept", "image")}
         columns["caption"] = table["captions"].str[0].fillna("")
@@ -286,20 +280,6 @@ def _write(
             target.create_dataset(name, data=values.to_numpy(dtype=object), dtype=text)
         for name, values in arrays.items():
             target.create_dataset(name, data=values, dtype=text if values.dtype == object else None)
-        start = 0
-        for file in files:
-            with artefact.open_h5(file) as source:
-                count = len(source["embedding"])
-                for name, part in source.items():
-                    if name not in target:
-                        target.create_dataset(
-                            name,
-                            shape=(len(table), *part.shape[1:]),
-                            dtype=part.dtype,
-                            chunks=None if part.ndim < 3 else (1, *part.shape[1:]),
-                        )
-                    target[name][start : start + count] = part[:]
-            start += count
 
 
 if __name__ == "__main__":
