@@ -75,7 +75,7 @@ def cases(draw) -> tuple[float, Responses]:
 NICE = Responses(tmin=-0.2, tmax=1.0, baseline=(None, 0.0), crop=(0.0, 1.0), sfreq=250, resampling="epochs")
 
 
-@effort(max_examples=60, deadline=None)
+@effort(max_examples=40, deadline=None)
 @given(cases(), st.integers(1, 5), st.integers(0, 5), st.sampled_from([0.0, 0.03]))
 @example((1000.0, NICE), 3, 0, 0.0)
 @example((1000.0, NICE), 3, 1, 0.03)

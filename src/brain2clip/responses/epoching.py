@@ -87,9 +87,9 @@ def epochs_of(
             f"{source(raw)}: {missing} of {len(onsets)} epochs [{responses.tmin}, {responses.tmax}] s do not fit into "
             f"the recording of {raw.n_times / raw.info['sfreq']:.3f} s (onsets {onsets.min():g} to {onsets.max():g} s)"
         )
-    ready = raw.copy().pick(channel_names(raw, responses.channels)).load_data(verbose="ERROR")
+    ready = raw.copy().reorder_channels(channel_names(raw, responses.channels)).load_data(verbose="ERROR")
     check_finite(ready)
-    ready = prepare(ready, ready.ch_names, band, responses)
+    prepare(ready, ready.ch_names, band, responses)
     times = epoch_times(raw.info["sfreq"], responses)
     chunks = [data for _, data, _ in cut(ready, onsets, responses)]
     return np.concatenate([np.empty((0, len(ready.ch_names), len(times))), *chunks]), times
