@@ -326,23 +326,24 @@ def cut(
     length = _length(sfreq, responses)
     starts = _samples(onsets, sfreq) + round(responses.tmin * sfreq)
     baseline = _baseline(sfreq, responses)
-    kept = _slice(_grid(sfreq, responses)[1])
-    resampled = responses.resampling == "epochs" and not np.isclose(sfreq, responses.sfreq)
-    brought = Resampling(length, responses.sfreq, sfreq) if resampled else np.asarray
+    places = _grid(sfreq, responses)[1]
+    kept = _slice(places)
+    resampling = None
+    if responses.resampling == "epochs" and not np.isclose(sfreq, responses.sfreq):
+        resampling = Resampling(length, responses.sfreq, sfreq)
     for begin in range(0, len(starts), CHUNK):
         rows = slice(begin, min(begin + CHUNK, len(starts)))
         some = starts[rows]
         segment = raw.get_data(start=int(some.min()), stop=int(some.max()) + length)
-        data = []
+        data = np.empty((len(some), len(segment), len(places)))
         peak_to_peak = None if responses.reject_uv is None else np.empty(len(some))
         for place, first in enumerate(some - some.min()):  # one epoch fits into the processor's cache, many do not
             epoch = segment[:, first : first + length]
-            if baseline is not None:
-                epoch = epoch - epoch[:, baseline].mean(axis=1, keepdims=True)
+            level = 0.0 if baseline is None else epoch[:, baseline].mean(axis=1, keepdims=True)
             if peak_to_peak is not None:
                 peak_to_peak[place] = np.ptp(epoch, axis=1).max()
-            data.append(brought(epoch)[:, kept])
-        yield rows, np.stack(data), peak_to_peak
+            data[place] = epoch[:, kept] - level if resampling is None else resampling(epoch, level)[:, kept]
+        yield rows, data, peak_to_peak
 
 
 class Resampling:
@@ -377,12 +378,18 @@ class Resampling:
         first = int(before * ratio)
         self.kept = slice(first, first + max(round(length * ratio), 1))
 
-    def __call__(self, epochs: np.ndarray) -> np.ndarray:
-        """Epochs [..., n_times] at the new rate, [..., n_new]; ``n_new`` is ``n_times * up / down``, rounded."""
+    def __call__(self, epochs: np.ndarray, level: np.ndarray | float = 0.0) -> np.ndarray:
+        """Epochs [..., n_times], less a level [..., 1], at the new rate.
+
+        Returns
+        -------
+        ndarray [..., n_new]
+            ``n_new`` is ``n_times * up / down``, rounded.
+        """
         padded = np.empty((*epochs.shape[:-1], self.old))
-        padded[..., self.inside] = epochs
-        padded[..., : self.before] = epochs[..., :1]
-        padded[..., self.inside.stop :] = epochs[..., -1:]
+        inside = np.subtract(epochs, level, out=padded[..., self.inside])
+        padded[..., : self.before] = inside[..., :1]
+        padded[..., self.inside.stop :] = inside[..., -1:]
         spectrum = np.fft.rfft(padded)
         shorter = min(self.old, self.new)
         if shorter % 2 == 0:  # the highest frequency of the shorter one stands for two
