@@ -204,7 +204,6 @@ class Stimuli(dict):
         bands = np.stack([some / 2] * 4, axis=1)
         super().__init__(
             embedding=rng.standard_normal((m.n, joint), dtype=np.float32),
-            tokens=np.resize(some, (m.n, *some.shape[1:])),
             band_tokens=np.resize(bands, (m.n, *bands.shape[1:])),
         )
 

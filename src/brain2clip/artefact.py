@@ -248,7 +248,9 @@ def aside(path: Path | str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def create_h5(path: Path | str, made: Provenance, unknown: Collection[str] = ()) -> Iterator[h5py.File]:
+def create_h5(
+    path: Path | str, made: Provenance, unknown: Collection[str] = (), begun: Path | None = None
+) -> Iterator[h5py.File]:
     """Open an HDF5 artefact for writing; it appears under its name when the block ends well.
 
     Parameters
@@ -257,13 +259,17 @@ def create_h5(path: Path | str, made: Provenance, unknown: Collection[str] = ())
     made : Provenance
     unknown : collection of str
         Datasets in which NaN stands for what is not known; all other numbers must be finite.
+    begun : path, optional
+        HDF5 file on the same disk that holds some of the datasets already; it becomes the artefact.
     """
     import h5py
 
     with aside(path) as part:
-        written = sealing.WrittenH5(part)
+        if begun is not None:
+            os.replace(begun, part)
+        written = sealing.WrittenH5(part, keep=begun is not None)
         try:
-            with h5py.File(written, "w", libver="latest") as file:
+            with h5py.File(written, "w" if begun is None else "r+", libver="latest") as file:
                 file.attrs[KEY] = made.json()
                 yield file
                 _refuse_infinite(_numbers_of(file), path, unknown)

@@ -154,10 +154,16 @@ class SealedH5:
 
 
 class WrittenH5:
-    """A new HDF5 file as h5py takes it (``h5py.File(WrittenH5(path), "w")``), which can be closed on a full disk.
+    """An HDF5 file to write as h5py takes it (``h5py.File(WrittenH5(path), "w")``), which can be closed on a full disk.
 
     HDF5 does not get rid of a file whose last bytes it cannot write: it tries again whenever it may, and crashes when
     the interpreter ends. So it is told that all is well; what comes after the first error is dropped.
+
+    Parameters
+    ----------
+    path : Path
+    keep : bool
+        Whether what is in the file stays, to be opened as ``"r+"``.
 
     Attributes
     ----------
@@ -165,10 +171,12 @@ class WrittenH5:
         What the disk said. Whoever writes must look at it in the end.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path, self._place, self._length = path, 0, 0
+    def __init__(self, path: Path, keep: bool = False) -> None:
+        self.path, self._place = path, 0
         self.error: OSError | None = None
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (0 if keep else os.O_TRUNC)
+        self._file = os.open(path, flags, 0o666)
+        self._length = os.fstat(self._file).st_size
 
     def __repr__(self) -> str:
         """Path: h5py takes it for the name of the file."""

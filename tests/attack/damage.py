@@ -208,7 +208,7 @@ def ours(folder: Path) -> list[Target]:
 
     def stimuli_as_read() -> Any:
         with open_stimuli(stimuli, None) as file:
-            names = [name for name in ("pictures", "tokens", "nothing of that name") if name in file]
+            names = [name for name in ("pictures", "band_tokens", "nothing of that name") if name in file]
             return [file["stimulus_id"].asstr()[:], file["embedding"][:], names]
 
     def vectors_as_read() -> Any:

@@ -28,7 +28,7 @@ def write_stimuli(path: Path, cache: str = "tokens") -> np.ndarray:
     pixels = torch.randint(0, 256, (n, 3, IMAGE, IMAGE), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
     image = pixels.float() / 255 * 2 - 1
     with torch.no_grad():
-        tokens, bands = BandTokens(clip.visual.conv1, (IMAGE, IMAGE), FilterBank())(image)
+        bands = BandTokens(clip.visual.conv1, (IMAGE, IMAGE), FilterBank()).of_bands(image)
         embedding = clip.encode_image(image).numpy()
     with artefact.create_h5(path, MADE) as file:
         file.attrs.update(kind="pictures", cache=cache)
@@ -37,7 +37,7 @@ def write_stimuli(path: Path, cache: str = "tokens") -> np.ndarray:
         file["concept"] = [f"train-concept-{i // 2}" for i in range(TRAIN)] + [f"test-{i}" for i in range(TEST)]
         file["embedding"] = embedding
         if cache == "tokens":
-            file["tokens"], file["band_tokens"] = tokens.numpy(), bands.numpy()
+            file["band_tokens"] = bands.numpy()
         else:
             file["pictures"] = pixels.numpy()
         write_texts(file, embedding)

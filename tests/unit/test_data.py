@@ -12,6 +12,7 @@ import pytest
 from brain2clip import artefact, sealing
 from brain2clip.responses.same_samples import Recordings, RowDigests
 from brain2clip.stage import InputError
+from brain2clip.training import data
 from brain2clip.training.data import load_each, load_responses, placed
 from brain2clip.training.inputs import check_inputs, inputs_as_tensors
 
@@ -140,3 +141,14 @@ def test_a_subject_whose_samples_were_trained_on_is_no_test(tmp_path, joint):
     (tested,) = load_each([copy], "test", None)
     with pytest.raises(InputError, match="sub-1_run-1 and sub-9_run-1 hold the same samples"):
         check_inputs(tensors, tested, "0")
+
+
+@pytest.mark.parametrize("rows", [[], [3], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], [9, 0, 4, 5, 6, 1], [2, 2, 3, 1, 1]])
+def test_rows_of_a_file_come_in_the_order_asked_for(tmp_path, monkeypatch, rows):
+    monkeypatch.setattr(data, "SLICE", 4)
+    values = np.random.default_rng(0).standard_normal((10, 3, 2)).astype(np.float16)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = values
+        found = data.rows_of(file["x"], np.array(rows, int))
+    assert found.dtype == np.float16
+    np.testing.assert_array_equal(found, values[np.array(rows, int)])

@@ -592,7 +592,7 @@ def test_n170_known_answer():
 
     known = json.loads((N170 / "known_answers.json").read_text())["leave_run_out"]["sub-01"]
     study = contract.load("n170", N170_STUDY, "results")
-    responses = Responses(tmin=-0.1, tmax=0.6, sfreq=64)
+    responses = Responses(tmin=-0.1, tmax=0.6, sfreq=64, reject_uv=100)
     features, labels, runs = [], [], []
     for item in study.recordings("01"):
         raw = mne.io.read_raw(item.path)

@@ -91,3 +91,11 @@ def test_files_keep_them_and_one_name_is_one_recording(tmp_path):
     assert same_samples.shared(same_samples.together([read, read])) == []
     ((*names, _),) = same_samples.shared(same_samples.together([read, of(copy=B)]))
     assert names == ["two", "copy"]
+
+
+@pytest.mark.parametrize("columns", [1, 8, 100])
+def test_rows_at_a_time_do_not_matter(columns, monkeypatch):
+    values = samples(4, 1000, columns)
+    whole = sketch(values)
+    monkeypatch.setattr(same_samples, "ROWS_AT_ONCE", 7)
+    np.testing.assert_array_equal(sketch(values), whole)

@@ -141,9 +141,7 @@ def cached_gb(tower: Tower, n_pictures: float) -> float:
     as_bytes = n_pictures * 3 * (side if isinstance(side, int) else 224) ** 2 / 1e9
     if grid is None:
         return as_bytes
-    tokens: float = (
-        n_pictures * grid * vision.get("width", 768) * (tower.filter_bank.bands + 1) * BYTES[tower.dtype] / 1e9
-    )
+    tokens: float = n_pictures * grid * vision.get("width", 768) * tower.filter_bank.bands * BYTES[tower.dtype] / 1e9
     if tower.cache == "tokens" or (tower.cache == "auto" and tokens <= tower.cache_limit_gb):
         return tokens
     return as_bytes

@@ -76,7 +76,8 @@ def epochs_of(
     Raises
     ------
     brain2clip.stage.InputError
-        What :func:`prepare` and :func:`check_onsets` refuse, or when an epoch does not fit into the recording.
+        What :func:`prepare`, :func:`check_onsets` and :func:`check_finite` refuse, or when an epoch does not fit into
+        the recording.
     """
     onsets = np.asarray(onsets, dtype=float)
     check_onsets(raw, onsets)
@@ -86,7 +87,9 @@ def epochs_of(
             f"{source(raw)}: {missing} of {len(onsets)} epochs [{responses.tmin}, {responses.tmax}] s do not fit into "
             f"the recording of {raw.n_times / raw.info['sfreq']:.3f} s (onsets {onsets.min():g} to {onsets.max():g} s)"
         )
-    ready = prepare(raw.copy(), channel_names(raw, responses.channels), band, responses)
+    ready = raw.copy().reorder_channels(channel_names(raw, responses.channels)).load_data(verbose="ERROR")
+    check_finite(ready)
+    prepare(ready, ready.ch_names, band, responses)
     times = epoch_times(raw.info["sfreq"], responses)
     chunks = [data for _, data, _ in cut(ready, onsets, responses)]
     return np.concatenate([np.empty((0, len(ready.ch_names), len(times))), *chunks]), times
@@ -140,14 +143,13 @@ def prepare(raw: mne.io.BaseRaw, names: Sequence[str], band: Band, responses: Re
     Raises
     ------
     brain2clip.stage.InputError
-        When the band, the rates or the samples (NaN, infinite) do not allow it.
+        When the band or the rates do not allow it.
     """
     check_band(raw, band)
     check_rate(raw, responses)
     if raw.ch_names != list(names):
         raw.reorder_channels(list(names))
     raw.load_data(verbose="ERROR")
-    check_finite(raw)
     edge, transition = low_pass(raw.info["sfreq"], band, responses)
     l_freq = band.l_freq or None
     with warnings.catch_warnings():
@@ -230,7 +232,10 @@ def check_rate(raw: mne.io.BaseRaw, responses: Responses) -> None:
 def check_finite(raw: mne.io.BaseRaw) -> None:
     """Refuse NaN or infinite samples."""
     for index, name in enumerate(raw.ch_names):
-        wrong = np.flatnonzero(~np.isfinite(raw.get_data(picks=[index])[0]))
+        samples = raw.get_data(picks=[index])[0]
+        if np.isfinite(samples.sum()):
+            continue
+        wrong = np.flatnonzero(~np.isfinite(samples))
         if len(wrong):
             raise InputError(
                 f"{source(raw)}: channel {name} holds {len(wrong)} samples that are NaN or infinite, the first at "
@@ -295,7 +300,7 @@ def epoch_times(sfreq: float, responses: Responses) -> np.ndarray:
 
 def cut(
     raw: mne.io.BaseRaw, onsets: np.ndarray, responses: Responses
-) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray | None]]:
     """Epochs of a prepared recording, a chunk at a time.
 
     Parameters
@@ -313,62 +318,90 @@ def cut(
         Which of the onsets.
     data : ndarray [m, n_channels, n_times]
         V.
-    peak_to_peak : ndarray [m]
-        Largest peak-to-peak amplitude over channels in the whole epoch (before crop and decimation), V.
+    peak_to_peak : ndarray [m] or None
+        Largest peak-to-peak amplitude over channels in the whole epoch (before crop and decimation), V; None where
+        there is no limit to it (``reject_uv``).
     """
     sfreq = raw.info["sfreq"]
-    window = np.arange(_length(sfreq, responses))
-    first = round(responses.tmin * sfreq)
-    starts = _samples(onsets, sfreq) + first
+    length = _length(sfreq, responses)
+    starts = _samples(onsets, sfreq) + round(responses.tmin * sfreq)
     baseline = _baseline(sfreq, responses)
-    _, kept = _grid(sfreq, responses)
-    resampled = responses.resampling == "epochs" and not np.isclose(sfreq, responses.sfreq)
+    places = _grid(sfreq, responses)[1]
+    kept = _slice(places)
+    resampling = None
+    if responses.resampling == "epochs" and not np.isclose(sfreq, responses.sfreq):
+        resampling = Resampling(length, responses.sfreq, sfreq)
     for begin in range(0, len(starts), CHUNK):
         rows = slice(begin, min(begin + CHUNK, len(starts)))
         some = starts[rows]
-        segment = raw.get_data(start=int(some.min()), stop=int(some.max()) + len(window))
-        data = segment[:, (some - some.min())[:, None] + window].transpose(1, 0, 2)
-        if baseline is not None:
-            data = data - data[:, :, baseline].mean(axis=2, keepdims=True)
-        peak_to_peak = np.ptp(data, axis=2).max(axis=1)
-        if resampled:
-            data = resample(data, responses.sfreq, sfreq)
-        yield rows, data[:, :, kept], peak_to_peak
+        segment = raw.get_data(start=int(some.min()), stop=int(some.max()) + length)
+        data = np.empty((len(some), len(segment), len(places)))
+        peak_to_peak = None if responses.reject_uv is None else np.empty(len(some))
+        for place, first in enumerate(some - some.min()):  # one epoch fits into the processor's cache, many do not
+            epoch = segment[:, first : first + length]
+            level = 0.0 if baseline is None else epoch[:, baseline].mean(axis=1, keepdims=True)
+            if peak_to_peak is not None:
+                peak_to_peak[place] = np.ptp(epoch, axis=1).max()
+            data[place] = epoch[:, kept] - level if resampling is None else resampling(epoch, level)[:, kept]
+        yield rows, data, peak_to_peak
 
 
-def resample(data: np.ndarray, up: float, down: float) -> np.ndarray:
-    """Epochs at another rate, in the Fourier domain; the first sample stays where it is.
+class Resampling:
+    """Epochs of one length at another rate, in the Fourier domain; the first sample stays where it is.
 
-    Where MNE's own padding (to a power of two, as :meth:`mne.Epochs.resample` in the papers' code) is a whole number of
-    new samples, it is used. Else it would move the epochs by a part of a sample (5 ms at 100 Hz), because MNE rounds
-    what it cuts off again; then they are padded by a length that both rates share.
+    What :func:`mne.filter.resample` gives, of all rows at once, which it transforms one after the other. Where MNE's
+    own padding (to a power of two, as :meth:`mne.Epochs.resample` in the papers' code) is a whole number of new
+    samples, it is used. Else it would move the epochs by a part of a sample (5 ms at 100 Hz), because MNE rounds what
+    it cuts off again; then they are padded by a length that both rates share.
 
     Parameters
     ----------
-    data : ndarray [..., n_times]
+    length : int
+        Samples of an epoch.
     up, down : float
         New and old rate, Hz.
-
-    Returns
-    -------
-    ndarray [..., n_new]
-        ``n_new`` is ``n_times * up / down``, rounded.
     """
-    import mne
 
-    ratio = Fraction(up / down).limit_denominator(100_000)
-    length = data.shape[-1]
-    count = max(round(length * ratio), 1)
-    own = (2 ** int(np.ceil(np.log2(length + 2 * PADDING))) - length) / 2  # what npad="auto" takes on each side
-    if own.is_integer() and (int(own) * ratio).denominator == 1 and (length * ratio).denominator == 1:
-        return mne.filter.resample(np.ascontiguousarray(data), up, down, npad="auto", pad="edge", verbose="ERROR")
-    step = ratio.denominator
-    before = -(-PADDING // step) * step
-    after = before + -length % step
-    padded = np.pad(data, [(0, 0)] * (data.ndim - 1) + [(before, after)], mode="edge")
-    moved = mne.filter.resample(padded, up, down, npad=0, verbose="ERROR")
-    first = int(before * ratio)
-    return moved[..., first : first + count]
+    def __init__(self, length: int, up: float, down: float) -> None:
+        ratio = Fraction(up / down).limit_denominator(100_000)
+        least = length + 2 * min(length // 8, PADDING)
+        own = (2 ** int(np.ceil(np.log2(least))) - length) / 2  # what npad="auto" takes on each side
+        if own.is_integer() and (int(own) * ratio).denominator == 1 and (length * ratio).denominator == 1:
+            before = after = int(own)
+        else:
+            step = ratio.denominator
+            before = -(-PADDING // step) * step
+            after = before + -length % step
+        self.before, self.inside = before, slice(before, before + length)
+        self.old = before + length + after
+        self.new = max(round(up / down * self.old), 1)
+        first = int(before * ratio)
+        self.kept = slice(first, first + max(round(length * ratio), 1))
+
+    def __call__(self, epochs: np.ndarray, level: np.ndarray | float = 0.0) -> np.ndarray:
+        """Epochs [..., n_times], less a level [..., 1], at the new rate.
+
+        Returns
+        -------
+        ndarray [..., n_new]
+            ``n_new`` is ``n_times * up / down``, rounded.
+        """
+        padded = np.empty((*epochs.shape[:-1], self.old))
+        inside = np.subtract(epochs, level, out=padded[..., self.inside])
+        padded[..., : self.before] = inside[..., :1]
+        padded[..., self.inside.stop :] = inside[..., -1:]
+        spectrum = np.fft.rfft(padded)
+        shorter = min(self.old, self.new)
+        if shorter % 2 == 0:  # the highest frequency of the shorter one stands for two
+            spectrum[..., shorter // 2] *= 2 if self.new < self.old else 0.5
+        found = np.fft.irfft(spectrum[..., : self.new // 2 + 1] * (self.new / self.old), self.new)
+        return found[..., self.kept]
+
+
+def _slice(places: np.ndarray) -> slice:
+    """Places at one distance from each other as a slice, which takes a view."""
+    step = int(places[1] - places[0]) if len(places) > 1 else 1
+    return slice(int(places[0]), int(places[-1]) + 1, step)
 
 
 def source(raw: mne.io.BaseRaw) -> str:

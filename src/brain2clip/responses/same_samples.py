@@ -40,6 +40,8 @@ NOTED = 32
 VALUES = 64
 #: Two recordings are the same where so much of the shorter one is in the other.
 SHARE = 0.1
+#: Rows whose digests are made at the same time: so many fit into the processor's cache.
+ROWS_AT_ONCE = 1 << 13
 #: Stands where there are fewer digests.
 NONE = np.uint64(2**64 - 1)
 GROUP = "recording"
@@ -60,11 +62,17 @@ class RowDigests:
 
     def add(self, values: NDArray[np.floating]) -> None:
         """Take more columns [n_rows, n] into account."""
-        for column in np.asarray(values).T:
-            bits = (column.astype(np.float32) + np.float32(0)).view(np.uint32)  # no negative zero
-            rounded = (bits.astype(np.uint64) + np.uint64(0x400)) >> np.uint64(11)
-            self.n_columns += 1
-            self.rows += rounded * (_mixed(np.uint64(self.n_columns)) | np.uint64(1))  # multilinear hashing
+        values = np.asarray(values)
+        numbers = np.arange(self.n_columns + 1, self.n_columns + values.shape[1] + 1, dtype=np.uint64)
+        self.n_columns += values.shape[1]
+        factors = _mixed(numbers) | np.uint64(1)
+        for begin in range(0, len(values), ROWS_AT_ONCE):
+            part = slice(begin, begin + ROWS_AT_ONCE)
+            for column, factor in zip(values[part].T, factors):
+                bits = (column.astype(np.float32) + np.float32(0)).view(np.uint32)  # no negative zero
+                rounded = (bits.astype(np.uint64) + np.uint64(0x400)) >> np.uint64(11)
+                rounded *= factor
+                self.rows[part] += rounded  # multilinear hashing
 
     @classmethod
     def joined(cls, parts: Sequence[RowDigests]) -> RowDigests:
@@ -81,8 +89,10 @@ class RowDigests:
         counts = ~(np.append(repeats, False) | np.append(False, repeats)) if len(own) else np.zeros(0, bool)
         starts = len(own) - length + 1
         stretches = np.zeros(max(starts, 0), np.uint64)
-        for step in range(length if len(own) else 0):
-            stretches = _mixed(stretches ^ own[step : step + starts])
+        for begin in range(0, len(stretches), ROWS_AT_ONCE):
+            part = stretches[begin : begin + ROWS_AT_ONCE]
+            for step in range(length if len(own) else 0):
+                part[:] = _mixed(part ^ own[begin + step : begin + step + len(part)])
         ordered = np.sort(stretches[counts[: len(stretches)]])  # np.unique takes ten times as long
         smallest = ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]][:KEPT]
         return np.append(smallest, np.full(KEPT - len(smallest), NONE))
@@ -91,9 +101,11 @@ class RowDigests:
 def _mixed(values: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
     """Finaliser of SplitMix64 (Steele et al. 2014): every bit of the result depends on every bit given."""
     mixed = np.atleast_1d(values) + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed ^= mixed >> np.uint64(shift)
+        mixed *= np.uint64(factor)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class Operator:
     matrix: np.ndarray
 
     def apply(self, epochs: np.ndarray, clamp: float | None = None) -> np.ndarray:
-        """Whiten epochs [n, n_channels, n_times]."""
+        """Whiten epochs [..., n_channels, n_times], in double precision."""
         whitened = self.matrix @ (epochs - self.mean[:, None])
         return whitened if clamp is None else clamped(whitened, clamp)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,10 +67,11 @@ def run(job: stage.Job) -> None:
     def of_rows(start: int, stop: int) -> dict[str, np.ndarray]:
         return _pictures(clip, bands, table.iloc[start:stop], tower, cache, device)
 
-    files = chunks.made(output, made, len(table), of_rows, "features")
-    _check_equal(table, [digest for file in files for digest in _digests(file)], allowed, job.settings["name"])
-    arrays = {**texts, **_band_curves(tower)}
-    _write(output, made, table, arrays, {"kind": "pictures", "cache": cache, **_part(job)}, files)
+    begun = chunks.made(output, made, len(table), of_rows, "features")
+    told = begun.texts["pixel_digest"]
+    _check_equal(table, told, allowed, job.settings["name"])
+    arrays = {**texts, **_band_curves(tower), "pixel_digest": np.array(told, dtype=object)}
+    _write(output, made, table, arrays, {"kind": "pictures", "cache": cache, **_part(job)}, begun.file)
     chunks.remove(output)
 
 
@@ -83,26 +83,23 @@ def _part(job: stage.Job) -> dict[str, bool]:
 def _pictures(
     clip: frozen_clip.Clip, bands: BandTokens | None, rows: pd.DataFrame, tower: Tower, cache: str, device: str
 ) -> dict[str, np.ndarray]:
-    """Arrays of one chunk: embedding, pixel digest, and tokens or 8-bit pictures."""
+    """Arrays of one chunk: embedding, pixel digest, and tokens of the bands or 8-bit pictures."""
     as_bytes = frozen_clip.seen(clip, rows["image"])
-    # Both caches give the same tokens because both start from the same 8-bit values.
-    normalised = frozen_clip.from_bytes(as_bytes, clip.mean, clip.std)
     digests = [hashlib.sha256(one.numpy().tobytes()).hexdigest() for one in as_bytes]
-    result: dict[str, list[np.ndarray]] = {"embedding": [], "tokens": [], "band_tokens": []}
+    result: dict[str, list[np.ndarray]] = {"embedding": [], "band_tokens": []}
     with torch.inference_mode():
-        for batch in normalised.split(tower.batch_size):
-            on_device = batch.to(device)
+        for batch in as_bytes.split(tower.batch_size):
+            # Both caches give the same tokens because both start from the same 8-bit values.
+            on_device = frozen_clip.from_bytes(batch, clip.mean, clip.std).to(device)
             result["embedding"].append(clip.model.encode_image(on_device).float().cpu().numpy())
             if bands is not None:
-                raw, banded = bands(on_device)
                 with np.errstate(over="ignore"):  # what float16 cannot hold is refused below
-                    result["tokens"].append(raw.cpu().numpy().astype(tower.dtype))
-                    result["band_tokens"].append(banded.cpu().numpy().astype(tower.dtype))
+                    result["band_tokens"].append(bands.of_bands(on_device).cpu().numpy().astype(tower.dtype))
     arrays: dict[str, np.ndarray] = {name: np.concatenate(parts) for name, parts in result.items() if parts}
     arrays["pixel_digest"] = np.array(digests, dtype=object)
     if cache == "pictures":
         arrays["pictures"] = as_bytes.numpy()
-    for name in ("embedding", "tokens", "band_tokens"):
+    for name in ("embedding", "band_tokens"):
         if name in arrays:
             check_numbers(arrays[name], rows["stimulus_id"].tolist(), f"{name} of stimulus", tower)
     return arrays
@@ -229,12 +226,6 @@ def _check_equal(table: pd.DataFrame, digests: list[Any], allowed: bool, study: 
     )
 
 
-def _digests(file: Path) -> list[str]:
-    """Digests of the pictures of a finished chunk."""
-    with artefact.open_h5(file) as source:
-        return list(source["pixel_digest"].asstr()[:])
-
-
 def _band_curves(tower: Tower) -> dict[str, np.ndarray]:
     """Windows of the bands over spatial frequency, for figures."""
     frequency = torch.linspace(0, 1, CURVE_POINTS)
@@ -256,7 +247,7 @@ def _cache_kind(tower: Tower, clip: frozen_clip.Clip, n: int) -> str:
     convolution = open_clip.patch_embedding(clip.model.visual)
     height, width = clip.image_size
     patches = (height // convolution.kernel_size[0]) * (width // convolution.kernel_size[1])
-    per_picture = patches * convolution.out_channels * (tower.filter_bank.bands + 1) * np.dtype(tower.dtype).itemsize
+    per_picture = patches * convolution.out_channels * tower.filter_bank.bands * np.dtype(tower.dtype).itemsize
     return "tokens" if n * per_picture <= tower.cache_limit_gb * 1e9 else "pictures"
 
 
@@ -276,13 +267,13 @@ def _write(
     table: pd.DataFrame,
     arrays: dict[str, np.ndarray],
     attributes: dict[str, Any],
-    files: Sequence[Path] = (),
+    begun: Path | None = None,
 ) -> None:
-    """The artefact: columns of the table, given arrays, and chunk arrays one after the other."""
+    """The artefact: columns of the table, given arrays, and what a file holds that was begun."""
     import h5py
 
     text = h5py.string_dtype()
-    with artefact.create_h5(output, made, unknown=WITHOUT_SENTENCE) as target:
+    with artefact.create_h5(output, made, WITHOUT_SENTENCE, begun) as target:
         target.attrs.update(attributes)
         columns = {name: table[name].astype(str) for name in ("stimulus_id", "split", "concept", "image")}
         columns["caption"] = table["captions"].str[0].fillna("")
@@ -290,20 +281,6 @@ def _write(
             target.create_dataset(name, data=values.to_numpy(dtype=object), dtype=text)
         for name, values in arrays.items():
             target.create_dataset(name, data=values, dtype=text if values.dtype == object else None)
-        start = 0
-        for file in files:
-            with artefact.open_h5(file) as source:
-                count = len(source["embedding"])
-                for name, part in source.items():
-                    if name not in target:
-                        target.create_dataset(
-                            name,
-                            shape=(len(table), *part.shape[1:]),
-                            dtype=part.dtype,
-                            chunks=None if part.ndim < 3 else (1, *part.shape[1:]),
-                        )
-                    target[name][start : start + count] = part[:]
-            start += count
 
 
 if __name__ == "__main__":

@@ -118,11 +118,11 @@ def _loaded(tower: Tower) -> Clip:
 
 def seen(clip: Clip, paths: Iterable[str]) -> Tensor:
     """Pictures of files as a tower sees them [B, 3, H, W]: resized and cropped by its own transform, 8 bits."""
-    return to_bytes(torch.stack([clip.preprocess(pictures.read(path)) for path in paths]), clip)
+    return torch.stack([to_bytes(clip.preprocess(pictures.read(path)), clip) for path in paths])
 
 
 def to_bytes(pictures: Tensor, clip: Clip) -> Tensor:
-    """Normalised pictures [B, 3, H, W] back to the 8-bit values that the transform saw; exact."""
+    """Normalised pictures [..., 3, H, W] back to the 8-bit values that the transform saw; exact."""
     return ((pictures.cpu() * clip.std + clip.mean) * 255).round().clamp(0, 255).to(torch.uint8)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -30,30 +29,26 @@ def run(job: stage.Job) -> None:
 
     vector = parse(Vector, job.settings["vector"])
     table = catalogue.read(job.input("catalogue"), job.expects.get("catalogue"))
-    output, pictures, files = job.output("vectors"), [], []
+    output, pictures, begun = job.output("vectors"), [], None
     if vector.ready is not None:
         made = job.provenance()
         where = f"studies.{job.settings['name']}.ready_vectors.{vector.ready}"
         values = ready.read(job.input("ready"), table["stimulus_id"], where)
-        shape, dtype = values.shape, values.dtype
-        say_size(vector, shape, dtype, None)
-        parts: Iterable[np.ndarray] = [values]
+        say_size(vector, values.shape, values.dtype, None)
     else:
         features.check_images(table)
         made, pictures = job.provenance(pictures=table["image"]), list(table["image"])
         tower = parse(Tower, job.settings["tower"])
         maker = Maker(tower, vector)
         limit = json.loads(os.environ.get(LIMITS, "{}")).get(job.settings["tower_name"])
-        shape, dtype = (len(table), maker.width), np.dtype(tower.dtype)
-        say_size(vector, shape, dtype, limit)
+        say_size(vector, (len(table), maker.width), np.dtype(tower.dtype), limit)
 
         def of_rows(start: int, stop: int) -> dict[str, np.ndarray]:
             rows = table.iloc[start:stop]
             return {"vector": maker(rows["image"].tolist(), rows["stimulus_id"].tolist())}
 
-        files = chunks.made(output, made, len(table), of_rows, "vectors")
-        parts = (chunks.read(file, "vector") for file in files)  # one at a time: together they may fill the memory
-    with artefact.create_h5(output, made) as target:
+        begun = chunks.made(output, made, len(table), of_rows, "vectors").file
+    with artefact.create_h5(output, made, begun=begun) as target:
         target.attrs["name"] = vector.name
         target.create_dataset(
             "stimulus_id", data=table["stimulus_id"].to_numpy(dtype=object), dtype=h5py.string_dtype()
@@ -62,11 +57,9 @@ def run(job: stage.Job) -> None:
             target.create_dataset(
                 artefact.PICTURE_PATHS, data=np.array(pictures, dtype=object), dtype=h5py.string_dtype()
             )
-        rows, start = target.create_dataset("vector", shape, dtype), 0
-        for part in parts:
-            rows[start : start + len(part)] = part
-            start += len(part)
-    if files:
+        if begun is None:
+            target["vector"] = values
+    if begun is not None:
         chunks.remove(output)
 
 

@@ -11,6 +11,9 @@ import numpy as np
 from brain2clip.responses.whitening import Fit, Operator, refuse_flat
 from brain2clip.settings import WhiteningBase
 
+#: Epochs that are in work at the same time: so many fit into the processor's cache.
+AT_ONCE = 4
+
 
 class Whitening(Fit):
     """Mean of the shrunk covariances of single training epochs."""
@@ -22,7 +25,8 @@ class Whitening(Fit):
 
     def add(self, epochs: np.ndarray) -> None:
         """Add the covariance of each epoch."""
-        self.sum += shrunk_covariances(epochs).sum(axis=0)
+        for begin in range(0, len(epochs), AT_ONCE):
+            self.sum += shrunk_covariances(epochs[begin : begin + AT_ONCE]).sum(axis=0)
         self.count += len(epochs)
 
     def operator(self) -> Operator:
@@ -49,15 +53,14 @@ def shrunk_covariances(epochs: np.ndarray) -> np.ndarray:
     ndarray [n, n_channels, n_channels]
         V².
     """
-    x = epochs.astype(float)
-    x -= x.mean(axis=2, keepdims=True)
-    scale = x.std(axis=2, keepdims=True)
+    channels, times = epochs.shape[1:]
+    x = epochs - epochs.mean(axis=2, keepdims=True, dtype=float)
+    scale = np.sqrt(np.einsum("nct,nct->nc", x, x) / times)[:, :, None]
     x /= np.where(scale == 0, 1.0, scale)
-    _, channels, times = x.shape
     empirical = x @ x.transpose(0, 2, 1) / times
     mean_variance = np.trace(empirical, axis1=1, axis2=2) / channels
     power = (empirical**2).sum(axis=(1, 2))
-    fourth = ((x**2).sum(axis=1) ** 2).sum(axis=1)
+    fourth = (np.einsum("nct,nct->nt", x, x) ** 2).sum(axis=1)
     noise = (fourth / times - power) / (channels * times)
     distance = power / channels - mean_variance**2
     noise = np.minimum(noise, distance)
