@@ -441,3 +441,16 @@ def test_provenance_names_inputs_and_versions(path):
     assert made.inputs == {"responses": MADE.identity}
     assert {"python", "numpy", "torch"} <= set(made.versions)
     assert '"lr":0.5' in made.json()
+
+
+def test_notes_of_a_table_are_not_copied_with_what_is_made_of_it(tmp_path):
+    """Pandas copies them whole at every step, which was most of the time of a summary."""
+    table = pd.DataFrame({"a": [1, 2, 3]})
+    table.attrs["recording"] = {"name": ["one"], "sketch": list(range(4096))}
+    artefact.write_table(tmp_path / "table.parquet", table, MADE)
+    read = artefact.read_table(tmp_path / "table.parquet")
+    assert read.attrs == table.attrs
+    made = read[read["a"] > 1].assign(b=0)
+    assert made.attrs["recording"] is read.attrs["recording"]
+    artefact.write_table(tmp_path / "again.parquet", made, MADE)
+    assert artefact.read_table(tmp_path / "again.parquet").attrs == table.attrs
