@@ -13,7 +13,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -95,33 +94,35 @@ def models(folder: Path, count: int) -> list[list[str]]:
     return found
 
 
-def alone(commands: list[list[str]]) -> tuple[float, float]:
-    """Elapsed and processor time (s) of a Python for each."""
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    for command in commands:
-        subprocess.run([sys.executable, *command], check=True, stderr=subprocess.DEVNULL, env=environment())
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.perf_counter() - started, used
+def alone(commands: list[list[str]]) -> list[float]:
+    """Processor time (s) of a Python for each."""
+    return [run([sys.executable, *one], environment()) for one in commands]
 
 
-def together(commands: list[list[str]]) -> tuple[float, float]:
-    """The same in one loaded Python."""
-    given, started = environment(), time.perf_counter()
+def together(commands: list[list[str]]) -> list[float]:
+    """The same in one loaded Python, which counts what it loads with the job that needs it first."""
+    given = environment()
     server = preloaded.start(ROOT / "src", given)
     assert server is not None
-    clients = 0.0
-    for command in commands:
-        client = [sys.executable, "-I", "-S", str(preloaded.CLIENT), given[preloaded.SOCKET], *command]
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(client, check=True, stderr=subprocess.DEVNULL, env=given)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        clients += after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    took = psutil.Process(server.pid).cpu_times()
+    client = [sys.executable, "-I", "-S", str(preloaded.CLIENT), given[preloaded.SOCKET]]
+    process, found, before = psutil.Process(server.pid), [], 0.0
+    for one in commands:
+        own = run([*client, *one], given)
+        after = sum(process.cpu_times()[:4])  # its own and that of the jobs that have ended
+        found.append(own + after - before)
+        before = after
     assert server.stdin is not None
     server.stdin.close()
     server.wait()
-    return time.perf_counter() - started, sum(took[:4]) + clients
+    return found
+
+
+def run(command: list[str], given: dict[str, str]) -> float:
+    """Processor time (s) of a command, but for what others do for it."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL, env=given)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def environment() -> dict[str, str]:
@@ -137,14 +138,15 @@ def main() -> None:
         write_stimuli(folder / "stimuli.h5")
         write_responses(folder / "responses.h5")
         commands = models(folder, count)
-        print(f"ranking with {count} models of one subject, {TESTED} pictures, {REPEATED} repetitions:")
-        found = {}
-        for words, way in (("a Python each", alone), ("one loaded Python", together)):
-            elapsed, used = found[words] = way(commands)
-            print(f"  {words:18} {used / count:5.2f} processor s a model, {elapsed / count:5.2f} s elapsed")
-        (_, own), (_, loaded) = found.values()
-        hours = [470 * used / count / 3600 for used in (own, loaded)]
-        print(f"  ratio {own / loaded:.2f}; 470 models: {hours[0]:.2f} and {hours[1]:.2f} hours")
+        own, loaded = alone(commands), together(commands)
+        print(
+            f"ranking with {count} models of one subject, {TESTED} pictures, {REPEATED} repetitions; processor s each:"
+        )
+        print(f"  {'':14} a Python each   one loaded Python   470 models (hours)")
+        rows = [(method, range(number, count, len(METHODS))) for number, method in enumerate(METHODS)]
+        for name, numbers in (*rows, ("all", range(count))):
+            each, forked = (sum(used[number] for number in numbers) / len(numbers) for used in (own, loaded))
+            print(f"  {name:14} {each:13.2f}   {forked:17.2f}   {470 * each / 3600:7.2f} {470 * forked / 3600:7.2f}")
 
 
 if __name__ == "__main__":
