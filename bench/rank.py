@@ -139,9 +139,7 @@ def main() -> None:
         write_responses(folder / "responses.h5")
         commands = models(folder, count)
         own, loaded = alone(commands), together(commands)
-        print(
-            f"ranking with {count} models of a subject, {TESTED} pictures, {REPEATED} repetitions; processor s each:"
-        )
+        print(f"ranking with {count} models of a subject, {TESTED} pictures, {REPEATED} repetitions; processor s each:")
         print(f"  {'':14} a Python each   one loaded Python   470 models (hours)")
         rows = [(method, range(number, count, len(METHODS))) for number, method in enumerate(METHODS)]
         for name, numbers in (*rows, ("all", range(count))):

@@ -80,7 +80,7 @@ HELP = {
 BLIND = _words(
     """
     abstractmethod asynccontextmanager cache cached_property classmethod contextmanager field_validator final
-    inference_mode lru_cache model_validator no_grad overload override property setter staticmethod wraps
+    inference_mode lru_cache model_validator no_grad overload override property setter staticmethod tf32 wraps
     """
 )
 #: Bases whose subclasses take no more than names from the annotations of their fields.

@@ -55,6 +55,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXP
 NOT_HERE = "not here"
 #: The path of a socket may have 107 characters.
 LONGEST = 107
+PACKAGE = Path(__file__).parent.name
 CLIENT = Path(__file__).with_name("preloaded_client.py")
 
 
@@ -226,7 +227,7 @@ class Server:
         if self.source is None:
             return True
         first = environment.get("PYTHONPATH", "").split(os.pathsep)[0]
-        if not first or Path(first).resolve() != self.source or not arguments[1].startswith("brain2clip."):
+        if not first or Path(first).resolve() != self.source or not arguments[1].startswith(f"{PACKAGE}."):
             return False
         if not self.load([arguments[1]]) or not self.unchanged():
             return False
@@ -244,7 +245,7 @@ class Server:
                 return False
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None)
-            if name.partition(".")[0] == "brain2clip" and file is not None and file not in self.files:
+            if name.partition(".")[0] == PACKAGE and file is not None and file not in self.files:
                 self.files[file] = state(file)
         return True
 
@@ -294,8 +295,8 @@ def share(arguments: list[str]) -> None:
     """Read what the jobs of a stage have in common. What is wrong with it, a job says itself."""
     if (found := getattr(sys.modules[arguments[1]], "share", None)) is None:
         return
-    stage: Any = importlib.import_module("brain2clip.stage")
-    shared: Any = importlib.import_module("brain2clip.shared")
+    stage: Any = importlib.import_module(f"{PACKAGE}.stage")
+    shared: Any = importlib.import_module(f"{PACKAGE}.shared")
     logging.disable()
     try:
         with shared.keeping(), warnings.catch_warnings(action="ignore"):
@@ -364,7 +365,7 @@ def be(
         if runs is None:
             runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
         else:
-            stage: Any = importlib.import_module("brain2clip.stage")
+            stage: Any = importlib.import_module(f"{PACKAGE}.stage")
             stage.main(sys.modules[runs].run, arguments[2:])
         code = 0
     except SystemExit as end:
@@ -392,7 +393,7 @@ def loaded() -> list[str]:
     """What the next job should find loaded."""
     return [
         *(name for name in LIBRARIES if name in sys.modules),
-        *(name for name in sys.modules if name.startswith("brain2clip.")),
+        *(name for name in sys.modules if name.startswith(f"{PACKAGE}.")),
     ]
 
 

@@ -143,11 +143,13 @@ def asked(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@asked
-def by_name(w: Any, input: Any) -> list[str]:
+def _by_name(w: Any, input: Any) -> list[str]:
     """Inputs of a job as its stage gets them: ``NAME=PATH``."""
     listed = ((name, [found] if isinstance(found, str) else found) for name, found in input.items())
     return [f"{name}={path}" for name, paths in listed for path in paths]
+
+
+by_name = asked(_by_name)
 
 
 def growing(amount: int) -> Callable[..., int]:

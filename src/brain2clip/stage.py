@@ -250,11 +250,14 @@ def progress(items: Iterable[T], label: str, total: int | None = None, every_s: 
 
 def on_device(device: object) -> str:
     """A torch device in words, for a log: that a job runs on the CPU must not be found out by waiting."""
+    return f"on {device}" if str(device) != "cpu" else f"on cpu ({no_cuda()})"
+
+
+def no_cuda() -> str:
+    """Why there is no CUDA device, in words."""
     from brain2clip.internals import versions
 
-    if str(device) != "cpu":
-        return f"on {device}"
-    return f"on cpu ({versions.old_driver() or 'no CUDA device found'})"
+    return versions.old_driver() or "no CUDA device found"
 
 
 def peak_memory_gb() -> float:

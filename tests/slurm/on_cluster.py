@@ -39,6 +39,7 @@ class ClusterProject(Project):
     def on(cls, cluster: Cluster, project: Project) -> ClusterProject:
         """Send the jobs of a project to a cluster."""
         made = cls(project.folder)
+        made.edit(lambda config: config.update(missing_gpu="cpu"))  # those of the cluster are no GPUs
         made.cluster = cluster
         made.gates = Gates(project.folder / "gates")
         profile = project.folder / "slurm" / "profile.yaml"

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brain2clip.internals import versions
-from brain2clip.stage import InputError
+from brain2clip.stage import InputError, no_cuda
 
 #: Variable that hands ``missing_gpu`` of the configuration to jobs.
 MISSING = "BRAIN2CLIP_MISSING_GPU"
@@ -47,10 +46,9 @@ def chosen(asked: bool = False) -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     if asked and (by := given()) and os.environ.get(MISSING, "stop") != "cpu":
-        why = versions.old_driver() or f"PyTorch {torch.__version__} finds no CUDA device."
         raise InputError(
-            f"this job was given a GPU ({by}) and cannot use it. {why} Look at nvidia-smi on that machine; to compute "
-            "on its CPU all the same, set missing_gpu: cpu in the configuration"
+            f"this job was given a GPU ({by}), and PyTorch {torch.__version__} cannot use it: {no_cuda()}. Look at "
+            "nvidia-smi on that machine; to compute on its CPU all the same, set missing_gpu: cpu in the configuration"
         )
     return torch.device("cpu")
 

@@ -242,11 +242,11 @@ class _Notes(logging.Handler):
 @contextmanager
 def collected(notes: list[str]) -> Iterator[None]:
     """Warnings of readers go to a list."""
-    log, handler = logging.getLogger("brain2clip"), _Notes(notes)
-    spread, log.propagate = log.propagate, False
-    log.addHandler(handler)
+    own, handler = logging.getLogger("brain2clip"), _Notes(notes)
+    spread, own.propagate = own.propagate, False
+    own.addHandler(handler)
     try:
         yield
     finally:
-        log.removeHandler(handler)
-        log.propagate = spread
+        own.removeHandler(handler)
+        own.propagate = spread

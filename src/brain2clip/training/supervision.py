@@ -50,8 +50,7 @@ def contrast(z: Tensor, target: Tensor, identity: Tensor, scale: Tensor, mixture
     rows = shared_targets(identity)
     if mixture is not None:
         rows = mixture.of(rows)
-    columns = rows.T / rows.T.sum(dim=1, keepdim=True)
-    return symmetric(logits(z, target, scale, "both"), rows, columns)
+    return symmetric(logits(z, target, scale, "both"), rows, rows / rows.sum(dim=0, keepdim=True))
 
 
 def centres_of(image: Tensor, texts: Texts, rows: np.ndarray) -> dict[str, Tensor]:
