@@ -45,9 +45,9 @@ from typing import IO, Any
 SOCKET = "BRAIN2CLIP_PRELOADED"
 #: What is worth loading once. The order is that of loading.
 LIBRARIES = (
-    "numpy", "pandas", "yaml", "pydantic", "h5py", "pyarrow.parquet", "torch", "safetensors.torch", "PIL.Image",
-    "scipy.special", "scipy.signal", "scipy.stats", "sklearn.covariance", "sklearn.linear_model", "open_clip", "mne",
-    "mne_bids", "matplotlib.pyplot",
+    "numpy", "pandas", "yaml", "pydantic", "h5py", "pyarrow.parquet", "pyarrow.pandas_compat", "torch",
+    "safetensors.torch", "PIL.Image", "scipy.special", "scipy.signal", "scipy.stats", "sklearn.covariance",
+    "sklearn.linear_model", "open_clip", "mne", "mne_bids", "matplotlib.pyplot",
 )  # fmt: skip
 #: Numbers of threads, which libraries read when they are loaded.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
