@@ -82,7 +82,7 @@ def test_packages_are_compiled_once_after_they_are_installed(machine):
     assert install(folder, environment).returncode == 0
     packages, compiled, own = (folder / "calls").read_text().splitlines()
     assert "--require-hashes" in packages
-    assert compiled == "-m compileall -q -j 0 -x /tests?/ .venv/lib"
+    assert re.fullmatch(r"-m compileall -q -j 0 -x /\(tests\?\|\S+\)/ \.venv/lib", compiled)
     assert "--editable" in own
     assert sorted(path.name for path in folder.glob(".venv/*-*")) == ["complete-1", "installed-1"]
 
