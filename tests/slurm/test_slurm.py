@@ -386,7 +386,7 @@ def test_short_trainings_take_turns_in_one_job_of_one_gpu(project):
         project.stop(run)
     (job,) = project.jobs("rule_train", "COMPLETED")
     assert (job["MinMemoryNode"], job["TimeLimit"]) == ("16000M", "08:00:00")
-    assert "gpu:1" in job["TresPerNode"] + job.get("TresPerJob", "")
+    assert "gpu:1" in job.get("TresPerNode", "") + job.get("TresPerJob", "")
     assert {epochs_trained(project.folder / path) for path in FOUR} == {EPOCHS}
 
 
