@@ -44,6 +44,7 @@ from torch.nn import functional as F  # noqa: E402
 
 from brain2clip import settings  # noqa: E402
 from brain2clip.internals import open_clip as internals  # noqa: E402
+from brain2clip.internals import torch_device  # noqa: E402
 from brain2clip.models.brain_encoder import Inputs  # noqa: E402
 from brain2clip.models.brain_to_clip import BrainToClip  # noqa: E402
 from brain2clip.models.pictures import Frozen  # noqa: E402
@@ -120,15 +121,6 @@ class Machine:
     def bf16(self):
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
-    @contextlib.contextmanager
-    def tf32(self, on: bool):
-        before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = on
-        try:
-            yield
-        finally:
-            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
-
     def clip(self, name: str) -> open_clip.CLIP:
         """A model of that shape with random weights and a text tower of next to nothing."""
         width, layers, head, patch, joint = self.towers[name]
@@ -183,7 +175,7 @@ def peaks(m: Machine) -> dict:
         ("fp32", torch.float32, False),
     ):
         a, b = (torch.randn(size, size, device=m.device, dtype=dtype) for _ in range(2))
-        with m.tf32(tf32):
+        with torch_device.tf32(tf32):
             rates[name] = 2 * size**3 / m.seconds(lambda a=a, b=b: a @ b, 10 if name != "fp32" else 3) / 1e12
     block = torch.empty(1 << (20 if m.small else 28), dtype=torch.uint8)
     rates["host_to_device_gb_s"] = len(block) / m.seconds(lambda: block.to(m.device)) / 1e9
@@ -284,7 +276,7 @@ def step(m: Machine) -> dict:
                 with torch.no_grad():
                     learner.loss(data, rows, rng)
 
-            with m.tf32(precision == "tf32"):
+            with torch_device.tf32(precision == "tf32"):
                 m.free()
                 one = {"batch": batch, "precision": precision, "held_gb": m.peak_gb()["allocated"]}
                 one["step_s"] = m.seconds(tuned)
@@ -420,7 +412,7 @@ def pictures_per_second(m: Machine) -> dict:
             with patched(frozen_clip.pictures, "read", lambda path: None):
                 one["stage_at_hand"] = per_second(stage, clip, bands, cache, paths)
             one["bare_fp32"], fp32 = per_second(bare, model.visual, stack), bare(model.visual, stack)
-            with m.tf32(True):
+            with torch_device.tf32(True):
                 one["bare_tf32"], tf32 = per_second(bare, model.visual, stack), bare(model.visual, stack)
             if name == "ViT-B-32":
                 some, decoded = paths[:256], replace(clip, preprocess=transform)
