@@ -27,6 +27,7 @@ from report import Report
 
 from brain2clip import artefact, settings
 from brain2clip.plan import Job, Plan
+from brain2clip.preloaded import function
 
 #: Outputs of a stage as its command names them, in the order of the plan.
 NAMES = {
@@ -120,8 +121,9 @@ def judged(project: Project, case: Case, room: int, read_only: bool) -> str | No
         command = case.command(place)
         before = content(place)
         leave(room, read_only)
+        python = f'PATH={Path(sys.executable).parent}:$PATH; {function()}; python "$@"'
         done = subprocess.run(
-            ["bash", "-c", 'python "$@"' if command[0] == "-m" else f'{sys.executable} "$@"', "bash", *command],
+            ["bash", "-c", python if command[0] == "-m" else f'{sys.executable} "$@"', "bash", *command],
             cwd=project.folder, capture_output=True, text=True,
             env={**project.environment(), **preloaded(), "PYTHONPATH": str(project.folder / "src")},
         )  # fmt: skip

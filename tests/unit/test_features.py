@@ -1,5 +1,6 @@
 """Stage ``features`` against open_clip itself, and after an interruption."""
 
+import errno
 from types import SimpleNamespace
 
 import brain_files
@@ -424,6 +425,25 @@ def test_chunks_are_written_once_into_the_file_that_becomes_the_artefact(make, c
     number = file.stat().st_ino
     assert file.stat().st_size > N * 4 * 16 * 32 * 4
     assert make().stat().st_ino == number
+
+
+@pytest.mark.parametrize(("stopped", "stays"), [(0, False), (256, True)])
+def test_of_a_full_disk_what_nobody_can_go_on_from_does_not_stay(tmp_path, monkeypatch, stopped, stays):
+    from brain2clip.stimuli import chunks as of_rows
+
+    store = of_rows._store
+
+    def full(file, record, places, start, values):
+        if start == stopped:
+            raise OSError(errno.ENOSPC, "no space left", str(file))
+        return store(file, record, places, start, values)
+
+    monkeypatch.setattr(of_rows, "_store", full)
+    made = artefact.Provenance("made-by-a-test", {}, "code")
+    rows = lambda start, stop: {"embedding": np.ones((stop - start, 3), np.float32)}  # noqa: E731
+    with pytest.raises(OSError, match="no space left"):
+        of_rows.made(tmp_path / "a.h5", made, 600, rows, "a")
+    assert bool(list(tmp_path.rglob("*.h5"))) == stays
 
 
 def test_chunks_of_other_settings_are_not_taken(make, chunks, tmp_path):

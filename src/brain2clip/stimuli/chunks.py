@@ -82,8 +82,13 @@ def made(
         texts = _finished(begun.file, record, places, start, stop)
         if texts is None:
             values = arrays(start, stop)
-            places = places or _begin(begun.file, values, n)
-            texts = _store(begun.file, record, places, start, values)
+            try:
+                places = places or _begin(begun.file, values, n)
+                texts = _store(begun.file, record, places, start, values)
+            except OSError:
+                if not any(folder.glob(f"{identity}_*.json")):  # nothing to go on from
+                    begun.file.unlink(missing_ok=True)
+                raise
         for name, lines in texts.items():
             begun.texts.setdefault(name, []).extend(lines)
     return begun
