@@ -101,7 +101,10 @@ def start(
         return None
     if not hasattr(socket, "AF_UNIX") or not hasattr(socket, "SO_PEERCRED"):
         return None
-    folder = Path(tempfile.mkdtemp(prefix="brain2clip-"))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="brain2clip-"))
+    except OSError:  # no folder for temporary files that has room
+        return None
     path = folder / "socket"
     if len(str(path)) > LONGEST:
         shutil.rmtree(folder)
@@ -199,26 +202,41 @@ class Server:
             client.close()
             return
         try:
-            if not self.fits(arguments, environment):
-                client.sendall(f"{NOT_HERE}\n".encode())
+            forked = self.forked(client, streams, arguments, folder, environment)
+            with contextlib.suppress(OSError):  # it has gone meanwhile
+                client.sendall(f"{NOT_HERE if forked is None else f'process {forked}'}\n".encode())
+            if forked is None:
                 client.close()
-                return
+        finally:
+            for stream in streams:
+                os.close(stream)
+
+    def forked(
+        self, client: socket.socket, streams: list[int], arguments: list[str], folder: str, environment: dict[str, str]
+    ) -> int | None:
+        """Number of the process of a job that runs here now; None where it cannot."""
+        if not self.fits(arguments, environment):
+            return None
+        try:
             reading, writing = os.pipe()
-            if (pid := os.fork()) == 0:
+            pid = os.fork()
+        except OSError:  # too many processes, or no memory
+            return None
+        if pid == 0:
+            try:
                 os.close(reading)
                 client.close()
                 self.leave()
                 be(streams, arguments, folder, environment, writing, runs=None if self.source is None else arguments[1])
-            os.close(writing)
-            word = self.folder / str(caller(client))
+            finally:
+                os._exit(70)
+        os.close(writing)
+        word = self.folder / str(caller(client))
+        with contextlib.suppress(OSError):  # then its benchmark is of the client alone
             word.write_text(str(pid))
-            self.jobs[pid] = Forked(client, os.fdopen(reading, "rb"), word)
-            self.selector.register(client, selectors.EVENT_READ, data=pid)
-            with contextlib.suppress(OSError):
-                client.sendall(f"process {pid}\n".encode())
-        finally:
-            for stream in streams:
-                os.close(stream)
+        self.jobs[pid] = Forked(client, os.fdopen(reading, "rb"), word)
+        self.selector.register(client, selectors.EVENT_READ, data=pid)
+        return pid
 
     def fits(self, arguments: list[str], environment: dict[str, str]) -> bool:
         """Whether a job may run here; the module of its stage is loaded then."""

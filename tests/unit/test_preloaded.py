@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -171,6 +172,29 @@ def test_whom_it_cannot_serve_runs_in_a_python_of_its_own(environment, source, t
     done = run({**environment, **changed}, "exit", tmp_path)
     assert (done.returncode, done.stdout.split()[:3]) == (3, ["as", "it", "was"])
     assert len(imported(source)) == 2
+
+
+@pytest.mark.parametrize("folder", ["not there", "long/" + "name" * 30])
+def test_without_a_place_for_its_socket_jobs_do_without_it(source, tmp_path, monkeypatch, folder):
+    (tmp_path / "long" / ("name" * 30)).mkdir(parents=True)
+    monkeypatch.setattr(preloaded.tempfile, "tempdir", str(tmp_path / folder))
+    given = {**os.environ, "PYTHONPATH": str(source), "GIVEN": ""}
+    assert preloaded.start(source, given) is None
+    assert preloaded.SOCKET not in given
+    assert list(tmp_path.rglob("brain2clip-*")) == []
+    assert run(given, "well", tmp_path).returncode == 0
+
+
+def test_where_no_process_can_be_made_the_client_is_told(tmp_path, monkeypatch):
+    def full():
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(preloaded.os, "fork", full)
+    server = preloaded.Server(None, tmp_path, socket.socket())
+    client, _ = socket.socketpair()
+    with server.listening, client:
+        assert server.forked(client, [], ["-m", "brain2clip.job"], str(tmp_path), {}) is None
+    assert server.jobs == {}
 
 
 def test_other_python_commands_are_left_alone(environment, tmp_path):
