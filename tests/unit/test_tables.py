@@ -245,13 +245,37 @@ def test_published_numbers_have_sources_and_the_right_values() -> None:
     table = published.read([PUBLISHED])
     assert table["value"].between(0, 1).all()
     assert table["source"].str.len().gt(3).all()
-    assert not table.duplicated(["study", "protocol", "method", "metric", "subject"]).any()
-    own = table[table["method"] == "NeuroCLIP"].set_index("protocol")
-    assert own["value"].to_dict() == {"intra-subject": 0.632, "leave-one-subject-out": 0.17}
-    assert "not printed" in own.loc["leave-one-subject-out", "note"]
+    assert not table.duplicated(["study", "protocol", "scoring", "method", "metric", "subject"]).any()
+    assert table["selection"].notna().all()
+    table = table[table["scoring"] == "inductive"]
+    own = table[table["method"] == "NeuroCLIP"].set_index(["protocol", "metric"])
+    across = "leave-one-subject-out"
+    assert own["value"].to_dict() == {
+        ("intra-subject", "top-1"): 0.632,
+        (across, "top-1"): 0.17,
+        (across, "top-5"): 0.403,
+    }
+    assert own.loc[across, "note"].str.contains("not printed").all()
     means = table[table["subject"].notna()].groupby(["protocol", "method"])["value"].mean()
     printed = table[table["subject"].isna() & (table["metric"] == "top-1")].set_index(["protocol", "method"])["value"]
     np.testing.assert_allclose(means, printed[means.index], atol=0.0012)
+
+
+def test_unions_of_experts_and_transductive_numbers_stand_in_no_inductive_column() -> None:
+    table = published.read([PUBLISHED])
+    shown = published.for_block(table, "things-eeg2", None, "inter", "top-1", "leave-one-subject-out")
+    assert set(shown["scoring"]) == {"inductive"}
+    assert "SCORE" not in set(shown["method"])
+    assert shown.loc[shown["method"] == "SAGE", "value"].tolist() == [0.359]
+    capturer = table[(table["method"] == "CognitionCapturer") & (table["scoring"] == "inductive")]
+    assert sorted(capturer["value"]) == [0.333, 0.6058]
+
+
+def test_a_scoring_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.csv"
+    path.write_text("study,protocol,method,metric,value,source,scoring\nx,intra-subject,M,top-1,0.5,S,ensemble\n")
+    with pytest.raises(stage.InputError, match="line 2: scoring: found 'ensemble'; expected inductive or transductive"):
+        published.read([path])
 
 
 def test_protocols_are_matched_by_kind() -> None:

@@ -13,7 +13,9 @@ import pandas as pd
 
 from brain2clip.stage import InputError
 
-COLUMNS = ["study", "protocol", "method", "metric", "value", "subject", "source", "note"]
+COLUMNS = ["study", "protocol", "scoring", "method", "metric", "value", "subject", "selection", "source", "note"]
+#: What a row may say of ``scoring``: each query on its own, or all of the test set at once.
+SCORINGS = ("inductive", "transductive")
 _NEEDED = ["study", "protocol", "method", "metric", "value", "source"]
 
 
@@ -24,12 +26,13 @@ def read(paths: Sequence[Path]) -> pd.DataFrame:
     ----------
     paths : sequence of paths
         CSV with the columns :data:`COLUMNS`; ``value`` in the unit of the summary (shares from 0 to 1), ``subject``
-        empty for the mean over subjects.
+        empty for the mean over subjects, ``scoring`` one of :data:`SCORINGS` (empty: inductive), ``selection`` how the
+        original chose its epoch or model.
 
     Raises
     ------
     brain2clip.stage.InputError
-        Where a column is absent, or a row has no source or no number.
+        Where a column is absent, or a row has no source, no number or an unknown scoring.
     """
     tables = [_checked(path) for path in paths]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
@@ -51,10 +54,16 @@ def for_block(
         Kinds in the configuration, where known.
     metric : str
         Name of the metric, with its task and repetitions.
+
+    Returns
+    -------
+    DataFrame
+        Inductive ones only.
     """
     studies, protocols = _names(kind or study), _names(protocol, protocol_kind)
     chosen = (
-        published["study"].map(_plain).isin(studies)
+        (published["scoring"] == SCORINGS[0])
+        & published["study"].map(_plain).isin(studies)
         & published["protocol"].map(_plain).isin(protocols)
         & (published["metric"] == metric)
     )
@@ -76,6 +85,12 @@ def _checked(path: Path) -> pd.DataFrame:
         if table[name].isna().any():
             line = int(table[name].isna().to_numpy().argmax()) + 2
             raise InputError(f"{path}, line {line}: no {name}; every published number needs a value and its source")
+    table["scoring"] = table["scoring"].fillna(SCORINGS[0])
+    if not table["scoring"].isin(SCORINGS).all():
+        line = int((~table["scoring"].isin(SCORINGS)).to_numpy().argmax()) + 2
+        raise InputError(
+            f"{path}, line {line}: scoring: found {table['scoring'][line - 2]!r}; expected {' or '.join(SCORINGS)}"
+        )
     if not pd.api.types.is_numeric_dtype(table["value"]):
         raise InputError(f"{path}: column value must hold numbers; shares from 0 to 1")
     return table[COLUMNS]

@@ -93,7 +93,7 @@ def published_beside(
         for row in own.to_dict("records"):
             subject = None if pd.isna(row["subject"]) else row["subject"]
             cells[subject] = shown.number(row["value"])
-            plain = {name: None if pd.isna(row[name]) else row[name] for name in ("source", "note")}
+            plain = {"source": row["source"], "note": _note_of(row)}
             label = f"{method}, published"
             record = {"study": part.study, "protocol": part.protocol, "method": method, "label": label, **plain}
             record |= {"level": "published", "subject": subject, "metric": metric, "value": row["value"]}
@@ -104,6 +104,12 @@ def published_beside(
         mean = cells.get(None, EMPTY)
         lines.append([f"{method}, published", *(cells.get(subject, "") for subject in subjects), mean, ""])
     return records, Published([[], *lines] if lines else [], notes)
+
+
+def _note_of(row: Record) -> str | None:
+    """How the original chose its epoch or model, and what else is to be known of a published number."""
+    chosen = None if pd.isna(row["selection"]) else f"selection: {row['selection']}"
+    return "; ".join(filter(None, [chosen, None if pd.isna(row["note"]) else row["note"]])) or None
 
 
 def names_of(part: Part, method: str, context: Context) -> Record:
