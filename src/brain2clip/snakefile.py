@@ -201,9 +201,11 @@ def _ending(plan: Plan) -> str:
 
 
 def _tell_costs(workflow: Any, plan: Plan) -> None:
-    """In one line, what all would take; a report takes none of it."""
+    """In one line, what all would take; in a dry run by method as well. A report takes none of it."""
     if snakemake.executes(workflow):
-        snakemake.log().info(costs.told(plan, costs.has_gpu()))
+        gpu = costs.has_gpu()
+        methods = costs.methods_told(plan, 1, gpu) if workflow.dryrun else None
+        snakemake.log().info("\n".join(filter(None, [costs.told(plan, gpu), methods])))
 
 
 def _tell_not_inherited(given: dict[str, Any], source: str) -> None:

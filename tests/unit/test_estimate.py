@@ -139,9 +139,19 @@ def test_elapsed_time_is_that_of_waves_of_jobs() -> None:
 def test_own_benchmarks_count_before_the_shipped_ones(tmp_path: Path) -> None:
     made = plan(TINY, results=str(tmp_path / "results"))
     assert {one.basis for one in by_stage(made).values()} == {"scaled"}
-    path = tmp_path / "results/benchmarks/train/simulated/broad/intra/frozen/sub-01_seed-0.tsv"
-    path.parent.mkdir(parents=True)
-    path.write_text("s\th:m:s\tmax_rss\tmean_load\tcpu_time\n10\t-\t2048\t-\t7\n")
+
+    def record(method: str) -> None:
+        path = tmp_path / f"results/benchmarks/train/simulated/broad/intra/{method}/sub-01_seed-0.tsv"
+        path.parent.mkdir(parents=True)
+        path.write_text("s\th:m:s\tmax_rss\tmean_load\tcpu_time\n10\t-\t2048\t-\t7\n")
+
+    record("frozen")
+    assert by_stage(made)["train"].basis == "scaled"  # what one method takes says nothing of another
+    of_methods = {one.stage: one for one in costs.by_method(made, 1, False)}
+    jobs = sum(run.method == "frozen" for run in made.models(made.runs()))
+    assert jobs * 7 < of_methods["frozen"].cpu_s < jobs * 7 + 60  # and its ranking
+    for method in sorted({run.method for run in made.models(made.runs())} - {"frozen"}):
+        record(method)
     found = by_stage(made)
     assert (found["train"].basis, found["rank"].basis) == ("measured", "scaled")
     assert found["train"].cpu_s == 7 * found["train"].jobs
@@ -233,3 +243,24 @@ def test_one_line_for_a_run_that_starts() -> None:
     assert "processor time" in line
     assert "GB of disk" in line
     assert "with a GPU" in costs.told(plan(DEMO), gpu=True)
+
+
+def test_methods_have_their_own_part_and_all_parts_are_the_whole() -> None:
+    made = plan("config.yaml")
+    by_stage, by_method = (found(made, 2, True) for found in (costs.estimate, costs.by_method))
+    for name in ("jobs", "cpu_s", "gpu_s", "disk"):
+        assert sum(getattr(one, name) for one in by_stage) == pytest.approx(
+            sum(getattr(one, name) for one in by_method)
+        )
+    own = {one.stage: one for one in by_method}
+    assert own["frozen-long"].gpu_s > own["frozen"].gpu_s
+    assert own["ridge"].gpu_s == 0
+    text = costs.methods_told(made, 2, True)
+    assert text is not None
+    assert [line.split()[0] for line in text.splitlines()[1:]] == ["shared", *made.config.methods, "total"]
+
+
+def test_a_search_for_the_epoch_is_counted() -> None:
+    plain = by_stage(plan(TINY))["train"].cpu_s
+    searched = {"rule": "held-out-concepts", "share": 0.5}
+    assert by_stage(plan(TINY, methods__frozen__selection=searched))["train"].cpu_s > plain

@@ -53,7 +53,10 @@ def told(plan: Plan, source: str, cores: int, gpu: bool) -> str:
     found = costs.estimate(plan, cores, gpu)
     whole = costs.total(found)
     where = "one GPU (times are those of an NVIDIA H200)" if gpu else "no GPU"
-    lines = [f"{source}: {cores} cores, {where}", "", costs.report(found, cores, gpu), "", NOTES.strip()]
+    lines = [f"{source}: {cores} cores, {where}", "", costs.report(found, cores, gpu), ""]
+    if (methods := costs.methods_told(plan, cores, gpu)) is not None:
+        lines += [methods, ""]
+    lines.append(NOTES.strip())
     if not gpu:
         other = costs.total(costs.estimate(plan, cores, True))
         if other.cpu_s < whole.cpu_s / 2:

@@ -54,6 +54,8 @@ class Work:
         Whether settings or data tell all of that, or some was guessed.
     on_gpu : bool
         Whether they ask for a GPU.
+    method : str
+        Whose jobs they are; empty: they serve several methods.
     """
 
     stage: str
@@ -63,6 +65,7 @@ class Work:
     disk: float = 0.0
     known: bool = True
     on_gpu: bool = False
+    method: str = ""
 
 
 class Amounts:
@@ -221,19 +224,20 @@ class Amounts:
     def _models(self) -> Iterator[Work]:
         plan, runs = self.plan, self.plan.runs()
         for model, count in _equal(plan.models(runs), plan).items():
-            yield self._train(model, count)
+            yield replace(self._train(model, count), method=model.method)
         for run, count in _equal(runs, plan).items():
             method = plan.method(run.method)
-            work = self._rank("rank" if method.trained else "ceiling", run, count)
+            work = replace(self._rank("rank" if method.trained else "ceiling", run, count), method=run.method)
             yield work
             if method.prompted and run.method == plan.shown_method(run.study):  # what figures show
                 seen = sum(one[:4] == run[:4] for one in figure_base.shown_runs(plan, run.study))
                 of = {unit: amount for unit, amount in work.of.items() if unit != "trial"}
-                yield Work("inspect", seen, of, {"weights": work.memory["weights"]}, 1e-5, work.known)
+                held = {"weights": work.memory["weights"]}
+                yield Work("inspect", seen, of, held, 1e-5, work.known, method=run.method)
         for name in plan.config.apply:
             own = [one.run for one in plan.applied() if one.name == name]
             for run, count in _equal(own, plan).items():
-                yield self._rank("apply", run, count)
+                yield replace(self._rank("apply", run, count), method=run.method)
         mapped = [run for study in plan.studies_run for run in plan.mapped_runs(study)[:1]]
         yield Work("embed", len(mapped), disk=1e-3)
         for study in filter(plan.has_timecourse, plan.studies_run):
@@ -276,19 +280,21 @@ class Amounts:
         if not method.by_epoch:
             work = {"solved": _solved(method, responses, inputs, self._joint(method.tower)) / 1e9}
             return Work("train", count, work, {"GB": 2 * gb}, disk, known and said, method.on_gpu)
-        budget = method.optimiser
+        budget, searched = method.optimiser, method.selection
         pictures = min(extent.pictures[0], responses)
-        seen = float(budget.epochs * responses)
+        # Where the epoch is searched for, the model trains twice: at most so long.
+        epochs = budget.epochs * (1.0 if searched.rule == "last" else 2 - searched.share)
+        seen = float(epochs * responses)
         convolves = getattr(getattr(method, "encoder", None), "convolves", False)
         of = {
-            "step": budget.epochs * max(1.0, pictures / budget.batch_size),
+            "step": epochs * max(1.0, pictures / budget.batch_size),
             "response": seen,
             ("convolved" if convolves else "number"): seen * inputs,
         }
         held = {"GB": gb}
         if method.prompted:
             tokens = min(8.0, sizes.cached_gb(plan.config.towers[method.tower], pictures))
-            of |= {"prompted": float(budget.epochs * pictures), "gflop": flop * budget.epochs * pictures}
+            of |= {"prompted": epochs * pictures, "gflop": flop * epochs * pictures}
             part = getattr(budget, "micro_batch", None)
             batch = flop * min(part if isinstance(part, int) else budget.batch_size, budget.batch_size, pictures)
             held |= {"tokens": tokens, "weights": weights, "gflop": batch, "prompted": 1.0}

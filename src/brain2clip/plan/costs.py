@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from brain2clip.internals import versions
 from brain2clip.plan.amounts import Amounts, Work
@@ -21,6 +21,7 @@ from brain2clip.plan.jobs import STAGES
 if TYPE_CHECKING:
     from brain2clip.plan.jobs import Plan
 
+K = TypeVar("K")
 TABLE = Path("workflow/costs.csv")
 #: How sure a number is, from the best to the worst: of this configuration's own runs; shipped benchmarks times what is
 #: to be done; with a rate or an amount that nobody measured.
@@ -50,17 +51,28 @@ class Cost:
 
 def recorded(benchmarks: Path) -> dict[str, Cost]:
     """Costs by stage, from the tables that snakemake wrote for each job (``benchmarks/STAGE/…/JOB.tsv``)."""
-    found: dict[str, list[tuple[float, float, float]]] = {}
+    return _means(benchmarks, lambda parts: parts[0].removesuffix(".tsv"))
+
+
+def recorded_by_method(benchmarks: Path) -> dict[tuple[str, str], Cost]:
+    """Costs by stage and method, of jobs that have one (``benchmarks/STAGE/STUDY/SIGNAL/PROTOCOL/METHOD/JOB.tsv``)."""
+    return _means(benchmarks, lambda parts: (parts[0], parts[4]) if len(parts) == 6 else None)
+
+
+def _means(benchmarks: Path, key_of: Callable[[tuple[str, ...]], K | None]) -> dict[K, Cost]:
+    """Means over jobs with the same key, which is made of the parts of the path of a benchmark."""
+    found: dict[K, list[tuple[float, float, float]]] = {}
     for path in sorted(benchmarks.rglob("*.tsv")):
-        stage = path.relative_to(benchmarks).parts[0].removesuffix(".tsv")
+        if (key := key_of(path.relative_to(benchmarks).parts)) is None:
+            continue
         with path.open(encoding="utf-8") as file:
             for row in csv.DictReader(file, delimiter="\t"):
                 numbers = _number(row["s"]), _number(row["cpu_time"]), _number(row.get("max_rss") or "")
-                found.setdefault(stage, []).append(numbers)
-    columns = {stage: list(zip(*rows, strict=True)) for stage, rows in found.items()}
+                found.setdefault(key, []).append(numbers)
+    columns = {key: list(zip(*rows, strict=True)) for key, rows in found.items()}
     return {
-        stage: Cost(fmean(seconds), fmean(cpu), len(cpu), max(memory) / 1024)
-        for stage, (seconds, cpu, memory) in columns.items()
+        key: Cost(fmean(seconds), fmean(cpu), len(cpu), max(memory) / 1024)
+        for key, (seconds, cpu, memory) in columns.items()
     }
 
 
@@ -103,11 +115,12 @@ class Rates:
 
 @dataclass
 class Estimate:
-    """What all jobs of a stage take.
+    """What all jobs of a stage, or of a method, take.
 
     Attributes
     ----------
     stage : str
+        Or the name of the method; empty: what several methods share.
     jobs : int
     cpu_s, gpu_s, wall_s : float
         Processor time, time on a GPU, and elapsed time with so many cores and one GPU, s.
@@ -145,12 +158,33 @@ def estimate(plan: Plan, cores: int, gpu: bool, table: Path = TABLE) -> list[Est
     table : Path
         The shipped rates.
     """
-    rates, known = Rates(table), recorded(Path(plan.results) / "benchmarks")
-    found: dict[str, Estimate] = {}
-    for work in Amounts(plan).works():
-        one = found.setdefault(work.stage, Estimate(work.stage))
-        _add(one, work, rates, known.get(work.stage), cores, gpu and work.on_gpu)
+    found = _counted(plan, cores, gpu, table, lambda work: work.stage)
     return sorted(found.values(), key=lambda one: STAGES.index(one.stage))
+
+
+def by_method(plan: Plan, cores: int, gpu: bool, table: Path = TABLE) -> list[Estimate]:
+    """The same for every method: training, ranking and what looks into its models; first what methods share.
+
+    Parameters
+    ----------
+    plan, cores, gpu, table
+        As in :func:`estimate`.
+    """
+    found = _counted(plan, cores, gpu, table, lambda work: work.method)
+    order = ["", *plan.config.methods]
+    return sorted(found.values(), key=lambda one: order.index(one.stage))
+
+
+def _counted(plan: Plan, cores: int, gpu: bool, table: Path, name_of: Callable[[Work], str]) -> dict[str, Estimate]:
+    """All jobs, those of one name together."""
+    rates, benchmarks = Rates(table), Path(plan.results) / "benchmarks"
+    found: dict[str, Estimate] = {}
+    of_stages, of_methods = recorded(benchmarks), recorded_by_method(benchmarks)
+    for work in Amounts(plan).works():
+        own = of_methods.get((work.stage, work.method)) if work.method else of_stages.get(work.stage)
+        one = found.setdefault(name_of(work), Estimate(name_of(work)))
+        _add(one, work, rates, own, cores, gpu and work.on_gpu)
+    return found
 
 
 def _add(one: Estimate, work: Work, rates: Rates, own: Cost | None, cores: int, gpu: bool) -> None:
@@ -201,7 +235,7 @@ def told(plan: Plan, gpu: bool) -> str:
     on_gpu = f", of these {hours(whole.gpu_s)} with a GPU" if gpu else ""
     return (
         f"All of this configuration, made anew: about {hours(whole.cpu_s)} of processor time{on_gpu}, up to "
-        f"{whole.memory:.2g} GB of memory, {whole.disk:.2g} GB of disk (by stage: brain2clip estimate)."
+        f"{whole.memory:.2g} GB of memory, {whole.disk:.2g} GB of disk (by stage and method: brain2clip estimate)."
     )
 
 
@@ -212,15 +246,21 @@ def hours(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def report(estimates: Sequence[Estimate], cores: int, gpu: bool) -> str:
-    """Table by stage."""
-    head = ["stage", "jobs", "CPU hours", "GPU hours", f"with {cores} core{'' if cores == 1 else 's'}"]
+def methods_told(plan: Plan, cores: int, gpu: bool) -> str | None:
+    """A table by method; None where there is one method only."""
+    found = by_method(plan, cores, gpu)
+    return None if len(found) < 3 else report(found, cores, gpu, "method")
+
+
+def report(estimates: Sequence[Estimate], cores: int, gpu: bool, what: str = "stage") -> str:
+    """Table by stage, or by method."""
+    head = [what, "jobs", "CPU hours", "GPU hours", f"with {cores} core{'' if cores == 1 else 's'}"]
     rows = [[*head, "memory GB", "GPU memory GB", "disk GB", "by"]]
     for one in (*estimates, total(estimates)):
         on_gpu = _shown(one.gpu_s / 3600) if one.gpu_s else ""
         memory = f"{one.gpu_memory:.1f}" if one.gpu_memory else ""
         cells = [_shown(one.cpu_s / 3600), on_gpu, hours(one.wall_s), f"{one.memory:.1f}", memory, _shown(one.disk)]
-        rows.append([one.stage, str(one.jobs), *cells, one.basis])
+        rows.append([one.stage or "shared by methods", str(one.jobs), *cells, one.basis])
     if not gpu:
         rows = [[cell for place, cell in enumerate(row) if place not in (3, 6)] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
