@@ -1,7 +1,7 @@
 """Reference of all settings, generated from the settings classes: ``python -m brain2clip.documents.reference``.
 
 What a setting re-runs is asked of the plan (:mod:`brain2clip.documents.reruns`). Writes ``docs/configuration.md`` for
-people and ``workflow/schemas/config.schema.json`` for editors. With ``--check`` nothing is written; files that no
+people, ``workflow/schemas/config.schema.json`` for editors, and the pages of the field's methods (:mod:`.field`). With ``--check`` nothing is written; files that no
 longer match are named and the exit code is 1.
 """
 
@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from brain2clip import artefact
-from brain2clip.documents import reruns
+from brain2clip.documents import field, reruns
 from brain2clip.plan.jobs import STAGES
 from brain2clip.settings import Block, Config
 
@@ -46,8 +46,9 @@ the value stands for are meant: the edge of one band re-runs the responses in th
 would cost is shown before it is made by `make why KEY=bands.alpha.h_freq VALUE=12`; [reruns.md](reruns.md) has examples
 with numbers of jobs.
 
-An entry under `methods` may say `base: OTHER`: it starts from that method and overrides what it lists itself. So may an
-entry under `presets`, and the `responses` of a study, which start from a preset. A block of another kind than that of
+An entry under `methods` may say `base: OTHER`: it starts from that method and overrides what it lists itself; with
+`base: field/NAME` it starts from a [method of the field](methods/README.md), and has its tower where none of that name
+is configured. So may an entry under `presets`, and the `responses` of a study, which start from a preset. A block of another kind than that of
 its base inherits what its own kind has; what it loses (`readout` under `visual: {kind: frozen}`) is one line when a run
 starts.
 
@@ -81,7 +82,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def generated() -> dict[Path, str]:
     """Path of each generated file, relative to the root, and its text."""
-    return {DOCUMENT: document(), SCHEMA: json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"}
+    settings = {DOCUMENT: document(), SCHEMA: json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"}
+    return settings | field.pages()
 
 
 def schema() -> dict[str, Any]:

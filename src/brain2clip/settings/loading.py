@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import Tag, ValidationError
 
 from brain2clip import kinds
+from brain2clip.settings import field as field_methods
 from brain2clip.settings.base import EXTERNAL, UNQUOTED, Block, Kind, SettingsError, settings_of, suggest
 from brain2clip.settings.config import Config
 from brain2clip.settings.responses import Responses
@@ -62,16 +63,21 @@ def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]
 
 @dataclass
 class _Told:
-    """What is said of bases: what is wrong with them, and which of their keys are not inherited, by block."""
+    """What is said of bases: what is wrong with them, which of their keys are not inherited, by block.
+
+    ``of_field`` are those that are methods of the field.
+    """
 
     problems: list[str] = field(default_factory=list)
     dropped: dict[str, list[str]] = field(default_factory=dict)
+    of_field: list[str] = field(default_factory=list)
 
 
 def _resolve_bases(raw: dict[str, Any], source: str) -> tuple[dict[str, Any], _Told]:
     """Replace ``base: name`` by a deep merge onto what is named.
 
-    A method may start from another method, a preset from another preset, the responses of a study from a preset.
+    A method may start from another method or from one of the field, whose tower comes with it; a preset from another
+    preset, the responses of a study from a preset.
     A block inside that is of another kind than the one it starts from keeps of it what its own kind has.
     """
     told = _Told()
@@ -86,12 +92,23 @@ def _resolve_bases(raw: dict[str, Any], source: str) -> tuple[dict[str, Any], _T
         resolved["studies"] = {name: _on_preset(name, study, presets, told) for name, study in studies.items()}
     if told.problems:
         raise SettingsError(_listing(told.problems, source))
+    if told.of_field and isinstance(towers := raw.get("towers", {}), Mapping):
+        resolved["towers"] = {**towers, **field_methods.towers_of(told.of_field, resolved["methods"], towers)}
     return {**raw, **resolved}, told
 
 
 def _merged_onto_bases(entries: Mapping[Any, Any], block: str, told: _Told) -> dict[Any, Any]:
     """Entries of a block, each merged onto the entry that its ``base`` names."""
     resolved: dict[Any, Any] = {}
+
+    def of_the_field(base: str, where: str) -> Any:
+        try:
+            found = field_methods.settings_of(base)
+        except SettingsError as error:
+            told.problems.append(f"{where}.base: {error}")
+            return {}
+        told.of_field.append(base)
+        return found
 
     def resolve(name: Any, chain: tuple[Any, ...]) -> Any:
         if name in chain:
@@ -103,11 +120,12 @@ def _merged_onto_bases(entries: Mapping[Any, Any], block: str, told: _Told) -> d
         entry = entries[name]
         if isinstance(entry, Mapping) and "base" in entry:
             base, own = _base_and_own(entry)
-            if base not in list(entries):
+            of_field = block == "methods" and isinstance(base, str) and base.startswith(field_methods.PREFIX)
+            if not of_field and base not in list(entries):
                 unknown = f"no {block[:-1]} named {base!r}{suggest(str(base), entries)}"
                 told.problems.append(f"{block}.{name}.base: {unknown}")
                 return own
-            inherited = resolve(base, (*chain, name))
+            inherited = of_the_field(base, f"{block}.{name}") if of_field else resolve(base, (*chain, name))
             entry = _onto(inherited, own, _plain(_below(Config, block)), f"{block}.{name}", told)
         resolved[name] = entry
         return entry

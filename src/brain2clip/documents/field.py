@@ -1,0 +1,112 @@
+"""A page for each method of the field, and one that lists them: ``docs/methods``, written by :mod:`.reference`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from brain2clip.reporting import published
+from brain2clip.settings import field
+
+FOLDER = Path("docs/methods")
+PUBLISHED = Path(__file__).resolve().parents[3] / "workflow/published"
+
+_HEAD = "<!-- Generated from workflow/methods and workflow/published by `make docs`; a test fails when they differ. -->"
+_INDEX = f"""\
+# Methods of the field
+
+{_HEAD}
+
+Each is a block of settings "as coded": what the authors' own code does, where that is known. None of their code is in
+here. A configuration takes one by its name, says its own tower where it has another, and overrides what it likes:
+
+```yaml
+methods:
+  ubp: {{base: field/ubp}}
+  ubp-longer: {{base: ubp, label: "UBP, 200 epochs", optimiser: {{epochs: 200}}}}
+```
+
+Where a configuration has no tower of the name that the method gives, that tower comes with it. How the originals chose
+their epoch stands on each page; in [configs/field.yaml](../../configs/field.yaml) all are chosen by one rule, and no
+test item is used. What they reach on the simulated study is in [field.md](../field.md).
+"""
+
+
+def pages() -> dict[Path, str]:
+    """Path of each page, relative to the root, and its text."""
+    table = published.read(sorted(PUBLISHED.glob("*.csv")))
+    made = {FOLDER / f"{name}.md": page(name, table) for name in field.names()}
+    return {FOLDER / "README.md": index(), **made}
+
+
+def index() -> str:
+    """The list of all methods."""
+    lines = [_INDEX, "| name | method | of | as published | original selected |", "|---|---|---|---|---|"]
+    for name in field.names():
+        one = field.read(name)
+        kind = "EEG" if one.modality == "eeg" else "fMRI"
+        lines.append(f"| [`{name}`]({name}.md) | {one.label} | {kind} | {_cell(one.numbers)} | {_cell(one.selection)} |")
+    return "\n".join(lines) + "\n"
+
+
+def page(name: str, table: pd.DataFrame) -> str:
+    """The page of a method.
+
+    Parameters
+    ----------
+    name : str
+    table : DataFrame
+        All published rows (:func:`brain2clip.reporting.published.read`).
+    """
+    one = field.read(name)
+    lines = [f"# {one.label}", "", _HEAD, ""]
+    lines += [f"- Source: {one.source}", f"- Licence of the original: {one.licence}", f"- Data: {one.data}"]
+    lines += [f"- Selection: {one.selection}", f"- Numbers: {one.numbers}"]
+    lines += ["", "## What is not as coded", ""]
+    lines += [f"- {text}" for text in one.differences] or ["Nothing that is known."]
+    lines += _counted(one)
+    lines += _published(one, table)
+    lines += ["", "## Settings", "", f"`base: field/{name}` starts from:", "", "```yaml"]
+    block = {"label": one.label, **one.method}
+    lines += [yaml.safe_dump(block, sort_keys=False, allow_unicode=True, width=100).rstrip(), "```"]
+    if one.towers:
+        towers = {tower: block.model_dump(mode="json", exclude_unset=True) for tower, block in one.towers.items()}
+        lines += ["", "Tower, where a configuration has none of its name:", "", "```yaml"]
+        lines += [yaml.safe_dump(towers, sort_keys=False, width=100).rstrip(), "```"]
+    if one.ready:
+        listed = ", ".join(f"`{vector}` ({width} numbers)" for vector, width in one.ready.items())
+        lines += ["", f"Vectors that the study must name in `ready_vectors`: {listed}."]
+    return "\n".join(lines) + "\n"
+
+
+def _counted(one: field.FieldMethod) -> list[str]:
+    """Numbers of parameters as a table."""
+    if not one.counts:
+        return []
+    parts = list(dict.fromkeys(part for count in one.counts for part in count.parts))
+    lines = ["", "## Trained parameters", "", f"| responses | {' | '.join(parts)} |", "|---" * (len(parts) + 1) + "|"]
+    for count in one.counts:
+        shape = f"{count.channels} × {count.times}" if count.sfreq else f"{count.channels} voxels"
+        cells = [f"{count.parts[part]:,}" if part in count.parts else "" for part in parts]
+        lines.append(f"| {shape} | {' | '.join(cells)} |")
+    return lines
+
+
+def _published(one: field.FieldMethod, table: pd.DataFrame) -> list[str]:
+    """Means over subjects as they were published."""
+    rows = table[table["method"].isin(one.published) & table["subject"].isna()]
+    if rows.empty:
+        return []
+    lines = ["", "## As published", "", "| row | protocol | scoring | metric | value | source | note |", "|---" * 7 + "|"]
+    for row in rows.to_dict("records"):
+        note = "" if pd.isna(row["note"]) else row["note"]
+        cells = [row["method"], row["protocol"], row["scoring"], row["metric"], f"{100 * row['value']:.2f} %"]
+        lines.append(f"| {' | '.join(map(_cell, [*cells, row['source'], note]))} |")
+    return lines
+
+
+def _cell(text: str) -> str:
+    """Text of a cell."""
+    return text.replace("|", "\\|")
