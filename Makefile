@@ -22,7 +22,7 @@ BRAIN2CLIP := .venv/bin/brain2clip
 export PYTHONPATH := $(CURDIR)/src
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help env demo study report why test lint format docs bench gpu attack tower lock clean
+.PHONY: help env demo study field report why test lint format docs bench gpu attack tower lock clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-15s %s\n", $$1, $$2 }'
@@ -35,6 +35,9 @@ demo: $(STAMP) ## the whole pipeline on the embedded simulated study, then its t
 study: $(STAMP) ## the full simulated studies, EEG and fMRI (takes long), then their tables
 	@$(BRAIN2CLIP) run --cores $(CORES) workflow/studies/study.yaml
 	@$(BRAIN2CLIP) run --cores $(CORES) workflow/studies/study-fmri.yaml
+
+field: $(STAMP) ## every method of the field on a simulated study (up to two hours; goes on where it stopped), then its tables
+	@$(BRAIN2CLIP) run --cores $(CORES) workflow/studies/field-simulated.yaml
 
 report: $(STAMP) ## the report alone (CONFIG=config.yaml for another configuration than the demo)
 	@$(BRAIN2CLIP) report $(CONFIG)
