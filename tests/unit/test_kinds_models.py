@@ -197,6 +197,9 @@ CASES: dict[str, dict[str, Case]] = {
             {"prompts": {"depth": "deeper"}},
             linear(JOINT, 12) + INSTANCE + ATTENTION + CONTENT + BLOCKS * 2 * D,
         ),
+        "uncertainty": Case(
+            {"head": {"width": 12}, "low": {}, "medium": {}, "high": {}}, {"update": 0}, linear(JOINT, 12)
+        ),
         "my_lab.nets:Patches": Case({"head": {"width": 12}}, {"fusion": {}}, linear(D, 12)),
     },
     "filters": {

@@ -20,7 +20,7 @@ from brain2clip.settings import (
     VaeNetwork,
     parse,
 )
-from brain2clip.training import train
+from brain2clip.training import supervision, train
 from brain2clip.training.data import load_each, load_responses, open_stimuli, pairs
 from brain2clip.training.method import Study
 from brain2clip.training.methods import mapping
@@ -398,3 +398,34 @@ def test_voxels_are_averaged_within_stimuli(files):
     assert mean.sfreq == 0
     assert len(mean.times) == 0
     assert mean.channel[1] == "sub-0-voxel-0001"
+
+
+def test_the_retrieval_part_of_mindeye_mixes_for_a_third_of_the_epochs_and_is_soft_after_it(
+    files, tmp_path, monkeypatch
+):
+    seen = []
+
+    def hard(z, target, identity, scale, mixture=None):
+        seen.append(
+            (round(float(scale.exp()), 2), None if mixture is None else float((mixture.share < 1).float().mean()))
+        )
+        return contrast(z, target, identity, scale, mixture)
+
+    def soft(z, target, temperature):
+        seen.append(temperature)
+        return soft_contrast(z, target, temperature)
+
+    contrast, soft_contrast = supervision.contrast, supervision.soft_contrast
+    monkeypatch.setattr(supervision, "contrast", hard)
+    monkeypatch.setattr(supervision, "soft_contrast", soft)
+    mindeye = {"text": 0.0, "temperature": 0.006, "softclip": {}, "learn_scale": False}
+    one = job(
+        files, tmp_path, supervision=mindeye, augmentation={"mixco": 0.15, "mixed": 0.5},
+        optimiser={"epochs": 3, "batch_size": 20},
+    )  # fmt: skip
+    _, history = trained(one)
+    assert history["loss"].notna().all()
+    (scales, mixed), after = zip(*seen[:2]), seen[2:]
+    assert set(scales) == {166.67}
+    assert all(0.1 < share < 0.9 for share in mixed)
+    assert after == [0.004, 0.004, 0.0075, 0.0075]

@@ -49,7 +49,8 @@ class Option:
     neutral, other : object
         The value at which nothing is done, and one at which something is.
     code : tuple of str
-        ``module:name`` of the functions, methods or classes that belong to the option alone.
+        ``module:name`` of the functions, methods or classes that belong to the option alone; none where it only
+        chooses among what others have, too.
     run : callable
         Folder with inputs and settings to everything that was computed.
     base : dict
@@ -98,6 +99,16 @@ CONTRASTIVE = {
     "optimiser": {"epochs": 1, "batch_size": 20},
 }
 MAPPING = {"kind": "mapping", "tower": "tiny", "optimiser": {"epochs": 1, "batch_size": 20}}
+#: Vectors of the driven tower, so that no file of them is needed.
+MIX = {"kind": "mix", "vectors": [{"block": 1, "pool": "class"}, {"block": 2, "pool": "class"}], "width": 10}
+MIXED = {**CONTRASTIVE, "visual": {**CONTRASTIVE["visual"], "readout": MIX}}
+NARROW_HEAD = {**CONTRASTIVE, "visual": {**CONTRASTIVE["visual"], "head": {"kind": "mlp", "width": 12}}}
+ADAPTED = {**CONTRASTIVE, "visual": {**CONTRASTIVE["visual"], "adapter": {"kind": "lora"}}}
+BOTH = {**CONTRASTIVE, "objective": {"normalise": "both", "scale_init": 0.0, "beta": 0.0}}
+TEXTS = {**CONTRASTIVE, "objective": {"text": 0.3}}
+PRIOR = {**CONTRASTIVE, "visual": {**CONTRASTIVE["visual"], "readout": {**MIX, "prior_block": 1}}}
+BIASED = {**CONTRASTIVE, "visual": {**CONTRASTIVE["visual"], "readout": {**MIX, "subject_dropout": 0.5}}}
+MIXCO = {**MAPPING, "augmentation": {"mixco": 0.4}}
 MODELS, TRAINING = "brain2clip.models", "brain2clip.training"
 
 #: Every neutral field of all settings, by the class that declares it. Options of stages before training (for which
@@ -135,6 +146,57 @@ OPTIONS: dict[str, Option] = {
     ),
     "Optimiser.micro_batch": Option(
         "optimiser.micro_batch", None, 7, (f"{MODELS}.visuals.neuroclip:in_parts",), training, CONTRASTIVE
+    ),
+    "Objective.scale": Option(
+        "objective.scale", None, "linear", (), training, CONTRASTIVE
+    ),
+    "Objective.clamp": Option("objective.clamp", True, False, (), training, BOTH),
+    "Objective.directions": Option("objective.directions", "both", "brain-to-picture", (), training, CONTRASTIVE),
+    "Objective.text": Option(
+        "objective.text", 0.0, 0.3, (f"{TRAINING}.methods.contrastive:TextTerm",), training, CONTRASTIVE
+    ),
+    "Objective.text_source": Option("objective.text_source", "prompts", "captions", (), training, TEXTS),
+    "Objective.mmd": Option(
+        "objective.mmd", None, {"epochs": 2}, (f"{TRAINING}.mmd:squared_mmd",), training, CONTRASTIVE
+    ),
+    "Contrastive.shared_head": Option(
+        "shared_head", False, True, (f"{MODELS}.brain_to_clip:shared_layer",), training, CONTRASTIVE
+    ),
+    "Head.activation": Option(
+        "visual.head.activation", "gelu", "elu", (f"{MODELS}.layers:other_activation",), training, NARROW_HEAD
+    ),
+    "Head.output_dropout": Option(
+        "visual.head.output_dropout", 0.0, 0.3, (f"{MODELS}.layers:finished",), training, NARROW_HEAD
+    ),
+    "Head.norm": Option("visual.head.norm", False, True, (f"{MODELS}.layers:finished",), training, NARROW_HEAD),
+    "Mix.shared_width": Option(
+        "visual.readout.shared_width", None, 8, (f"{MODELS}.readouts.mix:shared_layer",), training, MIXED
+    ),
+    "Mix.learned_vectors": Option(
+        "visual.readout.learned_vectors", 0, 2, (f"{MODELS}.readouts.mix:constants",), training, MIXED
+    ),
+    "Mix.start": Option(
+        "visual.readout.start", "prior", "uniform", (f"{MODELS}.readouts.mix:drawn",), training, MIXED
+    ),
+    "Mix.prior_places": Option("visual.readout.prior_places", None, [3.0, 9.0], (), training, PRIOR),
+    "Mix.subject_dropout_by": Option(
+        "visual.readout.subject_dropout_by", "batch", "picture", (f"{MODELS}.readouts.mix:each_by_itself",), training,
+        BIASED,
+    ),
+    "Lora.separate": Option(
+        "visual.adapter.separate", False, True, (f"{MODELS}.adapters.lora:Stacked",), training, ADAPTED
+    ),
+    "Lora.start": Option(
+        "visual.adapter.start", "kaiming", "gaussian", (f"{MODELS}.adapters.lora:gaussian",), training, ADAPTED
+    ),
+    "Supervision.temperature": Option(
+        "supervision.temperature", None, 0.05, (f"{TRAINING}.supervision:fixed_scale",), training, MAPPING
+    ),
+    "Supervision.softclip": Option(
+        "supervision.softclip", None, {"after": 0.0}, (f"{TRAINING}.supervision:soft_contrast",), training, MAPPING
+    ),
+    "Augmentation.mixed": Option(
+        "augmentation.mixed", 1.0, 0.5, (f"{TRAINING}.augmentation:of_some",), training, MIXCO
     ),
     "Supervision.centre": Option(
         "supervision.centre", False, True, (f"{TRAINING}.supervision:centres_of",), training, MAPPING
@@ -242,6 +304,13 @@ def test_at_its_neutral_value_an_option_is_as_if_its_code_did_not_exist(folder, 
         poison(monkeypatch, code)
     assert equal(option.run(folder, written), before)
     assert equal(option.run(folder, option.base), before)
+
+
+@pytest.mark.parametrize("name", [name for name, one in OPTIONS.items() if not one.code])
+def test_an_option_without_code_of_its_own_changes_something_at_another_value(folder, name):
+    option = OPTIONS[name]
+    other = option.run(folder, with_values(option.base, {option.path: option.other, **option.also}))
+    assert not equal(other, option.run(folder, option.base))
 
 
 @pytest.mark.parametrize(("name", "code"), [(name, code) for name, one in OPTIONS.items() for code in one.code])

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from brain2clip.settings import Augmentation, Supervision
+from brain2clip.settings import Augmentation, SoftClip, Supervision
 from brain2clip.stage import InputError
 from brain2clip.training.augmentation import Mixture, disturb, draw_mixture
 from brain2clip.training.data import Stimuli
-from brain2clip.training.supervision import Targets, contrast, shared_targets
+from brain2clip.training.supervision import Targets, contrast, shared_targets, soft_contrast
 from brain2clip.training.texts import Texts
 
 SEEDS = st.integers(0, 2**31)
@@ -286,3 +286,63 @@ def test_mean_sentences_are_those_of_the_features(stimuli):
     rows = np.arange(len(stimuli["stimulus_id"]))
     for source, name in (("captions", "caption_embedding"), ("prompts", "prompt_embedding")):
         np.testing.assert_allclose(Texts(stimuli, (source,)).means(rows), stimuli[name][:], atol=1e-6)
+
+
+# ---------------------------------------------------------------------------------------------- SoftCLIP
+
+
+@given(seed=SEEDS, temperature=st.sampled_from([0.004, 0.1, 1.0]))
+def test_softclip_by_hand(seed, temperature):
+    z, target = (one.double().numpy() for one in example(seed))
+    t, z_unit = (one / np.linalg.norm(one, axis=1, keepdims=True) for one in (target, z))
+    terms = []
+    for i in range(6):
+        wanted = np.exp((t[i] @ t.T - 1) / temperature)
+        wanted /= wanted.sum()
+        for scores in (z_unit[i] @ t.T / temperature, t[i] @ z_unit.T / temperature):  # of a response, of a target
+            terms.append(np.log(np.exp(scores - scores.max()).sum()) - wanted @ (scores - scores.max()))
+    found = soft_contrast(*example(seed), temperature)
+    assert found.item() == pytest.approx(np.mean(terms), rel=1e-3, abs=1e-3)
+
+
+def test_equal_targets_share_the_mass_of_softclip():
+    identity = torch.tensor([0, 0, 1, 2, 2, 2])
+    z, target = example(1)[0], example(0)[1][identity]
+    found = soft_contrast(z, target, 1e-3)  # so cold that only equal targets have mass
+    torch.testing.assert_close(found, contrast(z, target, identity, torch.tensor(1e3).log()), rtol=1e-4, atol=1e-3)
+
+
+def test_the_temperature_of_softclip_begins_after_a_third_and_rises_by_half_a_cosine():
+    soft = SoftClip()
+    found = [soft.temperature(epoch, 10) for epoch in range(1, 11)]
+    part = np.arange(7) / 6
+    assert found[:3] == [None] * 3
+    np.testing.assert_allclose(found[3:], 0.0075 - 0.0035 * (1 + np.cos(np.pi * part)) / 2)
+    assert (found[3], found[-1]) == (0.004, 0.0075)
+    assert SoftClip(after=0.0).temperature(1, 1) == 0.004
+    assert [SoftClip(after=0.9).temperature(epoch, 2) for epoch in (1, 2)] == [None, 0.004]
+
+
+def test_a_fixed_temperature_takes_the_place_of_the_scale(stimuli):
+    stimulus = np.array([3, 1, 4, 2, 5])
+    z = torch.randn(5, 24, generator=torch.Generator().manual_seed(0))
+    image = F.normalize(torch.from_numpy(stimuli["embedding"][:][stimulus]), dim=-1)
+    settings = Supervision(text=0, temperature=0.006)
+    targets = Targets.of(stimuli, settings, TRAINING, CPU)
+    found = targets.loss(z, stimulus, torch.tensor(torch.nan), settings, np.random.default_rng(0))
+    torch.testing.assert_close(
+        found, open_clip.ClipLoss()(F.normalize(z, dim=-1), image, 1 / 0.006), rtol=1e-4, atol=1e-5
+    )
+    soft = targets.loss(z, stimulus, SCALE, settings, np.random.default_rng(0), soft=0.05)
+    torch.testing.assert_close(soft, soft_contrast(z, image, 0.05))
+
+
+def test_some_responses_are_mixed_and_the_others_stay_as_they_are():
+    torch.manual_seed(0)
+    all_of_them = draw_mixture(20_000, 0.15, CPU)
+    torch.manual_seed(0)
+    some = draw_mixture(20_000, 0.15, CPU, 0.5)
+    assert torch.equal(some.partner, all_of_them.partner)
+    kept = some.share == 1
+    assert (some.share[~kept] == all_of_them.share[~kept]).all()
+    assert ((some.share == 1) & (all_of_them.share < 1)).float().mean().item() == pytest.approx(0.5, abs=0.02)

@@ -175,6 +175,11 @@ def projected(visual: Any, pooled: Tensor) -> Tensor:
     return pooled if visual.proj is None else pooled @ visual.proj
 
 
+def projection(visual: Any) -> tuple[nn.Module, str] | None:
+    """Module and name of the weight [D, d] that takes what was pooled to the embedding; None: there is none."""
+    return None if visual.proj is None else (visual, "proj")
+
+
 def weights(block: nn.Module, part: Literal["attention", "mlp"]) -> list[tuple[nn.Module, str, str]] | None:
     """Modules of a Transformer block with the names of their weights, and a label for each.
 

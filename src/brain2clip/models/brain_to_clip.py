@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +11,7 @@ from brain2clip import kinds
 from brain2clip.models import brain_encoder
 from brain2clip.models.brain_encoder import Inputs
 from brain2clip.models.layers import head
-from brain2clip.models.pictures import Frozen, Pictures, PictureSideBase
+from brain2clip.models.pictures import Frozen, Pictures, PictureSideBase, PromptEffect
 from brain2clip.settings import Contrastive
 from brain2clip.stage import InputError
 
@@ -24,6 +26,11 @@ class BrainToClip(nn.Module):
         Channels, times and rate of the responses.
     frozen : Frozen
         What there is of the frozen CLIP.
+
+    Attributes
+    ----------
+    shared : nn.Linear or None
+        A last layer that both sides go through, and texts; None without one.
     """
 
     def __init__(self, settings: Contrastive, inputs: Inputs, frozen: Frozen) -> None:
@@ -32,8 +39,11 @@ class BrainToClip(nn.Module):
         self.brain_head = head(settings.brain_head, settings.encoder.width)
         self.visual: PictureSideBase = kinds.load("visuals", settings.visual.kind)(settings.visual, frozen)
         self._check_spaces(settings)
+        self.shared = shared_layer(settings) if settings.shared_head else None
+        objective = settings.objective
+        fixed = objective.scaling == "none"
         self.scale = nn.Parameter(
-            torch.tensor(settings.objective.scale_init), requires_grad=settings.objective.learn_scale
+            torch.tensor(1.0 if fixed else objective.scale_init), requires_grad=objective.learn_scale and not fixed
         )
 
     def _check_spaces(self, settings: Contrastive) -> None:
@@ -50,12 +60,32 @@ class BrainToClip(nn.Module):
 
     def brain(self, responses: Tensor) -> Tensor:
         """Embedding [B, shared] of responses [B, C, T]."""
-        return self.brain_head(self.encoder(responses))
+        return self._met(self.brain_head(self.encoder(responses)))
 
     def picture(self, pictures: Pictures) -> Tensor:
         """Embedding [B, shared] of pictures."""
-        embedding: Tensor = self.visual(pictures)
-        return embedding
+        return self._met(self.visual(pictures))
+
+    def seen_by(self, pictures: Pictures, subjects: Sequence[int]) -> list[Tensor]:
+        """Embedding [B, shared] of pictures as each of some subjects sees them in training."""
+        return [self._met(one) for one in self.visual.seen_by(pictures, subjects)]
+
+    def texts(self, texts: Tensor) -> Tensor:
+        """Embedding [n, shared] of texts [n, d] of CLIP's joint space as if they were pictures."""
+        return self._met(self.visual.of_texts(texts))
+
+    def effect(self, pictures: Pictures) -> PromptEffect:
+        """What prompts do to pictures."""
+        found = self.visual.effect(pictures)
+        before = None if found.before is None else self._met(found.before)
+        return found._replace(before=before, after=self._met(found.after))
+
+    def _met(self, embedding: Tensor) -> Tensor:
+        """Embedding [B, shared] after the layer that both sides share, if there is one."""
+        if self.shared is None:
+            return embedding
+        through: Tensor = self.shared(embedding)
+        return through
 
     def parameter_groups(self, lr: float, lr_visual: float) -> list[dict]:
         """Trained parameters: what tunes the tower (``joins``) with its own learning rate; no decay on vectors."""
@@ -69,3 +99,9 @@ class BrainToClip(nn.Module):
             | ({} if decays else {"weight_decay": 0.0})
             for (joins, decays), parameters in groups.items()
         ]
+
+
+def shared_layer(settings: Contrastive) -> nn.Linear:
+    """A layer that both sides go through, from the space where they meet to itself."""
+    width = settings.encoder.width if settings.brain_head.kind == "none" else settings.brain_head.width
+    return nn.Linear(width, width)

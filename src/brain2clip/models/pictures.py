@@ -29,12 +29,15 @@ class Pictures:
         Patch tokens of each frequency band.
     vectors : mapping of str to Tensor [B, d_i]
         Further frozen vectors by name (:attr:`brain2clip.settings.Vector.name`).
+    rows : Tensor [B] or None
+        Which they are, in the stimulus table; for picture sides whose settings say ``watches``.
     """
 
     embedding: Tensor
     tokens: Tensor | None = None
     band_tokens: Tensor | None = None
     vectors: Mapping[str, Tensor] = field(default_factory=dict)
+    rows: Tensor | None = None
 
     def vector(self, wanted: Vector) -> Tensor:
         """A frozen vector [B, d]."""
@@ -42,8 +45,10 @@ class Pictures:
 
     def first(self, n: int) -> Pictures:
         """The first n."""
-        tokens, band_tokens = (None if one is None else one[:n] for one in (self.tokens, self.band_tokens))
-        return Pictures(self.embedding[:n], tokens, band_tokens, {key: one[:n] for key, one in self.vectors.items()})
+        given = self.tokens, self.band_tokens, self.rows
+        tokens, band_tokens, rows = (None if one is None else one[:n] for one in given)
+        vectors = {key: one[:n] for key, one in self.vectors.items()}
+        return Pictures(self.embedding[:n], tokens, band_tokens, vectors, rows)
 
     def frozen(self, readout: ReadoutBase) -> list[Tensor]:
         """All frozen vectors of a readout, in its order."""
@@ -142,6 +147,12 @@ class PictureSideBase(nn.Module):
 
         They come with all the vectors that the settings name, and without tokens.
         """
+
+    def begin(self, epoch: int, n_rows: int) -> None:
+        """Make ready for an epoch, counted from 1, with pictures of rows below ``n_rows``; where settings ``watch``."""
+
+    def learn(self, rows: Tensor, similarity: Tensor) -> None:
+        """Cosine [B] of pictures of some rows to the responses of a step, their mean; where settings ``watch``."""
 
     def forward(self, pictures: Pictures) -> Tensor:
         """Embedding [B, shared], as no subject in particular sees the pictures."""

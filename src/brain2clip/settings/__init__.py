@@ -27,6 +27,7 @@ from brain2clip.settings.mappings import (
     MlpNetwork,
     Network,
     NetworkBase,
+    SoftClip,
     Supervision,
     VaeNetwork,
 )
@@ -40,7 +41,7 @@ from brain2clip.settings.methods import (
     Ridge,
     TrainedMethod,
 )
-from brain2clip.settings.objective import Objective
+from brain2clip.settings.objective import Mmd, Objective
 from brain2clip.settings.optimisers import Budget, MappingBudget, Optimiser, Selection
 from brain2clip.settings.protocols import Protocol
 from brain2clip.settings.readouts import (
@@ -98,7 +99,15 @@ from brain2clip.settings.tables import (
 from brain2clip.settings.towers import FilterBank, Tower
 from brain2clip.settings.vectors import Vector
 from brain2clip.settings.views import Blur, FovealBlur, LowPass, LowResolution, Mosaic, Noise, View, ViewBase
-from brain2clip.settings.visual import FrozenVisual, Fusion, NeuroClipVisual, SharedPrompts, Visual, VisualBase
+from brain2clip.settings.visual import (
+    FrozenVisual,
+    Fusion,
+    NeuroClipVisual,
+    SharedPrompts,
+    UncertaintyVisual,
+    Visual,
+    VisualBase,
+)
 from brain2clip.settings.voxels import Voxels
 
 __all__ = [
@@ -156,6 +165,7 @@ __all__ = [
     "MethodsTable",
     "Mix",
     "MlpNetwork",
+    "Mmd",
     "Mosaic",
     "MvnnWhitening",
     "Name",
@@ -189,6 +199,7 @@ __all__ = [
     "SimulatedFmriStudy",
     "SimulatedNoise",
     "SimulatedStudy",
+    "SoftClip",
     "Softmax",
     "Spatial",
     "Split",
@@ -203,6 +214,7 @@ __all__ = [
     "Tower",
     "TrainedMethod",
     "TsConv",
+    "UncertaintyVisual",
     "UserStudyBase",
     "VaeNetwork",
     "Vector",

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Field, SerializeAsAny, Tag
 
-from brain2clip.settings.base import EXTERNAL, EachOnce, Kind, from_outside, tag
+from brain2clip.settings.base import EXTERNAL, EachOnce, Kind, from_outside, neutral, tag
 
 
 class AdapterBase(Kind):
@@ -24,10 +24,17 @@ class Lora(AdapterBase):
     rank: int = Field(4, ge=1, description="rank of each change")
     alpha: float = Field(8.0, gt=0, description="the change is scaled by alpha / rank")
     last_blocks: int | None = Field(None, ge=1, description="adapt only the last n blocks (null: all)")
-    weights: Annotated[tuple[Literal["attention", "mlp"], ...], EachOnce] = Field(
+    weights: Annotated[tuple[Literal["attention", "mlp", "projection"], ...], EachOnce] = Field(
         ("attention",),
         min_length=1,
-        description="attention: input and output projections of the attention; mlp: both layers of the MLP",
+        description="attention: input and output projections of the attention; mlp: both layers of the MLP; "
+        "projection: that from the last block to the joint embedding",
+    )
+    separate: bool = neutral(
+        False, description="q, k and v have a change each, as where they are three layers; false: one for their weight"
+    )
+    start: Literal["kaiming", "gaussian"] = neutral(
+        "kaiming", description="A at the start: kaiming, as a linear layer's weight; gaussian: N(0, 1 / rank)"
     )
 
 

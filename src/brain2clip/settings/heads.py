@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from brain2clip.settings.base import Block
+from brain2clip.settings.base import Block, neutral
 
 
 class Head(Block):
@@ -21,3 +21,8 @@ class Head(Block):
     width: int = Field(512, ge=2, description="size of the shared space (ignored for none)")
     hidden: int = Field(256, ge=1, description="size of the hidden layer of kind mlp")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout after the hidden layer of kind mlp")
+    activation: Literal["gelu", "elu", "relu", "silu"] = neutral(
+        "gelu", description="activation between the layers of kinds mlp and bottleneck"
+    )
+    output_dropout: float = neutral(0.0, ge=0, lt=1, description="dropout of what the head gives")
+    norm: bool = neutral(False, description="layer norm at the end, after that dropout")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Field, SerializeAsAny, Tag
@@ -56,6 +57,26 @@ Network = Annotated[
 ]
 
 
+class SoftClip(Block):
+    """Second part of a training, without MixCo: targets are softmax(t t' / tau) of the targets t of a batch.
+
+    Similarities of responses and targets are divided by the same tau, which goes from start to end over these epochs
+    by half a cosine.
+    """
+
+    after: float = Field(1 / 3, ge=0, lt=1, description="share of the epochs before it, rounded down to whole ones")
+    start: float = Field(0.004, gt=0, description="temperature tau in its first epoch")
+    end: float = Field(0.0075, gt=0, description="temperature tau in the last epoch")
+
+    def temperature(self, epoch: int, epochs: int) -> float | None:
+        """Temperature tau in an epoch, counted from 1, of so many; None before it begins."""
+        first = int(self.after * epochs)
+        if epoch <= first:
+            return None
+        part = (epoch - first - 1) / max(1, epochs - first - 1)
+        return self.end + (self.start - self.end) * (1 + math.cos(math.pi * part)) / 2
+
+
 class Supervision(Block):
     """Contrastive loss to the image and the text embedding: (1 - text) L(z, image) + text L(z, sentence)."""
 
@@ -81,6 +102,10 @@ class Supervision(Block):
         description="start of the learnable logit scale a; ln(1/0.07) = 2.6593, ln(100) at most",
     )
     learn_scale: bool = Field(True, description="whether the scale is trained, within [1, 100]")
+    temperature: float | None = neutral(
+        None, gt=0, description="similarities are divided by it, instead of the learnable scale (null: that)"
+    )
+    softclip: SoftClip | None = neutral(None, description="second part of the training, with soft targets (null: none)")
 
 
 class Augmentation(Block):
@@ -92,6 +117,9 @@ class Augmentation(Block):
         0.0,
         ge=0,
         description="MixCo: a response is mixed with another by a share from Beta(x, x), both being targets; 0: off",
+    )
+    mixed: float = neutral(
+        1.0, gt=0, le=1, description="probability that MixCo mixes a response; the others stay as they are"
     )
 
 

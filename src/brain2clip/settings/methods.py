@@ -115,6 +115,9 @@ class Contrastive(TrainedMethod):
     encoder: Encoder = Field(default_factory=EegProject, description="brain side")
     brain_head: Head = Field(default_factory=Head, description="projection of the brain embedding")
     visual: Visual = Field(default_factory=NeuroClipVisual, description="picture side")
+    shared_head: bool = neutral(
+        False, description="a last linear layer that both sides go through after their heads, and texts as well"
+    )
     objective: Objective = Field(default_factory=Objective, description="loss")
     optimiser: Optimiser = Field(default_factory=Optimiser, description="optimiser and budget")
     selection: Selection = Field(default_factory=Selection, description="choice of the epoch")
@@ -146,13 +149,19 @@ class Contrastive(TrainedMethod):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Pictures, where the tower is driven from their patches or vectors are taken from it."""
-        return frozenset({"pictures"} if self.visual.drives_tower else ()) | of_pictures(self.vectors)
+        """Pictures, where the tower is driven from their patches or vectors are taken from it; captions of a loss."""
+        pictures = frozenset({"pictures"} if self.visual.drives_tower else ()) | of_pictures(self.vectors)
+        return pictures | frozenset({"captions"} if self._needs_captions else ())
+
+    @property
+    def _needs_captions(self) -> bool:
+        return self.objective.text > 0 and self.objective.text_source == "captions"
 
     @property
     def needed_for(self) -> str:
-        """The picture side."""
-        return f"visual.kind: {self.visual.kind}" if self.visual.drives_tower else "visual.readout"
+        """The picture side, and the text of the loss."""
+        side = f"visual.kind: {self.visual.kind}" if self.visual.drives_tower else "visual.readout"
+        return f"{side} or objective.text_source: captions" if self._needs_captions else side
 
     @property
     def leaves_joint_space(self) -> str | None:
@@ -166,8 +175,17 @@ class Contrastive(TrainedMethod):
 
     @property
     def grid_part(self) -> tuple[int, int] | None:
-        """That of the picture side."""
-        return self.visual.grid_part
+        """That of the picture side, where nothing comes after its head."""
+        return None if self.shared_head else self.visual.grid_part
+
+    @model_validator(mode="after")
+    def _texts_have_a_place(self) -> Contrastive:
+        if self.objective.text > 0 and self.without_texts:
+            raise ValueError(
+                f"objective.text: found {self.objective.text:g}; texts are in CLIP's joint space, and pictures leave "
+                f"it ({self.without_texts}): expected 0, or a picture side that stays there"
+            )
+        return self
 
     @model_validator(mode="after")
     def _spaces_agree(self) -> Contrastive:

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
 
-from brain2clip.settings.base import EXTERNAL, EachOnce, Kind, from_outside, tag
+from brain2clip.settings.base import EXTERNAL, EachOnce, Kind, from_outside, neutral, tag
 from brain2clip.settings.vectors import Vector
 
 
@@ -55,7 +55,7 @@ class ReadoutBase(Kind):
 Vectors = Annotated[tuple[Vector, ...], Field(min_length=1), EachOnce]
 
 
-def _outside(vectors: tuple[Vector, ...]) -> str | None:
+def outside(vectors: tuple[Vector, ...]) -> str | None:
     """The first of some vectors that is none of CLIP's joint space, as a setting; None: all are."""
     for one in vectors:
         if not one.in_joint_space:
@@ -78,7 +78,7 @@ class OneVector(Vector, ReadoutBase):
     @property
     def leaves_joint_space(self) -> str | None:
         """A vector from elsewhere."""
-        found = _outside(self.inputs)
+        found = outside(self.inputs)
         return None if found is None else f"readout.{found}"
 
 
@@ -97,7 +97,7 @@ class MeanOfVectors(ReadoutBase):
     @property
     def leaves_joint_space(self) -> str | None:
         """A vector from elsewhere."""
-        found = _outside(self.vectors)
+        found = outside(self.vectors)
         return None if found is None else f"readout.vectors.{found}"
 
 
@@ -180,9 +180,23 @@ class Mix(ReadoutBase):
     width: int | None = Field(
         None, ge=2, description="a linear layer of its own takes every vector to this many numbers (null: none)"
     )
+    shared_width: int | None = neutral(
+        None, ge=2, description="before these, one linear layer takes all vectors to so many numbers (null: none)"
+    )
+    learned_vectors: int = neutral(
+        0, ge=0, description="so many further vectors, the same for all pictures, start at zero and are learned"
+    )
     per_dimension: bool = Field(False, description="weights for every number on its own")
+    start: Literal["prior", "uniform"] = neutral(
+        "prior", description="logarithms of weights at the start: prior, as below; uniform: drawn from 0 to 1"
+    )
     prior_block: float | None = Field(
         None, description="weights at the start fall with the distance to this block (null: all are equal)"
+    )
+    prior_places: tuple[float, ...] | None = neutral(
+        None,
+        min_length=1,
+        description="blocks of the vectors, one each, where these do not name them, as ready ones (null: their own)",
     )
     prior_spread: float = Field(4.0, gt=0, description="blocks over which the logarithm of a weight falls by one")
     subject_dropout: float | None = Field(
@@ -192,11 +206,30 @@ class Mix(ReadoutBase):
         description="every subject has a bias on the weights in training, left out with this probability and in tests "
         "(null: no such bias)",
     )
+    subject_dropout_by: Literal["batch", "picture"] = neutral(
+        "batch", description="batch: it is left out for all pictures of a step or none; picture: for each on its own"
+    )
+
+    @property
+    def places(self) -> tuple[float | None, ...]:
+        """Block of each vector, for the prior."""
+        return tuple(one.block for one in self.vectors) if self.prior_places is None else self.prior_places
 
     @model_validator(mode="after")
     def _blocks_known(self) -> Mix:
-        if self.prior_block is not None and any(one.block is None for one in self.vectors):
-            raise ValueError("prior_block: expected vectors that all name their block; found one without")
+        if self.prior_places is not None and len(self.prior_places) != len(self.vectors):
+            raise ValueError(
+                f"prior_places: found {len(self.prior_places)}; expected one for each of the {len(self.vectors)} "
+                "vectors"
+            )
+        if self.prior_block is not None and None in self.places:
+            raise ValueError(
+                "prior_block: expected vectors that all name their block, or prior_places; found one without"
+            )
+        if self.start == "uniform" and self.prior_block is not None:
+            raise ValueError("start: uniform draws the weights; expected no prior_block beside it")
+        if self.shared_width is not None and self.width is None:
+            raise ValueError("shared_width: expected a width beside it, for the layer of each vector after the shared")
         return self
 
     @property
@@ -206,8 +239,12 @@ class Mix(ReadoutBase):
 
     @property
     def leaves_joint_space(self) -> str | None:
-        """A layer of its own, or a vector from elsewhere."""
-        found = f"width: {self.width}" if self.width is not None else _outside(self.vectors)
+        """A layer of its own, learned vectors, or a vector from elsewhere."""
+        found = outside(self.vectors)
+        if self.width is not None:
+            found = f"width: {self.width}"
+        elif self.learned_vectors:
+            found = f"learned_vectors: {self.learned_vectors}"
         return None if found is None else f"readout.{found}"
 
     @property

@@ -10,7 +10,7 @@ from brain2clip.settings.adapters import Adapter
 from brain2clip.settings.base import EXTERNAL, Block, Kind, from_outside, neutral, tag
 from brain2clip.settings.filters import Filter, Gains
 from brain2clip.settings.heads import Head
-from brain2clip.settings.readouts import OneVector, Readout
+from brain2clip.settings.readouts import OneVector, Readout, outside
 from brain2clip.settings.vectors import Vector
 
 
@@ -54,6 +54,8 @@ class VisualBase(Kind):
     family: ClassVar[str] = "visuals"
     #: Whether it drives the frozen tower from patch tokens; else the cached embedding is all that it takes.
     drives_tower: ClassVar[bool] = False
+    #: Whether it is told in training how similar pictures are to their responses, and changes by it.
+    watches: ClassVar[bool] = False
 
     kind: str
     head: Head = Field(default_factory=Head, description="projection of what the readout gives")
@@ -145,6 +147,40 @@ class FrozenVisual(ReadVisual):
         return self.readout.further
 
 
+class UncertaintyVisual(VisualBase):
+    """Three levels of blur: in training each picture has one by how well its responses fit it, in tests the medium."""
+
+    watches: ClassVar[bool] = True
+
+    kind: Literal["uncertainty"] = "uncertainty"
+    low: Vector = Field(description="what is shown of pictures whose responses fit unusually well")
+    medium: Vector = Field(description="what is shown of all others, and in tests")
+    high: Vector = Field(description="what is shown of pictures whose responses fit unusually badly")
+    unit: bool = Field(True, description="set each to unit length before the head")
+    update: float = Field(
+        0.3, gt=0, le=1, description="share of a new similarity in the running mean of a picture, step by step"
+    )
+    deviations: float = Field(
+        1.96, ge=0, description="standard deviations over the training pictures that are unusual; looked at every epoch"
+    )
+
+    @property
+    def levels(self) -> tuple[Vector, Vector, Vector]:
+        """From the least blurred to the most."""
+        return self.low, self.medium, self.high
+
+    @property
+    def vectors(self) -> tuple[Vector, ...]:
+        """Those that are not the joint embedding, each once."""
+        return tuple(dict.fromkeys(one for one in self.levels if not one.is_embedding))
+
+    @property
+    def leaves_joint_space(self) -> str | None:
+        """A vector from elsewhere."""
+        named = ((name, outside((getattr(self, name),))) for name in ("low", "medium", "high"))
+        return next((f"visual.{name}.{found}" for name, found in named if found is not None), None)
+
+
 class NeuroClipVisual(ReadVisual):
     """The prompted tower; vectors of other views and ready ones are those of the frozen tower."""
 
@@ -164,6 +200,7 @@ class NeuroClipVisual(ReadVisual):
 
 Visual = Annotated[
     Annotated[FrozenVisual, Tag("frozen")]
+    | Annotated[UncertaintyVisual, Tag("uncertainty")]
     | Annotated[NeuroClipVisual, Tag("neuroclip")]
     | Annotated[SerializeAsAny[VisualBase], from_outside(VisualBase), Tag(EXTERNAL)],
     Discriminator(tag("visuals", default="neuroclip")),

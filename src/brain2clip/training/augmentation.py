@@ -23,10 +23,19 @@ class Mixture(NamedTuple):
         return share * values + (1 - share) * values[self.partner]
 
 
-def draw_mixture(n: int, concentration: float, device: torch.device) -> Mixture:
-    """MixCo of n responses: a random partner for each, the share from Beta(x, x) (Kim et al. 2020, for images)."""
+def draw_mixture(n: int, concentration: float, device: torch.device, mixed: float = 1.0) -> Mixture:
+    """MixCo of n responses: a random partner for each, the share from Beta(x, x) (Kim et al. 2020, for images).
+
+    ``mixed`` is the probability that a response is mixed at all.
+    """
     share = torch.distributions.Beta(concentration, concentration).sample((n,)).to(device)
-    return Mixture(share, torch.randperm(n).to(device))
+    partner = torch.randperm(n).to(device)
+    return Mixture(share if mixed == 1 else of_some(share, mixed), partner)
+
+
+def of_some(share: Tensor, mixed: float) -> Tensor:
+    """Shares [n] of which some, by chance, become 1: those responses stay as they are."""
+    return torch.where(torch.rand(len(share)).to(share.device) < mixed, share, 1.0)
 
 
 def disturb(responses: Tensor, settings: Augmentation) -> Tensor:

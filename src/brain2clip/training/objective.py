@@ -21,18 +21,41 @@ from brain2clip.stage import InputError
 SCALE = (0.0, math.log(100))
 
 
-def logits(brain: Tensor, picture: Tensor, scale: Tensor, normalise: Literal["image", "both"]) -> Tensor:
+def logits(
+    brain: Tensor,
+    picture: Tensor,
+    scale: Tensor,
+    normalise: Literal["image", "both"],
+    scaling: Literal["softplus", "exp", "linear", "none"] | None = None,
+) -> Tensor:
     """Scaled similarities [B, U].
 
     Recipe A (``image``): only the picture has unit length, the scale is softplus(a). Recipe B (``both``): both have,
-    the scale is exp(a), a being kept in [0, ln 100] by :func:`keep_scale`.
+    the scale is exp(a), a being kept in [0, ln 100] by :func:`keep_scale`. ``scaling`` names another scale.
     """
     picture = F.normalize(picture.float(), dim=-1)
     if normalise == "image":
-        return F.softplus(scale) * brain.float() @ picture.T
-    if normalise == "both":
-        return scale.exp() * F.normalize(brain.float(), dim=-1) @ picture.T
-    assert_never(normalise)
+        brain = brain.float()
+    elif normalise == "both":
+        brain = F.normalize(brain.float(), dim=-1)
+    else:
+        assert_never(normalise)
+    if scaling is None:
+        scaling = "softplus" if normalise == "image" else "exp"
+    return scaled(brain, scale, scaling) @ picture.T
+
+
+def scaled(brain: Tensor, scale: Tensor, scaling: Literal["softplus", "exp", "linear", "none"]) -> Tensor:
+    """Embeddings [B, d] times a function of the scale a."""
+    if scaling == "softplus":
+        return F.softplus(scale) * brain
+    if scaling == "exp":
+        return scale.exp() * brain
+    if scaling == "linear":
+        return scale * brain
+    if scaling == "none":
+        return brain
+    assert_never(scaling)
 
 
 @torch.no_grad()
@@ -129,27 +152,43 @@ def softened_contrastive(scores: Tensor, picture_of: Tensor, frozen: Tensor, set
     own = picture_of.unsqueeze(1)
     one = torch.ones_like(own, dtype=scores.dtype)
     share = 1 / torch.zeros_like(scores[0]).index_add(0, picture_of, one[:, 0])[own]
+    directions = settings.directions
     if settings.beta == 0 or (settings.disentangle and scores.shape[1] == 1):  # a single picture has no negatives
         belongs = torch.zeros_like(scores).scatter_(1, own, one)
-        return symmetric(scores, belongs, share * belongs)
+        return cross_entropy(scores, belongs, share * belongs, directions)
     # Targets by response: a row of q, and a column of it of which the response has its share.
     soft = soft_target(frozen, settings).to(scores.dtype)
     rows, columns = (one.contiguous().index_select(0, picture_of) for one in (soft, soft.T))
     if not settings.disentangle:
         for target in (rows, columns):
             target.mul_(settings.beta).scatter_add_(1, own, (1 - settings.beta) * one)
-        return symmetric(scores, rows, columns.mul_(share))
+        return cross_entropy(scores, rows, columns.mul_(share), directions)
     belongs = torch.zeros_like(scores).scatter_(1, own, one)
     negatives = scores.masked_fill(belongs.bool(), torch.finfo(scores.dtype).min)
-    hard = symmetric(scores, belongs, share * belongs)
-    return torch.lerp(hard, symmetric(negatives, rows, columns.mul_(share)), settings.beta)
+    hard = cross_entropy(scores, belongs, share * belongs, directions)
+    return torch.lerp(hard, cross_entropy(negatives, rows, columns.mul_(share), directions), settings.beta)
 
 
-def symmetric(scores: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Mean cross-entropy of both directions.
+def cross_entropy(
+    scores: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    directions: Literal["both", "brain-to-picture", "picture-to-brain"] = "both",
+) -> Tensor:
+    """Mean cross-entropy of rows, of columns, or the mean of both.
 
     Of the targets [B, U] each row of ``rows`` and each column of ``columns`` is a distribution.
     """
-    of_rows = (rows * scores.log_softmax(dim=1)).sum() / len(scores)
-    of_columns = (columns * scores.log_softmax(dim=0)).sum() / scores.shape[1]
-    return -(of_rows + of_columns) / 2
+    if directions == "both":
+        of_rows, of_columns = of_one_direction(scores, rows, 1), of_one_direction(scores, columns, 0)
+        return -(of_rows + of_columns) / 2
+    if directions == "brain-to-picture":
+        return -of_one_direction(scores, rows, 1)
+    if directions == "picture-to-brain":
+        return -of_one_direction(scores, columns, 0)
+    assert_never(directions)
+
+
+def of_one_direction(scores: Tensor, target: Tensor, dim: int) -> Tensor:
+    """Mean logarithm of the probability that scores [B, U] give to targets, distributions along ``dim``."""
+    return (target * scores.log_softmax(dim=dim)).sum() / scores.shape[1 - dim]

@@ -6,6 +6,7 @@ targets of a batch share the mass (the paper's own equations are not public; doc
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from brain2clip.settings import OneVector, ReadoutBase, Supervision
 from brain2clip.training import targets
 from brain2clip.training.augmentation import Mixture
 from brain2clip.training.data import Stimuli
-from brain2clip.training.objective import logits, symmetric
+from brain2clip.training.objective import cross_entropy, logits
 from brain2clip.training.texts import Texts
 
 
@@ -50,7 +51,32 @@ def contrast(z: Tensor, target: Tensor, identity: Tensor, scale: Tensor, mixture
     rows = shared_targets(identity)
     if mixture is not None:
         rows = mixture.of(rows)
-    return symmetric(logits(z, target, scale, "both"), rows, rows / rows.sum(dim=0, keepdim=True))
+    return cross_entropy(logits(z, target, scale, "both"), rows, rows / rows.sum(dim=0, keepdim=True))
+
+
+def fixed_scale(temperature: float, device: torch.device) -> Tensor:
+    """Logarithm of the scale that divides by a temperature."""
+    return torch.tensor(-math.log(temperature), device=device)
+
+
+def soft_contrast(z: Tensor, target: Tensor, temperature: float) -> Tensor:
+    """SoftCLIP: the similarities of targets among themselves are what those of responses and targets should be.
+
+    Parameters
+    ----------
+    z, target : Tensor [B, d]
+        Row i of ``target`` belongs to row i of ``z``.
+    temperature : float
+        tau of both: softmax(t t' / tau) is the target of softmax(z t' / tau), in both directions.
+
+    Returns
+    -------
+    Tensor
+        Scalar: mean cross-entropy over rows and over columns.
+    """
+    unit = F.normalize(target.float(), dim=-1)
+    soft = (unit @ unit.T / temperature).softmax(dim=-1)
+    return cross_entropy(F.normalize(z.float(), dim=-1) @ unit.T / temperature, soft, soft.T)
 
 
 def centres_of(image: Tensor, texts: Texts, rows: np.ndarray) -> dict[str, Tensor]:
@@ -145,21 +171,31 @@ class Targets:
         settings: Supervision,
         rng: np.random.Generator,
         mixture: Mixture | None = None,
+        soft: float | None = None,
     ) -> Tensor:
         """Weighted contrast of embeddings [B, d] with the images and with one sentence each of stimuli [B].
 
-        A weight of 0 leaves its part out altogether. All responses to a stimulus get the same sentence.
+        A weight of 0 leaves its part out altogether. All responses to a stimulus get the same sentence. ``soft`` is the
+        temperature of SoftCLIP, where that is on.
         """
+        if settings.temperature is not None:
+            scale = fixed_scale(settings.temperature, z.device)
+
+        def compared(target: Tensor, identity: Tensor) -> Tensor:
+            if soft is not None:
+                return soft_contrast(z, target, soft)
+            return contrast(z, target, identity, scale, mixture)
+
         own = torch.from_numpy(stimulus).to(z.device)
         parts = []
         if settings.text < 1:
             identity = self.image_identity[own] if settings.multi_positive else own
-            parts.append((1 - settings.text) * contrast(z, self.image(own), identity, scale, mixture))
+            parts.append((1 - settings.text) * compared(self.image(own), identity))
         if settings.text > 0:
             distinct, place = np.unique(stimulus, return_inverse=True)
             drawn = torch.from_numpy(self.texts.draw(distinct, rng)[place]).to(z.device)
             identity = drawn if settings.multi_positive else own
-            parts.append(settings.text * contrast(z, self.sentence[drawn], identity, scale, mixture))
+            parts.append(settings.text * compared(self.sentence[drawn], identity))
         return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
     def similarity(self, z: Tensor, rows: np.ndarray, settings: Supervision) -> Tensor:

@@ -78,7 +78,7 @@ class Texts:
             raise InputError(
                 f"{setting} needs a sentence for every training stimulus; {len(bare)} of {len(rows)} have no "
                 f"{' or '.join(self.sources)}, the first is {self.stimulus_id[bare[0]]}. Give the study captions or "
-                "class prompts, widen supervision.sentences, or train without text"
+                "class prompts, take sentences of the other source as well, or train without text"
             )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -23,7 +23,10 @@ class LowRank(nn.Module):
         self.scale = settings.alpha / settings.rank
         self.down = nn.Parameter(torch.empty(settings.rank, n_in))
         self.up = nn.Parameter(torch.zeros(n_out, settings.rank))
-        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+        if settings.start == "gaussian":
+            gaussian(self.down)
+        else:
+            nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
 
     def forward(self) -> Tensor:
         """The change [n_out, n_in], always in full precision."""
@@ -31,8 +34,35 @@ class LowRank(nn.Module):
             return self.scale * (self.up @ self.down)
 
 
+def gaussian(down: nn.Parameter) -> None:
+    """Start of A [rank, n_in]: Gaussian of deviation 1 / rank."""
+    nn.init.normal_(down, std=1 / len(down))
+
+
+class Stacked(nn.Module):
+    """Changes of a weight whose rows are those of several layers of one size, as q, k and v."""
+
+    def __init__(self, count: int, n_out: int, n_in: int, settings: Lora) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(LowRank(n_out // count, n_in, settings) for _ in range(count))
+
+    def forward(self) -> Tensor:
+        """The change [n_out, n_in]."""
+        return torch.cat([part() for part in self.parts])
+
+
+class Turned(LowRank):
+    """Change of a weight that is kept as [n_in, n_out]."""
+
+    def forward(self) -> Tensor:
+        """The change [n_in, n_out]."""
+        return super().forward().T
+
+
 class Adapter(WeightChanges):
     """W + alpha / rank B A for weights of the last blocks; the projections of q, k and v are one weight.
+
+    With ``separate`` they have three changes. The output projection of the tower counts to whatever blocks.
 
     Parameters
     ----------
@@ -45,7 +75,7 @@ class Adapter(WeightChanges):
     Raises
     ------
     InputError
-        Where a block is not open_clip's own, or the tower has fewer blocks than asked for.
+        Where a block is not open_clip's own, the tower has fewer blocks than asked for, or its projection is not used.
     """
 
     def __init__(self, settings: Lora, visual: Any, blocks: int) -> None:
@@ -53,13 +83,40 @@ class Adapter(WeightChanges):
         count = blocks if settings.last_blocks is None else settings.last_blocks
         if count > blocks:
             raise InputError(f"visual.adapter.last_blocks is {count}, the tower runs through {blocks} blocks")
+        inside = [part for part in settings.weights if part != "projection"]
         for number in range(blocks - count, blocks):
-            for module, name, label in weights_of(open_clip.blocks(visual)[number], settings.weights):
+            for module, name, label in weights_of(open_clip.blocks(visual)[number], inside):
                 n_out, n_in = getattr(module, name).shape
-                self.add(f"block-{number}-{label}", module, name, LowRank(n_out, n_in, settings))
+                together = label == "in_proj" and settings.separate
+                change = Stacked(3, n_out, n_in, settings) if together else LowRank(n_out, n_in, settings)
+                self.add(f"block-{number}-{label}", module, name, change)
+        if "projection" in settings.weights:
+            module, name = projection_of(visual, blocks)
+            n_in, n_out = getattr(module, name).shape
+            self.add("projection", module, name, Turned(n_out, n_in, settings))
 
 
-def weights_of(block: Any, chosen: tuple[Literal["attention", "mlp"], ...]) -> Iterator[tuple[nn.Module, str, str]]:
+def projection_of(visual: Any, blocks: int) -> tuple[nn.Module, str]:
+    """Module and name of the output projection of a tower that runs through so many blocks.
+
+    Raises
+    ------
+    InputError
+        Where the tower has none, or what is read out of it does not go through it.
+    """
+    found = open_clip.projection(visual)
+    depth = len(open_clip.blocks(visual))
+    if found is None:
+        raise InputError("visual.adapter.weights: found projection, and this tower has none; leave it out")
+    if blocks < depth:
+        raise InputError(
+            f"visual.adapter.weights: found projection, and the readout takes nothing after block {blocks} of {depth}, "
+            "so that nothing goes through it; leave it out"
+        )
+    return found
+
+
+def weights_of(block: Any, chosen: Sequence[Literal["attention", "mlp"]]) -> Iterator[tuple[nn.Module, str, str]]:
     """Modules of a Transformer block with the names of their weights, and a label for each.
 
     Raises

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
@@ -18,10 +19,10 @@ from brain2clip.models.brain_encoder import Inputs
 from brain2clip.models.brain_to_clip import BrainToClip
 from brain2clip.models.parameters import restore, trainable
 from brain2clip.models.pictures import Frozen, Pictures, PromptEffect, ReadPictureSide
-from brain2clip.settings import Contrastive, Optimiser, Tower
+from brain2clip.settings import Contrastive, Mmd, Optimiser, Tower
 from brain2clip.stage import InputError
 from brain2clip.stimuli.filter_bank import BandTokens
-from brain2clip.training import memory
+from brain2clip.training import memory, mmd
 from brain2clip.training.data import Pairs, PictureSource, Responses, Stimuli
 from brain2clip.training.loop import fit
 from brain2clip.training.method import Checkpoint, Study, Trained
@@ -33,6 +34,7 @@ from brain2clip.training.objective import (
     softened_contrastive,
     temperature_of,
 )
+from brain2clip.training.text_term import TextTerm
 from brain2clip.training.texts import prompts
 
 if TYPE_CHECKING:
@@ -68,13 +70,9 @@ class Method:
         given = settings.optimiser, settings.selection, study.sets, concept, study.seed, study.device, study.classes
         history = fit(learner, *given)
         tensors = trainable(learner.model)
-        visual = learner.model.visual
         if settings.visual.by_subject:
             tensors[SEEN_BY] = torch.tensor(subjects_of(responses))
-        if isinstance(visual, ReadPictureSide) and visual.rescales:
-            tensors[LENGTH] = length_of(visual, learner.pictures, rows)
-        else:
-            tensors[LENGTH] = frozen_length(study.stimuli)
+        tensors[LENGTH] = picture_length(learner, study.stimuli, rows)
         return tensors, history
 
     def ready(self, checkpoint: Checkpoint) -> BothSides:
@@ -114,6 +112,9 @@ def learner_of(
         place = torch.from_numpy(np.searchsorted(pictures.rows, fitted)).to(device)
         settings = with_perplexity(settings, pictures.embedding[place], seed)
     learner = ContrastiveLearner(model, settings, pictures, device)
+    if settings.objective.text:
+        length = picture_length(learner, stimuli, fitted)
+        learner.texts = TextTerm(stimuli, settings.objective, fitted, length, device)
     if settings.visual.drives_tower:
         model.visual.micro_batch = micro_batch(learner, responses)
     return learner
@@ -140,6 +141,14 @@ def micro_batch(learner: ContrastiveLearner, responses: Responses) -> int | None
 def subjects_of(responses: Responses) -> int:
     """Number of subjects whose responses they are."""
     return int(responses.subject.max()) + 1
+
+
+def picture_length(learner: ContrastiveLearner, stimuli: Stimuli, rows: np.ndarray) -> Tensor:
+    """Mean length of training pictures before they go through the head, which texts get."""
+    visual = learner.model.visual
+    if isinstance(visual, ReadPictureSide) and visual.rescales:
+        return length_of(visual, learner.pictures, rows)
+    return frozen_length(stimuli)
 
 
 @torch.inference_mode()
@@ -176,6 +185,11 @@ class ContrastiveLearner:
     pictures : PictureSource
         For all training rows.
     device : torch.device
+
+    Attributes
+    ----------
+    texts : TextTerm or None
+        Texts of the training pictures, where the loss compares with them, too.
     """
 
     def __init__(
@@ -186,10 +200,15 @@ class ContrastiveLearner:
         self.frozen_epochs = settings.optimiser.frozen_epochs
         self.perplexity = math.nan
         self.seen = pictures.__call__
+        self.texts: TextTerm | None = None
+        self.epoch = 1
 
     def begin(self, epoch: int) -> None:
         """Pictures are those of the frozen tower until what tunes it joins."""
+        self.epoch = epoch
         self.seen = self.pictures.frozen if epoch <= self.frozen_epochs else self.pictures.__call__
+        if self.settings.visual.watches:
+            self.model.visual.begin(epoch, int(self.pictures.rows[-1]) + 1)
 
     def parameter_groups(self) -> list[dict]:
         """Encoder and heads; filter, fusion and prompts with their own rate."""
@@ -202,37 +221,77 @@ class ContrastiveLearner:
 
     def settle(self) -> None:
         """Keep the scale in its range, where the recipe has one."""
-        if self.settings.objective.normalise == "both":
+        if self.settings.objective.keeps_scale:
             keep_scale(self.model.scale)
 
     def loss(self, data: Pairs, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
         """Loss of a batch; every picture of it goes through the tower once. Nothing is drawn."""
         distinct, picture_of = np.unique(data.stimulus[rows], return_inverse=True)
         seen = self.seen(distinct)
+        if self.settings.visual.watches:
+            seen = replace(seen, rows=torch_device.copied(distinct, self.device))
         ((_, _, responses),) = data.take(rows)
         with self.autocast():
             brain = self.model.brain(responses)
-        scores = self._scores(brain, seen, data.subject[rows])
+        pictures = self._pictures(seen, data.subject[rows])
+        scores = self._scores(brain, pictures)
         if math.isnan(self.perplexity) and self.settings.objective.beta > 0:
             self.perplexity = perplexity(soft_target(seen.embedding, self.settings.objective))
         owner = torch_device.copied(picture_of, self.device)
-        return softened_contrastive(scores, owner, seen.embedding, self.settings.objective)
+        if seen.rows is not None:
+            self.model.visual.learn(seen.rows, own_similarity(brain, pictures[0][1], owner))
+        loss = softened_contrastive(scores, owner, seen.embedding, self.settings.objective)
+        if self.texts is not None:
+            text = self.settings.objective.text
+            loss = (1 - text) * loss + text * self._loss_of_texts(self.texts, brain, distinct, picture_of)
+        if self.settings.objective.mmd is not None:
+            loss = loss + self._distance(self.settings.objective.mmd, brain, pictures, owner)
+        return loss
 
-    def _scores(self, brain: Tensor, seen: Pictures, subject: np.ndarray) -> Tensor:
-        """Scaled similarity [B, U] of responses to pictures, which may differ by the subject that sees them."""
-        normalise = self.settings.objective.normalise
+    def _pictures(self, seen: Pictures, subject: np.ndarray) -> list[tuple[Tensor | None, Tensor]]:
+        """Responses of the batch (None: all) and pictures [U, shared] as their subject sees them."""
         if not self.settings.visual.by_subject:
             with self.autocast():
-                picture = self.model.picture(seen)
-            return logits(brain, picture, self.model.scale, normalise)
-        scores = brain.new_zeros(len(brain), len(seen.embedding), dtype=torch.float32)
+                return [(None, self.model.picture(seen))]
         distinct = np.unique(subject)
         with self.autocast():
-            pictures = self.model.visual.seen_by(seen, distinct.tolist())
-        for one, picture in zip(distinct, pictures):
-            own = torch_device.copied(np.flatnonzero(subject == one), self.device)
-            scores = scores.index_copy(0, own, logits(brain[own], picture, self.model.scale, normalise))
+            pictures = self.model.seen_by(seen, distinct.tolist())
+        own = (torch_device.copied(np.flatnonzero(subject == one), self.device) for one in distinct)
+        return list(zip(own, pictures))
+
+    def _scores(self, brain: Tensor, pictures: list[tuple[Tensor | None, Tensor]]) -> Tensor:
+        """Scaled similarity [B, U] of responses to pictures, which may differ by the subject that sees them."""
+        first, picture = pictures[0]
+        if first is None:
+            return self._logits(brain, picture)
+        scores = brain.new_zeros(len(brain), len(picture), dtype=torch.float32)
+        for own, picture in pictures:
+            assert own is not None
+            scores = scores.index_copy(0, own, self._logits(brain[own], picture))
         return scores
+
+    def _logits(self, brain: Tensor, picture: Tensor) -> Tensor:
+        objective = self.settings.objective
+        return logits(brain, picture, self.model.scale, objective.normalise, objective.scaling)
+
+    def _loss_of_texts(self, texts: TextTerm, brain: Tensor, rows: np.ndarray, picture_of: np.ndarray) -> Tensor:
+        """Contrast of responses [B, shared] with the texts of their pictures, each text once."""
+        embedding, number = texts.of(rows)
+        with self.autocast():
+            text = self.model.texts(embedding)
+        hard = self.settings.objective.model_copy(update={"beta": 0.0})
+        owner = torch_device.copied(number[picture_of], self.device)
+        return softened_contrastive(self._logits(brain, text), owner, embedding, hard)
+
+    def _distance(
+        self, settings: Mmd, brain: Tensor, pictures: list[tuple[Tensor | None, Tensor]], owner: Tensor
+    ) -> Tensor:
+        """Weighted squared MMD of responses [B, shared] and pictures; of each response its own where they differ."""
+        weight = settings.weight(self.epoch)
+        if not weight:
+            return brain.new_zeros((), dtype=torch.float32)
+        seen = [picture if own is None else picture[owner[own]] for own, picture in pictures]
+        return weight * mmd.squared_mmd(brain, torch.cat(seen), settings.sigmas)
 
     @torch_device.tf32()
     @torch.inference_mode()
@@ -245,6 +304,16 @@ class ContrastiveLearner:
         )
         scores = F.normalize(self.model.brain(data.responses[0]), dim=-1) @ F.normalize(candidates, dim=-1).T
         return float((scores.argmax(dim=1).cpu().numpy() == picture_of).mean())
+
+
+@torch.no_grad()
+def own_similarity(brain: Tensor, picture: Tensor, owner: Tensor) -> Tensor:
+    """Mean cosine [U] of pictures [U, d] to their own responses; ``owner`` is the picture of each response [B, d]."""
+    cosine = F.cosine_similarity(brain.float(), picture.float()[owner], dim=-1)
+    total, count = (
+        cosine.new_zeros(len(picture)).index_add(0, owner, one) for one in (cosine, torch.ones_like(cosine))
+    )
+    return total / count
 
 
 def precision(budget: Optimiser, device: torch.device, width: int):
@@ -288,7 +357,7 @@ class BothSides(Trained):
     def texts(self, unit: Tensor) -> Tensor:
         """Texts as if they were pictures: at the mean length of the training pictures, through the picture head."""
         self.model.visual.check_texts()
-        return self.model.visual.of_texts(unit.to(self.device) * self.length)
+        return self.model.texts(unit.to(self.device) * self.length)
 
     def classes(self, concepts: list[str], rows: np.ndarray) -> Tensor:
         """Mean prompt of each concept through the picture head."""
@@ -296,7 +365,7 @@ class BothSides(Trained):
 
     def effect(self, rows: np.ndarray) -> PromptEffect:
         """What prompts do to pictures."""
-        return self.model.visual.effect(self.pictures(rows))
+        return self.model.effect(self.pictures(rows))
 
 
 def build(

@@ -118,13 +118,16 @@ class MappingLearner:
     ) -> None:
         self.model, self.settings, self.targets, self.subjects = model, settings, targets, subjects
         self.frozen_epochs = 0
+        self.soft: float | None = None
 
     def parameter_groups(self) -> list[dict]:
         """All parameters; vectors do not decay."""
         return self.model.parameter_groups(self.settings.optimiser.lr)
 
     def begin(self, epoch: int) -> None:
-        """Every epoch is like the first."""
+        """Temperature of SoftCLIP in this epoch, where that is on; else every epoch is like the first."""
+        if self.settings.supervision.softclip is not None:
+            self.soft = self.settings.supervision.softclip.temperature(epoch, self.settings.optimiser.epochs)
 
     def measured(self) -> dict[str, float]:
         """Nothing beyond what every history has."""
@@ -147,15 +150,16 @@ class MappingLearner:
             start += len(own)
         z, own_loss = self.model.shared(torch.cat(entered))
         stimulus = data.stimulus[np.concatenate([own for _, own, _ in taken])]
-        loss = self.targets.loss(z, stimulus, self.model.scale, self.settings.supervision, rng, mixture)
+        loss = self.targets.loss(z, stimulus, self.model.scale, self.settings.supervision, rng, mixture, self.soft)
         return loss if own_loss is None else loss + own_loss
 
     def _mixture(self, sizes: Sequence[int]) -> Mixture | None:
-        """MixCo of a batch; partners are of the same subject, whose inputs are the same voxels."""
-        if not self.settings.augmentation.mixco:
+        """MixCo of a batch; partners are of the same subject, whose inputs are the same voxels. None in SoftCLIP."""
+        augmentation = self.settings.augmentation
+        if not augmentation.mixco or self.soft is not None:
             return None
         device = self.model.scale.device
-        drawn = [draw_mixture(size, self.settings.augmentation.mixco, device) for size in sizes]
+        drawn = [draw_mixture(size, augmentation.mixco, device, augmentation.mixed) for size in sizes]
         starts = np.cumsum([0, *sizes[:-1]])
         return Mixture(
             torch.cat([one.share for one in drawn]),
