@@ -22,6 +22,7 @@ from brain2clip.settings import Contrastive, Optimiser, Tower
 from brain2clip.stage import InputError
 from brain2clip.stimuli.filter_bank import BandTokens
 from brain2clip.training import memory
+from brain2clip.training.augmenting import Augmenting, Batch
 from brain2clip.training.data import Pairs, PictureSource, Responses, Stimuli
 from brain2clip.training.loop import fit
 from brain2clip.training.method import Checkpoint, Study, Trained
@@ -114,6 +115,8 @@ def learner_of(
         place = torch.from_numpy(np.searchsorted(pictures.rows, fitted)).to(device)
         settings = with_perplexity(settings, pictures.embedding[place], seed)
     learner = ContrastiveLearner(model, settings, pictures, device)
+    if settings.augmentation:
+        learner.augmenting = Augmenting(settings.augmentation, encoder_inputs(responses))
     if settings.visual.drives_tower:
         model.visual.micro_batch = micro_batch(learner, responses)
     return learner
@@ -186,6 +189,11 @@ class ContrastiveLearner:
         self.frozen_epochs = settings.optimiser.frozen_epochs
         self.perplexity = math.nan
         self.seen = pictures.__call__
+        self.augmenting: Augmenting | None = None
+
+    def once(self, data: Pairs, rng: np.random.Generator) -> Pairs:
+        """Training pairs after what is drawn before the first epoch."""
+        return data if self.augmenting is None else self.augmenting.once(data, rng)
 
     def begin(self, epoch: int) -> None:
         """Pictures are those of the frozen tower until what tunes it joins."""
@@ -206,17 +214,24 @@ class ContrastiveLearner:
             keep_scale(self.model.scale)
 
     def loss(self, data: Pairs, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """Loss of a batch; every picture of it goes through the tower once. Nothing is drawn."""
+        """Loss of a batch; every picture of it goes through the tower once."""
         distinct, picture_of = np.unique(data.stimulus[rows], return_inverse=True)
         seen = self.seen(distinct)
         ((_, _, responses),) = data.take(rows)
+        batch = Batch(responses, data.subject[rows])
+        if self.augmenting is not None and self.model.training:
+            batch = self.augmenting(batch, rng)
         with self.autocast():
-            brain = self.model.brain(responses)
+            brain = self.model.brain(batch.values)
         scores = self._scores(brain, seen, data.subject[rows])
         if math.isnan(self.perplexity) and self.settings.objective.beta > 0:
             self.perplexity = perplexity(soft_target(seen.embedding, self.settings.objective))
-        owner = torch_device.copied(picture_of, self.device)
-        return softened_contrastive(scores, owner, seen.embedding, self.settings.objective)
+
+        def of(target: np.ndarray) -> Tensor:
+            owner = torch_device.copied(target, self.device)
+            return softened_contrastive(scores, owner, seen.embedding, self.settings.objective)
+
+        return batch.loss(of, picture_of)
 
     def _scores(self, brain: Tensor, seen: Pictures, subject: np.ndarray) -> Tensor:
         """Scaled similarity [B, U] of responses to pictures, which may differ by the subject that sees them."""
@@ -323,10 +338,9 @@ def build(
         from brain2clip.stimuli import frozen_clip  # open_clip takes seconds to import: only where it is needed
 
         clip = (frozen_clip.load_shared if trained else frozen_clip.load)(tower, device)
-    n_channels, n_times = (*responses.values.shape[1:], 1)[:2]  # a voxel is a channel with one sample
     model = BrainToClip(
         settings,
-        Inputs(n_channels, n_times, responses.sfreq),
+        encoder_inputs(responses),
         Frozen(
             width=stimuli["embedding"].shape[1],
             bands=tower.filter_bank.bands,
@@ -338,6 +352,12 @@ def build(
         ),
     )
     return model.to(device), clip
+
+
+def encoder_inputs(responses: Responses) -> Inputs:
+    """What an encoder gets of them; a voxel is a channel with one sample."""
+    n_channels, n_times = (*responses.values.shape[1:], 1)[:2]
+    return Inputs(n_channels, n_times, responses.sfreq)
 
 
 def picture_source(
