@@ -49,6 +49,7 @@ FAMILIES = {
     "readouts": Family("brain2clip.models.readouts", "Readout"),
     "filters": Family("brain2clip.models.filters", "Filter"),
     "adapters": Family("brain2clip.models.adapters", "Adapter"),
+    "augmentations": Family("brain2clip.training.augmentations", "Augmentation"),
     "schedules": Family("brain2clip.training.schedules", "Schedule"),
     "methods": Family("brain2clip.training.methods", "Method"),
     "metrics": Family("brain2clip.retrieval.metrics", "Metric"),

@@ -1,4 +1,4 @@
-"""One contract for all kinds of models, schedules and methods, those that the project brings and those from outside.
+"""One contract for all kinds of models, augmentations, schedules and methods, of the project and from outside.
 
 A kind has settings that refuse what is wrong, the promised shapes and number of parameters; it trains (all that is
 trained gets a gradient), and what a checkpoint holds predicts as the trained model did.
@@ -41,6 +41,7 @@ UNIONS = {
     "visuals": settings.Visual,
     "filters": settings.Filter,
     "adapters": settings.Adapter,
+    "augmentations": settings.ResponseAugmentation,
     "schedules": settings.Schedule,
     "methods": settings.Method,
 }
@@ -48,6 +49,7 @@ FAMILIES = list(UNIONS)
 
 #: Kinds from outside, as another laboratory would write them: one file.
 OUTSIDE = """
+from dataclasses import replace
 import torch
 from pydantic import Field
 from torch import nn
@@ -110,6 +112,15 @@ class Biases(nn.Module):
             block.register_forward_hook(lambda _, __, out, shift=self.shifts[-1]: out + shift)
     def merge(self):
         pass
+
+class Signs:
+    class Settings(settings.AugmentationBase):
+        probability: float = Field(0.5, ge=0, le=1, description="of each response")
+    def __init__(self, settings, inputs):
+        self.probability = settings.probability
+    def __call__(self, batch, rng):
+        sign = torch.from_numpy(1 - 2.0 * (rng.random((len(batch.values), 1, 1)) < self.probability)).float()
+        return replace(batch, values=sign * batch.values)
 
 class Halves:
     class Settings(settings.ScheduleBase):
@@ -216,9 +227,20 @@ CASES: dict[str, dict[str, Case]] = {
         ),
         "my_lab.nets:Biases": Case({"first": 1}, {"rank": 2}, 2 * D),
     },
+    "augmentations": {
+        "smoothing": Case({"probability": 0.2, "window_s": 0.06, "drawn": "once"}, {"window_s": 0}),
+        "noise": Case({"deviation": 0.2}, {"probability": 0.5}),
+        "channel-dropout": Case({"probability": 0.2}, {"probability": 1.0}),
+        "time-dropout": Case({"probability": 0.2, "span_s": 0.1}, {"span_s": 0}),
+        "time-shift": Case({"most_s": 0.02}, {"most_s": -1}),
+        "mixup": Case({"concentration": 0.1}, {"drawn": "once"}),
+        "my_lab.nets:Signs": Case({"probability": 0.1}, {"deviation": 0.1}),
+    },
     "schedules": {
         "constant": Case({}, {"every": 2}),
         "cosine": Case({}, {"every": 2}),
+        "step": Case({"every": 3, "gamma": 0.5}, {"every": 0}),
+        "one-cycle": Case({"up": 0.4, "div": 10.0}, {"up": 1.0}),
         "my_lab.nets:Halves": Case({"every": 2}, {"every": 0}),
     },
     "methods": {
@@ -360,11 +382,18 @@ def test_shapes(family, kind):
 
 @of("schedules")
 def test_a_schedule_is_a_factor_within_0_and_1_that_never_rises_after_the_warm_up(family, kind):
-    budget = settings.Optimiser.model_validate({"warmup": 0.2, "schedule": small(family, kind)})
-    factor = loop.learning_rate(budget, 10)
+    """Of a kind that has a rise of its own: it rises once, and a warm-up beside it is refused."""
+    given = {"epochs": 5, "warmup": 0.2, "schedule": small(family, kind)}
+    if settings.parse(settings.Schedule, given["schedule"]).rises:
+        with pytest.raises(ValueError, match=r"warmup: found 0\.2 .* expected warmup: 0"):
+            settings.Optimiser.model_validate(given)
+        given["warmup"] = 0
+    factor = loop.learning_rate(settings.Optimiser.model_validate(given), 10)
     values = [factor(step) for step in range(11)]
-    assert values[:2] == [0.5, 1.0]
-    assert all(0 <= after <= before <= 1 for before, after in pairwise(values[1:]))
+    top = values.index(max(values))
+    assert given["warmup"] == 0 or values[:2] == [0.5, 1.0]
+    assert all(0 <= before < after <= 1 for before, after in pairwise(values[: top + 1]))
+    assert all(0 <= after <= before <= 1 for before, after in pairwise(values[top:]))
 
 
 def test_the_name_of_a_schedule_is_short_for_its_block():
@@ -392,8 +421,11 @@ def method_with(family: str, kind: str) -> dict[str, Any]:
         return {**CONTRASTIVE, "visual": {**NEUROCLIP, "filter": block}, "optimiser": BUDGET}
     if family == "adapters":
         return {**CONTRASTIVE, "visual": {**NEUROCLIP, "adapter": block}, "optimiser": BUDGET}
+    if family == "augmentations":
+        return {**CONTRASTIVE, "augmentation": [block], "optimiser": BUDGET}
     if family == "schedules":
-        return {**CONTRASTIVE, "optimiser": {**BUDGET, "schedule": block}}
+        rises = {"warmup": 0} if kind == "one-cycle" else {}
+        return {**CONTRASTIVE, "optimiser": {**BUDGET, "schedule": block, **rises}}
     return block if kind in ("ridge", "my_lab.nets:Means") else {**block, "optimiser": BUDGET}
 
 

@@ -198,6 +198,40 @@ OPTIONS: dict[str, Option] = {
     "Augmentation.mixed": Option(
         "augmentation.mixed", 1.0, 0.5, (f"{TRAINING}.augmentation:of_some",), training, MIXCO
     ),
+    "Contrastive.augmentation": Option(
+        "augmentation", [], [{"kind": "noise"}], (f"{TRAINING}.methods.contrastive:Augmenting",), training, CONTRASTIVE
+    ),
+    "Budget.algorithm": Option("optimiser.algorithm", "adamw", "adam", ("torch.optim:Adam",), training, CONTRASTIVE),
+    "Budget.betas": Option("optimiser.betas", [0.9, 0.999], [0.5, 0.999], (), training, CONTRASTIVE),
+    "Budget.eps": Option("optimiser.eps", 1e-8, 1e-6, (), training, CONTRASTIVE),
+    "Budget.decay_biases": Option(
+        "optimiser.decay_biases", False, True, (f"{TRAINING}.optimising:all_decaying",), training, MAPPING
+    ),
+    "Budget.batches": Option(
+        "optimiser.batches", "equal", "exact", (f"{TRAINING}.optimising:exact_batches",), training, MAPPING
+    ),
+    "Budget.ema": Option("optimiser.ema", None, 0.9, (f"{TRAINING}.loop:Average",), training, MAPPING),
+    "Budget.second": Option(
+        "optimiser.second", None, {"after": 1, "lr": 1e-4, "freeze": ["encoder"]},
+        (f"{TRAINING}.optimising:frozen_of", f"{TRAINING}.optimising:in_proportion"), training, CONTRASTIVE,
+        {"optimiser.epochs": 2},
+    ),
+    "Selection.criterion": Option(
+        "selection.criterion", "top-1", "loss", (f"{TRAINING}.loop:held_out_loss",), training, MAPPING,
+        {"selection.rule": "held-out-concepts"},
+    ),
+    "Selection.patience": Option(
+        "selection.patience", None, 1, (f"{TRAINING}.loop:Watch",), training, MAPPING,
+        {"selection.rule": "held-out-concepts"},
+    ),
+    "Selection.min_delta": Option(
+        "selection.min_delta", 0.0, 0.1, (), training, MAPPING,
+        {"selection.rule": "held-out-concepts", "selection.patience": 1},
+    ),
+    "Selection.retrain": Option(
+        "selection.retrain", True, False, (f"{TRAINING}.loop:Watch",), training, MAPPING,
+        {"selection.rule": "held-out-concepts"},
+    ),
     "Supervision.centre": Option(
         "supervision.centre", False, True, (f"{TRAINING}.supervision:centres_of",), training, MAPPING
     ),
@@ -344,4 +378,4 @@ def test_json_holds_the_options_that_do_something_and_reads_back_to_the_same_blo
             place: Any = method.model_dump(mode="json")
             for key in one.path.split("."):
                 place = place.get(key) if isinstance(place, dict) else None
-            assert (place is not None) == used.get(name, False)
+            assert (place is not None) == (used.get(name, False) or one.path in also)

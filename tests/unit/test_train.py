@@ -229,7 +229,7 @@ def test_selection_holds_out_whole_concepts_and_trains_again_on_all(files, tmp_p
 def test_the_search_for_the_epoch_is_part_of_what_a_model_costs(monkeypatch):
     times = iter([[1.0, 2.0, 4.0, 8.0], [1.5, 2.5]])
 
-    def short(*given, validation=None, stop_after=None):
+    def short(*given, validation=None, stop_after=None, watch=None):
         spent = next(times)
         scores = {"held_out_top1": [0.1, 0.9, 0.3, 0.2][: len(spent)]}
         return pd.DataFrame({"epoch": np.arange(len(spent)) + 1, **scores, "seconds": spent, "cpu_seconds": spent})
@@ -274,6 +274,9 @@ class Scale:
         self.model, self.steps = torch.nn.Module(), 0
         self.model.scale = self.scale = torch.nn.Parameter(torch.tensor(4.0))
         self.frozen_epochs = 0
+
+    def once(self, data, rng):
+        return data
 
     def begin(self, epoch):
         pass

@@ -47,7 +47,9 @@ def index() -> str:
     for name in field.names():
         one = field.read(name)
         kind = "EEG" if one.modality == "eeg" else "fMRI"
-        lines.append(f"| [`{name}`]({name}.md) | {one.label} | {kind} | {_cell(one.numbers)} | {_cell(one.selection)} |")
+        lines.append(
+            f"| [`{name}`]({name}.md) | {one.label} | {kind} | {_cell(one.numbers)} | {_cell(one.selection)} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -99,7 +101,13 @@ def _published(one: field.FieldMethod, table: pd.DataFrame) -> list[str]:
     rows = table[table["method"].isin(one.published) & table["subject"].isna()]
     if rows.empty:
         return []
-    lines = ["", "## As published", "", "| row | protocol | scoring | metric | value | source | note |", "|---" * 7 + "|"]
+    lines = [
+        "",
+        "## As published",
+        "",
+        "| row | protocol | scoring | metric | value | source | note |",
+        "|---" * 7 + "|",
+    ]
     for row in rows.to_dict("records"):
         note = "" if pd.isna(row["note"]) else row["note"]
         cells = [row["method"], row["protocol"], row["scoring"], row["metric"], f"{100 * row['value']:.2f} %"]

@@ -1,8 +1,9 @@
 """Reference of all settings, generated from the settings classes: ``python -m brain2clip.documents.reference``.
 
 What a setting re-runs is asked of the plan (:mod:`brain2clip.documents.reruns`). Writes ``docs/configuration.md`` for
-people, ``workflow/schemas/config.schema.json`` for editors, and the pages of the field's methods (:mod:`.field`). With ``--check`` nothing is written; files that no
-longer match are named and the exit code is 1.
+people, ``workflow/schemas/config.schema.json`` for editors, and the pages of the field's methods
+(:mod:`brain2clip.documents.field`). With ``--check`` nothing is written; files that no longer match are named and the
+exit code is 1.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from brain2clip import artefact
-from brain2clip.documents import field, reruns
+from brain2clip.documents import field as field_methods
+from brain2clip.documents import reruns
 from brain2clip.plan.jobs import STAGES
 from brain2clip.settings import Block, Config
 
@@ -48,9 +50,9 @@ with numbers of jobs.
 
 An entry under `methods` may say `base: OTHER`: it starts from that method and overrides what it lists itself; with
 `base: field/NAME` it starts from a [method of the field](methods/README.md), and has its tower where none of that name
-is configured. So may an entry under `presets`, and the `responses` of a study, which start from a preset. A block of another kind than that of
-its base inherits what its own kind has; what it loses (`readout` under `visual: {kind: frozen}`) is one line when a run
-starts.
+is configured. So may an entry under `presets`, and the `responses` of a study, which start from a preset. A block of
+another kind than that of its base inherits what its own kind has; what it loses (`readout` under
+`visual: {kind: frozen}`) is one line when a run starts.
 
 For completion and checks in an editor, put this line first in a configuration file:
 
@@ -83,7 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
 def generated() -> dict[Path, str]:
     """Path of each generated file, relative to the root, and its text."""
     settings = {DOCUMENT: document(), SCHEMA: json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"}
-    return settings | field.pages()
+    return settings | field_methods.pages()
 
 
 def schema() -> dict[str, Any]:

@@ -7,6 +7,16 @@ The JSON schema and ``docs/configuration.md`` are generated from these classes.
 
 from brain2clip.settings.adapters import Adapter, AdapterBase, Lora
 from brain2clip.settings.applied import Apply
+from brain2clip.settings.augmentations import (
+    AugmentationBase,
+    ChannelDropout,
+    ChannelSmoothing,
+    GaussianNoise,
+    Mixup,
+    ResponseAugmentation,
+    TimeDropout,
+    TimeShift,
+)
 from brain2clip.settings.bands import Band
 from brain2clip.settings.base import NAME, Block, Kind, Name, SettingsError, canonical, dump, neutral, parse
 from brain2clip.settings.config import Config
@@ -42,7 +52,7 @@ from brain2clip.settings.methods import (
     TrainedMethod,
 )
 from brain2clip.settings.objective import Mmd, Objective
-from brain2clip.settings.optimisers import Budget, MappingBudget, Optimiser, Selection
+from brain2clip.settings.optimisers import Budget, MappingBudget, Optimiser, SecondStage, Selection
 from brain2clip.settings.protocols import Protocol
 from brain2clip.settings.readouts import (
     Concatenation,
@@ -66,7 +76,7 @@ from brain2clip.settings.responses import (
 )
 from brain2clip.settings.retrieval import Pools, Retrieval
 from brain2clip.settings.rois import Roi
-from brain2clip.settings.schedules import Constant, Cosine, Schedule, ScheduleBase
+from brain2clip.settings.schedules import Constant, Cosine, OneCycle, Schedule, ScheduleBase, Step
 from brain2clip.settings.studies import (
     BidsEegStudy,
     EegStudyBase,
@@ -117,12 +127,15 @@ __all__ = [
     "AdapterBase",
     "Apply",
     "Augmentation",
+    "AugmentationBase",
     "Band",
     "BidsEegStudy",
     "Block",
     "Blur",
     "BrainMapping",
     "Budget",
+    "ChannelDropout",
+    "ChannelSmoothing",
     "ClassesTable",
     "Classifier",
     "ComparisonBase",
@@ -149,6 +162,7 @@ __all__ = [
     "FrozenVisual",
     "Fusion",
     "Gains",
+    "GaussianNoise",
     "GodStudy",
     "Head",
     "IdealObserver",
@@ -164,6 +178,7 @@ __all__ = [
     "MethodBase",
     "MethodsTable",
     "Mix",
+    "Mixup",
     "MlpNetwork",
     "Mmd",
     "Mosaic",
@@ -176,6 +191,7 @@ __all__ = [
     "NoWhitening",
     "Noise",
     "Objective",
+    "OneCycle",
     "OneVector",
     "Optimiser",
     "OverviewTable",
@@ -186,6 +202,7 @@ __all__ = [
     "ReadoutBase",
     "Repetitions",
     "RepetitionsTable",
+    "ResponseAugmentation",
     "Responses",
     "Retrieval",
     "Ridge",
@@ -193,6 +210,7 @@ __all__ = [
     "Roi",
     "Schedule",
     "ScheduleBase",
+    "SecondStage",
     "Selection",
     "SettingsError",
     "SharedPrompts",
@@ -203,6 +221,7 @@ __all__ = [
     "Softmax",
     "Spatial",
     "Split",
+    "Step",
     "Study",
     "StudyBase",
     "Supervision",
@@ -211,6 +230,8 @@ __all__ = [
     "ThingsEeg1Study",
     "ThingsEeg2Study",
     "ThingsFmriStudy",
+    "TimeDropout",
+    "TimeShift",
     "Tower",
     "TrainedMethod",
     "TsConv",

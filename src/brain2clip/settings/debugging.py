@@ -8,7 +8,10 @@ from typing import Any
 from brain2clip.settings.config import Config
 
 #: Largest values of settings of methods, wherever they stand.
-LARGEST = {"epochs": 2, "frozen_epochs": 1, "batch_size": 32, "components": 8, "folds": 3, "soft_perplexity": 4}
+LARGEST = {
+    **{"epochs": 2, "frozen_epochs": 1, "after": 1, "batch_size": 32, "components": 8, "folds": 3},
+    "soft_perplexity": 4,
+}
 #: The same of retrieval.
 RETRIEVAL = {"bootstrap": 100, "draws": 3}
 #: Folder of its results, below those of the configuration.

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
 
+from brain2clip.settings.augmentations import ResponseAugmentation
 from brain2clip.settings.base import EXTERNAL, EachOnce, Kind, Name, Text, from_outside, neutral, tag
 from brain2clip.settings.encoders import EegProject, Encoder
 from brain2clip.settings.heads import Head
@@ -118,6 +119,9 @@ class Contrastive(TrainedMethod):
     shared_head: bool = neutral(
         False, description="a last linear layer that both sides go through after their heads, and texts as well"
     )
+    augmentation: tuple[ResponseAugmentation, ...] = neutral(
+        (), description="what is drawn on responses in training, one after the other"
+    )
     objective: Objective = Field(default_factory=Objective, description="loss")
     optimiser: Optimiser = Field(default_factory=Optimiser, description="optimiser and budget")
     selection: Selection = Field(default_factory=Selection, description="choice of the epoch")
@@ -135,6 +139,15 @@ class Contrastive(TrainedMethod):
                 f"optimiser.frozen_epochs ({waits}) leaves none of optimiser.epochs ({epochs}) in which prompts or an "
                 "adapter train; take fewer"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _augmentations_go_together(self) -> Contrastive:
+        once = [one.drawn == "once" for one in self.augmentation]
+        if once != sorted(once, reverse=True):
+            raise ValueError("augmentation: what is drawn once is done before all else; expected it first in the list")
+        if sum(one.mixes for one in self.augmentation) > 1:
+            raise ValueError("augmentation: expected one kind that mixes responses at most; found several")
         return self
 
     @property

@@ -2,28 +2,80 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from brain2clip.settings.base import Block, neutral
+from brain2clip.settings.base import Block, Filled, neutral
 from brain2clip.settings.schedules import Cosine, Schedule
+
+#: Share of its past that a moving average keeps.
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+class SecondStage(Block):
+    """The rest of a training, as one of its own: a new optimiser, with the schedule and its warm-up over its epochs.
+
+    The schedule of the first stage ends where it begins.
+    """
+
+    after: int = Field(ge=1, description="epochs of the first stage")
+    lr: float = Field(gt=0, description="learning rate in place of optimiser.lr; lr_visual changes in proportion")
+    freeze: tuple[Filled, ...] = Field(
+        (),
+        description="parameters that stay as they are then: their names, or beginnings of these up to a dot (shared is "
+        "shared.weight and shared.bias)",
+    )
 
 
 class Budget(Block):
-    """AdamW and its budget; a baseline gets the same."""
+    """AdamW (or Adam) and its budget; a baseline gets the same."""
 
     epochs: int = Field(50, ge=1, description="passes over the training pictures")
     batch_size: int = Field(
         1024, ge=2, description="pictures per step, each with all its responses (single responses for few categories)"
     )
     lr: float = Field(1e-4, gt=0, description="learning rate of encoder, mapping and heads")
-    weight_decay: float = Field(1e-4, ge=0, description="decoupled weight decay")
+    weight_decay: float = Field(1e-4, ge=0, description="weight decay: decoupled (adamw), or of the gradient (adam)")
+    decay_biases: bool = neutral(False, description="whether biases, norms and the logit scale decay as well")
+    algorithm: Literal["adamw", "adam"] = neutral("adamw", description="adam: weight decay is a part of the gradient")
+    betas: tuple[Decay, Decay] = neutral((0.9, 0.999), description="decay of the two moments")
+    eps: float = neutral(1e-8, gt=0, description="what is added to the denominator")
     schedule: Schedule = Field(
         default_factory=Cosine, description="learning rate over the steps; the name of a kind is short for its block"
     )
-    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps over which the rate rises")
-    clip_norm: float = Field(1.0, gt=0, description="largest gradient norm")
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps over which the rate rises; 0: it does not")
+    clip_norm: Annotated[float, Field(gt=0)] | None = Field(1.0, description="largest gradient norm (null: any)")
+    batches: Literal["equal", "exact", "exact-drop-last"] = neutral(
+        "equal",
+        description="equal: as many pictures in each, batch_size at most; exact: batch_size, and what is left in the "
+        "last; exact-drop-last: what is left is not seen in that epoch, unless it is all there is",
+    )
+    ema: float | None = neutral(
+        None,
+        gt=0,
+        lt=1,
+        description="the model that is used is a moving average over the steps, which keeps this share of its past; "
+        "held-out concepts are asked of it, too (null: the model of the last step)",
+    )
+    second: SecondStage | None = neutral(None, description="a second stage of the training")
+
+    @model_validator(mode="after")
+    def _one_rise(self) -> Self:
+        if self.schedule.rises and self.warmup:
+            raise ValueError(
+                f"warmup: found {self.warmup:g} beside schedule.kind: {self.schedule.kind}, which has a rise of its "
+                "own; expected warmup: 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _second_has_epochs(self) -> Self:
+        if self.second is not None and self.second.after >= self.epochs:
+            raise ValueError(
+                f"second.after ({self.second.after}) leaves none of epochs ({self.epochs}) for the second stage"
+            )
+        return self
 
 
 class MappingBudget(Budget):
@@ -32,7 +84,7 @@ class MappingBudget(Budget):
     epochs: int = Field(100, ge=1, description="passes over the training pictures")
     batch_size: int = Field(256, ge=2, description="pictures per step, each with all its responses")
     lr: float = Field(1e-3, gt=0, description="learning rate")
-    weight_decay: float = Field(0.05, ge=0, description="decoupled weight decay")
+    weight_decay: float = Field(0.05, ge=0, description="weight decay: decoupled (adamw), or of the gradient (adam)")
 
 
 class Optimiser(Budget):
@@ -61,13 +113,53 @@ class Optimiser(Budget):
         "memory of the GPU, on a CPU all; null: all",
     )
 
+    @model_validator(mode="after")
+    def _joins_in_the_first_stage(self) -> Self:
+        if self.second is not None and self.frozen_epochs > self.second.after:
+            raise ValueError(
+                f"frozen_epochs ({self.frozen_epochs}) reaches beyond the first stage (second.after: "
+                f"{self.second.after}); take fewer"
+            )
+        return self
+
 
 class Selection(Block):
     """How the epoch is chosen; never by test data."""
 
-    rule: Literal["last", "held-out-concepts"] = Field(
+    rule: Literal["last", "held-out-concepts", "training-loss"] = Field(
         "last",
-        description="last: a fixed number of epochs; held-out-concepts: the epoch with the best retrieval of training "
-        "concepts kept aside",
+        description="last: a fixed number of epochs; held-out-concepts: the epoch that is best on training concepts "
+        "kept aside; training-loss: that in which the training loss has stopped falling, by patience",
     )
     share: float = Field(0.1, gt=0, lt=0.9, description="share of the training concepts kept aside")
+    criterion: Literal["top-1", "loss"] = neutral(
+        "top-1", description="of concepts kept aside: the most are found (of equal ones the first), or the lowest loss"
+    )
+    patience: int | None = neutral(
+        None,
+        ge=1,
+        description="stop after so many epochs without a better one, counted anew where prompts join and in a second "
+        "stage (null: all epochs are tried)",
+    )
+    min_delta: float = neutral(0.0, ge=0, description="by how much an epoch must be better to end the patience")
+    retrain: bool = neutral(
+        True, description="train again on all concepts up to the best epoch; false: keep the model of that epoch"
+    )
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> Self:
+        wrong = []
+        if self.rule == "training-loss" and self.patience is None:
+            wrong.append("patience: rule training-loss stops by it; expected a number of epochs")
+        if self.rule == "last" and self.patience is not None:
+            wrong.append("patience: rule last trains a fixed number of epochs; expected another rule, or null")
+        if self.min_delta and self.patience is None:
+            wrong.append("min_delta: is of patience, which is null; expected 0, or a patience")
+        if self.rule != "held-out-concepts":
+            given = {"criterion": self.criterion != "top-1", "retrain": not self.retrain}
+            wrong += [
+                f"{name}: is of rule held-out-concepts; found rule {self.rule}" for name, on in given.items() if on
+            ]
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self

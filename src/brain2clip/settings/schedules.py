@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Discriminator, SerializeAsAny, Tag
+from pydantic import BeforeValidator, Discriminator, Field, SerializeAsAny, Tag
 
 from brain2clip.settings.base import EXTERNAL, Kind, from_outside, tag
 
@@ -13,6 +13,10 @@ class ScheduleBase(Kind):
     """Learning rate over the steps after the warm-up: what all kinds have."""
 
     family: ClassVar[str] = "schedules"
+    #: Whether it is told how many steps an epoch has.
+    by_epoch: ClassVar[bool] = False
+    #: Whether it has a rise of its own, so that a warm-up before it makes no sense.
+    rises: ClassVar[bool] = False
 
     kind: str
 
@@ -29,6 +33,27 @@ class Cosine(ScheduleBase):
     kind: Literal["cosine"] = "cosine"
 
 
+class Step(ScheduleBase):
+    """Lower by a factor after every so many epochs."""
+
+    by_epoch: ClassVar[bool] = True
+
+    kind: Literal["step"] = "step"
+    every: int = Field(50, ge=1, description="epochs, counted from the end of the warm-up")
+    gamma: float = Field(0.1, gt=0, le=1, description="factor each time")
+
+
+class OneCycle(ScheduleBase):
+    """Up by half a cosine, then down by half a cosine (needs ``warmup: 0``)."""
+
+    rises: ClassVar[bool] = True
+
+    kind: Literal["one-cycle"] = "one-cycle"
+    up: float = Field(0.3, gt=0, lt=1, description="share of the steps in which the rate rises")
+    div: float = Field(25.0, ge=1, description="the first rate is the learning rate divided by this")
+    final_div: float = Field(1e4, ge=1, description="the last rate is the first one divided by this")
+
+
 def _by_name(value: Any) -> Any:
     """``schedule: cosine`` is short for ``schedule: {kind: cosine}``."""
     return {"kind": value} if isinstance(value, str) else value
@@ -37,6 +62,8 @@ def _by_name(value: Any) -> Any:
 _Block = Annotated[
     Annotated[Constant, Tag("constant")]
     | Annotated[Cosine, Tag("cosine")]
+    | Annotated[Step, Tag("step")]
+    | Annotated[OneCycle, Tag("one-cycle")]
     | Annotated[SerializeAsAny[ScheduleBase], from_outside(ScheduleBase), Tag(EXTERNAL)],
     Discriminator(tag("schedules", default="cosine")),
 ]

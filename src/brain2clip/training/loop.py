@@ -1,11 +1,12 @@
 """The training loop, the same for every method, and the choice of the epoch.
 
-The epoch is either fixed in advance, or chosen on training concepts kept aside and the model then trained again on
-all training concepts for that many epochs.
+The epoch is fixed in advance, or that in which the training loss has stopped falling, or chosen on training concepts
+kept aside; the model is then trained again on all training concepts for that many epochs, where nothing else is said.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -15,13 +16,17 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from brain2clip import kinds, stage
 from brain2clip.internals import torch_device
 from brain2clip.models.parameters import trainable
-from brain2clip.settings import Budget, Selection
-from brain2clip.training import balance, cost
+from brain2clip.settings import Budget, SecondStage, Selection
+from brain2clip.training import balance, cost, optimising
+from brain2clip.training.averaging import Average
 from brain2clip.training.data import Pairs, Responses, pairs
+from brain2clip.training.selection import Watch, held_out_loss
 
 log = logging.getLogger("brain2clip")
 
@@ -40,6 +45,9 @@ class Learner(Protocol):
     model: Any
     frozen_epochs: int
 
+    def once(self, data: Pairs, rng: np.random.Generator) -> Pairs:
+        """Training pairs after what is done to them before the first epoch."""
+
     def begin(self, epoch: int) -> None:
         """Make ready for an epoch, counted from 1."""
 
@@ -53,7 +61,7 @@ class Learner(Protocol):
         """What else the history says of the epoch that has just passed."""
 
     def loss(self, data: Pairs, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """Loss of a batch, the responses ``rows``; ``rng`` is for its draws."""
+        """Loss of a batch, the responses ``rows``; ``rng`` is for its draws. Augmented in training mode only."""
 
     def top1(self, data: Pairs) -> float:
         """Share of responses whose own stimulus is the most similar one of the set."""
@@ -77,23 +85,38 @@ def fit(
     """
     concepts = concept[np.concatenate([one.stimulus for one in sets])]
     everything = np.arange(len(concepts))
-    if selection.rule == "last":
-        return loop(learner, budget, pairs(sets, everything, device, classes), seed)
+    watch = watch_of(learner, budget, selection)
+    if selection.rule == "last" or selection.rule == "training-loss":
+        return loop(learner, budget, pairs(sets, everything, device, classes), seed, watch=watch)
     if selection.rule != "held-out-concepts":
         assert_never(selection.rule)
     held_out = held_out_rows(concepts, selection.share, seed)
     start = {name: value.clone() for name, value in trainable(learner.model).items()}
     kept = pairs(sets, np.setdiff1d(everything, held_out), device, classes)
-    search = loop(learner, budget, kept, seed, validation=pairs(sets, held_out, device))
-    best = int(search["epoch"][search["held_out_top1"].idxmax()])
-    log.info("train: epoch %d is best on held-out concepts (Top-1 %.3f); training again on all concepts",
-             best, search["held_out_top1"].max())  # fmt: skip
+    search = loop(learner, budget, kept, seed, validation=pairs(sets, held_out, device), watch=watch)
+    best = int(search["epoch"][search["held_out_top1"].idxmax()]) if watch is None else watch.epoch
+    log.info("train: epoch %d of %d is best on held-out concepts (Top-1 %.3f)%s",
+             best, len(search), search["held_out_top1"][best - 1],
+             "; training again on all concepts" if selection.retrain else "")  # fmt: skip
+    if watch is not None and not selection.retrain:
+        learner.model.load_state_dict(watch.model, strict=False)
+        spent = {f"search_{name}": search[name][best:].sum() / best for name in cost.COLUMNS}
+        return search[:best].assign(**spent)
     learner.model.load_state_dict(start, strict=False)
     final = loop(learner, budget, pairs(sets, everything, device, classes), seed, stop_after=best)
-    final["held_out_top1"] = search["held_out_top1"][:best].to_numpy()
+    for name in ("held_out_top1", "held_out_loss"):
+        if name in search:
+            final[name] = search[name][:best].to_numpy()
     for name in cost.COLUMNS:  # the search is a part of what this model cost
         final[f"search_{name}"] = search[name].sum() / best
     return final
+
+
+def watch_of(learner: Learner, budget: Budget, selection: Selection) -> Watch | None:
+    """What looks at each epoch; None where all are tried, and the best one is told by the history."""
+    if selection.patience is None and selection.criterion == "top-1" and selection.retrain:
+        return None
+    return Watch(selection, max(learner.frozen_epochs, budget.second.after if budget.second else 0))
 
 
 def loop(
@@ -103,36 +126,50 @@ def loop(
     seed: int,
     validation: Pairs | None = None,
     stop_after: int | None = None,
+    watch: Watch | None = None,
 ) -> pd.DataFrame:
-    """AdamW over batches of pictures, each with all its responses."""
+    """Train over batches of pictures, each with all its responses; a row per epoch.
+
+    With ``watch`` fewer epochs may be enough, with ``stop_after`` so many are.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     (draws,) = rng.spawn(1)  # so that what a loss draws does not change the order of the batches
-    optimiser = torch.optim.AdamW(learner.parameter_groups(), weight_decay=budget.weight_decay, fused=True)
-    steps = steps_of(len(data.units) if data.classes is None else balance.size(data.classes), budget.batch_size)
-    waits, total = steps * learner.frozen_epochs, steps * budget.epochs
-    rates = [
-        delayed(budget, total, waits) if waits and one["joins"] else learning_rate(budget, total)
-        for one in optimiser.param_groups
-    ]
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rates)
-    device = learner.model.scale.device
+    data = learner.once(data, draws)
+    size = len(data.units) if data.classes is None else balance.size(data.classes)
+    steps = steps_of(size, budget.batch_size, budget.batches == "exact-drop-last")
+    model, device = learner.model, learner.model.scale.device
+    average = None if budget.ema is None else Average(model, budget.ema)
+    optimiser, schedule = first_stage(learner, budget, steps)
+    second = budget.second
+    later = [] if second is None else optimising.frozen_of(model, second.freeze)
+    frozen: list[torch.nn.Parameter] = []
     history = []
     epochs = range(1, (stop_after or budget.epochs) + 1)
     for epoch in stage.progress(epochs, "train: epochs", every_s=10):
         meter = cost.Meter()
         torch_device.watch_peak(device)
-        learner.model.train()
+        if second is not None and epoch == second.after + 1:
+            optimiser, schedule = second_stage(learner, budget, second, steps)
+            frozen = later
+        model.train()
         learner.begin(epoch)
         losses = []
         order = rng.permutation(len(data.units)) if data.classes is None else balance.order(data.classes, rng)
-        for batch in np.array_split(order, steps):
+        parts = batches(order, steps, budget)
+        seen = sum(len(batch) for batch in parts)
+        for batch in parts:
             loss = learner.loss(data, np.concatenate([data.units[unit] for unit in batch]), draws)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(learner.model.parameters(), budget.clip_norm)
+            for parameter in frozen:
+                parameter.grad = None
+            if budget.clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), budget.clip_norm)
             optimiser.step()
             learner.settle()
+            if average is not None:
+                average.update()
             schedule.step()
             losses.append(loss.detach())
         found = torch.stack(losses).double().cpu().numpy()  # nobody waits for the device before the end of the epoch
@@ -143,29 +180,64 @@ def loop(
                 "voxels.normalise)"
             )
         spent = meter.read()
-        history.append(
-            {
+        with contextlib.nullcontext() if average is None else average.in_use():
+            row = {
                 "epoch": epoch,
                 "loss": float(np.mean(found)),
-                "scale": learner.model.scale.item(),
+                "scale": model.scale.item(),
                 "lr": schedule.get_last_lr()[0],
                 "held_out_top1": math.nan if validation is None else learner.top1(validation),
                 **spent,
                 "device": torch_device.name(device),
-                "pictures_per_s": len(order) / spent["seconds"],
+                "pictures_per_s": seen / spent["seconds"],
                 "gpu_memory_gb": torch_device.peak_gb(device),
                 **learner.measured(),
+                **({} if second is None else {"stage": 1 + (epoch > second.after)}),
             }
-        )
+            if validation is not None and watch is not None and watch.column == "held_out_loss":
+                count = steps_of(len(validation.units), budget.batch_size)
+                row["held_out_loss"] = held_out_loss(learner, validation, count, seed)
+            history.append(row)
+            if watch is not None and watch.enough(row, model):
+                log.info("train: epoch %d, no better one than %d; enough", epoch, watch.epoch)
+                break
+    if average is not None:
+        average.use()
     made = pd.DataFrame(history)
     peak = "" if device.type == "cpu" else f", at most {made['gpu_memory_gb'].max():.1f} GB of its memory"
     log.info("train: %.0f pictures/s on %s%s", made["pictures_per_s"].median(), torch_device.name(device), peak)
     return made
 
 
-def steps_of(n: int, batch_size: int) -> int:
-    """Number of batches of equal size, give or take one, none of which is larger than asked for."""
-    return max(1, math.ceil(n / batch_size))
+def first_stage(learner: Learner, budget: Budget, steps: int) -> tuple[Optimizer, LambdaLR]:
+    """Optimiser and schedule until the second stage begins, or to the end; ``steps`` are those of an epoch."""
+    waits = steps * learner.frozen_epochs
+    total = steps * (budget.epochs if budget.second is None else budget.second.after)
+    optimiser = optimising.optimiser_of(learner.parameter_groups(), budget)
+    rates = [
+        delayed(budget, total, waits, steps) if waits and one["joins"] else learning_rate(budget, total, steps)
+        for one in optimiser.param_groups
+    ]
+    return optimiser, LambdaLR(optimiser, rates)
+
+
+def second_stage(learner: Learner, budget: Budget, second: SecondStage, steps: int) -> tuple[Optimizer, LambdaLR]:
+    """New ones for the rest of the epochs."""
+    groups = optimising.in_proportion(learner.parameter_groups(), second, budget.lr)
+    optimiser = optimising.optimiser_of(groups, budget)
+    return optimiser, LambdaLR(optimiser, learning_rate(budget, steps * (budget.epochs - second.after), steps))
+
+
+def steps_of(n: int, batch_size: int, drop_last: bool = False) -> int:
+    """Number of batches of an epoch, none of which is larger than asked for."""
+    return max(1, n // batch_size if drop_last else math.ceil(n / batch_size))
+
+
+def batches(order: np.ndarray, steps: int, budget: Budget) -> list[np.ndarray]:
+    """Batches of an epoch: of equal size, give or take one, where the budget does not say that they are exact."""
+    if budget.batches == "equal":
+        return np.array_split(order, steps)
+    return optimising.exact_batches(order, budget.batch_size, steps)
 
 
 def held_out_rows(concepts: np.ndarray, share: float, seed: int) -> np.ndarray:
@@ -181,16 +253,20 @@ def held_out_rows(concepts: np.ndarray, share: float, seed: int) -> np.ndarray:
     return np.flatnonzero(np.isin(concepts, chosen))
 
 
-def delayed(budget: Budget, steps: int, waits: int) -> Callable[[int], float]:
+def delayed(budget: Budget, steps: int, waits: int, per_epoch: int) -> Callable[[int], float]:
     """Factor on the learning rate of what joins late: none for some steps, then a whole schedule over the rest."""
-    rate = learning_rate(budget, steps - waits)
+    rate = learning_rate(budget, steps - waits, per_epoch)
     return lambda step: 0.0 if step < waits else rate(step - waits)
 
 
-def learning_rate(budget: Budget, steps: int) -> Callable[[int], float]:
-    """Factor on the learning rate by step: linear rise, then what the schedule says."""
-    rise = max(1, round(budget.warmup * steps))
-    schedule = kinds.load("schedules", budget.schedule.kind)(budget.schedule, steps - rise)
+def learning_rate(budget: Budget, steps: int, per_epoch: int | None = None) -> Callable[[int], float]:
+    """Factor on the learning rate by step: linear rise, then what the schedule says.
+
+    Of ``steps`` so many are ``per_epoch``; if nothing is said, they are those of all epochs of the budget.
+    """
+    rise = max(1, round(budget.warmup * steps)) if budget.warmup else 0
+    told = [max(1, per_epoch or steps // budget.epochs)] if budget.schedule.by_epoch else []
+    schedule = kinds.load("schedules", budget.schedule.kind)(budget.schedule, steps - rise, *told)
 
     def factor(step: int) -> float:
         return (step + 1) / rise if step < rise else schedule(step - rise)

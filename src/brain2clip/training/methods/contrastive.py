@@ -23,6 +23,7 @@ from brain2clip.settings import Contrastive, Mmd, Optimiser, Tower
 from brain2clip.stage import InputError
 from brain2clip.stimuli.filter_bank import BandTokens
 from brain2clip.training import memory, mmd
+from brain2clip.training.augmenting import Augmenting, Batch
 from brain2clip.training.data import Pairs, PictureSource, Responses, Stimuli
 from brain2clip.training.loop import fit
 from brain2clip.training.method import Checkpoint, Study, Trained
@@ -115,6 +116,8 @@ def learner_of(
     if settings.objective.text:
         length = picture_length(learner, stimuli, fitted)
         learner.texts = TextTerm(stimuli, settings.objective, fitted, length, device)
+    if settings.augmentation:
+        learner.augmenting = Augmenting(settings.augmentation, encoder_inputs(responses))
     if settings.visual.drives_tower:
         model.visual.micro_batch = micro_batch(learner, responses)
     return learner
@@ -202,6 +205,11 @@ class ContrastiveLearner:
         self.seen = pictures.__call__
         self.texts: TextTerm | None = None
         self.epoch = 1
+        self.augmenting: Augmenting | None = None
+
+    def once(self, data: Pairs, rng: np.random.Generator) -> Pairs:
+        """Training pairs after what is drawn before the first epoch."""
+        return data if self.augmenting is None else self.augmenting.once(data, rng)
 
     def begin(self, epoch: int) -> None:
         """Pictures are those of the frozen tower until what tunes it joins."""
@@ -225,25 +233,34 @@ class ContrastiveLearner:
             keep_scale(self.model.scale)
 
     def loss(self, data: Pairs, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """Loss of a batch; every picture of it goes through the tower once. Nothing is drawn."""
+        """Loss of a batch; every picture of it goes through the tower once."""
         distinct, picture_of = np.unique(data.stimulus[rows], return_inverse=True)
         seen = self.seen(distinct)
         if self.settings.visual.watches:
             seen = replace(seen, rows=torch_device.copied(distinct, self.device))
         ((_, _, responses),) = data.take(rows)
+        batch = Batch(responses, data.subject[rows])
+        if self.augmenting is not None and self.model.training:
+            batch = self.augmenting(batch, rng)
         with self.autocast():
-            brain = self.model.brain(responses)
+            brain = self.model.brain(batch.values)
         pictures = self._pictures(seen, data.subject[rows])
         scores = self._scores(brain, pictures)
         if math.isnan(self.perplexity) and self.settings.objective.beta > 0:
             self.perplexity = perplexity(soft_target(seen.embedding, self.settings.objective))
         owner = torch_device.copied(picture_of, self.device)
-        if seen.rows is not None:
+        if seen.rows is not None and self.model.training:
             self.model.visual.learn(seen.rows, own_similarity(brain, pictures[0][1], owner))
-        loss = softened_contrastive(scores, owner, seen.embedding, self.settings.objective)
-        if self.texts is not None:
+
+        def of(target: np.ndarray) -> Tensor:
+            owner = torch_device.copied(target, self.device)
+            loss = softened_contrastive(scores, owner, seen.embedding, self.settings.objective)
+            if self.texts is None:
+                return loss
             text = self.settings.objective.text
-            loss = (1 - text) * loss + text * self._loss_of_texts(self.texts, brain, distinct, picture_of)
+            return (1 - text) * loss + text * self._loss_of_texts(self.texts, brain, distinct, target)
+
+        loss = batch.loss(of, picture_of)
         if self.settings.objective.mmd is not None:
             loss = loss + self._distance(self.settings.objective.mmd, brain, pictures, owner)
         return loss
@@ -392,10 +409,9 @@ def build(
         from brain2clip.stimuli import frozen_clip  # open_clip takes seconds to import: only where it is needed
 
         clip = (frozen_clip.load_shared if trained else frozen_clip.load)(tower, device)
-    n_channels, n_times = (*responses.values.shape[1:], 1)[:2]  # a voxel is a channel with one sample
     model = BrainToClip(
         settings,
-        Inputs(n_channels, n_times, responses.sfreq),
+        encoder_inputs(responses),
         Frozen(
             width=stimuli["embedding"].shape[1],
             bands=tower.filter_bank.bands,
@@ -407,6 +423,12 @@ def build(
         ),
     )
     return model.to(device), clip
+
+
+def encoder_inputs(responses: Responses) -> Inputs:
+    """What an encoder gets of them; a voxel is a channel with one sample."""
+    n_channels, n_times = (*responses.values.shape[1:], 1)[:2]
+    return Inputs(n_channels, n_times, responses.sfreq)
 
 
 def picture_source(

@@ -124,6 +124,10 @@ class MappingLearner:
         """All parameters; vectors do not decay."""
         return self.model.parameter_groups(self.settings.optimiser.lr)
 
+    def once(self, data: Pairs, rng: np.random.Generator) -> Pairs:
+        """As they are: what is drawn on responses is drawn in every step."""
+        return data
+
     def begin(self, epoch: int) -> None:
         """Temperature of SoftCLIP in this epoch, where that is on; else every epoch is like the first."""
         if self.settings.supervision.softclip is not None:
@@ -146,7 +150,9 @@ class MappingLearner:
             if mixture is not None:
                 within = slice(start, start + len(own))
                 responses = Mixture(mixture.share[within], mixture.partner[within] - start).of(responses)
-            entered.append(self._enter(number, disturb(responses, self.settings.augmentation)))
+            if self.model.training:
+                responses = disturb(responses, self.settings.augmentation)
+            entered.append(self._enter(number, responses))
             start += len(own)
         z, own_loss = self.model.shared(torch.cat(entered))
         stimulus = data.stimulus[np.concatenate([own for _, own, _ in taken])]
@@ -156,7 +162,7 @@ class MappingLearner:
     def _mixture(self, sizes: Sequence[int]) -> Mixture | None:
         """MixCo of a batch; partners are of the same subject, whose inputs are the same voxels. None in SoftCLIP."""
         augmentation = self.settings.augmentation
-        if not augmentation.mixco or self.soft is not None:
+        if not augmentation.mixco or self.soft is not None or not self.model.training:
             return None
         device = self.model.scale.device
         drawn = [draw_mixture(size, augmentation.mixco, device, augmentation.mixed) for size in sizes]

@@ -1,0 +1,96 @@
+"""What is drawn anew on responses in training: each kind is one thing that is done to them, never to test responses."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Discriminator, Field, SerializeAsAny, Tag
+
+from brain2clip.settings.base import EXTERNAL, Kind, from_outside, tag
+
+
+class AugmentationBase(Kind):
+    """What is done to responses in training: what all kinds have."""
+
+    family: ClassVar[str] = "augmentations"
+    #: Whether it is of responses over time, so that voxels cannot have it.
+    over_time: ClassVar[bool] = False
+    #: Whether it mixes responses of a batch, so that each has two targets.
+    mixes: ClassVar[bool] = False
+
+    kind: str
+    drawn: Literal["every-step", "once"] = Field(
+        "every-step",
+        description="every-step: drawn anew whenever a response is in a batch; once: before the first epoch, for all",
+    )
+
+
+class ChannelSmoothing(AugmentationBase):
+    """Some channels of a response pass a moving average over time."""
+
+    over_time: ClassVar[bool] = True
+
+    kind: Literal["smoothing"] = "smoothing"
+    probability: float = Field(0.3, ge=0, le=1, description="of each channel of each response")
+    window_s: float = Field(
+        0.02,
+        gt=0,
+        description="s, width of the moving average (an odd number of samples); the edges average what is there",
+    )
+
+
+class GaussianNoise(AugmentationBase):
+    """Gaussian noise on every number."""
+
+    kind: Literal["noise"] = "noise"
+    deviation: float = Field(0.1, ge=0, description="standard deviation, in units of the responses")
+
+
+class ChannelDropout(AugmentationBase):
+    """Some channels of a response are zero, its mean where responses are whitened; the others stay as they are."""
+
+    kind: Literal["channel-dropout"] = "channel-dropout"
+    probability: float = Field(0.1, ge=0, lt=1, description="of each channel (or voxel) of each response")
+
+
+class TimeDropout(AugmentationBase):
+    """A span of time is zero in all channels of a response."""
+
+    over_time: ClassVar[bool] = True
+
+    kind: Literal["time-dropout"] = "time-dropout"
+    probability: float = Field(0.5, ge=0, le=1, description="of each response")
+    span_s: float = Field(0.1, gt=0, description="s, length of the span, which lies anywhere within the response")
+
+
+class TimeShift(AugmentationBase):
+    """A response comes earlier or later; where nothing is left at an edge, its last value is held."""
+
+    over_time: ClassVar[bool] = True
+
+    kind: Literal["time-shift"] = "time-shift"
+    most_s: float = Field(0.02, gt=0, description="s, largest shift; every whole number of samples is as likely")
+
+
+class Mixup(AugmentationBase):
+    """Each response is mixed with another one of its subject, and both pictures are its targets by their shares."""
+
+    mixes: ClassVar[bool] = True
+
+    kind: Literal["mixup"] = "mixup"
+    drawn: Literal["every-step"] = Field("every-step", description="partners are those of a batch")
+    concentration: float = Field(
+        0.2, gt=0, description="the share of a response's own is drawn from Beta(x, x), one for each batch"
+    )
+
+
+ResponseAugmentation = Annotated[
+    Annotated[ChannelSmoothing, Tag("smoothing")]
+    | Annotated[GaussianNoise, Tag("noise")]
+    | Annotated[ChannelDropout, Tag("channel-dropout")]
+    | Annotated[TimeDropout, Tag("time-dropout")]
+    | Annotated[TimeShift, Tag("time-shift")]
+    | Annotated[Mixup, Tag("mixup")]
+    | Annotated[SerializeAsAny[AugmentationBase], from_outside(AugmentationBase), Tag(EXTERNAL)],
+    Discriminator(tag("augmentations")),
+]
