@@ -38,6 +38,15 @@ SMALL = {
 NEUROCLIP = {"kind": "neuroclip", "head": {"width": 24}, "fusion": {"width": 16, "heads": 2}}
 METHODS = {
     "frozen": {"visual": {"kind": "frozen", "head": {"width": 24}}},
+    "augmented, averaged": {
+        "visual": {"kind": "frozen", "head": {"width": 24}},
+        "augmentation": [
+            {"kind": "smoothing", "drawn": "once", "window_s": 0.06},
+            *({"kind": "channel-dropout"}, {"kind": "time-dropout", "span_s": 0.04}, {"kind": "time-shift"}),
+            {"kind": "mixup"},
+        ],
+        "optimiser": {**SMALL["optimiser"], "ema": 0.9, "second": {"after": 2, "lr": 1e-3, "freeze": ["encoder"]}},
+    },
     "neuroclip": {"visual": NEUROCLIP},
     "neuroclip, pictures cached": {"visual": NEUROCLIP},
     "neuroclip, LoRA, checkpointing": {
@@ -292,7 +301,7 @@ def test_a_whole_training_in_parts_is_that_of_whole_batches(files, tmp_path, rec
     assert difference(parts["loss"], whole["loss"]) < 1e-3
 
 
-@pytest.mark.parametrize("name", ["frozen", "neuroclip"])
+@pytest.mark.parametrize("name", ["frozen", "neuroclip", "augmented, averaged"])
 def test_nobody_waits_for_the_device_within_an_epoch(files, tmp_path, monkeypatch, name):
     own = ContrastiveLearner.loss
 

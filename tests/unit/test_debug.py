@@ -71,6 +71,14 @@ def test_every_shipped_configuration_has_a_small_version(path: str) -> None:
     assert small.exports == {}
 
 
+def test_of_a_training_in_two_stages_both_are_left() -> None:
+    config = whole("tests/workflow/tiny.yaml")
+    raw = settings.dump(config)
+    raw["methods"]["frozen"]["optimiser"] |= {"epochs": 60, "second": {"after": 20, "lr": 5e-5, "freeze": ["encoder"]}}
+    small = settings.debug(settings.load(raw), labels(config)).methods["frozen"].optimiser
+    assert (small.epochs, small.second.after, small.second.freeze) == (2, 1, ("encoder",))
+
+
 @pytest.mark.parametrize("path", ["config.yaml", "workflow/studies/demo.yaml", "workflow/studies/god.yaml"])
 def test_a_small_version_can_be_planned(path: str) -> None:
     config = whole(path)

@@ -301,7 +301,6 @@ def test_a_stage_must_have_epochs_and_what_joins_late_joins_in_the_first():
         Budget(epochs=3, second=second)
     with pytest.raises(ValidationError, match="beyond the first stage"):
         settings.Optimiser(epochs=6, second=second, frozen_epochs=4)
-    assert settings.debug  # a debug version has two epochs, one for each stage
     settings.Optimiser(epochs=2, second={"after": 1, "lr": 0.1}, frozen_epochs=1)
 
 

@@ -245,6 +245,26 @@ def test_the_search_for_the_epoch_is_part_of_what_a_model_costs(monkeypatch):
         assert history[f"search_{name}"].tolist() == [7.5, 7.5]
 
 
+@pytest.mark.parametrize(
+    ("optimiser", "selection"),
+    [
+        ({"ema": 0.8}, {"rule": "held-out-concepts", "patience": 8, "retrain": False}),
+        ({"schedule": {"kind": "one-cycle"}, "warmup": 0, "algorithm": "adam", "betas": [0.9, 0.99]}, {}),
+        ({"schedule": {"kind": "step", "every": 25}, "batches": "exact-drop-last", "clip_norm": None}, {}),
+        ({"second": {"after": 20, "lr": 1e-3, "freeze": ["visual.head"]}, "decay_biases": True}, {}),
+        ({}, {"rule": "training-loss", "patience": 5, "min_delta": 1e-3}),
+    ],
+    ids=["average, best epoch kept", "one-cycle, Adam", "step, exact batches", "two stages", "training loss"],
+)
+def test_however_it_is_trained_it_is_learnt_and_sees_no_test_trial(files, tmp_path, optimiser, selection):
+    given = {"optimiser": {**SMALL["optimiser"], "epochs": 40, **optimiser}, "selection": selection}
+    given["augmentation"] = [{"kind": "noise"}, {"kind": "mixup", "concentration": 0.1}]
+    one = job(files, tmp_path, subjects=("test-is-nan",), **given)
+    _, history = trained(one)
+    assert len(history) <= 40
+    assert ranked(one, files, tmp_path)[1]["top-1"] >= 0.4  # chance 0.1
+
+
 def test_leave_one_subject_out_takes_all_source_subjects_and_each_picture_once(files, tmp_path):
     responses = load_responses([files / "sub-1.h5", files / "sub-2.h5"], "train", None, True)
     data = pairs([responses], np.arange(len(responses.stimulus)), torch.device("cpu"))

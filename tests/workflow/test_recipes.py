@@ -36,7 +36,7 @@ _PART = re.compile(
 #: What the recipes must be of.
 SUBJECTS = (
     *("Encoder", "Mapping", "Study on disk", "Downloaded study", "Metric", "Table", "Figure", "Adapter", "Filter"),
-    *("View", "Readout", "Schedule", "Scheduler of another cluster", "Option"),
+    *("View", "Readout", "Augmentation", "Schedule", "Scheduler of another cluster", "Option"),
 )
 
 
@@ -255,6 +255,7 @@ def rows(project: Project, path: str) -> Any:
         ("perceptron", "encoder.1.weight", (64, 17 * 30)),
         ("low-rank", "shared.down.weight", (8, 17 * 30)),
         ("filter", "visual.instance.gains.cutoff", ()),
+        ("augmentation", "scale", ()),
     ],
 )
 def test_a_model_is_trained_and_ranks(ran, method, parameter, shape):
