@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brain2clip.internals import open_clip, torch_device
-from brain2clip.models.brain_encoder import Inputs
+from brain2clip.models.brain_encoder import Inputs, settling
 from brain2clip.models.brain_to_clip import BrainToClip
 from brain2clip.models.parameters import restore, trainable
 from brain2clip.models.pictures import Frozen, Pictures, PromptEffect, ReadPictureSide
@@ -22,7 +23,8 @@ from brain2clip.settings import Contrastive, Optimiser, Tower
 from brain2clip.stage import InputError
 from brain2clip.stimuli.filter_bank import BandTokens
 from brain2clip.training import memory
-from brain2clip.training.data import Pairs, PictureSource, Responses, Stimuli
+from brain2clip.training.data import Pairs, PictureSource, Responses, Stimuli, together
+from brain2clip.training.inputs import names_as_tensor, names_from_tensor
 from brain2clip.training.loop import fit
 from brain2clip.training.method import Checkpoint, Study, Trained
 from brain2clip.training.objective import (
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("brain2clip")
 #: Name in a checkpoint of the number of subjects whose pictures differ in training.
 SEEN_BY = "seen_by"
+#: Name in a checkpoint of the labels of the subjects whose number the encoder takes.
+KNOWN = "encoder_subjects"
 #: Name in a checkpoint of the mean length of training pictures, which texts get.
 LENGTH = "picture_length"
 #: Width of a tower from which bf16 pays on a CPU that has it: that of the narrowest that was measured.
@@ -60,17 +64,21 @@ class Method:
 
     def train(self, study: Study) -> tuple[dict[str, Tensor], pd.DataFrame]:
         """Parameters of both sides, and a row per epoch."""
-        (responses,) = study.sets
+        responses = study.sets[0] if len(study.sets) == 1 else together(study.sets)
+        trained, subject = np.unique(responses.subject, return_inverse=True)
+        responses = replace(responses, subject=subject)  # who has no training trial has no number
         rows = np.unique(responses.stimulus)
         learner = learner_of(self.settings, study.tower, responses, study.stimuli, rows, study.device, study.seed)
         concept = study.stimuli["concept"].asstr()[:]
         settings = learner.settings
-        given = settings.optimiser, settings.selection, study.sets, concept, study.seed, study.device, study.classes
+        given = settings.optimiser, settings.selection, [responses], concept, study.seed, study.device, study.classes
         history = fit(learner, *given)
         tensors = trainable(learner.model)
         visual = learner.model.visual
         if settings.visual.by_subject:
             tensors[SEEN_BY] = torch.tensor(subjects_of(responses))
+        if settings.encoder.by_subject:
+            tensors[KNOWN] = names_as_tensor([study.labels[number] for number in trained])
         if isinstance(visual, ReadPictureSide) and visual.rescales:
             tensors[LENGTH] = length_of(visual, learner.pictures, rows)
         else:
@@ -186,6 +194,7 @@ class ContrastiveLearner:
         self.frozen_epochs = settings.optimiser.frozen_epochs
         self.perplexity = math.nan
         self.seen = pictures.__call__
+        self.settling = settling(model.encoder)
 
     def begin(self, epoch: int) -> None:
         """Pictures are those of the frozen tower until what tunes it joins."""
@@ -201,7 +210,9 @@ class ContrastiveLearner:
         return {"perplexity": found}
 
     def settle(self) -> None:
-        """Keep the scale in its range, where the recipe has one."""
+        """Keep the scale in its range, where the recipe has one, and what the encoder keeps in one."""
+        for layer in self.settling:
+            layer.settle()
         if self.settings.objective.normalise == "both":
             keep_scale(self.model.scale)
 
@@ -211,12 +222,16 @@ class ContrastiveLearner:
         seen = self.seen(distinct)
         ((_, _, responses),) = data.take(rows)
         with self.autocast():
-            brain = self.model.brain(responses)
+            brain = self.model.brain(responses, self._whose(data.subject[rows]))
         scores = self._scores(brain, seen, data.subject[rows])
         if math.isnan(self.perplexity) and self.settings.objective.beta > 0:
             self.perplexity = perplexity(soft_target(seen.embedding, self.settings.objective))
         owner = torch_device.copied(picture_of, self.device)
         return softened_contrastive(scores, owner, seen.embedding, self.settings.objective)
+
+    def _whose(self, subject: np.ndarray) -> Tensor | None:
+        """Numbers of subjects [B] for an encoder that takes them, else None."""
+        return torch_device.copied(subject, self.device) if self.settings.encoder.by_subject else None
 
     def _scores(self, brain: Tensor, seen: Pictures, subject: np.ndarray) -> Tensor:
         """Scaled similarity [B, U] of responses to pictures, which may differ by the subject that sees them."""
@@ -243,7 +258,8 @@ class ContrastiveLearner:
         candidates = torch.cat(
             [self.model.picture(self.seen(part)) for part in np.array_split(distinct, len(distinct) // 256 + 1)]
         )
-        scores = F.normalize(self.model.brain(data.responses[0]), dim=-1) @ F.normalize(candidates, dim=-1).T
+        brain = self.model.brain(data.responses[0], self._whose(data.subject))
+        scores = F.normalize(brain, dim=-1) @ F.normalize(candidates, dim=-1).T
         return float((scores.argmax(dim=1).cpu().numpy() == picture_of).mean())
 
 
@@ -272,6 +288,11 @@ class BothSides(Trained):
         self.length_tells = settings.objective.normalise == "image"  # as in the loss
         given = settings, checkpoint.tower
         subjects = int(checkpoint.tensors.get(SEEN_BY, torch.tensor(1)))
+        self.subject: int | None = None  # the encoder takes none, or does not know this one
+        if settings.encoder.by_subject:
+            known = names_from_tensor(checkpoint.tensors[KNOWN])
+            subjects = len(known)
+            self.subject = known.index(checkpoint.tested) if checkpoint.tested in known else None
         self.model, clip = build(*given, checkpoint.responses, self.file, self.device, subjects, trained=True)
         restore(self.model, checkpoint.tensors)
         self.model.visual.merge()
@@ -279,7 +300,9 @@ class BothSides(Trained):
 
     def brains(self, responses: Tensor) -> Tensor:
         """Embedding of responses."""
-        return self.model.brain(responses)
+        if self.subject is None:
+            return self.model.brain(responses)
+        return self.model.brain(responses, torch.full((len(responses),), self.subject, device=self.device))
 
     def stimuli(self, rows: np.ndarray) -> Tensor:
         """Embedding of pictures."""
@@ -326,7 +349,7 @@ def build(
     n_channels, n_times = (*responses.values.shape[1:], 1)[:2]  # a voxel is a channel with one sample
     model = BrainToClip(
         settings,
-        Inputs(n_channels, n_times, responses.sfreq),
+        Inputs(n_channels, n_times, responses.sfreq, subjects),
         Frozen(
             width=stimuli["embedding"].shape[1],
             bands=tower.filter_bank.bands,
