@@ -32,7 +32,7 @@ from brain2clip.training.data import load_responses, open_stimuli
 from brain2clip.training.predict import Predictor
 
 TEST = np.arange(brain_files.TRAIN, brain_files.TRAIN + brain_files.TEST)
-TIMES = 20
+TIMES = 32
 #: Of the tiny CLIP: width, tokens, blocks, joint embedding; bands of the filter bank.
 D, N, BLOCKS, JOINT, BANDS = 32, 16, 3, 24, 4
 UNIONS = {
@@ -151,6 +151,15 @@ class Means(Trained):
         return torch.from_numpy(self.file["embedding"][:][rows])
 """
 
+#: A stand-in for the library.
+BRAINDECODE = """
+from torch import nn
+
+class Small(nn.Sequential):
+    def __init__(self, n_chans, n_outputs, n_times, sfreq):
+        super().__init__(nn.Flatten(), nn.Linear(n_chans * n_times, n_outputs))
+"""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -179,17 +188,39 @@ def norm(n: int) -> int:
     return 2 * n
 
 
+def projected(n: int) -> int:
+    return linear(n, Z) + linear(Z, Z) + norm(Z)
+
+
 C, T, Z, V = brain_files.CHANNELS, TIMES, 16, 30
-# At 50 Hz kernels of 5, 10 and 1 samples: 20 -> 16 -> 7.
-TSCONV = linear(5, 40) + norm(40) + linear(40 * C, 40) + norm(40) + linear(40 * 7, Z) + linear(Z, Z) + norm(Z)
+# At 50 Hz kernels of 5, 10 and 1 samples: 32 -> 28 -> 19.
+FRONT = linear(5, 40) + linear(40 * C, 40) + norm(40)
+NICE = FRONT + norm(40) + linear(40, 40) + projected(40 * 19)
+# 13, 1 and 6 samples: 32 -> 20 -> 15.
+EEGNET = linear(13, 8) + norm(8) + linear(8 * C, 16) + linear(16 * 6, 16) + 2 * norm(16) + projected(16 * 15)
+# Kernels of 2, 4, 8 and 8 samples, maxima over 1, 1, 2 and 2: 32 -> 31 -> 28 -> 21 -> 10 -> 3 -> 1.
+DEEPNET = linear(2, 25) + linear(25 * C, 25) + linear(25 * 4, 50) + linear(50 * 8, 100) + linear(100 * 8, 200)
+DEEPNET += norm(25 + 50 + 100 + 200) + projected(200)
+LAYER = 4 * linear(T, T) + linear(T, 256) + linear(256, T) + 3 * norm(T)
 HIDDEN = linear(V, 16) + norm(16) + linear(16, 16) + norm(16)
 CONTENT = norm(D) + linear(D, 8) + 8 * BANDS + BANDS
 INSTANCE = norm(2 * D) + linear(2 * D, 4) + linear(4, D)
 ATTENTION = 2 * norm(D) + D * 8 + 2 * D * 8 + linear(8, D)
 CASES: dict[str, dict[str, Case]] = {
     "encoders": {
-        "eegproject": Case({"width": Z}, {"dropout": 1.0}, linear(C * T, Z) + linear(Z, Z) + norm(Z)),
-        "tsconv": Case({"width": Z}, {"width": 4}, TSCONV),
+        "eegproject": Case({"width": Z}, {"dropout": 1.0}, projected(C * T)),
+        "tsconv": Case({"width": Z}, {"width": 4}, FRONT + norm(40) + projected(40 * 19)),
+        "nice": Case({"width": Z, "dropout": 0.1}, {"dropout": 1.0}, NICE),
+        "shallownet": Case({"width": Z, "dropout": 0.1}, {"dropout": 1.0}, FRONT + projected(40 * 19)),
+        "deepnet": Case({"width": Z, "dropout": 0.1}, {"dropout": 1.0}, DEEPNET),
+        "eegnet": Case({"width": Z, "dropout": 0.1}, {"dropout": 1.0}, EEGNET),
+        "stae": Case({"width": Z}, {"dropout": 1.0}, T + projected(C * T)),
+        "brainmlp": Case({"width": Z}, {"dropout": 1.0}, linear(C * T, Z) + 2 * Z * Z + norm(Z)),
+        "atm": Case({"width": Z, "dropout": 0.1, "subject_dropout": 0.5}, {"subject_dropout": 1.0},
+                    linear(T, T) + 2 * T + LAYER + NICE),
+        "spatial-filters": Case({"width": Z, "filters": 5, "hidden": 8}, {"dropout_last": 1.0},
+                                5 * C + norm(5) + linear(T, 8) + linear(8, 8) + linear(5 * 8, Z)),
+        "braindecode": Case({"width": Z, "model": "Small"}, {"model": "no name"}, linear(C * T, Z)),
         "my_lab.nets:Conformer": Case({"width": Z, "depth": 3}, {"depth": 0}, linear(C * T, Z) + 3 * linear(Z, Z)),
     },
     "mappings": {
@@ -198,6 +229,9 @@ CASES: dict[str, dict[str, Case]] = {
         "vae": Case(
             {"hidden": 16, "latent": 8, "dropout": 0.0}, {"kl": -1}, HIDDEN + 2 * linear(16, 8) + linear(8, JOINT)
         ),
+        "mixer": Case({"hidden": 16, "blocks": 2, "projector": 1}, {"projector": -1},
+                      linear(V, 16) + 2 * (norm(16) + 2 * linear(16, 16)) + linear(16, JOINT) + norm(JOINT)
+                      + linear(JOINT, JOINT)),
         "my_lab.nets:Narrow": Case({"rank": 2}, {"hidden": 16}, linear(V, 2) + linear(2, JOINT)),
     },
     "visuals": {
@@ -268,10 +302,13 @@ def my_lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("outside")
     (folder / "my_lab").mkdir()
     (folder / "my_lab/nets.py").write_text(textwrap.dedent(OUTSIDE))
+    (folder / "braindecode").mkdir()
+    (folder / "braindecode/__init__.py").touch()
+    (folder / "braindecode/models.py").write_text(BRAINDECODE)
     sys.path.insert(0, str(folder))
     yield
     sys.path.remove(str(folder))
-    for name in ("my_lab", "my_lab.nets"):
+    for name in ("my_lab", "my_lab.nets", "braindecode", "braindecode.models"):
         sys.modules.pop(name, None)
 
 
@@ -348,7 +385,7 @@ def test_settings_of_a_kind_read_back_and_refuse_what_is_wrong(family, kind):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_kinds_that_do_not_exist_are_refused(family):
     for kind, words in (
-        ("eegnet", "eegnet"),
+        ("perceiver", "perceiver"),
         ("nowhere.at_all:Net", "cannot import nowhere.at_all"),
         ("my_lab.nets:Missing", "my_lab.nets has no Missing"),
         ("my_lab.nets:torch", "needs a class attribute Settings"),
@@ -460,14 +497,14 @@ def test_a_kind_trains_and_its_checkpoint_predicts_as_the_trained_model_does(
     file = files / ("voxels.h5" if family == "mappings" else "eeg.h5")
     outputs = {"checkpoint": tmp_path / "model.safetensors", "history": tmp_path / "model.parquet"}
     tower = Tower(model=f"local-dir:{files / 'tower'}").model_dump(mode="json")
-    values = {"method": given, "tower": tower, "seed": 0, "protocol": {"kind": "intra-subject"}}
+    values = {"method": given, "tower": tower, "seed": 0, "protocol": {"kind": "intra-subject"}, "subjects": ["01"]}
     inputs = {"responses": [file], "stimuli": [files / "stimuli.h5"]}
     train.run(stage.Job("train", values, "code", {}, inputs, outputs))
     history = artefact.read_table(outputs["history"])
     assert method.by_epoch == (len(learners) == 1)
     test = load_responses([file], "test", None)
     with open_stimuli(files / "stimuli.h5", None) as stimuli:
-        predictor = Predictor(given, tower, artefact.read_tensors(outputs["checkpoint"]), test, stimuli, TEST)
+        predictor = Predictor(given, tower, artefact.read_tensors(outputs["checkpoint"]), test, stimuli, TEST, "01")
         brains, candidates = predictor.brains(test.values), predictor.candidates()
         seen = predictor.side.pictures(TEST) if method.kind == "contrastive" else None
     assert brains.shape[1:] == candidates.shape[1:]
@@ -481,6 +518,9 @@ def test_a_kind_trains_and_its_checkpoint_predicts_as_the_trained_model_does(
         learner.model.eval()
         with torch.inference_mode():
             x = torch.from_numpy(test.values)
-            live = [learner.model(x)[0]] if seen is None else [learner.model.brain(x), learner.model.picture(seen)]
+            own = [torch.zeros(len(x), dtype=torch.int64)] if seen and method.encoder.by_subject else []
+            live = (
+                [learner.model(x)[0]] if seen is None else [learner.model.brain(x, *own), learner.model.picture(seen)]
+            )
         for found, expected in zip(live, (brains, candidates)):
             np.testing.assert_allclose(nn.functional.normalize(found, dim=-1).numpy(), expected, atol=1e-6)

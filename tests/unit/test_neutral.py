@@ -117,6 +117,9 @@ OPTIONS: dict[str, Option] = {
     "EncoderBase.smoothing_s": Option(
         "encoder.smoothing_s", 0.0, 0.06, (f"{MODELS}.brain_encoder:Smoothing",), training, CONTRASTIVE
     ),
+    "EncoderBase.init": Option(
+        "encoder.init", "default", "normal", (f"{MODELS}.brain_encoder:start_normal",), training, CONTRASTIVE
+    ),
     "NeuroClipVisual.adapter": Option(
         "visual.adapter", None, {"kind": "lora"},
         (f"{MODELS}.visuals.neuroclip:own_structure", f"{MODELS}.adapters.lora:Adapter"), training, CONTRASTIVE,

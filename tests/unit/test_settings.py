@@ -311,7 +311,8 @@ def test_own_keys_of_another_kind_are_refused_inherited_or_not():
     ("path", "value", "words"),
     [
         ("encoder", {"kind": "tsconf"}, "encoder.kind: no kind 'tsconf' (did you mean 'tsconv'?); expected one of "
-         "'eegproject', 'tsconv', or package.module:Class for one of your own"),
+         "'eegproject', 'tsconv', 'nice', 'shallownet', 'deepnet', 'eegnet', 'stae', 'brainmlp', 'atm', "
+         "'spatial-filters', 'braindecode', or package.module:Class for one of your own"),
         ("encoder", {"kind": "nowhere:Net"}, "encoder: kind 'nowhere:Net' in encoders: cannot import nowhere"),
         ("encoder", {"kind": "json:JSONDecoder"}, "needs a class attribute Settings that is a subclass of"),
         ("encoder", {"kind": 3}, "encoder.kind: no kind 3; expected one of 'eegproject', 'tsconv'"),

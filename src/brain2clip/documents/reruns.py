@@ -88,9 +88,19 @@ methods:
      visual: {filter: {kind: softmax}, adapter: {kind: lora}, readout: {kind: spatial}}}
   fixed: {base: kinds, visual: {filter: {kind: fixed}}}
   frozen: {base: kinds, visual: {kind: frozen}}
+  nice: {base: frozen, encoder: {kind: nice}}
+  shallownet: {base: frozen, encoder: {kind: shallownet}}
+  deepnet: {base: frozen, encoder: {kind: deepnet}}
+  eegnet: {base: frozen, encoder: {kind: eegnet}}
+  stae: {base: frozen, encoder: {kind: stae}}
+  brainmlp: {base: frozen, encoder: {kind: brainmlp}}
+  atm: {base: frozen, encoder: {kind: atm}}
+  spatial-filters: {base: frozen, encoder: {kind: spatial-filters}}
+  braindecode: {base: frozen, encoder: {kind: braindecode, model: EEGConformer}}
   mapping: {kind: mapping, label: M, tower: small}
   mlp: {kind: mapping, tower: small, network: {kind: mlp}}
   vae: {kind: mapping, tower: small, network: {kind: vae}}
+  mixer: {kind: mapping, tower: small, network: {kind: mixer}}
   ridge: {kind: ridge, label: R, tower: small}
   one: {kind: ridge, tower: small, readout: {pool: grid, grid: 2}}
   ready: {kind: ridge, tower: small, readout: {ready: dino}}
@@ -108,6 +118,9 @@ experiments:
   main:
     {study: simulated, signals: [one], protocols: [intra, inter],
      methods: [neuroclip, kinds, fixed, frozen, ridge, ceiling]}
+  encoders:
+    {study: simulated, signals: [one], protocols: [intra],
+     methods: [nice, shallownet, deepnet, eegnet, stae, brainmlp, atm, spatial-filters, braindecode]}
   readouts: {study: simulated, signals: [one], protocols: [intra], methods: [one, ready, mean, concat]}
   pictures: {study: pictures, signals: [one], protocols: [intra], methods: [ready]}
   prompts: {study: prompts, signals: [one], protocols: [intra], methods: [ridge, lda]}
@@ -115,7 +128,7 @@ experiments:
   things-eeg2-epochs: {study: things-eeg2-epochs, signals: [one], protocols: [intra], methods: [ridge]}
   things-eeg1: {study: things-eeg1, signals: [two], protocols: [intra], methods: [ready]}
   simulated-fmri:
-    {study: simulated-fmri, signals: [vc], protocols: [intra, joint], methods: [mapping, mlp, vae, ceiling]}
+    {study: simulated-fmri, signals: [vc], protocols: [intra, joint], methods: [mapping, mlp, vae, mixer, ceiling]}
   ready: {study: simulated-fmri, signals: [vc], protocols: [intra], methods: [ready]}
   god: {study: god, signals: [vc], protocols: [intra], methods: [ready]}
   things-fmri: {study: things-fmri, signals: [vc], protocols: [intra], methods: [ready]}
@@ -183,6 +196,7 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     ("Lda", "shrinkage"): [0.5],
     ("Lda", "windows"): [4],
     ("Lora", "weights"): [["mlp"]],
+    ("Braindecode", "model"): ["ATCNet"],
     ("Apply", "subject"): ["01"],
 }
 #: Settings that name entries: block of the configuration that these stand in, by name of the setting.
@@ -255,12 +269,20 @@ def effects() -> dict[tuple[type[BaseModel], str], dict[str, Effect]]:
     with example() as raw:
         before = plan(raw)
         for setting in leaves(settings.load(raw)):
-            after = changed(raw, setting)
+            after = None if inherited(raw, setting) else changed(raw, setting)
             if after is not None:
                 known = found.setdefault((setting.block, setting.name), {})
                 for stage, effect in compared(before, after).items():
                     known[stage] = _stronger(known.get(stage), effect)
     return found
+
+
+def inherited(raw: dict[str, Any], setting: Setting) -> bool:
+    """Whether an entry has a setting of its ``base``: changing it there changes it here, too."""
+    entry: Any = raw
+    for key in setting.path[:2]:
+        entry = entry.get(key) if isinstance(entry, dict) else None
+    return isinstance(entry, dict) and "base" in entry and setting.path[2:3] != () and setting.path[2] not in entry
 
 
 @contextlib.contextmanager

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, assert_never, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from brain2clip import kinds
 from brain2clip.settings import Encoder
@@ -23,11 +27,14 @@ class Inputs:
         T; 1 for voxels.
     sfreq : float
         Sampling rate, Hz; 0 for voxels.
+    subjects : int
+        Number of those whose responses train it, for encoders that take their number.
     """
 
     n_channels: int
     n_times: int = 1
     sfreq: float = 0.0
+    subjects: int = 1
 
 
 class Smoothing(nn.Module):
@@ -42,8 +49,45 @@ class Smoothing(nn.Module):
         return F.avg_pool1d(x, self.samples, stride=1, padding=self.samples // 2, count_include_pad=False)
 
 
+class Smoothed(nn.Sequential):
+    """An encoder behind a moving average; what it takes beside the response goes past that."""
+
+    def forward(self, x: Tensor, *beside: Tensor | None) -> Tensor:
+        """As the encoder."""
+        smoothing, network = self
+        found: Tensor = network(smoothing(x), *beside)
+        return found
+
+
+@runtime_checkable
+class Settles(Protocol):
+    """A layer that puts something back after each step."""
+
+    def settle(self) -> None:
+        """Put back what a step took out of its range."""
+
+
+def settling(network: nn.Module) -> list[Settles]:
+    """Layers of an encoder that put something back after each step."""
+    return [layer for layer in network.modules() if isinstance(layer, Settles)]
+
+
 def build(settings: Encoder, inputs: Inputs) -> nn.Module:
     """Encoder of the settings for responses [B, C, T] or [B, V], with smoothing before it where that is asked for."""
     network: nn.Module = kinds.load("encoders", settings.kind)(settings, inputs)
+    if settings.init == "normal":
+        start_normal(network)
+    elif settings.init != "default":
+        assert_never(settings.init)
     samples = round(settings.smoothing_s * inputs.sfreq) // 2 * 2 + 1  # odd, so that nothing is shifted in time
-    return network if samples == 1 else nn.Sequential(Smoothing(samples), network)
+    return network if samples == 1 else Smoothed(Smoothing(samples), network)
+
+
+@torch.no_grad()
+def start_normal(network: nn.Module) -> None:
+    """Draw weights as NICE does: convolutions and linear layers N(0, 0.02), batch normalisation N(1, 0.02)."""
+    for layer in network.modules():
+        if isinstance(layer, _ConvNd | nn.Linear):
+            layer.weight.normal_(0.0, 0.02)
+        elif isinstance(layer, _BatchNorm) and layer.affine:
+            layer.weight.normal_(1.0, 0.02)

@@ -58,9 +58,10 @@ class BrainToClip(nn.Module):
                 f"set brain_head.width (or encoder.width) to {picture}, or take visual.head.kind: linear"
             )
 
-    def brain(self, responses: Tensor) -> Tensor:
-        """Embedding [B, shared] of responses [B, C, T]."""
-        return self._met(self.brain_head(self.encoder(responses)))
+    def brain(self, responses: Tensor, subject: Tensor | None = None) -> Tensor:
+        """Embedding [B, shared] of responses [B, C, T], of subjects by number [B] for encoders that take it."""
+        found = self.encoder(responses) if subject is None else self.encoder(responses, subject)
+        return self._met(self.brain_head(found))
 
     def picture(self, pictures: Pictures) -> Tensor:
         """Embedding [B, shared] of pictures."""

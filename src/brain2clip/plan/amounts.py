@@ -276,7 +276,7 @@ class Amounts:
         per_subject = extent.pictures[0] if method.average_repetitions else extent.trials[0]
         responses, inputs = per_subject * sources, channels * times
         gb = responses * inputs * 4 / 1e9
-        disk = min(inputs * 512 * 4 / 1e9 * (sources if method.joint else 1), 2.0) + 4e-3
+        disk = min(inputs * 512 * 4 / 1e9 * (sources if method.joint and hasattr(method, "network") else 1), 2.0) + 4e-3
         if not method.by_epoch:
             work = {"solved": _solved(method, responses, inputs, self._joint(method.tower)) / 1e9}
             return Work("train", count, work, {"GB": 2 * gb}, disk, known and said, method.on_gpu)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from brain2clip.internals import open_clip_files
@@ -142,6 +143,11 @@ def _methods(plan: Plan) -> Iterator[str]:
                         f"studies.{on}.ready_vectors names "
                         f"{', '.join(there) or 'none'}{suggestion(vector.ready, there)}; expected a file of that name"
                     )
+            if method.package is not None and find_spec(method.package) is None:
+                yield (
+                    f"{where}: encoder.kind: {method.package} needs the library of that name, which is not installed; "
+                    f"install the extra (pip install 'brain2clip[{method.package}]') or take another encoder.kind"
+                )
             texts = [task for task in plan.config.retrieval.tasks if task in OF_TEXTS]
             if texts and method.without_texts:
                 yield (

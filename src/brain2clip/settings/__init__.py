@@ -22,7 +22,21 @@ from brain2clip.settings.base import NAME, Block, Kind, Name, SettingsError, can
 from brain2clip.settings.config import Config
 from brain2clip.settings.debugging import debug
 from brain2clip.settings.downloads import Download
-from brain2clip.settings.encoders import EegProject, Encoder, EncoderBase, TsConv
+from brain2clip.settings.encoders import (
+    Atm,
+    Braindecode,
+    BrainMlp,
+    DeepNet,
+    EegNet,
+    EegProject,
+    Encoder,
+    EncoderBase,
+    Nice,
+    ShallowNet,
+    SpatialFilters,
+    Stae,
+    TsConv,
+)
 from brain2clip.settings.experiments import Experiment
 from brain2clip.settings.exports import Export
 from brain2clip.settings.figures import Figures
@@ -34,6 +48,7 @@ from brain2clip.settings.mappings import (
     Augmentation,
     Classifier,
     LinearNetwork,
+    MixerNetwork,
     MlpNetwork,
     Network,
     NetworkBase,
@@ -126,6 +141,7 @@ __all__ = [
     "Adapter",
     "AdapterBase",
     "Apply",
+    "Atm",
     "Augmentation",
     "AugmentationBase",
     "Band",
@@ -133,6 +149,8 @@ __all__ = [
     "Block",
     "Blur",
     "BrainMapping",
+    "BrainMlp",
+    "Braindecode",
     "Budget",
     "ChannelDropout",
     "ChannelSmoothing",
@@ -146,7 +164,9 @@ __all__ = [
     "Contrastive",
     "Cosine",
     "CostsTable",
+    "DeepNet",
     "Download",
+    "EegNet",
     "EegProject",
     "EegStudyBase",
     "Encoder",
@@ -178,6 +198,7 @@ __all__ = [
     "MethodBase",
     "MethodsTable",
     "Mix",
+    "MixerNetwork",
     "Mixup",
     "MlpNetwork",
     "Mmd",
@@ -187,6 +208,7 @@ __all__ = [
     "Network",
     "NetworkBase",
     "NeuroClipVisual",
+    "Nice",
     "NoFilter",
     "NoWhitening",
     "Noise",
@@ -213,6 +235,7 @@ __all__ = [
     "SecondStage",
     "Selection",
     "SettingsError",
+    "ShallowNet",
     "SharedPrompts",
     "SimulatedFmriStudy",
     "SimulatedNoise",
@@ -220,7 +243,9 @@ __all__ = [
     "SoftClip",
     "Softmax",
     "Spatial",
+    "SpatialFilters",
     "Split",
+    "Stae",
     "Step",
     "Study",
     "StudyBase",

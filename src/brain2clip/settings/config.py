@@ -129,7 +129,7 @@ class Config(Block):
         ]
 
     def _protocols_fit(self) -> list[str]:
-        """Voxels of two subjects are not the same inputs; only a mapping has an input layer for each subject."""
+        """Voxels of two subjects are not the same inputs; only some models know whose a response is."""
         problems = []
         for label, one in self.experiments.items():
             kinds = {self.protocols[name].kind for name in one.protocols}
@@ -141,7 +141,7 @@ class Config(Block):
             if "joint" in kinds:
                 problems += [
                     f"experiments.{label}.methods: {name!r} ({self.methods[name].kind}) cannot train on all subjects "
-                    "together; protocol joint takes methods of kind mapping"
+                    "together; protocol joint takes methods of kind mapping, and encoders that know the subject (atm)"
                     for name in one.methods
                     if not self.methods[name].joint
                 ]

@@ -48,10 +48,21 @@ class VaeNetwork(NetworkBase):
     kl: float = Field(1e-3, ge=0, description="beta, weight of the prior in the loss")
 
 
+class MixerNetwork(NetworkBase):
+    """Linear layer, residual mixer blocks, linear read-out, and a projector for retrieval (after MindEye2)."""
+
+    kind: Literal["mixer"] = "mixer"
+    hidden: int = Field(1024, ge=8, description="width h of the blocks")
+    blocks: int = Field(4, ge=0, description="mixer blocks")
+    dropout: float = Field(0.15, ge=0, lt=1, description="dropout probability inside the blocks")
+    projector: int = Field(0, ge=0, description="layers of the projector behind the read-out (MindEye2: 3; 0: none)")
+
+
 Network = Annotated[
     Annotated[LinearNetwork, Tag("linear")]
     | Annotated[MlpNetwork, Tag("mlp")]
     | Annotated[VaeNetwork, Tag("vae")]
+    | Annotated[MixerNetwork, Tag("mixer")]
     | Annotated[SerializeAsAny[NetworkBase], from_outside(NetworkBase), Tag(EXTERNAL)],
     Discriminator(tag("mappings", default="linear")),
 ]

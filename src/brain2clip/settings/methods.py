@@ -32,8 +32,6 @@ class MethodBase(Kind):
     timed: ClassVar[bool] = False
     #: Whether its training draws random numbers, so that seeds differ.
     random: ClassVar[bool] = False
-    #: Whether one model can train on subjects who have other inputs each (protocol joint).
-    joint: ClassVar[bool] = False
     #: Whether it predicts frozen vectors of pictures themselves, rather than a space that is shared with them.
     predicts: ClassVar[bool] = False
     #: Whether it tells apart only the classes that it was trained on, and knows no texts.
@@ -44,6 +42,16 @@ class MethodBase(Kind):
     kind: str
     label: Text = Field("", description="name in the tables (empty: the key)")
     tower: Name = Field(description="name of a tower")
+
+    @property
+    def joint(self) -> bool:
+        """Whether one model can train on several subjects whom it knows apart (protocol joint)."""
+        return False
+
+    @property
+    def package(self) -> str | None:
+        """Package that it needs beyond those of the project."""
+        return None
 
     @property
     def needs(self) -> frozenset[str]:
@@ -149,6 +157,16 @@ class Contrastive(TrainedMethod):
         if sum(one.mixes for one in self.augmentation) > 1:
             raise ValueError("augmentation: expected one kind that mixes responses at most; found several")
         return self
+
+    @property
+    def joint(self) -> bool:
+        """Where its encoder takes the number of the subject."""
+        return self.encoder.by_subject
+
+    @property
+    def package(self) -> str | None:
+        """That of its encoder."""
+        return self.encoder.package
 
     @property
     def prompted(self) -> bool:
@@ -307,7 +325,6 @@ class BrainMapping(ReadMethod):
     by_epoch: ClassVar[bool] = True
     timed: ClassVar[bool] = True
     random: ClassVar[bool] = True
-    joint: ClassVar[bool] = True
 
     kind: Literal["mapping"] = "mapping"
     network: Network = Field(default_factory=LinearNetwork, description="mapping network")
@@ -316,6 +333,11 @@ class BrainMapping(ReadMethod):
     classifier: Classifier = Field(default_factory=Classifier, description="text side of category decoding")
     optimiser: MappingBudget = Field(default_factory=MappingBudget, description="optimiser and budget")
     selection: Selection = Field(default_factory=Selection, description="choice of the epoch")
+
+    @property
+    def joint(self) -> bool:
+        """Every subject gets an input layer of its own."""
+        return True
 
     @property
     def needs(self) -> frozenset[str]:
@@ -357,11 +379,15 @@ class IdealObserver(MethodBase):
     """Ceiling of a simulated study: knows the noise-free response to every picture and the noise covariance."""
 
     trained: ClassVar[bool] = False
-    joint: ClassVar[bool] = True
     knows_truth: ClassVar[bool] = True
 
     kind: Literal["ideal-observer"] = "ideal-observer"
     tower: Name = Field(description="name of a tower; only its list of stimuli is read")
+
+    @property
+    def joint(self) -> bool:
+        """It knows the truth of each subject."""
+        return True
 
 
 Method = Annotated[

@@ -15,5 +15,5 @@ class Protocol(Block):
     kind: Literal["intra-subject", "leave-one-subject-out", "joint"] = Field(
         description="intra-subject: the same subject trains and is tested; leave-one-subject-out: all others train; "
         "joint: one model trains on all subjects and is tested on each (methods of kind mapping, which give every "
-        "subject an input layer of its own)"
+        "subject an input layer of its own, and encoders that know the subject, as atm)"
     )

@@ -158,12 +158,22 @@ def load_responses(
     InputError
         Where the files have other channels, voxels or times, or some recordings share samples.
     """
-    loaded = load_each(files, split, expected, average)
-    first = loaded[0]
-    for file, part in zip(files, loaded):
+    return replace(together(load_each(files, split, expected, average), files), is_averaged=average)
+
+
+def together(loaded: Sequence[Responses], files: Sequence[Path] = ()) -> Responses:
+    """Responses of several subjects as one set; ``files`` are where they come from, for messages.
+
+    Raises
+    ------
+    InputError
+        Where they have other channels, voxels or times.
+    """
+    first, names = loaded[0], [*map(str, files)] or [f"set {number + 1}" for number in range(len(loaded))]
+    for name, part in zip(names, loaded):
         difference = first_difference(first, part)
         if difference:
-            raise InputError(f"{file}: {difference} than in {files[0]}, but both train one model; {_way_out(first)}")
+            raise InputError(f"{name}: {difference} than in {names[0]}, but both train one model; {_way_out(first)}")
     ids = list(dict.fromkeys(name for part in loaded for name in part.stimulus_id))
     return replace(
         first,
@@ -172,7 +182,6 @@ def load_responses(
         subject=np.concatenate([part.subject for part in loaded]),
         stimulus_id=ids,
         recordings=same_samples.together([part.recordings for part in loaded]),
-        is_averaged=average,
         is_normalised=all(part.is_normalised for part in loaded if len(part.values)),
         normalisation=_together(loaded),
     )

@@ -36,6 +36,8 @@ class Study:
     classes : ndarray [n] of str or None
         Class of each response of all sets, where classes of unequal size must count the same
         (:mod:`brain2clip.training.balance`); else None.
+    labels : list of str
+        Subjects of ``Responses.subject`` by number; only of methods that may train on several (``joint``).
     """
 
     sets: Sequence[Responses]
@@ -45,6 +47,7 @@ class Study:
     seed: int
     device: torch.device
     classes: np.ndarray | None = None
+    labels: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Checkpoint:
         Rows of the candidates.
     tower : Tower
     device : torch.device
+    tested : str or None
+        Whose they are, of any model; None where that is not known.
     """
 
     tensors: Mapping[str, Tensor]
@@ -74,6 +79,7 @@ class Checkpoint:
     rows: np.ndarray
     tower: Tower
     device: torch.device
+    tested: str | None = None
 
 
 class Trained:

@@ -80,6 +80,7 @@ class Predictor:
             rows=self.rows,
             tower=parse(Tower, tower),
             device=self.device,
+            tested=subject,
         )
         self.side: Trained = kinds.load("methods", settings.kind)(settings).ready(checkpoint)
 

@@ -59,7 +59,9 @@ def run(job: stage.Job) -> None:
             stage.on_device(torch_device.name(device)) if method.on_gpu else "on cpu",
         )  # fmt: skip
         classes = balance.classes_of(stimuli, sets) if method.balance else None
-        study = Study(sets, subjects, stimuli, parse(Tower, job.settings["tower"]), seed, device, classes)
+        tower = parse(Tower, job.settings["tower"])
+        labels = job.settings.get("subjects", [])
+        study = Study(sets, subjects, stimuli, tower, seed, device, classes, labels)
         with memory.explained(method, device):
             tensors, history = kinds.load("methods", method.kind)(method).train(study)
     check_finite(tensors, method.kind)
@@ -103,8 +105,8 @@ def joint_subjects(job: stage.Job, method: MethodBase) -> list[str] | None:
         return None
     if not method.joint:
         raise stage.InputError(
-            "protocol joint takes methods with an input layer for each subject, as of kind mapping; found "
-            f"{method.kind}"
+            "protocol joint takes methods with an input layer or a token for each subject, as encoders of kind atm and "
+            f"methods of kind mapping; found {method.kind}"
         )
     subjects = job.settings["subjects"]
     if len(subjects) != len(job.inputs["responses"]):

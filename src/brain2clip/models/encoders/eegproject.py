@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from brain2clip.models.brain_encoder import Inputs
-from brain2clip.models.layers import Residual
+from brain2clip.models.encoder_layers import projection
 from brain2clip.settings import EegProject
 
 
@@ -23,10 +23,5 @@ class Encoder(nn.Sequential):
     """
 
     def __init__(self, settings: EegProject, inputs: Inputs) -> None:
-        width = settings.width
-        super().__init__(
-            nn.Flatten(),
-            nn.Linear(inputs.n_channels * inputs.n_times, width),
-            Residual(nn.Sequential(nn.GELU(), nn.Linear(width, width), nn.Dropout(settings.dropout))),
-            nn.LayerNorm(width),
-        )
+        n_in = inputs.n_channels * inputs.n_times
+        super().__init__(nn.Flatten(), *projection(n_in, settings.width, settings.dropout))

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brain2clip.internals import open_clip, torch_device
-from brain2clip.models.brain_encoder import Inputs
+from brain2clip.models.brain_encoder import Inputs, settling
 from brain2clip.models.brain_to_clip import BrainToClip
 from brain2clip.models.parameters import restore, trainable
 from brain2clip.models.pictures import Frozen, Pictures, PromptEffect, ReadPictureSide
@@ -24,7 +24,8 @@ from brain2clip.stage import InputError
 from brain2clip.stimuli.filter_bank import BandTokens
 from brain2clip.training import memory, mmd
 from brain2clip.training.augmenting import Augmenting, Batch
-from brain2clip.training.data import Pairs, PictureSource, Responses, Stimuli
+from brain2clip.training.data import Pairs, PictureSource, Responses, Stimuli, together
+from brain2clip.training.inputs import names_as_tensor, names_from_tensor
 from brain2clip.training.loop import fit
 from brain2clip.training.method import Checkpoint, Study, Trained
 from brain2clip.training.objective import (
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("brain2clip")
 #: Name in a checkpoint of the number of subjects whose pictures differ in training.
 SEEN_BY = "seen_by"
+#: Name in a checkpoint of the labels of the subjects whose number the encoder takes.
+KNOWN = "encoder_subjects"
 #: Name in a checkpoint of the mean length of training pictures, which texts get.
 LENGTH = "picture_length"
 #: Width of a tower from which bf16 pays on a CPU that has it: that of the narrowest that was measured.
@@ -63,16 +66,20 @@ class Method:
 
     def train(self, study: Study) -> tuple[dict[str, Tensor], pd.DataFrame]:
         """Parameters of both sides, and a row per epoch."""
-        (responses,) = study.sets
+        responses = study.sets[0] if len(study.sets) == 1 else together(study.sets)
+        trained, subject = np.unique(responses.subject, return_inverse=True)
+        responses = replace(responses, subject=subject)  # who has no training trial has no number
         rows = np.unique(responses.stimulus)
         learner = learner_of(self.settings, study.tower, responses, study.stimuli, rows, study.device, study.seed)
         concept = study.stimuli["concept"].asstr()[:]
         settings = learner.settings
-        given = settings.optimiser, settings.selection, study.sets, concept, study.seed, study.device, study.classes
+        given = settings.optimiser, settings.selection, [responses], concept, study.seed, study.device, study.classes
         history = fit(learner, *given)
         tensors = trainable(learner.model)
         if settings.visual.by_subject:
             tensors[SEEN_BY] = torch.tensor(subjects_of(responses))
+        if settings.encoder.by_subject:
+            tensors[KNOWN] = names_as_tensor([study.labels[number] for number in trained])
         tensors[LENGTH] = picture_length(learner, study.stimuli, rows)
         return tensors, history
 
@@ -203,6 +210,7 @@ class ContrastiveLearner:
         self.frozen_epochs = settings.optimiser.frozen_epochs
         self.perplexity = math.nan
         self.seen = pictures.__call__
+        self.settling = settling(model.encoder)
         self.texts: TextTerm | None = None
         self.epoch = 1
         self.augmenting: Augmenting | None = None
@@ -228,7 +236,9 @@ class ContrastiveLearner:
         return {"perplexity": found}
 
     def settle(self) -> None:
-        """Keep the scale in its range, where the recipe has one."""
+        """Keep the scale in its range, where the recipe has one, and what the encoder keeps in one."""
+        for layer in self.settling:
+            layer.settle()
         if self.settings.objective.keeps_scale:
             keep_scale(self.model.scale)
 
@@ -243,7 +253,7 @@ class ContrastiveLearner:
         if self.augmenting is not None and self.model.training:
             batch = self.augmenting(batch, rng)
         with self.autocast():
-            brain = self.model.brain(batch.values)
+            brain = self.model.brain(batch.values, self._whose(data.subject[rows]))
         pictures = self._pictures(seen, data.subject[rows])
         scores = self._scores(brain, pictures)
         if math.isnan(self.perplexity) and self.settings.objective.beta > 0:
@@ -264,6 +274,10 @@ class ContrastiveLearner:
         if self.settings.objective.mmd is not None:
             loss = loss + self._distance(self.settings.objective.mmd, brain, pictures, owner)
         return loss
+
+    def _whose(self, subject: np.ndarray) -> Tensor | None:
+        """Numbers of subjects [B] for an encoder that takes them, else None."""
+        return torch_device.copied(subject, self.device) if self.settings.encoder.by_subject else None
 
     def _pictures(self, seen: Pictures, subject: np.ndarray) -> list[tuple[Tensor | None, Tensor]]:
         """Responses of the batch (None: all) and pictures [U, shared] as their subject sees them."""
@@ -319,7 +333,8 @@ class ContrastiveLearner:
         candidates = torch.cat(
             [self.model.picture(self.seen(part)) for part in np.array_split(distinct, len(distinct) // 256 + 1)]
         )
-        scores = F.normalize(self.model.brain(data.responses[0]), dim=-1) @ F.normalize(candidates, dim=-1).T
+        brain = self.model.brain(data.responses[0], self._whose(data.subject))
+        scores = F.normalize(brain, dim=-1) @ F.normalize(candidates, dim=-1).T
         return float((scores.argmax(dim=1).cpu().numpy() == picture_of).mean())
 
 
@@ -358,6 +373,11 @@ class BothSides(Trained):
         self.length_tells = settings.objective.normalise == "image"  # as in the loss
         given = settings, checkpoint.tower
         subjects = int(checkpoint.tensors.get(SEEN_BY, torch.tensor(1)))
+        self.subject: int | None = None  # the encoder takes none, or does not know this one
+        if settings.encoder.by_subject:
+            known = names_from_tensor(checkpoint.tensors[KNOWN])
+            subjects = len(known)
+            self.subject = known.index(checkpoint.tested) if checkpoint.tested in known else None
         self.model, clip = build(*given, checkpoint.responses, self.file, self.device, subjects, trained=True)
         restore(self.model, checkpoint.tensors)
         self.model.visual.merge()
@@ -365,7 +385,9 @@ class BothSides(Trained):
 
     def brains(self, responses: Tensor) -> Tensor:
         """Embedding of responses."""
-        return self.model.brain(responses)
+        if self.subject is None:
+            return self.model.brain(responses)
+        return self.model.brain(responses, torch.full((len(responses),), self.subject, device=self.device))
 
     def stimuli(self, rows: np.ndarray) -> Tensor:
         """Embedding of pictures."""
@@ -411,7 +433,7 @@ def build(
         clip = (frozen_clip.load_shared if trained else frozen_clip.load)(tower, device)
     model = BrainToClip(
         settings,
-        encoder_inputs(responses),
+        encoder_inputs(responses, subjects),
         Frozen(
             width=stimuli["embedding"].shape[1],
             bands=tower.filter_bank.bands,
@@ -425,10 +447,10 @@ def build(
     return model.to(device), clip
 
 
-def encoder_inputs(responses: Responses) -> Inputs:
-    """What an encoder gets of them; a voxel is a channel with one sample."""
+def encoder_inputs(responses: Responses, subjects: int = 1) -> Inputs:
+    """What an encoder gets of responses that so many subjects gave; a voxel is a channel with one sample."""
     n_channels, n_times = (*responses.values.shape[1:], 1)[:2]
-    return Inputs(n_channels, n_times, responses.sfreq)
+    return Inputs(n_channels, n_times, responses.sfreq, subjects)
 
 
 def picture_source(
