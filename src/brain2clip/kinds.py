@@ -52,6 +52,7 @@ FAMILIES = {
     "augmentations": Family("brain2clip.training.augmentations", "Augmentation"),
     "schedules": Family("brain2clip.training.schedules", "Schedule"),
     "methods": Family("brain2clip.training.methods", "Method"),
+    "scorings": Family("brain2clip.retrieval.scorings", "Scoring"),
     "metrics": Family("brain2clip.retrieval.metrics", "Metric"),
     "tables": Family("brain2clip.reporting.table_kinds", "Table"),
     "figures": Family("brain2clip.reporting.figure_kinds", "Figure"),

@@ -14,10 +14,22 @@ Split = Literal["train", "test"]
 NO_LABEL = "n/a"
 
 #: What is looked for in a retrieval.
-Task = Literal["stimulus", "category", "caption", "stimulus-to-brain", "caption-to-brain"]
+Task = Literal[
+    "stimulus",
+    "category",
+    "caption",
+    "stimulus-to-brain",
+    "caption-to-brain",
+    "stimulus-csls",
+    "category-csls",
+    "caption-csls",
+]
 TASKS: tuple[Task, ...] = get_args(Task)
 #: Ending of the tasks in which brain responses are the candidates.
 TO_BRAIN = "-to-brain"
+#: Scorings (kinds of the family ``scorings``) that stand at the end of a task's name. They see all queries of the test
+#: at once: their numbers are transductive, and stand in no column with others.
+SCORINGS = ("csls",)
 #: What a brain response is compared with.
 Sought = Literal["stimulus", "category", "caption"]
 SOUGHT: tuple[Sought, ...] = get_args(Sought)
@@ -73,6 +85,11 @@ class MetricName(NamedTuple):
             return f"n{found['kind']}", int(found["number"])
         return self.base, None
 
+    @property
+    def transductive(self) -> bool:
+        """Whether it is computed from all queries of the test at once, so that one alone would have another answer."""
+        return scoring_of(self.task) is not None
+
     def __str__(self) -> str:
         """``[TASK[/SIZE]:]metric[@repetitions]``, without what is the default: ``top-1``, ``category:top-1@4``."""
         where = self.task + ("" if self.pool is None else f"/{self.pool}")
@@ -96,6 +113,11 @@ class MetricName(NamedTuple):
             )
         pool = int(found["pool"]) if found["pool"] else None
         return cls(found["base"], found["repetitions"] or "all", cast(Task, found["task"] or "stimulus"), pool)
+
+
+def scoring_of(task: str) -> str | None:
+    """Scoring at the end of a task's name; None where similarities count as they are."""
+    return next((name for name in SCORINGS if task.endswith(f"-{name}")), None)
 
 
 def counted(number: int, thing: str) -> str:

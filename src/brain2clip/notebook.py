@@ -196,7 +196,7 @@ class Results:
                 raise InputError(f"{len(found)} runs are chosen, expected one; say more ({listed})")
             (run,) = found
             if not self.plan.method(run.method).trained:
-                raise InputError(f"methods.{run.method} is not trained (it knows the truth); choose another method")
+                raise InputError(f"methods.{run.method} is not trained here; choose another method")
             return Model(self.plan, run, self.folder, self.strict)
 
     def _runs(self, which: Mapping[str, Any]) -> list[Run]:

@@ -284,12 +284,13 @@ CASES: dict[str, dict[str, Case]] = {
         "ridge": Case({"alphas": [1.0, 10.0]}, {"folds": 1}),
         "lda": Case({"windows": 2, "shrinkage": 0.5}, {"shrinkage": 1.5}),
         "ideal-observer": Case({}, {"shuffle_labels": True}),
+        "imported": Case({"file": "a.csv", "source": "others", "holds": "ranks"}, {"shuffle_labels": True}),
         "my_lab.nets:Means": Case({"shrink": 0.1}, {"alphas": [1.0]}),
     },
 }  # fmt: skip
 EVERY = [(family, kind) for family in FAMILIES for kind in CASES[family]]
 #: What is trained on these files, whose test concepts are new (``lda`` knows its own: ``test_classes.py``).
-TRAINED = [(family, kind) for family, kind in EVERY if kind not in ("ideal-observer", "lda")]
+TRAINED = [(family, kind) for family, kind in EVERY if kind not in ("ideal-observer", "imported", "lda")]
 
 
 def of(*families: str) -> Any:

@@ -580,3 +580,31 @@ def test_all_tables_are_plain_latex(make_job) -> None:
         for body in re.findall(r"\\midrule\n(.*?)\\bottomrule", text, flags=re.DOTALL):
             columns = {len(re.findall(r"(?<!\\)&", line)) for line in body.splitlines() if line.endswith("\\\\")}
             assert len(columns) == 1
+
+
+def test_transductive_scores_stand_in_tables_of_their_own_which_say_so(make_job, monkeypatch) -> None:
+    """CSLS is right everywhere here, and no table of Top-1 shows any of it, not even the overview."""
+    plain = rows_of
+
+    def both(*given) -> pd.DataFrame:
+        rows = plain(*given)
+        return pd.concat([rows, rows.assign(task="stimulus-csls", rank=1)], ignore_index=True)
+
+    monkeypatch.setitem(globals(), "rows_of", both)
+    job = make_job(retrieval={**RETRIEVAL, "csls_neighbours": 7})
+    context = tables.load(job)
+    for name, kind in {**KINDS, "overview": {"kind": "overview"}}.items():
+        shown = {**kind, "experiments": ["demo"]}
+        for metric in ("top-1", "stimulus-csls:top-1"):
+            frame, sheets = tables.build(name, {**shown, "metric": metric}, context)
+            transductive = metric != "top-1"
+            measured = frame[frame["level"].isin(["run", "subject", "mean", "difference"])]
+            assert set(measured["task"]) == {"stimulus-csls" if transductive else "stimulus"}, name
+            assert measured["note"].str.contains("transductive").fillna(False).eq(transductive).all()
+            for sheet in sheets:
+                text = f"{sheet.title} {sheet.caption} {sheet.header}"
+                assert sheet.title.endswith("(transductive)") == transductive
+                assert ("csls" in text.lower()) == ("uses all queries of the test at once" in text) == transductive
+            if transductive:
+                assert set(measured.loc[measured["level"].isin(["mean"]), "value"]) <= {1.0}
+                assert any("7 nearest" in sheet.caption for sheet in sheets) or name == "overview"

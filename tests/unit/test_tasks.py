@@ -284,12 +284,14 @@ def test_the_stage_writes_every_task_and_pool(ranked) -> None:
         for repetitions in ("1", "all")
     }
     counts = everything["n_candidates"].first()
-    assert set(counts["category"]) == {N_TEST // 2}
-    assert set(counts.drop("category")) == {N_TEST}
+    of_classes = ["category", "category-csls"]
+    assert set(counts[of_classes]) == {N_TEST // 2}
+    assert set(counts.drop(of_classes)) == {N_TEST}
     assert set(table.loc[table["task"] == "category", "target"]) == {"c2", "c3", "c4"}
     assert set(table.loc[table["task"] == "caption-to-brain", "target"]) == {f"s{n}" for n in range(4, 10)}
     pooled = table[table["pool"] > 0]
-    assert set(pooled["task"]) == set(SETTINGS["retrieval"]["tasks"]) - {"category"}  # three classes fill no pool
+    # Three classes fill no pool, and scores that all candidates went into are none of a pool.
+    assert set(pooled["task"]) == {"stimulus", "caption", "stimulus-to-brain", "caption-to-brain"}
     assert set(pooled["top_ids"].str.len()) == {0}
     names = set(summary["metric"])
     assert {"top-1", "top-1@1", "category:top-1", "stimulus/4:top-1@1", "caption-to-brain/4:2-way"} <= names
@@ -306,6 +308,34 @@ def test_a_margin_says_how_certain_a_response_is_where_its_length_does(ranked) -
     np.testing.assert_allclose(one.margins(), [1, 2, 4])
     np.testing.assert_allclose(one.margins(np.array([1, 2]), np.array([1, 2])), [2, 4])
     assert tasks.to_brain(one).length is None
+
+
+@pytest.mark.parametrize(("n_queries", "neighbours"), [(12, 3), (4, 10)])
+def test_csls_is_that_of_its_paper_on_all_queries_at_once(n_queries: int, neighbours: int) -> None:
+    """Conneau et al. 2018: 2 cos(x, y) - r(x) - r(y), r the mean cosine of the nearest on the other side; by hand."""
+    rng = np.random.default_rng(3)
+    brains, candidates = (unit(rng, count, 5) for count in (n_queries, 6))
+    shown = rng.integers(0, 6, n_queries)
+    names = list("abcdef")
+    given = "all", brains, shown, tasks.gallery(candidates, names, names), rng.random(n_queries), neighbours
+    found, plain = tasks.of_brains("stimulus-csls", *given), tasks.of_brains("stimulus", *given)
+    for query, candidate in itertools.product(range(n_queries), range(6)):
+        of_query = sorted((brains[query] @ other for other in candidates), reverse=True)[:neighbours]
+        of_candidate = sorted((other @ candidates[candidate] for other in brains), reverse=True)[:neighbours]
+        expected = 2 * brains[query] @ candidates[candidate] - np.mean(of_query) - np.mean(of_candidate)
+        assert found.similarity[query, candidate] == pytest.approx(expected)
+    assert (found.task, found.target.tolist(), found.length) == ("stimulus-csls", plain.target.tolist(), None)
+    # One query more changes what the others get: that is what transductive means.
+    fewer = tasks.of_brains("stimulus-csls", "all", brains[1:], shown[1:], *given[3:4], None, neighbours)
+    assert not np.allclose(fewer.similarity, found.similarity[1:])
+
+
+def test_a_candidate_that_is_near_to_all_queries_loses_by_csls() -> None:
+    similarity = np.hstack([0.5 * np.eye(8), np.full((8, 1), 0.6)])
+    names = np.array(list("abcdefghi"), dtype=object)
+    plain = tasks.Queries("stimulus", "all", names, np.arange(8), similarity)
+    assert (plain.similarity.argmax(axis=1) == 8).all()
+    assert (tasks.scored(plain, "stimulus-csls", 3).similarity.argmax(axis=1) == np.arange(8)).all()
 
 
 def test_a_single_task_is_what_it_was_before_tasks(ranked) -> None:

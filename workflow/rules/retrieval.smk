@@ -38,7 +38,7 @@ rule ceiling:
         f"{RESULTS}/benchmarks/ceiling/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
     wildcard_constraints:
         study=either(PLAN.simulated_studies()),
-        method=either(PLAN.methods(trained=False)),
+        method=either(PLAN.methods(ranked_by="ceiling")),
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -52,6 +52,33 @@ rule ceiling:
         "Ideal observer for {wildcards.study} sub-{wildcards.subject}, {wildcards.signal}"
     shell:
         "python -m brain2clip.retrieval.ceiling --spec {params.spec:q} --input {params.given:q}"
+        " --output rows={output.rows:q} > {log:q} 2>&1"
+
+
+rule imported:
+    input:
+        unpack(asked(lambda w: files(PLAN.rank_job(PLAN.run(w))))),
+    output:
+        rows=rules.rank.output.rows,
+    log:
+        f"{RESULTS}/logs/imported/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/imported/{{study}}/{{signal}}/{{protocol}}/{{method}}/sub-{{subject}}_seed-{{seed}}.tsv"
+    wildcard_constraints:
+        method=either(PLAN.methods(ranked_by="imported")),
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        spec=asked(lambda w: PLAN.rank_job(PLAN.run(w)).spec.json),
+        given=by_name,
+    message:
+        "Ranks that were made elsewhere: {wildcards.method} ({wildcards.protocol}) for {wildcards.study} sub-{wildcards.subject}, {wildcards.signal}, seed {wildcards.seed}"
+    shell:
+        "python -m brain2clip.retrieval.imported --spec {params.spec:q} --input {params.given:q}"
         " --output rows={output.rows:q} > {log:q} 2>&1"
 
 

@@ -113,6 +113,8 @@ methods:
       {block: 1, pool: class}, {pool: grid, grid: 2, components: 4}, {ready: dino}]}}
   lda: {kind: lda, label: L, tower: small}
   ceiling: {kind: ideal-observer, label: C, tower: small}
+  imported:
+    {kind: imported, label: I, tower: small, file: FOLDER/mine.csv, source: others}
   spare: {kind: ridge, tower: small}
 experiments:
   main:
@@ -121,6 +123,7 @@ experiments:
   encoders:
     {study: simulated, signals: [one], protocols: [intra],
      methods: [nice, shallownet, deepnet, eegnet, stae, brainmlp, atm, spatial-filters, braindecode]}
+  imported: {study: simulated, signals: [one], protocols: [intra], methods: [ridge, imported]}
   readouts: {study: simulated, signals: [one], protocols: [intra], methods: [one, ready, mean, concat]}
   pictures: {study: pictures, signals: [one], protocols: [intra], methods: [ready]}
   prompts: {study: prompts, signals: [one], protocols: [intra], methods: [ridge, lda]}
@@ -134,7 +137,7 @@ experiments:
   things-fmri: {study: things-fmri, signals: [vc], protocols: [intra], methods: [ready]}
   voxels: {study: voxels, signals: [vc], protocols: [intra], methods: [ridge]}
   voxels-pictures: {study: voxels-pictures, signals: [vc], protocols: [intra], methods: [ready]}
-retrieval: {repetitions: [1, 2, all], pools: {size: 2}}
+retrieval: {tasks: [stimulus, stimulus-csls], repetitions: [1, 2, all], pools: {size: 2}}
 tables:
   main: {kind: methods, experiments: [main]}
   ablation: {kind: ablation, experiments: [main], reference: ridge}
@@ -194,6 +197,8 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     ("Supervision", "sentences"): [["captions"]],
     ("Objective", "soft_perplexity"): [8.0],
     ("Lda", "shrinkage"): [0.5],
+    ("Imported", "file"): ["other.csv"],
+    ("Imported", "repetitions"): [1],
     ("Lda", "windows"): [4],
     ("Lora", "weights"): [["mlp"]],
     ("Braindecode", "model"): ["ATCNet"],
@@ -218,6 +223,7 @@ NAMING = {
     "Ridge",
     "Lda",
     "IdealObserver",
+    "Imported",
     "Experiment",
     *TABLES,
     "Figures",

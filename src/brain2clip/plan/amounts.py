@@ -182,7 +182,8 @@ class Amounts:
 
     def _responses(self) -> Iterator[Work]:
         plan = self.plan
-        runs = [*plan.runs(), *(one.run for one in plan.applied())]
+        runs = [run for run in plan.runs() if plan.method(run.method).ranked_by != "imported"]
+        runs += [one.run for one in plan.applied()]
         read = {(run.study, run.signal, run.subject) for run in runs}
         for (study, signal), count in Counter(
             (study, signal) for study, signal, _ in {*read, *(one[1:] for one in plan.exported())}
@@ -227,7 +228,7 @@ class Amounts:
             yield replace(self._train(model, count), method=model.method)
         for run, count in _equal(runs, plan).items():
             method = plan.method(run.method)
-            work = replace(self._rank("rank" if method.trained else "ceiling", run, count), method=run.method)
+            work = replace(self._rank(method.ranked_by, run, count), method=run.method)
             yield work
             if method.prompted and run.method == plan.shown_method(run.study):  # what figures show
                 seen = sum(one[:4] == run[:4] for one in figure_base.shown_runs(plan, run.study))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from brain2clip.plan.runs import Applied, Run
 from brain2clip.plan.spec import Spec
@@ -71,6 +72,11 @@ class Files(Specs):
     def rows(self, run: Run) -> str:
         """Retrieval rows of a run."""
         return f"{self.results}/retrieval/{run.path}.parquet"
+
+    def imported_file(self, run: Run) -> str:
+        """File of a run's result that was made elsewhere."""
+        method: Any = self.method(run.method)
+        return str(method.file.format(**run.columns))
 
     def applied_rows(self, one: Applied) -> str:
         """Retrieval rows of a model on recordings of another study."""

@@ -29,6 +29,7 @@ STAGES = (
         "rank",
         "apply",
         "ceiling",
+        "imported",
         "inspect",
     ),
     *("embed", "timecourse", "summaries", "tables", "figures"),
@@ -165,12 +166,15 @@ class Plan(Shown):
         return Job(self.train_spec(run), inputs, made, on_gpu=self.method(run.method).on_gpu)
 
     def rank_job(self, run: Run) -> Job:
-        """Retrieval rows of a run by its model, or by an ideal observer (stage ``ceiling``)."""
+        """Retrieval rows of a run by its model, an ideal observer (stage ``ceiling``) or a file (``imported``)."""
         inputs = {"responses": [self.responses(run.study, run.signal, run.subject)], "stimuli": [self.features_of(run)]}
-        if self.method(run.method).trained:
-            inputs |= {"vectors": self.vector_files(run), "checkpoint": [self.checkpoint(run)]}
-        else:
-            inputs["truth"] = [self.truth(run.study, run.subject)]
+        match self.method(run.method).ranked_by:
+            case "ceiling":
+                inputs["truth"] = [self.truth(run.study, run.subject)]
+            case "imported":
+                inputs = {"stimuli": [self.features_of(run)], "result": [self.imported_file(run)]}
+            case _:
+                inputs |= {"vectors": self.vector_files(run), "checkpoint": [self.checkpoint(run)]}
         return Job(self.retrieval_spec(run), inputs, (self.rows(run),))
 
     def apply_job(self, one: Applied) -> Job:
@@ -286,7 +290,12 @@ class Plan(Shown):
             yield from (
                 self.vectors_job(study, tower, name) for tower in towers for name in self.vectors_of(study, tower)
             )
-        asked = {(run.study, run.signal, subject) for run in runs for subject in {run.subject, *self.sources(run)}}
+        asked = {
+            (run.study, run.signal, subject)
+            for run in runs
+            if self.method(run.method).ranked_by != "imported"
+            for subject in {run.subject, *self.sources(run)}
+        }
         asked |= {(one.run.study, one.run.signal, one.run.subject) for one in applied}
         for one in sorted(asked | {one[1:] for one in self.exported()}):
             yield self.responses_job(*one)

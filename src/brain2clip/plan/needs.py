@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from brain2clip.internals import open_clip_files
-from brain2clip.names import suggestion
+from brain2clip.names import TASKS, suggestion
 from brain2clip.readers.attempts import Attempt, strictly
 from brain2clip.settings import dump
 from brain2clip.stage import InputError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from brain2clip.plan.jobs import Plan
 
 #: Tasks that compare brain responses with texts.
-OF_TEXTS = ("category", "caption", "caption-to-brain")
+OF_TEXTS = tuple(task for task in TASKS if task.startswith(("category", "caption")))
 #: What to do where a study lacks what a method needs.
 ADVICE = {
     "pictures": "give the study its pictures, or take visual.kind: frozen with the embedding alone",
@@ -45,7 +45,7 @@ def check(plan: Plan) -> None:
 
 def problems(plan: Plan) -> list[str]:
     """What the settings of methods, studies and exports make impossible, a sentence each."""
-    return [*_sources(plan), *_categories(plan), *_methods(plan), *_exports(plan)]
+    return [*_sources(plan), *_categories(plan), *_methods(plan), *_imported(plan), *_exports(plan)]
 
 
 def check_towers(plan: Plan, attempt: Attempt = strictly) -> None:
@@ -153,6 +153,29 @@ def _methods(plan: Plan) -> Iterator[str]:
                 yield (
                     f"{where}: retrieval.tasks {', '.join(texts)} compare with texts, which are in CLIP's joint space "
                     f"only, and the method leaves it ({method.without_texts}); take one of the two out"
+                )
+
+
+def _imported(plan: Plan) -> Iterator[str]:
+    """Results of one file that experiments would show as several, and such as no table could show."""
+    retrieval = plan.config.retrieval
+    for name in plan.methods(ranked_by="imported"):
+        method: Any = plan.method(name)
+        if method.task not in retrieval.tasks:
+            there = ", ".join(retrieval.tasks)
+            yield f"methods.{name}.task: found {method.task}; expected one of retrieval.tasks ({there})"
+        if method.repetitions not in retrieval.repetitions:
+            yield (
+                f"methods.{name}.repetitions: found {method.repetitions}; expected one of retrieval.repetitions "
+                f"({', '.join(map(str, retrieval.repetitions))})"
+            )
+        runs = [run for run in plan.runs() if run.method == name]
+        for of in ("study", "signal", "protocol"):
+            found = sorted({getattr(run, of) for run in runs})
+            if len(found) > 1 and f"{{{of}}}" not in method.file:
+                yield (
+                    f"methods.{name}.file: experiments list it for {', '.join(found)}, and {method.file!r} is one "
+                    f"result; expected {{{of}}} in its name, or the method in experiments of one {of} only"
                 )
 
 

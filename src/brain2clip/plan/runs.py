@@ -135,7 +135,7 @@ class Runs:
         """Settings of a method."""
         return self.config.methods[name]
 
-    def methods(self, **wanted: bool) -> list[str]:
+    def methods(self, **wanted: bool | str) -> list[str]:
         """Names of the methods with some capabilities (:class:`brain2clip.settings.MethodBase`)."""
         return [
             name

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import kinds
-from brain2clip.names import BOTH
+from brain2clip.names import BOTH, SOUGHT
 from brain2clip.plan.files import Files
 from brain2clip.plan.runs import Run
 from brain2clip.plan.spec import Spec, spec
@@ -52,11 +52,15 @@ class Shown(Files):
         return self.method(method).prompted
 
     def shown_method(self, study: str) -> str:
-        """Method of single runs: the named one where it was run, else the first with prompts, else the first."""
+        """Method of single runs: the named one where it was run, else the first with prompts, else the first.
+
+        A result that was made elsewhere is the last choice: it may be ranks and no more.
+        """
         ran = self.main_experiment(study).methods
         if self.config.figures.method in ran:
             return str(self.config.figures.method)
-        return next((name for name in ran if self.method(name).prompted), ran[0])
+        ours = [name for name in ran if self.method(name).ranked_by != "imported"]
+        return next((name for name in ran if self.method(name).prompted), (ours or ran)[0])
 
     def shown_tower(self, study: str) -> str:
         """Tower of that method."""
@@ -129,7 +133,7 @@ class Shown(Files):
     def shows_accuracy(self) -> bool:
         """Whether accuracy of averaged brain responses is there to be shown."""
         retrieval = self.config.retrieval
-        return "all" in retrieval.repetitions and any(not task.endswith("-to-brain") for task in retrieval.tasks)
+        return "all" in retrieval.repetitions and any(task in SOUGHT for task in retrieval.tasks)
 
     # ----------------------------------------------------------------------------------------- figures
 

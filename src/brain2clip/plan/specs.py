@@ -23,7 +23,15 @@ class Specs(Runs):
         for name in (
             *("simulate_pictures_spec", "simulate_recordings_spec", "simulate_voxels_spec", "downloads"),
             *("catalogue_spec", "features_spec", "vectors_spec", "responses_spec", "train_spec", "rank_spec"),
-            *("ceiling_spec", "summaries_spec", "inspect_spec", "embed_spec", "tables_spec", "vectors_of"),
+            *(
+                "ceiling_spec",
+                "imported_spec",
+                "summaries_spec",
+                "inspect_spec",
+                "embed_spec",
+                "tables_spec",
+                "vectors_of",
+            ),
             # Parts that are the same in the specs of many jobs.
             *("_of_method", "_modules_of", "_of_protocol", "_of_tower", "_ranking", "_of_recordings"),
             *("signal_settings", "_responses_modules"),
@@ -309,6 +317,10 @@ class Specs(Runs):
     def _modules_of(self, method: str) -> list[str]:
         return kinds.modules_of(self.method(method))
 
+    def _rankers_of(self, method: str) -> list[str]:
+        """Modules that a stage loads by name to rank with a method: its own, and scorings that tasks ask for."""
+        return [*self._modules_of(method), *self.config.retrieval.scoring_modules()]
+
     def _ranking(self) -> dict[str, Any]:
         return self.config.retrieval.ranking()
 
@@ -330,7 +342,7 @@ class Specs(Runs):
         """Retrieval rows of a run."""
         values, expects = self._of_model(run)
         values["retrieval"] = self._ranking()
-        return spec("rank", "brain2clip.retrieval.rank", values, expects, self._modules_of(run.method))
+        return spec("rank", "brain2clip.retrieval.rank", values, expects, self._rankers_of(run.method))
 
     def apply_spec(self, one: Applied) -> Spec:
         """Retrieval rows of a model on recordings of another study."""
@@ -343,7 +355,7 @@ class Specs(Runs):
             "features": self.features_spec(one.run.study, method.tower).expected,
             **self._vectors_expected(one.run),
         }
-        return spec("apply", "brain2clip.retrieval.apply", values, expects, self._modules_of(one.model.method))
+        return spec("apply", "brain2clip.retrieval.apply", values, expects, self._rankers_of(one.model.method))
 
     def inspect_spec(self, run: Run) -> Spec:
         """What the prompts of a run do."""
@@ -382,9 +394,23 @@ class Specs(Runs):
             "ceiling", "brain2clip.retrieval.ceiling", values, expects, [*chosen, *self._modules_of(run.method)]
         )
 
+    def imported_spec(self, run: Run) -> Spec:
+        """Retrieval rows of a result that was made elsewhere."""
+        method: Any = self.method(run.method)
+        values = {
+            "run": run.columns,
+            "method": {
+                key: one for key, one in self._of_method(run.method).items() if key not in ("source", "selection")
+            },
+            "retrieval": self._ranking(),
+        }
+        expects = {"features": self.features_spec(run.study, method.tower).expected}
+        return spec("imported", "brain2clip.retrieval.imported", values, expects, self._rankers_of(run.method))
+
     def retrieval_spec(self, run: Run) -> Spec:
         """What makes the retrieval rows of a run."""
-        return self.rank_spec(run) if self.method(run.method).trained else self.ceiling_spec(run)
+        made = {"rank": self.rank_spec, "ceiling": self.ceiling_spec, "imported": self.imported_spec}
+        return made[self.method(run.method).ranked_by](run)
 
     def concepts_of(self, study: str) -> dict[str, str]:
         """Settings by which a stage says that the test of a study asks for what training showed; none of unseen."""
@@ -410,8 +436,13 @@ class Specs(Runs):
             "protocols": {name: protocol.kind for name, protocol in config.protocols.items()},
             "methods": self.labels(config.methods),
             "ceilings": sorted(self.methods(knows_truth=True)),
-            "retrieval": {**config.retrieval.intervals(), "pools": config.retrieval.ranking()["pools"]},
+            "retrieval": {
+                **config.retrieval.intervals(),
+                **{key: one for key, one in config.retrieval.ranking().items() if key in ("pools", "csls_neighbours")},
+            },
         }
+        if imported := self.imported():
+            values["imported"] = imported
         if config.debug:
             values["debug"] = True
         expects = {
@@ -429,6 +460,16 @@ class Specs(Runs):
         shown = {name for table in self.config.tables.values() if table.of_costs for name in table.experiments}
         runs = sorted({run for name in shown for run in self.runs_of(self.config.experiments[name])})
         return [model for model in self.models(runs) if self.method(model.method).timed]
+
+    def imported(self) -> dict[str, dict[str, Any]]:
+        """What tables say of results that were made elsewhere, by method, of those that experiments run."""
+        ran = {name for one in self.config.experiments.values() for name in one.methods}
+        names = ("file", "holds", "source", "selection")
+        return {
+            name: {key: dump(self.method(name))[key] for key in names}
+            for name in self.methods(ranked_by="imported")
+            if name in ran
+        }
 
     def labels(self, methods: Any) -> dict[str, str]:
         """Names of methods in tables and figures."""

@@ -89,6 +89,7 @@ def check_settings(plan: Plan, attempts: Attempts) -> None:
     for sentence in needs.problems(plan):
         attempts.refuse(sentence)
     needs.check_towers(plan, attempts)
+    check_imported(plan, attempts)
     for label, one in plan.config.experiments.items():
         known = [name for name in one.methods if plan.method(name).known_classes]
         if known and plan.study(one.study).zero_shot:
@@ -102,6 +103,18 @@ def check_settings(plan: Plan, attempts: Attempts) -> None:
                 f"classes that it was trained on, and the test of study {one.study!r} shows others; expected a method "
                 f"that compares with CLIP: leave it out, or give categories that are in training and test{again}"
             )
+
+
+def check_imported(plan: Plan, attempts: Attempts) -> None:
+    """Files of results that were made elsewhere: that they are there, and whose results they say they hold."""
+    for run in plan.runs():
+        method: Any = plan.method(run.method)
+        if method.ranked_by == "imported":
+            from brain2clip.retrieval import imported  # pandas: only where there is such a method
+
+            path = Path(plan.imported_file(run))
+            with attempts.within(str(path)):
+                attempts(None, imported.of_file, path, method, plan.subjects(run.study), run.columns)
 
 
 def of_study(plan: Plan, name: str, attempts: Attempts, budget: Budget, lines: list[str]) -> Look:

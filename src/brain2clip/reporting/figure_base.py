@@ -123,7 +123,11 @@ def repetitions_in_words(repetitions: str) -> str:
 def labels(plan: Plan, methods: Iterable[str]) -> dict[str, str]:
     """Labels of some methods, in the order of the configuration."""
     wanted = set(methods)
-    return {name: plain(method.label or name) for name, method in plan.config.methods.items() if name in wanted}
+    return {
+        name: plain((method.label or name) + (" (imported)" if method.ranked_by == "imported" else ""))
+        for name, method in plan.config.methods.items()
+        if name in wanted
+    }
 
 
 def plain(label: str) -> str:

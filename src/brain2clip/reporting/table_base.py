@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 import pandas as pd
 
 from brain2clip import settings
+from brain2clip.names import counted
 from brain2clip.reporting import classes, costs
 from brain2clip.reporting.typeset import Sheet
 
@@ -43,6 +44,8 @@ class Context:
         Published rows, empty where they are not to be shown.
     costs : DataFrame
         What training cost (:mod:`brain2clip.reporting.costs`), of models whose histories were asked for.
+    digests : dict
+        By method, SHA-256 of the files that results made elsewhere were read from.
     measured : dict
         Means with intervals that some table has asked for already.
     """
@@ -52,12 +55,21 @@ class Context:
     rows: pd.DataFrame
     published: pd.DataFrame
     costs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=costs.COLUMNS))
+    digests: dict[str, list[str]] = field(default_factory=dict)
     measured: dict[tuple[Any, ...], Record] = field(default_factory=dict)
 
     def label(self, method: str) -> str:
         """Name of a method in the tables."""
         label = self.settings["methods"].get(method, method)
+        if method in self.imported and "imported" not in label.lower():
+            label = f"{label} (imported)"
         return f"{label} (ceiling)" if self.is_ceiling(method) and "ceiling" not in label.lower() else label
+
+    @property
+    def imported(self) -> dict[str, dict[str, Any]]:
+        """What is said of results that were made elsewhere, by method."""
+        found: dict[str, dict[str, Any]] = self.settings.get("imported", {})
+        return found
 
     def modality(self, study: str) -> str:
         """EEG or fMRI."""
@@ -150,10 +162,28 @@ class TableBase(Generic[Settings]):
         for part in parts:
             new, sheet = self.of_part(part)
             records += new
-            sheets.append(
-                replace(sheet, notes=[*sheet.notes, *classes.notes(part, self.settings.metric, self.context)])
-            )
+            told = [*classes.notes(part, self.settings.metric, self.context), *self.of_imported(part)]
+            sheets.append(replace(sheet, notes=[*sheet.notes, *told]))
         return records, sheets
+
+    def of_imported(self, part: Part) -> list[str]:
+        """A line for each result that was made elsewhere: by whom, and what nobody here can check."""
+        lines = []
+        for method in part.methods:
+            if method in self.context.imported:
+                said = self.context.imported[method]
+                rows = part.of(method)
+                repetitions = ", ".join(sorted(rows["repetitions"].astype(str).unique()))
+                digests = ", ".join(one[:12] for one in self.context.digests.get(method, [])[:3])
+                count = len(self.context.digests.get(method, []))
+                files = f"{counted(count, 'file')}, SHA-256 {digests}{', …' if count > 3 else ''}"
+                ties = "; its ranks as given, however it broke ties" if said["holds"] == "ranks" else ""
+                lines.append(
+                    f"{self.context.label(method)}: made elsewhere, ranked here ({said['source']}); by its maker's "
+                    f"word test repetitions averaged: {repetitions}, choice of the epoch: {said['selection']}{ties} "
+                    f"({files})"
+                )
+        return lines
 
     def of_part(self, part: Part) -> tuple[list[Record], Sheet]:
         """Records (keys of :data:`COLUMNS`) and sheet of one study, protocol and signal."""

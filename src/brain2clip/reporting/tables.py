@@ -26,11 +26,12 @@ import numpy as np
 import pandas as pd
 
 from brain2clip import artefact, kinds, settings, stage
-from brain2clip.names import RUN
+from brain2clip.names import RUN, MetricName
 from brain2clip.reporting import costs, published, typeset, wording
 from brain2clip.reporting.table_base import COLUMNS, Context, Part, Record
 from brain2clip.reporting.wording import DEBUG
 from brain2clip.retrieval import statistics
+from brain2clip.retrieval.query_table import NOTE
 
 log = logging.getLogger("brain2clip")
 
@@ -59,21 +60,27 @@ def run(job: stage.Job) -> None:
 def load(job: stage.Job) -> Context:
     """Read all inputs of the stage."""
     shown = job.inputs.get("published", []) if job.settings.get("published", True) else []
-    summary = _together(job, "summary", statistics.SUMMARY_COLUMNS)
-    rows = _together(job, "rows", _ROW_COLUMNS)
-    return Context(job.settings, summary, rows, published.read(shown), costs.read(job))
+    summary, _ = _together(job, "summary", statistics.SUMMARY_COLUMNS)
+    rows, notes = _together(job, "rows", _ROW_COLUMNS)
+    return Context(job.settings, summary, rows, published.read(shown), costs.read(job), notes)
 
 
-def _together(job: stage.Job, name: str, columns: list[str]) -> pd.DataFrame:
-    """The needed columns of all retrieval files of a name; trained methods and ceilings come from different stages."""
+def _together(job: stage.Job, name: str, columns: list[str]) -> tuple[pd.DataFrame, dict[str, list[str]]]:
+    """The needed columns of all retrieval files of a name; trained methods and ceilings come from different stages.
+
+    Beside them, by method, digests of the files that results made elsewhere were read from, each once.
+    """
     tables = []
+    digests: dict[str, list[str]] = {}
     for path, expected in stage.progress(job.each(name), f"reading {name}"):
         table = artefact.read_table(path, expected)
         absent = [column for column in columns if column not in table]
         if absent:
             raise stage.InputError(f"{path}: no column {', '.join(absent)}; --input {name} takes retrieval artefacts")
+        if NOTE in table.attrs:
+            digests.setdefault(table["method"].iloc[0], []).append(table.attrs[NOTE]["digest"])
         tables.append(table[columns])
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables, ignore_index=True), {method: sorted(set(own)) for method, own in digests.items()}
 
 
 def build(name: str, table: dict[str, Any], context: Context) -> tuple[pd.DataFrame, list[typeset.Sheet]]:
@@ -102,10 +109,23 @@ def build(name: str, table: dict[str, Any], context: Context) -> tuple[pd.DataFr
         new, apart = made.build([part for part in shown if part.concepts == concepts])
         records += [{**record, "concepts": concepts} for record in new]
         sheets += [wording.labelled(sheet) for sheet in apart] if concepts == "seen" else apart
+    if MetricName.read(block.metric).transductive:
+        records = [_noted(one, wording.TRANSDUCTIVE) for one in records]
+        sheets = [wording.transductive(sheet) for sheet in sheets]
+    records = [
+        {**_noted(one, wording.MADE_ELSEWHERE), "source": context.imported[one["method"]]["source"]}
+        if one["method"] in context.imported and one["level"] != "published" else one
+        for one in records
+    ]  # fmt: skip
     if context.settings.get("debug"):
-        records = [{**one, "note": "; ".join(filter(None, (DEBUG, one.get("note"))))} for one in records]
+        records = [_noted(one, DEBUG) for one in records]
         sheets = [replace(one, title=f"{DEBUG}: {one.title}", caption=f"{DEBUG}. {one.caption}") for one in sheets]
     return _frame(records), sheets
+
+
+def _noted(record: Record, words: str) -> Record:
+    """A record with a word before its note."""
+    return {**record, "note": "; ".join(filter(None, (words, record.get("note"))))}
 
 
 def parts(name: str, table: settings.TableBase, context: Context) -> Iterator[Part]:

@@ -20,6 +20,14 @@ EMPTY = "–"
 #: Label of results on concepts that training showed, and what it means.
 SEEN = "seen concepts"
 SEEN_WORDS = "Seen concepts: the test asks for what training showed too, in other trials; this is not zero-shot."
+#: Label of results that are computed from all queries of the test at once, and what it means.
+TRANSDUCTIVE = "transductive"
+TRANSDUCTIVE_WORDS = (
+    "Transductive: the score of a query uses all queries of the test at once, which a decoder of one response cannot; "
+    "compare with no inductive number."
+)
+#: What is said of results that others made.
+MADE_ELSEWHERE = "made elsewhere"
 #: What stands in every table of a debug version.
 DEBUG = "DEBUG VERSION (few subjects, pictures and epochs; no result)"
 #: What a task is in words, by its name; the number is that of the candidates.
@@ -29,6 +37,9 @@ TASKS: Mapping[Task, str] = {
     "caption": "matching brain to caption: {} captions",
     "stimulus-to-brain": "matching picture to brain: {} brain responses",
     "caption-to-brain": "matching caption to brain: {} brain responses",
+    "stimulus-csls": "finding the seen stimulus among {} by CSLS",
+    "category-csls": "category decoding by CSLS: {} class prompts",
+    "caption-csls": "matching brain to caption by CSLS: {} captions",
 }
 
 
@@ -99,6 +110,8 @@ def title(shown: Numbers, part: Part, context: Context) -> str:
     task = TASKS[name.task].format(span(counts.unique().tolist()))
     if name.task == "category" and part.concepts == "unseen":
         task = f"zero-shot {task}"
+    if name.transductive:
+        task += f", {context.settings['retrieval']['csls_neighbours']} nearest"
     if name.pool is not None:
         task += f", {in_pools(name.pool, context)}"
     return f"{shown.short}{averaged(name)}: {task}"
@@ -107,6 +120,11 @@ def title(shown: Numbers, part: Part, context: Context) -> str:
 def labelled(sheet: Sheet) -> Sheet:
     """A sheet whose title and caption say that the concepts of its test were shown in training."""
     return replace(sheet, title=f"{sheet.title} ({SEEN})", caption=f"{SEEN_WORDS} {sheet.caption}")
+
+
+def transductive(sheet: Sheet) -> Sheet:
+    """A sheet whose title and caption say that its scores were made from all queries at once."""
+    return replace(sheet, title=f"{sheet.title} ({TRANSDUCTIVE})", caption=f"{TRANSDUCTIVE_WORDS} {sheet.caption}")
 
 
 def averaged(name: MetricName) -> str:

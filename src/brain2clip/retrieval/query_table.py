@@ -25,6 +25,8 @@ COLUMNS = (
     *("repetitions", "query", "target", "n_candidates", "rank", "similarity", "top_ids", "top_similarities"),
     *("task", "pool", "margin", "classes"),
 )
+#: Under this name rows of a result that was made elsewhere keep what they were read from (pandas' ``attrs``).
+NOTE = "imported"
 #: Best candidates that a row names.
 KEPT = 10
 
@@ -57,6 +59,22 @@ def table(queries: list[Queries], run: Mapping[str, object], pools: dict[str, An
             margin = one.margins(chosen, pool)
             parts.append(_part(run, one, chosen, rank, margin, len(pool), [[[]] * len(chosen)] * 2, number))
     return pd.concat(parts, ignore_index=True)
+
+
+def of_ranks(queries: Queries, rank: NDArray[np.int64], run: Mapping[str, object]) -> pd.DataFrame:
+    """Retrieval rows where no more is known of queries than the rank of the true candidate: no similarity, no margin.
+
+    Parameters
+    ----------
+    queries : Queries
+        Its similarities are not known (NaN).
+    rank : ndarray [Q] int
+    run
+        See :func:`table`.
+    """
+    count = len(rank)
+    nobody: list[list[Any]] = [[[]] * count] * 2
+    return _part(run, queries, np.arange(count), rank, np.full(count, np.nan), len(queries.ids), nobody, 0)
 
 
 def write(job: stage.Job, queries: list[Queries], recordings: Recordings | None = None) -> None:

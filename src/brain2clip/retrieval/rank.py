@@ -68,7 +68,8 @@ def queries_of(predictor: Predictor, test: Responses, retrieval: Retrieval) -> l
         brains, length = (np.concatenate(found) for found in zip(*parts))
         shown = tasks.shown(candidates, [stimulus for stimulus, _ in groups])
         for task in retrieval.tasks:
-            one = tasks.of_brains(task, repetitions, brains, shown, galleries[tasks.kind_of(task)], length)
+            given = brains, shown, galleries[tasks.kind_of(task)], length, retrieval.csls_neighbours
+            one = tasks.of_brains(task, repetitions, *given)
             log.info(
                 "rank: %s, %d queries of %s repetitions among %d", task, len(one.target), repetitions, len(one.ids)
             )

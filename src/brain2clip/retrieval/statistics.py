@@ -23,6 +23,7 @@ from scipy import special
 from brain2clip.names import RUN, MetricName
 from brain2clip.retrieval import metric_base
 from brain2clip.retrieval.metric_base import MetricBase, Statistic
+from brain2clip.stage import InputError
 
 Cluster = Literal["auto", "target", "query"]
 
@@ -441,9 +442,16 @@ def _query_table(rows_a: pd.DataFrame, rows_b: pd.DataFrame | None, metric: Metr
     if rows_b is None:
         return table.assign(difference=table["a"])
     other = _seed_means(rows_b, metric, keys).rename("b").reset_index()
+    there = table.merge(other, on=["subject", "query", "pool"], how="inner")
+    if (there["target_x"] != there["target_y"]).any():
+        subject = there.loc[there["target_x"] != there["target_y"], "subject"].iloc[0]
+        raise InputError(
+            f"subject {subject}: queries of one number ask for different stimuli in the two methods, which were tested "
+            "on different trials; leave the comparison out, or test both on the same stimuli"
+        )
     joined = table.merge(other, on=keys, how="inner", validate="one_to_one")
     if joined.empty and len(table) and len(other):
-        raise ValueError("the two methods share no query: other subjects, or other targets for the same query numbers")
+        raise ValueError("the two methods share no query: they were tested on other subjects")
     return joined.assign(difference=joined["a"] - joined["b"])
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 
-from brain2clip.names import TO_BRAIN, Sought
+from brain2clip import kinds
+from brain2clip.names import TO_BRAIN, Sought, scoring_of
 from brain2clip.retrieval import similarities
 from brain2clip.stage import InputError
 
@@ -111,7 +112,7 @@ def are_classes(kind: Sought, split: NDArray[np.str_]) -> bool:
 
 def kind_of(task: str) -> Sought:
     """What brain responses are compared with."""
-    return cast(Sought, task.removesuffix(TO_BRAIN))
+    return cast(Sought, task.removesuffix(TO_BRAIN).removesuffix(f"-{scoring_of(task)}"))
 
 
 def gallery(embedding: ArrayLike, names: Sequence[str], of_stimulus: Sequence[str], classes: bool = False) -> Gallery:
@@ -142,6 +143,7 @@ def of_brains(
     stimulus: NDArray[np.int64],
     candidates: Gallery,
     length: NDArray[np.floating] | None = None,
+    neighbours: int = 10,
 ) -> Queries:
     """Queries of a task from embeddings.
 
@@ -157,11 +159,31 @@ def of_brains(
         Of the task's kind (:func:`kind_of`).
     length : ndarray [B], optional
         See :class:`Queries`.
+    neighbours : int
+        See :func:`scored`.
     """
     similarity = brains @ candidates.embedding.T
     target = candidates.column[stimulus]
     forward = Queries(kind_of(task), repetitions, candidates.ids, target, similarity, candidates.classes, length)
+    if scoring_of(task) is not None:
+        return scored(forward, task, neighbours)
     return forward if forward.task == task else to_brain(forward)
+
+
+def scored(forward: Queries, task: str, neighbours: int) -> Queries:
+    """The same comparison, scored by all queries at once: transductive.
+
+    Parameters
+    ----------
+    forward : Queries
+        All brain queries of a test, by their similarities.
+    task : str
+        One that ends with a scoring (:data:`brain2clip.names.SCORINGS`).
+    neighbours : int
+        Nearest queries and candidates that count.
+    """
+    scoring = kinds.load("scorings", str(scoring_of(task)))()
+    return replace(forward, task=task, similarity=scoring.scores(forward.similarity, neighbours), length=None)
 
 
 def to_brain(forward: Queries) -> Queries:
@@ -215,6 +237,9 @@ def of_observer(
     """
     found = []
     for task in wanted:
+        if scoring_of(task) is not None:
+            log.info("ceiling: task %s left out; this ceiling sees one response at a time", task)
+            continue
         ids = labels[kind_of(task)]
         if len(set(ids)) < len(ids) or "" in ids:
             log.info("ceiling: task %s left out; test pictures share a %s, or have none", task, kind_of(task))
@@ -262,8 +287,11 @@ def in_pool(queries: Queries, pool: NDArray[np.int64]) -> tuple[NDArray[np.int64
 
 
 def pools_of(queries: Queries, settings: dict[str, Any] | None) -> NDArray[np.int64]:
-    """Pools [draws, size] for some queries by the ``retrieval.pools`` settings, none where there are too few."""
-    if settings is None:
+    """Pools [draws, size] for some queries by the ``retrieval.pools`` settings, none where there are too few.
+
+    None either where scores were made with candidates that would be outside of the pool.
+    """
+    if settings is None or scoring_of(queries.task) is not None:
         return np.empty((0, 0), np.int64)
     if settings["size"] > len(queries.ids):
         log.info("pools: task %s has %d candidates, fewer than %d", queries.task, len(queries.ids), settings["size"])

@@ -177,7 +177,11 @@ class Config(Block):
                 problems.append(
                     f"{where} needs the task {name.task} in retrieval.tasks, found {', '.join(self.retrieval.tasks)}"
                 )
-            if name.pool is not None and (self.retrieval.pools is None or name.pool != self.retrieval.pools.size):
+            if name.pool is not None and name.transductive:
+                problems.append(
+                    f"{where}: scores from all queries and candidates have no pools; expected {name.task}: alone"
+                )
+            elif name.pool is not None and (self.retrieval.pools is None or name.pool != self.retrieval.pools.size):
                 problems.append(f"{where} needs retrieval.pools of size {name.pool}")
             if name.repetitions not in map(str, self.retrieval.repetitions) and not table.by_repetitions:
                 problems.append(

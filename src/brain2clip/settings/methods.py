@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from string import Formatter
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
 
+from brain2clip.names import RUN, Sought
 from brain2clip.settings.augmentations import ResponseAugmentation
-from brain2clip.settings.base import EXTERNAL, EachOnce, Kind, Name, Text, from_outside, neutral, tag
+from brain2clip.settings.base import EXTERNAL, EachOnce, Filled, Kind, Name, Text, from_outside, neutral, tag
 from brain2clip.settings.encoders import EegProject, Encoder
 from brain2clip.settings.heads import Head
 from brain2clip.settings.mappings import Augmentation, Classifier, LinearNetwork, Network, Supervision
@@ -24,6 +26,8 @@ class MethodBase(Kind):
     family: ClassVar[str] = "methods"
     #: Whether it leaves a checkpoint; a method without one has a stage of its own that ranks.
     trained: ClassVar[bool] = True
+    #: Stage that makes its retrieval rows.
+    ranked_by: ClassVar[str] = "rank"
     #: Whether its training asks for a GPU.
     on_gpu: ClassVar[bool] = False
     #: Whether it learns epoch by epoch, so that its history is a curve.
@@ -379,6 +383,7 @@ class IdealObserver(MethodBase):
     """Ceiling of a simulated study: knows the noise-free response to every picture and the noise covariance."""
 
     trained: ClassVar[bool] = False
+    ranked_by: ClassVar[str] = "ceiling"
     knows_truth: ClassVar[bool] = True
 
     kind: Literal["ideal-observer"] = "ideal-observer"
@@ -390,12 +395,67 @@ class IdealObserver(MethodBase):
         return True
 
 
+class Imported(MethodBase):
+    """A result that was made elsewhere: ranks, or similarities of queries and candidates, from a file."""
+
+    trained: ClassVar[bool] = False
+    ranked_by: ClassVar[str] = "imported"
+
+    kind: Literal["imported"] = "imported"
+    tower: Name = Field(description="name of a tower; only its list of stimuli is read")
+    file: Filled = Field(
+        description="CSV or Parquet file (docs/import.md); {study}, {signal}, {protocol}, {subject} and {seed} stand "
+        "for those of a run"
+    )
+    holds: Literal["ranks", "similarities"] = Field(
+        "similarities", description="similarities: of each query to every candidate; ranks: of the true candidate alone"
+    )
+    task: Sought = Field("stimulus", description="what was looked for, of retrieval.tasks")
+    repetitions: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
+        "all",
+        description="test repetitions that were averaged into a query, as its maker says (no file can prove it; the "
+        "tables say so); a column repetitions in the file comes first",
+    )
+    seeds: bool = Field(
+        False, description="whether the file has results of every seed of the experiment (column seed, or {seed})"
+    )
+    source: Text = Field(min_length=1, description="who or what made it: paper, code and version; for the tables")
+    selection: Text = Field(
+        "not said", description="how its epoch and settings were chosen, as its maker says; for the tables"
+    )
+
+    @model_validator(mode="after")
+    def _can_be_found(self) -> Imported:
+        if not self.file.lower().endswith((".csv", ".parquet")):
+            raise ValueError(f"file: found {self.file!r}; expected the name of a .csv or a .parquet file")
+        unknown = [name for _, name, _, _ in Formatter().parse(self.file) if name is not None and name not in RUN]
+        if unknown:
+            raise ValueError(
+                f"file: found {{{unknown[0]}}} in {self.file!r}; expected of braces {{subject}}, {{seed}}, {{study}}, "
+                "{signal} and {protocol} only"
+            )
+        if "{seed}" in self.file and not self.seeds:
+            raise ValueError("seeds: found false beside {seed} in file; expected true, or a file for all seeds")
+        return self
+
+    @property
+    def joint(self) -> bool:
+        """It trains nothing here."""
+        return True
+
+    @property
+    def seeds_differ(self) -> bool:
+        """Whether it has a result for every seed."""
+        return self.seeds
+
+
 Method = Annotated[
     Annotated[Contrastive, Tag("contrastive")]
     | Annotated[BrainMapping, Tag("mapping")]
     | Annotated[Ridge, Tag("ridge")]
     | Annotated[Lda, Tag("lda")]
     | Annotated[IdealObserver, Tag("ideal-observer")]
+    | Annotated[Imported, Tag("imported")]
     | Annotated[SerializeAsAny[MethodBase], from_outside(MethodBase), Tag(EXTERNAL)],
     Discriminator(tag("methods")),
 ]

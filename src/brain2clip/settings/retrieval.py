@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, field_validator
 
 from brain2clip import kinds
-from brain2clip.names import MetricName, Task
+from brain2clip.names import MetricName, Task, scoring_of
 from brain2clip.settings.base import Block, EachOnce, Seed
 
 
@@ -52,7 +52,12 @@ class Retrieval(Block):
         min_length=1,
         description="what is looked for. stimulus: the seen picture among the test pictures (the prompts where a study "
         "has no pictures); category: the class of the picture, by its text prompts; caption: its caption; "
-        "stimulus-to-brain and caption-to-brain: the brain response to a picture or caption among those to all",
+        "stimulus-to-brain and caption-to-brain: the brain response to a picture or caption among those to all; "
+        "stimulus-csls, category-csls and caption-csls: as without -csls, scored by CSLS from all queries of the test "
+        "at once, which is transductive and stands in no table with the others",
+    )
+    csls_neighbours: int = Field(
+        10, ge=1, description="CSLS: nearest candidates of a query, and queries of a candidate, that count"
     )
     pools: Pools | None = Field(None, description="also rank in random pools of candidates (null: all candidates only)")
 
@@ -86,7 +91,8 @@ class Retrieval(Block):
 
     def ranking(self) -> dict[str, Any]:
         """What the stages that rank candidates read, as JSON."""
-        return self._only("tasks", "pools", "repetitions", "seed")
+        scored = ["csls_neighbours"] if self.scoring_modules() else []
+        return self._only("tasks", "pools", "repetitions", "seed", *scored)
 
     def statistics(self) -> dict[str, Any]:
         """What the stage that summarises rows reads, as JSON."""
@@ -99,6 +105,11 @@ class Retrieval(Block):
     def metric_modules(self) -> list[str]:
         """Modules of the metrics, sorted: roots of the fingerprint of what computes them all."""
         return sorted({kinds.module_of("metrics", MetricName(metric).kind) for metric in self.metrics})
+
+    def scoring_modules(self) -> list[str]:
+        """Modules of the scorings at the end of tasks, sorted: roots of the fingerprint of the stages that rank."""
+        found = {scoring_of(task) for task in self.tasks} - {None}
+        return sorted(kinds.module_of("scorings", str(name)) for name in found)
 
     def _only(self, *names: str) -> dict[str, Any]:
         return {name: value for name, value in self.model_dump(mode="json").items() if name in names}

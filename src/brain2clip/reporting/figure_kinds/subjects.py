@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from brain2clip.names import TO_BRAIN
+from brain2clip.names import SOUGHT
 from brain2clip.reporting import blocks, figure_base
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Figure(figure_base.FigureBase):
     @staticmethod
     def inputs(plan: Plan, study: str) -> Inputs | None:
         """Rows of all runs of the first signal."""
-        if all(task.endswith(TO_BRAIN) for task in plan.config.retrieval.tasks):
+        if not set(SOUGHT) & set(plan.config.retrieval.tasks):
             return None
         runs = figure_base.main_runs(plan, study)
         return {"rows": plan.made_files("retrieval", runs, ".parquet", plan.retrieval_spec)}

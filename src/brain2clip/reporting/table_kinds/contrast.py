@@ -23,6 +23,9 @@ class Table(TableBase[settings.ContrastTable]):
         for method in part.methods:
             if method == reference or self.context.is_ceiling(method):
                 continue
+            if not (part.summary[part.summary["method"] == method]["metric"] == metric).any():
+                body.append([f"{self.context.label(method)} − {self.context.label(reference)}", *[EMPTY] * 7])
+                continue
             record = difference_of(part, method, reference, metric, self.context)
             records.append(record)
             p = record["p_sign_flip"]

@@ -19,6 +19,9 @@ SOUGHT_IN: Mapping[Task, str] = {
     "caption": "its caption",
     "stimulus-to-brain": "the brain response to a picture",
     "caption-to-brain": "that to a caption",
+    "stimulus-csls": "the seen stimulus, by CSLS",
+    "category-csls": "its class, by class prompts and CSLS",
+    "caption-csls": "its caption, by CSLS",
 }
 
 
@@ -29,7 +32,8 @@ class Table(TableBase[settings.OverviewTable]):
         """Records of all parts, and one sheet of them together."""
         name = MetricName.read(self.settings.metric)
         known = {task for part in parts for task in part.rows["task"].unique()}
-        columns = [task for task in TASKS if task in known]
+        alike = [task for task in TASKS if name._replace(task=task).transductive == name.transductive]
+        columns = [task for task in alike if task in known]
         shown = Numbers(str(name._replace(task="stimulus")))
         records: list[Record] = []
         body: list[list[str]] = []
@@ -63,6 +67,7 @@ class Table(TableBase[settings.OverviewTable]):
             for task in columns
             for note in classes.notes(part, _shown(name, task, part), self.context)
         ]
+        notes += [f"{part.title}: {note}" for part in parts for note in self.of_imported(part)]
         return records, [Sheet("EEG and fMRI side by side", header, body, caption, notes, left=5)]
 
 
