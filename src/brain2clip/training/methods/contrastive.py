@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
@@ -22,7 +23,7 @@ from brain2clip.settings import Contrastive, Optimiser, Tower
 from brain2clip.stage import InputError
 from brain2clip.stimuli.filter_bank import BandTokens
 from brain2clip.training import memory
-from brain2clip.training.data import Pairs, PictureSource, Responses, Stimuli
+from brain2clip.training.data import Pairs, PictureSource, Responses, Stimuli, pairs
 from brain2clip.training.loop import fit
 from brain2clip.training.method import Checkpoint, Study, Trained
 from brain2clip.training.objective import (
@@ -67,15 +68,49 @@ class Method:
         settings = learner.settings
         given = settings.optimiser, settings.selection, study.sets, concept, study.seed, study.device, study.classes
         history = fit(learner, *given)
+        return self._tensors(learner, study, rows), history
+
+    def _tensors(self, learner: ContrastiveLearner, study: Study, rows: np.ndarray) -> dict[str, Tensor]:
+        """What a checkpoint holds of a trained model."""
+        (responses,) = study.sets
         tensors = trainable(learner.model)
         visual = learner.model.visual
-        if settings.visual.by_subject:
+        if learner.settings.visual.by_subject:
             tensors[SEEN_BY] = torch.tensor(subjects_of(responses))
         if isinstance(visual, ReadPictureSide) and visual.rescales:
             tensors[LENGTH] = length_of(visual, learner.pictures, rows)
         else:
             tensors[LENGTH] = frozen_length(study.stimuli)
-        return tensors, history
+        return tensors
+
+    def alone(self) -> str | None:
+        """The setting by which each seed trains by itself; None where several can train at once."""
+        from brain2clip.training import batched
+
+        return batched.unknown(self.settings)
+
+    def train_together(self, studies: Sequence[Study]) -> list[tuple[dict[str, Tensor], pd.DataFrame] | None]:
+        """As :meth:`train` for each of some studies that differ by their seed, at once; None of what diverged.
+
+        Nothing is there of any where they cannot train together.
+        """
+        from brain2clip.training import batched
+
+        (responses,), device = studies[0].sets, studies[0].device
+        rows, seeds = np.unique(responses.stimulus), [one.seed for one in studies]
+        learners = [
+            learner_of(self.settings, one.tower, responses, one.stimuli, rows, device, one.seed) for one in studies
+        ]
+        data = pairs([responses], np.arange(len(responses.stimulus)), device, studies[0].classes)
+        try:
+            histories = batched.train(learners, data, seeds)
+        except (batched.UnknownError, torch.OutOfMemoryError) as error:
+            log.info("train: each seed by itself, not several at once: %s", str(error).splitlines()[0])
+            return [None] * len(studies)
+        return [
+            None if history is None else (self._tensors(learner, study, rows), history)
+            for learner, study, history in zip(learners, studies, histories)
+        ]
 
     def ready(self, checkpoint: Checkpoint) -> BothSides:
         """Both sides with the parameters of a checkpoint."""
