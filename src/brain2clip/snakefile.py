@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from brain2clip import preloaded, processes, records, settings, stage
+from brain2clip import preloaded, processes, records, settings, siblings, stage
 from brain2clip.internals import slurm_plugin, snakemake, snakemake_locks, snakemake_log, versions
 from brain2clip.plan import Job, Plan, costs, reasons, sizes
 from brain2clip.plan.needs import check, drawn_towers
@@ -82,7 +82,8 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
         slurm_plugin.watch(workflow, plan.results)
         _check_data(workflow, plan, snakemake.given_configurations(workflow) or ["config.yaml"])
     os.environ.update(_refusing(plan.environment))
-    snakemake.preload(workflow, partial(preloaded.start, ROOT / "src"), preloaded.running, MANY)
+    then = siblings.note if plan.config.seeds_together else None
+    snakemake.preload(workflow, partial(preloaded.start, ROOT / "src"), preloaded.running, MANY, then)
     snakemake.limit(workflow, "download", plan.config.download.at_once)
     _refusing(lambda: check(plan))
     if main:

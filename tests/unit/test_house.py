@@ -227,7 +227,7 @@ FLOORS = (
     "simulation downloads studies",
     "internals.open_clip internals.torch_device internals.snakemake_locks internals.snakemake_log readers",
     "internals.snakemake",
-    "records",
+    "records siblings",
     "stage",
     "artefact",
     "fingerprint sealing settings",

@@ -125,7 +125,13 @@ def keep_going(workflow: Any, on: bool) -> None:
 # ------------------------------------------------------------------------------------------- a loaded Python
 
 
-def preload(workflow: Any, start: Callable[[], Any], running: Callable[[int], int | None], jobs: int) -> None:
+def preload(
+    workflow: Any,
+    start: Callable[[], Any],
+    running: Callable[[int], int | None],
+    jobs: int,
+    then: Callable[[Iterable[str]], None] | None = None,
+) -> None:
     """Start a Python that is loaded once for all jobs, where some are to run on this machine.
 
     Parameters
@@ -137,6 +143,8 @@ def preload(workflow: Any, start: Callable[[], Any], running: Callable[[int], in
         From the number of a process to that of the job which runs for it there.
     jobs : int
         With fewer, each loads for itself.
+    then : callable, optional
+        Is told the specs of the jobs that will run, when it has started.
     """
     build = needed(workflow, "_build_dag")._build_dag
 
@@ -149,9 +157,12 @@ def preload(workflow: Any, start: Callable[[], Any], running: Callable[[int], in
         if needed(workflow.deployment_settings, "deployment_method").deployment_method:  # a Python of its own
             return
         waiting = needed(workflow.dag, "needrun_jobs").needrun_jobs()
-        if sum(job.params.get("spec") is not None for job in waiting) >= jobs:
+        specs = [spec for job in waiting if (spec := job.params.get("spec")) is not None]
+        if len(specs) >= jobs:
             workflow.preloaded = start()
             measure_forked(running)
+            if then is not None:
+                then(specs)
 
     workflow._build_dag = built
 

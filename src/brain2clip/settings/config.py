@@ -46,6 +46,12 @@ class Config(Block):
         description="a job that was given a GPU (by CUDA_VISIBLE_DEVICES or SLURM), and in which PyTorch finds none, "
         "stops, or computes on the CPU",
     )
+    seeds_together: bool = Field(
+        False,
+        description="the first training of a subject, protocol and method trains the other seeds that are due in the "
+        "same pass, where training of several at once knows the method (contrastive, encoder eegproject, visual.kind: "
+        "frozen); for a GPU that one of them does not fill. No model changes but by rounding",
+    )
     presets: dict[Name, Responses] = Field(
         default_factory=dict,
         description="named settings of responses; 'base: name' in studies.*.responses starts from one and overrides "

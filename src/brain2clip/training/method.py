@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -136,3 +136,14 @@ class Method(Protocol):
 
     def ready(self, checkpoint: Checkpoint) -> Trained:
         """The trained method, for use."""
+
+
+@runtime_checkable
+class TogetherMethod(Method, Protocol):
+    """A kind that can train models of several seeds at once (:mod:`brain2clip.siblings`)."""
+
+    def alone(self) -> str | None:
+        """The setting by which each seed trains by itself; None where several can train at once."""
+
+    def train_together(self, studies: Sequence[Study]) -> list[tuple[dict[str, Tensor], pd.DataFrame] | None]:
+        """What :meth:`train` gives for each of some studies that differ by their seed; None where it gives nothing."""

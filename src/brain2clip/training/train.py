@@ -6,18 +6,22 @@ Reads training trials only; test trials are never opened here.
 from __future__ import annotations
 
 import logging
+import os
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
-from brain2clip import artefact, kinds, stage
+from brain2clip import artefact, kinds, siblings, stage
 from brain2clip.internals import torch_device
 from brain2clip.settings import Method, MethodBase, Tower, TrainedMethod, parse
 from brain2clip.training import balance, memory
+from brain2clip.training import method as methods
 from brain2clip.training.data import (
     Responses,
     load_each,
@@ -26,7 +30,7 @@ from brain2clip.training.data import (
     stimuli_of,
 )
 from brain2clip.training.inputs import inputs_as_tensors
-from brain2clip.training.method import Study
+from brain2clip.training.method import Study, TogetherMethod
 
 log = logging.getLogger("brain2clip")
 
@@ -36,6 +40,27 @@ def run(job: stage.Job) -> None:
     method: MethodBase = parse(Method, job.settings["method"])
     if not isinstance(method, TrainedMethod):
         raise stage.InputError(f"a method of kind {method.kind} is not trained (its settings are no TrainedMethod)")
+    kind: methods.Method = kinds.load("methods", method.kind)(method)
+    with siblings.family(job) if can_join(kind) else nullcontext() as family:
+        if family is not None and family.taken():
+            log.info("train: made by the job of another seed, at once with its own")
+            return
+        train(job, method, kind, family)
+        if family is not None:
+            family.done()
+
+
+def can_join(kind: methods.Method) -> bool:
+    """Whether a method can train several seeds at once; where that is asked for, why it cannot is logged."""
+    if siblings.FOLDER not in os.environ or not isinstance(kind, TogetherMethod):
+        return False
+    if (reason := kind.alone()) is not None:
+        log.info("train: each seed by itself; training of several at once does not know %s", reason)
+    return reason is None
+
+
+def train(job: stage.Job, method: TrainedMethod, kind: methods.Method, family: siblings.Family | None) -> None:
+    """Train and write a model, and with it those of its family that are due."""
     seed = job.settings["seed"]
     device = torch_device.chosen(asked=True) if method.on_gpu else torch.device("cpu")
     subjects = joint_subjects(job, method)
@@ -62,12 +87,48 @@ def run(job: stage.Job) -> None:
         tower = parse(Tower, job.settings["tower"])
         labels = job.settings.get("subjects", [])
         study = Study(sets, subjects, stimuli, tower, seed, device, classes, labels)
+        inputs = inputs_as_tensors(sets, subjects)
         with memory.explained(method, device):
-            tensors, history = kinds.load("methods", method.kind)(method).train(study)
+            found = None
+            if family is not None and isinstance(kind, TogetherMethod):
+                found = together(kind, method, study, inputs, family)
+            found = found or kind.train(study)
+    write(job, method, *found, inputs)
+
+
+def together(
+    kind: TogetherMethod,
+    method: TrainedMethod,
+    study: Study,
+    inputs: Mapping[str, Tensor],
+    family: siblings.Family,
+) -> tuple[dict[str, Tensor], pd.DataFrame] | None:
+    """Train a model with those of its family that are due, which are left for their jobs; None where that cannot be."""
+    others = family.due()
+    if not others:
+        return None
+    made = kind.train_together([study, *(replace(study, seed=one.settings["seed"]) for one in others)])
+    if not any(made):
+        family.part()
+    for one, found in zip(others, made[1:]):
+        if found is not None:
+            with family.leaving(one):
+                write(one, method, *found, inputs)
+    return made[0]
+
+
+def write(
+    job: stage.Job,
+    method: TrainedMethod,
+    tensors: Mapping[str, Tensor],
+    history: pd.DataFrame,
+    inputs: Mapping[str, Tensor],
+) -> None:
+    """Write a model: what its method made, with the names and sizes of its inputs."""
     check_finite(tensors, method.kind)
     made = job.provenance()
     artefact.write_table(job.output("history"), history, made, unknown={"held_out_top1", "perplexity", "gpu_memory_gb"})
-    artefact.write_tensors(job.output("checkpoint"), {**tensors, **inputs_as_tensors(sets, subjects)}, made)
+    artefact.write_tensors(job.output("checkpoint"), {**tensors, **inputs}, made)
 
 
 def share(job: stage.Job) -> None:

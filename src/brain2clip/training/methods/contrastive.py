@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
@@ -24,7 +25,7 @@ from brain2clip.stage import InputError
 from brain2clip.stimuli.filter_bank import BandTokens
 from brain2clip.training import memory, mmd
 from brain2clip.training.augmenting import Augmenting, Batch
-from brain2clip.training.data import Pairs, PictureSource, Responses, Stimuli, together
+from brain2clip.training.data import Pairs, PictureSource, Responses, Stimuli, pairs, together
 from brain2clip.training.inputs import names_as_tensor, names_from_tensor
 from brain2clip.training.loop import fit
 from brain2clip.training.method import Checkpoint, Study, Trained
@@ -66,26 +67,68 @@ class Method:
 
     def train(self, study: Study) -> tuple[dict[str, Tensor], pd.DataFrame]:
         """Parameters of both sides, and a row per epoch."""
-        responses = study.sets[0] if len(study.sets) == 1 else together(study.sets)
-        trained, subject = np.unique(responses.subject, return_inverse=True)
-        responses = replace(responses, subject=subject)  # who has no training trial has no number
+        study = one_set(study)
+        (responses,) = study.sets
         rows = np.unique(responses.stimulus)
         learner = learner_of(self.settings, study.tower, responses, study.stimuli, rows, study.device, study.seed)
         concept = study.stimuli["concept"].asstr()[:]
         settings = learner.settings
-        given = settings.optimiser, settings.selection, [responses], concept, study.seed, study.device, study.classes
+        given = settings.optimiser, settings.selection, study.sets, concept, study.seed, study.device, study.classes
         history = fit(learner, *given)
+        return self._tensors(learner, study, rows), history
+
+    def _tensors(self, learner: ContrastiveLearner, study: Study, rows: np.ndarray) -> dict[str, Tensor]:
+        """What a checkpoint holds of a trained model."""
+        (responses,) = study.sets
         tensors = trainable(learner.model)
-        if settings.visual.by_subject:
+        if learner.settings.visual.by_subject:
             tensors[SEEN_BY] = torch.tensor(subjects_of(responses))
-        if settings.encoder.by_subject:
-            tensors[KNOWN] = names_as_tensor([study.labels[number] for number in trained])
+        if learner.settings.encoder.by_subject:
+            tensors[KNOWN] = names_as_tensor(list(study.labels))
         tensors[LENGTH] = picture_length(learner, study.stimuli, rows)
-        return tensors, history
+        return tensors
+
+    def alone(self) -> str | None:
+        """The setting by which each seed trains by itself; None where several can train at once."""
+        from brain2clip.training import batched
+
+        return batched.unknown(self.settings)
+
+    def train_together(self, studies: Sequence[Study]) -> list[tuple[dict[str, Tensor], pd.DataFrame] | None]:
+        """As :meth:`train` for each of some studies that differ by their seed, at once; None of what diverged.
+
+        Nothing is there of any where they cannot train together.
+        """
+        from brain2clip.training import batched
+
+        studies = [one_set(study) for study in studies]
+        (responses,), device = studies[0].sets, studies[0].device
+        rows, seeds = np.unique(responses.stimulus), [one.seed for one in studies]
+        learners = [
+            learner_of(self.settings, one.tower, responses, one.stimuli, rows, device, one.seed) for one in studies
+        ]
+        data = pairs([responses], np.arange(len(responses.stimulus)), device, studies[0].classes)
+        try:
+            histories = batched.train(learners, data, seeds)
+        except (batched.UnknownError, torch.OutOfMemoryError) as error:
+            log.info("train: each seed by itself, not several at once: %s", str(error).splitlines()[0])
+            return [None] * len(studies)
+        return [
+            None if history is None else (self._tensors(learner, study, rows), history)
+            for learner, study, history in zip(learners, studies, histories)
+        ]
 
     def ready(self, checkpoint: Checkpoint) -> BothSides:
         """Both sides with the parameters of a checkpoint."""
         return BothSides(self.settings, checkpoint)
+
+
+def one_set(study: Study) -> Study:
+    """A study whose subjects are numbered as one set of responses: who has no training trial has no number."""
+    responses = study.sets[0] if len(study.sets) == 1 else together(study.sets)
+    trained, subject = np.unique(responses.subject, return_inverse=True)
+    labels = [study.labels[number] for number in trained] if study.labels else []
+    return replace(study, sets=[replace(responses, subject=subject)], labels=labels)
 
 
 def learner_of(

@@ -1,0 +1,190 @@
+"""Models that one process trains for several jobs: those of other seeds, alike in everything else.
+
+Each job stays one model with its own spec, log and outputs. Where the configuration says ``seeds_together``, whoever
+runs jobs on this machine writes down beside the loaded Python (:mod:`brain2clip.preloaded`) which models that are due
+differ by their seed alone. The first job of such a family trains the others with its own, and leaves each there as its
+own job would have made it; that job waits meanwhile, looks at what it finds, and takes it. The folder is gone with the
+loaded Python: what nobody took is gone with it, and a killed run leaves nothing.
+
+Nothing of this stands in a spec. Where something is missing (no loaded Python, a single seed that is due, no room in
+the folder, a model that does not fit), a job trains by itself, as it always could.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+from brain2clip import artefact, preloaded
+from brain2clip.stage import InputError, Job
+
+log = logging.getLogger("brain2clip")
+#: Environment variable with the folder that the jobs of a run share.
+FOLDER = "BRAIN2CLIP_SIBLINGS"
+#: File in it: seeds that are due, by family.
+LISTED = "families.json"
+#: What is read of a model to know that it is whole.
+READERS = {".parquet": artefact.read_table, ".safetensors": artefact.read_tensors}
+
+
+def note(specs: Iterable[str]) -> None:
+    """Write down which of the jobs that will run are siblings, where there is a loaded Python, and let jobs know.
+
+    Parameters
+    ----------
+    specs : iterable of str
+        Canonical JSON of each job that runs.
+    """
+    os.environ.pop(FOLDER, None)
+    families: dict[str, list[int]] = {}
+    for spec in map(json.loads, specs):
+        if spec["stage"] == "train":
+            families.setdefault(_family(spec), []).append(spec["settings"]["seed"])
+    several = {key: sorted(seeds) for key, seeds in families.items() if len(seeds) > 1}
+    if not several or not os.environ.get(preloaded.SOCKET):
+        return
+    with contextlib.suppress(OSError):  # then every job trains by itself
+        folder = Path(tempfile.mkdtemp(prefix="siblings-", dir=Path(os.environ[preloaded.SOCKET]).parent))
+        (folder / LISTED).write_text(json.dumps(several), encoding="utf-8")
+        os.environ[FOLDER] = str(folder)
+
+
+def _family(spec: dict[str, Any]) -> str:
+    """What the specs of siblings have in common, as a word."""
+    return artefact.origin({**spec, "settings": {**spec["settings"], "seed": None}})
+
+
+class Family:
+    """The models of a family, as one of their jobs has them while no other has.
+
+    Parameters
+    ----------
+    job : brain2clip.stage.Job
+    folder : Path
+    key : str
+        Name of the family.
+    seeds : sequence of int
+        Of all models that were due when the run began.
+    lock : file
+        Held by this process.
+    """
+
+    def __init__(self, job: Job, folder: Path, key: str, seeds: Sequence[int], lock: IO[str]) -> None:
+        self.job, self.folder, self.key, self.seeds = job, folder, key, seeds
+        self._lock = lock
+        self._parted = folder / f"{key}.alone"
+
+    @property
+    def parted(self) -> bool:
+        """Whether its models cannot be trained together."""
+        return self._parted.exists()
+
+    def due(self) -> list[Job]:
+        """Jobs of the other models that nobody has made yet; their outputs are where they are left."""
+        others = (self._sibling(seed) for seed in self.seeds if seed != self.job.settings["seed"])
+        return [
+            one
+            for one in others
+            if not self._mark(one).exists() and not all(path.exists() for path in one.outputs.values())
+        ]
+
+    def taken(self) -> bool:
+        """Whether a sibling left this job's model, which is its output then."""
+        left = self._sibling(self.job.settings["seed"]).outputs
+        if not all(path.exists() for path in left.values()):
+            return False
+        try:
+            made = self.job.provenance()
+            expected = {"stage": made.stage, "settings": made.settings, "code": made.code, "origin": made.origin}
+            for path in left.values():
+                READERS[path.suffix](path, expected)
+                found = artefact.stored_provenance(path)
+                if found is None or found.identity != made.identity:
+                    raise artefact.ArtefactError(f"{path}: made from other inputs than this job's")
+        except artefact.ArtefactError as error:
+            log.warning("%s: what a job of another seed left is not taken: %s", self.job.stage, error)
+            return False
+        for name, path in left.items():
+            with artefact.aside(self.job.outputs[name]) as part:
+                shutil.copyfile(path, part)
+        self.done()
+        return True
+
+    def done(self) -> None:
+        """Note that this job's model is made; what was left of it goes."""
+        with contextlib.suppress(OSError):
+            self._mark(self.job).touch()
+        for path in self._sibling(self.job.settings["seed"]).outputs.values():
+            path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def leaving(self, job: Job) -> Iterator[None]:
+        """Leave a sibling's model, within; where that cannot be, its own job makes it, or says why not."""
+        try:
+            yield
+        except (OSError, InputError, artefact.ArtefactError) as error:
+            log.warning("%s: the model of seed %s is not left for its job: %s", job.stage, job.settings["seed"], error)
+
+    def part(self) -> None:
+        """From now on each job of the family trains by itself."""
+        with contextlib.suppress(OSError):
+            self._parted.touch()
+        self._lock.close()
+
+    def _sibling(self, seed: int) -> Job:
+        settings = {**self.job.settings, "seed": seed}
+        origin = artefact.origin({**_spec(self.job), "settings": settings})
+        left = {name: self.folder / f"{origin}.{name}{path.suffix}" for name, path in self.job.outputs.items()}
+        return replace(self.job, settings=settings, origin=origin, outputs=left)
+
+    def _mark(self, job: Job) -> Path:
+        return self.folder / f"{job.origin}.done"
+
+
+def _spec(job: Job) -> dict[str, Any]:
+    """What the origin of a job is a digest of."""
+    read = {"stage": job.stage, "settings": job.settings, "code": job.code, "expects": job.expects}
+    return {**read, "format": artefact.FORMAT}
+
+
+@contextlib.contextmanager
+def family(job: Job) -> Iterator[Family | None]:
+    """The family of a job, when no sibling is at work any more; None where it trains by itself."""
+    with contextlib.ExitStack() as kept:
+        found = None
+        if folder := os.environ.get(FOLDER):
+            with contextlib.suppress(OSError, ValueError):
+                found = _entered(job, Path(folder), kept)
+        yield found
+
+
+def _entered(job: Job, folder: Path, kept: contextlib.ExitStack) -> Family | None:
+    key = _family(_spec(job))
+    seeds = json.loads((folder / LISTED).read_text(encoding="utf-8")).get(key, ())
+    if job.settings["seed"] not in seeds:
+        return None
+    lock = kept.enter_context((folder / f"{key}.lock").open("w"))
+    _wait(lock, job.stage)
+    found = Family(job, folder, key, seeds, lock)
+    if found.parted:
+        lock.close()
+        return None
+    return found
+
+
+def _wait(lock: IO[str], stage: str) -> None:
+    """Hold a lock; of a process that is dead it is free."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        log.info("%s: the job of another seed is at work for this model too: waiting for it", stage)
+        fcntl.flock(lock, fcntl.LOCK_EX)
