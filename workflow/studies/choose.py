@@ -81,11 +81,11 @@ def top1_of_test(task: tuple[Path, str]) -> float:
         return learner.top1(pairs([test], np.arange(len(test.stimulus)), device))
 
 
-def curve(task: tuple[Values, str, int]) -> tuple[np.ndarray, float]:
+def curve(task: tuple[Path, Values, str, int]) -> tuple[np.ndarray, float]:
     """Top-1 on held-out concepts after each epoch, and processor seconds of training."""
-    block, subject, split = task
+    path, block, subject, split = task
     torch.set_num_threads(1)
-    config = settings.load(yaml.safe_load(CONFIG.read_text(encoding="utf-8")))
+    config = settings.load(yaml.safe_load(path.read_text(encoding="utf-8")))
     plan = Plan(config)
     method = settings.parse(settings.Method, block)
     device = torch.device("cpu")
@@ -115,7 +115,7 @@ class Search:
 
     def score(self, label: str, block: Values, splits: tuple[int, ...] = SPLITS) -> float:
         """Mean Top-1 after the last epoch, in percent; says it with the curve on the way."""
-        tasks = [(block, subject, split) for subject in self.subjects for split in splits]
+        tasks = [(CONFIG, block, subject, split) for subject in self.subjects for split in splits]
         found = self.pool.map(curve, tasks, chunksize=1)
         curves = 100 * np.stack([one for one, _ in found])
         mean, last = curves.mean(axis=0), curves[:, -1]
