@@ -86,10 +86,15 @@ methods:
   kinds:
     {kind: contrastive, tower: small, encoder: {kind: tsconv}, optimiser: {schedule: constant},
      visual: {filter: {kind: softmax}, adapter: {kind: lora}, readout: {kind: spatial}}}
-  fixed: {base: kinds, visual: {filter: {kind: fixed}}}
-  frozen: {base: kinds, visual: {kind: frozen}}
+  fixed: {base: kinds, visual: {filter: {kind: fixed}}, optimiser: {schedule: {kind: one-cycle}, warmup: 0}}
+  frozen:
+    {base: kinds, visual: {kind: frozen},
+     augmentation: [{kind: smoothing}, {kind: noise}, {kind: channel-dropout}, {kind: time-dropout}, {kind: time-shift},
+                    {kind: mixup}],
+     optimiser: {schedule: {kind: step}, second: {after: 20, lr: 1.0e-5, freeze: [brain_head]}}}
   mapping: {kind: mapping, label: M, tower: small}
-  mlp: {kind: mapping, tower: small, network: {kind: mlp}}
+  mlp:
+    {kind: mapping, tower: small, network: {kind: mlp}, selection: {rule: held-out-concepts, patience: 5}}
   vae: {kind: mapping, tower: small, network: {kind: vae}}
   ridge: {kind: ridge, label: R, tower: small}
   one: {kind: ridge, tower: small, readout: {pool: grid, grid: 2}}
@@ -145,6 +150,9 @@ READY = ("SimulatedFmriStudy", "GodStudy", "ThingsFmriStudy", "VoxelTableStudy")
 #: All studies.
 STUDIES = (*READY, "SimulatedStudy", "BidsEegStudy", "ThingsEeg1Study", "ThingsEeg2Study")
 
+#: Classes of the optimisers' settings.
+BUDGETS = ("Optimiser", "MappingBudget")
+
 #: Classes of the tables' settings.
 TABLES = (
     *("MethodsTable", "AblationTable", "RepetitionsTable", "ContrastTable", "OverviewTable", "CostsTable"),
@@ -183,6 +191,8 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     ("Lda", "shrinkage"): [0.5],
     ("Lda", "windows"): [4],
     ("Lora", "weights"): [["mlp"]],
+    **{(budget, "betas"): [[0.5, 0.999]] for budget in BUDGETS},
+    **{(budget, "ema"): [0.999] for budget in BUDGETS},
     ("Apply", "subject"): ["01"],
 }
 #: Settings that name entries: block of the configuration that these stand in, by name of the setting.
