@@ -125,11 +125,8 @@ def test_what_cannot_be_is_refused():
         with pytest.raises(stage.InputError, match=rf"{list(wrong)[1]}: found .* of 20 samples at 250 Hz"):
             several(wrong)
     method = {"kind": "contrastive", "tower": "t"}
-    once = {"kind": "noise", "drawn": "once"}
-    for several_of, words in (([over_time, once], "expected it first"), ([{"kind": "mixup"}] * 2, "found several")):
-        with pytest.raises(ValidationError, match=words):
-            settings.parse(settings.Method, {**method, "augmentation": several_of})
-    settings.parse(settings.Method, {**method, "augmentation": [once, over_time, {"kind": "mixup"}]})
+    with pytest.raises(ValidationError, match="found several"):
+        settings.parse(settings.Method, {**method, "augmentation": [{"kind": "mixup"}, over_time, {"kind": "mixup"}]})
 
 
 # --------------------------------------------------------------------------------------------- training

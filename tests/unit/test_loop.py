@@ -42,7 +42,7 @@ class Regression:
 
     def __init__(self, scores=(), losses=()):
         self.model, self.frozen_epochs, self.scores, self.losses = network(), 0, list(scores), list(losses)
-        self.batches, self.asked, self.starts, self.epoch = [], [], [], 0
+        self.batches, self.asked, self.starts, self.epoch, self.counted = [], [], [], 0, 0
 
     def once(self, data, rng):
         return data
@@ -59,12 +59,14 @@ class Regression:
         ]
 
     def measured(self):
-        return {}
+        counted, self.counted = self.counted, 0
+        return {"counted": counted}
 
     def settle(self):
         pass
 
     def loss(self, data, rows, rng):
+        self.counted += 1
         if self.model.training:
             self.batches.append(rows)
         found = loss_of(self.model, rows)
@@ -367,6 +369,7 @@ def test_the_loss_of_held_out_concepts_can_choose(monkeypatch):
         assert history["held_out_loss"].iloc[-1] == pytest.approx(float(loss_of(learner.model, asked[1])), rel=1e-5)
     assert history["held_out_loss"].min() == history["held_out_loss"].iloc[-1]
     assert len(learner.asked) == 8
+    assert set(history["counted"]) == {3}  # what is measured is of training batches
 
 
 def test_the_training_loss_may_end_a_training_and_the_last_model_stays(monkeypatch):

@@ -86,8 +86,12 @@ methods:
   kinds:
     {kind: contrastive, tower: small, encoder: {kind: tsconv}, optimiser: {schedule: constant},
      visual: {filter: {kind: softmax}, adapter: {kind: lora}, readout: {kind: spatial}}}
-  fixed: {base: kinds, visual: {filter: {kind: fixed}}}
-  frozen: {base: kinds, visual: {kind: frozen}}
+  fixed: {base: kinds, visual: {filter: {kind: fixed}}, optimiser: {schedule: {kind: one-cycle}, warmup: 0}}
+  frozen:
+    {base: kinds, visual: {kind: frozen},
+     augmentation: [{kind: smoothing}, {kind: noise}, {kind: channel-dropout}, {kind: time-dropout}, {kind: time-shift},
+                    {kind: mixup}],
+     optimiser: {schedule: {kind: step}, second: {after: 20, lr: 1.0e-5, freeze: [brain_head]}}}
   nice: {base: frozen, encoder: {kind: nice}}
   shallownet: {base: frozen, encoder: {kind: shallownet}}
   deepnet: {base: frozen, encoder: {kind: deepnet}}
@@ -98,7 +102,8 @@ methods:
   spatial-filters: {base: frozen, encoder: {kind: spatial-filters}}
   braindecode: {base: frozen, encoder: {kind: braindecode, model: EEGConformer}}
   mapping: {kind: mapping, label: M, tower: small}
-  mlp: {kind: mapping, tower: small, network: {kind: mlp}}
+  mlp:
+    {kind: mapping, tower: small, network: {kind: mlp}, selection: {rule: held-out-concepts, patience: 5}}
   vae: {kind: mapping, tower: small, network: {kind: vae}}
   mixer: {kind: mapping, tower: small, network: {kind: mixer}}
   ridge: {kind: ridge, label: R, tower: small}
@@ -161,6 +166,9 @@ READY = ("SimulatedFmriStudy", "GodStudy", "ThingsFmriStudy", "VoxelTableStudy")
 #: All studies.
 STUDIES = (*READY, "SimulatedStudy", "BidsEegStudy", "ThingsEeg1Study", "ThingsEeg2Study")
 
+#: Classes of the optimisers' settings.
+BUDGETS = ("Optimiser", "MappingBudget")
+
 #: Classes of the tables' settings.
 TABLES = (
     *("MethodsTable", "AblationTable", "RepetitionsTable", "ContrastTable", "OverviewTable", "CostsTable"),
@@ -202,6 +210,8 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     ("Lda", "windows"): [4],
     ("Lora", "weights"): [["mlp"]],
     ("Braindecode", "model"): ["ATCNet"],
+    **{(budget, "betas"): [[0.5, 0.999]] for budget in BUDGETS},
+    **{(budget, "ema"): [0.999] for budget in BUDGETS},
     ("Apply", "subject"): ["01"],
 }
 #: Settings that name entries: block of the configuration that these stand in, by name of the setting.

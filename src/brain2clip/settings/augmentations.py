@@ -21,7 +21,8 @@ class AugmentationBase(Kind):
     kind: str
     drawn: Literal["every-step", "once"] = Field(
         "every-step",
-        description="every-step: drawn anew whenever a response is in a batch; once: before the first epoch, for all",
+        description="every-step: drawn anew whenever a response is in a batch; once: before the first epoch, for all "
+        "(and so before what is drawn in every step)",
     )
 
 

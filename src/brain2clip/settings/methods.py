@@ -154,10 +154,7 @@ class Contrastive(TrainedMethod):
         return self
 
     @model_validator(mode="after")
-    def _augmentations_go_together(self) -> Contrastive:
-        once = [one.drawn == "once" for one in self.augmentation]
-        if once != sorted(once, reverse=True):
-            raise ValueError("augmentation: what is drawn once is done before all else; expected it first in the list")
+    def _mixed_once(self) -> Contrastive:
         if sum(one.mixes for one in self.augmentation) > 1:
             raise ValueError("augmentation: expected one kind that mixes responses at most; found several")
         return self

@@ -59,7 +59,6 @@ class Augmenting:
     Parameters
     ----------
     settings : sequence of AugmentationBase
-        Those that are drawn once come first.
     inputs : Inputs
         Channels, samples and rate of a response.
 

@@ -66,4 +66,5 @@ def held_out_loss(learner: Learner, data: Pairs, steps: int, seed: int) -> float
     rng = np.random.default_rng(seed)
     parts = np.array_split(np.random.default_rng(seed).permutation(len(data.units)), steps)
     found = [learner.loss(data, np.concatenate([data.units[unit] for unit in part]), rng) for part in parts]
+    learner.measured()  # of these no history tells
     return float(torch.stack(found).double().mean())
