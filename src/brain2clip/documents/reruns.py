@@ -88,15 +88,6 @@ methods:
      visual: {filter: {kind: softmax}, adapter: {kind: lora}, readout: {kind: spatial}}}
   fixed: {base: kinds, visual: {filter: {kind: fixed}}}
   frozen: {base: kinds, visual: {kind: frozen}}
-  nice: {base: frozen, encoder: {kind: nice}}
-  shallownet: {base: frozen, encoder: {kind: shallownet}}
-  deepnet: {base: frozen, encoder: {kind: deepnet}}
-  eegnet: {base: frozen, encoder: {kind: eegnet}}
-  stae: {base: frozen, encoder: {kind: stae}}
-  brainmlp: {base: frozen, encoder: {kind: brainmlp}}
-  atm: {base: frozen, encoder: {kind: atm}}
-  spatial-filters: {base: frozen, encoder: {kind: spatial-filters}}
-  braindecode: {base: frozen, encoder: {kind: braindecode, model: EEGConformer}}
   mapping: {kind: mapping, label: M, tower: small}
   mlp: {kind: mapping, tower: small, network: {kind: mlp}}
   vae: {kind: mapping, tower: small, network: {kind: vae}}
@@ -113,6 +104,15 @@ methods:
       {block: 1, pool: class}, {pool: grid, grid: 2, components: 4}, {ready: dino}]}}
   lda: {kind: lda, label: L, tower: small}
   ceiling: {kind: ideal-observer, label: C, tower: small}
+  nice: {base: frozen, encoder: {kind: nice}}
+  shallownet: {base: frozen, encoder: {kind: shallownet}}
+  deepnet: {base: frozen, encoder: {kind: deepnet}}
+  eegnet: {base: frozen, encoder: {kind: eegnet}}
+  stae: {base: frozen, encoder: {kind: stae}}
+  brainmlp: {base: frozen, encoder: {kind: brainmlp}}
+  atm: {base: frozen, encoder: {kind: atm}}
+  spatial-filters: {base: frozen, encoder: {kind: spatial-filters}}
+  braindecode: {base: frozen, encoder: {kind: braindecode, model: EEGConformer}}
   spare: {kind: ridge, tower: small}
 experiments:
   main:
