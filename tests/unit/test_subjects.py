@@ -10,6 +10,7 @@ import torch
 
 from brain2clip import artefact, settings, stage
 from brain2clip.models.brain_to_clip import BrainToClip
+from brain2clip.retrieval import inspect
 from brain2clip.settings import Tower
 from brain2clip.training import train
 from brain2clip.training.data import load_responses, open_stimuli
@@ -142,6 +143,22 @@ def test_who_has_no_training_trial_is_not_known(files, tmp_path, asked, kind):
     tensors = artefact.read_tensors(one.outputs["checkpoint"])
     assert names_from_tensor(tensors[KNOWN]) == ["02"]
     assert tensors["encoder.subject.own"].shape == (1, TIMES)
+
+
+def test_figures_of_prompts_take_the_own_token(files, tmp_path, asked):
+    one = job(files, tmp_path, ["01", "02"], ["sub-1", "sub-2"], "joint")
+    visual = {"kind": "neuroclip", "head": {"width": 12}, "fusion": {"width": 8, "heads": 2}, "prompts": {"tokens": 2}}
+    method = settings.parse(settings.Method, {**METHOD, "visual": visual, "optimiser": {"epochs": 1}, "selection": {}})
+    one.settings["method"] = method.model_dump(mode="json")
+    train.run(one)
+    run = {"study": "s", "signal": "b", "protocol": "p", "method": "m", "subject": "02", "seed": 0}
+    given = {"run": run, **{name: one.settings[name] for name in ("method", "tower")}}
+    inputs = {"responses": [files / "sub-2.h5"], "checkpoint": [one.outputs["checkpoint"]], **{
+        "stimuli": one.inputs["stimuli"]}}  # fmt: skip
+    asked.clear()
+    outputs = {name: tmp_path / f"{name}.parquet" for name in ("gains", "prompts")}
+    inspect.run(stage.Job("inspect", given, "code", {}, inputs, outputs))
+    assert [number for _, number in asked] == [1] * brain_files.TEST
 
 
 def test_subjects_of_one_model_have_the_same_channels(files, tmp_path):

@@ -279,11 +279,12 @@ class Amounts:
         budget = method.optimiser
         pictures = min(extent.pictures[0], responses)
         seen = float(budget.epochs * responses)
-        convolves = getattr(getattr(method, "encoder", None), "convolves", False)
+        encoder = getattr(method, "encoder", None)
+        numbers = seen * inputs * getattr(encoder, "effort", 1.0)
         of = {
             "step": budget.epochs * max(1.0, pictures / budget.batch_size),
             "response": seen,
-            ("convolved" if convolves else "number"): seen * inputs,
+            ("convolved" if getattr(encoder, "convolves", False) else "number"): numbers,
         }
         held = {"GB": gb}
         if method.prompted:
