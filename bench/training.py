@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from brain2clip import kinds
 from brain2clip.models.brain_encoder import Inputs, build
 from brain2clip.models.brain_to_clip import BrainToClip
 from brain2clip.models.pictures import Frozen
-from brain2clip.settings import Contrastive, TsConv
+from brain2clip.settings import Contrastive, Encoder, parse
 from brain2clip.training import loop
 from brain2clip.training.data import PictureSource, Responses, pairs
 from brain2clip.training.methods.contrastive import ContrastiveLearner
@@ -39,42 +40,53 @@ def in_turn(*runs: Callable[[], object], repeats: int = 5) -> list[float]:
     return [statistics.median(own) for own in times]
 
 
-def obvious_tsconv(channels: int, times: int, width: int, dropout: float) -> nn.Module:
-    """As Song et al. (2024) draw it: convolution at 250 Hz, mean over time, convolution over channels."""
-    length = (times - 25 + 1 - 51) // 5 + 1
-    residual = nn.Sequential(nn.GELU(), nn.Linear(width, width), nn.Dropout(dropout))
+def obvious(kind: str, channels: int, width: int, dropout: float) -> nn.Module | None:
+    """At 250 Hz, layer by layer as it is drawn by its authors; None where the obvious way is ours."""
+    over_time, pool = nn.Conv2d(1, 40, (1, 25)), nn.AvgPool2d((1, 51), (1, 5))
+    after = [nn.BatchNorm2d(40), nn.ELU(), nn.Conv2d(40, 40, (channels, 1))]
+    layers: list[nn.Module]
+    if kind in ("tsconv", "nice"):
+        last = [] if kind == "tsconv" else [nn.Conv2d(40, 40, 1)]
+        layers = [over_time, pool, *after, nn.BatchNorm2d(40), nn.ELU(), nn.Dropout(dropout), *last]
+    elif kind == "shallownet":
+        layers = [over_time, after[-1], nn.BatchNorm2d(40), nn.ELU(), pool, nn.Dropout(dropout)]
+    elif kind == "deepnet":
+        layers = []
+        for before, maps in ((1, 25), (25, 50), (50, 100), (100, 200)):
+            first = [nn.Conv2d(25, 25, (channels, 1))] if before == 1 else []
+            layers += [nn.Conv2d(before, maps, (1, 10)), *first, nn.BatchNorm2d(maps), nn.ELU()]
+            layers += [nn.MaxPool2d((1, 2)), nn.Dropout(dropout)]
+    else:
+        return None
+    up, inner = nn.LazyLinear(width), nn.Sequential(nn.GELU(), nn.Linear(width, width), nn.Dropout(dropout))
 
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.conv = nn.Sequential(
-                nn.Conv2d(1, 40, (1, 25)), nn.AvgPool2d((1, 51), (1, 5)), nn.BatchNorm2d(40), nn.ELU(),
-                nn.Conv2d(40, 40, (channels, 1)), nn.BatchNorm2d(40), nn.ELU(), nn.Dropout(dropout), nn.Flatten(),
-            )  # fmt: skip
-            self.up, self.residual, self.norm = nn.Linear(40 * length, width), residual, nn.LayerNorm(width)
+            self.conv = nn.Sequential(*layers, nn.Flatten(), up)
+            self.residual, self.norm = inner, nn.LayerNorm(width)
 
         def forward(self, x):
-            y = self.up(self.conv(x.unsqueeze(1)))
+            y = self.conv(x.unsqueeze(1))
             return self.norm(y + self.residual(y))
 
     return Network()
 
 
-def tsconv(channels: int = 63, times: int = 250, batch: int = 128) -> str:
+def encoders(channels: int = 63, times: int = 250, batch: int = 256) -> Iterator[str]:
     x = torch.randn(batch, channels, times)
-    ours, obvious = (
-        build(TsConv(width=WIDTH), Inputs(channels, times, 250.0)),
-        obvious_tsconv(channels, times, WIDTH, 0.3),
-    )
 
     def step(network: nn.Module) -> Callable[[], None]:
         return lambda: network(x).square().mean().backward()
 
-    own, plain = in_turn(step(ours), step(obvious))
-    return (
-        f"TSConv {channels} x {times}, batch {batch}, forward + backward: {own:.2f} s; as drawn {plain:.2f} "
-        f"({own / plain:.2f} x)"
-    )
+    for kind in kinds.shipped("encoders"):
+        if kind == "braindecode":
+            continue
+        ours = build(parse(Encoder, {"kind": kind, "width": WIDTH}), Inputs(channels, times, 250.0))
+        plain = obvious(kind, channels, WIDTH, 0.3)
+        own, *other = in_turn(*map(step, [ours] if plain is None else [ours, plain]), repeats=3)
+        beside = "".join(f"; as drawn {one:.2f} ({own / one:.2f} x)" for one in other)
+        yield f"{kind} {channels} x {times}, batch {batch}, forward + backward: {own:.2f} s{beside}"
 
 
 class Stimuli(dict):
@@ -95,7 +107,7 @@ def responses(channels: int, times: int) -> Responses:
     )
 
 
-def frozen_epoch(channels: int = 17, times: int = 250, batch: int = 1024) -> str:
+def frozen_epoch(channels: int = 17, times: int = 250, batch: int = 1024) -> Iterator[str]:
     """An epoch of ``frozen`` of config.yaml against the same network in a loop written out."""
     method = Contrastive.model_validate(
         {
@@ -132,7 +144,7 @@ def frozen_epoch(channels: int = 17, times: int = 250, batch: int = 1024) -> str
             optimiser.step()
 
     own, other = in_turn(ours, plain, repeats=3)
-    return (
+    yield (
         f"epoch of the frozen baseline, {channels} x {times}, {PICTURES} pictures, batch {batch}: {own:.2f} s; "
         f"written out with products {other:.2f} ({own / other:.2f} x)"
     )
@@ -140,8 +152,9 @@ def frozen_epoch(channels: int = 17, times: int = 250, batch: int = 1024) -> str
 
 def main() -> None:
     torch.set_num_threads(1)
-    for part in (tsconv, frozen_epoch):
-        print(part())
+    for part in (encoders, frozen_epoch):
+        for line in part():
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from bids_fixtures import noise, regular_events, study_settings, write_run
 
-from brain2clip import settings
+from brain2clip import kinds, settings
 from brain2clip.cli import estimate
 from brain2clip.plan import Plan, costs, sizes
 from brain2clip.plan.amounts import UNKNOWN, Amounts
@@ -50,6 +50,19 @@ def test_jobs_are_counted_without_planning_them(path: str) -> None:
     for work in Amounts(made).works():
         counted[work.stage] += work.jobs
     assert counted == Counter(job.stage for job in made.jobs().values())
+
+
+def test_every_encoder_has_an_estimate_beside_those_that_were_measured() -> None:
+    """Convolving ones take several times as long as one linear layer."""
+    seconds, convolving = {}, set()
+    for kind in kinds.shipped("encoders"):
+        block = {"kind": kind} | ({"model": "EEGConformer"} if kind == "braindecode" else {})
+        seconds[kind] = by_stage(plan(TINY, methods__frozen__encoder=block))["train"].cpu_s
+        convolving |= {kind} if settings.parse(settings.Encoder, block).convolves else set()
+    linear = seconds["eegproject"]
+    assert {kind for kind, found in seconds.items() if found > linear} == convolving >= {"tsconv", "atm"}
+    assert max(seconds.values()) - linear < 4 * (seconds["tsconv"] - linear)
+    assert min(seconds.values()) == linear
 
 
 def test_models_applied_to_recordings_of_another_study_are_counted() -> None:

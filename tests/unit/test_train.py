@@ -399,6 +399,15 @@ def test_tsconv_is_convolution_then_mean_over_time_with_the_same_parameters(time
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
+def test_non_negative_weights_are_so_after_every_step(files, tmp_path):
+    encoder = {"kind": "spatial-filters", "width": 16, "filters": 4, "hidden": 8, "smoothing_s": 0.06}
+    tensors, _ = trained(job(files, tmp_path, encoder=encoder, optimiser={"epochs": 1, "batch_size": 20}))
+    weight = tensors["encoder.1.0.weight"]
+    assert weight.shape == (4, 6)
+    assert (weight >= 0).all()
+    assert (weight == 0).any(), "what a step made negative"
+
+
 def test_learning_rate_rises_then_falls_to_zero():
     factor = loop.learning_rate(Optimiser(warmup=0.1), 100)
     values = [factor(step) for step in range(101)]

@@ -284,13 +284,15 @@ class Amounts:
         budget, searched = method.optimiser, method.selection
         pictures = min(extent.pictures[0], responses)
         # Where the epoch is searched for, the model trains twice: at most so long.
-        epochs = budget.epochs * (1.0 if searched.rule == "last" else 2 - searched.share)
+        held_out = searched.share if searched.rule == "held-out-concepts" else 0.0
+        epochs = budget.epochs * ((2.0 if held_out and searched.retrain else 1.0) - held_out)
         seen = float(epochs * responses)
-        convolves = getattr(getattr(method, "encoder", None), "convolves", False)
+        encoder = getattr(method, "encoder", None)
+        numbers = seen * inputs * getattr(encoder, "effort", 1.0)
         of = {
             "step": epochs * max(1.0, pictures / budget.batch_size),
             "response": seen,
-            ("convolved" if convolves else "number"): seen * inputs,
+            ("convolved" if getattr(encoder, "convolves", False) else "number"): numbers,
         }
         held = {"GB": gb}
         if method.prompted:

@@ -30,7 +30,8 @@ def run(job: stage.Job) -> None:
         test = placed(test, stimuli, job.input("stimuli"))
         candidates = tasks.candidate_rows(stimuli["split"].asstr()[:])
         ids = stimuli["stimulus_id"].asstr()[:][candidates]
-        predictor = Predictor(job.settings["method"], job.settings["tower"], tensors, test, stimuli, candidates)
+        given = (job.settings["method"], job.settings["tower"], tensors, test, stimuli, candidates)
+        predictor = Predictor(*given, job.settings["run"]["subject"])
         groups = trial_groups(test.stimulus, "all", 0)
         brains = predictor.brains(np.stack([test.values[trials].mean(axis=0) for _, trials in groups]))
         shown = tasks.shown(candidates, [stimulus for stimulus, _ in groups])

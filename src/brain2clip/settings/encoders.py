@@ -17,6 +17,8 @@ class EncoderBase(Kind):
     renamed: ClassVar[dict[str, str]] = {"name": "kind"}
     #: Whether it convolves over time, which takes longer than a linear layer (for :mod:`brain2clip.plan.amounts`).
     convolves: ClassVar[bool] = False
+    #: What it takes beside one linear layer, or beside ``tsconv`` where it convolves (bench/training.py).
+    effort: ClassVar[float] = 1.0
     #: Whether it takes the number of the subject beside a response: ``forward(x, subject)``.
     by_subject: ClassVar[bool] = False
     #: Package beyond those of the project that it needs, and which of the extras brings.
@@ -61,6 +63,7 @@ class ShallowNet(EncoderBase):
     """ShallowNet of the field's tables, with full convolutions; not the network of that name in braindecode."""
 
     convolves: ClassVar[bool] = True
+    effort: ClassVar[float] = 0.4
 
     kind: Literal["shallownet"] = "shallownet"
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout probability")
@@ -70,6 +73,7 @@ class DeepNet(EncoderBase):
     """DeepNet of the field's tables, with full convolutions; not the network of that name in braindecode."""
 
     convolves: ClassVar[bool] = True
+    effort: ClassVar[float] = 0.45
 
     kind: Literal["deepnet"] = "deepnet"
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout probability")
@@ -79,6 +83,7 @@ class EegNet(EncoderBase):
     """EEGNet of the field's tables, with full convolutions; not the network of that name in braindecode."""
 
     convolves: ClassVar[bool] = True
+    effort: ClassVar[float] = 1.4
 
     kind: Literal["eegnet"] = "eegnet"
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout probability")
@@ -102,6 +107,7 @@ class Atm(EncoderBase):
     """Transformer over channels with a token of the subject, then that of kind nice (ATM-S)."""
 
     convolves: ClassVar[bool] = True
+    effort: ClassVar[float] = 2.8
     by_subject: ClassVar[bool] = True
 
     kind: Literal["atm"] = "atm"
