@@ -53,6 +53,17 @@ METHODS = {
         "visual": {**NEUROCLIP, "adapter": {"kind": "lora", "weights": ["attention", "mlp"]}},
         "optimiser": {**SMALL["optimiser"], "checkpointing": True},
     },
+    "texts, MMD, shared layer, blur by uncertainty": {
+        "visual": {"kind": "uncertainty", "low": {}, "medium": {}, "high": {}, "head": {"width": 24}},
+        "shared_head": True,
+        "objective": {"beta": 0.2, "text": 0.3, "mmd": {"epochs": 2}},
+    },
+    "mapping, SoftCLIP": {
+        "kind": "mapping",
+        "supervision": {"temperature": 0.05, "softclip": {"start": 0.05, "end": 0.1}},
+        "augmentation": {"noise": 0.0, "dropout": 0.0},
+        "optimiser": {"epochs": EPOCHS, "batch_size": 20, "lr": 3e-3},
+    },
     "mapping": {
         "kind": "mapping",
         "augmentation": {"noise": 0.0, "dropout": 0.0},
@@ -301,7 +312,9 @@ def test_a_whole_training_in_parts_is_that_of_whole_batches(files, tmp_path, rec
     assert difference(parts["loss"], whole["loss"]) < 1e-3
 
 
-@pytest.mark.parametrize("name", ["frozen", "neuroclip", "augmented, averaged"])
+@pytest.mark.parametrize(
+    "name", ["frozen", "neuroclip", "augmented, averaged", "texts, MMD, shared layer, blur by uncertainty"]
+)
 def test_nobody_waits_for_the_device_within_an_epoch(files, tmp_path, monkeypatch, name):
     own = ContrastiveLearner.loss
 

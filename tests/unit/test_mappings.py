@@ -415,6 +415,12 @@ def test_the_retrieval_part_of_mindeye_mixes_for_a_third_of_the_epochs_and_is_so
         seen.append(temperature)
         return soft_contrast(z, target, temperature)
 
+    def drawn(*given):
+        seen.append("mixed")
+        return draw_mixture(*given)
+
+    draw_mixture = mapping.draw_mixture
+    monkeypatch.setattr(mapping, "draw_mixture", drawn)
     contrast, soft_contrast = supervision.contrast, supervision.soft_contrast
     monkeypatch.setattr(supervision, "contrast", hard)
     monkeypatch.setattr(supervision, "soft_contrast", soft)
@@ -425,7 +431,8 @@ def test_the_retrieval_part_of_mindeye_mixes_for_a_third_of_the_epochs_and_is_so
     )  # fmt: skip
     _, history = trained(one)
     assert history["loss"].notna().all()
-    (scales, mixed), after = zip(*seen[:2]), seen[2:]
+    assert seen[:4:2] == ["mixed"] * 2
+    (scales, mixed), after = zip(*seen[1:4:2]), seen[4:]
     assert set(scales) == {166.67}
     assert all(0.1 < share < 0.9 for share in mixed)
     assert after == [0.004, 0.004, 0.0075, 0.0075]

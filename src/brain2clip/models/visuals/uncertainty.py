@@ -83,11 +83,7 @@ def levels(similarity: Tensor, deviations: float) -> Tensor:
 
     Beyond the mean and so many standard deviations of all that are known, more similar is low, less is high.
     """
-    known = similarity[~similarity.isnan()]
+    away = similarity - similarity.nanmean()
+    limit = deviations * away.square().nanmean().sqrt()
     found = torch.full(similarity.shape, MEDIUM, device=similarity.device)
-    if len(known):
-        away = similarity - known.mean()
-        limit = deviations * known.std(correction=0)
-        found[away > limit] = LOW
-        found[away < -limit] = HIGH
-    return found
+    return found.masked_fill(away > limit, LOW).masked_fill(away < -limit, HIGH)

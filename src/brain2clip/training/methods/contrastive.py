@@ -301,26 +301,25 @@ class ContrastiveLearner:
         scores = self._scores(brain, pictures)
         if math.isnan(self.perplexity) and self.settings.objective.beta > 0:
             self.perplexity = perplexity(soft_target(seen.embedding, self.settings.objective))
-        owner = torch_device.copied(picture_of, self.device)
         if seen.rows is not None and self.model.training:
+            owner = torch_device.copied(picture_of, self.device)
             self.model.visual.learn(seen.rows, own_similarity(brain, pictures[0][1], owner))
-
-        def of(target: np.ndarray) -> Tensor:
-            owner = torch_device.copied(target, self.device)
-            loss = softened_contrastive(scores, owner, seen.embedding, self.settings.objective)
-            if self.texts is None:
-                return loss
-            text = self.settings.objective.text
-            return (1 - text) * loss + text * self._loss_of_texts(self.texts, brain, distinct, target)
-
-        loss = batch.loss(of, picture_of)
+        loss = batch.loss(lambda target: self._contrast(brain, scores, seen, distinct, target), picture_of)
         if self.settings.objective.mmd is not None:
-            loss = loss + self._distance(self.settings.objective.mmd, brain, pictures, owner)
+            loss = loss + self._distance(self.settings.objective.mmd, brain, pictures, picture_of)
         return loss
 
     def _whose(self, subject: np.ndarray) -> Tensor | None:
         """Numbers of subjects [B] for an encoder that takes them, else None."""
         return torch_device.copied(subject, self.device) if self.settings.encoder.by_subject else None
+
+    def _contrast(self, brain: Tensor, scores: Tensor, seen: Pictures, rows: np.ndarray, target: np.ndarray) -> Tensor:
+        """Contrast of responses with pictures of some rows, and with their texts; ``target`` is the column of each."""
+        objective = self.settings.objective
+        loss = softened_contrastive(scores, torch_device.copied(target, self.device), seen.embedding, objective)
+        if self.texts is None:
+            return loss
+        return (1 - objective.text) * loss + objective.text * self._loss_of_texts(self.texts, brain, rows, target)
 
     def _pictures(self, seen: Pictures, subject: np.ndarray) -> list[tuple[Tensor | None, Tensor]]:
         """Responses of the batch (None: all) and pictures [U, shared] as their subject sees them."""
@@ -348,22 +347,23 @@ class ContrastiveLearner:
         objective = self.settings.objective
         return logits(brain, picture, self.model.scale, objective.normalise, objective.scaling)
 
-    def _loss_of_texts(self, texts: TextTerm, brain: Tensor, rows: np.ndarray, picture_of: np.ndarray) -> Tensor:
+    def _loss_of_texts(self, texts: TextTerm, brain: Tensor, rows: np.ndarray, target: np.ndarray) -> Tensor:
         """Contrast of responses [B, shared] with the texts of their pictures, each text once."""
         embedding, number = texts.of(rows)
         with self.autocast():
             text = self.model.texts(embedding)
         hard = self.settings.objective.model_copy(update={"beta": 0.0})
-        owner = torch_device.copied(number[picture_of], self.device)
+        owner = torch_device.copied(number[target], self.device)
         return softened_contrastive(self._logits(brain, text), owner, embedding, hard)
 
     def _distance(
-        self, settings: Mmd, brain: Tensor, pictures: list[tuple[Tensor | None, Tensor]], owner: Tensor
+        self, settings: Mmd, brain: Tensor, pictures: list[tuple[Tensor | None, Tensor]], picture_of: np.ndarray
     ) -> Tensor:
         """Weighted squared MMD of responses [B, shared] and pictures; of each response its own where they differ."""
         weight = settings.weight(self.epoch)
         if not weight:
             return brain.new_zeros((), dtype=torch.float32)
+        owner = torch_device.copied(picture_of, self.device)
         seen = [picture if own is None else picture[owner[own]] for own, picture in pictures]
         return weight * mmd.squared_mmd(brain, torch.cat(seen), settings.sigmas)
 
