@@ -87,7 +87,7 @@ methods:
     {kind: contrastive, tower: small, encoder: {kind: tsconv}, optimiser: {schedule: constant},
      visual: {filter: {kind: softmax}, adapter: {kind: lora}, readout: {kind: spatial}}}
   fixed: {base: kinds, visual: {filter: {kind: fixed}}}
-  frozen: {base: kinds, visual: {kind: frozen}}
+  frozen: {base: kinds, visual: {kind: frozen}, inputs: {window: [0.0, 0.2]}}
   mapping: {kind: mapping, label: M, tower: small}
   mlp: {kind: mapping, tower: small, network: {kind: mlp}}
   vae: {kind: mapping, tower: small, network: {kind: vae}}
@@ -185,6 +185,10 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     ("Objective", "soft_perplexity"): [8.0],
     ("Lda", "shrinkage"): [0.5],
     ("Imported", "file"): ["other.csv"],
+    ("Experiment", "sweep"): [{"inputs.repetitions": [1]}],
+    ("Inputs", "concepts"): [2],
+    **{("Inputs", name): [["Oz"]] for name in ("channels", "without")},
+    **{("Inputs", name): [[0.0, 0.3]] for name in ("window", "test_window")},
     ("Imported", "repetitions"): [1],
     ("Lda", "windows"): [4],
     ("Lora", "weights"): [["mlp"]],
@@ -216,6 +220,9 @@ NAMING = {
     "Export",
     "Apply",
 }
+
+#: Blocks that are the same for many entries, which all read them alike: one place is enough.
+ONCE = {"Inputs"}
 
 Effect = Literal["reads", "follows", "new"]
 
@@ -261,7 +268,8 @@ def effects() -> dict[tuple[type[BaseModel], str], dict[str, Effect]]:
     with example() as raw:
         before = plan(raw)
         for setting in leaves(settings.load(raw)):
-            after = changed(raw, setting)
+            once = setting.block.__name__ in ONCE and (setting.block, setting.name) in found
+            after = None if once else changed(raw, setting)
             if after is not None:
                 known = found.setdefault((setting.block, setting.name), {})
                 for stage, effect in compared(before, after).items():
