@@ -356,14 +356,15 @@ class Model:
 
     def _taken(self, epochs: mne.BaseEpochs | pd.DataFrame, normalised: bool | None) -> data.Responses:
         """Responses for the model, normalised as its training was."""
-        from brain2clip.training.inputs import CHANNELS, SUBJECTS, names_from_tensor
+        from brain2clip.training.inputs import CHANNELS, SUBJECTS, chosen_for, names_from_tensor
         from brain2clip.training.inputs import normalised as as_trained
 
         ending = f".{self.run.subject}" if SUBJECTS in self._tensors else ""
         wanted = names_from_tensor(self._tensors[f"{CHANNELS}{ending}"])
         study = self._plan.block(self.run.study)
         clamp = study.responses.whitening.clamp if isinstance(study, settings.EegStudyBase) else None
-        return as_trained(self._tensors, _responses(epochs, wanted, normalised, clamp), self.run.subject)
+        responses = chosen_for(self._method, _responses(epochs, wanted, normalised, clamp))
+        return as_trained(self._tensors, responses, self.run.subject)
 
     def _predictor(self, responses: data.Responses, rows: NDArray[np.int64]) -> Predictor:
         """The model ready for these candidates; the last one is kept, as a prompted tower takes long to load."""

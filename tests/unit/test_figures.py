@@ -40,6 +40,17 @@ SHOWN = {
     },
     "reconstruction": {"mapping": "Mapping"},
 }
+#: Methods that get other parts of the responses.
+PANELS = {
+    "curve": {
+        "over": ["repetitions"],
+        "methods": {
+            "neuroclip": {"series": "CLIP", "at": [1]},
+            "frozen": {"series": "CLIP", "at": [None]},
+            "ridge": {"series": "Ridge", "at": None},
+        },
+    }
+}
 #: Of an epoch of the first seed.
 SECONDS = {"neuroclip": 4.0, "frozen": 0.25, "ridge": 0.0}
 N_CANDIDATES = 50
@@ -281,7 +292,7 @@ def job(
     name: str, inputs: dict[str, list[Path]], path: Path | None = None, methods: dict[str, str] = METHODS
 ) -> stage.Job:
     given = {"figure": name, "topography_times": [0.1, 0.17, 0.3], "retrieval": BOOTSTRAP, "rois": REGIONS}
-    given |= {"study": "simulated", "parts": {"neuroclip": [1, 2]}}
+    given |= {"study": "simulated", "parts": {"neuroclip": [1, 2]}, "panels": PANELS}
     outputs = {} if path is None else {"figure": path}
     return stage.Job("figures", {**given, "methods": methods}, "code", {}, inputs, outputs)
 

@@ -375,6 +375,9 @@ class Plan(SimpleNamespace):
     def both_studies(self):
         return "eeg", "fmri"
 
+    def varied(self, study):
+        return {}
+
     def simulated_studies(self):
         return ["eeg"]
 

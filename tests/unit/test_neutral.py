@@ -241,6 +241,10 @@ OPTIONS: dict[str, Option] = {
     "Augmentation.mixco": Option(
         "augmentation.mixco", 0.0, 0.4, (f"{TRAINING}.methods.mapping:draw_mixture",), training, MAPPING
     ),
+    "TrainedMethod.inputs": Option(
+        "inputs", {}, {"repetitions": 1, "concepts": 4},
+        (f"{TRAINING}.chosen:of_training", f"{TRAINING}.chosen:pictures"), training, MAPPING,
+    ),
     "TrainedMethod.shuffle_labels": Option(
         "shuffle_labels", False, True, (f"{TRAINING}.train:shuffled",), training, MAPPING
     ),
@@ -275,7 +279,7 @@ def declared() -> set[str]:
 def test_every_neutral_field_of_all_settings_is_proven():
     """Here, with the stages of responses in ``test_neutral_responses.py``, and one that only the plan reads, below."""
     of_responses = {f"{'WhiteningBase' if 'Whitening' in block else block}.{name}" for block, name in COVERED}
-    assert set(OPTIONS) | of_responses | {"Figures.also"} == declared()
+    assert set(OPTIONS) | of_responses | {"Figures.also", "Experiment.sweep"} == declared()
 
 
 def test_figures_from_outside_add_jobs_and_change_none(monkeypatch, tmp_path):
@@ -293,6 +297,23 @@ def test_figures_from_outside_add_jobs_and_change_none(monkeypatch, tmp_path):
     assert planned([]) == before
     assert {path: more[path] for path in before} == before
     assert set(more) - set(before) == {"results/figures/simulated/mine.svg"}
+
+
+def test_a_sweep_writes_methods_out_and_without_one_nothing_changes():
+    raw = yaml.safe_load((Path(__file__).parents[1] / "workflow/tiny.yaml").read_text(encoding="utf-8"))
+
+    def planned(sweep: dict[str, Any] | None) -> dict[str, str]:
+        given = {} if sweep is None else {"sweep": sweep}
+        bands = {**raw["experiments"]["bands"], **given}
+        config = load({**raw, "experiments": {**raw["experiments"], "bands": bands}})
+        return {path: job.spec.json for path, job in Plan(config).jobs().items()}
+
+    before, more = planned(None), planned({"inputs.repetitions": [1, None], "inputs.window": [[0.0, 0.2]]})
+    assert planned({}) == before
+    trained = {path: spec for path, spec in before.items() if "/training/simulated/broad/" in path}
+    assert {path: more[path] for path in trained} == trained
+    names = {path.split("/")[5] for path in more if "/training/simulated/slow/" in path}
+    assert names == {"frozen-repetitions-1-window-0p0-0p2", "frozen-repetitions-all-window-0p0-0p2"}
 
 
 # ------------------------------------------------------------------------------------------------- poison

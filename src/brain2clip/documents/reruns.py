@@ -88,7 +88,7 @@ methods:
      visual: {filter: {kind: softmax}, adapter: {kind: lora}, readout: {kind: spatial}}}
   fixed: {base: kinds, visual: {filter: {kind: fixed}}, optimiser: {schedule: {kind: one-cycle}, warmup: 0}}
   frozen:
-    {base: kinds, visual: {kind: frozen},
+    {base: kinds, visual: {kind: frozen}, inputs: {window: [0.0, 0.2]},
      augmentation: [{kind: smoothing}, {kind: noise}, {kind: channel-dropout}, {kind: time-dropout}, {kind: time-shift},
                     {kind: mixup}],
      optimiser: {schedule: {kind: step}, second: {after: 20, lr: 1.0e-5, freeze: [brain_head]}}}
@@ -206,6 +206,10 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     ("Objective", "soft_perplexity"): [8.0],
     ("Lda", "shrinkage"): [0.5],
     ("Imported", "file"): ["other.csv"],
+    ("Experiment", "sweep"): [{"inputs.repetitions": [1]}],
+    ("Inputs", "concepts"): [2],
+    **{("Inputs", name): [["Oz"]] for name in ("channels", "without")},
+    **{("Inputs", name): [[0.0, 0.3]] for name in ("window", "test_window")},
     ("Imported", "repetitions"): [1],
     ("Lda", "windows"): [4],
     ("Lora", "weights"): [["mlp"]],
@@ -240,6 +244,9 @@ NAMING = {
     "Export",
     "Apply",
 }
+
+#: Blocks that are the same for many entries, which all read them alike: one place is enough.
+ONCE = {"Inputs"}
 
 Effect = Literal["reads", "follows", "new"]
 
@@ -285,7 +292,8 @@ def effects() -> dict[tuple[type[BaseModel], str], dict[str, Effect]]:
     with example() as raw:
         before = plan(raw)
         for setting in leaves(settings.load(raw)):
-            after = None if inherited(raw, setting) else changed(raw, setting)
+            once = setting.block.__name__ in ONCE and (setting.block, setting.name) in found
+            after = None if once or inherited(raw, setting) else changed(raw, setting)
             if after is not None:
                 known = found.setdefault((setting.block, setting.name), {})
                 for stage, effect in compared(before, after).items():

@@ -135,6 +135,11 @@ def _methods(plan: Plan) -> Iterator[str]:
             for needed in sorted(missing):
                 what = f"{method.needed_for} needs {needed}, and the stimuli of study {on!r} have none"
                 yield f"{where}: {what} for tower {method.tower!r}; {ADVICE[needed]}"
+            if plan.is_voxels(on) and (of_eeg := _of_eeg(method)):
+                yield (
+                    f"{where}: methods.{name}.inputs.{of_eeg} is of EEG, and study {on!r} has voxels, whose sets are "
+                    "signals (rois); leave it out"
+                )
             there = study.ready_vectors
             for vector in method.vectors:
                 if vector.ready is not None and vector.ready not in there:
@@ -154,6 +159,13 @@ def _methods(plan: Plan) -> Iterator[str]:
                     f"{where}: retrieval.tasks {', '.join(texts)} compare with texts, which are in CLIP's joint space "
                     f"only, and the method leaves it ({method.without_texts}); take one of the two out"
                 )
+
+
+def _of_eeg(method: Any) -> str | None:
+    """The first part of the inputs of a method that only EEG has."""
+    inputs = getattr(method, "inputs", None)
+    names = ("channels", "without", "window", "test_window")
+    return next((name for name in names if getattr(inputs, name, None) is not None), None)
 
 
 def _imported(plan: Plan) -> Iterator[str]:

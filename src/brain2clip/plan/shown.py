@@ -12,6 +12,7 @@ from brain2clip.plan.files import Files
 from brain2clip.plan.runs import Run
 from brain2clip.plan.spec import Spec, spec
 from brain2clip.reporting import figure_base
+from brain2clip.settings import Inputs, canonical
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
@@ -94,6 +95,18 @@ class Shown(Files):
         first = sorted(ran, key=lambda name: (name != self.config.figures.method, not self.method(name).by_epoch))
         wanted = (experiment.signals[0], experiment.protocols[0], *first[:1])
         return [run for run in self.runs_of(experiment) if run[1:4] == wanted]
+
+    def varied(self, study: str) -> dict[str, tuple[str, ...]]:
+        """Experiments of a study whose methods get other parts of the responses: the inputs in which they differ."""
+        found = {}
+        for label, experiment in self.config.experiments.items():
+            if experiment.study == study:
+                blocks = [getattr(self.method(name), "inputs", None) for name in experiment.methods]
+                given = [block.model_dump(mode="json") for block in blocks if block is not None]
+                names = [name for name in Inputs.model_fields if len({canonical(one[name]) for one in given}) > 1]
+                if names:
+                    found[label] = tuple(names)
+        return found
 
     def regions_experiment(self, study: str) -> Experiment:
         """The experiment of a study with the most regions, then runs."""

@@ -17,7 +17,7 @@ from brain2clip.retrieval import query_table, tasks
 from brain2clip.retrieval.rank import queries_of
 from brain2clip.settings import Retrieval, parse
 from brain2clip.training.data import load_responses, open_stimuli, placed, stimuli_of
-from brain2clip.training.inputs import normalised
+from brain2clip.training.inputs import chosen_for, normalised
 from brain2clip.training.predict import Predictor
 
 log = logging.getLogger("brain2clip")
@@ -28,6 +28,7 @@ def run(job: stage.Job) -> None:
     own, of_model = job.settings["run"], job.settings["model"]
     tensors = artefact.read_tensors(job.input("checkpoint"), job.expects.get("train"))
     test = load_responses([job.input("responses")], "test", job.expects.get("responses"))
+    test = chosen_for(job.settings["method"], test)
     if own["study"] != of_model["study"]:
         test = replace(test, recordings=named_apart(test.recordings, own["study"]))
     test = normalised(tensors, test, of_model["subject"])

@@ -43,6 +43,7 @@ from brain2clip.settings.figures import Figures
 from brain2clip.settings.files import read
 from brain2clip.settings.filters import Filter, FilterBase, Fixed, Gains, NoFilter, Softmax
 from brain2clip.settings.heads import Head
+from brain2clip.settings.inputs import Inputs
 from brain2clip.settings.loading import load, merge, not_inherited
 from brain2clip.settings.mappings import (
     Augmentation,
@@ -188,6 +189,7 @@ __all__ = [
     "Head",
     "IdealObserver",
     "Imported",
+    "Inputs",
     "Kind",
     "Lda",
     "LinearNetwork",

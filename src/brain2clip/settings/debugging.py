@@ -10,7 +10,7 @@ from brain2clip.settings.config import Config
 #: Largest values of settings of methods, wherever they stand.
 LARGEST = {
     **{"epochs": 2, "frozen_epochs": 1, "after": 1, "batch_size": 32, "components": 8, "folds": 3},
-    "soft_perplexity": 4,
+    **{"soft_perplexity": 4, "concepts": 4, "pictures_per_concept": 1, "repetitions": 1},
 }
 #: The same of retrieval.
 RETRIEVAL = {"bootstrap": 100, "draws": 3}
@@ -42,6 +42,8 @@ def debug(config: Config, subjects: Mapping[str, Sequence[str]]) -> Config:
         raw["studies"][name] |= study.smaller(subjects[name])
     for experiment in raw["experiments"].values():
         experiment["seeds"] = experiment["seeds"][:1]
+        ours = [name for name in experiment["methods"] if config.methods[name].ranked_by != "imported"]
+        experiment["methods"] = ours or experiment["methods"]  # files of results are of the whole test
     raw["methods"] = _limited(raw["methods"], LARGEST)
     raw["retrieval"] = _limited(raw["retrieval"], RETRIEVAL)
     raw |= {"exports": {}, "debug": True, "results": f"{config.results.rstrip('/')}/{FOLDER}"}

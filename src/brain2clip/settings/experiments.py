@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from brain2clip.settings.base import Block, EachOnce, Name, Seed
+from brain2clip.settings.base import Block, EachOnce, Name, Seed, neutral
 
 
 class Experiment(Block):
@@ -20,4 +20,13 @@ class Experiment(Block):
     )
     protocols: Annotated[tuple[Name, ...], EachOnce] = Field(min_length=1, description="names of protocols")
     methods: Annotated[tuple[Name, ...], EachOnce] = Field(min_length=1, description="names of methods")
+    sweep: dict[str, tuple[Any, ...]] = neutral(
+        {},
+        description="keys of a method with lists of values, as in {inputs.repetitions: [1, 2, 4]}: every method is run "
+        "with every combination of them, and stands as METHOD-KEY-VALUE in tables and figures",
+    )
     seeds: Annotated[tuple[Seed, ...], EachOnce] = Field((0,), min_length=1, description="seeds of training")
+
+    def __hash__(self) -> int:
+        """Of what it runs: its sweep is written out in its methods."""
+        return hash((self.study, self.signals, self.protocols, self.methods, self.seeds))

@@ -14,6 +14,7 @@ from pydantic import Tag, ValidationError
 
 from brain2clip import kinds
 from brain2clip.settings import field as field_methods
+from brain2clip.settings import sweeps
 from brain2clip.settings.base import EXTERNAL, UNQUOTED, Block, Kind, SettingsError, settings_of, suggest
 from brain2clip.settings.config import Config
 from brain2clip.settings.responses import Responses
@@ -35,6 +36,10 @@ def load(raw: Mapping[str, Any], source: str = "config.yaml") -> Config:
         With every error found: where, what was found, what was expected.
     """
     whole, _ = _resolve_bases(dict(raw), source)
+    problems: list[str] = []
+    whole = sweeps.expanded(whole, problems)
+    if problems:
+        raise SettingsError(_listing(problems, source))
     try:
         return Config.model_validate(whole)
     except ValidationError as error:

@@ -12,6 +12,7 @@ from brain2clip.settings.augmentations import ResponseAugmentation
 from brain2clip.settings.base import EXTERNAL, EachOnce, Filled, Kind, Name, Text, from_outside, neutral, tag
 from brain2clip.settings.encoders import EegProject, Encoder
 from brain2clip.settings.heads import Head
+from brain2clip.settings.inputs import Inputs
 from brain2clip.settings.mappings import Augmentation, Classifier, LinearNetwork, Network, Supervision
 from brain2clip.settings.objective import Objective
 from brain2clip.settings.optimisers import MappingBudget, Optimiser, Selection
@@ -109,6 +110,7 @@ class TrainedMethod(MethodBase):
     on_gpu: ClassVar[bool] = True
 
     average_repetitions: bool = Field(True, description="train on the mean over repetitions of a picture")
+    inputs: Inputs = neutral(Inputs(), description="part of the responses that it trains on and is tested with")
     shuffle_labels: bool = neutral(False, description="control: pictures of training trials permuted; must give chance")
     balance: bool = Field(
         True,

@@ -43,7 +43,7 @@ log = logging.getLogger("brain2clip")
 #: Settings of a method that are taken into account here, or are without meaning for a frozen picture side, by block.
 #: Neutral ones are absent at their neutral value.
 KNOWN = {
-    "": "kind label tower average_repetitions balance encoder brain_head visual objective optimiser selection",
+    "": "kind label tower average_repetitions balance inputs encoder brain_head visual objective optimiser selection",
     "encoder": "kind width dropout",
     "brain_head": "kind width hidden dropout",
     "visual": "kind head readout",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -138,7 +138,11 @@ class Responses:
 
 
 def load_responses(
-    files: list[Path], split: str, expected: Mapping[str, Any] | list[Mapping[str, Any]] | None, average: bool = False
+    files: list[Path],
+    split: str,
+    expected: Mapping[str, Any] | list[Mapping[str, Any]] | None,
+    average: bool = False,
+    choose: Callable[[Responses], Responses] | None = None,
 ) -> Responses:
     """Responses of one split, of all subjects as one; the rows of the other split are never read.
 
@@ -152,13 +156,15 @@ def load_responses(
         What the files must carry (one for each).
     average : bool
         Average repetitions file by file: at no time are single trials of two subjects in memory.
+    choose : callable, optional
+        What takes a part of the trials of each file before they are averaged.
 
     Raises
     ------
     InputError
         Where the files have other channels, voxels or times, or some recordings share samples.
     """
-    return replace(together(load_each(files, split, expected, average), files), is_averaged=average)
+    return replace(together(load_each(files, split, expected, average, choose), files), is_averaged=average)
 
 
 def together(loaded: Sequence[Responses], files: Sequence[Path] = ()) -> Responses:
@@ -195,7 +201,11 @@ def _together(loaded: Sequence[Responses]) -> Normalisation | None:
 
 
 def load_each(
-    files: list[Path], split: str, expected: Mapping[str, Any] | list[Mapping[str, Any]] | None, average: bool = False
+    files: list[Path],
+    split: str,
+    expected: Mapping[str, Any] | list[Mapping[str, Any]] | None,
+    average: bool = False,
+    choose: Callable[[Responses], Responses] | None = None,
 ) -> list[Responses]:
     """As :func:`load_responses`, one for each subject, who may have voxels of their own."""
     wanted = expected if isinstance(expected, list) else [expected] * len(files)
@@ -203,9 +213,10 @@ def load_each(
     def load(number: int) -> Responses:
         with artefact.open_h5(files[number], wanted[number]) as source:
             part = _responses(source, np.flatnonzero(source["split"][:] == SPLITS.index(split)), number)
+        part = part if choose is None else choose(part)
         return part.averaged() if average and len(part.values) else part
 
-    if len(files) == 1:  # of many subjects it would be much to keep
+    if len(files) == 1 and choose is None:  # of many subjects it would be much to keep
         known = json.dumps([wanted[0], split, average], sort_keys=True, default=dict)
         return [shared.kept(f"{split} responses", files, known, lambda: load(0))]
     loaded = [load(number) for number in range(len(files))]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from brain2clip.responses import same_samples
-from brain2clip.settings import Method, Tower, parse
+from brain2clip.settings import Inputs, Method, Tower, parse
 from brain2clip.stage import InputError, Job
+from brain2clip.training import chosen
 from brain2clip.training.data import Normalisation, Responses, inputs_of, load_responses, names_in_words
 
 log = logging.getLogger("brain2clip")
@@ -155,8 +157,16 @@ def share(job: Job) -> None:
 
 def tested(job: Job, tensors: Mapping[str, torch.Tensor]) -> Responses:
     """Test responses of a job for the model of a checkpoint (:func:`normalised`)."""
-    test = load_responses([job.input("responses")], "test", job.expects.get("responses"))
+    test = chosen_for(
+        job.settings["method"], load_responses([job.input("responses")], "test", job.expects.get("responses"))
+    )
     return normalised(tensors, test, job.settings["run"]["subject"])
+
+
+def chosen_for(method: Mapping[str, Any], test: Responses) -> Responses:
+    """The part of test responses that a method asks for (``inputs``)."""
+    inputs: Inputs = getattr(parse(Method, method), "inputs", Inputs())
+    return test if inputs == Inputs() else chosen.of_test(test, inputs)
 
 
 def check_recordings(tensors: Mapping[str, torch.Tensor], responses: Responses) -> None:

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -19,8 +20,8 @@ from torch import Tensor
 
 from brain2clip import artefact, kinds, siblings, stage
 from brain2clip.internals import torch_device
-from brain2clip.settings import Method, MethodBase, Tower, TrainedMethod, parse
-from brain2clip.training import balance, memory
+from brain2clip.settings import Inputs, Method, MethodBase, Tower, TrainedMethod, parse
+from brain2clip.training import balance, chosen, memory
 from brain2clip.training import method as methods
 from brain2clip.training.data import (
     Responses,
@@ -64,7 +65,7 @@ def train(job: stage.Job, method: TrainedMethod, kind: methods.Method, family: s
     seed = job.settings["seed"]
     device = torch_device.chosen(asked=True) if method.on_gpu else torch.device("cpu")
     subjects = joint_subjects(job, method)
-    sets = responses_of(job, method.average_repetitions, subjects is not None)
+    sets = responses_of(job, method, subjects is not None)
     if subjects is not None:  # who has no training trial has no input layer
         subjects = [subject for subject, one in zip(subjects, sets) if len(one.values)]
         sets = [one for one in sets if len(one.values)]
@@ -75,6 +76,8 @@ def train(job: stage.Job, method: TrainedMethod, kind: methods.Method, family: s
         )
     with stimuli_of(job) as stimuli:
         sets = [placed(one, stimuli, job.input("stimuli")) for one in sets]
+        if method.inputs != Inputs():
+            sets = chosen.pictures(sets, stimuli, method.inputs)
         if method.shuffle_labels:
             sets = shuffled(sets, seed)
         stimulus = np.unique(np.concatenate([one.stimulus for one in sets]))
@@ -134,8 +137,8 @@ def write(
 def share(job: stage.Job) -> None:
     """Read what all models of a subject have in common (:mod:`brain2clip.shared`)."""
     method: MethodBase = parse(Method, job.settings["method"])
-    if isinstance(method, TrainedMethod) and len(job.inputs["responses"]) == 1:
-        responses_of(job, method.average_repetitions, joint=False)
+    if isinstance(method, TrainedMethod) and len(job.inputs["responses"]) == 1 and method.inputs == Inputs():
+        responses_of(job, method, joint=False)
 
 
 def check_finite(tensors: Mapping[str, Tensor], kind: str) -> None:
@@ -177,9 +180,10 @@ def joint_subjects(job: stage.Job, method: MethodBase) -> list[str] | None:
     return subjects
 
 
-def responses_of(job: stage.Job, average: bool, joint: bool) -> list[Responses]:
-    """Training responses: a set per subject for a joint model, else all in one."""
-    given = job.inputs["responses"], "train", job.expects.get("responses"), average
+def responses_of(job: stage.Job, method: TrainedMethod, joint: bool) -> list[Responses]:
+    """Training responses that a method asks for: a set per subject for a joint model, else all in one."""
+    choose = None if method.inputs == Inputs() else partial(chosen.of_training, inputs=method.inputs)
+    given = job.inputs["responses"], "train", job.expects.get("responses"), method.average_repetitions, choose
     return load_each(*given) if joint else [load_responses(*given)]
 
 
