@@ -50,7 +50,7 @@ from brain2clip.models.brain_to_clip import BrainToClip  # noqa: E402
 from brain2clip.models.pictures import Frozen  # noqa: E402
 from brain2clip.stimuli import features, frozen_clip  # noqa: E402
 from brain2clip.stimuli.filter_bank import BandTokens  # noqa: E402
-from brain2clip.training import loop, memory  # noqa: E402
+from brain2clip.training import batched, loop, memory  # noqa: E402
 from brain2clip.training.data import PictureSource, Responses, pairs  # noqa: E402
 from brain2clip.training.methods.contrastive import ContrastiveLearner  # noqa: E402
 
@@ -344,6 +344,25 @@ def epochs(m: Machine) -> dict:
     return {"rows": found, "hours": hours(m, {one["label"]: one.get("seconds", math.nan) for one in found})}
 
 
+def seeds(m: Machine) -> dict:
+    """An epoch of the frozen baseline for several seeds in one pass, against one of them alone."""
+    method = changed(m.config.methods["frozen"], epochs=2 if m.small else 4, batch_size=64 if m.small else 1024)
+    data, found = pairs([responses(m, 17)], np.arange(m.n), m.device), []
+    m.found["parts"]["seeds"] = {"rows": found}
+    for n in (1, 5, 10):
+        sources: dict = {}
+        learners = [learner_of(m, method, 17, sources, None) for _ in range(n)]
+        m.free()
+        if n == 1:
+            history = loop.loop(learners[0], method.optimiser, data, 0)
+        else:
+            history = batched.train(learners, data, range(n))[0]
+        seconds = n * float(history["seconds"][1:].mean())
+        one = {"seeds": n, "seconds": seconds, "pictures_per_s": n * m.n / seconds, "peak_gb": m.peak_gb()}
+        found.append(one | {"against_alone": seconds / (n * found[0]["seconds"]) if found else 1.0})
+    return {"rows": found}
+
+
 def hours(m: Machine, seconds: dict[str, float]) -> dict:
     """GPU hours of the trainings of config.yaml, reckoned from one epoch of each."""
     sought = {
@@ -500,6 +519,7 @@ PARTS = {
     "peaks": peaks,
     "step": step,
     "epochs": epochs,
+    "seeds": seeds,
     "tests": tests,
     "features": pictures_per_second,
     "compiled": compiled,
@@ -527,6 +547,10 @@ def table(found: dict) -> str:
             + (f" (reckoned {one['reckoned_gb']:.1f})" if "reckoned_gb" in one else "")
         )
         lines.append(f"epoch: {one['label']}: {told}")
+    for one in parts.get("seeds", {}).get("rows", []):
+        lines.append(
+            "seeds: {seeds} at once: {seconds:.3f} s an epoch, {against_alone:.2f} x one after the other".format(**one)
+        )
     spent = parts.get("epochs", {}).get("hours", {})
     lines.append("GPU hours: " + ", ".join(f"{name} {one:.3g}" for name, one in spent.items()))
     for one in parts.get("features", {}).get("rows", []):

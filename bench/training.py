@@ -1,4 +1,4 @@
-"""Training without a driven tower: the step of a brain encoder, and an epoch of the frozen baseline.
+"""Training without a driven tower: the step of a brain encoder, an epoch of the frozen baseline, its seeds at once.
 
 Each beside the obvious way, in CPU seconds of one thread, pairs next to each other in one run. The obvious ways are
 written out here and share no code with the project: the convolution at every sample with the mean over time after it,
@@ -21,7 +21,7 @@ from brain2clip.models.brain_encoder import Inputs, build
 from brain2clip.models.brain_to_clip import BrainToClip
 from brain2clip.models.pictures import Frozen
 from brain2clip.settings import Contrastive, Encoder, parse
-from brain2clip.training import loop
+from brain2clip.training import batched, loop
 from brain2clip.training.data import PictureSource, Responses, pairs
 from brain2clip.training.methods.contrastive import ContrastiveLearner
 
@@ -107,20 +107,29 @@ def responses(channels: int, times: int) -> Responses:
     )
 
 
-def frozen_epoch(channels: int = 17, times: int = 250, batch: int = 1024) -> Iterator[str]:
-    """An epoch of ``frozen`` of config.yaml against the same network in a loop written out."""
-    method = Contrastive.model_validate(
+def frozen(batch: int, epochs: int = 1) -> Contrastive:
+    """``frozen`` of config.yaml, in the precision that auto takes."""
+    return Contrastive.model_validate(
         {
             **{"tower": "x", "visual": {"kind": "frozen"}, "encoder": {"kind": "eegproject", "width": WIDTH}},
-            "optimiser": {"epochs": 1, "batch_size": batch},  # in the precision that auto takes, both
+            "optimiser": {"epochs": epochs, "batch_size": batch},
         }
     )
-    data = responses(channels, times)
-    frozen = np.random.default_rng(2).standard_normal((PICTURES, WIDTH), dtype=np.float32)
-    on_device = pairs([data], np.arange(PICTURES), torch.device("cpu"))
+
+
+def learner_of(method: Contrastive, channels: int, times: int, embedding: np.ndarray, seed: int) -> ContrastiveLearner:
+    torch.manual_seed(seed)
     model = BrainToClip(method, Inputs(channels, times, 250.0), Frozen(WIDTH, 4))
-    source = PictureSource(Stimuli(embedding=frozen), np.arange(PICTURES), False, torch.device("cpu"))
-    learner = ContrastiveLearner(model, method, source, torch.device("cpu"))
+    source = PictureSource(Stimuli(embedding=embedding), np.arange(PICTURES), False, torch.device("cpu"))
+    return ContrastiveLearner(model, method, source, torch.device("cpu"))
+
+
+def frozen_epoch(channels: int = 17, times: int = 250, batch: int = 1024) -> Iterator[str]:
+    """An epoch of ``frozen`` of config.yaml against the same network in a loop written out."""
+    method, data = frozen(batch), responses(channels, times)
+    embedding = np.random.default_rng(2).standard_normal((PICTURES, WIDTH), dtype=np.float32)
+    on_device = pairs([data], np.arange(PICTURES), torch.device("cpu"))
+    learner = learner_of(method, channels, times, embedding, 0)
     obvious = BrainToClip(method, Inputs(channels, times, 250.0), Frozen(WIDTH, 4))
 
     def ours() -> None:
@@ -128,7 +137,7 @@ def frozen_epoch(channels: int = 17, times: int = 250, batch: int = 1024) -> Ite
 
     def plain() -> None:
         optimiser = torch.optim.AdamW(obvious.parameters(), lr=1e-4, weight_decay=1e-4)
-        x, y = torch.from_numpy(data.values), torch.from_numpy(frozen)
+        x, y = torch.from_numpy(data.values), torch.from_numpy(embedding)
         obvious.train()
         for rows in torch.randperm(PICTURES).tensor_split(-(-PICTURES // batch)):
             with learner.autocast():
@@ -150,9 +159,27 @@ def frozen_epoch(channels: int = 17, times: int = 250, batch: int = 1024) -> Ite
     )
 
 
+def seeds_at_once(channels: int = 17, times: int = 250, batch: int = 1024, n: int = 5) -> Iterator[str]:
+    """An epoch of ``frozen`` for several seeds in one pass against one seed after the other."""
+    method, seeds = frozen(batch), list(range(n))
+    data = pairs([responses(channels, times)], np.arange(PICTURES), torch.device("cpu"))
+    embedding = np.random.default_rng(2).standard_normal((PICTURES, WIDTH), dtype=np.float32)
+    learners = [learner_of(method, channels, times, embedding, seed) for seed in seeds]
+
+    def one_by_one() -> None:
+        for learner, seed in zip(learners, seeds):
+            loop.loop(learner, method.optimiser, data, seed)
+
+    own, alone = in_turn(lambda: batched.train(learners, data, seeds), one_by_one, repeats=2)
+    yield (
+        f"epoch of the frozen baseline, {channels} x {times}, {PICTURES} pictures, batch {batch}, {n} seeds: at once "
+        f"{own:.2f} s, one after the other {alone:.2f} s ({own / alone:.2f} x)"
+    )
+
+
 def main() -> None:
     torch.set_num_threads(1)
-    for part in (encoders, frozen_epoch):
+    for part in (encoders, frozen_epoch, seeds_at_once):
         for line in part():
             print(line, flush=True)
 

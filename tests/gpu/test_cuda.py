@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 import brain_files
 import numpy as np
@@ -15,7 +17,7 @@ from PIL import Image
 from tiny_clip import pictures, tiny_clip
 from torch.profiler import ProfilerActivity, profile
 
-from brain2clip import artefact, stage
+from brain2clip import artefact, preloaded, siblings, stage
 from brain2clip.internals import open_clip, torch_device
 from brain2clip.models.pictures import Frozen, Pictures
 from brain2clip.models.visuals.neuroclip import PictureSide
@@ -23,7 +25,7 @@ from brain2clip.retrieval import rank
 from brain2clip.settings import BrainMapping, Contrastive, FilterBank, NeuroClipVisual, Retrieval, Tower
 from brain2clip.stimuli import catalogue, features
 from brain2clip.stimuli.filter_bank import BandTokens
-from brain2clip.training import memory, train
+from brain2clip.training import batched, memory, train
 from brain2clip.training.methods.contrastive import ContrastiveLearner
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: make gpu")
@@ -182,6 +184,48 @@ def test_the_same_seed_on_the_same_gpu(files, tmp_path, name, record_property):
         _, again, other = trained(name, files, tmp_path / "again")
     record_property("bit for bit", all(torch.equal(first[key], again[key]) for key in first))
     assert difference(other["loss"], loss["loss"]) < 1e-4
+
+
+def test_seeds_at_once_are_the_models_that_they_are_alone(files, tmp_path, monkeypatch, record_property):
+    """Dropout masks included, which each seed draws on the card; and nobody waits for it within an epoch."""
+
+    def jobs(folder):
+        folder.mkdir()
+        for seed in range(3):
+            given = settings_of("frozen", files) | {"seed": seed}
+            given["method"]["encoder"]["dropout"] = 0.3
+            names = {"checkpoint": f"{seed}.safetensors", "history": f"{seed}.parquet"}
+            outputs = {key: folder / name for key, name in names.items()}
+            one = stage.Job("train", given, "code", {}, inputs_of("frozen", files), outputs)
+            yield replace(one, origin=artefact.origin(siblings._spec(one)))
+
+    own = batched._losses
+
+    def losses(*given):
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            return own(*given)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(batched, "_losses", losses)
+    monkeypatch.delenv(siblings.FOLDER, raising=False)
+    alone, together = list(jobs(tmp_path / "alone")), list(jobs(tmp_path / "together"))
+    with on("cuda"):
+        for one in alone:
+            train.run(one)
+        monkeypatch.setenv(preloaded.SOCKET, str(tmp_path / "socket"))
+        siblings.note(json.dumps(siblings._spec(one)) for one in together)
+        for one in together:
+            train.run(one)
+    monkeypatch.delenv(siblings.FOLDER)
+    off = []
+    for one, expected in zip(together, alone):
+        history, rows = (artefact.read_table(job.outputs["history"]) for job in (one, expected))
+        assert set(history["together"]) == {3}
+        off.append(difference(history["loss"], rows["loss"]))
+    record_property("loss", max(off))
+    assert max(off) < 1e-3
 
 
 @pytest.mark.parametrize("name", ["frozen", "neuroclip"])

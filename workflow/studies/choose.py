@@ -91,7 +91,9 @@ def curve(task: tuple[Path, Values, str, int]) -> tuple[np.ndarray, float]:
     device = torch.device("cpu")
     files = [(Path(plan.vector("simulated", method.tower, one.name)), None) for one in method.vectors]
     features = Path(plan.features("simulated", method.tower))
-    responses = load_responses([Path(plan.responses("simulated", "broad", subject))], "train", None, method.average_repetitions)
+    responses = load_responses(
+        [Path(plan.responses("simulated", "broad", subject))], "train", None, method.average_repetitions
+    )
     with open_stimuli(features, None, files) as stimuli:
         responses = placed(responses, stimuli, features)
         concept = stimuli["concept"].asstr()[:][responses.stimulus]

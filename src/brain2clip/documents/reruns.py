@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 import os
 import re
 import tempfile
@@ -253,11 +254,15 @@ Effect = Literal["reads", "follows", "new"]
 
 @dataclass(frozen=True)
 class Planned:
-    """A job: its stage, the canonical JSON of its settings and of its whole spec."""
+    """A job: its stage, and the canonical JSON of its whole spec."""
 
     stage: str
-    settings: str
     spec: str
+
+    @property
+    def settings(self) -> str:
+        """Canonical JSON of what its stage reads."""
+        return settings.canonical(json.loads(self.spec)["settings"])
 
 
 @dataclass(frozen=True)
@@ -290,10 +295,11 @@ def effects() -> dict[tuple[type[BaseModel], str], dict[str, Effect]]:
     """
     found: dict[tuple[type[BaseModel], str], dict[str, Effect]] = {}
     with example() as raw:
-        before = plan(raw)
-        for setting in leaves(settings.load(raw)):
+        config = settings.load(raw)
+        before, own = planned(config), settings.canonical(config)
+        for setting in leaves(config):
             once = setting.block.__name__ in ONCE and (setting.block, setting.name) in found
-            after = None if once or inherited(raw, setting) else changed(raw, setting)
+            after = None if once or inherited(raw, setting) else changed(raw, setting, own)
             if after is not None:
                 known = found.setdefault((setting.block, setting.name), {})
                 for stage, effect in compared(before, after).items():
@@ -342,10 +348,12 @@ def _shortened(manifest: str) -> str:
 
 def plan(raw: Mapping[str, Any]) -> dict[str, Planned]:
     """Every job of a configuration, by a name that holds its stage and the path of what it makes."""
-    return {
-        f"{job.stage} {path}": Planned(job.stage, settings.canonical(job.spec.settings), job.spec.json)
-        for path, job in Plan(settings.load(raw)).jobs().items()
-    }
+    return planned(settings.load(raw))
+
+
+def planned(config: Any) -> dict[str, Planned]:
+    """Every job of a loaded configuration."""
+    return {f"{job.stage} {path}": Planned(job.stage, job.spec.json) for path, job in Plan(config).jobs().items()}
 
 
 def compared(before: Mapping[str, Planned], after: Mapping[str, Planned]) -> dict[str, Effect]:
@@ -389,8 +397,11 @@ def leaves(block: BaseModel, path: tuple[str | int, ...] = ()) -> Iterator[Setti
             yield Setting(type(block), name, (*path, name), to_jsonable_python(value))
 
 
-def changed(raw: Mapping[str, Any], setting: Setting) -> dict[str, Planned] | None:
-    """Plan with a setting at the first other value that is valid, or None where this place allows none."""
+def changed(raw: Mapping[str, Any], setting: Setting, own: str) -> dict[str, Planned] | None:
+    """Plan with a setting at the first other value that is valid, or None where this place allows none.
+
+    ``own`` is the canonical text of the configuration as it stands.
+    """
     annotation = setting.block.model_fields[setting.name].annotation
     for value in others(setting, raw, annotation):
         other = copy.deepcopy(dict(raw))
@@ -399,8 +410,9 @@ def changed(raw: Mapping[str, Any], setting: Setting) -> dict[str, Planned] | No
             place = place.setdefault(key, {}) if isinstance(place, dict) else place[key]
         place[setting.path[-1]] = value
         try:
-            if settings.canonical(settings.load(other)) != settings.canonical(settings.load(raw)):
-                return plan(other)
+            config = settings.load(other)
+            if settings.canonical(config) != own:
+                return planned(config)
         except (settings.SettingsError, InputError):
             continue
     return None

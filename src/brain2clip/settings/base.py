@@ -112,9 +112,11 @@ class Block(BaseModel):
 
 def _is_truth(block: type[BaseModel], name: str, value: Any) -> bool:
     """Whether yes or no stands where a field takes neither; of ``kind`` the union says what is wrong."""
-    given = value if isinstance(value, list | tuple) else [value]
-    there = name in block.model_fields and name != "kind" and any(isinstance(one, bool) for one in given)
-    return there and not _takes_bool(block, name)
+    given = value if isinstance(value, list | tuple) else (value,)
+    for one in given:
+        if one is True or one is False:
+            return name in block.model_fields and name != "kind" and not _takes_bool(block, name)
+    return False
 
 
 @cache

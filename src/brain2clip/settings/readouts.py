@@ -73,7 +73,7 @@ class OneVector(Vector, ReadoutBase):
     @property
     def inputs(self) -> tuple[Vector, ...]:
         """The vector."""
-        return (Vector.model_validate({name: getattr(self, name) for name in Vector.model_fields}),)
+        return (Vector.model_construct(**{name: getattr(self, name) for name in Vector.model_fields}),)
 
     @property
     def leaves_joint_space(self) -> str | None:
