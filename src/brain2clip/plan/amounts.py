@@ -297,7 +297,8 @@ class Amounts:
         held = {"GB": gb}
         if method.prompted:
             tokens = min(8.0, sizes.cached_gb(plan.config.towers[method.tower], pictures))
-            of |= {"prompted": epochs * pictures, "gflop": flop * epochs * pictures}
+            tuned = epochs * (1 - getattr(budget, "frozen_epochs", 0) / budget.epochs)
+            of |= {"prompted": tuned * pictures, "gflop": flop * tuned * pictures}
             part = getattr(budget, "micro_batch", None)
             batch = flop * min(part if isinstance(part, int) else budget.batch_size, budget.batch_size, pictures)
             held |= {"tokens": tokens, "weights": weights, "gflop": batch, "prompted": 1.0}
