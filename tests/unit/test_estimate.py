@@ -277,3 +277,20 @@ def test_a_search_for_the_epoch_is_counted() -> None:
     plain = by_stage(plan(TINY))["train"].cpu_s
     searched = {"rule": "held-out-concepts", "share": 0.5}
     assert by_stage(plan(TINY, methods__frozen__selection=searched))["train"].cpu_s > plain
+
+
+def test_channels_and_times_that_a_method_leaves_out_are_not_counted() -> None:
+    whole = by_stage(plan(TINY))["train"]
+    part = {"channels": ["Oz", "O1"], "window": [0.0, 0.2]}
+    found = by_stage(plan(TINY, methods__neuroclip__inputs=part, methods__frozen__inputs=part))["train"]
+    assert found.cpu_s < whole.cpu_s
+    assert found.disk < whole.disk
+
+
+def test_epochs_without_what_tunes_the_tower_cost_no_tower() -> None:
+    budget = {"epochs": 10, "batch_size": 12}
+    found = []
+    for waits in (0, 9):
+        changes = {"methods__neuroclip__optimiser": {**budget, "frozen_epochs": waits}}
+        found.append(by_stage(plan(TINY, **changes, methods__frozen__optimiser={"frozen_epochs": 0}))["train"].cpu_s)
+    assert found[1] < found[0]

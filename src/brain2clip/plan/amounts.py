@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Channels of named sets.
 NAMED = {"occipital-parietal-17": 17, "nice-63": 63}
+#: What a region is reckoned as, whose channels only the data tell.
+REGION = 12
 #: What is taken for recordings of which nothing is known.
 UNKNOWN = Extent((4000, 800), (1000, 100), 1000.0, 64)
 #: Work of a tower without a description: that of ViT-B-32.
@@ -138,6 +140,20 @@ class Amounts:
         named = given.channels
         channels = NAMED.get(named, extent.inputs) if isinstance(named, str) else len(named)
         return channels, max(1, round((end - start) * given.sfreq)), known
+
+    def taken(self, model: Run) -> tuple[int, int, bool]:
+        """The same of the part that a method takes of them (``inputs``)."""
+        channels, times, known = self.numbers(model.study, model.signal)
+        inputs, block = getattr(self.plan.method(model.method), "inputs", None), self.plan.block(model.study)
+        if inputs is None or self.plan.is_voxels(model.study):
+            return channels, times, known
+        if inputs.channels is not None:
+            sizes_of = (NAMED.get(name, REGION if name.islower() else 1) for name in inputs.channels)
+            channels = min(channels, sum(sizes_of))
+        if inputs.window is not None:
+            start, end = inputs.window
+            times = min(times, max(1, round((end - start) * block.responses.sfreq)))  # type: ignore[attr-defined]
+        return channels, times, known
 
     def response_gb(self, study: str, signal: str, side: int | None = None, averaged: bool = False) -> float:
         """Responses of a subject (of one side of the split) as they are held, single precision, GB."""
@@ -271,7 +287,7 @@ class Amounts:
         plan = self.plan
         method: Any = plan.method(model.method)
         extent, known = self.used(model.study)
-        channels, times, said = self.numbers(model.study, model.signal)
+        channels, times, said = self.taken(model)
         flop, weights, of_tower = self.tower(method.tower)
         sources = len(plan.sources(model))
         per_subject = extent.pictures[0] if method.average_repetitions else extent.trials[0]
