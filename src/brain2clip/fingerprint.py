@@ -25,7 +25,10 @@ import builtins
 import contextlib
 import hashlib
 import importlib.util
+import io
 import itertools
+import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, cached_property
@@ -34,6 +37,8 @@ from typing import Any
 
 SOURCE = Path(__file__).resolve().parent
 PACKAGE = SOURCE.name
+#: What was computed, in the folder of a run. Whoever deletes it loses half a second.
+KEPT = Path(".snakemake", "brain2clip-fingerprints.json")
 
 #: Modules (or packages) that are not counted, by what stands for them in the code that uses them. Settings are
 #: declarations only: what they resolve to is part of each stage's settings, value by value. So are the names of kinds:
@@ -118,6 +123,16 @@ def fingerprint(*modules: str) -> str:
     ValueError
         When there is no such module (it says where it was looked for), or one imports in a way that hides what.
     """
+    if not all(map(_ours, modules)):
+        return _computed(modules)
+    known, name = _known(), " ".join(modules)
+    if name not in known:
+        known[name] = _computed(modules)
+        _keep(known)
+    return known[name]
+
+
+def _computed(modules: Sequence[str]) -> str:
     contents = {_content(name, DEPTH) for name in reachable(*modules)}
     return _digest("\n".join(sorted(contents - {_digest("")})))
 
@@ -165,14 +180,26 @@ def _label(module: str) -> str | None:
 
 
 @cache
+def _texts() -> dict[Path, bytes]:
+    """Every source file of this package, read once: what is computed and what it is kept by are of the same bytes."""
+    walked = os.walk(SOURCE, followlinks=True)
+    found = sorted(Path(folder, name) for folder, _, names in walked for name in names if name.endswith(".py"))
+    return {path: path.read_bytes() for path in found}
+
+
+@cache
 def _file(module: str) -> Path | None:
     """Source file of a dotted module name of this package, or None."""
-    return _module_file(SOURCE.joinpath(*module.split(".")[1:])) if _ours(module) else None
+    base = SOURCE.joinpath(*module.split(".")[1:])
+    return next((file for file in _candidates(base) if file in _texts()), None) if _ours(module) else None
+
+
+def _candidates(base: Path) -> tuple[Path, Path]:
+    return base / "__init__.py", base.with_name(f"{base.name}.py")
 
 
 def _module_file(base: Path) -> Path | None:
-    candidates = (base / "__init__.py", base.with_name(f"{base.name}.py"))
-    return next((file for file in candidates if file.is_file()), None)
+    return next((file for file in _candidates(base) if file.is_file()), None)
 
 
 @cache
@@ -180,7 +207,7 @@ def _source(module: str) -> _Source:
     file = _file(module)
     if file is None:
         raise ValueError(f"fingerprint: no module {module!r} below {SOURCE}")
-    return _Source(module, file.read_text(encoding="utf-8"))
+    return _Source(module, io.TextIOWrapper(io.BytesIO(_texts()[file]), encoding="utf-8").read())
 
 
 def _digest(content: str | bytes) -> str:
@@ -218,6 +245,41 @@ def _resolved(origin: Origin) -> Origin:
             break
         origin = further
     return origin
+
+
+# -------------------------------------------------------------------------------------- what was computed
+
+
+@cache
+def _sources() -> str:
+    """Digest of this package as it stands, byte by byte, and of this Python."""
+    digest = hashlib.sha256(sys.version.encode())
+    for path, content in _texts().items():
+        digest.update(f"{path.relative_to(SOURCE)} {len(content)} ".encode() + content)
+    return digest.hexdigest()
+
+
+@cache
+def _known() -> dict[str, str]:
+    """Fingerprints that earlier processes in this folder computed of the same sources."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        found = json.loads(KEPT.read_text(encoding="utf-8"))
+        if found["sources"] == _sources():
+            return dict(found["fingerprints"])
+    return {}
+
+
+def _keep(known: dict[str, str]) -> None:
+    """Write them down where Snakemake keeps its records; where nothing can be written, they are computed again."""
+    if not KEPT.parent.is_dir():
+        return
+    part = KEPT.with_name(f"{KEPT.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        try:
+            part.write_text(json.dumps({"sources": _sources(), "fingerprints": known}), encoding="utf-8")
+            os.replace(part, KEPT)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 # --------------------------------------------------------------------------------- modules from elsewhere

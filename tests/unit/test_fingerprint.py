@@ -485,3 +485,59 @@ def test_a_missing_module_from_elsewhere(tree, lab, name):
         load(tree).fingerprint(name)
     assert name != "my_lab.nowhere" or str(lab / "my_lab") in str(error.value)
     assert name != "nowhere_at_all" or str(lab) in str(error.value)
+
+
+# ---------------------------------------------------------------------------------------- what was computed
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """Of a run: fingerprints are kept beside Snakemake's records."""
+    (tmp_path / "run" / ".snakemake").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "run")
+    return tmp_path / "run" / ".snakemake"
+
+
+def loaded_blind(root: Path):
+    """As :func:`load`; nothing can be computed."""
+    module = load(root)
+    module._Source = None
+    return module
+
+
+def test_what_was_computed_of_the_same_bytes_is_computed_once(tree, folder):
+    found = load(tree).fingerprint(STAGE)
+    assert loaded_blind(tree).fingerprint(STAGE) == found
+    with pytest.raises(TypeError):
+        loaded_blind(tree).fingerprint("brain2clip.beta")
+    edit(tree, "alpha/stage.py", "# the sum", "# another comment")
+    with pytest.raises(TypeError):
+        loaded_blind(tree).fingerprint(STAGE)
+    assert load(tree).fingerprint(STAGE) == found
+    (tree / "new.py").touch()
+    with pytest.raises(TypeError):
+        loaded_blind(tree).fingerprint(STAGE)
+
+
+def test_a_source_that_is_edited_meanwhile_is_not_taken_for_what_was_read(tree, folder):
+    early = load(tree)
+    before = early.fingerprint("brain2clip.beta")
+    (tree / "alpha/stage.py").write_text("changed = 1\n")
+    found = early.fingerprint(STAGE)  # of what it has read
+    assert load(tree).fingerprint(STAGE) != found
+    assert load(tree).fingerprint("brain2clip.beta") == before
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"sources": "other", "fingerprints": {}}'])
+def test_what_cannot_be_read_or_written_is_computed_again(tree, folder, content):
+    found = load(tree).fingerprint(STAGE)
+    kept = folder / "brain2clip-fingerprints.json"
+    kept.write_text(content)
+    assert load(tree).fingerprint(STAGE) == found
+    kept.unlink()
+    kept.mkdir()
+    assert load(tree).fingerprint(STAGE) == found
+    kept.rmdir()
+    folder.rmdir()
+    assert load(tree).fingerprint(STAGE) == found
+    assert not folder.exists()
