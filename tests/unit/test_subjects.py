@@ -84,13 +84,12 @@ def as_of(model, values, number):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Every response that the brain side was given, and the number that came with it."""
+    """Every response that the brain side was given, and the number that came with it (-1: none)."""
     found: list[tuple[np.ndarray, int]] = []
     brain = BrainToClip.brain
 
     def watched(self, responses, subject=None):
-        if subject is not None:
-            found.extend(zip(responses.numpy(), subject.tolist()))
+        found.extend(zip(responses.numpy(), [-1] * len(responses) if subject is None else subject.tolist()))
         return brain(self, responses, subject)
 
     monkeypatch.setattr(BrainToClip, "brain", watched)

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brain2clip.models.brain_encoder import Inputs
-from brain2clip.models.encoder_layers import FILTERS, OverFilters, projection, temporal_spatial
+from brain2clip.models.convolutions import FILTERS, OverFilters, temporal_spatial
+from brain2clip.models.encoder_layers import projection
 from brain2clip.models.layers import Residual
 from brain2clip.settings import Atm
 

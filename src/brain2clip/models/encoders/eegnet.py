@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from brain2clip.models.brain_encoder import Inputs
-from brain2clip.models.encoder_layers import Window, projection, samples, time_left
+from brain2clip.models.convolutions import Window, samples, time_left
+from brain2clip.models.encoder_layers import projection
 from brain2clip.settings import EegNet
 
 #: Maps of the convolution over time, and of both that follow.

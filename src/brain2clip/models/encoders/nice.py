@@ -5,14 +5,15 @@ from __future__ import annotations
 from torch import nn
 
 from brain2clip.models.brain_encoder import Inputs
-from brain2clip.models.encoder_layers import FILTERS, OverFilters, projection, temporal_spatial
+from brain2clip.models.convolutions import FILTERS, OverFilters, temporal_spatial
+from brain2clip.models.encoder_layers import projection
 from brain2clip.settings import Nice
 
 
 class Encoder(nn.Sequential):
     """Temporal then spatial convolution, and a convolution of 1 x 1.
 
-    Architecture (Song et al., ICLR 2024): :func:`~brain2clip.models.encoder_layers.temporal_spatial`,
+    Architecture (Song et al., ICLR 2024): :func:`~brain2clip.models.convolutions.temporal_spatial`,
     Conv(40->40, 1 x 1), flattened over time and maps, then Linear to z, residual block, LayerNorm.
 
     Parameters

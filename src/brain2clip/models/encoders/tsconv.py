@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from brain2clip.models.brain_encoder import Inputs
-from brain2clip.models.encoder_layers import FILTERS, projection, temporal_spatial
+from brain2clip.models.convolutions import FILTERS, temporal_spatial
+from brain2clip.models.encoder_layers import projection
 from brain2clip.settings import TsConv
 
 
@@ -13,7 +14,7 @@ class Encoder(nn.Sequential):
     """Temporal then spatial convolution.
 
     Architecture (Song et al., ICLR 2024, NICE, without its convolution of 1 x 1):
-    :func:`~brain2clip.models.encoder_layers.temporal_spatial`, then Linear to z, residual block, LayerNorm.
+    :func:`~brain2clip.models.convolutions.temporal_spatial`, then Linear to z, residual block, LayerNorm.
 
     Parameters
     ----------
