@@ -267,6 +267,9 @@ def test_unions_of_experts_and_transductive_numbers_stand_in_no_inductive_column
     assert set(shown["scoring"]) == {"inductive"}
     assert "SCORE" not in set(shown["method"])
     assert shown.loc[shown["method"] == "SAGE", "value"].tolist() == [0.359]
+    apart = published.for_block(table, "things-eeg2", None, "inter", "stimulus-csls:top-1", "leave-one-subject-out")
+    assert set(apart["method"]) == {"SAGE", "SATTC", "SCORE", "SVTL"}
+    assert set(apart["scoring"]) == {"transductive"}
     capturer = table[(table["method"] == "CognitionCapturer") & (table["scoring"] == "inductive")]
     assert sorted(capturer["value"]) == [0.333, 0.6058]
 

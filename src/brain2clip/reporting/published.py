@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 
+from brain2clip.names import MetricName, Task, scoring_of
 from brain2clip.stage import InputError
 
 COLUMNS = ["study", "protocol", "scoring", "method", "metric", "value", "subject", "selection", "source", "note"]
@@ -53,16 +55,15 @@ def for_block(
     kind, protocol_kind : str or None
         Kinds in the configuration, where known.
     metric : str
-        Name of the metric, with its task and repetitions.
-
-    Returns
-    -------
-    DataFrame
-        Inductive ones only.
+        Name of the metric, with its task and repetitions. Beside a task that is scored from all queries at once stand
+        the transductive rows of the task itself, whatever their scoring is; beside all others inductive ones only.
     """
     studies, protocols = _names(kind or study), _names(protocol, protocol_kind)
+    name = MetricName.read(metric)
+    if scoring := scoring_of(name.task):
+        metric = str(name._replace(task=cast(Task, name.task.removesuffix(f"-{scoring}"))))
     chosen = (
-        (published["scoring"] == SCORINGS[0])
+        (published["scoring"] == SCORINGS[name.transductive])
         & published["study"].map(_plain).isin(studies)
         & published["protocol"].map(_plain).isin(protocols)
         & (published["metric"] == metric)
