@@ -82,15 +82,18 @@ protocols:
 methods:
   neuroclip:
     {kind: contrastive, label: N, tower: small,
-     visual: {head: {kind: none}, readout: {kind: mix, vectors: [{block: 1, pool: class}, {block: 2, pool: patches}]}}}
+     visual: {head: {kind: none}, readout: {kind: mix, width: 16, vectors: [
+       {block: 1, pool: class}, {block: 2, pool: patches}]}}}
   kinds:
     {kind: contrastive, tower: small, encoder: {kind: tsconv}, optimiser: {schedule: constant},
      visual: {filter: {kind: softmax}, adapter: {kind: lora}, readout: {kind: spatial}}}
   fixed: {base: kinds, visual: {filter: {kind: fixed}}}
   frozen: {base: kinds, visual: {kind: frozen}}
+  blurs:
+    {base: kinds, objective: {mmd: {}}, visual: {kind: uncertainty, low: {}, medium: {}, high: {view: {kind: blur}}}}
   mapping: {kind: mapping, label: M, tower: small}
   mlp: {kind: mapping, tower: small, network: {kind: mlp}}
-  vae: {kind: mapping, tower: small, network: {kind: vae}}
+  vae: {kind: mapping, tower: small, network: {kind: vae}, supervision: {softclip: {}}}
   ridge: {kind: ridge, label: R, tower: small}
   one: {kind: ridge, tower: small, readout: {pool: grid, grid: 2}}
   ready: {kind: ridge, tower: small, readout: {ready: dino}}
@@ -107,7 +110,7 @@ methods:
 experiments:
   main:
     {study: simulated, signals: [one], protocols: [intra, inter],
-     methods: [neuroclip, kinds, fixed, frozen, ridge, ceiling]}
+     methods: [neuroclip, kinds, fixed, frozen, blurs, ridge, ceiling]}
   readouts: {study: simulated, signals: [one], protocols: [intra], methods: [one, ready, mean, concat]}
   pictures: {study: pictures, signals: [one], protocols: [intra], methods: [ready]}
   prompts: {study: prompts, signals: [one], protocols: [intra], methods: [ridge, lda]}
@@ -173,12 +176,16 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     **{(vector, "ready"): ["other"] for vector in ("Vector", "OneVector", "Part")},
     **{(view, "kernel"): [17] for view in ("Blur", "FovealBlur")},
     ("Mix", "width"): [8],
+    ("Mix", "shared_width"): [8],
+    ("Mix", "prior_places"): [[1.0, 2.0]],
+    ("Mmd", "sigmas"): [[1.0]],
     ("GodStudy", "subjects"): [["02"]],
     ("ThingsFmriStudy", "subjects"): [["02"]],
     ("VoxelTableStudy", "columns"): [["name", "run", "part"]],
     ("VoxelTableStudy", "rois"): [{"VC": "vc.nii.gz"}],
     ("VoxelTableStudy", "categories"): [{"face": ["a face"], "house": ["a house"]}],
     ("Supervision", "sentences"): [["captions"]],
+    ("Supervision", "temperature"): [0.05],
     ("Objective", "soft_perplexity"): [8.0],
     ("Lda", "shrinkage"): [0.5],
     ("Lda", "windows"): [4],
