@@ -89,8 +89,6 @@ methods:
      visual: {filter: {kind: softmax}, adapter: {kind: lora}, readout: {kind: spatial}}}
   fixed: {base: kinds, visual: {filter: {kind: fixed}}}
   frozen: {base: kinds, visual: {kind: frozen}}
-  blurs:
-    {base: kinds, objective: {mmd: {}}, visual: {kind: uncertainty, low: {}, medium: {}, high: {view: {kind: blur}}}}
   mapping: {kind: mapping, label: M, tower: small}
   mlp: {kind: mapping, tower: small, network: {kind: mlp}}
   vae: {kind: mapping, tower: small, network: {kind: vae}, supervision: {softclip: {}}}
@@ -104,6 +102,8 @@ methods:
   concat:
     {kind: ridge, tower: small, readout: {kind: concat, parts: [
       {block: 1, pool: class}, {pool: grid, grid: 2, components: 4}, {ready: dino}]}}
+  blurs:
+    {base: kinds, objective: {mmd: {}}, visual: {kind: uncertainty, low: {}, medium: {}, high: {view: {kind: blur}}}}
   lda: {kind: lda, label: L, tower: small}
   ceiling: {kind: ideal-observer, label: C, tower: small}
   spare: {kind: ridge, tower: small}

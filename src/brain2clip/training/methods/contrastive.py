@@ -22,10 +22,11 @@ from brain2clip.models.pictures import Frozen, Pictures, PromptEffect, ReadPictu
 from brain2clip.settings import Contrastive, Mmd, Optimiser, Tower
 from brain2clip.stage import InputError
 from brain2clip.stimuli.filter_bank import BandTokens
-from brain2clip.training import memory, mmd
+from brain2clip.training import memory
 from brain2clip.training.data import Pairs, PictureSource, Responses, Stimuli
 from brain2clip.training.loop import fit
 from brain2clip.training.method import Checkpoint, Study, Trained
+from brain2clip.training.mmd import squared_mmd
 from brain2clip.training.objective import (
     keep_scale,
     logits,
@@ -112,11 +113,11 @@ def learner_of(
         place = torch.from_numpy(np.searchsorted(pictures.rows, fitted)).to(device)
         settings = with_perplexity(settings, pictures.embedding[place], seed)
     learner = ContrastiveLearner(model, settings, pictures, device)
+    if settings.visual.drives_tower:
+        model.visual.micro_batch = micro_batch(learner, responses)
     if settings.objective.text:
         length = picture_length(learner, stimuli, fitted)
         learner.texts = TextTerm(stimuli, settings.objective, fitted, length, device)
-    if settings.visual.drives_tower:
-        model.visual.micro_batch = micro_batch(learner, responses)
     return learner
 
 
@@ -198,10 +199,10 @@ class ContrastiveLearner:
         self.model, self.settings, self.pictures, self.device = model, settings, pictures, device
         self.autocast = precision(settings.optimiser, device, model.visual.inner)
         self.frozen_epochs = settings.optimiser.frozen_epochs
-        self.perplexity = math.nan
-        self.seen = pictures.__call__
         self.texts: TextTerm | None = None
         self.epoch = 1
+        self.perplexity = math.nan
+        self.seen = pictures.__call__
 
     def begin(self, epoch: int) -> None:
         """Pictures are those of the frozen tower until what tunes it joins."""
@@ -225,10 +226,13 @@ class ContrastiveLearner:
             keep_scale(self.model.scale)
 
     def loss(self, data: Pairs, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """Loss of a batch; every picture of it goes through the tower once. Nothing is drawn."""
+        """Loss of a batch; every picture of it goes through the tower once. Nothing is drawn.
+
+        Of a model that does not train just now it is the contrast alone, and nothing is remembered.
+        """
         distinct, picture_of = np.unique(data.stimulus[rows], return_inverse=True)
         seen = self.seen(distinct)
-        if self.settings.visual.watches:
+        if self.settings.visual.watches and self.model.training:
             seen = replace(seen, rows=torch_device.copied(distinct, self.device))
         ((_, _, responses),) = data.take(rows)
         with self.autocast():
@@ -241,7 +245,7 @@ class ContrastiveLearner:
             owner = torch_device.copied(picture_of, self.device)
             self.model.visual.learn(seen.rows, own_similarity(brain, pictures[0][1], owner))
         loss = self._contrast(brain, scores, seen, distinct, picture_of)
-        if self.settings.objective.mmd is not None:
+        if self.settings.objective.mmd is not None and self.model.training:
             loss = loss + self._distance(self.settings.objective.mmd, brain, pictures, picture_of)
         return loss
 
@@ -297,7 +301,7 @@ class ContrastiveLearner:
             return brain.new_zeros((), dtype=torch.float32)
         owner = torch_device.copied(picture_of, self.device)
         seen = [picture if own is None else picture[owner[own]] for own, picture in pictures]
-        return weight * mmd.squared_mmd(brain, torch.cat(seen), settings.sigmas)
+        return weight * squared_mmd(brain, torch.cat(seen), settings.sigmas)
 
     @torch_device.tf32()
     @torch.inference_mode()
