@@ -317,7 +317,7 @@ def test_a_step_tells_how_similar_pictures_were_to_their_responses_and_the_next_
         data = pairs([responses], np.arange(len(responses.stimulus)), device)
         batch = np.flatnonzero(data.stimulus < 8)
         assert len(batch) == 16  # two responses to each picture
-        visual, owner = one.model.visual.train(), data.stimulus[batch]
+        visual, owner = one.model.train().visual, data.stimulus[batch]
         one.begin(1)
         one.loss(data, batch, np.random.default_rng(0))
         with torch.no_grad():
@@ -327,6 +327,10 @@ def test_a_step_tells_how_similar_pictures_were_to_their_responses_and_the_next_
         expected = [cosine[owner == picture].mean() for picture in range(8)]
         np.testing.assert_allclose(visual.similarity[:8].cpu().numpy(), expected, rtol=1e-4, atol=1e-6)
         assert visual.similarity[8:].isnan().all()
+        one.model.eval()
+        one.loss(data, np.flatnonzero(data.stimulus >= 8), np.random.default_rng(0))
+        assert visual.similarity[8:].isnan().all()  # what is held out tells nothing
+        one.model.train()
         visual.similarity[:8] = torch.tensor([9.0, 0, 0, 0, 0, 0, 0, 0])
         one.begin(2)
         assert visual.level[:8].tolist() == [0, *[1] * 7]

@@ -170,6 +170,7 @@ def asked(folder):
             learner = learner_of(settings, Tower(model="x"), responses, stimuli, rows, device, 0)
             learner.begin(epoch)
             data = pairs([responses], np.arange(len(responses.stimulus)), device)
+            learner.model.train()
             batch = np.flatnonzero(data.stimulus < 12)
             return learner, data, batch, learner.loss(data, batch, np.random.default_rng(0)), stimuli
 
@@ -223,6 +224,14 @@ def test_mmd_joins_the_loss_with_the_weight_of_the_epoch(asked):
         brain, picture, _ = both_sides(learner, data, batch)
         distance = by_pairs(brain.detach().numpy(), picture.detach().numpy(), Mmd().sigmas)
         assert found.item() == pytest.approx(alone.item() + weight * distance, abs=1e-4)
+
+
+def test_a_model_that_does_not_train_has_the_contrast_alone(asked):
+    learner, data, batch, found, _ = asked(objective={"beta": 0.0, "mmd": {}})
+    _, _, _, alone, _ = asked()
+    assert found != alone
+    learner.model.eval()
+    assert learner.loss(data, batch, np.random.default_rng(0)) == alone
 
 
 def test_where_pictures_differ_by_subject_mmd_takes_those_that_each_saw(asked):

@@ -102,10 +102,11 @@ MAPPING = {"kind": "mapping", "tower": "tiny", "optimiser": {"epochs": 1, "batch
 #: Vectors of the driven tower, so that no file of them is needed.
 MIX = {"kind": "mix", "vectors": [{"block": 1, "pool": "class"}, {"block": 2, "pool": "class"}], "width": 10}
 MIXED = {**CONTRASTIVE, "visual": {**CONTRASTIVE["visual"], "readout": MIX}}
-NARROW_HEAD = {**CONTRASTIVE, "visual": {**CONTRASTIVE["visual"], "head": {"kind": "mlp", "width": 12}}}
+FROZEN = {**CONTRASTIVE, "visual": {"kind": "frozen", "head": {"width": 12}}}
+NARROW_HEAD = {**CONTRASTIVE, "visual": {"kind": "frozen", "head": {"kind": "mlp", "width": 12}}}
 ADAPTED = {**CONTRASTIVE, "visual": {**CONTRASTIVE["visual"], "adapter": {"kind": "lora"}}}
-BOTH = {**CONTRASTIVE, "objective": {"normalise": "both", "scale_init": 0.0, "beta": 0.0}}
-TEXTS = {**CONTRASTIVE, "objective": {"text": 0.3}}
+BOTH = {**FROZEN, "objective": {"normalise": "both", "scale_init": 0.0, "beta": 0.0}}
+TEXTS = {**FROZEN, "objective": {"text": 0.3}}
 PRIOR = {**CONTRASTIVE, "visual": {**CONTRASTIVE["visual"], "readout": {**MIX, "prior_block": 1}}}
 BIASED = {**CONTRASTIVE, "visual": {**CONTRASTIVE["visual"], "readout": {**MIX, "subject_dropout": 0.5}}}
 MIXCO = {**MAPPING, "augmentation": {"mixco": 0.4}}
@@ -150,9 +151,16 @@ OPTIONS: dict[str, Option] = {
     "Optimiser.micro_batch": Option(
         "optimiser.micro_batch", None, 7, (f"{MODELS}.visuals.neuroclip:in_parts",), training, CONTRASTIVE
     ),
-    "Objective.scale": Option(
-        "objective.scale", None, "linear", (), training, CONTRASTIVE
+    "Supervision.centre": Option(
+        "supervision.centre", False, True, (f"{TRAINING}.supervision:centres_of",), training, MAPPING
     ),
+    "Augmentation.mixco": Option(
+        "augmentation.mixco", 0.0, 0.4, (f"{TRAINING}.methods.mapping:draw_mixture",), training, MAPPING
+    ),
+    "TrainedMethod.shuffle_labels": Option(
+        "shuffle_labels", False, True, (f"{TRAINING}.train:shuffled",), training, MAPPING
+    ),
+    "Objective.scale": Option("objective.scale", None, "linear", (), training, CONTRASTIVE),
     "Objective.clamp": Option("objective.clamp", True, False, (), training, BOTH),
     "Objective.directions": Option("objective.directions", "both", "brain-to-picture", (), training, CONTRASTIVE),
     "Objective.text": Option(
@@ -160,7 +168,7 @@ OPTIONS: dict[str, Option] = {
     ),
     "Objective.text_source": Option("objective.text_source", "prompts", "captions", (), training, TEXTS),
     "Objective.mmd": Option(
-        "objective.mmd", None, {"epochs": 2}, (f"{TRAINING}.mmd:squared_mmd",), training, CONTRASTIVE
+        "objective.mmd", None, {"epochs": 2}, (f"{TRAINING}.methods.contrastive:squared_mmd",), training, CONTRASTIVE
     ),
     "Contrastive.shared_head": Option(
         "shared_head", False, True, (f"{MODELS}.brain_to_clip:shared_layer",), training, CONTRASTIVE
@@ -235,18 +243,9 @@ OPTIONS: dict[str, Option] = {
         "selection.retrain", True, False, (f"{TRAINING}.loop:Watch",), training, MAPPING,
         {"selection.rule": "held-out-concepts"},
     ),
-    "Supervision.centre": Option(
-        "supervision.centre", False, True, (f"{TRAINING}.supervision:centres_of",), training, MAPPING
-    ),
-    "Augmentation.mixco": Option(
-        "augmentation.mixco", 0.0, 0.4, (f"{TRAINING}.methods.mapping:draw_mixture",), training, MAPPING
-    ),
     "TrainedMethod.inputs": Option(
         "inputs", {}, {"repetitions": 1, "concepts": 4},
         (f"{TRAINING}.chosen:of_training", f"{TRAINING}.chosen:pictures"), training, MAPPING,
-    ),
-    "TrainedMethod.shuffle_labels": Option(
-        "shuffle_labels", False, True, (f"{TRAINING}.train:shuffled",), training, MAPPING
     ),
     # ------------------------------------------------------------ epochs, voxels, features, retrieval, reporting
 }  # fmt: skip

@@ -83,7 +83,8 @@ protocols:
 methods:
   neuroclip:
     {kind: contrastive, label: N, tower: small,
-     visual: {head: {kind: none}, readout: {kind: mix, vectors: [{block: 1, pool: class}, {block: 2, pool: patches}]}}}
+     visual: {head: {kind: none}, readout: {kind: mix, width: 16, vectors: [
+       {block: 1, pool: class}, {block: 2, pool: patches}]}}}
   kinds:
     {kind: contrastive, tower: small, encoder: {kind: tsconv}, optimiser: {schedule: constant},
      visual: {filter: {kind: softmax}, adapter: {kind: lora}, readout: {kind: spatial}}}
@@ -105,7 +106,7 @@ methods:
   mapping: {kind: mapping, label: M, tower: small}
   mlp:
     {kind: mapping, tower: small, network: {kind: mlp}, selection: {rule: held-out-concepts, patience: 5}}
-  vae: {kind: mapping, tower: small, network: {kind: vae}}
+  vae: {kind: mapping, tower: small, network: {kind: vae}, supervision: {softclip: {}}}
   mixer: {kind: mapping, tower: small, network: {kind: mixer}}
   ridge: {kind: ridge, label: R, tower: small}
   one: {kind: ridge, tower: small, readout: {pool: grid, grid: 2}}
@@ -117,6 +118,8 @@ methods:
   concat:
     {kind: ridge, tower: small, readout: {kind: concat, parts: [
       {block: 1, pool: class}, {pool: grid, grid: 2, components: 4}, {ready: dino}]}}
+  blurs:
+    {base: kinds, objective: {mmd: {}}, visual: {kind: uncertainty, low: {}, medium: {}, high: {view: {kind: blur}}}}
   lda: {kind: lda, label: L, tower: small}
   ceiling: {kind: ideal-observer, label: C, tower: small}
   imported:
@@ -125,7 +128,7 @@ methods:
 experiments:
   main:
     {study: simulated, signals: [one], protocols: [intra, inter],
-     methods: [neuroclip, kinds, fixed, frozen, ridge, ceiling]}
+     methods: [neuroclip, kinds, fixed, frozen, blurs, ridge, ceiling]}
   encoders:
     {study: simulated, signals: [one], protocols: [intra],
      methods: [nice, shallownet, deepnet, eegnet, stae, brainmlp, atm, spatial-filters, braindecode]}
@@ -198,12 +201,16 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     **{(vector, "ready"): ["other"] for vector in ("Vector", "OneVector", "Part")},
     **{(view, "kernel"): [17] for view in ("Blur", "FovealBlur")},
     ("Mix", "width"): [8],
+    ("Mix", "shared_width"): [8],
+    ("Mix", "prior_places"): [[1.0, 2.0]],
+    ("Mmd", "sigmas"): [[1.0]],
     ("GodStudy", "subjects"): [["02"]],
     ("ThingsFmriStudy", "subjects"): [["02"]],
     ("VoxelTableStudy", "columns"): [["name", "run", "part"]],
     ("VoxelTableStudy", "rois"): [{"VC": "vc.nii.gz"}],
     ("VoxelTableStudy", "categories"): [{"face": ["a face"], "house": ["a house"]}],
     ("Supervision", "sentences"): [["captions"]],
+    ("Supervision", "temperature"): [0.05],
     ("Objective", "soft_perplexity"): [8.0],
     ("Lda", "shrinkage"): [0.5],
     ("Imported", "file"): ["other.csv"],

@@ -130,15 +130,15 @@ class Contrastive(TrainedMethod):
     encoder: Encoder = Field(default_factory=EegProject, description="brain side")
     brain_head: Head = Field(default_factory=Head, description="projection of the brain embedding")
     visual: Visual = Field(default_factory=NeuroClipVisual, description="picture side")
-    shared_head: bool = neutral(
-        False, description="a last linear layer that both sides go through after their heads, and texts as well"
-    )
     augmentation: tuple[ResponseAugmentation, ...] = neutral(
         (), description="what is drawn on responses in training, one after the other"
     )
     objective: Objective = Field(default_factory=Objective, description="loss")
     optimiser: Optimiser = Field(default_factory=Optimiser, description="optimiser and budget")
     selection: Selection = Field(default_factory=Selection, description="choice of the epoch")
+    shared_head: bool = neutral(
+        False, description="a last linear layer that both sides go through after their heads, and texts as well"
+    )
 
     @model_validator(mode="after")
     def _something_joins(self) -> Contrastive:

@@ -23,12 +23,13 @@ from brain2clip.models.pictures import Frozen, Pictures, PromptEffect, ReadPictu
 from brain2clip.settings import Contrastive, Mmd, Optimiser, Tower
 from brain2clip.stage import InputError
 from brain2clip.stimuli.filter_bank import BandTokens
-from brain2clip.training import memory, mmd
+from brain2clip.training import memory
 from brain2clip.training.augmenting import Augmenting, Batch
 from brain2clip.training.data import Pairs, PictureSource, Responses, Stimuli, pairs, together
 from brain2clip.training.inputs import names_as_tensor, names_from_tensor
 from brain2clip.training.loop import fit
 from brain2clip.training.method import Checkpoint, Study, Trained
+from brain2clip.training.mmd import squared_mmd
 from brain2clip.training.objective import (
     keep_scale,
     logits,
@@ -163,13 +164,13 @@ def learner_of(
         place = torch.from_numpy(np.searchsorted(pictures.rows, fitted)).to(device)
         settings = with_perplexity(settings, pictures.embedding[place], seed)
     learner = ContrastiveLearner(model, settings, pictures, device)
+    if settings.visual.drives_tower:
+        model.visual.micro_batch = micro_batch(learner, responses)
     if settings.objective.text:
         length = picture_length(learner, stimuli, fitted)
         learner.texts = TextTerm(stimuli, settings.objective, fitted, length, device)
     if settings.augmentation:
         learner.augmenting = Augmenting(settings.augmentation, encoder_inputs(responses))
-    if settings.visual.drives_tower:
-        model.visual.micro_batch = micro_batch(learner, responses)
     return learner
 
 
@@ -286,10 +287,13 @@ class ContrastiveLearner:
             keep_scale(self.model.scale)
 
     def loss(self, data: Pairs, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """Loss of a batch; every picture of it goes through the tower once."""
+        """Loss of a batch; every picture of it goes through the tower once.
+
+        Of a model that does not train just now it is the contrast alone, and nothing is remembered.
+        """
         distinct, picture_of = np.unique(data.stimulus[rows], return_inverse=True)
         seen = self.seen(distinct)
-        if self.settings.visual.watches:
+        if self.settings.visual.watches and self.model.training:
             seen = replace(seen, rows=torch_device.copied(distinct, self.device))
         ((_, _, responses),) = data.take(rows)
         batch = Batch(responses, data.subject[rows])
@@ -305,7 +309,7 @@ class ContrastiveLearner:
             owner = torch_device.copied(picture_of, self.device)
             self.model.visual.learn(seen.rows, own_similarity(brain, pictures[0][1], owner))
         loss = batch.loss(lambda target: self._contrast(brain, scores, seen, distinct, target), picture_of)
-        if self.settings.objective.mmd is not None:
+        if self.settings.objective.mmd is not None and self.model.training:
             loss = loss + self._distance(self.settings.objective.mmd, brain, pictures, picture_of)
         return loss
 
@@ -365,7 +369,7 @@ class ContrastiveLearner:
             return brain.new_zeros((), dtype=torch.float32)
         owner = torch_device.copied(picture_of, self.device)
         seen = [picture if own is None else picture[owner[own]] for own, picture in pictures]
-        return weight * mmd.squared_mmd(brain, torch.cat(seen), settings.sigmas)
+        return weight * squared_mmd(brain, torch.cat(seen), settings.sigmas)
 
     @torch_device.tf32()
     @torch.inference_mode()
