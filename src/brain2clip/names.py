@@ -20,6 +20,7 @@ Task = Literal[
     "caption",
     "stimulus-to-brain",
     "caption-to-brain",
+    "template",
     "stimulus-csls",
     "category-csls",
     "caption-csls",
@@ -31,7 +32,7 @@ TO_BRAIN = "-to-brain"
 #: at once: their numbers are transductive, and stand in no column with others.
 SCORINGS = ("csls",)
 #: What a brain response is compared with.
-Sought = Literal["stimulus", "category", "caption"]
+Sought = Literal["stimulus", "category", "caption", "template"]
 SOUGHT: tuple[Sought, ...] = get_args(Sought)
 
 #: Columns that name a run, in paths and in every table.

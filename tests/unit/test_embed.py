@@ -54,12 +54,13 @@ def trained(files: Path, folder: Path, method, responses: str = "voxels") -> tup
 def test_every_task_is_answered_and_embeddings_rank_as_the_rows_do(files: Path, tmp_path: Path, name: str) -> None:
     torch.manual_seed(0)
     settings, inputs = trained(files, tmp_path, METHODS[name])
-    retrieval = {"tasks": TASKS, "repetitions": [1, "all"]}
+    tasks = [task for task in TASKS if task != "template"]  # there are no further pictures
+    retrieval = {"tasks": tasks, "repetitions": [1, "all"]}
     outputs = {"rows": tmp_path / "rows.parquet"}
     rank.run(stage.Job("rank", {**settings, "retrieval": retrieval}, "code", {}, inputs, outputs))
     rows = artefact.read_table(outputs["rows"])
     value = statistics.summary(rows, Retrieval(bootstrap=100).statistics()).set_index("metric")["value"]
-    for task in TASKS:
+    for task in tasks:
         metric = "2-way" if task == "stimulus" else f"{task}:2-way"
         assert value[metric] > 0.75, metric  # chance 0.5
         assert value[f"{metric}@1"] > 0.7

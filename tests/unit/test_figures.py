@@ -282,6 +282,13 @@ def of_figure(name: str, inputs: dict[str, list[Path]]) -> dict[str, list[Path]]
     methods = {"regions": ("neuroclip", "ridge"), "place": ("neuroclip",)}.get(name)
     if name == "timecourse":
         return {"rows": inputs["windows"]}
+    if name == "generalisation":
+        paths = [folder / f"generalisation-{path.name}" for path in inputs["windows"]]
+        for path, plain in zip(paths, inputs["windows"]):
+            rows = artefact.read_table(plain)
+            every = pd.concat([rows.assign(test_start=start) for start in rows["start"].unique()], ignore_index=True)
+            artefact.write_table(path, every, made("timecourse"))
+        return {"rows": paths}
     if methods is None:
         return inputs
     paths = [folder / f"{method}-{subject}.parquet" for method in methods for subject in ("01", "02")]

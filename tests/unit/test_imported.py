@@ -84,7 +84,8 @@ def long(table: pd.DataFrame) -> pd.DataFrame:
 def read(folder: Path, house: dict[str, Any], table: pd.DataFrame, ending: str = "csv", **method: Any) -> pd.DataFrame:
     path = folder / f"mine.{ending}"
     table.to_csv(path, index=False) if ending == "csv" else table.to_parquet(path)
-    given = {"run": RUN, "method": {**METHOD, "file": path.name, **method}, "retrieval": RETRIEVAL.ranking()}
+    block = settings.parse(settings.Method, {**METHOD, "file": path.name, **method}).for_rows()  # as the plan gives it
+    given = {"run": RUN, "method": block, "retrieval": RETRIEVAL.ranking()}
     inputs = {"stimuli": house["stimuli"], "result": [path]}
     job = stage.Job("imported", given, "code", {}, inputs, {"rows": folder / "rows.parquet"})
     imported.run(job)

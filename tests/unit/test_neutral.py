@@ -278,7 +278,7 @@ def declared() -> set[str]:
 def test_every_neutral_field_of_all_settings_is_proven():
     """Here, with the stages of responses in ``test_neutral_responses.py``, and one that only the plan reads, below."""
     of_responses = {f"{'WhiteningBase' if 'Whitening' in block else block}.{name}" for block, name in COVERED}
-    assert set(OPTIONS) | of_responses | {"Figures.also", "Experiment.sweep"} == declared()
+    assert set(OPTIONS) | of_responses | {"Figures.also", "Figures.generalisation", "Experiment.sweep"} == declared()
 
 
 def test_figures_from_outside_add_jobs_and_change_none(monkeypatch, tmp_path):
@@ -296,6 +296,20 @@ def test_figures_from_outside_add_jobs_and_change_none(monkeypatch, tmp_path):
     assert planned([]) == before
     assert {path: more[path] for path in before} == before
     assert set(more) - set(before) == {"results/figures/simulated/mine.svg"}
+
+
+def test_temporal_generalisation_changes_accuracy_over_time_alone():
+    raw = yaml.safe_load((Path(__file__).parents[1] / "workflow/tiny.yaml").read_text(encoding="utf-8"))
+
+    def planned(figures: dict[str, Any]) -> dict[str, str]:
+        return {path: job.spec.json for path, job in Plan(load({**raw, "figures": figures})).jobs().items()}
+
+    before, more = planned({}), planned({"generalisation": True})
+    assert planned({"generalisation": False}) == before
+    assert set(more) - set(before) == {"results/figures/simulated/generalisation.svg"}
+    changed = {path for path in before if more[path] != before[path]}
+    assert {path.split("/")[1] for path in changed} == {"timecourse", "figures"}
+    assert {path for path in changed if "/figures/" in path} == {"results/figures/simulated/timecourse.svg"}
 
 
 def test_a_sweep_writes_methods_out_and_without_one_nothing_changes():

@@ -167,7 +167,11 @@ SETTINGS = {
     "method": {},
     "tower": {},
     "retrieval": {
-        **{"tasks": list(TASKS), "repetitions": [1, "all"], "pools": {"size": 4, "draws": 3}},
+        **{
+            "tasks": [task for task in TASKS if task != "template"],
+            "repetitions": [1, "all"],
+            "pools": {"size": 4, "draws": 3},
+        },
     },
 }
 N_TRAIN, N_TEST, REPETITIONS, WIDTH = 4, 6, 5, 8

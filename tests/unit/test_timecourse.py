@@ -10,6 +10,8 @@ import pytest
 
 from brain2clip import artefact, stage
 from brain2clip.reporting import reading
+from brain2clip.reporting.figure_kinds import generalisation
+from brain2clip.reporting.figure_kinds import timecourse as shown_by_time
 from brain2clip.retrieval import timecourse
 
 N_TRAINING, N_TEST, WIDTH, CHANNELS, RATE = 60, 12, 4, 6, 50.0
@@ -55,6 +57,25 @@ def test_windows_overlap_by_half_and_stay_inside() -> None:
     assert timecourse.windows(10, 4.2) == [(0, 4), (2, 6), (4, 8), (6, 10)]
     assert timecourse.windows(5, 0.3) == [(n, n + 1) for n in range(5)]
     assert timecourse.windows(3, 8) == [(0, 3)]
+
+
+def test_a_model_of_one_window_is_tested_in_all_of_them(tmp_path: Path) -> None:
+    """The planted pattern is the same from 0.2 s to 0.3 s: what is fitted there is found in all of it."""
+    inputs = write(tmp_path)
+    plain = ran(tmp_path, inputs)
+    given = {"run": RUN, "window": 0.06, "generalisation": True}
+    timecourse.run(stage.Job("timecourse", given, "code", {}, inputs, {"rows": tmp_path / "all.parquet"}))
+    rows = artefact.read_table(tmp_path / "all.parquet")
+    diagonal = rows[rows["start"] == rows["test_start"]].drop(columns="test_start").reset_index(drop=True)
+    pd.testing.assert_frame_equal(diagonal, plain)
+    exact = generalisation.by_windows(rows)
+    shown = generalisation.figure_generalisation(exact, rows).axes[0].images[0].get_array()
+    np.testing.assert_allclose(shown, 100 * exact.to_numpy())
+    by_time = shown_by_time.by_window(plain, {"bootstrap": 100, "level": 0.95, "seed": 0})
+    np.testing.assert_allclose(np.diag(exact), by_time["value"])
+    found = exact.rename(index=lambda start: round(start, 2), columns=lambda start: round(start, 2))
+    assert found.loc[[0.2, 0.22], [0.2, 0.22]].min(axis=None) > 0.9
+    assert found.loc[[0.2, 0.22], [-0.1, 0.02, 0.32, 0.42]].max(axis=None) < 0.4
 
 
 def test_what_was_planted_is_found_when_it_is_there(tmp_path: Path) -> None:

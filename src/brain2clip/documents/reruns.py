@@ -197,6 +197,7 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     ("Retrieval", "metrics"): [["top-1", "top-3"]],
     ("Figures", "also"): [["brain2clip.reporting.figure_kinds.ranks:Figure"]],
     **{(study, "ready_features"): [{"small": "features.npz"}] for study in READY},
+    **{(study, "templates"): ["workflow/{concept}/*.csv"] for study in STUDIES},
     **{(study, "ready_vectors"): [{"dino": "c.npz", "other": "d.npz"}] for study in STUDIES},
     **{(vector, "ready"): ["other"] for vector in ("Vector", "OneVector", "Part")},
     **{(view, "kernel"): [17] for view in ("Blur", "FovealBlur")},

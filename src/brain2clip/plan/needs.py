@@ -45,7 +45,7 @@ def check(plan: Plan) -> None:
 
 def problems(plan: Plan) -> list[str]:
     """What the settings of methods, studies and exports make impossible, a sentence each."""
-    return [*_sources(plan), *_categories(plan), *_methods(plan), *_imported(plan), *_exports(plan)]
+    return [*_sources(plan), *_categories(plan), *_templates(plan), *_methods(plan), *_imported(plan), *_exports(plan)]
 
 
 def check_towers(plan: Plan, attempt: Attempt = strictly) -> None:
@@ -116,6 +116,19 @@ def _categories(plan: Plan) -> Iterator[str]:
                 yield f"{where}.{name}: found no text prompt; expected a list of texts, one at least"
 
 
+def _templates(plan: Plan) -> Iterator[str]:
+    """Studies without the pictures that make class templates, and pictures that no study without pictures can take."""
+    for name in plan.studies_ranked:
+        study = plan.block(name)
+        if "template" in plan.config.retrieval.tasks and study.templates is None:
+            yield (
+                f"studies.{name}.templates: found nothing, and retrieval.tasks has template; expected files of further "
+                "pictures of its test concepts, as in more/{concept}/*.jpg, or no such task"
+            )
+        if study.templates is not None and study.has is not None and "pictures" not in study.has:
+            yield f"studies.{name}.templates: the study has no pictures to compare with; leave it out"
+
+
 def _methods(plan: Plan) -> Iterator[str]:
     """Methods of experiments on studies that lack what they need, those that are applied to others included."""
     experiments = plan.config.experiments
@@ -152,6 +165,11 @@ def _methods(plan: Plan) -> Iterator[str]:
                 yield (
                     f"{where}: encoder.kind: {method.package} needs the library of that name, which is not installed; "
                     f"install the extra (pip install 'brain2clip[{method.package}]') or take another encoder.kind"
+                )
+            if study.templates is not None and plan.ready(on, method.tower):
+                yield (
+                    f"studies.{on}.templates: found beside ready_features of tower {method.tower!r}, which stand in "
+                    "for its pictures; expected one of the two"
                 )
             texts = [task for task in plan.config.retrieval.tasks if task in OF_TEXTS]
             if texts and method.without_texts:

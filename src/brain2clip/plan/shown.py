@@ -75,6 +75,8 @@ class Shown(Files):
         """Accuracy over time of a subject."""
         run = Run(study, signal, "windows", "ridge", subject, 0)
         values = {"run": run.columns, "window": self.config.figures.window}
+        if self.config.figures.generalisation:
+            values["generalisation"] = True
         expects = {
             "responses": self.responses_spec(study, signal, subject).expected,
             "features": self.features_spec(study, self.shown_tower(study)).expected,

@@ -9,7 +9,7 @@ from typing import Any
 from brain2clip import kinds
 from brain2clip.plan.runs import Applied, Run, Runs
 from brain2clip.plan.spec import Spec, spec
-from brain2clip.readers import contract
+from brain2clip.readers import contract, templates
 from brain2clip.settings import Vector, canonical, dump
 from brain2clip.settings.base import suggest
 from brain2clip.stage import InputError
@@ -173,6 +173,8 @@ class Specs(Runs):
             "digest": self.study(study).catalogue_digest(),
             **self._part(study),
         }
+        if (pattern := self.block(study).templates) is not None:
+            values["templates"] = {"files": pattern, "digest": templates.digest(pattern)}
         return spec("catalogue", "brain2clip.stimuli.catalogue", values, kinds=self._study_module(study))
 
     def features_spec(self, study: str, tower: str) -> Spec:
@@ -334,9 +336,11 @@ class Specs(Runs):
                 f"{where}, and the test concepts of studies.{run.study} are none of these; take it out of the "
                 "experiments of this study, or take a method with prompts"
             )
-        texts = [task for task in self.config.retrieval.tasks if task.startswith("caption")]
+        texts = [task for task in self.config.retrieval.tasks if task.startswith(("caption", "template"))]
         if texts:
-            raise InputError(f"{where} and no texts; take {', '.join(texts)} out of retrieval.tasks, or the method out")
+            raise InputError(
+                f"{where}, no texts and no pictures; take {', '.join(texts)} out of retrieval.tasks, or the method out"
+            )
 
     def rank_spec(self, run: Run) -> Spec:
         """Retrieval rows of a run."""
@@ -397,13 +401,7 @@ class Specs(Runs):
     def imported_spec(self, run: Run) -> Spec:
         """Retrieval rows of a result that was made elsewhere."""
         method: Any = self.method(run.method)
-        values = {
-            "run": run.columns,
-            "method": {
-                key: one for key, one in self._of_method(run.method).items() if key not in ("source", "selection")
-            },
-            "retrieval": self._ranking(),
-        }
+        values = {"run": run.columns, "method": method.for_rows(), "retrieval": self._ranking()}
         expects = {"features": self.features_spec(run.study, method.tower).expected}
         return spec("imported", "brain2clip.retrieval.imported", values, expects, self._rankers_of(run.method))
 

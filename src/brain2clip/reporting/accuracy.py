@@ -18,7 +18,12 @@ from brain2clip.retrieval import statistics
 #: What is shown: of classes, which may have unequally many queries, the balanced number.
 METRIC, OF_CLASSES = "top-1", "balanced-accuracy"
 #: Tasks that ask with a brain response, by what they look for.
-TASKS: Mapping[Sought, str] = {"stimulus": "seen stimulus", "category": "class by its prompts", "caption": "caption"}
+TASKS: Mapping[Sought, str] = {
+    "stimulus": "seen stimulus",
+    "category": "class by its prompts",
+    "caption": "caption",
+    "template": "class by its other pictures",
+}
 
 
 def by_region(

@@ -37,6 +37,7 @@ TASKS: Mapping[Task, str] = {
     "caption": "matching brain to caption: {} captions",
     "stimulus-to-brain": "matching picture to brain: {} brain responses",
     "caption-to-brain": "matching caption to brain: {} brain responses",
+    "template": "finding the class among {} class templates (means of other pictures)",
     "stimulus-csls": "finding the seen stimulus among {} by CSLS",
     "category-csls": "category decoding by CSLS: {} class prompts",
     "caption-csls": "matching brain to caption by CSLS: {} captions",

@@ -18,6 +18,7 @@ from sklearn.covariance import ledoit_wolf
 
 from brain2clip import artefact, stage
 from brain2clip.names import Sought
+from brain2clip.readers import templates
 from brain2clip.retrieval import query_table, tasks, truth
 from brain2clip.retrieval.repetitions import trial_groups
 from brain2clip.settings import Retrieval, parse
@@ -29,8 +30,9 @@ def run(job: stage.Job) -> None:
     """Rank the candidates by the discriminant and write rows."""
     retrieval = parse(Retrieval, job.settings["retrieval"])
     with artefact.open_h5(job.input("stimuli"), job.expects.get("features")) as stimuli:
-        ids = stimuli["stimulus_id"].asstr()[:].tolist()
-        candidates = tasks.candidate_rows(stimuli["split"].asstr()[:])
+        split = stimuli["split"].asstr()[:]
+        ids = stimuli["stimulus_id"].asstr()[:][split != templates.SIDE].tolist()  # those, the last rows, nobody saw
+        candidates = tasks.candidate_rows(split)
         columns: dict[Sought, str] = {"stimulus": "stimulus_id", "category": "concept", "caption": "caption"}
         labels = {kind: stimuli[name].asstr()[:][candidates] for kind, name in columns.items()}
     with (

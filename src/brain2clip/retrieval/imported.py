@@ -22,7 +22,7 @@ from brain2clip import artefact, stage
 from brain2clip.names import Sought, scoring_of, suggestion
 from brain2clip.readers import user_files
 from brain2clip.retrieval import query_table, tasks
-from brain2clip.settings import Imported, Method, Retrieval, parse
+from brain2clip.settings import Imported, Retrieval, parse
 
 log = logging.getLogger("brain2clip")
 
@@ -62,7 +62,7 @@ class Candidates:
 
 def run(job: stage.Job) -> None:
     """Check the file and write rows."""
-    method = cast(Imported, parse(Method, job.settings["method"]))
+    method = Imported.of_rows(job.settings["method"])
     of_run, path = job.settings["run"], job.input("result")
     with artefact.open_h5(job.input("stimuli"), job.expects.get("features")) as file:
         candidates = candidates_of(file, method.task)
@@ -78,7 +78,7 @@ def candidates_of(file: h5py.File, task: Sought) -> Candidates:
     ids, split, concept = (file[name].asstr()[:] for name in ("stimulus_id", "split", "concept"))
     rows = tasks.candidate_rows(split)
     stimulus = [str(one) for one in ids[rows]]
-    of_stimulus = [str(one) for one in concept[rows]] if task == "category" else stimulus
+    of_stimulus = [str(one) for one in concept[rows]] if task in ("category", "template") else stimulus
     names = list(dict.fromkeys(of_stimulus))
     column = np.array([names.index(one) for one in of_stimulus], np.int64)
     return Candidates(stimulus, names, column, tasks.are_classes(task, split))

@@ -107,7 +107,7 @@ def shown(candidates: NDArray[np.int64], rows: Sequence[int]) -> NDArray[np.int6
 
 def are_classes(kind: Sought, split: NDArray[np.str_]) -> bool:
     """Whether candidates are classes: asked for, or stimuli that are on both sides of the split."""
-    return kind == "category" or bool((split == "both").any())
+    return kind in ("category", "template") or bool((split == "both").any())
 
 
 def kind_of(task: str) -> Sought:
@@ -237,8 +237,10 @@ def of_observer(
     """
     found = []
     for task in wanted:
-        if scoring_of(task) is not None:
-            log.info("ceiling: task %s left out; this ceiling sees one response at a time", task)
+        if scoring_of(task) is not None or kind_of(task) == "template":
+            log.info(
+                "ceiling: task %s left out; this ceiling decides between the pictures, one response at a time", task
+            )
             continue
         ids = labels[kind_of(task)]
         if len(set(ids)) < len(ids) or "" in ids:

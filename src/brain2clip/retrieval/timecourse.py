@@ -48,7 +48,10 @@ class Averages:
 
 
 def run(job: stage.Job) -> None:
-    """Fit and rank window by window; a row per window and query, none of a subject without training trials."""
+    """Fit and rank window by window; a row per window and query, none of a subject without training trials.
+
+    With ``generalisation`` every window's model is tested in every window, and rows say where in time that begins.
+    """
     path = job.input("stimuli")
     with artefact.open_h5(path, job.expects.get("features")) as file:
         ids, split, concept = (file[name].asstr()[:] for name in ("stimulus_id", "split", "concept"))
@@ -76,15 +79,19 @@ def run(job: stage.Job) -> None:
     repetitions: int | Literal["all"] = 1 if classes else "all"
     labels = concept[training.stimulus] if classes else None
     tables = []
+    generalise = job.settings.get("generalisation", False)
     for number, (first, end) in enumerate(bounds):
-        x = training.values[..., number], test.values[..., number]
-        predicted, centre = predictions(x[0], unit[training.stimulus], x[1], labels)
+        tested = range(len(bounds)) if generalise else [number]
+        asked = np.concatenate([test.values[..., other] for other in tested])
+        predicted, centre = predictions(training.values[..., number], unit[training.stimulus], asked, labels)
         names = ids[candidates].tolist()
         gallery = tasks.gallery(_unit(unit[candidates] - centre), names, names, classes)
-        queries = tasks.of_brains("stimulus", repetitions, _unit(predicted - centre), shown, gallery)
-        query_table.check(queries, job.settings["run"])
-        table = query_table.table([queries], job.settings["run"]).drop(columns=UNUSED)
-        tables.append(table.assign(start=times[first], end=times[end - 1] + 1 / sfreq))
+        for other, own in zip(tested, np.split(predicted, len(tested))):
+            queries = tasks.of_brains("stimulus", repetitions, _unit(own - centre), shown, gallery)
+            query_table.check(queries, job.settings["run"])
+            table = query_table.table([queries], job.settings["run"]).drop(columns=UNUSED)
+            table = table.assign(start=times[first], end=times[end - 1] + 1 / sfreq)
+            tables.append(table.assign(test_start=times[bounds[other][0]]) if generalise else table)
     counts = len(bounds), len(training.stimulus), len(test.stimulus)
     log.info("timecourse: %d windows, %d training responses, %d queries", *counts)
     artefact.write_table(job.output("rows"), pd.concat(tables, ignore_index=True), job.provenance())

@@ -25,6 +25,11 @@ class Figures(Block):
     window: float = Field(
         0.05, gt=0, le=60, description="width of the windows of accuracy over time, s; they begin half a width apart"
     )
+    generalisation: bool = neutral(
+        False,
+        description="temporal generalisation: the models of accuracy over time are tested in every window, and the "
+        "figure generalisation shows training window by test window",
+    )
     also: tuple[str, ...] = neutral(
         (),
         description="figures of your own, package.module:Class; the file is called like the class in lower case",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from string import Formatter
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
 
@@ -436,6 +436,16 @@ class Imported(MethodBase):
         if "{seed}" in self.file and not self.seeds:
             raise ValueError("seeds: found false beside {seed} in file; expected true, or a file for all seeds")
         return self
+
+    def for_rows(self) -> dict[str, Any]:
+        """What its retrieval rows depend on, as JSON: not what its maker says in words."""
+        words = {"label", "source", "selection"}
+        return {key: value for key, value in self.model_dump(mode="json").items() if key not in words}
+
+    @classmethod
+    def of_rows(cls, given: dict[str, Any]) -> Imported:
+        """The settings again from :meth:`for_rows`."""
+        return cls.model_validate({**given, "source": "said in the tables"})
 
     @property
     def joint(self) -> bool:

@@ -53,6 +53,7 @@ class Retrieval(Block):
         description="what is looked for. stimulus: the seen picture among the test pictures (the prompts where a study "
         "has no pictures); category: the class of the picture, by its text prompts; caption: its caption; "
         "stimulus-to-brain and caption-to-brain: the brain response to a picture or caption among those to all; "
+        "template: the class of the picture, by the mean of the concept's other pictures (studies.*.templates); "
         "stimulus-csls, category-csls and caption-csls: as without -csls, scored by CSLS from all queries of the test "
         "at once, which is transductive and stands in no table with the others",
     )

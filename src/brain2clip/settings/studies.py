@@ -112,7 +112,7 @@ class StudyBase(Kind):
     #: who else takes part must not matter to a subject.
     unread: ClassVar[frozenset[str]] = (
         frozenset({"responses", "voxels", "ready_features", "ready_vectors", "subjects", "equal_pictures"})
-        | {"first_concepts"}
+        | {"first_concepts", "templates"}
         | REPORTED
     )
     #: Settings that only the stimuli read: responses are the same without pictures and sentences.
@@ -136,12 +136,26 @@ class StudyBase(Kind):
         description="recorded studies: of each side of the split take the first so many concepts only, and no trial of "
         "the others, in training and test (null: all); for debug versions",
     )
+    templates: Filled | None = Field(
+        None,
+        description="files of further pictures of the test concepts, as in more/{concept}/*.jpg, for the task "
+        "template; copies of test pictures are left out, pictures with the same pixels are refused",
+    )
     ready_vectors: dict[Name, Filled] = Field(
         default_factory=dict,
         description="by name: HDF5 or npz file with stimulus_id [n] and embedding [n, d], vectors of the stimuli "
         "that other "
         "models gave, of any width; a readout takes one by ready: NAME",
     )
+
+    @field_validator("templates")
+    @classmethod
+    def _of_each_concept(cls, templates: str | None) -> str | None:
+        if templates is not None and "{concept}" not in templates:
+            raise ValueError(
+                f"expected {{concept}} in the pattern, for the name of each test concept; found {templates!r}"
+            )
+        return templates
 
     @property
     def part(self) -> str | None:

@@ -1,10 +1,11 @@
 """Stage ``catalogue``: the table of stimuli of a study, which features read instead of the study.
 
 Settings ``name``, ``study`` (what its stimuli depend on), ``results``, ``digest`` (of a table that the user may edit,
-else none), ``first_concepts`` (only where not all are taken). Inputs ``stimuli`` (what the study lists) are for the
-order of jobs: the study reads them itself. Which subjects there are, where their trials tell the split, is in the
-environment (``BRAIN2CLIP_SUBJECTS``) and guarded by the digest. Output ``catalogue``: Parquet with the columns of a
-stimulus table, ``captions`` and ``prompts`` as lists.
+else none), ``first_concepts`` (only where not all are taken), ``templates`` (files of further pictures of the test
+concepts and a digest of their list, where there are). Inputs ``stimuli`` (what the study lists) are for the order of
+jobs: the study reads them itself. Which subjects there are, where their trials tell the split, is in the environment
+(``BRAIN2CLIP_SUBJECTS``) and guarded by the digest. Output ``catalogue``: Parquet with the columns of a stimulus table,
+``captions`` and ``prompts`` as lists.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from brain2clip import artefact, stage
 from brain2clip.names import SPLITS
-from brain2clip.readers import contract
+from brain2clip.readers import contract, templates
 from brain2clip.readers.contract import STIMULUS_COLUMNS
 from brain2clip.stage import InputError
 
@@ -35,10 +36,12 @@ def run(job: stage.Job) -> None:
     check(table, f"study {study.name}")
     if "first_concepts" in given:
         table = of_first_concepts(table, given["first_concepts"])
+    if "templates" in given:
+        table = with_templates(table, given["templates"], f"study {study.name}")
     output = job.output("catalogue")
     output.parent.mkdir(parents=True, exist_ok=True)
     artefact.write_table(output, _typed(table), job.provenance())
-    counts = {side: int((table["split"] == side).sum()) for side in (*SPLITS, "both")}
+    counts = {side: int((table["split"] == side).sum()) for side in table["split"].unique()}
     log.info("catalogue: %d stimuli, %s", len(table), ", ".join(f"{count} {side}" for side, count in counts.items()))
 
 
@@ -67,6 +70,28 @@ def of_first_concepts(table: pd.DataFrame, count: int) -> pd.DataFrame:
     """Stimuli of the first so many concepts of each side of the split, in the order of the table."""
     kept = {side: part["concept"].unique()[:count] for side, part in table.groupby("split")}
     return table[[row.concept in kept[row.split] for row in table.itertuples()]].reset_index(drop=True)
+
+
+def with_templates(table: pd.DataFrame, given: dict[str, str], where: str) -> pd.DataFrame:
+    """The table with further pictures of the test concepts below, on a side of their own.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        Where the study has no pictures, the files are others than when the job was planned, or a concept has none.
+    """
+    import pandas as pd
+
+    tested = table[table["split"] != "train"]
+    if (tested["image"] == "").any():
+        raise InputError(f"{where}: test stimuli without a picture; class templates (templates) are means of pictures")
+    if templates.digest(given["files"]) != given["digest"]:
+        raise InputError(f"{given['files']}: other files than when this job was planned; run snakemake again")
+    found = templates.rows(given["files"], tested["concept"].unique().tolist(), tested["image"])
+    further = pd.DataFrame(found, columns=["stimulus_id", "concept", "image"])
+    empty: list[list[str]] = [[] for _ in found]
+    further = further.assign(split=templates.SIDE, captions=empty, prompts=empty)
+    return pd.concat([table, further[list(STIMULUS_COLUMNS)]], ignore_index=True)
 
 
 def read(path: Path, expected: dict[str, Any] | None) -> pd.DataFrame:

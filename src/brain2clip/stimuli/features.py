@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 
 from brain2clip import artefact, stage
 from brain2clip.internals import open_clip, torch_device
+from brain2clip.readers import templates
 from brain2clip.settings import Tower, parse
 from brain2clip.stimuli import catalogue, chunks, frozen_clip, ready
 from brain2clip.stimuli.filter_bank import BandTokens, windows
@@ -69,7 +71,10 @@ def run(job: stage.Job) -> None:
 
     begun = chunks.made(output, made, len(table), of_rows, "features")
     told = begun.texts["pixel_digest"]
-    _check_equal(table, told, allowed, job.settings["name"])
+    check_templates(table, told)
+    shown = (table["split"] != templates.SIDE).to_numpy()
+    of_shown = [digest for digest, there in zip(told, shown) if there]
+    _check_equal(table[shown], of_shown, allowed, job.settings["name"])
     arrays = {**texts, **_band_curves(tower), "pixel_digest": np.array(told, dtype=object)}
     _write(output, made, table, arrays, {"kind": "pictures", "cache": cache, **_part(job)}, begun.file)
     chunks.remove(output)
@@ -182,6 +187,25 @@ def check_numbers(values: np.ndarray, names: list[str], what: str, tower: Tower)
         raise stage.InputError(
             f"{tower.model}: the {what} {names[first]!r} has {found}, as that of {wrong.sum() - 1} more; expected "
             f"features of finite numbers{half}. Check the weights of the tower (towers.*.pretrained)"
+        )
+
+
+def check_templates(table: pd.DataFrame, digests: Sequence[str]) -> None:
+    """Refuse a template picture with the pixels of a test picture: the answer would be among what is asked for.
+
+    Raises
+    ------
+    InputError
+        With the pair.
+    """
+    sides, ids, images = (table[name].tolist() for name in ("split", "stimulus_id", "image"))
+    further = [row for row, side in enumerate(sides) if side == templates.SIDE]
+    tested = {digest: ids[row] for row, digest in enumerate(digests) if sides[row] in ("test", "both")}
+    pairs = [(images[row], tested[digests[row]]) for row in further if digests[row] in tested]
+    if pairs:
+        raise stage.InputError(
+            f"{pairs[0][0]}: has the pixels of the test picture {pairs[0][1]} ({len(pairs)} such templates); a class "
+            "template is the mean of other pictures: take it out of the files of studies.*.templates"
         )
 
 

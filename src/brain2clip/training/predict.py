@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from brain2clip import kinds
 from brain2clip.internals import torch_device
 from brain2clip.models.pictures import PromptEffect
+from brain2clip.readers import templates
 from brain2clip.settings import Method, Tower, parse
 from brain2clip.stage import InputError
 from brain2clip.training.data import Responses, Stimuli
@@ -21,7 +22,7 @@ from brain2clip.training.method import Checkpoint, Trained
 from brain2clip.training.texts import captions
 
 AT_ONCE = 512
-Kind = Literal["stimulus", "category", "caption"]
+Kind = Literal["stimulus", "category", "caption", "template"]
 
 
 class Predictor:
@@ -71,13 +72,14 @@ class Predictor:
         self.rows = np.asarray(rows)
         concept = stimuli["concept"].asstr()[:][self.rows]
         self.concepts = list(dict.fromkeys(concept.tolist()))
+        self.templates = np.flatnonzero(stimuli["split"].asstr()[:] == templates.SIDE)
         settings = parse(Method, method)
         checkpoint = Checkpoint(
             tensors=tensors,
             responses=responses,
             subject=subject if SUBJECTS in tensors else None,
             stimuli=stimuli,
-            rows=self.rows,
+            rows=np.concatenate([self.rows, self.templates]),
             tower=parse(Tower, tower),
             device=self.device,
             tested=subject,
@@ -111,7 +113,8 @@ class Predictor:
         kind : str
             ``stimulus``: the pictures (the prompts where a study has none), in the order of ``rows``; ``caption``: the
             mean of each row's captions (of its class prompts where it has none), in the order of ``rows``;
-            ``category``: the class prompts of each of :attr:`concepts`.
+            ``category``: the class prompts of each of :attr:`concepts`; ``template``: the mean of the further pictures
+            of each of them, of whatever length the method gives them.
 
         Raises
         ------
@@ -120,11 +123,25 @@ class Predictor:
         """
         if kind == "stimulus":
             parts = [self.side.stimuli(rows) for rows in _parts(self.rows)]
+        elif kind == "template":
+            parts = [self._mean_pictures()]
         elif kind == "caption":
             parts = [self.side.texts(torch.from_numpy(captions(self.stimuli, self.rows)))]
         else:
             parts = [self.side.classes(self.concepts, self._first_rows())]
         return finite(F.normalize(torch.cat(parts).float(), dim=-1).cpu().numpy(), f"candidates of task {kind}")
+
+    def _mean_pictures(self) -> Tensor:
+        """Mean embedding [n_concepts, shared] of the further pictures of each concept."""
+        own = self.stimuli["concept"].asstr()[:][self.templates]
+        lost = [name for name in self.concepts if name not in set(own)]
+        if lost:
+            raise InputError(
+                f"task template: no further picture of {lost[0]} ({len(lost)} of {len(self.concepts)} test concepts); "
+                "give them in studies.*.templates, or take template out of retrieval.tasks"
+            )
+        embedding = torch.cat([self.side.stimuli(rows).float() for rows in _parts(self.templates)])
+        return torch.stack([embedding[np.flatnonzero(own == name)].mean(dim=0) for name in self.concepts])
 
     def effect(self, rows: np.ndarray) -> PromptEffect:
         """What prompts do to the pictures of some rows of the stimulus table.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from brain2clip import artefact
 from brain2clip.names import RUN
+from brain2clip.readers import templates
 from brain2clip.reporting import figure_base
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Figure(figure_base.FigureBase):
             run = {name: str(file.attrs[name]) for name in RUN}
         with artefact.open_h5(*job.each("stimuli")[0]) as file:
             ids, concepts = ([str(text) for text in file[name].asstr()[:]] for name in ("stimulus_id", "concept"))
-            rows = np.arange(len(ids))
+            rows = np.flatnonzero(file["split"].asstr()[:] != templates.SIDE)
             if file.attrs["kind"] == "prompts":  # all stimuli of a class are one point
                 first = {concept: row for row, concept in reversed(list(enumerate(concepts)))}
                 rows = np.array(sorted({*first.values(), *(ids.index(name) for name in names)}))

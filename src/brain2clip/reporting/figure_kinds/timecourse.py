@@ -43,6 +43,8 @@ class Figure(figure_base.FigureBase):
         from brain2clip.reporting import reading
 
         rows = reading.together(job, "rows")
+        if "test_start" in rows:  # of temporal generalisation the diagonal
+            rows = rows[rows["start"] == rows["test_start"]]
         return figure_timecourse(by_window(rows, job.settings["retrieval"]), rows)
 
 

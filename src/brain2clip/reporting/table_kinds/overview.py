@@ -19,6 +19,7 @@ SOUGHT_IN: Mapping[Task, str] = {
     "caption": "its caption",
     "stimulus-to-brain": "the brain response to a picture",
     "caption-to-brain": "that to a caption",
+    "template": "its class, by the mean of the class's other pictures",
     "stimulus-csls": "the seen stimulus, by CSLS",
     "category-csls": "its class, by class prompts and CSLS",
     "caption-csls": "its caption, by CSLS",
