@@ -107,14 +107,17 @@ def check_settings(plan: Plan, attempts: Attempts) -> None:
 
 def check_imported(plan: Plan, attempts: Attempts) -> None:
     """Files of results that were made elsewhere: that they are there, and whose results they say they hold."""
+    files: dict[tuple[str, str, str], list[tuple[str, int]]] = {}
     for run in plan.runs():
-        method: Any = plan.method(run.method)
-        if method.ranked_by == "imported":
-            from brain2clip.retrieval import imported  # pandas: only where there is such a method
+        if plan.method(run.method).ranked_by == "imported":
+            key = (plan.imported_file(run), run.method, run.study)
+            files.setdefault(key, []).append((run.subject, run.seed))
+    for (path, name, study), runs in files.items():
+        from brain2clip.retrieval import imported  # pandas: only where there is such a method
 
-            path = Path(plan.imported_file(run))
-            with attempts.within(str(path)):
-                attempts(None, imported.of_file, path, method, plan.subjects(run.study), run.columns)
+        with attempts.within(path):
+            method: Any = plan.method(name)
+            attempts(None, imported.check_file, Path(path), method, plan.subjects(study), runs)
 
 
 def of_study(plan: Plan, name: str, attempts: Attempts, budget: Budget, lines: list[str]) -> Look:

@@ -8,10 +8,10 @@ says in the settings, and the tables repeat it. docs/import.md has the forms of 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import h5py
 import numpy as np
@@ -354,8 +354,17 @@ def _refusal(path: Path, wrong: pd.Series, found: str, expected: str) -> stage.I
     return stage.InputError(f"{path}, {rows[0]}: found {found}{more}; expected {expected}")
 
 
-def of_file(path: Path, method: Imported, subjects: Sequence[str], of_run: Mapping[str, Any]) -> None:
-    """What can be checked without the stimuli, for ``brain2clip check``: the file, its columns, subjects and seeds.
+def check_file(path: Path, method: Imported, subjects: Sequence[str], runs: Sequence[tuple[str, int]]) -> None:
+    """What can be checked without the stimuli, before anything runs: the file, its columns, subjects and seeds.
+
+    Parameters
+    ----------
+    path : Path
+    method : Imported
+    subjects : sequence of str
+        All of the study.
+    runs : sequence of (str, int)
+        Subjects and seeds whose results the file must hold.
 
     Raises
     ------
@@ -368,9 +377,10 @@ def of_file(path: Path, method: Imported, subjects: Sequence[str], of_run: Mappi
         strange = ~labels.isin(subjects)
         if strange.any():
             raise _refusal(path, strange, f"subject {labels[strange].iloc[0]!r}", f"one of {', '.join(subjects)}")
-    own = of_run_only(table, path, method, str(of_run["subject"]), int(of_run["seed"]))
+    for subject, seed in runs:
+        of_run_only(table, path, method, subject, seed)
     if method.holds == "ranks":
-        numbers(own[[RANK]], path, RANK)
+        numbers(table[[RANK]], path, RANK)
 
 
 if __name__ == "__main__":
