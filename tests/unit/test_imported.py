@@ -309,3 +309,16 @@ def test_the_check_tells_what_is_wrong_with_the_file(tmp_path):
     assert "found rank 'x'" in told()
     path.write_text("stimulus_id,rank,subject\na,1,01\na,1,02\n")
     assert told() == ""
+
+
+def test_the_check_goes_on_where_a_study_has_no_subject(tmp_path, monkeypatch):
+    """Files of results are looked at for subjects that there are; that there are none is told once, by the study."""
+
+    def refused(self, study):
+        raise stage.InputError("studies.mine.subjects: none")
+
+    monkeypatch.setattr(Plan, "subjects", refused)
+    attempts = Attempts()
+    monkeypatch.setattr(check.needs, "check_towers", lambda *_: None)
+    check.check_settings(planned(tmp_path), attempts)
+    assert list(attempts.refusals) == ["studies.mine.subjects: none"]

@@ -199,9 +199,11 @@ def _imported(plan: Plan) -> Iterator[str]:
                 f"methods.{name}.repetitions: found {method.repetitions}; expected one of retrieval.repetitions "
                 f"({', '.join(map(str, retrieval.repetitions))})"
             )
-        runs = [run for run in plan.runs() if run.method == name]
-        for of in ("study", "signal", "protocol"):
-            found = sorted({getattr(run, of) for run in runs})
+        listed = [one for one in plan.config.experiments.values() if name in one.methods]
+        ways = {"study": [one.study for one in listed]}
+        ways |= {of: [way for one in listed for way in getattr(one, f"{of}s")] for of in ("signal", "protocol")}
+        for of, all_of in ways.items():
+            found = sorted(set(all_of))
             if len(found) > 1 and f"{{{of}}}" not in method.file:
                 yield (
                     f"methods.{name}.file: experiments list it for {', '.join(found)}, and {method.file!r} is one "

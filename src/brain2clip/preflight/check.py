@@ -108,10 +108,15 @@ def check_settings(plan: Plan, attempts: Attempts) -> None:
 def check_imported(plan: Plan, attempts: Attempts) -> None:
     """Files of results that were made elsewhere: that they are there, and whose results they say they hold."""
     files: dict[tuple[str, str, str], list[tuple[str, int]]] = {}
-    for run in plan.runs():
-        if plan.method(run.method).ranked_by == "imported":
-            key = (plan.imported_file(run), run.method, run.study)
-            files.setdefault(key, []).append((run.subject, run.seed))
+    elsewhere = set(plan.methods(ranked_by="imported"))
+    for one in plan.config.experiments.values():
+        if not elsewhere & set(one.methods):
+            continue
+        subjects: tuple[str, ...] = attempts((), plan.subjects, one.study)
+        if subjects:  # that there are none is a fault of the study, whose sentence is the same
+            for run in (run for run in plan.runs_of(one) if run.method in elsewhere):
+                runs = files.setdefault((plan.imported_file(run), run.method, run.study), [])
+                runs.append((run.subject, run.seed))
     for (path, name, study), runs in files.items():
         from brain2clip.retrieval import imported  # pandas: only where there is such a method
 
