@@ -247,7 +247,8 @@ def _type_name(annotation: Any, name: str) -> str:
         return f"{_placeholder(name)}: {_type_name(arguments[1], name)}"
     if isinstance(annotation, type) and issubclass(annotation, Block):
         return "block"
-    return {float: "number", int: "integer", str: "text", bool: "true or false", type(None): "null"}[annotation]
+    names = {float: "number", int: "integer", str: "text", bool: "true or false", type(None): "null", Any: "any value"}
+    return names[annotation]
 
 
 def _limit(constraint: Any) -> str:
