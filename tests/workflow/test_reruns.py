@@ -139,6 +139,7 @@ RANKED = {"train": 10, "rank": 10, "inspect": 2, "summaries": 5, "tables": 1, "f
 READ = {"train": 10, "rank": 10, "ceiling": 4, "inspect": 2, "timecourse": 2, "summaries": 7, "tables": 1}
 
 RIDGE = {"kind": "ridge", "tower": "grammar-vit"}
+UBP = {"base": "field/ubp", "tower": "grammar-vit", "encoder": {"width": 64}}
 BLUR_AND_BLOCK = {"kind": "mix", "vectors": [{"view": {"kind": "blur"}}, {"block": 2, "pool": "patches"}], "width": 16}
 FAST = {"l_freq": 8, "h_freq": 20}
 
@@ -191,6 +192,11 @@ SETTINGS = (
         "a method added",
         {"train": 4, "rank": 4, "embed": 1, "summaries": 2, "tables": 1, "figures": 4},
         {"methods.ridge": RIDGE, "experiments.main.methods": ["neuroclip", "frozen", "ceiling", "ridge"]},
+    ),
+    Case(
+        "a method of the field added",
+        {"vectors": 2, "train": 4, "rank": 4, "summaries": 2, "tables": 1, "figures": 4},
+        {"methods.ubp": UBP, "experiments.main.methods": ["neuroclip", "frozen", "ceiling", "ubp"]},
     ),
     Case(
         "a view of the pictures, for the readout of a method",
