@@ -39,7 +39,8 @@ PUBLISHED = {
     ("ubp", 17): {"encoder": 5_404_672},
     ("neurobridge", 17): {"encoder": 5_404_672, "brain_head": 524_800, "visual": 524_800},
     ("ats", 17): {"encoder": 3_857_146, "visual": 461_312},
-    ("multi-blur", 63): {"encoder": 5_213_049},
+    # Of 50 rows of weights of views 16 are used, and there.
+    ("multi-blur", 63): {"encoder": 5_213_049, "visual": 1_629_952 - 34 * 1024},
     # Beside its layers five weights of blocks, and a subject's bias on them.
     ("samga", 17): {
         **{"encoder": 5_404_672, "brain_head": 524_800, "shared": 262_656},

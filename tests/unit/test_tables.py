@@ -256,9 +256,20 @@ def test_published_numbers_have_sources_and_the_right_values() -> None:
         (across, "top-5"): 0.403,
     }
     assert own.loc[across, "note"].str.contains("not printed").all()
-    means = table[table["subject"].notna()].groupby(["protocol", "method"])["value"].mean()
-    printed = table[table["subject"].isna() & (table["metric"] == "top-1")].set_index(["protocol", "method"])["value"]
+    names = ["protocol", "method", "metric"]
+    means = table[table["subject"].notna()].groupby(names)["value"].mean()
+    assert len(means) == 8
+    printed = table[table["subject"].isna()].set_index(names)["value"]
     np.testing.assert_allclose(means, printed[means.index], atol=0.0012)
+
+
+def test_numbers_among_class_templates_stand_beside_that_task_alone() -> None:
+    table = published.read([PUBLISHED])
+    given = table, "things-eeg2", None, "intra-subject"
+    assert {"NICE", "NICE-GA"} == set(published.for_block(*given, "template:top-1")["method"])
+    seen = published.for_block(*given, "top-1").set_index("method")["value"]
+    assert not {"NICE", "NICE-GA"} & set(seen.index)
+    assert seen["NICE, seen pictures"] == 0.215
 
 
 def test_unions_of_experts_and_transductive_numbers_stand_in_no_inductive_column() -> None:

@@ -2,9 +2,9 @@
 
     python workflow/studies/choose_field.py [--processes 2] [METHOD ...]
 
-takes the configuration with another seed, whose test concepts nobody reads and the study does not share, trains every
-contrastive method with some rates on four fifths of the training concepts of two subjects, and looks the responses to
-the rest up among the pictures of the rest. docs/choices-field.md is its output.
+takes the configuration with another seed (other training concepts, pictures and subjects; no test is read), trains
+every contrastive method with some rates on four fifths of the training concepts of two subjects, and looks the
+responses to the rest up among the pictures of the rest. docs/choices-field.md is its output.
 """
 
 from __future__ import annotations

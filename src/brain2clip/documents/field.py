@@ -31,6 +31,14 @@ methods:
 Where a configuration has no tower of the name that the method gives, that tower comes with it. How the originals chose
 their epoch stands on each page; in [configs/field.yaml](../../configs/field.yaml) all are chosen by one rule, and no
 test item is used. What they reach on the simulated study is in [field.md](../field.md).
+
+What holds for all of them, beside what their pages say:
+
+- A batch is of pictures, each with all its responses. Within a subject that is one, the mean of the repetitions; across
+  subjects it is one of each training subject. The originals draw single pairs, so across nine subjects an epoch has a
+  ninth of their steps here, of nine times the pairs: as many epochs are not as long a training.
+- Batches of an epoch have one size, give or take one picture, where a method does not say `batches`; the last one of
+  the originals is smaller.
 """
 
 
@@ -67,7 +75,7 @@ def page(name: str, table: pd.DataFrame) -> str:
     lines += [f"- Source: {one.source}", f"- Licence of the original: {one.licence}", f"- Data: {one.data}"]
     lines += [f"- Selection: {one.selection}", f"- Numbers: {one.numbers}"]
     lines += ["", "## What is not as coded", ""]
-    lines += [f"- {text}" for text in one.differences] or ["Nothing that is known."]
+    lines += [f"- {text}" for text in [*one.differences, "What the [list of methods](README.md) says of all."]]
     lines += _counted(one)
     lines += _published(one, table)
     lines += ["", "## Settings", "", f"`base: field/{name}` starts from:", "", "```yaml"]
