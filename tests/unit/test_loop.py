@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -162,6 +163,20 @@ def test_batches_of_an_epoch(batches, n, sizes):
         assert len(set(seen)) == len(seen)
     if batches != "exact-drop-last":
         assert sorted(seen) == list(range(n))
+
+
+def test_batches_of_single_responses():
+    """Each response once in an epoch; where a picture has one, in the order that pictures have."""
+    several = replace(rows_of(0), units=[np.array([0, 4, 2]), np.array([3, 1, 5])])
+    learner = Regression()
+    loop.loop(learner, Budget(**{**PLAIN, "batch_size": 2, "batch_of": "responses"}), several, 0)
+    assert [len(one) for one in learner.batches[:3]] == [2, 2, 2]
+    assert sorted(np.concatenate(learner.batches[:3])) == [0, 1, 2, 3, 4, 5]
+    single, pictures = Regression(), Regression()
+    run(single, 11, batch_of="responses")
+    run(pictures, 11)
+    for one, other in zip(single.batches, pictures.batches, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_last_batch_of_one_picture_is_refused():

@@ -221,6 +221,10 @@ OPTIONS: dict[str, Option] = {
     "Budget.batches": Option(
         "optimiser.batches", "equal", "exact", (f"{TRAINING}.optimising:exact_batches",), training, MAPPING
     ),
+    "Budget.batch_of": Option(
+        "optimiser.batch_of", "pictures", "responses", (f"{TRAINING}.optimising:one_by_one",), training, MAPPING,
+        {"average_repetitions": False},
+    ),
     "Budget.ema": Option("optimiser.ema", None, 0.9, (f"{TRAINING}.loop:Average",), training, MAPPING),
     "Budget.second": Option(
         "optimiser.second", None, {"after": 1, "lr": 1e-4, "freeze": ["encoder"]},

@@ -32,13 +32,8 @@ Where a configuration has no tower of the name that the method gives, that tower
 their epoch stands on each page; in [configs/field.yaml](../../configs/field.yaml) all are chosen by one rule, and no
 test item is used. What they reach on the simulated study is in [field.md](../field.md).
 
-What holds for all of them, beside what their pages say:
-
-- A batch is of pictures, each with all its responses. Within a subject that is one, the mean of the repetitions; across
-  subjects it is one of each training subject. The originals draw single pairs, so across nine subjects an epoch has a
-  ninth of their steps here, of nine times the pairs: as many epochs are not as long a training.
-- Batches of an epoch have one size, give or take one picture, where a method does not say `batches`; the last one of
-  the originals is smaller.
+What holds for all of them, beside what their pages say: batches of an epoch have one size, give or take one, where a
+method does not say `batches`; the last one of the originals is smaller.
 """
 
 

@@ -306,7 +306,7 @@ class Amounts:
         encoder = getattr(method, "encoder", None)
         numbers = seen * inputs * getattr(encoder, "effort", 1.0)
         of = {
-            "step": epochs * max(1.0, pictures / budget.batch_size),
+            "step": epochs * max(1.0, (responses if budget.batch_of == "responses" else pictures) / budget.batch_size),
             "response": seen,
             ("convolved" if getattr(encoder, "convolves", False) else "number"): numbers,
         }

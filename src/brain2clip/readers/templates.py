@@ -1,7 +1,8 @@
 """Further pictures of test concepts, whose mean stands for a concept (task ``template``). Light to import.
 
-A test picture is never among them: files that are copies of one are left out here, and pictures with the pixels of one
-are refused where pixels are read (stage ``features``).
+A test picture is never among them: files that are copies of one, or have the name of one (the same picture at another
+size has other pixels), are left out here, and pictures with the pixels of one are refused where pixels are read (stage
+``features``).
 """
 
 from __future__ import annotations
@@ -48,18 +49,20 @@ def rows(pattern: str, concepts: Sequence[str], tested: Iterable[str]) -> list[t
     concepts : sequence of str
         Test concepts.
     tested : iterable of str
-        Paths of the test pictures, whose copies are left out.
+        Paths of the test pictures, whose copies and namesakes are left out.
 
     Raises
     ------
     InputError
         Where a concept has no such picture.
     """
-    known = {_content(path) for path in tested}
+    tested = list(tested)
+    known, names = {_content(path) for path in tested}, {_name(path) for path in tested}
     found, bare, copies = [], [], 0
     for concept in concepts:
         paths = sorted(glob.glob(pattern.replace(CONCEPT, glob.escape(concept)), recursive=True))
-        kept = [path for path in paths if os.path.isfile(path) and _content(path) not in known]
+        paths = [path for path in paths if os.path.isfile(path)]
+        kept = [path for path in paths if _name(path) not in names and _content(path) not in known]
         copies += len(paths) - len(kept)
         if not kept:
             bare.append(concept)
@@ -71,8 +74,13 @@ def rows(pattern: str, concepts: Sequence[str], tested: Iterable[str]) -> list[t
             "leads to"
         )
     if copies:
-        log.info("templates: %d files are copies of test pictures, and left out", copies)
+        log.info("templates: %d files are copies of test pictures or have the name of one, and left out", copies)
     return found
+
+
+def _name(path: str) -> str:
+    """Name of a file without its ending, which a conversion changes."""
+    return Path(path).stem.lower()
 
 
 def _content(path: str) -> str:

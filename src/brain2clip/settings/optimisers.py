@@ -51,6 +51,11 @@ class Budget(Block):
         description="equal: as many pictures in each, batch_size at most; exact: batch_size, and what is left in the "
         "last; exact-drop-last: what is left is not seen in that epoch, unless it is all there is",
     )
+    batch_of: Literal["pictures", "responses"] = neutral(
+        "pictures",
+        description="what batch_size counts: pictures, each with all its responses; or single responses, each with its "
+        "picture, as most of the field does (the same where a picture has one response)",
+    )
     ema: float | None = neutral(
         None,
         gt=0,

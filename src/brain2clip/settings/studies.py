@@ -139,7 +139,7 @@ class StudyBase(Kind):
     templates: Filled | None = Field(
         None,
         description="files of further pictures of the test concepts, as in more/{concept}/*.jpg, for the task "
-        "template; copies of test pictures are left out, pictures with the same pixels are refused",
+        "template; copies and namesakes of test pictures are left out, pictures with the same pixels are refused",
     )
     ready_vectors: dict[Name, Filled] = Field(
         default_factory=dict,

@@ -128,7 +128,7 @@ def loop(
     stop_after: int | None = None,
     watch: Watch | None = None,
 ) -> pd.DataFrame:
-    """Train over batches of pictures, each with all its responses; a row per epoch.
+    """Train over batches of pictures, each with all its responses, or of single responses; a row per epoch.
 
     With ``watch`` fewer epochs may be enough, with ``stop_after`` so many are.
     """
@@ -136,6 +136,10 @@ def loop(
     rng = np.random.default_rng(seed)
     (draws,) = rng.spawn(1)  # so that what a loss draws does not change the order of the batches
     data = learner.once(data, draws)
+    if budget.batch_of == "responses":
+        data = optimising.one_by_one(data)
+    elif budget.batch_of != "pictures":
+        assert_never(budget.batch_of)
     size = len(data.units) if data.classes is None else balance.size(data.classes)
     steps = steps_of(size, budget.batch_size, budget.batches == "exact-drop-last")
     model, device = learner.model, learner.model.scale.device

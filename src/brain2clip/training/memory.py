@@ -118,6 +118,8 @@ def needed(
 
     size = min(optimiser.batch_size, len(pictures.rows))
     n_responses = size * len(responses.values) / len(pictures.rows)
+    if optimiser.batch_of == "responses":
+        n_responses = min(optimiser.batch_size, len(responses.values))
     arrays = [some.tokens, some.band_tokens]
     tokens = sum(one.nbytes for one in arrays if one is not None) / len(some.embedding) / 1e9
     trained = sum(one.nbytes for one in model.parameters() if one.requires_grad) / 1e9

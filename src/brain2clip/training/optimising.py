@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, assert_never
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import nn
 
 from brain2clip.settings import Budget, SecondStage
 from brain2clip.stage import InputError
+from brain2clip.training.data import Pairs
 
 
 def optimiser_of(groups: list[dict], budget: Budget) -> torch.optim.Optimizer:
@@ -50,6 +52,11 @@ def exact_batches(order: np.ndarray, size: int, steps: int) -> list[np.ndarray]:
             "has no other to be told from; expected exact-drop-last, equal, or another batch_size"
         )
     return parts
+
+
+def one_by_one(data: Pairs) -> Pairs:
+    """Training pairs of which batches are drawn response by response."""
+    return replace(data, units=[np.array([row]) for unit in data.units for row in unit])
 
 
 def in_proportion(groups: Sequence[dict], stage: SecondStage, lr: float) -> list[dict]:
