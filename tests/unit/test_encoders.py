@@ -391,3 +391,8 @@ def test_planning_says_what_is_not_installed(monkeypatch):
     assert "brain2clip[braindecode]" in problem
     monkeypatch.setattr(needs, "find_spec", lambda name: object())
     assert needs.problems(plan) == []
+
+
+def test_smoothing_of_voxels_is_refused():
+    with pytest.raises(InputError, match=r"encoder\.smoothing_s: found 0\.02 s; voxels have no time axis"):
+        brain_encoder.build(settings.EegProject(smoothing_s=0.02), Inputs(30))

@@ -13,6 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from brain2clip import kinds
 from brain2clip.settings import Encoder
+from brain2clip.stage import InputError
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,11 @@ def build(settings: Encoder, inputs: Inputs) -> nn.Module:
         start_normal(network)
     elif settings.init != "default":
         assert_never(settings.init)
+    if settings.smoothing_s and not inputs.sfreq:
+        raise InputError(
+            f"encoder.smoothing_s: found {settings.smoothing_s:g} s; voxels have no time axis to smooth over, so leave "
+            "it out"
+        )
     samples = round(settings.smoothing_s * inputs.sfreq) // 2 * 2 + 1  # odd, so that nothing is shifted in time
     return network if samples == 1 else Smoothed(Smoothing(samples), network)
 

@@ -45,7 +45,10 @@ class PictureSide(PictureSideBase):
         widths = [frozen.size(one) for one in settings.levels]
         if len(set(widths)) > 1:
             named = ", ".join(f"{one.name} ({width})" for one, width in zip(settings.levels, widths))
-            raise InputError(f"visual.kind: uncertainty takes vectors of one width for its levels, found {named}")
+            raise InputError(
+                f"visual.kind: uncertainty takes vectors of one width for its levels, found {named}; "
+                "take low, medium and high at one place of the tower"
+            )
         self.width = self.inner = widths[0]
         self.head = head(settings.head, self.width)
         self.register_buffer("similarity", torch.zeros(0), persistent=False)

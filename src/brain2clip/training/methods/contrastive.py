@@ -160,7 +160,7 @@ def learner_of(
     pictures = picture_source(settings, tower, stimuli, np.unique(responses.stimulus), clip, device)
     if settings.visual.fitted:
         model.visual.fit(pictures.frozen(fitted))
-    if settings.objective.soft_perplexity is not None:
+    if settings.objective.soft_perplexity is not None and settings.objective.beta > 0:
         place = torch.from_numpy(np.searchsorted(pictures.rows, fitted)).to(device)
         settings = with_perplexity(settings, pictures.embedding[place], seed)
     learner = ContrastiveLearner(model, settings, pictures, device)
