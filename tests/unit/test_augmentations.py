@@ -15,7 +15,7 @@ from brain2clip.training import train
 from brain2clip.training.augmenting import Augmenting, Batch
 from brain2clip.training.data import Pairs
 from brain2clip.training.methods import contrastive
-from brain2clip.training.objective import symmetric
+from brain2clip.training.objective import cross_entropy
 
 B, C, T, SFREQ = 40, 5, 20, 250.0
 X = np.random.default_rng(3).standard_normal((B, C, T)).astype(np.float32)
@@ -88,8 +88,8 @@ def test_mixup_mixes_within_a_subject_and_weighs_the_losses_of_both_targets():
     scores = torch.from_numpy(rng.standard_normal((B, B)))
     eye = torch.eye(B, dtype=torch.float64)
     mixed = share * eye + (1 - share) * eye[batch.partner]
-    found = batch.loss(lambda target: symmetric(scores, eye[target], eye[target]), np.arange(B))
-    assert_allclose(found, symmetric(scores, mixed, mixed), rtol=1e-12)
+    found = batch.loss(lambda target: cross_entropy(scores, eye[target], eye[target], "both"), np.arange(B))
+    assert_allclose(found, cross_entropy(scores, mixed, mixed, "both"), rtol=1e-12)
 
 
 # --------------------------------------------------------------------------------------------- together
@@ -181,10 +181,10 @@ def test_held_out_responses_are_never_augmented(files, tmp_path, monkeypatch, cr
     responses = train.load_responses([files / "eeg.h5"], "train", None, True)
     recorded = {row.tobytes() for row in responses.values}
 
-    def brain(self, values):
+    def brain(self, values, subject=None):
         known = [row.tobytes() in recorded for row in values.cpu().numpy()]
         seen.append((self.training, known))
-        return own(self, values)
+        return own(self, values, subject)
 
     monkeypatch.setattr(contrastive.BrainToClip, "brain", brain)
     blocks = [{"kind": "noise", "drawn": "once"}, {"kind": "noise"}]

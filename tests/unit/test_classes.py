@@ -500,7 +500,11 @@ def test_a_study_of_prompts_has_classes_whatever_its_task_is_called(tmp_path: Pa
     ("tasks", "study", "words"),
     [
         (["category"], {"kind": "simulated", "subjects": 2}, r"methods\.lda .*test concepts of studies\.s are none"),
-        (["category", "caption"], None, r"methods\.lda .*no texts; take caption out of retrieval\.tasks"),
+        (
+            ["category", "caption"],
+            None,
+            r"methods\.lda .*no texts and no pictures; take caption out of retrieval\.tasks",
+        ),
     ],
 )
 def test_lda_is_refused_before_anything_runs_where_it_cannot_serve(tmp_path: Path, tasks, study, words) -> None:
