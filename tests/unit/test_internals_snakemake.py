@@ -328,6 +328,40 @@ def test_the_lock_of_a_living_process_and_one_that_says_nothing_stay(probe, lock
     assert lock.exists()
 
 
+@pytest.mark.parametrize(
+    ("executor", "number", "started", "measured"),
+    [
+        ("local", 3, [False], True),
+        ("local", 1, [], True),  # forked from a Python that the Snakemake around this one has started
+        ("slurm-jobstep", 3, [True], False),
+        ("slurm-jobstep", 2, [], False),
+        ("slurm", 3, [], False),
+    ],
+)
+def test_one_python_is_loaded_for_jobs_that_run_here(monkeypatch, executor, number, started, measured):
+    def job(spec):
+        return SimpleNamespace(params={"spec": spec})
+
+    specs = [f"spec {n}" for n in range(number)]
+    workflow = SimpleNamespace(
+        _build_dag=lambda: None,
+        executor_plugin=SimpleNamespace(cli_prefix=executor),
+        local_exec=executor == "local",
+        dryrun=False,
+        touch=False,
+        deployment_settings=SimpleNamespace(deployment_method=set()),
+        dag=SimpleNamespace(needrun_jobs=lambda: map(job, [*specs, None])),
+    )
+    calls = []
+    monkeypatch.setattr(internals, "measure_forked", lambda running: calls.append("measured"))
+    bound, told = [], []
+    internals.preload(workflow, bound.append, lambda pid: None, 3, told.extend)
+    workflow._build_dag()
+    assert bound == started
+    assert told == (specs if started else [])
+    assert bool(calls) == measured
+
+
 def test_only_internals_know_snakemakes_python():
     """The Snakefile apart, which is Snakemake's own language."""
     wrong = []
