@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from planner import planner
+from snakemake.rules import Rule
 
 from brain2clip import processes
 from brain2clip.internals import snakemake as internals
@@ -360,6 +362,15 @@ def test_one_python_is_loaded_for_jobs_that_run_here(monkeypatch, executor, numb
     assert bound == started
     assert told == (specs if started else [])
     assert bool(calls) == measured
+
+
+def test_wildcards_in_the_name_of_a_group_make_a_group_of_each():
+    """Lines of docs/slurm.md: seeds that train together have to be in one group, and groups are filled in no order."""
+    (name,) = re.findall(r"- train=(train_{.*})", (ROOT / "docs" / "slurm.md").read_text())
+    wildcards = {"study": "a", "signal": "b", "protocol": "c", "method": "d", "subject": "e", "seed": "f"}
+    workflow = SimpleNamespace(parent_groupids={})
+    assert Rule.expand_group(SimpleNamespace(group=name, workflow=workflow), wildcards) == "train_a_b_c_d_e"
+    assert workflow.parent_groupids == {"train_a_b_c_d_e": name}  # by which their size is looked up
 
 
 def test_only_internals_know_snakemakes_python():
