@@ -43,8 +43,10 @@ KEPT = Path(".snakemake", "brain2clip-fingerprints.json")
 #: Modules (or packages) that are not counted, by what stands for them in the code that uses them. Settings are
 #: declarations only: what they resolve to is part of each stage's settings, value by value. So are the names of kinds:
 #: the modules that they resolve to are roots of the fingerprint of each stage that loads them. How artefacts are
-#: written and how jobs are called is guarded by ``artefact.FORMAT``.
-NOT_COUNTED = {name: f"{PACKAGE}.{name}" for name in ("settings", "kinds", "artefact", "stage", "fingerprint")}
+#: written and how jobs are called is guarded by ``artefact.FORMAT``. Whose process a job forks from is no matter of it.
+NOT_COUNTED = {
+    name: f"{PACKAGE}.{name}" for name in ("settings", "kinds", "artefact", "stage", "fingerprint", "preloaded")
+}
 
 #: How far the content of a module reaches into the modules that it uses: enough to tell two apart that differ there.
 DEPTH = 3

@@ -1,11 +1,14 @@
 """One Python that has loaded what jobs need, and forks for each of them.
 
 A small job computes for a second and would import torch and its like for three. So whoever runs jobs on this machine
-starts ``python -P preloaded.py SOCKET SOURCE`` beside itself; in the shell of the jobs, ``python`` is then a function
-(:func:`function`) that calls ``preloaded_client.py``, which hands command line, folder, environment and streams of the
-job to it. Nothing else changes: a job is a process of its own, with its log, its outputs and its exit code. Where this
-process is gone, was started for another number of threads, or has loaded sources that were edited since, the client
-becomes the Python that was asked for.
+starts ``python -P preloaded.py HOW SOCKET SOURCE`` beside itself; in the shell of the jobs, ``python`` is then a
+function (:func:`function`) that calls ``preloaded_client.py``, which hands command line, folder, environment, streams,
+umask, CPUs and limits of the job to it. Nothing else changes: a job is a process of its own, with its log, its outputs
+and its exit code. Where this process is gone, was started for another number of threads, may have less than the job
+(CPUs, limits), or has loaded sources that were edited since, the client becomes the Python that was asked for.
+
+A run on this machine that is killed lets its jobs end well. Jobs of a group that SLURM runs (HOW is ``bound``) end with
+who started this process, and when SLURM ends theirs: it would not find all of them, for they are not below its steps.
 
 What is loaded grows: before a job is forked, the module of its stage is imported here, and what it imports later (of
 :data:`LIBRARIES`, and of this package) is told by the job when it ends. What jobs of a stage have in common is read
@@ -20,10 +23,13 @@ from __future__ import annotations
 import array
 import atexit
 import contextlib
+import ctypes
 import importlib
 import json
 import logging
+import math
 import os
+import resource
 import runpy
 import selectors
 import shlex
@@ -34,12 +40,13 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 #: Environment variable with the path of the socket.
 SOCKET = "BRAIN2CLIP_PRELOADED"
@@ -55,6 +62,11 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXP
 NOT_HERE = "not here"
 #: The path of a socket may have 107 characters.
 LONGEST = 107
+#: What the process is told whose jobs end with it.
+BOUND = "bound"
+#: How long jobs that end with this process may take to, s.
+GRACE_S = 10.0
+PR_SET_PDEATHSIG = 1
 PACKAGE = Path(__file__).parent.name
 CLIENT = Path(__file__).with_name("preloaded_client.py")
 
@@ -68,16 +80,27 @@ def function() -> str:
     return f'python() if [[ -v {SOCKET} && -S ${SOCKET} ]]; then {client}; else command python "$@"; fi'
 
 
+def folder() -> Path | None:
+    """Folder of the loaded Python that the environment names; None where it names none."""
+    path = Path(os.environ.get(SOCKET, ""))
+    return path.parent if path.is_absolute() else None
+
+
 def running(client: int) -> int | None:
     """Number of the process that runs a job for a client, by the number of the client's process; None for others."""
+    if (found := folder()) is None:
+        return None
     try:
-        return int((Path(os.environ.get(SOCKET, "")).parent / str(client)).read_text())
+        return int((found / str(client)).read_text())
     except (OSError, ValueError):
         return None
 
 
 def start(
-    source: Path | None, environment: dict[str, str] | None = None, more: Sequence[str] = ()
+    source: Path | None,
+    environment: dict[str, str] | None = None,
+    more: Sequence[str] = (),
+    bound: bool = False,
 ) -> subprocess.Popen[bytes] | None:
     """Start a loaded Python that lives as long as this process, and let the environment of jobs name it.
 
@@ -91,6 +114,8 @@ def start(
         Takes the name of the socket, in place of this process's environment.
     more : sequence of str
         Libraries to load with the others, where there is no folder.
+    bound : bool
+        Whether its jobs end with this process, and it before.
 
     Returns
     -------
@@ -102,25 +127,87 @@ def start(
     if not hasattr(socket, "AF_UNIX") or not hasattr(socket, "SO_PEERCRED"):
         return None
     try:
-        folder = Path(tempfile.mkdtemp(prefix="brain2clip-"))
+        place = Path(tempfile.mkdtemp(prefix="brain2clip-"))
     except OSError:  # no folder for temporary files that has room
         return None
-    path = folder / "socket"
+    path = place / "socket"
     if len(str(path)) > LONGEST:
-        shutil.rmtree(folder)
+        shutil.rmtree(place)
         return None
     # What jobs have as well: by the name of the run they are known when it is killed.
     given = {**os.environ, **dict.fromkeys(THREADS, "1")}
-    command = [sys.executable, "-P", __file__, str(path), str(source or ""), *more]
+    how = BOUND if bound else "free"
+    command = [sys.executable, "-P", __file__, how, str(path), str(source or ""), *more]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=given)
     assert server.stdout is not None
     if server.stdout.readline() != b"ready\n":
         return None
     (os.environ if environment is None else environment)[SOCKET] = str(path)
+    if bound:
+        atexit.register(end, server)
     return server
 
 
+def end(server: subprocess.Popen[bytes]) -> None:
+    """Let a loaded Python go, and wait for it: what SLURM kills does not remove its folder."""
+    assert server.stdin is not None
+    server.stdin.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        server.wait(2 * GRACE_S)
+
+
 # ------------------------------------------------------------------------------------------ the loaded Python
+
+
+class Asked(NamedTuple):
+    """What a client would be.
+
+    Attributes
+    ----------
+    streams : list of int
+        Descriptors that become standard input, output and error.
+    arguments : list of str
+        ``-m``, the module and what follows.
+    folder : str
+    environment : dict
+    umask : int
+    cpus : list of int
+        Those that it may run on.
+    limits : dict
+        By name (``RLIMIT_…``), soft and hard.
+    """
+
+    streams: list[int]
+    arguments: list[str]
+    folder: str
+    environment: dict[str, str]
+    umask: int
+    cpus: list[int]
+    limits: dict[str, tuple[int, int]]
+
+    def may_be_forked(self) -> bool:
+        """Whether a process that this one forks may have as much as the client."""
+        may = {name: _size(resource.getrlimit(getattr(resource, name))[1]) for name in self.limits}
+        return os.sched_getaffinity(0).issuperset(self.cpus) and all(
+            _size(hard) <= may[name] for name, (_, hard) in self.limits.items()
+        )
+
+    def become(self) -> None:
+        """Make this process the client's equal; its streams are taken."""
+        for number, stream in enumerate(self.streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        os.umask(self.umask)
+        os.sched_setaffinity(0, self.cpus)
+        for name, limit in self.limits.items():
+            resource.setrlimit(getattr(resource, name), limit)
+        os.chdir(self.folder)
+        os.environ.clear()
+        os.environ.update(self.environment)
+
+
+def _size(limit: int) -> float:
+    return math.inf if limit == resource.RLIM_INFINITY else limit
 
 
 @dataclass
@@ -153,18 +240,25 @@ class Server:
     folder : Path
         A file for each job, named by the number of its client's process, holds the number of its own.
     listening : socket.socket
+    bound : bool
+        Whether jobs end with this process, and it when it is asked to.
     jobs : dict
         By the number of the process.
     files : dict
         Times and sizes of the sources that were loaded.
+    number : int
+        Of jobs that were forked.
     """
 
     source: Path | None
     folder: Path
     listening: socket.socket
+    bound: bool = False
     jobs: dict[int, Forked] = field(default_factory=dict)
     files: dict[str, tuple[int, int]] = field(default_factory=dict)
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+    number: int = 0
+    _asked_to_end: bool = False
 
     def serve(self) -> None:
         """Fork for each job that comes, until who started us is gone, and our jobs have ended."""
@@ -175,47 +269,60 @@ class Server:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for readable in (self.listening, awake, sys.stdin):
             self.selector.register(readable, selectors.EVENT_READ)
-        alone = False
-        while not alone or self.jobs:
-            for key, _ in self.selector.select():
+        if self.bound:
+            signal.signal(signal.SIGTERM, self._end)
+        last: float | None = None
+        while last is None or (self.jobs and time.monotonic() < last):
+            for key, _ in self.selector.select(None if last in (None, math.inf) else GRACE_S):
                 if key.fileobj is self.listening:
                     self.accept()
                 elif key.fileobj is awake:
                     with contextlib.suppress(BlockingIOError):
                         awake.recv(4096)
                 elif key.fileobj is sys.stdin:
-                    alone = True
-                    self.selector.unregister(sys.stdin)
-                    self.selector.unregister(self.listening)
-                    self.listening.close()
-                    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                    self._end()
                 else:
                     self.abandoned(key.data)
             self.reap()
+            if self._asked_to_end and last is None:
+                last = self.close()
+
+    def _end(self, *_: object) -> None:
+        self._asked_to_end = True
+
+    def close(self) -> float:
+        """Take no more jobs; until when those that run may go on."""
+        self.selector.unregister(sys.stdin)
+        self.selector.unregister(self.listening)
+        self.listening.close()
+        if not self.bound:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            return math.inf
+        for pid in self.jobs:
+            os.kill(pid, signal.SIGTERM)
+        return time.monotonic() + GRACE_S
 
     def accept(self) -> None:
         """Take one job, and fork for it."""
         client, _ = self.listening.accept()
         try:
-            streams, arguments, folder, environment = received(client)
-        except (OSError, ValueError, IndexError):  # it has gone already
+            asked = received(client)
+        except (OSError, ValueError, IndexError, TypeError):  # it has gone already, or is of other sources
             client.close()
             return
         try:
-            forked = self.forked(client, streams, arguments, folder, environment)
+            forked = self.forked(client, asked)
             with contextlib.suppress(OSError):  # it has gone meanwhile
                 client.sendall(f"{NOT_HERE if forked is None else f'process {forked}'}\n".encode())
             if forked is None:
                 client.close()
         finally:
-            for stream in streams:
+            for stream in asked.streams:
                 os.close(stream)
 
-    def forked(
-        self, client: socket.socket, streams: list[int], arguments: list[str], folder: str, environment: dict[str, str]
-    ) -> int | None:
+    def forked(self, client: socket.socket, asked: Asked) -> int | None:
         """Number of the process of a job that runs here now; None where it cannot."""
-        if not self.fits(arguments, environment):
+        if not asked.may_be_forked() or not self.fits(asked.arguments, asked.environment):
             return None
         try:
             reading, writing = os.pipe()
@@ -227,7 +334,7 @@ class Server:
                 os.close(reading)
                 client.close()
                 self.leave()
-                be(streams, arguments, folder, environment, writing, runs=None if self.source is None else arguments[1])
+                be(asked, writing, runs=None if self.source is None else asked.arguments[1])
             finally:
                 os._exit(70)
         os.close(writing)
@@ -236,6 +343,7 @@ class Server:
             word.write_text(str(pid))
         self.jobs[pid] = Forked(client, os.fdopen(reading, "rb"), word)
         self.selector.register(client, selectors.EVENT_READ, data=pid)
+        self.number += 1
         return pid
 
     def fits(self, arguments: list[str], environment: dict[str, str]) -> bool:
@@ -273,6 +381,8 @@ class Server:
 
     def leave(self) -> None:
         """In a job: close what belongs to the loaded Python."""
+        if self.bound:
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # when the loaded Python is gone
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
@@ -340,43 +450,31 @@ def caller(client: socket.socket) -> int:
     return int(pid)
 
 
-def received(client: socket.socket) -> tuple[list[int], list[str], str, dict[str, str]]:
-    """What a client sends: its streams, command line, folder and environment."""
+def received(client: socket.socket) -> Asked:
+    """What a client sends."""
     streams = array.array("i")
     _, given, _, _ = client.recvmsg(1, socket.CMSG_SPACE(3 * streams.itemsize))
     streams.frombytes(given[0][2])
     with client.makefile("rb") as file:
-        arguments, folder, environment = json.loads(file.readline())
-    return list(streams), arguments, folder, environment
+        return Asked(list(streams), **json.loads(file.readline()))
 
 
-def be(
-    streams: list[int], arguments: list[str], folder: str, environment: dict[str, str], telling: int, runs: str | None
-) -> None:
+def be(asked: Asked, telling: int, runs: str | None) -> None:
     """Be ``python -m MODULE ARGUMENT…`` in a forked process, and end it.
 
     Parameters
     ----------
-    streams : list of int
-        Descriptors that become standard input, output and error.
-    arguments : list of str
-        ``-m``, the module and what follows.
-    folder : str
-    environment : dict
+    asked : Asked
     telling : int
         Descriptor for the names of what is loaded in the end.
     runs : str or None
         Module of a stage that is loaded already.
     """
-    for number, stream in enumerate(streams):
-        os.dup2(stream, number)
-        os.close(stream)
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
+    asked.become()
+    arguments = asked.arguments
     tempfile.tempdir = None  # it depends on the environment
     logging.root.handlers.clear()  # what logs without being asked to (logging.info) has put one there
-    sys.path[0:0] = ["", *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.path[0:0] = ["", *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     sys.argv = arguments[1:]
     code, ending = 1, 0
     try:
@@ -415,7 +513,7 @@ def loaded() -> list[str]:
     ]
 
 
-def main(path: str, source: str, *more: str) -> None:
+def main(how: str, path: str, source: str, *more: str) -> None:
     """Listen at a path; nothing of a folder of sources is loaded where it is empty, but libraries."""
     for number in (signal.SIGINT, signal.SIGTERM):  # meant for the jobs, or for who started us, whose end we see
         signal.signal(number, signal.SIG_IGN)
@@ -430,7 +528,10 @@ def main(path: str, source: str, *more: str) -> None:
             listening.listen(128)
             print("ready", flush=True)
             os.dup2(2, 1)  # nobody reads on
-            Server(Path(source).resolve() if source else None, Path(path).parent, listening).serve()
+            server = Server(Path(source).resolve() if source else None, Path(path).parent, listening, how == BOUND)
+            server.serve()
+            if server.bound:
+                print(f"{server.number} jobs were forked from one loaded Python", flush=True)
     finally:
         shutil.rmtree(Path(path).parent, ignore_errors=True)
 

@@ -7,9 +7,23 @@ import array
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import sys
+
+
+def here() -> dict[str, object]:
+    """What a job has of this process."""
+    os.umask(umask := os.umask(0))
+    names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
+    return {
+        "folder": os.getcwd(),
+        "environment": dict(os.environ),
+        "umask": umask,
+        "cpus": sorted(os.sched_getaffinity(0)),
+        "limits": {name: resource.getrlimit(getattr(resource, name)) for name in names},
+    }
 
 
 def main(path: str, *arguments: str) -> None:
@@ -20,7 +34,7 @@ def main(path: str, *arguments: str) -> None:
         streams = array.array("i", [0, 1, 2])
         server.sendmsg([b"!"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
         told = server.makefile("rwb")
-        told.write(json.dumps([arguments, os.getcwd(), dict(os.environ)]).encode() + b"\n")
+        told.write(json.dumps({"arguments": arguments, **here()}).encode() + b"\n")
         told.flush()
         answer = told.readline().split()
     except OSError:

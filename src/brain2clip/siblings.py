@@ -1,10 +1,11 @@
 """Models that one process trains for several jobs: those of other seeds, alike in everything else.
 
 Each job stays one model with its own spec, log and outputs. Where the configuration says ``seeds_together``, whoever
-runs jobs on this machine writes down beside the loaded Python (:mod:`brain2clip.preloaded`) which models that are due
-differ by their seed alone. The first job of such a family trains the others with its own, and leaves each there as its
-own job would have made it; that job waits meanwhile, looks at what it finds, and takes it. The folder is gone with the
-loaded Python: what nobody took is gone with it, and a killed run leaves nothing.
+runs jobs on this machine (those of a run, or of a group that SLURM has sent here) writes down beside the loaded Python
+(:mod:`brain2clip.preloaded`) which models that are due differ by their seed alone. The first job of such a family
+trains the others with its own, and leaves each there as its own job would have made it; that job waits meanwhile, looks
+at what it finds, and takes it. The folder is gone with the loaded Python: what nobody took is gone with it, and a
+killed run leaves nothing.
 
 Nothing of this stands in a spec. Where something is missing (no loaded Python, a single seed that is due, no room in
 the folder, a model that does not fit), a job trains by itself, as it always could.
@@ -50,10 +51,10 @@ def note(specs: Iterable[str]) -> None:
         if spec["stage"] == "train":
             families.setdefault(_family(spec), []).append(spec["settings"]["seed"])
     several = {key: sorted(seeds) for key, seeds in families.items() if len(seeds) > 1}
-    if not several or not os.environ.get(preloaded.SOCKET):
+    if not several or (place := preloaded.folder()) is None:
         return
     with contextlib.suppress(OSError):  # then every job trains by itself
-        folder = Path(tempfile.mkdtemp(prefix="siblings-", dir=Path(os.environ[preloaded.SOCKET]).parent))
+        folder = Path(tempfile.mkdtemp(prefix="siblings-", dir=place))
         (folder / LISTED).write_text(json.dumps(several), encoding="utf-8")
         os.environ[FOLDER] = str(folder)
 

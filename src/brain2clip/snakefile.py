@@ -83,7 +83,8 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
         _check_data(workflow, plan, snakemake.given_configurations(workflow) or ["config.yaml"])
     os.environ.update(_refusing(plan.environment))
     then = siblings.note if plan.config.seeds_together else None
-    snakemake.preload(workflow, partial(preloaded.start, ROOT / "src"), preloaded.running, MANY, then)
+    start = lambda bound: preloaded.start(ROOT / "src", bound=bound)  # noqa: E731
+    snakemake.preload(workflow, start, preloaded.running, MANY, then)
     snakemake.limit(workflow, "download", plan.config.download.at_once)
     _refusing(lambda: check(plan))
     if main:

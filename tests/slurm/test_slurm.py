@@ -379,15 +379,41 @@ def test_short_trainings_take_turns_in_one_job_of_one_gpu(project):
         profile[key] = profile.get(key, []) + value if isinstance(value, list) else value
     (project.folder / "slurm/profile.yaml").write_text(yaml.safe_dump(profile))
     project.edit(lambda config: config["experiments"]["bands"].update(seeds=[0, 1]))
+    project.edit(lambda config: config.update(seeds_together=True))
+    project.gates.close(*FOUR)
     run = project.start("--", *FOUR)
     try:
+        (job,) = running(project, run, 1)
+        (folder,) = {
+            Path(process.environ()["BRAIN2CLIP_PRELOADED"]).parent
+            for process in project.cluster.processes_of(job["JobId"])
+            if "BRAIN2CLIP_PRELOADED" in process.environ()
+        }
+        assert loaded(project, job)
+        assert folder.exists()
+        cancel(project, job)
+        project.until("end of its processes", lambda: not project.cluster.processes_of(job["JobId"]), run)
+        assert not folder.exists()
+        project.gates.open()
         project.end(run)
     finally:
         project.stop(run)
-    (job,) = project.jobs("rule_train", "COMPLETED")
     assert (job["MinMemoryNode"], job["TimeLimit"]) == ("16000M", "08:00:00")
     assert "gpu:1" in job.get("TresPerNode", "") + job.get("TresPerJob", "")
+    (job,) = project.jobs("rule_train", "COMPLETED")
+    (log,) = project.folder.glob(f".snakemake/slurm_logs/**/{job['JobId']}.log")
+    assert "4 jobs were forked from one loaded Python" in log.read_text()
+    assert not loaded(project, job)
     assert {epochs_trained(project.folder / path) for path in FOUR} == {EPOCHS}
+    for path in FOUR:
+        history = artefact.read_table((project.folder / path).with_suffix(".history.parquet"))
+        assert set(history["together"]) == {2}
+
+
+def loaded(project: ClusterProject, job: dict[str, str]) -> list[psutil.Process]:
+    """Loaded Pythons of a job."""
+    script = str(project.folder / "src/brain2clip/preloaded.py")
+    return [one for one in project.cluster.processes_of(job["JobId"]) if script in one.cmdline()]
 
 
 # ------------------------------------------------------------------------------------------ the cluster itself

@@ -419,6 +419,11 @@ def test_real_package_on_a_copied_tree(tmp_path):
     assert load(copied).fingerprint(name) != real.fingerprint(name)
 
 
+def test_from_which_process_a_job_forks_makes_nothing_again():
+    assert "brain2clip.siblings" in real.reachable("brain2clip.training.train")
+    assert "brain2clip.preloaded" not in real.reachable("brain2clip.training.train")
+
+
 def counts(stem: str) -> bool:
     return stem != "__init__" and stem not in real.NOT_COUNTED
 

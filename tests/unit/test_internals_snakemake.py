@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from planner import planner
+from snakemake.rules import Rule
 
 from brain2clip import processes
 from brain2clip.internals import snakemake as internals
@@ -326,6 +328,49 @@ def test_the_lock_of_a_living_process_and_one_that_says_nothing_stay(probe, lock
     owner.unlink()
     assert LOCKED in third(probe, code=1, do="locks")
     assert lock.exists()
+
+
+@pytest.mark.parametrize(
+    ("executor", "number", "started", "measured"),
+    [
+        ("local", 3, [False], True),
+        ("local", 1, [], True),  # forked from a Python that the Snakemake around this one has started
+        ("slurm-jobstep", 3, [True], False),
+        ("slurm-jobstep", 2, [], False),
+        ("slurm", 3, [], False),
+    ],
+)
+def test_one_python_is_loaded_for_jobs_that_run_here(monkeypatch, executor, number, started, measured):
+    def job(spec):
+        return SimpleNamespace(params={"spec": spec})
+
+    specs = [f"spec {n}" for n in range(number)]
+    workflow = SimpleNamespace(
+        _build_dag=lambda: None,
+        executor_plugin=SimpleNamespace(cli_prefix=executor),
+        local_exec=executor == "local",
+        dryrun=False,
+        touch=False,
+        deployment_settings=SimpleNamespace(deployment_method=set()),
+        dag=SimpleNamespace(needrun_jobs=lambda: map(job, [*specs, None])),
+    )
+    calls = []
+    monkeypatch.setattr(internals, "measure_forked", lambda running: calls.append("measured"))
+    bound, told = [], []
+    internals.preload(workflow, bound.append, lambda pid: None, 3, told.extend)
+    workflow._build_dag()
+    assert bound == started
+    assert told == (specs if started else [])
+    assert bool(calls) == measured
+
+
+def test_wildcards_in_the_name_of_a_group_make_a_group_of_each():
+    """Lines of docs/slurm.md: seeds that train together have to be in one group, and groups are filled in no order."""
+    (name,) = re.findall(r"- train=(train_{.*})", (ROOT / "docs" / "slurm.md").read_text())
+    wildcards = {"study": "a", "signal": "b", "protocol": "c", "method": "d", "subject": "e", "seed": "f"}
+    workflow = SimpleNamespace(parent_groupids={})
+    assert Rule.expand_group(SimpleNamespace(group=name, workflow=workflow), wildcards) == "train_a_b_c_d_e"
+    assert workflow.parent_groupids == {"train_a_b_c_d_e": name}  # by which their size is looked up
 
 
 def test_only_internals_know_snakemakes_python():

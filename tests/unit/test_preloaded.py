@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -45,10 +47,18 @@ def run(arguments):
         sys.exit(3)
     if what == "say":
         sys.exit("a sentence")
+    if what == "mine":
+        import resource
+        limits = map(resource.getrlimit, (resource.RLIMIT_NOFILE, resource.RLIMIT_CORE))
+        print(oct(os.umask(0)), os.sched_getaffinity(0), *limits)
     if what == "raise":
         raise ValueError("found that")
     if what in ("KILL", "INT", "TERM"):
         os.kill(os.getpid(), getattr(signal, f"SIG{what}"))
+        time.sleep(20)
+    if what == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        Path("pid").write_text(str(os.getpid()))
         time.sleep(20)
     if what == "wait":
         Path("pid").write_text(str(os.getpid()))
@@ -144,6 +154,33 @@ def test_a_job_ends_as_in_a_python_of_its_own(environment, source, tmp_path, wha
     assert (own.stderr.splitlines()[-1:] == forked.stderr.splitlines()[-1:]) or what == "KILL"
 
 
+def test_a_job_has_umask_cpus_and_limits_of_its_client(environment, source, tmp_path):
+    cpu = min(os.sched_getaffinity(0))
+    words = f"umask 027; ulimit -Sn 200; ulimit -c 0; taskset -p -c {cpu} $$ >&2; python -m brain2clip.job mine"
+    alone = {name: value for name, value in environment.items() if name != preloaded.SOCKET}
+    own, forked = (
+        subprocess.run(shell(words), env=one, cwd=tmp_path, capture_output=True, text=True, input="")
+        for one in (alone, environment)
+    )
+    assert own.stdout.splitlines()[1].startswith(f"0o27 {{{cpu}}} (200, ")
+    assert forked.stdout == own.stdout
+    assert len(imported(source)) == 2  # the loaded Python did it
+
+
+def test_who_may_have_more_than_the_loaded_python_runs_in_one_of_its_own(source, tmp_path):
+    given = {**os.environ, "PYTHONPATH": str(source), "GIVEN": "", "OMP_NUM_THREADS": "1"}
+    server = preloaded.start(source, given)
+    assert server is not None
+    assert server.stdin is not None
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limit in (hard, hard - 1):
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (200, limit))
+        assert run(given, "exit", tmp_path).returncode == 3
+    assert len(imported(source)) == 2
+    server.stdin.close()
+    server.wait(10)
+
+
 def test_the_log_of_a_job_is_its_own_after_what_all_share(environment, source, tmp_path):
     done = run(environment, "log", tmp_path)
     assert done.stderr == "what the job tells\nto the log\n"
@@ -193,7 +230,8 @@ def test_where_no_process_can_be_made_the_client_is_told(tmp_path, monkeypatch):
     server = preloaded.Server(None, tmp_path, socket.socket())
     client, _ = socket.socketpair()
     with server.listening, client:
-        assert server.forked(client, [], ["-m", "brain2clip.job"], str(tmp_path), {}) is None
+        asked = preloaded.Asked([], ["-m", "brain2clip.job"], str(tmp_path), {}, 0, [], {})
+        assert server.forked(client, asked) is None
     assert server.jobs == {}
 
 
@@ -242,6 +280,32 @@ def test_jobs_end_well_when_who_started_all_is_gone(source, tmp_path):
     assert (tmp_path / "ended").read_text() == "by itself"
     assert not psutil.pid_exists(job)
     assert not Path(environment[preloaded.SOCKET]).parent.exists()
+
+
+@pytest.mark.parametrize("what", ["wait", "deaf"])
+@pytest.mark.parametrize("how", ["who started it is gone", "asked to", "killed"])
+def test_of_a_job_of_slurm_nothing_stays(source, tmp_path, monkeypatch, what, how):
+    script = source / "brain2clip" / "preloaded.py"
+    script.write_text(Path(preloaded.__file__).read_text().replace("GRACE_S = 10.0", "GRACE_S = 0.5"))
+    monkeypatch.setattr(preloaded, "__file__", str(script))
+    environment = {**os.environ, "PYTHONPATH": str(source), "GIVEN": "", "OMP_NUM_THREADS": "1"}
+    server = preloaded.start(source, environment, bound=True)
+    assert server is not None
+    assert server.stdin is not None
+    client, job = start(environment, what, tmp_path)
+    if how == "who started it is gone":
+        server.stdin.close()
+    elif how == "asked to":
+        server.terminate()
+    else:
+        server.kill()
+    assert server.wait(10) == (-9 if how == "killed" else 0)
+    until(lambda: not psutil.pid_exists(job) or psutil.Process(job).status() == psutil.STATUS_ZOMBIE)
+    # What is killed outright can say nothing, nor can a job that had to be.
+    assert client.wait(10) == (70 if what == "deaf" or how == "killed" else 143)
+    assert Path(environment[preloaded.SOCKET]).parent.exists() == (how == "killed")
+    if how == "killed":
+        shutil.rmtree(Path(environment[preloaded.SOCKET]).parent)
 
 
 def test_a_client_without_an_answer_says_so_and_ends_its_job(environment, tmp_path):

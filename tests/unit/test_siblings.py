@@ -232,6 +232,16 @@ def test_neighbours_of_a_run_are_told_by_their_specs(run, monkeypatch):
     assert listed == [*SEEDS]
 
 
+def test_where_no_python_is_to_be_loaded_nothing_is_written(run, tmp_path, monkeypatch):
+    specs = [json.dumps(siblings._spec(job)) for job in run(due=()).values()]
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.iterdir())
+    monkeypatch.setenv(preloaded.SOCKET, "no")
+    siblings.note(specs)
+    assert siblings.FOLDER not in siblings.os.environ
+    assert set(tmp_path.iterdir()) == before
+
+
 # ------------------------------------------------------------------------------------------ what is known
 
 

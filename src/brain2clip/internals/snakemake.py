@@ -38,6 +38,8 @@ SAME_TIME_S = 0.01
 _REFUSALS: list[Exception] = []
 #: What is known of the contents of large inputs, in Snakemake's own folder.
 SEEN = "brain2clip-inputs.json"
+#: The executor with which SLURM's jobs start their steps.
+JOBSTEP = "slurm-jobstep"
 
 
 def refusal(message: str) -> Exception:
@@ -127,18 +129,20 @@ def keep_going(workflow: Any, on: bool) -> None:
 
 def preload(
     workflow: Any,
-    start: Callable[[], Any],
+    start: Callable[[bool], Any],
     running: Callable[[int], int | None],
     jobs: int,
     then: Callable[[Iterable[str]], None] | None = None,
 ) -> None:
     """Start a Python that is loaded once for all jobs, where some are to run on this machine.
 
+    It is for those of a run, or of a group that SLURM has sent here, each of which gets a Snakemake of its own.
+
     Parameters
     ----------
     workflow : snakemake.workflow.Workflow
     start : callable
-        Starts it; what it returns is kept as long as the workflow.
+        Starts it, told whether its jobs end with this process; what it returns is kept as long as the workflow.
     running : callable
         From the number of a process to that of the job which runs for it there.
     jobs : int
@@ -152,19 +156,27 @@ def preload(
         build(*given, **named)
         needed(workflow, "dryrun", "touch", "dag", "deployment_settings")
         runs = executes(workflow) and not workflow.dryrun and not workflow.touch
-        if not runs or not needed(workflow, "local_exec").local_exec:
+        local = needed(workflow, "local_exec").local_exec
+        if not runs or not (local or runs_group(workflow)):
             return
         if needed(workflow.deployment_settings, "deployment_method").deployment_method:  # a Python of its own
             return
         waiting = needed(workflow.dag, "needrun_jobs").needrun_jobs()
         specs = [spec for job in waiting if (spec := job.params.get("spec")) is not None]
         if len(specs) >= jobs:
-            workflow.preloaded = start()
-            measure_forked(running)
+            workflow.preloaded = start(not local)
             if then is not None:
                 then(specs)
+        if local:  # of a loaded Python that was started here, or around this Snakemake
+            measure_forked(running)
 
     workflow._build_dag = built
+
+
+def runs_group(workflow: Any) -> bool:
+    """Whether SLURM has sent jobs to this node, for each of which a step is started here."""
+    plugin = needed(workflow, "executor_plugin").executor_plugin
+    return bool(needed(plugin, "cli_prefix").cli_prefix == JOBSTEP)
 
 
 def measure_forked(running: Callable[[int], int | None]) -> None:

@@ -50,8 +50,8 @@ class Config(Block):
         False,
         description="the first training of a subject, protocol and method trains the other seeds that are due in the "
         "same pass, where training of several at once knows the method (contrastive, encoder eegproject, visual.kind: "
-        "frozen) and snakemake runs its jobs itself, not by a cluster; for a GPU that one of them does not fill. No "
-        "model changes but by rounding",
+        "frozen) and snakemake runs its jobs itself, or SLURM several in one (docs/slurm.md); for a GPU that one of "
+        "them does not fill. No model changes but by rounding",
     )
     presets: dict[Name, Responses] = Field(
         default_factory=dict,
