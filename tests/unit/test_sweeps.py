@@ -174,3 +174,11 @@ def test_windows_are_a_curve_over_time_and_two_windows_a_matrix():
 def test_a_study_whose_methods_all_get_the_same_has_no_such_figure():
     assert sweep.Figure.inputs(Plan(config(plain={})), "simulated") is None
     assert "sweep" in Plan(config(curve={"sweep": {"inputs.repetitions": [1, 2]}})).figures_of("simulated")
+
+
+def test_methods_that_differ_in_more_than_what_they_get_are_no_sweep():
+    other = {**RAW["methods"]["frozen"], "base": "neuroclip", "label": "another", "inputs": {"repetitions": 1}}
+    other["optimiser"] = {**other.get("optimiser", {}), "weight_decay": 0.5}
+    raw = {**RAW, "methods": {**RAW["methods"], "other": other}, "tables": {}}
+    experiment = {**RAW["experiments"]["bands"], "methods": ["frozen", "other"]}
+    assert Plan(settings.load({**raw, "experiments": {"field": experiment}})).varied("simulated") == {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from brain2clip.plan.files import Files
 from brain2clip.plan.runs import Run
 from brain2clip.plan.spec import Spec, spec
 from brain2clip.reporting import figure_base
-from brain2clip.settings import Inputs, canonical
+from brain2clip.settings import Inputs, canonical, dump
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
@@ -99,16 +99,29 @@ class Shown(Files):
         return [run for run in self.runs_of(experiment) if run[1:4] == wanted]
 
     def varied(self, study: str) -> dict[str, tuple[str, ...]]:
-        """Experiments of a study whose methods get other parts of the responses: the inputs in which they differ."""
+        """Experiments that give a method several parts of the responses: the inputs in which these differ.
+
+        Methods that differ in other things as well are no sweep, whatever each of them reads.
+        """
         found = {}
         for label, experiment in self.config.experiments.items():
-            if experiment.study == study:
-                blocks = [getattr(self.method(name), "inputs", None) for name in experiment.methods]
-                given = [block.model_dump(mode="json") for block in blocks if block is not None]
-                names = [name for name in Inputs.model_fields if len({canonical(one[name]) for one in given}) > 1]
-                if names:
-                    found[label] = tuple(names)
+            if experiment.study == study and (names := self._varied_in(experiment.methods)):
+                found[label] = names
         return found
+
+    def _varied_in(self, methods: Sequence[str]) -> tuple[str, ...]:
+        """Inputs in which methods differ that are alike in all else but their labels."""
+        alike: dict[str, list[dict[str, Any]]] = {}
+        for name in methods:
+            block = self.method(name)
+            if (inputs := getattr(block, "inputs", None)) is not None:
+                rest = {key: value for key, value in dump(block).items() if key not in ("label", "inputs")}
+                alike.setdefault(canonical(rest), []).append(inputs.model_dump(mode="json"))
+        return tuple(
+            name
+            for name in Inputs.model_fields
+            if any(len({canonical(one[name]) for one in group}) > 1 for group in alike.values())
+        )
 
     def regions_experiment(self, study: str) -> Experiment:
         """The experiment of a study with the most regions, then runs."""
