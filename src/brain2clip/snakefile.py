@@ -203,9 +203,12 @@ def _ending(plan: Plan) -> str:
 
 
 def _tell_costs(workflow: Any, plan: Plan) -> None:
-    """In one line, what all would take; in a dry run by method as well. A report takes none of it."""
+    """In one line, what all would take; in a dry run by method as well. A report takes none of it.
+
+    What is beyond any processor is reckoned for a GPU, wherever the plan is made, as on the front end of a cluster.
+    """
     if snakemake.executes(workflow):
-        gpu = costs.has_gpu()
+        gpu = costs.has_gpu() or costs.for_a_gpu(plan)
         methods = costs.methods_told(plan, 1, gpu) if workflow.dryrun else None
         snakemake.log().info("\n".join(filter(None, [costs.told(plan, gpu), methods])))
 

@@ -294,3 +294,8 @@ def test_epochs_without_what_tunes_the_tower_cost_no_tower() -> None:
         changes = {"methods__neuroclip__optimiser": {**budget, "frozen_epochs": waits}}
         found.append(by_stage(plan(TINY, **changes, methods__frozen__optimiser={"frozen_epochs": 0}))["train"].cpu_s)
     assert found[1] < found[0]
+
+
+def test_what_is_beyond_a_processor_is_for_a_gpu() -> None:
+    assert costs.for_a_gpu(plan("config.yaml"))
+    assert not costs.for_a_gpu(plan(DEMO))

@@ -248,3 +248,16 @@ def test_the_whole_field_is_planned_with_what_it_takes() -> None:
         assert run == eeg
         assert config.experiments[protocol].seeds == (0, 1, 2, 3, 4)
     assert {"intra", "inter"} <= set(config.experiments["control"].protocols)
+    assert not config.studies["things-eeg2"].ready_vectors  # so that it can be planned with what anybody has
+
+
+def test_vectors_of_other_models_come_in_by_an_overlay() -> None:
+    raw = [
+        yaml.safe_load((ROOT / "configs" / name).read_text(encoding="utf-8"))
+        for name in ("field.yaml", "field-ready.yaml")
+    ]
+    config = settings.load(settings.merge(*raw), "both")
+    named = set(config.studies["things-eeg2"].ready_vectors)
+    for name in ("samga", "neuralbench-image"):
+        assert set(field.read(name).ready) <= named
+    assert config.methods["samga-internvit"].selection == config.methods["samga"].selection

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 TABLE = Path("workflow/costs.csv")
+#: More processor time than anybody waits for, s.
+WEEKS = 14 * 86400.0
 #: How sure a number is, from the best to the worst: of this configuration's own runs; shipped benchmarks times what is
 #: to be done; with a rate or an amount that nobody measured.
 Basis = Literal["measured", "scaled", "reckoned"]
@@ -227,6 +229,12 @@ def has_gpu() -> bool:
 
 
 # ------------------------------------------------------------------------------------------------- in words
+
+
+def for_a_gpu(plan: Plan) -> bool:
+    """Whether a configuration takes weeks of a processor, and a tenth of that or less with a GPU."""
+    alone, helped = (total(estimate(plan, 1, gpu)).cpu_s for gpu in (False, True))
+    return alone > WEEKS and 10 * helped <= alone
 
 
 def told(plan: Plan, gpu: bool) -> str:
