@@ -195,7 +195,7 @@ SETTINGS = (
     ),
     Case(
         "a method of the field added",
-        {"vectors": 2, "train": 4, "rank": 4, "summaries": 2, "tables": 1, "figures": 4},
+        {"vectors": 2, "train": 4, "rank": 4, "summaries": 2, "tables": 1, "figures": 5},
         {"methods.ubp": UBP, "experiments.main.methods": ["neuroclip", "frozen", "ceiling", "ubp"]},
     ),
     Case(
