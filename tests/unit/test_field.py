@@ -261,3 +261,8 @@ def test_vectors_of_other_models_come_in_by_an_overlay() -> None:
     for name in ("samga", "neuralbench-image"):
         assert set(field.read(name).ready) <= named
     assert config.methods["samga-internvit"].selection == config.methods["samga"].selection
+
+
+def test_a_tower_that_is_no_name_is_told_by_the_settings() -> None:
+    with pytest.raises(settings.SettingsError, match=r"methods\.mine\.tower"):
+        loaded({"mine": {"base": "field/ubp", "tower": ["rn50", "rn50"]}})

@@ -97,7 +97,8 @@ def towers_of(bases: Iterable[str], methods: Mapping[Any, Any], there: Iterable[
         Names of the towers of the configuration.
     """
     known = {name: tower for base in bases for name, tower in read(base.removeprefix(PREFIX)).towers.items()}
-    wanted = {one.get("tower") for one in methods.values() if isinstance(one, Mapping)}
+    named = (one.get("tower") for one in methods.values() if isinstance(one, Mapping))
+    wanted = {tower for tower in named if isinstance(tower, str)}  # of another value the settings say what is wrong
     return {
         name: tower.model_dump(mode="json", exclude_unset=True)
         for name, tower in known.items()
