@@ -86,6 +86,8 @@ class TowerSettings:
         Text Transformer, and its number of tokens.
     embedding
         Dimensions of the joint embedding.
+    half
+        Whether the weights are kept in float16, as they are then measured.
     """
 
     seed: int = 7
@@ -111,6 +113,7 @@ class TowerSettings:
     text_heads: int = 2
     context: int = 24
     embedding: int = 64
+    half: bool = False
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -580,12 +583,11 @@ nor as captions.
 
 Made by
 
-    python -m brain2clip.simulation.train_tower --output workflow/towers/grammar-vit{options}
+    python -m brain2clip.simulation.train_tower --output workflow/towers/{name}{options}
 
 with seed {seed}: {steps:,} steps of {batch} pairs, {pictures:,} pictures of {concepts} concepts, {precision},
 on {machine}: {minutes:.1f} minutes ({pace:.1f} ms per step), after {drawing:.0f} s of drawing pictures with {workers}
-processes. `make tower` does the same on a CPU: some {cpu_hours:.0f} hours of one thread (reckoned from
-{cpu_pace:g} s per pair). `training.json` holds the settings and the numbers below. The same machine and versions give
+processes. {on_cpu}`training.json` holds the settings and the numbers below. The same machine and versions give
 the same weights; others round differently.
 
 Most batches name the object alone or hold few colours and textures, for a small tower learns the objects last:
@@ -623,6 +625,21 @@ relative to the working directory, so the loader joins it with the folder first:
 """
 
 
+_ON_CPU = (
+    "`make tower` does the same on a CPU: some {hours:.0f} hours of one thread (reckoned from\n{pace:g} s per pair). "
+)
+
+
+def _options(settings: TowerSettings) -> str:
+    """Settings on the command line that are not the usual ones, each with a space before it."""
+    usual = asdict(TowerSettings())
+    return "".join(
+        f" --{name}" if value is True else f" --{name} {value}"
+        for name, value in asdict(settings).items()
+        if value != usual[name]
+    )
+
+
 def _write(path: Path, content: bytes) -> None:
     """Write beside the file, then rename, so that a reader never meets half a file."""
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as stream:
@@ -658,12 +675,15 @@ def make_tower(
     _write(folder / VOCABULARY, vocabulary_bytes())
     tokenizer = open_tokenizer(folder, settings.context)
     model, training = train(settings, tokenizer, device, workers, graph)
+    if settings.half:  # before it is measured
+        model.half().float()
     accuracy = measure(model, tokenizer, settings, workers)
     on_cuda = torch.device(device).type == "cuda"
     precision = "float32 (matrix products in TF32)" if on_cuda else "float32"
     machine = torch.cuda.get_device_name() if on_cuda else f"{torch.get_num_threads()} CPU threads"
     parameters = sum(weight.numel() for weight in model.parameters())
-    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    kept = torch.float16 if settings.half else torch.float32
+    weights = {name: value.to(kept).contiguous() for name, value in model.state_dict().items()}
     _write(folder / WEIGHTS, safetensors.torch.save(weights, metadata={"format": "pt"}))
     _write_json(folder / CONFIG, open_clip_config(settings, tokenizer.vocab_size))
     _write_json(
@@ -687,15 +707,15 @@ def make_tower(
         batch=settings.batch,
         pictures=len(world.TRAINABLE) * settings.exemplars,
         concepts=len(world.TRAINABLE),
-        options=f" --device {device} --workers {workers}{'' if graph else ' --eager'}" if on_cuda else "",
+        name=folder.resolve().name,
+        options=_options(settings) + (f" --device {device} --workers {workers}{'' if graph else ' --eager'}" * on_cuda),
         precision=precision,
         machine=machine,
         workers=workers,
         drawing=training["drawing_seconds"],
         minutes=training["training_seconds"] / 60,
         pace=1000 * training["seconds_per_step"],
-        cpu_pace=CPU_PACE,
-        cpu_hours=CPU_PACE * settings.batch * settings.steps / 3600,
+        on_cpu=_ON_CPU.format(pace=CPU_PACE, hours=CPU_PACE * settings.batch * settings.steps / 3600) * on_cuda,
         tests=len(world.HELD_OUT) * settings.test_exemplars,
         templates=len(world.PROMPTS),
         vocabulary=VOCABULARY,
@@ -714,7 +734,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--eager", action="store_true", help="on CUDA, do not record a graph")
     for field in dataclasses.fields(TowerSettings):
-        parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
+        if isinstance(field.default, bool):
+            parser.add_argument(f"--{field.name}", action="store_true")
+        else:
+            parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     settings = TowerSettings(**{field.name: getattr(given, field.name) for field in dataclasses.fields(TowerSettings)})
