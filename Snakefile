@@ -37,6 +37,7 @@ wildcard_constraints:
     method="[A-Za-z0-9-]+",
     subject="[A-Za-z0-9]+",
     seed="[0-9]+",
+    generator="[A-Za-z0-9-]+",
     figure="[a-z0-9_]+",
 
 
@@ -46,6 +47,7 @@ include: "workflow/rules/responses.smk"
 include: "workflow/rules/stimuli.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/retrieval.smk"
+include: "workflow/rules/generation.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/export.smk"

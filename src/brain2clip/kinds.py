@@ -52,6 +52,8 @@ FAMILIES = {
     "augmentations": Family("brain2clip.training.augmentations", "Augmentation"),
     "schedules": Family("brain2clip.training.schedules", "Schedule"),
     "methods": Family("brain2clip.training.methods", "Method"),
+    "generators": Family("brain2clip.generation.generators", "Generator"),
+    "judges": Family("brain2clip.generation.judges", "Judge"),
     "scorings": Family("brain2clip.retrieval.scorings", "Scoring"),
     "metrics": Family("brain2clip.retrieval.metrics", "Metric"),
     "tables": Family("brain2clip.reporting.table_kinds", "Table"),

@@ -22,6 +22,7 @@ rule tables:
     params:
         spec=asked(lambda w: PLAN.tables_job().spec.json),
         history=asked(lambda w: PLAN.tables_job().inputs.get("history", [])),
+        judged=asked(lambda w: PLAN.tables_job().inputs.get("judged", [])),
         made=asked(lambda w, output: [f"{Path(path).name}={path}" for path in output.tables]),
     message:
         "Tables"
@@ -30,5 +31,6 @@ rule tables:
         "( printf '%s\\n' --spec {params.spec:q} --output summary={output.summary:q} {params.made:q} --input;"
         " printf 'summary=%s\\n' {input.summary:q}; printf 'rows=%s\\n' {input.rows:q};"
         " for given in {input.published:q}; do printf 'published=%s\\n' \"$given\"; done;"
-        " for given in {params.history:q}; do printf 'history=%s\\n' \"$given\"; done )"
+        " for given in {params.history:q}; do printf 'history=%s\\n' \"$given\"; done;"
+        " for given in {params.judged:q}; do printf 'judged=%s\\n' \"$given\"; done )"
         " | python -m brain2clip.reporting.tables @/dev/stdin > {log:q} 2>&1"

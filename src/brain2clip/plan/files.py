@@ -82,6 +82,30 @@ class Files(Specs):
         """Retrieval rows of a model on recordings of another study."""
         return f"{self.results}/apply/{one.path}.parquet"
 
+    def calibration(self, model: Run) -> str:
+        """What makes points of the predictions of a model (:meth:`Runs.model_of`)."""
+        return f"{self.results}/calibrate/{model.path}.safetensors"
+
+    def embeddings(self, run: Run) -> str:
+        """Predicted embeddings of a run."""
+        return f"{self.results}/retrieval/{run.path}.embeddings.h5"
+
+    def negative(self, tower: str) -> str:
+        """Embedding of a picture that is zero, by a tower."""
+        return f"{self.results}/negative/{tower}.h5"
+
+    def generated_pictures(self, run: Run, generator: str) -> str:
+        """Pictures of a run's predictions."""
+        return f"{self.results}/generate/{run.path}.{generator}.h5"
+
+    def oracle(self, study: str, generator: str) -> str:
+        """Pictures that a generator makes of the test pictures' own embeddings."""
+        return f"{self.results}/oracle/{study}/{generator}.h5"
+
+    def judged(self, run: Run, generator: str) -> str:
+        """How pictures of a run compare with the seen ones."""
+        return f"{self.results}/judge/{run.path}.{generator}.parquet"
+
     def timecourse(self, study: str, signal: str, subject: str) -> str:
         """Retrieval rows by windows of time."""
         return f"{self.results}/timecourse/{study}/{signal}/sub-{subject}.parquet"

@@ -32,7 +32,8 @@ STAGES = (
         "imported",
         "inspect",
     ),
-    *("embed", "timecourse", "summaries", "tables", "figures"),
+    *("calibrate", "embed", "negative", "generate", "oracle", "judge"),
+    *("timecourse", "summaries", "tables", "figures"),
 )
 
 
@@ -188,6 +189,10 @@ class Plan(Shown):
         }
         return Job(self.apply_spec(one), inputs, (self.applied_rows(one),))
 
+    def picturing(self, w: Any) -> tuple[Run, str]:
+        """Run and generator that wildcards of a rule name."""
+        return self.run(w), str(w.generator)
+
     def application(self, w: object) -> Applied:
         """What wildcards of the rule ``apply`` name.
 
@@ -210,8 +215,60 @@ class Plan(Shown):
 
     def embed_job(self, run: Run) -> Job:
         """Predicted embeddings of a run."""
-        made = (f"{self.results}/retrieval/{run.path}.embeddings.h5",)
-        return Job(self.embed_spec(run), self.rank_job(run).inputs, made)
+        inputs = dict(self.rank_job(run).inputs)
+        if run in self.points_wanted and self.method(run.method).points == "calibrated":
+            inputs["calibration"] = [self.calibration(self.model_of(run))]
+        return Job(self.embed_spec(run), inputs, (self.embeddings(run),))
+
+    def calibrate_job(self, model: Run) -> Job:
+        """What makes points of the predictions of a model."""
+        trained = self.train_job(model)
+        return Job(self.calibrate_spec(model), trained.inputs, (self.calibration(model),), trained.on_gpu)
+
+    def negative_job(self, tower: str) -> Job:
+        """Embedding of a picture that is zero."""
+        from brain2clip.stimuli import weights
+
+        block = self.config.towers[tower]
+        inputs = {"weights": weights.of(block.model, block.pretrained)}
+        return Job(self.negative_spec(tower), inputs, (self.negative(tower),))
+
+    def generate_job(self, run: Run, generator: str) -> Job:
+        """Pictures of a run's predictions."""
+        inputs = {"embeddings": [self.embeddings(run)], **self._generating_inputs(run.study, generator)}
+        made = (self.generated_pictures(run, generator),)
+        return Job(self.generate_spec(run, generator), inputs, made, on_gpu=True)
+
+    def oracle_job(self, study: str, generator: str) -> Job:
+        """Pictures that a generator makes of the test pictures' own embeddings."""
+        inputs = self._generating_inputs(study, generator)
+        return Job(self.oracle_spec(study, generator), inputs, (self.oracle(study, generator),), on_gpu=True)
+
+    def _generating_inputs(self, study: str, generator: str) -> dict[str, list[str]]:
+        from brain2clip.generation import files as generator_files
+
+        block = self.config.generators[generator]
+        return {
+            "stimuli": [self.features(study, block.tower)],
+            "negative": [self.negative(block.tower)],
+            "weights": generator_files.of(block),
+        }
+
+    def judge_job(self, run: Run, generator: str) -> Job:
+        """How pictures of a run compare with the seen ones."""
+        from brain2clip.generation import files as generator_files
+
+        block = self.config.generators[generator]
+        inputs = {
+            "embeddings": [self.embeddings(run)],
+            "pictures": [self.generated_pictures(run, generator)],
+            "oracle": [self.oracle(run.study, generator)],
+            "stimuli": [self.features(run.study, block.tower)],
+            "weights": sorted({path for one in self.config.judges.values() for path in generator_files.of_judge(one)}),
+        }
+        return Job(
+            self.judge_spec(run, generator), inputs, (self.judged(run, generator),), on_gpu=bool(self.config.judges)
+        )
 
     def timecourse_job(self, study: str, signal: str, subject: str) -> Job:
         """Accuracy over time of a subject."""
@@ -233,6 +290,7 @@ class Plan(Shown):
             "rows": [self.rows(run) for run in self.runs()],
             "published": self.published(),
             "history": [self.history(model) for model in self.models_shown()],
+            "judged": [self.judged(*one) for one in self.judged_shown()],
         }
         return Job(self.tables_spec(), inputs, tuple(self.tables()))
 
@@ -251,6 +309,7 @@ class Plan(Shown):
             *self.figures(),
             *self.exports(),
             *map(self.applied_rows, self.applied()),
+            *(self.judged(*one) for one in self.generated()),
         ]
 
     @cached_property
@@ -304,7 +363,19 @@ class Plan(Shown):
         yield from map(self.rank_job, runs)
         yield from map(self.apply_job, applied)
         yield from (self.inspect_job(run) for run in runs if self.method(run.method).prompted)
-        yield from (self.embed_job(run) for run in runs if self.method(run.method).joint_space)
+        yield from (
+            self.embed_job(run) for run in runs if self.method(run.method).joint_space or run in self.points_wanted
+        )
+        yield from map(
+            self.calibrate_job,
+            self.models(run for run in self.points_wanted if self.method(run.method).points == "calibrated"),
+        )
+        generated = self.generated()
+        yield from map(self.negative_job, sorted({self.config.generators[name].tower for _, name in generated}))
+        yield from (self.oracle_job(*one) for one in sorted({(run.study, name) for run, name in generated}))
+        for one in generated:
+            yield self.generate_job(*one)
+            yield self.judge_job(*one)
         for study in filter(self.has_timecourse, self.studies_run):
             signal = self.main_experiment(study).signals[0]
             yield from (self.timecourse_job(study, signal, subject) for subject in self.subjects(study))

@@ -170,6 +170,20 @@ class Runs:
             found.setdefault(run.block, []).append(run)
         return found
 
+    @cached_property
+    def _generated(self) -> list[tuple[Run, str]]:
+        experiments = self.config.experiments.values()
+        return sorted({(run, name) for one in experiments for name in one.generators for run in self.runs_of(one)})
+
+    def generated(self) -> list[tuple[Run, str]]:
+        """Runs of whose predictions pictures are made, each with the name of a generator; sorted."""
+        return self._generated
+
+    @cached_property
+    def points_wanted(self) -> frozenset[Run]:
+        """Runs whose predictions must be points of the tower's raw space."""
+        return frozenset(run for run, _ in self._generated)
+
     def model_of(self, run: Run) -> Run:
         """The run whose training makes a run's model: of all subjects together for a joint protocol."""
         return run._replace(subject=EVERYONE) if self.config.protocols[run.protocol].kind == "joint" else run

@@ -35,6 +35,7 @@ class Specs(Runs):
             # Parts that are the same in the specs of many jobs.
             *("_of_method", "_modules_of", "_of_protocol", "_of_tower", "_ranking", "_of_recordings"),
             *("signal_settings", "_responses_modules"),
+            *("calibrate_spec", "negative_spec", "generate_spec", "oracle_spec", "judge_spec"),
         ):
             setattr(self, name, cache(getattr(self, name)))
 
@@ -367,7 +368,68 @@ class Specs(Runs):
 
     def embed_spec(self, run: Run) -> Spec:
         """Predicted embeddings of a run."""
-        return spec("embed", "brain2clip.retrieval.embed", *self._of_model(run), self._modules_of(run.method))
+        values, expects = self._of_model(run)
+        if run in self.points_wanted:
+            values["points"] = True
+            if self.method(run.method).points == "calibrated":
+                expects["calibrate"] = self.calibrate_spec(self.model_of(run)).expected
+        return spec("embed", "brain2clip.retrieval.embed", values, expects, self._modules_of(run.method))
+
+    # -------------------------------------------------------------------------------------- generation
+
+    def calibrate_spec(self, model: Run) -> Spec:
+        """What makes points of the predictions of a model (:meth:`Runs.model_of`)."""
+        trained = self.train_spec(model)
+        module = "brain2clip.training.calibrate"
+        return spec("calibrate", module, trained.settings, trained.expects, self._modules_of(model.method))
+
+    def negative_spec(self, tower: str) -> Spec:
+        """Embedding of a picture that is zero, by a tower."""
+        values = {"tower": self.config.towers[tower].for_vectors()}
+        return spec("negative", "brain2clip.generation.negative", values)
+
+    def generate_spec(self, run: Run, generator: str) -> Spec:
+        """Pictures of a run's predictions."""
+        expects = {"embed": self.embed_spec(run).expected}
+        return self._generating("generate", {"run": run.columns}, expects, run.study, generator)
+
+    def oracle_spec(self, study: str, generator: str) -> Spec:
+        """Pictures that a generator makes of the test pictures' own embeddings."""
+        return self._generating("oracle", {"name": study}, {}, study, generator)
+
+    def _generating(
+        self, stage: str, values: dict[str, Any], expects: dict[str, Any], study: str, generator: str
+    ) -> Spec:
+        block = self.config.generators[generator]
+        own = {key: value for key, value in dump(block).items() if key not in ("tower", "batch_size")}
+        expects |= {
+            "negative": self.negative_spec(block.tower).expected,
+            "features": self.features_spec(study, block.tower).expected,
+        }
+        values |= {"generator": own, "generator_name": generator, "batch_size": block.batch_size}
+        return spec(stage, f"brain2clip.generation.{stage}", values, expects, kinds.modules_of(block))
+
+    def judge_spec(self, run: Run, generator: str) -> Spec:
+        """How pictures of a run compare with the seen ones."""
+        tower = self.config.towers[self.config.generators[generator].tower]
+        judges = {
+            name: {key: value for key, value in dump(one).items() if key != "label"}
+            for name, one in sorted(self.config.judges.items())
+        }
+        values = {
+            "run": run.columns,
+            "generator_name": generator,
+            "judges": judges,
+            "tower": {"model": tower.model, "pretrained": tower.pretrained},
+        }
+        expects = {
+            "embed": self.embed_spec(run).expected,
+            "generate": self.generate_spec(run, generator).expected,
+            "oracle": self.oracle_spec(run.study, generator).expected,
+            "features": self.features_spec(run.study, self.config.generators[generator].tower).expected,
+        }
+        chosen = kinds.modules_of(*self.config.judges.values())
+        return spec("judge", "brain2clip.generation.judge", values, expects, chosen)
 
     def _of_model(self, run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
         """Settings and expectations of a stage that uses the model of a run."""
@@ -450,6 +512,10 @@ class Specs(Runs):
         models = self.models_shown()
         if models:
             expects["history"] = [{"origin": self.train_spec(model).origin} for model in models]
+        if judged := self.judged_shown():
+            values["generators"] = sorted({name for _, name in judged})
+            values["judges"] = {name: one.label or name for name, one in sorted(config.judges.items())}
+            expects["judged"] = [{"origin": self.judge_spec(*one).origin} for one in judged]
         chosen = [module for table in config.tables.values() for module in table.modules()]
         return spec("tables", "brain2clip.reporting.tables", values, expects, chosen)
 
@@ -458,6 +524,12 @@ class Specs(Runs):
         shown = {name for table in self.config.tables.values() if table.of_costs for name in table.experiments}
         runs = sorted({run for name in shown for run in self.runs_of(self.config.experiments[name])})
         return [model for model in self.models(runs) if self.method(model.method).timed]
+
+    def judged_shown(self) -> list[tuple[Run, str]]:
+        """Runs and generators whose pictures the tables show: of the experiments of tables of generation only."""
+        shown = {name for table in self.config.tables.values() if table.of_pictures for name in table.experiments}
+        experiments = (self.config.experiments[name] for name in shown)
+        return sorted({(run, name) for one in experiments for name in one.generators for run in self.runs_of(one)})
 
     def imported(self) -> dict[str, dict[str, Any]]:
         """What tables say of results that were made elsewhere, by method, of those that experiments run."""

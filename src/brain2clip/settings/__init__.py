@@ -42,8 +42,10 @@ from brain2clip.settings.exports import Export
 from brain2clip.settings.figures import Figures
 from brain2clip.settings.files import read
 from brain2clip.settings.filters import Filter, FilterBase, Fixed, Gains, NoFilter, Softmax
+from brain2clip.settings.generators import Generator, GeneratorBase, IpAdapterGenerator, KandinskyGenerator, Start
 from brain2clip.settings.heads import Head
 from brain2clip.settings.inputs import Inputs
+from brain2clip.settings.judges import Judge, JudgeBase, OpenClipJudge, SwavJudge, TorchvisionJudge
 from brain2clip.settings.loading import load, merge, not_inherited
 from brain2clip.settings.mappings import (
     Augmentation,
@@ -117,6 +119,7 @@ from brain2clip.settings.tables import (
     ComparisonBase,
     ContrastTable,
     CostsTable,
+    GenerationTable,
     MethodsTable,
     OverviewTable,
     RepetitionsTable,
@@ -185,11 +188,18 @@ __all__ = [
     "Fusion",
     "Gains",
     "GaussianNoise",
+    "GenerationTable",
+    "Generator",
+    "GeneratorBase",
     "GodStudy",
     "Head",
     "IdealObserver",
     "Imported",
     "Inputs",
+    "IpAdapterGenerator",
+    "Judge",
+    "JudgeBase",
+    "KandinskyGenerator",
     "Kind",
     "Lda",
     "LinearNetwork",
@@ -219,6 +229,7 @@ __all__ = [
     "Objective",
     "OneCycle",
     "OneVector",
+    "OpenClipJudge",
     "Optimiser",
     "OverviewTable",
     "Part",
@@ -250,10 +261,12 @@ __all__ = [
     "SpatialFilters",
     "Split",
     "Stae",
+    "Start",
     "Step",
     "Study",
     "StudyBase",
     "Supervision",
+    "SwavJudge",
     "Table",
     "TableBase",
     "ThingsEeg1Study",
@@ -261,6 +274,7 @@ __all__ = [
     "ThingsFmriStudy",
     "TimeDropout",
     "TimeShift",
+    "TorchvisionJudge",
     "Tower",
     "TrainedMethod",
     "TsConv",

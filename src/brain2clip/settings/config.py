@@ -10,11 +10,13 @@ from pydantic import AfterValidator, Field, model_validator
 from brain2clip.names import MetricName
 from brain2clip.settings.applied import Apply
 from brain2clip.settings.bands import Band
-from brain2clip.settings.base import Block, Filled, Name, suggest
+from brain2clip.settings.base import Block, Filled, Name, neutral, suggest
 from brain2clip.settings.downloads import Download
 from brain2clip.settings.experiments import Experiment
 from brain2clip.settings.exports import Export
 from brain2clip.settings.figures import Figures
+from brain2clip.settings.generators import Generator
+from brain2clip.settings.judges import Judge
 from brain2clip.settings.methods import Method
 from brain2clip.settings.protocols import Protocol
 from brain2clip.settings.responses import Responses
@@ -70,6 +72,12 @@ class Config(Block):
         min_length=1,
         description="methods by name; 'base: other' starts from another method and overrides what is listed",
     )
+    generators: dict[Name, Generator] = neutral(
+        {}, description="what makes pictures of predictions, by name; experiments.*.generators says for which runs"
+    )
+    judges: dict[Name, Judge] = neutral(
+        {}, description="networks that compare generated pictures with the seen ones, by name; all judge everything"
+    )
     experiments: dict[Name, Experiment] = Field(min_length=1, description="what is run")
     retrieval: Retrieval = Field(default_factory=Retrieval, description="ranking and statistics")
     tables: dict[Name, Table] = Field(default_factory=dict, description="tables by name")
@@ -91,11 +99,15 @@ class Config(Block):
 
         for label, method in self.methods.items():
             check(f"methods.{label}.tower", method.tower, "towers")
+        for label, generator in self.generators.items():
+            check(f"generators.{label}.tower", generator.tower, "towers")
         for label, experiment in self.experiments.items():
             check(f"experiments.{label}.study", experiment.study, "studies")
             for kind in ("protocols", "methods"):
                 for name in getattr(experiment, kind):
                     check(f"experiments.{label}.{kind}", name, kind)
+            for name in experiment.generators:
+                check(f"experiments.{label}.generators", name, "generators")
             known = self._signals_of(experiment.study)
             for name in experiment.signals:
                 check(f"experiments.{label}.signals", name, known)

@@ -25,8 +25,11 @@ class Experiment(Block):
         description="keys of a method with lists of values, as in {inputs.repetitions: [1, 2, 4]}: every method is run "
         "with every combination of them, and stands as METHOD-KEY-VALUE in tables and figures",
     )
+    generators: Annotated[tuple[Name, ...], EachOnce] = neutral(
+        (), description="names of generators that make pictures of what every run of it predicts"
+    )
     seeds: Annotated[tuple[Seed, ...], EachOnce] = Field((0,), min_length=1, description="seeds of training")
 
     def __hash__(self) -> int:
         """Of what it runs: its sweep is written out in its methods."""
-        return hash((self.study, self.signals, self.protocols, self.methods, self.seeds))
+        return hash((self.study, self.signals, self.protocols, self.methods, self.seeds, self.generators))

@@ -44,6 +44,10 @@ class MethodBase(Kind):
     #: Whether it knows the truth of a simulated study, and is a ceiling.
     knows_truth: ClassVar[bool] = False
 
+    #: How predictions become points of the tower's raw space, as generators take them: with the length that they have,
+    #: by a calibration on predictions of training stimuli that were left out, or not at all.
+    points: ClassVar[Literal["own", "calibrated"] | None] = None
+
     kind: str
     label: Text = Field("", description="name in the tables (empty: the key)")
     tower: Name = Field(description="name of a tower")
@@ -87,6 +91,13 @@ class MethodBase(Kind):
     def joint_space(self) -> bool:
         """Whether its predictions are directions of CLIP's joint space."""
         return self.predicts and self.leaves_joint_space is None
+
+    @property
+    def no_points(self) -> str | None:
+        """Why its predictions are no points of its tower's raw space, for generators; None: they are."""
+        if self.leaves_joint_space is not None:
+            return f"its predictions leave CLIP's joint space ({self.leaves_joint_space})"
+        return None if self.points else f"a method of kind {self.kind} predicts no embedding of a picture"
 
     @property
     def seeds_differ(self) -> bool:
@@ -278,6 +289,7 @@ class Ridge(ReadMethod):
 
     timed: ClassVar[bool] = True
     on_gpu: ClassVar[bool] = False
+    points = "own"
 
     kind: Literal["ridge"] = "ridge"
     alphas: Annotated[tuple[Annotated[float, Field(gt=0)], ...], EachOnce] = Field(
@@ -328,6 +340,7 @@ class BrainMapping(ReadMethod):
     by_epoch: ClassVar[bool] = True
     timed: ClassVar[bool] = True
     random: ClassVar[bool] = True
+    points = "calibrated"
 
     kind: Literal["mapping"] = "mapping"
     network: Network = Field(default_factory=LinearNetwork, description="mapping network")

@@ -25,6 +25,9 @@ class TableBase(Kind):
     #: Whether it shows what training cost, so that histories are read.
     of_costs: ClassVar[bool] = False
 
+    #: Whether it shows how generated pictures compare with the seen ones.
+    of_pictures: ClassVar[bool] = False
+
     kind: str
     experiments: Annotated[tuple[Name, ...], EachOnce] = Field(
         min_length=1, description="experiments whose runs it shows"
@@ -110,6 +113,14 @@ class CostsTable(TableBase):
     kind: Literal["costs"] = "costs"
 
 
+class GenerationTable(TableBase):
+    """Generated pictures beside the nearest ones of the training bank, those of a perfect prediction, and chance."""
+
+    of_pictures: ClassVar[bool] = True
+
+    kind: Literal["generation"] = "generation"
+
+
 Table = Annotated[
     Annotated[MethodsTable, Tag("methods")]
     | Annotated[AblationTable, Tag("ablation")]
@@ -118,6 +129,7 @@ Table = Annotated[
     | Annotated[OverviewTable, Tag("overview")]
     | Annotated[CostsTable, Tag("costs")]
     | Annotated[ClassesTable, Tag("classes")]
+    | Annotated[GenerationTable, Tag("generation")]
     | Annotated[SerializeAsAny[TableBase], from_outside(TableBase), Tag(EXTERNAL)],
     Discriminator(tag("tables")),
 ]

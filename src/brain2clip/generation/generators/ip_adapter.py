@@ -1,0 +1,5 @@
+"""Not written yet."""
+
+
+class Generator:
+    """Not written yet."""

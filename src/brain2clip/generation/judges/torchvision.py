@@ -1,0 +1,5 @@
+"""Not written yet."""
+
+
+class Judge:
+    """Not written yet."""

@@ -1,0 +1,14 @@
+"""Stage ``oracle``: pictures of the own embeddings of the test pictures."""
+
+from __future__ import annotations
+
+from brain2clip import stage
+
+
+def run(job: stage.Job) -> None:
+    """Not written yet."""
+    raise NotImplementedError
+
+
+if __name__ == "__main__":
+    stage.main(run)

@@ -1,0 +1,5 @@
+"""Not written yet."""
+
+
+class Table:
+    """Not written yet."""
