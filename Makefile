@@ -7,6 +7,7 @@ CORES ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 WORKERS ?= 2
 CONFIG ?= workflow/studies/demo.yaml
 TOWER ?= workflow/towers/grammar-vit
+GENERATOR ?= workflow/generators/grammar
 OUT ?= bench/gpu.json
 
 LOCK := envs/requirements.lock
@@ -22,7 +23,7 @@ BRAIN2CLIP := .venv/bin/brain2clip
 export PYTHONPATH := $(CURDIR)/src
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help env demo study field report why test lint format docs bench gpu attack tower lock clean
+.PHONY: help env demo study field report why test lint format docs bench gpu attack tower generator lock clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-15s %s\n", $$1, $$2 }'
@@ -76,9 +77,12 @@ attack: $(STAMP) ## damaged files, mutated configurations, full disks, kills: co
 tower: $(STAMP) ## train the small CLIP of the simulated study again, hours on a CPU (TOWER=folder)
 	$(PY) -m brain2clip.simulation.train_tower --output $(TOWER)
 
+generator: $(STAMP) ## train the picture generator of the simulated study again, two hours on a CPU (GENERATOR=folder)
+	$(PY) -m brain2clip.simulation.train_generator --output $(GENERATOR)
+
 lock: ## resolve the requirements of pyproject.toml again (needs uv and a package index)
 	@command -v uv > /dev/null || { echo "make lock needs uv on the PATH" >&2; exit 1; }
-	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url -p 3.11 -o $(LOCK)
+	uv pip compile pyproject.toml --extra dev --extra docs --extra generate --universal --generate-hashes --no-emit-index-url -p 3.11 -o $(LOCK)
 
 clean: ## remove caches and what the demo made (results/demo); other results, data and .venv stay
 	rm -rf results/demo

@@ -1,26 +1,34 @@
 """Train the small picture generator of the simulated study: `python -m brain2clip.simulation.train_generator`.
 
 Network classes, scheduler and pipeline are those of diffusers, as in the decoder of Kandinsky 2.2: a UNet that is told
-an image embedding, in the latent space of a VQModel. Pictures are those of :mod:`brain2clip.simulation.world`, of
-trainable concepts only; the condition is the raw embedding of each picture by a tower of ``workflow/towers``. The folder that is
-written loads by ``diffusers.KandinskyV22Pipeline.from_pretrained(FOLDER)``.
+an image embedding, in the latent space of a VQModel. It is trained on pictures of :mod:`brain2clip.simulation.world`
+of trainable concepts only, each told by its raw embedding by a tower of ``workflow/towers``. What is written loads by
+``diffusers.KandinskyV22Pipeline.from_pretrained(FOLDER)``.
 """
 
 from __future__ import annotations
 
+import argparse
 import copy
+import dataclasses
+import hashlib
+import json
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
+import diffusers
 import numpy as np
 import open_clip
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel, VQModel
+from diffusers import DDIMScheduler, KandinskyV22Pipeline, UNet2DConditionModel, VQModel
 from numpy.typing import NDArray
+from PIL import Image
 
-from brain2clip.simulation import train_tower
+from brain2clip.simulation import train_tower, world
 
 DROPPED = 0.1
 """Share of the pictures whose condition is the negative embedding, for classifier-free guidance."""
@@ -284,3 +292,261 @@ def train_unet(
             torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - kept)
         report(step, loss.item())
     return average.eval(), report.done()
+
+
+# ----------------------------------------------------------------------------------------------------
+# Measuring
+# ----------------------------------------------------------------------------------------------------
+
+TESTED: dict[str, Any] = {"num_inference_steps": 16, "guidance_scale": 2.0}
+"""How it is sampled where it is measured, and in the simulated studies."""
+
+
+def drawn(
+    pipeline: KandinskyV22Pipeline, points: torch.Tensor, negative: torch.Tensor, size: int, seed: int
+) -> NDArray[np.uint8]:
+    """Pictures [n, size, size, 3] of some embeddings [n, d], each from noise of its own."""
+    found = []
+    for first in range(0, len(points), 50):
+        part = points[first : first + 50]
+        noise = [torch.Generator().manual_seed(seed + first + number) for number in range(len(part))]
+        given = {"negative_image_embeds": negative.expand_as(part), "height": size, "width": size, "generator": noise}
+        pixels = pipeline(image_embeds=part, output_type="np", **given, **TESTED).images
+        found.append((pixels * 255).round().astype(np.uint8))
+    return np.concatenate(found)
+
+
+def judged(seen: torch.Tensor, made: torch.Tensor) -> dict[str, float]:
+    """How well pictures are told by a judge's embeddings [n, d] of the seen and of the generated ones.
+
+    Two-way identification as in the papers (Pearson correlation, strict, chance one half), and how often the seen
+    picture is the nearest of all n to the generated one.
+    """
+    similarity = np.corrcoef(seen.numpy(), made.numpy())[: len(seen), len(seen) :]
+    own = np.diag(similarity)
+    return {
+        "two_way": float(np.mean((similarity < own).sum(0) / (len(seen) - 1))),
+        "top1": float(np.mean(similarity.argmax(0) == np.arange(len(seen)))),
+    }
+
+
+def measure(
+    pipeline: KandinskyV22Pipeline,
+    settings: GeneratorSettings,
+    tower: open_clip.CLIP,
+    judge: tuple[open_clip.CLIP, open_clip.SimpleTokenizer] | None,
+) -> tuple[dict[str, float], NDArray[np.uint8]]:
+    """Measure what it makes of the own embeddings of fresh pictures of held-out concepts (the oracle).
+
+    Parameters
+    ----------
+    judge
+        Another tower than the one that tells the generator, with its tokenizer; by the latter alone without one.
+
+    Returns
+    -------
+    dict
+        Two-way identification and Top-1 among 200 by the tower that the generator is told by (``partial_``) and by the
+        judge, mean of both halves of the held-out concepts; how often the judge's nearest class prompt of all concepts
+        has the right object, colour and texture, beside the same for the drawn pictures themselves (``drawn_``).
+    pictures : ndarray [2, 12, size, size, 3]
+        Some of the drawn pictures, evenly chosen, and below each what was generated.
+    """
+    negative = negative_embedding(tower, settings.size)
+    found: dict[str, list[float]] = {}
+    shown = []
+    for number, half in enumerate(world.HALVES):
+        exemplars = [world.exemplar(concept, 0, settings.seed + 1_000_000) for concept in half]
+        pictures = train_tower.draw_pictures(exemplars, settings.size)
+        made = drawn(pipeline, raw_embeddings(tower, pictures), negative, settings.size, 10_000 * number)
+        shown.append((pictures[:: len(half) // 6][:6], made[:: len(half) // 6][:6]))
+        parts = {"partial": tower} | ({} if judge is None else {"judge": judge[0]})
+        for name, one in parts.items():
+            seen, embedded = raw_embeddings(one, pictures), raw_embeddings(one, made)
+            for key, value in judged(seen, embedded).items():
+                found.setdefault(f"{name}_{key}", []).append(value)
+        if judge is not None:
+            prompts = train_tower.embed_concepts(judge[0], judge[1], world.CONCEPTS)
+            for name, images in (("", embedded), ("drawn_", seen)):
+                best = [world.CONCEPTS[i] for i in (images @ prompts.T).argmax(dim=1).tolist()]
+                for word in ("object", "colour", "texture"):
+                    right = [getattr(a, word) == getattr(b.concept, word) for a, b in zip(best, exemplars)]
+                    found.setdefault(f"{name}{word}", []).append(float(np.mean(right)))
+    grid = np.stack([np.concatenate(row) for row in zip(*shown)])
+    return {name: round(float(np.mean(values)), 4) for name, values in found.items()}, grid
+
+
+# ----------------------------------------------------------------------------------------------------
+# Files
+# ----------------------------------------------------------------------------------------------------
+
+GRID = "pictures.png"
+
+_README = """# A small picture generator for the simulated study
+
+{parameters:,} weights in half precision, {megabytes:.1f} MB: a UNet ({unet:,}) and an autoencoder ({autoencoder:,})
+of diffusers' own classes, for `diffusers.KandinskyV22Pipeline`. It makes pictures of 64 x 64 pixels of raw image
+embeddings by `workflow/towers/{tower}`, and knows the drawn world of `brain2clip.simulation.world` only. It has never
+seen the 400 concepts of `world.HELD_OUT`, and neither has the tower.
+
+Made by
+
+    python -m brain2clip.simulation.train_generator --output workflow/generators/{name}{options}
+
+on {pictures:,} drawn pictures of {concepts} concepts (seed {seed}), in bfloat16 on {machine}: the autoencoder
+{autoencoder_minutes:.0f} minutes, the UNet {unet_minutes:.0f} minutes ({steps:,} steps of {batch}). `make generator`
+makes it again. The same machine and versions give the same weights; others round differently. `training.json` holds
+the settings and the numbers below.
+
+The latents have mean 0 and variance 1 by construction and are never quantised: the codebook has one unused entry.
+
+## How good it is
+
+What it makes of the own embeddings of {tests} fresh pictures of held-out concepts, the best that a prediction could
+give ({steps_drawn} steps, guidance {guidance:g}). The judge is `workflow/towers/{judge}`, another network that was
+trained with another seed; the tower that tells the generator is a partial judge.
+
+| | judge | tower (partial) | chance |
+|---|---|---|---|
+| two-way identification | {judge_two_way:.1%} | {partial_two_way:.1%} | 50 % |
+| seen picture nearest of 200 | {judge_top1:.1%} | {partial_top1:.1%} | 0.5 % |
+
+How often the judge finds the right word among all 768 concepts, in generated pictures and in the drawn ones:
+
+| | generated | drawn | chance |
+|---|---|---|---|
+| object | {object:.1%} | {drawn_object:.1%} | 6.3 % |
+| colour | {colour:.1%} | {drawn_colour:.1%} | 12.5 % |
+| texture | {texture:.1%} | {drawn_texture:.1%} | 16.7 % |
+
+![drawn above, generated below](pictures.png)
+
+Every second row is generated; pictures are evenly chosen, not by result.
+"""
+
+
+def save(folder: Path, unet: UNet2DConditionModel, autoencoder: VQModel) -> KandinskyV22Pipeline:
+    """Write a pipeline in half precision; what is returned is what the folder gives."""
+    parts = {"unet": unet.half(), "movq": autoencoder.half(), "scheduler": new_scheduler()}
+    KandinskyV22Pipeline(**parts).save_pretrained(folder)
+    return load(folder)
+
+
+def load(folder: Path) -> KandinskyV22Pipeline:
+    """Pipeline of a folder in single precision."""
+    found = KandinskyV22Pipeline.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+    found.set_progress_bar_config(disable=True)
+    return found
+
+
+def open_tower(folder: Path) -> open_clip.CLIP:
+    """Tower of the drawn world."""
+    return open_clip.create_model_and_transforms(f"local-dir:{folder}")[0].eval()
+
+
+def make_generator(folder: Path, settings: GeneratorSettings, tower: Path, judge: Path, workers: int = 1) -> None:
+    """Train a generator, measure it and write its folder.
+
+    Parameters
+    ----------
+    folder
+        Where to write; made if it is not there.
+    settings
+        Size and training.
+    tower, judge
+        Folders of the tower whose embeddings it takes, and of the one that judges.
+    workers
+        Processes that draw the training pictures.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = [world.exemplar(one, i, settings.seed) for one in world.TRAINABLE for i in range(settings.exemplars)]
+    pictures = train_tower.draw_pictures(shown, settings.size, workers)
+    print(f"drew {len(pictures):,} training pictures", flush=True)
+    clip = open_tower(tower)
+    autoencoder, first = train_autoencoder(settings, pictures)
+    latents, conditions = encode(autoencoder, pictures), raw_embeddings(clip, pictures)
+    unet, second = train_unet(settings, latents, conditions, negative_embedding(clip, settings.size))
+    describe(folder, settings, save(folder, unet, autoencoder), {"autoencoder": first, "unet": second}, tower, judge)
+
+
+def describe(
+    folder: Path,
+    settings: GeneratorSettings,
+    pipeline: KandinskyV22Pipeline,
+    training: dict[str, dict[str, float]],
+    tower: Path,
+    judge: Path,
+) -> None:
+    """Measure a generator and write what there is to know of it beside its weights."""
+    tokenizer = train_tower.open_tokenizer(judge, train_tower.TowerSettings().context)
+    clip, judging = open_tower(tower), (open_tower(judge), tokenizer)
+    accuracy, grid = measure(pipeline, settings, clip, judging)
+    rows, columns, size = *grid.shape[:2], settings.size
+    lines = grid.reshape(rows, 2, columns // 2, size, size, 3).transpose(1, 0, 3, 2, 4, 5)
+    Image.fromarray(lines.reshape(2 * rows * size, columns // 2 * size, 3)).save(folder / GRID, optimize=True)
+    count = {name: sum(one.numel() for one in getattr(pipeline, name).parameters()) for name in ("unet", "movq")}
+    weights = sorted(folder.rglob("*.safetensors"))
+    digest = hashlib.sha256((tower / train_tower.WEIGHTS).read_bytes()).hexdigest()
+    machine = f"{torch.get_num_threads()} CPU thread" + "s" * (torch.get_num_threads() > 1)
+    train_tower._write_json(
+        folder / "training.json",
+        {
+            "settings": asdict(settings),
+            "tower": {"name": tower.name, "sha256": digest},
+            "judge": judge.name,
+            "machine": machine,
+            "versions": {"torch": torch.__version__, "diffusers": diffusers.__version__},
+            "parameters": count,
+            "training": training,
+            "oracle": accuracy,
+        },
+    )
+    usual = asdict(GeneratorSettings())
+    options = (f" --{name} {value}" for name, value in asdict(settings).items() if value != usual[name])
+    readme = _README.format(
+        **accuracy,
+        parameters=sum(count.values()),
+        unet=count["unet"],
+        autoencoder=count["movq"],
+        megabytes=sum(path.stat().st_size for path in weights) / 1e6,
+        tower=tower.name,
+        judge=judge.name,
+        name=folder.resolve().name,
+        options="".join(options),
+        pictures=len(world.TRAINABLE) * settings.exemplars,
+        concepts=len(world.TRAINABLE),
+        seed=settings.seed,
+        machine=machine,
+        autoencoder_minutes=training["autoencoder"]["seconds"] / 60,
+        unet_minutes=training["unet"]["seconds"] / 60,
+        steps=settings.steps,
+        batch=settings.batch,
+        tests=len(world.HELD_OUT),
+        steps_drawn=TESTED["num_inference_steps"],
+        guidance=TESTED["guidance_scale"],
+    )
+    train_tower._write(folder / "README.md", readme.encode())
+    print(json.dumps(accuracy, indent=2))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run from the command line."""
+    towers = Path("workflow/towers")
+    parser = argparse.ArgumentParser(description="Train the small picture generator of the simulated study.")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the generator")
+    parser.add_argument("--tower", type=Path, default=towers / "grammar-vit", help="whose embeddings it takes")
+    parser.add_argument("--judge", type=Path, default=towers / "grammar-judge", help="tower that judges")
+    parser.add_argument("--workers", type=int, default=2, help="processes that draw pictures")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    for field in dataclasses.fields(GeneratorSettings):
+        if isinstance(field.default, int | float):
+            parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(given.threads)
+    names = [field.name for field in dataclasses.fields(GeneratorSettings) if hasattr(given, field.name)]
+    settings = GeneratorSettings(**{name: getattr(given, name) for name in names})
+    make_generator(given.output, settings, given.tower, given.judge, given.workers)
+
+
+if __name__ == "__main__":
+    main()
