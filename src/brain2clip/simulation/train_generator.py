@@ -67,7 +67,7 @@ class GeneratorSettings:
     autoencoder_batch: int = 32
     autoencoder_rate: float = 3e-3
     blur: float = 0.1
-    steps: int = 9_000
+    steps: int = 6_500
     batch: int = 64
     rate: float = 1e-3
     warm_up: int = 300
@@ -434,7 +434,7 @@ def save(folder: Path, unet: UNet2DConditionModel, autoencoder: VQModel) -> Kand
 
 def load(folder: Path) -> KandinskyV22Pipeline:
     """Pipeline of a folder in single precision."""
-    found = KandinskyV22Pipeline.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+    found = KandinskyV22Pipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     found.set_progress_bar_config(disable=True)
     return found
 
