@@ -33,9 +33,10 @@ env: $(STAMP) ## .venv alone: the hash lock, and this package as it stands in sr
 demo: $(STAMP) ## the whole pipeline on the embedded simulated study, then its tables
 	@$(BRAIN2CLIP) run --cores $(CORES) workflow/studies/demo.yaml
 
-study: $(STAMP) ## the full simulated studies, EEG and fMRI (takes long), then their tables
+study: $(STAMP) ## the full simulated studies, EEG, fMRI and pictures from both (takes long), then their tables
 	@$(BRAIN2CLIP) run --cores $(CORES) workflow/studies/study.yaml
 	@$(BRAIN2CLIP) run --cores $(CORES) workflow/studies/study-fmri.yaml
+	@$(BRAIN2CLIP) run --cores $(CORES) workflow/studies/generation.yaml
 
 field: $(STAMP) ## every method of the field on a simulated study (up to two hours; goes on where it stopped), then its tables
 	@$(BRAIN2CLIP) run --cores $(CORES) workflow/studies/field-simulated.yaml

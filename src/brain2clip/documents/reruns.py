@@ -80,6 +80,13 @@ protocols:
   intra: {kind: intra-subject}
   inter: {kind: leave-one-subject-out}
   joint: {kind: joint}
+generators:
+  kandinsky: {kind: kandinsky, model: "local-dir:FOLDER/generator", tower: small, start: {}}
+  sdxl: {kind: ip-adapter, model: "local-dir:FOLDER/sdxl", adapter: "local-dir:FOLDER/adapter", tower: small}
+judges:
+  clip: {kind: open-clip, label: J, model: ViT-B-16, pretrained: b.pt}
+  alexnet: {kind: torchvision, model: alexnet, layer: features.4, size: 256, weights: a.pth}
+  swav: {kind: swav, weights: s.pth}
 methods:
   neuroclip:
     {kind: contrastive, label: N, tower: small,
@@ -126,6 +133,8 @@ methods:
     {kind: imported, label: I, tower: small, file: FOLDER/mine.csv, source: others}
   spare: {kind: ridge, tower: small}
 experiments:
+  generated:
+    {study: simulated-fmri, signals: [vc], protocols: [intra], methods: [mapping], generators: [kandinsky, sdxl]}
   main:
     {study: simulated, signals: [one], protocols: [intra, inter],
      methods: [neuroclip, kinds, fixed, frozen, blurs, ridge, ceiling]}
@@ -155,6 +164,7 @@ tables:
   overview: {kind: overview, experiments: [main]}
   costs: {kind: costs, experiments: [main]}
   classes: {kind: classes, experiments: [prompts]}
+  generation: {kind: generation, experiments: [generated]}
 apply:
   later: {experiment: voxels, study: voxels-pictures}
 exports:
@@ -176,7 +186,7 @@ BUDGETS = ("Optimiser", "MappingBudget")
 #: Classes of the tables' settings.
 TABLES = (
     *("MethodsTable", "AblationTable", "RepetitionsTable", "ContrastTable", "OverviewTable", "CostsTable"),
-    "ClassesTable",
+    *("ClassesTable", "GenerationTable"),
 )
 
 #: Other values of settings for which none can be guessed from the type.
