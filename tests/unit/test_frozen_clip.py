@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from brain2clip.internals import open_clip as internals
 from brain2clip.settings import Tower
 from brain2clip.stage import InputError
-from brain2clip.stimuli import frozen_clip, weights
+from brain2clip.stimuli import frozen_clip, hub, weights
 
 
 @pytest.fixture
@@ -112,11 +112,11 @@ def test_without_network_a_tag_fails_at_once_and_says_what_to_do(no_network, mon
 
 
 def test_a_hub_behind_a_proxy_counts_as_reachable(no_network, monkeypatch):
-    assert not frozen_clip._reachable()
+    assert not hub.reachable()
     with socket.create_server(("127.0.0.1", 0)) as proxy:
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://hub.invalid")
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
-        assert frozen_clip._reachable()
+        assert hub.reachable()
 
 
 def test_every_tag_of_open_clip_can_be_looked_up_in_the_cache(no_network):

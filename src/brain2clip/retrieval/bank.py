@@ -48,8 +48,16 @@ def nearest(
     k : int
         At most this many.
     """
-    unit = bank / np.linalg.norm(bank, axis=1, keepdims=True) - centre
-    similarity = predicted @ (unit / np.linalg.norm(unit, axis=1, keepdims=True)).T
+    similarity = cosines(predicted, bank, centre)
     rank = similarities.ranks(similarity, seen)
     similarity[np.arange(len(seen)), seen] = -np.inf
     return Nearest(similarities.best(similarity, min(k, len(bank) - 1))[0], rank)
+
+
+def cosines(
+    predicted: NDArray[np.floating], bank: NDArray[np.floating], centre: NDArray[np.floating]
+) -> NDArray[np.floating]:
+    """Cosines [n, n_bank] of predicted embeddings and entries of a bank; parameters as in :func:`nearest`."""
+    unit = bank / np.linalg.norm(bank, axis=1, keepdims=True) - centre
+    similarity: NDArray[np.floating] = predicted @ (unit / np.linalg.norm(unit, axis=1, keepdims=True)).T
+    return similarity

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Discriminator, Field, SerializeAsAny, Tag
+from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
 
 from brain2clip.settings.base import EXTERNAL, Block, Filled, Kind, Name, Seed, from_outside, neutral, tag
 
@@ -38,6 +38,15 @@ class GeneratorBase(Kind):
     batch_size: int = Field(8, ge=1, description="pictures at once; no picture depends on it but by rounding")
     start: Start | None = neutral(None, description="image-to-image from a picture (null: from noise)")
 
+    @model_validator(mode="after")
+    def _some_step(self) -> GeneratorBase:
+        if self.start is not None and int(self.steps * self.start.strength) < 1:
+            raise ValueError(
+                f"start.strength: {self.start.strength} of {self.steps} steps is less than one step; expected at least "
+                f"{1 / self.steps:.2g}"
+            )
+        return self
+
     @property
     def takes(self) -> tuple[str, str] | None:
         """Model and tag of the tower that published weights take, where they are known."""
@@ -62,7 +71,9 @@ class IpAdapterGenerator(GeneratorBase):
     kind: Literal["ip-adapter"] = "ip-adapter"
     adapter: Filled = Field("h94/IP-Adapter", description="hub name or 'local-dir:FOLDER' of the adapter")
     subfolder: str = Field("sdxl_models", description="folder of the adapter's weights in it")
-    weights: Filled = Field("ip-adapter_sdxl_vit-h.safetensors", description="file of the adapter's weights")
+    weights: Filled = Field(
+        "ip-adapter_sdxl_vit-h.safetensors", pattern=r"\.safetensors$", description="file of the adapter's weights"
+    )
     scale: float = Field(1.0, gt=0, le=1, description="weight of the adapter beside the text")
 
     @property

@@ -427,8 +427,9 @@ Every second row is generated; pictures are evenly chosen, not by result.
 
 def save(folder: Path, unet: UNet2DConditionModel, autoencoder: VQModel) -> KandinskyV22Pipeline:
     """Write a pipeline in half precision; what is returned is what the folder gives."""
-    parts = {"unet": unet.half(), "movq": autoencoder.half(), "scheduler": new_scheduler()}
-    KandinskyV22Pipeline(**parts).save_pretrained(folder)
+    plain = {"device": "cpu", "dtype": torch.float16, "memory_format": torch.contiguous_format}
+    unet, autoencoder = (copy.deepcopy(one).to(**plain) for one in (unet, autoencoder))
+    KandinskyV22Pipeline(unet=unet, movq=autoencoder, scheduler=new_scheduler()).save_pretrained(folder)
     return load(folder)
 
 

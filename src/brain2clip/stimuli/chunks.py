@@ -59,6 +59,7 @@ def made(
     n: int,
     arrays: Callable[[int, int], Mapping[str, np.ndarray]],
     label: str,
+    size: int | None = None,
 ) -> Begun:
     """All chunks of ``n`` rows, those that are there from an earlier try included.
 
@@ -73,12 +74,15 @@ def made(
         First and last row (which does not belong to it) to the arrays of a chunk: numbers, or strings (dtype object).
     label : str
         For the log.
+    size : int, optional
+        Rows of a chunk, where they are not :data:`SIZE`; the same in every try.
     """
+    size = SIZE if size is None else size
     folder, identity = _folder(output), provenance.identity.removeprefix("made:")
     begun = Begun(folder / f"{identity}.h5")
     places = _places(begun.file)
-    for start in stage.progress(list(range(0, n, SIZE)), f"{label}: chunks"):
-        stop, record = min(start + SIZE, n), folder / f"{identity}_{start:06d}.json"
+    for start in stage.progress(list(range(0, n, size)), f"{label}: chunks"):
+        stop, record = min(start + size, n), folder / f"{identity}_{start:06d}.json"
         texts = _finished(begun.file, record, places, start, stop)
         if texts is None:
             values = arrays(start, stop)

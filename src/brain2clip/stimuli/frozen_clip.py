@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
-from urllib.request import getproxies, proxy_bypass
 
 import torch
 from torch import Tensor
@@ -21,7 +17,7 @@ from brain2clip.internals import open_clip as internals
 from brain2clip.readers import pictures
 from brain2clip.settings import Tower
 from brain2clip.stage import InputError
-from brain2clip.stimuli import weights
+from brain2clip.stimuli import hub, weights
 from brain2clip.stimuli.weights import LOCAL
 
 log = logging.getLogger("brain2clip")
@@ -158,7 +154,7 @@ def _check_reachable(tower: Tower) -> None:
     """Fail at once where weights must come from the hub and it cannot be reached."""
     if tower.model.startswith(LOCAL) or tower.pretrained is None or Path(tower.pretrained).is_file():
         return
-    if not _cached(tower) and not _reachable():
+    if not _cached(tower) and not hub.reachable():
         raise InputError(
             f"towers.*.pretrained: the weights {tower.pretrained!r} of {tower.model} are not on this machine and the "
             "model hub cannot be reached. Download the checkpoint where there is network, and give its path as "
@@ -196,21 +192,3 @@ def _cached(tower: Tower) -> bool:
 
     repository, names = internals.on_hub(tower.model, tower.pretrained)
     return bool(repository) and any(isinstance(try_to_load_from_cache(repository, name), str) for name in names)
-
-
-def _reachable(timeout_s: float = 3.0) -> bool:
-    """Whether the model hub answers; a closed network must not cost minutes of retries."""
-    from huggingface_hub import constants
-
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
-        return False
-    address = urlparse(constants.ENDPOINT)
-    proxy = getproxies().get(address.scheme)
-    if proxy and not proxy_bypass(address.hostname or ""):  # clusters often reach the hub through one only
-        address = urlparse(proxy if "//" in proxy else f"http://{proxy}")
-    port = address.port or (80 if address.scheme == "http" else 443)
-    try:
-        socket.create_connection((address.hostname or "", port), timeout=timeout_s).close()
-    except OSError:
-        return False
-    return True
