@@ -220,6 +220,7 @@ FLOORS = (
     "internals.slurm_plugin",
     "plan slurm",
     "reporting",
+    "generation",
     "retrieval",
     "training",
     "models",
