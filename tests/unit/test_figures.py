@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from brain2clip import artefact, kinds, sealing, stage
-from brain2clip.reporting import blocks, figure_base, figures, style
+from brain2clip.reporting import blocks, figure_base, figures, style, thumbnails
 from brain2clip.reporting.accuracy import by_region
 from brain2clip.reporting.figure_kinds import (
     confusion,
@@ -39,6 +39,7 @@ SHOWN = {
         for name in (*("gallery", "gains", "prompts", "place", "where", "pictures", "confusion"),)
     },
     "reconstruction": {"mapping": "Mapping"},
+    "generation": {"mapping": "Mapping"},
 }
 #: Methods that get other parts of the responses.
 PANELS = {
@@ -187,6 +188,30 @@ def write_embeddings(path: Path, noise: float) -> None:
         file.attrs.update(run)
 
 
+#: Side and samples of generated pictures.
+N_PIXELS, N_SAMPLES = 24, 3
+
+
+def write_generated(folder: Path) -> dict[str, list[Path]]:
+    """Pictures whose red tells the stimulus and whose green the sample; those of the oracle in another order."""
+    run = {"study": "voxels", "signal": "VC", "protocol": "joint", "method": "mapping", "subject": "01", "seed": 0}
+    for name, order in (("pictures", np.arange(N_CANDIDATES)), ("oracle", np.arange(N_CANDIDATES)[::-1])):
+        pixels = np.zeros((N_CANDIDATES, N_SAMPLES, N_PIXELS, N_PIXELS, 3), np.uint8)
+        pixels[..., 0] = 5 * order[:, None, None, None]
+        pixels[..., 1] = 60 * np.arange(N_SAMPLES)[None, :, None, None]
+        pixels[..., 2] = 200 * (name == "oracle")
+        with artefact.create_h5(folder / f"{name}.h5", made("generate")) as file:
+            file["picture"], file["stimulus_id"] = pixels, [IDS[number] for number in order]
+            if name == "pictures":
+                file["start"] = ALL_IDS[:N_CANDIDATES][::-1]
+            file.attrs.update({**run, "generator": "grammar"})
+    near = [ALL_IDS[number % N_TRAINING] for number in range(N_CANDIDATES)]
+    judged = pd.DataFrame({"source": "nearest", "stimulus_id": IDS, "picture": near, "metric": "ssim"})
+    judged = pd.concat([judged.assign(source="generated", picture=""), judged])
+    artefact.write_table(folder / "judged.parquet", judged, made("judge"))
+    return {name: [folder / f"{name}.h5"] for name in ("pictures", "oracle")} | {"judged": [folder / "judged.parquet"]}
+
+
 def region_rows(method: str, subject: str, regions: list[str] = REGIONS) -> pd.DataFrame:
     """Rows of a voxel study whose later regions know more, for two tasks, in pools as well."""
     parts = []
@@ -272,7 +297,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
     found["windows"] = [folder / f"windows-{subject}.parquet" for subject in ("01", "02", "03")]
     for path, subject in zip(found["windows"], ("01", "02", "03")):
         artefact.write_table(path, window_rows(subject), made("timecourse"))
-    found |= {**write_drives(folder), "checkpoint": write_heads(folder)}
+    found |= {**write_drives(folder), "checkpoint": write_heads(folder), **write_generated(folder)}
     return {**found, "stimuli": [folder / "stimuli.h5"], "embeddings": [folder / "embeddings.h5"]}
 
 
@@ -299,7 +324,7 @@ def job(
     name: str, inputs: dict[str, list[Path]], path: Path | None = None, methods: dict[str, str] = METHODS
 ) -> stage.Job:
     given = {"figure": name, "topography_times": [0.1, 0.17, 0.3], "retrieval": BOOTSTRAP, "rois": REGIONS}
-    given |= {"study": "simulated", "parts": {"neuroclip": [1, 2]}, "panels": PANELS}
+    given |= {"study": "simulated", "parts": {"neuroclip": [1, 2]}, "panels": PANELS, "generator": "grammar"}
     outputs = {} if path is None else {"figure": path}
     return stage.Job("figures", {**given, "methods": methods}, "code", {}, inputs, outputs)
 
@@ -414,6 +439,30 @@ def test_gain_curve_is_the_weighted_sum_of_windows() -> None:
     window = np.array([[1.0, 0.5, 0.0], [0.0, 0.5, 1.0]])
     table = pd.DataFrame({"stimulus_id": ["a", "a"], "band_index": [1, 0], "gain": [2.0, 1.0]})
     np.testing.assert_allclose(gains.gain_curves(table, window), [[1.0, 1.5, 2.0]])
+
+
+def test_generated_pictures_stand_beside_what_was_seen(inputs: dict[str, list[Path]]) -> None:
+    """Rows are evenly spaced stimuli, whatever order the files have; every sample, nearest and oracle in its column."""
+    made = drawn("generation", inputs, SHOWN["generation"])
+    shown = thumbnails.evenly_spaced(N_CANDIDATES)
+    axes = np.array(made.axes).reshape(len(shown), -1)
+    heads = [axis.get_title() for axis in axes[0]]
+    assert heads == ["seen", "start", "generated 1", "generated 2", "generated 3", "nearest", "oracle"]
+    draw = thumbnails.drawing(thumbnails.candidates_of(job("generation", inputs)))
+    axis = style.figure(2, 2).add_subplot()
+
+    def of_study(name: str) -> np.ndarray:
+        draw(axis, name)
+        return axis.images[-1].get_array()
+
+    for line, number in zip(axes, shown):
+        pixels = [one.images[0].get_array() for one in line]
+        assert [one[0, 0].tolist() for one in pixels[2:5]] == [[5 * number, 60 * sample, 0] for sample in range(3)]
+        assert pixels[6][0, 0].tolist() == [5 * number, 0, 200]
+        start = ALL_IDS[:N_CANDIDATES][::-1][number]
+        for found, name in zip((*pixels[:2], pixels[5]), (IDS[number], start, ALL_IDS[number % N_TRAINING])):
+            np.testing.assert_array_equal(found, of_study(name))
+    assert "never picked by result" in " ".join(made.get_suptitle().split())
 
 
 def test_gallery_queries_do_not_depend_on_results(inputs: dict[str, list[Path]]) -> None:

@@ -225,6 +225,10 @@ def test_settings_of_a_table(kind: str) -> None:
             settings.parse(settings.Table, {key: value for key, value in given.items() if key != "reference"})
 
 
+#: Numbers of judges that are no shares.
+SCORES = (("pixels", "pixcorr"), ("pixels", "ssim"), ("second", "distance"), ("told", "distance"))
+
+
 @pytest.mark.parametrize("kind", kinds.shipped("tables"))
 def test_table_says_the_same_in_all_three_files(kind: str, make_job, tmp_path: Path) -> None:  # noqa: F811
     job = make_job(classes=kind == "classes")
@@ -237,8 +241,13 @@ def test_table_says_the_same_in_all_three_files(kind: str, make_job, tmp_path: P
     assert len(frame)
     body = test_tables.cells(outputs["it.md"].read_text())
     numbers = Counter(re.findall(r"\d+\.\d", " ".join(" ".join(row) for row in body[2:])))
-    found = {f"{100 * value:.1f}" for value in frame.loc[frame["level"].isin(["mean", "difference"]), "value"].abs()}
+    pooled = frame[frame["level"].isin(["mean", "difference"])]
+    of_pixels = pooled["metric"].isin([f"{judge}:{name}" for judge, name in SCORES])  # no shares: three decimals
+    found = {f"{100 * value:.1f}" for value in pooled.loc[~of_pixels, "value"].abs()}
     assert found <= set(numbers)
+    shown_scores = set(re.findall(r"\d\.\d{3}", " ".join(" ".join(row) for row in body[2:])))
+    assert {f"{value:.3f}" for value in pooled.loc[of_pixels, "value"].abs()} <= shown_scores
+    assert of_pixels.any() == (kind == "generation")
     latex = outputs["it.tex"].read_text()
     inside = latex.partition("\\midrule")[2].partition("\\bottomrule")[0]
     assert Counter(re.findall(r"\d+\.\d", inside)) == numbers
@@ -269,6 +278,36 @@ def test_tables_wait_for_histories_only_where_costs_are_shown(monkeypatch: pytes
     assert plan.tables_job().inputs["history"] == [f"{folder}/{run}.history.parquet" for run in runs]
 
 
+def test_generated_pictures_are_judged_anew_and_no_retrieval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another generator, or another judge: what ranks brains and makes points of them stays as it is."""
+    generator = {"kind": "kandinsky", "model": "some/decoder", "tower": "small", "steps": 10}
+    experiment = {"study": "simulated", "signals": ["broad"], "protocols": ["intra"], "methods": ["ridge"]}
+    blocks = {
+        "methods": {"ridge": {"kind": "ridge", "tower": "small"}},
+        "experiments": {"main": {**experiment, "generators": ["own"]}},
+        "tables": {"it": {"kind": "generation", "experiments": ["main"]}},
+    }
+    judge = {"kind": "open-clip", "model": "ViT-L-14", "pretrained": "openai"}
+
+    def specs(judges: dict[str, Any], **changed: Any) -> dict[str, str]:
+        made = plans.Plan(config(**blocks, generators={"own": {**generator, **changed}}, judges=judges))
+        run = made.runs()[0]
+        return {
+            **{"rank": made.retrieval_spec(run).json, "embed": made.embed_spec(run).json},
+            **{"generate": made.generate_spec(run, "own").json, "judge": made.judge_spec(run, "own").json},
+            **{"oracle": made.oracle_spec("simulated", "own").json, "tables": made.tables_spec().json},
+        }
+
+    def differing(first: dict[str, str], second: dict[str, str]) -> set[str]:
+        return {name for name in first if first[name] != second[name]}
+
+    before = specs({"clip": judge})
+    assert differing(before, specs({"clip": judge}, steps=20)) == {"generate", "oracle", "judge", "tables"}
+    assert differing(before, specs({"clip": {**judge, "model": "ViT-B-32"}})) == {"judge", "tables"}
+    assert differing(before, specs({"clip": {**judge, "label": "CLIP"}})) == {"tables"}
+    assert differing(before, specs({"clip": judge}, batch_size=2)) <= {"generate", "oracle", "judge", "tables"}
+
+
 def test_every_task_has_its_words() -> None:
     assert tuple(wording.TASKS) == TASKS
     assert tuple(overview.SOUGHT_IN) == TASKS
@@ -290,9 +329,15 @@ class Plan(SimpleNamespace):
         also: tuple[str, ...] = (),
         visual: Any = None,
         further: tuple[str, ...] = ("picture_grid-4",),
+        generators: bool = False,
     ):
         run = RUN_OF
         super().__init__(
+            generators=generators,
+            generate_spec=lambda one, name: f"generate {one.path} {name}",
+            judge_spec=lambda one, name: f"judge {one.path} {name}",
+            oracle_spec=lambda study, name: f"oracle {study} {name}",
+            features_spec=lambda study, tower: f"features {study} {tower}",
             retrieval_spec=lambda one: f"rank {one.path}",
             train_spec=lambda one: f"train {one.path}",
             inspect_spec=lambda one: f"inspect {one.path}",
@@ -315,6 +360,7 @@ class Plan(SimpleNamespace):
         }
         self.config = SimpleNamespace(
             methods=methods,
+            generators={"grammar": SimpleNamespace(tower="small")},
             figures=settings.Figures(also=also),
             retrieval=settings.Retrieval(repetitions=repetitions),
             studies={name: SimpleNamespace(categories=categories) for name in experiments},
@@ -372,6 +418,22 @@ class Plan(SimpleNamespace):
     def mapped_runs(self, study):
         return [run for run in self.everything[study] if run.method == "ridge"]
 
+    def pictured(self, study):
+        run = next((run for run in self.everything[study] if run.method == "ridge"), None)
+        return (run, "grammar") if self.generators else None
+
+    def generated_pictures(self, run, generator):
+        return f"generate/{run.path}.{generator}.h5"
+
+    def judged(self, run, generator):
+        return f"judge/{run.path}.{generator}.parquet"
+
+    def oracle(self, study, generator):
+        return f"oracle/{study}/{generator}.h5"
+
+    def features(self, study, tower):
+        return f"stimuli/{study}/{tower}.h5"
+
     def both_studies(self):
         return "eeg", "fmri"
 
@@ -420,6 +482,9 @@ def test_figures_of_a_study_are_in_order() -> None:
         *("ranks", "subjects", "gallery", "pictures", "confusion", "reconstruction", "regions"),
     ]
     assert list(figure_base.figures_of(Plan(), BOTH)) == ["place"]
+    after = shown.index("reconstruction") + 1
+    of_pictures = figure_base.figures_of(Plan(generators=True), "eeg")
+    assert list(of_pictures) == [*shown[:after], "generation", *shown[after:]]
     pooled = Plan(visual={"kind": "frozen"}, further=())
     bent = Plan(visual={"readout": {"kind": "spatial"}, "head": {"kind": "mlp"}})
     for plan, lacking in ((pooled, ["held", "where"]), (bent, ["where"])):
@@ -432,7 +497,7 @@ def test_figures_of_a_study_are_in_order() -> None:
 @pytest.mark.parametrize("study", ["eeg", "fmri", BOTH])
 def test_a_figure_is_given_the_labels_of_what_it_shows(study: str) -> None:
     """Those of the methods whose runs are among its inputs, and no other."""
-    plan = Plan()
+    plan = Plan(generators=True)
     for name, kind in figure_base.figures_of(plan, study).items():
         given = figure_base.settings_of(plan, study, kind)
         assert settings.canonical(given)
@@ -441,7 +506,7 @@ def test_a_figure_is_given_the_labels_of_what_it_shows(study: str) -> None:
         paths = [
             path
             for key, files in found.items()
-            if key not in ("responses", "stimuli", "vectors", "truth")
+            if key not in ("responses", "stimuli", "vectors", "truth", "oracle")
             for path in files
         ]
         methods = {path.split("/")[4] for path in paths if not path.startswith("timecourse/")}

@@ -6,6 +6,7 @@ import itertools
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,10 +62,51 @@ def write_history(folder: Path, study: str, method: str, subject: str, seed: int
     return path
 
 
+#: Judges of generated pictures, of which the second is the tower that the generator is told of.
+JUDGES = {"second": "Second CLIP", "told": "Own CLIP"}
+N_PICTURES, N_SAMPLES = 12, 2
+
+
+def judgements(study: str, method: str, subject: str, seed: int) -> pd.DataFrame:
+    """Of every source, whose numbers fall from the first to the last."""
+    rng = np.random.default_rng([seed, int(subject), len(method), 5])
+    parts = []
+    for number, source in enumerate(("oracle", "generated", "nearest", "another")):
+        for sample in range(1 if source == "nearest" else N_SAMPLES):
+            for judge in ("pixels", *JUDGES):
+                rank = np.minimum(1 + rng.geometric(1 / (1.5 + 1.5 * number), N_PICTURES) - 1, N_PICTURES)
+                values = {
+                    "pixcorr": 0.5 - 0.1 * number + 0.1 * rng.standard_normal(N_PICTURES),
+                    "ssim": 0.6 - 0.05 * number + 0.1 * rng.standard_normal(N_PICTURES),
+                }
+                if judge != "pixels":
+                    distance = 0.5 + 0.1 * number + 0.1 * rng.standard_normal(N_PICTURES)
+                    values = {
+                        "two-way": (N_PICTURES - rank) / (N_PICTURES - 1),
+                        "distance": distance,
+                        "rank": rank.astype(float),
+                    }
+                for metric, value in values.items():
+                    part = pd.DataFrame(
+                        {"stimulus_id": [f"picture-{one}" for one in range(N_PICTURES)], "value": value}
+                    )
+                    part = part.assign(source=source, sample=sample, judge=judge, metric=metric, picture="")
+                    parts.append(part.assign(partial=judge == "told", n_candidates=N_PICTURES))
+    names = {"study": study, "signal": "broad", "protocol": "intra-subject", "method": method}
+    return pd.concat(parts, ignore_index=True).assign(**names, subject=subject, seed=seed, generator="grammar")
+
+
+def write_judged(folder: Path, *run: object) -> Path:
+    path = folder / "judge" / "-".join(map(str, run)) / "judged.parquet"
+    artefact.write_table(path, judgements(*run), artefact.Provenance("judge", {}, "code"))  # type: ignore[arg-type]
+    return path
+
+
 @pytest.fixture
 def make_job(tmp_path: Path):
     def make(study: str = "simulated", seeds: tuple[int, ...] = (0, 1), classes: bool = False, **settings) -> stage.Job:
         inputs: dict[str, list[Path]] = {"summary": [], "rows": [], "history": [], "published": [PUBLISHED]}
+        inputs["judged"] = []
         for (number, method), subject, seed in itertools.product(enumerate(METHODS), ("01", "02", "03"), seeds):
             rows = rows_of(study, method, subject, seed, (0.6, 0.4, 0.95)[number], classes)
             path = tmp_path / study / method / f"sub-{subject}_seed-{seed}.parquet"
@@ -76,9 +118,13 @@ def make_job(tmp_path: Path):
             inputs["summary"].append(summary)
             if method in SECONDS:
                 inputs["history"].append(write_history(tmp_path, study, method, subject, seed))
+            if method == "neuroclip":  # nothing was generated of others
+                inputs["judged"].append(write_judged(tmp_path, study, method, subject, seed))
         experiment = {"study": study, "signals": ["broad"], "protocols": ["intra-subject"], "methods": list(METHODS)}
         shown = {name: {**kind, "experiments": ["demo"], "metric": "top-1"} for name, kind in KINDS.items()}
         given = {"tables": shown, "experiments": {"demo": {**experiment, "seeds": list(seeds)}}, "methods": METHODS}
+        given["experiments"]["demo"]["generators"] = ["grammar"]
+        given["judges"] = JUDGES
         outputs = {
             f"{name}.{suffix}": tmp_path / f"{name}.{suffix}" for name in KINDS for suffix in ("parquet", "md", "tex")
         }
@@ -179,6 +225,87 @@ def test_repetitions_in_order(make_job) -> None:
     body = cells(job.output("curve.md").read_text())
     assert body[0] == ["method", "1", "all"]
     assert {"top-1", "top-1@1"} == set(artefact.read_table(job.output("curve.parquet"))["metric"])
+
+
+def test_generated_pictures_by_hand(make_job, tmp_path: Path) -> None:
+    """Means over samples, seeds, stimuli and subjects, intervals, differences, and which judge is partial."""
+    job = make_job()
+    shown = {"it": {"kind": "generation", "experiments": ["demo"]}}
+    outputs = {f"it.{ending}": tmp_path / f"it.{ending}" for ending in ("parquet", "md", "tex")}
+    outputs["summary"] = tmp_path / "summary.parquet"
+    job = stage.Job("tables", {**job.settings, "tables": shown}, "code", {}, job.inputs, outputs)
+    tables.run(job)
+    frame = artefact.read_table(outputs["it.parquet"])
+    assert frame.columns.tolist() == COLUMNS
+    judged = pd.concat([artefact.read_table(path) for path in job.inputs["judged"]])
+    judged["top-1"] = (judged["value"] == 1).astype(float)
+    of_subject = ["method", "source", "judge", "metric", "subject"]
+    by_stimulus = judged.groupby([*of_subject, "stimulus_id"])[["value", "top-1"]].mean()
+    by_subject = by_stimulus.groupby(of_subject).mean()
+    names = {"pixcorr": "pixcorr", "ssim": "ssim", "two-way": "two-way", "distance": "distance", "rank": "top-1"}
+    for (method, source, judge, metric), part in by_subject.groupby(of_subject[:-1]):
+        values = part["top-1" if metric == "rank" else "value"]
+        own = frame[(frame["method"] == method) & (frame["metric"] == f"{judge}:{names[metric]}")]
+        mean = own[(own["level"] == "mean") & (own["target"] == source)].iloc[0]
+        assert mean["value"] == pytest.approx(values.mean())
+        low, high = statistics.t_interval(values)
+        ends = (0, 1) if metric in ("two-way", "rank") else (-np.inf, np.inf)
+        assert (mean["t_low"], mean["t_high"]) == pytest.approx(tuple(np.clip((low, high), *ends)))
+        assert mean["decides"] == "t", "three subjects"
+        subjects = own[(own["level"] == "subject") & (own["target"] == source)].set_index("subject")["value"]
+        np.testing.assert_allclose(subjects.sort_index(), values.to_numpy())
+        if source in ("nearest", "another"):
+            difference = own[(own["level"] == "difference") & (own["reference"] == source)].iloc[0]
+            generated = by_subject.loc[(method, "generated", judge, metric), values.name].to_numpy()
+            assert difference["target"] == "generated"
+            assert difference["value"] == pytest.approx((generated - values.to_numpy()).mean())
+            assert difference["p_sign_flip"] == statistics.sign_flip(generated - values.to_numpy())
+    chances = frame[frame["level"] == "mean"].groupby("metric")["chance"].first()
+    assert chances[["second:two-way", "second:top-1"]].tolist() == pytest.approx([0.5, 1 / N_PICTURES])
+    assert chances[["pixels:ssim", "second:distance"]].isna().all()
+    partial = frame["note"].str.contains("partial judge")
+    assert set(frame.loc[partial, "task"]) == {"told"}
+    assert not partial[frame["task"] != "told"].any()
+    text = outputs["it.md"].read_text()
+    body = cells(text)
+    assert body[0][:5] == ["method", "generator", "pictures", "PixCorr ↑", "SSIM ↑"]
+    assert body[0][5:8] == ["Second CLIP: two-way (%) ↑", "Second CLIP: distance ↓", "Second CLIP: Top-1 (%) ↑"]
+    assert body[0][8].startswith("Own CLIP†: ")
+    lines = ["generated", "nearest", "oracle", "another", "generated − nearest", "generated − another"]
+    assert [row[2] for row in body[2:]] == [*lines, ""]
+    assert [row[:2] for row in (body[2], body[3], body[-1])] == [["NeuroCLIP", "grammar"], ["", ""], ["chance", ""]]
+    assert body[-1][3:8] == ["", "", "50.0", "", "8.3"]
+    assert "† Own CLIP: the tower whose embeddings the generator is given, so a partial judge." in text
+    flat = " ".join(text.split())
+    for words in (
+        "which is chance",
+        "a perfect prediction",
+        "nearest of 12 test pictures",
+        "over 2 samples, 2 training",
+    ):
+        assert words in flat
+
+
+def test_many_judges_stand_in_several_sheets(make_job) -> None:
+    job = make_job(seeds=(0,))
+    context = tables.load(job)
+    judges = {**JUDGES, "third": "Third"}
+    third = context.judged[context.judged["judge"] == "second"].assign(judge="third")
+    context = replace(
+        context, settings={**job.settings, "judges": judges}, judged=pd.concat([context.judged, third])
+    )  # fmt: skip
+    frame, sheets = tables.build("it", {"kind": "generation", "experiments": ["demo"]}, context)
+    assert [len(sheet.header) for sheet in sheets] == [3 + 2 + 6, 3 + 3]
+    assert sheets[1].header[3] == "Third: two-way (%) ↑"
+    assert {"pixels", "second", "told", "third"} == set(frame["task"])
+
+
+def test_a_table_of_generation_without_generators_says_so(make_job) -> None:
+    job = make_job(seeds=(0,))
+    context = tables.load(job)
+    del context.settings["experiments"]["demo"]["generators"]
+    with pytest.raises(stage.InputError, match=r"no judged pictures; expected experiments with generators"):
+        tables.build("it", {"kind": "generation", "experiments": ["demo"]}, context)
 
 
 def test_costs_are_means_over_models_with_the_search_for_the_epoch(make_job, tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ def rows(stimuli: h5py.File) -> NDArray[np.int64]:
     found = [row for row in np.flatnonzero(split == "train") if image[row] and digest[row] not in tested]
     if not found:
         raise InputError(
-            f"{stimuli.filename}: no training picture that is no test picture as well, so there is no nearest one; "
-            "leave out generators.*.start"
+            f"{stimuli.filename}: no training picture that is no test picture as well, so none is nearest to a "
+            "prediction; take generators out of the experiments of this study"
         )
     return np.array(found, np.int64)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from brain2clip.readers import user_files
 from brain2clip.settings import GeneratorBase, JudgeBase
 from brain2clip.stage import InputError
 from brain2clip.stimuli import weights
@@ -34,11 +37,46 @@ def _within(folder: Path) -> list[str]:
 
 def of_judge(block: JudgeBase) -> list[str]:
     """Local files of a judge."""
-    model, pretrained = getattr(block, "model", None), getattr(block, "pretrained", None)
-    if block.kind == "open-clip" and model is not None:
-        return weights.of(model, pretrained)
+    if block.clip is not None:
+        return weights.of(*block.clip)
     own = getattr(block, "weights", None)
     return [str(own)] if own else []
+
+
+def problems(judges: Mapping[str, JudgeBase]) -> Iterator[str]:
+    """A sentence for each judge whose weights are not there, or are something else.
+
+    Files of open_clip towers that are missing are left to Snakemake, as those of other towers.
+    """
+    if "pixels" in judges:
+        yield "judges.pixels: the comparison by pixels alone has this name; expected another"
+    for name, block in judges.items():
+        for path in () if block.clip is not None else of_judge(block):
+            if not os.path.isfile(path):
+                source = f": {block.published_as}" if block.published_as else ""
+                yield (
+                    f"judges.{name}.weights: no such file {path!r}, and nothing is fetched; expected the published "
+                    f"weights{source}. Get the file and name it there, or take the judge out"
+                )
+            elif (instead := user_files.stands_in(Path(path))) is not None:
+                yield f"judges.{name}.weights: {path}: expected a file of weights, found that it is {instead}"
+
+
+def same_tower(block: JudgeBase, tower: Mapping[str, Any]) -> bool:
+    """Whether a judge is a tower (``model``, ``pretrained``): by name, by folder, or by the bytes of its weights."""
+    if block.clip is None:
+        return False
+    of_tower = (str(tower["model"]), tower["pretrained"])
+    if block.clip == of_tower:
+        return True
+    files = [_weights_of(*one) for one in (block.clip, of_tower)]
+    return files[0] is not None and files[1] is not None and filecmp.cmp(*files, shallow=False)
+
+
+def _weights_of(model: str, pretrained: str | None) -> Path | None:
+    """The file of the weights of a tower, where it is on this machine."""
+    found = (Path(path) for path in weights.of(model, pretrained) if not path.endswith(".json"))
+    return next((path for path in found if path.is_file()), None)
 
 
 def space(block: GeneratorBase) -> int | None:

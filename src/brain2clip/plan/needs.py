@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from brain2clip.generation import files
 from brain2clip.internals import open_clip_files
 from brain2clip.names import TASKS, suggestion
 from brain2clip.readers.attempts import Attempt, strictly
@@ -45,7 +46,8 @@ def check(plan: Plan) -> None:
 
 def problems(plan: Plan) -> list[str]:
     """What the settings of methods, studies and exports make impossible, a sentence each."""
-    return [*_sources(plan), *_categories(plan), *_templates(plan), *_methods(plan), *_imported(plan), *_exports(plan)]
+    found = [*_sources(plan), *_categories(plan), *_templates(plan), *_methods(plan), *_imported(plan), *_exports(plan)]
+    return [*found, *_judges(plan)]
 
 
 def check_towers(plan: Plan, attempt: Attempt = strictly) -> None:
@@ -220,3 +222,9 @@ def _exports(plan: Plan) -> Iterator[str]:
                 f"exports.{label}.study: {export.study!r} shows part of its pictures (studies.{export.study}.{part}); "
                 "the formats hold all of them equally often; expected all sessions and runs"
             )
+
+
+def _judges(plan: Plan) -> Iterator[str]:
+    """Judges of generated pictures whose weights are not there."""
+    if plan.generated():
+        yield from files.problems(plan.config.judges)

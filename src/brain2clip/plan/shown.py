@@ -98,6 +98,13 @@ class Shown(Files):
         wanted = (experiment.signals[0], experiment.protocols[0], *first[:1])
         return [run for run in self.runs_of(experiment) if run[1:4] == wanted]
 
+    def pictured(self, study: str) -> tuple[Run, str] | None:
+        """First run of the first experiment of a study with generators, and the first of these; None: none has any."""
+        for one in self.config.experiments.values():
+            if one.study == study and one.generators:
+                return self.runs_of(one)[0], str(one.generators[0])
+        return None
+
     def varied(self, study: str) -> dict[str, tuple[str, ...]]:
         """Experiments that give a method several parts of the responses: the inputs in which these differ.
 

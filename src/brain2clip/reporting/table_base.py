@@ -14,7 +14,7 @@ import pandas as pd
 
 from brain2clip import settings
 from brain2clip.names import counted
-from brain2clip.reporting import classes, costs
+from brain2clip.reporting import classes, costs, judgements
 from brain2clip.reporting.typeset import Sheet
 
 #: Columns of the Parquet file of a table.
@@ -46,6 +46,8 @@ class Context:
         What training cost (:mod:`brain2clip.reporting.costs`), of models whose histories were asked for.
     digests : dict
         By method, SHA-256 of the files that results made elsewhere were read from.
+    judged : DataFrame
+        Judgements of generated pictures (:mod:`brain2clip.reporting.judgements`), of runs that tables show.
     measured : dict
         Means with intervals that some table has asked for already.
     """
@@ -56,6 +58,7 @@ class Context:
     published: pd.DataFrame
     costs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=costs.COLUMNS))
     digests: dict[str, list[str]] = field(default_factory=dict)
+    judged: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=judgements.COLUMNS))
     measured: dict[tuple[Any, ...], Record] = field(default_factory=dict)
 
     def label(self, method: str) -> str:

@@ -7,8 +7,8 @@ What each kind of table shows is a module of :mod:`brain2clip.reporting.table_ki
 
 Settings: ``tables``, ``experiments``, ``methods`` (name to label), ``retrieval`` (``bootstrap``, ``level``, ``seed``,
 ``pools``); where given, ``studies`` and ``protocols`` (name to kind), ``modalities`` (study to eeg or fmri),
-``ceilings`` (methods that are upper bounds; default: a method named ``ideal-observer``) and ``published`` (false:
-published rows are not shown).
+``ceilings`` (methods that are upper bounds; default: a method named ``ideal-observer``), ``published`` (false:
+published rows are not shown) and ``judges`` (of generated pictures; name to label).
 
 Results on concepts that training showed never stand in one sheet with zero-shot ones, whatever the kind of table: these
 are built apart, and every sheet of the first kind is labelled.
@@ -27,7 +27,7 @@ import pandas as pd
 
 from brain2clip import artefact, kinds, settings, stage
 from brain2clip.names import RUN, MetricName
-from brain2clip.reporting import costs, published, typeset, wording
+from brain2clip.reporting import costs, judgements, published, typeset, wording
 from brain2clip.reporting.table_base import COLUMNS, Context, Part, Record
 from brain2clip.reporting.wording import DEBUG
 from brain2clip.retrieval import statistics
@@ -62,7 +62,8 @@ def load(job: stage.Job) -> Context:
     shown = job.inputs.get("published", []) if job.settings.get("published", True) else []
     summary, _ = _together(job, "summary", statistics.SUMMARY_COLUMNS)
     rows, notes = _together(job, "rows", _ROW_COLUMNS)
-    return Context(job.settings, summary, rows, published.read(shown), costs.read(job), notes)
+    judged = judgements.read(job)
+    return Context(job.settings, summary, rows, published.read(shown), costs.read(job), notes, judged)
 
 
 def _together(job: stage.Job, name: str, columns: list[str]) -> tuple[pd.DataFrame, dict[str, list[str]]]:
