@@ -1,19 +1,22 @@
 """Stage ``embed``: predicted embeddings of the averaged test responses, for whatever shows or draws pictures from them.
 
-What comes after takes this artefact and a stimuli artefact, and neither responses nor model.
+Directions, and where they are asked for, points of the tower's raw space, as generators take them. What comes after
+takes this artefact and a stimuli artefact, and neither responses nor model.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from brain2clip import artefact, stage
 from brain2clip.retrieval import tasks
 from brain2clip.retrieval.repetitions import trial_groups
 from brain2clip.settings import Method, MethodBase, parse
+from brain2clip.training import points
 from brain2clip.training.data import placed, stimuli_of
+from brain2clip.training.inputs import SUBJECTS, tested
 from brain2clip.training.inputs import share as share
-from brain2clip.training.inputs import tested
 from brain2clip.training.predict import Predictor
 
 
@@ -22,7 +25,12 @@ def run(job: stage.Job) -> None:
     tensors = artefact.read_tensors(job.input("checkpoint"), job.expects.get("train"))
     test = tested(job, tensors)
     method: MethodBase = parse(Method, job.settings["method"])
-    if not method.joint_space:
+    with_points = job.settings.get("points", False)
+    if with_points and method.no_points:
+        raise stage.InputError(
+            f"method {job.settings['run']['method']} has no points for generators: {method.no_points}"
+        )
+    if not (with_points or method.joint_space):
         raise stage.InputError(
             f"method {job.settings['run']['method']} of kind {method.kind} has a shared space of its own; predicted "
             "embeddings are those of methods that stay in CLIP's joint space, as of kind mapping and ridge"
@@ -34,11 +42,21 @@ def run(job: stage.Job) -> None:
         given = (job.settings["method"], job.settings["tower"], tensors, test, stimuli, candidates)
         predictor = Predictor(*given, job.settings["run"]["subject"])
         groups = trial_groups(test.stimulus, "all", 0)
-        predicted = predictor.brains(np.stack([test.values[trials].mean(axis=0) for _, trials in groups]))
+        averaged = np.stack([test.values[trials].mean(axis=0) for _, trials in groups])
+        predicted = predictor.brains(averaged)
         centre = predictor.centre(stimuli["embedding"].shape[1])
+        point = None
+        if with_points and method.points == "own":
+            point = points.own(predictor.side, tensors, stimuli, torch.from_numpy(averaged))
+        elif with_points:
+            fitted = artefact.read_tensors(job.input("calibration"), job.expects.get("calibrate"))
+            subject = job.settings["run"]["subject"] if SUBJECTS in tensors else None
+            point = points.Calibration.of(fitted, subject)(predicted)
     with artefact.create_h5(job.output("embeddings"), job.provenance()) as file:
         file.attrs.update(job.settings["run"])
         file["predicted"] = predicted
+        if point is not None:
+            file["point"] = point
         file["centre"] = centre
         file["stimulus_id"] = [ids[stimulus] for stimulus, _ in groups]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from string import Formatter
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
 
@@ -43,10 +43,6 @@ class MethodBase(Kind):
     known_classes: ClassVar[bool] = False
     #: Whether it knows the truth of a simulated study, and is a ceiling.
     knows_truth: ClassVar[bool] = False
-
-    #: How predictions become points of the tower's raw space, as generators take them: with the length that they have,
-    #: by a calibration on predictions of training stimuli that were left out, or not at all.
-    points: ClassVar[Literal["own", "calibrated"] | None] = None
 
     kind: str
     label: Text = Field("", description="name in the tables (empty: the key)")
@@ -94,10 +90,13 @@ class MethodBase(Kind):
 
     @property
     def no_points(self) -> str | None:
-        """Why its predictions are no points of its tower's raw space, for generators; None: they are."""
-        if self.leaves_joint_space is not None:
-            return f"its predictions leave CLIP's joint space ({self.leaves_joint_space})"
-        return None if self.points else f"a method of kind {self.kind} predicts no embedding of a picture"
+        """Why its predictions are no points of its tower's raw space, as generators take them; None: they are."""
+        return f"a method of kind {self.kind} predicts no embedding of a picture"
+
+    @property
+    def points(self) -> Literal["own", "calibrated"] | None:
+        """How they become such points: with the length that they have, by a calibration, or not at all."""
+        return None if self.no_points else "calibrated"
 
     @property
     def seeds_differ(self) -> bool:
@@ -128,6 +127,10 @@ class TrainedMethod(MethodBase):
         description="where categories are in training and test and have unequally many responses, every class counts "
         "the same in training (by drawing, by weights, or by priors); does nothing elsewhere",
     )
+
+    def for_points(self) -> Self:
+        """Settings of models that are asked for embeddings of responses alone."""
+        return self
 
 
 class Contrastive(TrainedMethod):
@@ -219,6 +222,12 @@ class Contrastive(TrainedMethod):
         return self.visual.without_texts
 
     @property
+    def no_points(self) -> str | None:
+        """What its picture side, or the layer after it, does to the frozen tower's embeddings."""
+        moved = [*self.visual.moved, *(["shared_head: true"] if self.shared_head else [])]
+        return f"its pictures are not where the frozen tower puts them ({', '.join(moved)})" if moved else None
+
+    @property
     def grid_part(self) -> tuple[int, int] | None:
         """That of the picture side, where nothing comes after its head."""
         return None if self.shared_head else self.visual.grid_part
@@ -269,6 +278,12 @@ class ReadMethod(TrainedMethod):
         return self.readout.without_texts
 
     @property
+    def no_points(self) -> str | None:
+        """The readout, where pictures leave the joint space by it."""
+        away = self.leaves_joint_space
+        return None if away is None else f"its predictions leave CLIP's joint space ({away})"
+
+    @property
     def needs(self) -> frozenset[str]:
         """Pictures, where vectors are taken from the tower."""
         return of_pictures(self.vectors)
@@ -289,7 +304,6 @@ class Ridge(ReadMethod):
 
     timed: ClassVar[bool] = True
     on_gpu: ClassVar[bool] = False
-    points = "own"
 
     kind: Literal["ridge"] = "ridge"
     alphas: Annotated[tuple[Annotated[float, Field(gt=0)], ...], EachOnce] = Field(
@@ -303,6 +317,16 @@ class Ridge(ReadMethod):
         description="stimulus: the readout of the picture (of the prompts where a study has none); text: the mean "
         "embedding of the stimulus' captions and class prompts",
     )
+
+    @property
+    def no_points(self) -> str | None:
+        """The target or the readout."""
+        return super().no_points if self.target == "stimulus" else "target: text has it predict embeddings of texts"
+
+    @property
+    def points(self) -> Literal["own", "calibrated"] | None:
+        """As it predicts them, where that is the embedding of the picture as it was shown."""
+        return "own" if self.no_points is None and not self.vectors else super().points
 
     @model_validator(mode="after")
     def _can_be_solved(self) -> Ridge:
@@ -340,7 +364,6 @@ class BrainMapping(ReadMethod):
     by_epoch: ClassVar[bool] = True
     timed: ClassVar[bool] = True
     random: ClassVar[bool] = True
-    points = "calibrated"
 
     kind: Literal["mapping"] = "mapping"
     network: Network = Field(default_factory=LinearNetwork, description="mapping network")
@@ -360,6 +383,10 @@ class BrainMapping(ReadMethod):
         """Captions, where all text is drawn from them, and what the readout needs."""
         only = self.supervision.text > 0 and self.supervision.sentences == ("captions",)
         return super().needs | frozenset({"captions"} if only else ())
+
+    def for_points(self) -> Self:
+        """Without a learned context, which is of texts."""
+        return self.model_copy(update={"classifier": Classifier()})
 
     @property
     def needed_for(self) -> str:

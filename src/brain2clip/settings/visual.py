@@ -86,6 +86,18 @@ class VisualBase(Kind):
         return self.leaves_joint_space
 
     @property
+    def tunes(self) -> tuple[str, ...]:
+        """The settings by which the tower does not give what it gives frozen."""
+        return (f"visual.kind: {self.kind}",) if self.drives_tower else ()
+
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """The settings by which its embeddings are not where the frozen tower puts pictures; none: they are."""
+        away = () if self.leaves_joint_space is None else (self.leaves_joint_space,)
+        head = () if self.head.kind == "none" else (f"visual.head.kind: {self.head.kind}",)
+        return (*away, *self.tunes, *head, *(("visual.head.norm: true",) if self.head.norm else ()))
+
+    @property
     def by_subject(self) -> bool:
         """Whether pictures differ by the subject that sees them, in training."""
         return False
@@ -191,6 +203,16 @@ class NeuroClipVisual(ReadVisual):
     fusion: Fusion = Field(default_factory=Fusion, description="token-level fusion (instance prompts)")
     prompts: SharedPrompts = Field(default_factory=SharedPrompts, description="shared prompt tokens")
     adapter: Adapter | None = neutral(None, description="trained change of the tower's weights (null: none)")
+
+    @property
+    def tunes(self) -> tuple[str, ...]:
+        """Prompts of either sort, and an adapter."""
+        kinds = {
+            "prompts.depth": None if self.prompts.depth == "off" else self.prompts.depth,
+            "fusion.kind": None if self.fusion.kind == "none" else self.fusion.kind,
+            "adapter.kind": None if self.adapter is None else self.adapter.kind,
+        }
+        return tuple(f"visual.{name}: {kind}" for name, kind in kinds.items() if kind is not None)
 
     @property
     def vectors(self) -> tuple[Vector, ...]:
