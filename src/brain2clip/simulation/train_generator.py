@@ -2,8 +2,8 @@
 
 Network classes, scheduler and pipeline are those of diffusers, as in the decoder of Kandinsky 2.2: a UNet that is told
 an image embedding, in the latent space of a VQModel. Pictures are those of :mod:`brain2clip.simulation.world`, of
-trainable concepts only; the condition is the raw embedding of each picture by a tower of ``workflow/towers``. The
-folder that is written loads by ``diffusers.KandinskyV22Pipeline.from_pretrained(FOLDER)``.
+trainable concepts only; the condition is the raw embedding of each picture by a tower of ``workflow/towers``. The folder that is
+written loads by ``diffusers.KandinskyV22Pipeline.from_pretrained(FOLDER)``.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import open_clip
 import torch
-from diffusers import DDIMScheduler, KandinskyV22Pipeline, UNet2DConditionModel, VQModel
+from diffusers import DDIMScheduler, UNet2DConditionModel, VQModel
 from numpy.typing import NDArray
 
 from brain2clip.simulation import train_tower
@@ -122,13 +121,6 @@ def new_scheduler() -> DDIMScheduler:
         timestep_spacing="trailing",
         clip_sample=False,
     )
-
-
-def save(folder: Path, unet: UNet2DConditionModel, movq: VQModel, scheduler: DDIMScheduler) -> None:
-    """Write a whole pipeline in half precision, as safetensors; what is given stays as it is."""
-    plain = {"device": "cpu", "dtype": torch.float16, "memory_format": torch.contiguous_format}
-    unet, movq = (copy.deepcopy(one).to(**plain) for one in (unet, movq))
-    KandinskyV22Pipeline(unet=unet, movq=movq, scheduler=scheduler).save_pretrained(folder, safe_serialization=True)
 
 
 # ----------------------------------------------------------------------------------------------------
