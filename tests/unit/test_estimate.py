@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -95,7 +96,8 @@ def test_every_stage_has_rates_and_every_unit_is_one_of_them() -> None:
     assert (
         {stage for stage, on in rates if on == "cpu"} == set(STAGES) == {stage for stage, on in rates if on == "memory"}
     )
-    assert {stage for stage, on in rates if on == "gpu"} == {"features", "vectors", "train"}
+    of_pictures = {"calibrate", "generate", "oracle", "judge"}
+    assert {stage for stage, on in rates if on == "gpu"} == {"features", "vectors", "train", *of_pictures}
     for path in (DEMO, "tests/workflow/tiny-fmri.yaml", "config.yaml"):
         for work in Amounts(plan(path)).works():
             for on in ("cpu", "gpu") if work.on_gpu else ("cpu",):
@@ -121,6 +123,29 @@ def test_work_grows_with_what_is_to_be_done() -> None:
     assert subjects["epochs"].cpu_s == pytest.approx(2 * before["epochs"].cpu_s)
     assert pictures["features"].cpu_s > 1.1 * before["features"].cpu_s
     assert pictures["features"].disk > 1.4 * before["features"].disk
+
+
+def test_pictures_cost_what_is_asked_of_their_generator(tmp_path: Path) -> None:
+    """Steps, samples, a guided pass for each that is not, and weights, which only a folder tells."""
+    generator = plan(DEMO).config.generators["grammar"].model_dump(mode="json")
+    (tmp_path / "unet").mkdir()
+    weights = tmp_path / "unet/diffusion_pytorch_model.safetensors"
+
+    def drawn(gb: float = 0.003, **changed: object) -> costs.Estimate:
+        weights.touch()
+        os.truncate(weights, int(gb * 1e9))
+        block = {**generator, "model": f"local-dir:{tmp_path}", **changed}
+        return by_stage(plan(DEMO, generators={"grammar": block}))["generate"]
+
+    few, start = drawn(), {"picture": "nearest", "strength": 0.5}
+    assert drawn(steps=10 * generator["steps"]).cpu_s > 4 * few.cpu_s
+    assert drawn(samples=20).cpu_s > 4 * few.cpu_s
+    assert drawn(guidance=1.0).cpu_s < 0.8 * few.cpu_s
+    assert drawn(start=start).cpu_s < 0.8 * few.cpu_s
+    assert drawn(gb=1.0).cpu_s > 4 * few.cpu_s
+    assert drawn(gb=1.0).memory == pytest.approx(few.memory + 3 * 0.997)
+    assert drawn(size=512).disk == pytest.approx(64 * few.disk)
+    assert (few.basis, drawn(model="somebody/something").basis) == ("scaled", "reckoned")
 
 
 def test_memory_holds_patch_tokens_once_and_no_more_than_training_keeps() -> None:

@@ -10,6 +10,7 @@ from diffusers import (
     AutoencoderKL,
     DDPMScheduler,
     EulerAncestralDiscreteScheduler,
+    KandinskyV22Pipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
@@ -29,7 +30,7 @@ def kandinsky(folder: Path, learned_variance: bool = False) -> str:
     torch.manual_seed(0)
     unet, movq = train_generator.new_unet(SETTINGS, WIDTH), train_generator.new_autoencoder(SETTINGS)
     scheduler = DDPMScheduler(variance_type="learned_range") if learned_variance else train_generator.new_scheduler()
-    train_generator.save(folder, unet, movq, scheduler)
+    KandinskyV22Pipeline(unet=unet.half(), movq=movq.half(), scheduler=scheduler).save_pretrained(folder)
     return f"local-dir:{folder}"
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brain2clip import artefact, kinds, stage
-from brain2clip.generation import bank
+from brain2clip.generation import training_bank
 from brain2clip.internals import torch_device
+from brain2clip.readers import pictures
 from brain2clip.settings import Generator, GeneratorBase, parse
 from brain2clip.stage import InputError
 from brain2clip.stimuli import chunks
@@ -113,9 +114,20 @@ class _Starts:
 def _starts(job: stage.Job, points: Points) -> _Starts:
     """The training picture that is nearest to each point."""
     with artefact.open_h5(job.input("stimuli"), job.expects.get("features")) as file:
-        rows = bank.nearest(points.direction, points.centre, file)
-        ids, paths = (file[name].asstr()[:][rows].tolist() for name in ("stimulus_id", "image"))
-    return _Starts(ids, paths)
+        near = training_bank.nearest(file, points.stimulus_id, points.direction, points.centre)
+        paths = dict(zip(file["stimulus_id"].asstr()[:], file["image"].asstr()[:], strict=True))
+    if lost := [name for name in near if not paths[name]]:
+        raise InputError(
+            f"{job.input('stimuli')}: no picture of the training stimulus {lost[0]}; leave out generators.*.start"
+        )
+    return _Starts(near, [paths[name] for name in near])
+
+
+def square(path: str, size: int) -> NDArray[np.uint8]:
+    """A picture [size, size, 3]: its largest square in the middle, as towers see it, resized (bicubic, antialiased)."""
+    from PIL import Image, ImageOps
+
+    return np.asarray(ImageOps.fit(pictures.read(path), (size, size), Image.Resampling.BICUBIC))
 
 
 @dataclass(frozen=True)
@@ -132,7 +144,8 @@ class _Drawing:
         """All samples of some rows."""
         size, samples = self.settings.size, self.settings.samples
         asked = [(row, sample) for row in range(start, stop) for sample in range(samples)]
-        parts = [self._batch(list(batch)) for batch in _batched(asked, self.settings.batch_size)]
+        at_once = self.settings.batch_size
+        parts = [self._batch(asked[first : first + at_once]) for first in range(0, len(asked), at_once)]
         return {"picture": np.concatenate(parts).reshape(stop - start, samples, size, size, 3)}
 
     def _batch(self, asked: list[tuple[int, int]]) -> NDArray[np.uint8]:
@@ -140,13 +153,11 @@ class _Drawing:
 
         settings, rows = self.settings, [row for row, _ in asked]
         streams = [noise(settings.seed, self.points.stimulus_id[row], sample) for row, sample in asked]
-        from_ = (
-            None
-            if self.starts is None
-            else np.stack([bank.square(self.starts.path[row], settings.size) for row in rows])
-        )
+        first = None
+        if self.starts is not None:
+            first = np.stack([square(self.starts.path[row], settings.size) for row in rows])
         values, negative = (torch.from_numpy(one).float() for one in (self.points.value[rows], self.negative))
-        found: NDArray[np.uint8] = self.generator.draw(values, negative, streams, from_)
+        found: NDArray[np.uint8] = self.generator.draw(values, negative, streams, first)
         wanted = (len(asked), settings.size, settings.size, 3)
         if found.shape != wanted or found.dtype != np.uint8:
             raise InputError(
@@ -154,10 +165,6 @@ class _Drawing:
                 f"choose a size that {settings.model} makes"
             )
         return found
-
-
-def _batched(items: list[tuple[int, int]], size: int) -> list[list[tuple[int, int]]]:
-    return [items[first : first + size] for first in range(0, len(items), size)]
 
 
 def _check_finite(points: Points) -> None:

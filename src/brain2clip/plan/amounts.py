@@ -33,6 +33,10 @@ REGION = 12
 UNKNOWN = Extent((4000, 800), (1000, 100), 1000.0, 64)
 #: Work of a tower without a description: that of ViT-B-32.
 COMMON = 8.7
+#: Trainings that a calibration takes.
+FOLDS = 5
+#: Share of a generator's latents that a weight sees on average: most weights are where there are few.
+LEVELS = 0.1
 #: Eigendecomposition of a symmetric matrix [n, n], FLOP / n^3.
 EIGEN = 10.0
 
@@ -85,7 +89,7 @@ class Amounts:
 
     def works(self) -> Iterator[Work]:
         """All jobs that the configuration asks for, in the order of the pipeline; equal ones together."""
-        for part in (self._raw, self._responses, self._stimuli, self._models, self._reports):
+        for part in (self._raw, self._responses, self._stimuli, self._models, self._pictures, self._reports):
             yield from (work for work in part() if work.jobs)
 
     # ------------------------------------------------------------------------------------------ studies
@@ -255,8 +259,8 @@ class Amounts:
             own = [one.run for one in plan.applied() if one.name == name]
             for run, count in _equal(own, plan).items():
                 yield replace(self._rank("apply", run, count), method=run.method)
-        mapped = [run for study in plan.studies_run for run in plan.mapped_runs(study)[:1]]
-        yield Work("embed", len(mapped), disk=1e-3)
+        mapped = {run for study in plan.studies_run for run in plan.mapped_runs(study)[:1]}
+        yield Work("embed", len(mapped | plan.points_wanted), disk=1e-3)
         for study in filter(plan.has_timecourse, plan.studies_run):
             signal = plan.main_experiment(study).signals[0]
             _, times, said = self.numbers(study, signal)
@@ -327,6 +331,40 @@ class Amounts:
 
         config = weights.architecture(self.plan.config.towers[tower].model)
         return int((config or {}).get("embed_dim", 512))
+
+    def _pictures(self) -> Iterator[Work]:
+        plan, generated = self.plan, self.plan.generated()
+        wanted = sorted(run for run in plan.points_wanted if plan.method(run.method).points == "calibrated")
+        for model, count in _equal(plan.models(wanted), plan).items():
+            work = self._train(model, count)
+            of = {unit: FOLDS * amount for unit, amount in work.of.items()}
+            yield replace(work, stage="calibrate", of=of, method=model.method)
+        towers = {plan.config.generators[name].tower for _, name in generated}
+        for flop, weights, known in map(self.tower, sorted(towers)):
+            yield Work("negative", 1, {"gflop": flop}, {"weights": weights}, known=known)
+        for study, name in sorted({(run.study, name) for run, name in generated}):
+            yield self._drawn("oracle", study, name, 1)
+        of_runs = {name: [run for run, one in generated if one == name] for _, name in generated}
+        for name, runs in of_runs.items():
+            for run, count in _equal(runs, plan).items():
+                yield replace(self._drawn("generate", run.study, name, count), method=run.method)
+                shown = self.used(run.study)[0].pictures[1] * (2 + 2 * plan.config.generators[name].samples)
+                of = {"picture": float(shown), "seen": float(shown * len(plan.config.judges))}
+                on_gpu = bool(plan.config.judges)
+                yield Work("judge", count, of, disk=1e-7 * shown, on_gpu=on_gpu, method=run.method)
+
+    def _drawn(self, stage: str, study: str, name: str, count: int) -> Work:
+        """Pictures of the test stimuli of some subjects, or of their own embeddings."""
+        block = self.plan.config.generators[name]
+        (extent, known), (weights, said) = self.used(study), sizes.generator_gb(block)
+        pictures = float(extent.pictures[1] * block.samples)
+        steps = block.steps if block.start is None else int(block.steps * block.start.strength)
+        passes = pictures * steps * (2 if block.guidance > 1 else 1)
+        # Each of a billion weights (two bytes) counts once for each of the latents that its level has.
+        flop = 2 * weights / 2 * (block.size / 8) ** 2 * LEVELS
+        of = {"picture": pictures, "pass": passes, "gflop": flop * passes}
+        disk = pictures * block.size**2 * 3 / 1e9
+        return Work(stage, count, of, {"weights": weights}, disk, known and said, on_gpu=True)
 
     def _reports(self) -> Iterator[Work]:
         plan = self.plan

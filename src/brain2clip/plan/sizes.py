@@ -5,16 +5,20 @@ The stage refuses what is too large as well; here it is refused before anything 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brain2clip.settings import Tower, Vector
+from brain2clip.generation import files as generator_files
+from brain2clip.settings import GeneratorBase, Tower, Vector
 from brain2clip.stage import InputError
 from brain2clip.stimuli import weights
 
 if TYPE_CHECKING:
     from brain2clip.plan.jobs import Plan
 
+#: What is taken for a generator that is not on this machine: the decoder of Kandinsky 2.2.
+COMMON_GB = 2.6
 BYTES = {"float32": 4, "float16": 2}
 
 
@@ -152,3 +156,9 @@ def _vision(tower: Tower) -> dict[str, Any] | None:
     config = weights.architecture(tower.model)
     vision: Any = None if config is None else config.get("vision_cfg")
     return vision if isinstance(vision, dict) and "timm_model_name" not in vision else None
+
+
+def generator_gb(block: GeneratorBase) -> tuple[float, bool]:
+    """Weights of a generator as they are stored, GB, and whether that is known: it is of those on this machine."""
+    stored = [path for path in generator_files.of(block) if path.endswith(".safetensors") and os.path.isfile(path)]
+    return (sum(map(os.path.getsize, stored)) / 1e9, True) if stored else (COMMON_GB, False)

@@ -48,16 +48,15 @@ def nearest(
     k : int
         At most this many.
     """
-    similarity = cosines(predicted, bank, centre)
-    rank = similarities.ranks(similarity, seen)
-    similarity[np.arange(len(seen)), seen] = -np.inf
-    return Nearest(similarities.best(similarity, min(k, len(bank) - 1))[0], rank)
+    found = similarity(predicted, bank, centre)
+    rank = similarities.ranks(found, seen)
+    found[np.arange(len(seen)), seen] = -np.inf
+    return Nearest(similarities.best(found, min(k, len(bank) - 1))[0], rank)
 
 
-def cosines(
+def similarity(
     predicted: NDArray[np.floating], bank: NDArray[np.floating], centre: NDArray[np.floating]
 ) -> NDArray[np.floating]:
-    """Cosines [n, n_bank] of predicted embeddings and entries of a bank; parameters as in :func:`nearest`."""
+    """Cosine [n, n_bank] of predictions and entries of a bank, as :func:`nearest` takes them."""
     unit = bank / np.linalg.norm(bank, axis=1, keepdims=True) - centre
-    similarity: NDArray[np.floating] = predicted @ (unit / np.linalg.norm(unit, axis=1, keepdims=True)).T
-    return similarity
+    return predicted @ (unit / np.linalg.norm(unit, axis=1, keepdims=True)).T
