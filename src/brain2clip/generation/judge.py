@@ -66,6 +66,7 @@ class Given:
     places: NDArray[np.int64]
 
 
+@torch_device.tf32(on=False)
 def run(job: stage.Job) -> None:
     """Write the table of judgements."""
     with artefact.open_h5(*_input(job, "embeddings", "embed")) as file:
@@ -92,7 +93,7 @@ def run(job: stage.Job) -> None:
             *_of_generator("oracle", ideal, ids),
         ]
         elsewhere = picture_metrics.others(len(ids))
-        parts = [*_by_pixels(seen, given, elsewhere)]
+        parts: list[pd.DataFrame] = []
         device = torch_device.chosen(asked=bool(job.settings["judges"]))
         for name, settings in job.settings["judges"].items():
             block: JudgeBase = parse(Judge, settings)
@@ -101,6 +102,7 @@ def run(job: stage.Job) -> None:
             log.info("judge %s %s%s", name, stage.on_device(device), ", which the generator is told of" * partial)
             found = _by_network(judge, seen, given, elsewhere, name)
             parts += [one.assign(judge=name, partial=partial) for one in found]
+        parts += _by_pixels(seen, given, elsewhere)
     table = pd.concat(parts, ignore_index=True)
     table["stimulus_id"] = np.array(ids, dtype=object)[table.pop("place")]
     table = table.assign(**job.settings["run"], generator=job.settings["generator_name"], n_candidates=len(ids))
@@ -136,7 +138,7 @@ def _of_study(images: dict[str, str], names: Sequence[str]) -> Reading:
 
 def _square(path: str) -> NDArray[np.uint8]:
     picture = reader.read(path)
-    return np.asarray(transforms.center_crop(picture, [min(picture.size)]))
+    return np.array(transforms.center_crop(picture, [min(picture.size)]))
 
 
 def _of_generator(source: str, file: h5py.File, ids: Sequence[str]) -> list[Given]:
