@@ -177,13 +177,11 @@ def _by_pixels(seen: Reading, given: Sequence[Given], elsewhere: NDArray[np.int6
     values = np.empty((len(pairs), 2, len(elsewhere)))
     flat = 0
     for place in stage.progress(range(len(elsewhere)), "judge pixels: test pictures"):
-        own = _at_side(seen(np.array([place]))[0])
-        grey = picture_metrics.Grey.of(own)
+        own = _looked(seen(np.array([place]))[0])
         for number, one in enumerate(pairs):
-            other = _at_side(one.read(one.places[[place]])[0])
-            flat += bool(np.ptp(other) == 0)
-            values[number, 0, place] = picture_metrics.pixcorr(own, other)
-            values[number, 1, place] = picture_metrics.ssim(grey, picture_metrics.Grey.of(other))
+            other = _looked(one.read(one.places[[place]])[0])
+            flat += not other.length
+            values[number, :, place] = picture_metrics.pixcorr(own, other), picture_metrics.ssim(own, other)
     if flat:
         log.warning(
             "judge: of %d pictures %d have one colour, so their correlation counts as 0", values[:, 0].size, flat
@@ -193,11 +191,11 @@ def _by_pixels(seen: Reading, given: Sequence[Given], elsewhere: NDArray[np.int6
             yield _rows(one, metric, found).assign(judge=PIXELS, partial=False)
 
 
-def _at_side(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """A picture from 0 to 1 [425, 425, 3], by way of 256 pixels as the field's code has it."""
+def _looked(picture: NDArray[np.uint8]) -> picture_metrics.Looked:
+    """A picture at 425 pixels, by way of 256 as the field's code has it."""
     values = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
     values = judge_base.resized(judge_base.resized(values, picture_metrics.COMMON), picture_metrics.SIDE)
-    return values[0].permute(1, 2, 0).numpy()
+    return picture_metrics.Looked.at(values[0].permute(1, 2, 0).numpy())
 
 
 def _by_network(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from brain2clip.plan import sizes
 from brain2clip.readers import bids_files
 from brain2clip.reporting import figure_base
+from brain2clip.settings import Tower
 from brain2clip.settings.studies import Extent
 from brain2clip.stage import InputError
 
@@ -85,7 +86,7 @@ class Amounts:
 
     def works(self) -> Iterator[Work]:
         """All jobs that the configuration asks for, in the order of the pipeline; equal ones together."""
-        for part in (self._raw, self._responses, self._stimuli, self._models, self._reports):
+        for part in (self._raw, self._responses, self._stimuli, self._models, self._judged, self._reports):
             yield from (work for work in part() if work.jobs)
 
     # ------------------------------------------------------------------------------------------ studies
@@ -327,6 +328,18 @@ class Amounts:
 
         config = weights.architecture(self.plan.config.towers[tower].model)
         return int((config or {}).get("embed_dim", 512))
+
+    def _judged(self) -> Iterator[Work]:
+        """Comparisons of generated pictures: by pixels in pairs, by networks picture by picture."""
+        for (study, name), count in Counter((run.study, name) for run, name in self.plan.generated()).items():
+            shown, samples = self.used(study)[0].pictures[1], self.plan.config.generators[name].samples
+            towers = [one.clip and Tower(model=one.clip[0]) for one in self.plan.config.judges.values()]
+            work = [tower and sizes.gflop(tower) for tower in towers]
+            looks = float(shown * (2 * samples + 2))  # the seen pictures and the nearest once each
+            of = {"pair": float(shown * (3 * samples + 1)), "look": looks * len(work)}
+            of["gflop"] = looks * sum(one or COMMON for one in work)
+            disk = 2e-8 * of["pair"] * (2 + 3 * len(work))
+            yield Work("judge", count, of, disk=disk, known=self.used(study)[1] and all(work), on_gpu=bool(work))
 
     def _reports(self) -> Iterator[Work]:
         plan = self.plan
