@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +57,9 @@ def test_a_short_training_writes_a_folder_that_the_library_loads_and_a_card(tmp_
     seen = []
     draw = train_tower.draw_pictures
     monkeypatch.setattr(
-        train_tower, "draw_pictures", lambda shown, *more: seen.append([one.concept for one in shown]) or draw(shown, *more)
+        train_tower,
+        "draw_pictures",
+        lambda shown, *more: seen.append([one.concept for one in shown]) or draw(shown, *more),
     )
     train_generator.make_generator(tmp_path / "made", SMALL, TOWER, TOWER)
     assert set(seen[0]) == set(few)  # what it learns from; the others measure it
@@ -106,9 +107,10 @@ def test_the_oracle_is_better_than_the_nearest_picture_and_that_than_chance_by_t
     pictures, known = (train_tower.draw_pictures(shown, 64) for shown in (test, bank))
     points = train_generator.raw_embeddings(tower, pictures)
     made = train_generator.drawn(pipeline, points, train_generator.negative_embedding(tower, 64), 64, 0)
-    unit = torch.nn.functional.normalize(points) @ torch.nn.functional.normalize(
-        train_generator.raw_embeddings(tower, known)
-    ).T
+    unit = (
+        torch.nn.functional.normalize(points)
+        @ torch.nn.functional.normalize(train_generator.raw_embeddings(tower, known)).T
+    )
     shown = {"oracle": made, "nearest": known[unit.argmax(1).numpy()], "another": np.roll(made, 1, axis=0)}
     seen = train_generator.raw_embeddings(judge, pictures).numpy()
     score = {}
@@ -125,9 +127,8 @@ def test_the_oracle_is_better_than_the_nearest_picture_and_that_than_chance_by_t
     assert abs(score["another"].mean() - 0.5) < 0.15
 
 
-def test_settings_that_break_training_are_told():
+def test_a_training_that_breaks_down_is_told():
+    progress = train_generator._Progress("UNet", 1)
+    progress(0, float("nan"))
     with pytest.raises(RuntimeError, match="its loss is nan"):
-        progress = train_generator._Progress("UNet", 1)
-        progress(0, float("nan"))
         progress.done()
-    assert replace(SMALL, steps=3).steps == 3

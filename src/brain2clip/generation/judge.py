@@ -66,6 +66,7 @@ class Given:
     places: NDArray[np.int64]
 
 
+@torch_device.tf32(on=False)
 def run(job: stage.Job) -> None:
     """Write the table of judgements."""
     with artefact.open_h5(*_input(job, "embeddings", "embed")) as file:
@@ -92,7 +93,7 @@ def run(job: stage.Job) -> None:
             *_of_generator("oracle", ideal, ids),
         ]
         elsewhere = picture_metrics.others(len(ids))
-        parts = [*_by_pixels(seen, given, elsewhere)]
+        parts: list[pd.DataFrame] = []
         device = torch_device.chosen(asked=bool(job.settings["judges"]))
         for name, settings in job.settings["judges"].items():
             block: JudgeBase = parse(Judge, settings)
@@ -101,6 +102,7 @@ def run(job: stage.Job) -> None:
             log.info("judge %s %s%s", name, stage.on_device(device), ", which the generator is told of" * partial)
             found = _by_network(judge, seen, given, elsewhere, name)
             parts += [one.assign(judge=name, partial=partial) for one in found]
+        parts += _by_pixels(seen, given, elsewhere)
     table = pd.concat(parts, ignore_index=True)
     table["stimulus_id"] = np.array(ids, dtype=object)[table.pop("place")]
     table = table.assign(**job.settings["run"], generator=job.settings["generator_name"], n_candidates=len(ids))
@@ -136,7 +138,7 @@ def _of_study(images: dict[str, str], names: Sequence[str]) -> Reading:
 
 def _square(path: str) -> NDArray[np.uint8]:
     picture = reader.read(path)
-    return np.asarray(transforms.center_crop(picture, [min(picture.size)]))
+    return np.array(transforms.center_crop(picture, [min(picture.size)]))
 
 
 def _of_generator(source: str, file: h5py.File, ids: Sequence[str]) -> list[Given]:
@@ -175,13 +177,11 @@ def _by_pixels(seen: Reading, given: Sequence[Given], elsewhere: NDArray[np.int6
     values = np.empty((len(pairs), 2, len(elsewhere)))
     flat = 0
     for place in stage.progress(range(len(elsewhere)), "judge pixels: test pictures"):
-        own = _at_side(seen(np.array([place]))[0])
-        grey = picture_metrics.Grey.of(own)
+        own = _looked(seen(np.array([place]))[0])
         for number, one in enumerate(pairs):
-            other = _at_side(one.read(one.places[[place]])[0])
-            flat += bool(np.ptp(other) == 0)
-            values[number, 0, place] = picture_metrics.pixcorr(own, other)
-            values[number, 1, place] = picture_metrics.ssim(grey, picture_metrics.Grey.of(other))
+            other = _looked(one.read(one.places[[place]])[0])
+            flat += not other.length
+            values[number, :, place] = picture_metrics.pixcorr(own, other), picture_metrics.ssim(own, other)
     if flat:
         log.warning(
             "judge: of %d pictures %d have one colour, so their correlation counts as 0", values[:, 0].size, flat
@@ -191,11 +191,11 @@ def _by_pixels(seen: Reading, given: Sequence[Given], elsewhere: NDArray[np.int6
             yield _rows(one, metric, found).assign(judge=PIXELS, partial=False)
 
 
-def _at_side(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """A picture from 0 to 1 [425, 425, 3], by way of 256 pixels as the field's code has it."""
+def _looked(picture: NDArray[np.uint8]) -> picture_metrics.Looked:
+    """A picture at 425 pixels, by way of 256 as the field's code has it."""
     values = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
     values = judge_base.resized(judge_base.resized(values, picture_metrics.COMMON), picture_metrics.SIDE)
-    return values[0].permute(1, 2, 0).numpy()
+    return picture_metrics.Looked.at(values[0].permute(1, 2, 0).numpy())
 
 
 def _by_network(

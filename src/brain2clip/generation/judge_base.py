@@ -73,7 +73,7 @@ def layer_of(network: nn.Module, name: str, setting: str, device: torch.device) 
     from torchvision.models.feature_extraction import create_feature_extractor
 
     try:
-        made = create_feature_extractor(network.eval(), {name: name})
+        made = create_feature_extractor(network.eval(), {name: name}, suppress_diff_warning=True)
     except ValueError:
         nodes = dict(network.named_modules())
         raise InputError(

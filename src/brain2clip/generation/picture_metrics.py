@@ -34,37 +34,47 @@ def standardised(values: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.where(flat, 0, centred / np.where(flat, 1, length)).astype(values.dtype)
 
 
-def pixcorr(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
-    """Pearson correlation of all numbers of two pictures of one shape."""
-    first, second = (standardised(one.reshape(1, -1).astype(np.float64)) for one in (a, b))
-    return float((first @ second.T).item())
-
-
 @dataclass(frozen=True)
-class Grey:
-    """A picture as SSIM sees it.
+class Looked:
+    """A picture with what is compared of its pixels.
 
     Attributes
     ----------
-    values, mean, variance : ndarray [height, width]
+    colours : ndarray [height * width * 3]
+        All numbers, from 0 to 1.
+    centre, length : float
+        Their mean, and the length that they have without it; 0 for a picture of one colour.
+    grey, mean, variance : ndarray [height, width]
         Grey from 0 to 1, and its local mean and variance under the Gaussian window.
     """
 
-    values: NDArray[np.float64]
+    colours: NDArray[np.float64]
+    centre: float
+    length: float
+    grey: NDArray[np.float64]
     mean: NDArray[np.float64]
     variance: NDArray[np.float64]
 
     @classmethod
-    def of(cls, picture: NDArray[np.floating]) -> Grey:
+    def at(cls, picture: NDArray[np.floating]) -> Looked:
         """Of an RGB picture [height, width, 3] from 0 to 1."""
-        values = picture.astype(np.float64) @ GREY
-        mean = _window(values)
-        return cls(values, mean, _window(values * values) - mean * mean)
+        values = picture.astype(np.float64)
+        grey, colours = values @ GREY, values.ravel()
+        mean, centre = _window(grey), float(colours.mean())
+        length = 0.0 if np.ptp(colours) <= CONSTANT else float(np.linalg.norm(colours - centre))
+        return cls(colours, centre, length, grey, mean, _window(grey * grey) - mean * mean)
 
 
-def ssim(a: Grey, b: Grey) -> float:
+def pixcorr(a: Looked, b: Looked) -> float:
+    """Pearson correlation of all numbers of two pictures of one shape."""
+    if not (a.length and b.length):
+        return 0.0
+    return float(a.colours @ b.colours - a.colours.size * a.centre * b.centre) / (a.length * b.length)
+
+
+def ssim(a: Looked, b: Looked) -> float:
     """Structural similarity of two pictures of one shape (Wang et al. 2004): Gaussian window, population covariance."""
-    covariance = _window(a.values * b.values) - a.mean * b.mean
+    covariance = _window(a.grey * b.grey) - a.mean * b.mean
     above = (2 * a.mean * b.mean + C1) * (2 * covariance + C2)
     below = (a.mean**2 + b.mean**2 + C1) * (a.variance + b.variance + C2)
     inside = slice(EDGE, -EDGE)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from brain2clip.plan import sizes
 from brain2clip.readers import bids_files
 from brain2clip.reporting import figure_base
+from brain2clip.settings import Tower
 from brain2clip.settings.studies import Extent
 from brain2clip.stage import InputError
 
@@ -89,7 +90,15 @@ class Amounts:
 
     def works(self) -> Iterator[Work]:
         """All jobs that the configuration asks for, in the order of the pipeline; equal ones together."""
-        for part in (self._raw, self._responses, self._stimuli, self._models, self._pictures, self._reports):
+        for part in (
+            self._raw,
+            self._responses,
+            self._stimuli,
+            self._models,
+            self._pictures,
+            self._judged,
+            self._reports,
+        ):
             yield from (work for work in part() if work.jobs)
 
     # ------------------------------------------------------------------------------------------ studies
@@ -348,10 +357,6 @@ class Amounts:
         for name, runs in of_runs.items():
             for run, count in _equal(runs, plan).items():
                 yield replace(self._drawn("generate", run.study, name, count), method=run.method)
-                shown = self.used(run.study)[0].pictures[1] * (2 + 2 * plan.config.generators[name].samples)
-                of = {"picture": float(shown), "seen": float(shown * len(plan.config.judges))}
-                on_gpu = bool(plan.config.judges)
-                yield Work("judge", count, of, disk=1e-7 * shown, on_gpu=on_gpu, method=run.method)
 
     def _drawn(self, stage: str, study: str, name: str, count: int) -> Work:
         """Pictures of the test stimuli of some subjects, or of their own embeddings."""
@@ -365,6 +370,18 @@ class Amounts:
         of = {"picture": pictures, "pass": passes, "gflop": flop * passes}
         disk = pictures * block.size**2 * 3 / 1e9
         return Work(stage, count, of, {"weights": weights}, disk, known and said, on_gpu=True)
+
+    def _judged(self) -> Iterator[Work]:
+        """Comparisons of generated pictures: by pixels in pairs, by networks picture by picture."""
+        for (study, name), count in Counter((run.study, name) for run, name in self.plan.generated()).items():
+            shown, samples = self.used(study)[0].pictures[1], self.plan.config.generators[name].samples
+            towers = [one.clip and Tower(model=one.clip[0]) for one in self.plan.config.judges.values()]
+            work = [tower and sizes.gflop(tower) for tower in towers]
+            looks = float(shown * (2 * samples + 2))  # the seen pictures and the nearest once each
+            of = {"pair": float(shown * (3 * samples + 1)), "look": looks * len(work)}
+            of["gflop"] = looks * sum(one or COMMON for one in work)
+            disk = 2e-8 * of["pair"] * (2 + 3 * len(work))
+            yield Work("judge", count, of, disk=disk, known=self.used(study)[1] and all(work), on_gpu=bool(work))
 
     def _reports(self) -> Iterator[Work]:
         plan = self.plan

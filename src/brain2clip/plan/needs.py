@@ -225,6 +225,13 @@ def _exports(plan: Plan) -> Iterator[str]:
 
 
 def _judges(plan: Plan) -> Iterator[str]:
-    """Judges of generated pictures whose weights are not there."""
+    """Judges of generated pictures whose weights are not there, and tables of pictures that nobody generates."""
     if plan.generated():
         yield from files.problems(plan.config.judges)
+    for name, table in plan.config.tables.items():
+        listed = {label: plan.config.experiments[label].generators for label in table.experiments}
+        if table.of_pictures and not any(listed.values()):
+            yield (
+                f"tables.{name}.experiments: found {', '.join(listed)}, of which none has generators; expected one "
+                "with experiments.*.generators, whose pictures a table of kind generation shows"
+            )

@@ -64,11 +64,13 @@ class Table(TableBase[settings.GenerationTable]):
             lines = {(source, ""): [source] for source in SOURCES}
             lines |= {("generated", one): [f"generated − {one}"] for one in AGAINST}
             for name, column in columns:
-                numbers = column.numbers
-                for found in self._records(part, method, own, name, column):
-                    records.append({**found, "note": _note(generator, own, name)})
+                of_judge, numbers = chosen(own, judge=name), column.numbers
+                note = f"generator {generator}" + ("; partial judge" if of_judge["partial"].any() else "")
+                for found in self._records(part, method, of_judge, name, column):
+                    records.append({**found, "note": note})
                     if found["level"] == "mean":
-                        lines[found["target"], ""].append(f"{numbers.number(found['value'])} {numbers.interval(found)}")
+                        shown = f"{numbers.number(found['value'])} {numbers.interval(found)}"
+                        lines[found["target"], ""].append(shown)
                     if found["level"] == "difference":
                         p = "" if math.isnan(found["p_sign_flip"]) else f", p {found['p_sign_flip']:.3f}"
                         shown = f"{numbers.signed(found['value'])} {numbers.interval(found, signed=True)}{p}"
@@ -90,7 +92,7 @@ class Table(TableBase[settings.GenerationTable]):
         given = (column.metric, options["bootstrap"], options["level"], options["seed"])
         of = metric_base.load(column.metric)
         base = {**names_of(part, method, self.context), "metric": f"{judge}:{column.name}", "task": judge}
-        rows = {one: rows_of(chosen(judged, judge=judge, source=one), column) for one in SOURCES}
+        rows = {one: rows_of(chosen(judged, source=one), column) for one in SOURCES}
         for source, own in rows.items():
             line = {**base, "target": source}
             for (subject, seed), of_run in own.groupby(["subject", "seed"]):
@@ -140,8 +142,3 @@ class Table(TableBase[settings.GenerationTable]):
             "from which one is told stay the same when stimuli are resampled; the two-sided p of sign flips over "
             "subjects decides nothing and cannot fall below 2 / 2^subjects."
         )
-
-
-def _note(generator: str, judged: pd.DataFrame, name: str) -> str:
-    partial = chosen(judged, judge=name)["partial"].any()
-    return f"generator {generator}" + ("; partial judge" if partial else "")
