@@ -1,4 +1,4 @@
-"""The embedded generator: how it is trained, and that what lies in the repository makes pictures that are recognised."""
+"""The embedded generator: how it is trained, and whether what is in the repository makes recognisable pictures."""
 
 from __future__ import annotations
 
