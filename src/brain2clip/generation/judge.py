@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional as transforms
 
 from brain2clip import artefact, kinds, stage
-from brain2clip.generation import bank, files, judge_base, picture_metrics
+from brain2clip.generation import files, judge_base, picture_metrics, training_bank
 from brain2clip.internals import torch_device
 from brain2clip.readers import pictures as reader
 from brain2clip.settings import Judge, parse
@@ -86,7 +86,7 @@ def run(job: stage.Job) -> None:
                 "pictures are compared with the seen ones: take experiments.*.generators out of this study"
             )
         seen = _of_study(images, ids)
-        near = [str(stimuli["stimulus_id"].asstr()[row]) for row in bank.nearest(predicted, centre, stimuli)]
+        near = training_bank.nearest(stimuli, ids, predicted, centre)
         given = [
             *_of_generator("generated", made, ids),
             Given("nearest", 0, _of_study(images, near), near, np.arange(len(ids))),

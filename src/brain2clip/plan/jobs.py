@@ -373,9 +373,9 @@ class Plan(Shown):
         generated = self.generated()
         yield from map(self.negative_job, sorted({self.config.generators[name].tower for _, name in generated}))
         yield from (self.oracle_job(*one) for one in sorted({(run.study, name) for run, name in generated}))
-        for one in generated:
-            yield self.generate_job(*one)
-            yield self.judge_job(*one)
+        for run, name in generated:
+            yield self.generate_job(run, name)
+            yield self.judge_job(run, name)
         for study in filter(self.has_timecourse, self.studies_run):
             signal = self.main_experiment(study).signals[0]
             yield from (self.timecourse_job(study, signal, subject) for subject in self.subjects(study))
