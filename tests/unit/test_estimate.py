@@ -15,9 +15,10 @@ from bids_fixtures import noise, regular_events, study_settings, write_run
 
 from brain2clip import kinds, settings
 from brain2clip.cli import estimate
-from brain2clip.plan import Plan, costs, sizes
+from brain2clip.plan import Plan, amounts, costs, sizes
 from brain2clip.plan.amounts import UNKNOWN, Amounts
 from brain2clip.plan.jobs import STAGES
+from brain2clip.training import calibrate
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO, TINY = "workflow/studies/demo.yaml", "tests/workflow/tiny.yaml"
@@ -103,6 +104,19 @@ def test_every_stage_has_rates_and_every_unit_is_one_of_them() -> None:
             for on in ("cpu", "gpu") if work.on_gpu else ("cpu",):
                 assert set(work.of) <= set(rates[work.stage, on]), (work.stage, on)
             assert set(work.memory) <= {*rates[work.stage, "memory"], *rates.get((work.stage, "gpu memory"), ())}
+
+
+def test_a_calibration_trains_without_each_fold_once_for_a_model() -> None:
+    """Of the runs that pictures are made of only; the regression comes on top."""
+    works = list(Amounts(plan(DEMO)).works())
+    (calibrated,) = [work for work in works if work.stage == "calibrate"]
+    trained = [work for work in works if work.stage == "train" and work.method == calibrated.method == "brainclip"]
+    assert amounts.FOLDS == calibrate.FOLDS
+    assert calibrated.jobs == len(plan(DEMO).subjects("simulated-fmri"))
+    assert any(
+        {unit: 4 * amount for unit, amount in one.of.items()}.items() <= calibrated.of.items() for one in trained
+    )
+    assert calibrated.of["solved"] > 0
 
 
 def test_the_shipped_table_says_where_each_measured_rate_comes_from() -> None:

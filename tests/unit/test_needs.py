@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from brain2clip import settings
-from brain2clip.plan import Plan
-from brain2clip.plan.needs import check
+from brain2clip.plan import Plan, needs
+from brain2clip.plan.needs import check, problems
 from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +32,7 @@ METHODS = {
 }
 
 
-def plan(study: dict, methods: list[str], model: str = "ViT-B-32", **blocks) -> Plan:
+def plan(study: dict, methods: list[str], model: str = "ViT-B-32", /, **blocks) -> Plan:
     fmri = study["kind"] == "voxel_table"
     raw = {
         "studies": {"mine": study},
@@ -124,6 +124,118 @@ def test_responses_can_be_planned_without_the_archives_of_pictures(tmp_path):
     assert asked.targets()
     with pytest.raises(InputError, match=r"part\.csv: does not list stimuli/training_images\.zip"):
         asked.jobs()
+
+
+BIG_G = {"model": "ViT-bigG-14", "pretrained": "laion2b_s39b_b160k"}
+BIG_H = {"model": "ViT-H-14", "pretrained": "laion2b_s32b_b79k"}
+HUB = {"kind": "kandinsky", "model": "kandinsky-community/kandinsky-2-2-decoder"}
+ADAPTER = {"kind": "ip-adapter", "model": "stabilityai/stable-diffusion-xl-base-1.0"}
+POINTS = {
+    "ridge": {"kind": "ridge", "tower": "small"},
+    "spoken": {"kind": "ridge", "tower": "small", "target": "text"},
+    "grid": {"kind": "mapping", "tower": "small", "supervision": {"text": 0}, "readout": {"pool": "grid", "grid": 2}},
+    "known": {"kind": "lda", "tower": "small"},
+    "in-clip": {"base": "frozen", "visual": {"head": {"kind": "none"}}},
+}
+
+
+def drawing(method, tower=None, generator=None, study=None, **blocks) -> list[str]:
+    """What is refused of an experiment with a generator."""
+    study = {"kind": "simulated", "subjects": 1} if study is None else study
+    towers = {"small": {"model": "ViT-B-32", "pretrained": "laion2b_s34b_b79k"} if tower is None else tower}
+    experiment = {"study": "mine", "signals": ["all"], "protocols": ["intra"], "methods": [method], "generators": ["g"]}
+    given = {
+        "methods": {**METHODS, **POINTS},
+        "towers": towers,
+        "generators": {"g": {"tower": "small", **(HUB if generator is None else generator)}},
+        "experiments": {"main": experiment},
+        **blocks,
+    }
+    return problems(plan(study, [method], **given))
+
+
+@pytest.mark.parametrize("method", ["ridge", "captions", "image", "in-clip"])
+@pytest.mark.parametrize(
+    ("tower", "generator"), [(BIG_G, HUB), (BIG_H, ADAPTER), ({**BIG_G, "pretrained": "a.pt"}, HUB)]
+)
+def test_methods_with_points_of_the_tower_that_a_generator_takes_are_planned(method, tower, generator):
+    assert drawing(method, tower, generator) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("neuroclip", "visual.prompts.depth: deep, visual.fusion.kind: cross-attention, visual.head.kind: linear"),
+        ("frozen", "visual.head.kind: linear"),
+        ("spoken", "target: text"),
+        ("grid", "readout.pool: grid"),
+        ("known", "a method of kind lda predicts no embedding"),
+    ],
+)
+def test_a_method_without_points_is_refused_by_the_setting_that_takes_them(method, words):
+    study = {**MINE, "categories": None, "stimuli": "p.tsv"}
+    (told,) = drawing(method, BIG_G, study=study)
+    assert told.startswith(
+        f"experiments.main.methods: {method!r} predicts no points for experiments.main.generators (g)"
+    )
+    assert words in told
+    assert "take a method of kind mapping or ridge" in told
+
+
+def test_a_tower_that_no_public_generator_takes_is_told_with_those_that_they_take():
+    (told,) = drawing("ridge")
+    assert told.startswith(
+        "generators.g.tower: found 'small' (model: ViT-B-32, pretrained: laion2b_s34b_b79k, 512 numbers)"
+    )
+    assert "only model: ViT-bigG-14" not in told
+    assert "raw embeddings of model: ViT-bigG-14, pretrained: laion2b_s39b_b160k, 1280 numbers only" in told
+    assert "No public generator takes the 512 numbers of ViT-B-32; they take ViT-bigG-14 / laion2b_s39b_b160k" in told
+    assert "ViT-H-14 / laion2b_s32b_b79k (h94/IP-Adapter)" in told
+    (told,) = drawing("ridge", BIG_H)
+    assert "No public generator" not in told
+    (told,) = drawing("ridge", {**BIG_H, "pretrained": "metaclip_fullcc"}, ADAPTER)
+    assert "h94/IP-Adapter takes raw embeddings of model: ViT-H-14, pretrained: laion2b_s32b_b79k, 1024 numbers" in told
+
+
+def test_a_generator_of_another_tower_than_the_method_is_refused():
+    towers = {"small": {"model": "ViT-B-32", "pretrained": "laion2b_s34b_b79k"}, "large": BIG_G}
+    (told,) = drawing("ridge", generator={**HUB, "tower": "large"}, towers=towers)
+    assert told.startswith("experiments.main.generators: 'g' takes points of tower 'large' (model: ViT-bigG-14")
+    assert "methods.ridge.tower is 'small'" in told
+    assert "set methods.ridge.tower to 'large'" in told
+
+
+def test_a_folder_that_takes_another_width_is_refused(tmp_path):
+    """Of a generator, and a tower in a folder whose width is not that of the published weights."""
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "config.json").write_text('{"encoder_hid_dim": 64}')
+    own = {"kind": "kandinsky", "model": f"local-dir:{tmp_path}"}
+    (told,) = drawing("ridge", generator=own)
+    assert told.startswith(
+        f"generators.g.model: local-dir:{tmp_path} takes 64 numbers, and tower 'small' (ViT-B-32) gives 512"
+    )
+    blocks = {"embed_dim": 64, "vision_cfg": {}, "text_cfg": {}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": blocks}))
+    folder = {"model": f"local-dir:{tmp_path}"}
+    assert drawing("ridge", folder, own) == []
+    (told,) = drawing("ridge", folder)
+    assert "64 numbers" in told
+    assert "ViT-bigG-14" in told
+
+
+def test_studies_without_pictures_have_nothing_to_draw():
+    (told,) = drawing("ridge", BIG_G, study=MINE)
+    assert told.startswith("experiments.main.generators: found g, and the stimuli of study 'mine' are no pictures")
+    ready = {**FMRI, "stimuli": "p.tsv", "ready_features": {"small": "r.h5"}}
+    (told,) = drawing("ridge", BIG_G, study=ready, rois={"all": {}})
+    assert "studies.mine.ready_features has embeddings of tower 'small' in place of pictures" in told
+
+
+def test_a_library_that_is_not_installed_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setattr(needs, "find_spec", lambda name: None)
+    (told,) = drawing("ridge", BIG_G)
+    assert told.startswith("generators.g.kind: kandinsky needs the library diffusers, which is not installed")
+    assert "pip install 'brain2clip[generate]'" in told
 
 
 def test_all_is_told_at_once():

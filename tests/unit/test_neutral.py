@@ -279,10 +279,16 @@ def declared() -> set[str]:
     return found
 
 
+OF_THE_PLAN = {
+    *("Figures.also", "Figures.generalisation", "Experiment.sweep"),
+    *("Experiment.generators", "Config.generators", "Config.judges", "GeneratorBase.start"),
+}
+
+
 def test_every_neutral_field_of_all_settings_is_proven():
-    """Here, with the stages of responses in ``test_neutral_responses.py``, and one that only the plan reads, below."""
+    """Here, with the stages of responses in ``test_neutral_responses.py``, and those of the plan alone, below."""
     of_responses = {f"{'WhiteningBase' if 'Whitening' in block else block}.{name}" for block, name in COVERED}
-    assert set(OPTIONS) | of_responses | {"Figures.also", "Figures.generalisation", "Experiment.sweep"} == declared()
+    assert set(OPTIONS) | of_responses | OF_THE_PLAN == declared()
 
 
 def test_figures_from_outside_add_jobs_and_change_none(monkeypatch, tmp_path):
@@ -331,6 +337,34 @@ def test_a_sweep_writes_methods_out_and_without_one_nothing_changes():
     assert {path: more[path] for path in trained} == trained
     names = {path.split("/")[5] for path in more if "/training/simulated/slow/" in path}
     assert names == {"frozen-repetitions-1-window-0p0-0p2", "frozen-repetitions-all-window-0p0-0p2"}
+
+
+def test_generators_add_jobs_and_change_the_embeddings_that_they_take_alone():
+    raw = yaml.safe_load((Path(__file__).parents[1] / "workflow/tiny.yaml").read_text(encoding="utf-8"))
+    methods = {**raw["methods"], "line": {"kind": "ridge", "tower": "grammar-vit"}}
+    main = {**raw["experiments"]["main"], "methods": ["frozen", "line"]}
+    generator = {"kind": "kandinsky", "model": "some/name", "tower": "grammar-vit", "size": 64}
+
+    def planned(generators: dict[str, Any], judges: dict[str, Any], names: list[str] | None) -> dict[str, str]:
+        drawn = {**main, "protocols": ["intra"], "methods": ["line"]} | ({} if names is None else {"generators": names})
+        blocks = {"methods": methods, "generators": generators, "judges": judges}
+        config = load({**raw, **blocks, "experiments": {**raw["experiments"], "main": main, "drawn": drawn}})
+        return {path: job.spec.json for path, job in Plan(config).jobs().items()}
+
+    before = planned({}, {}, None)
+    second = {"second": {"kind": "open-clip", "model": "ViT-B-32", "pretrained": "openai"}}
+    assert planned({"g": generator}, second, []) == before
+    more = planned({"g": {**generator, "start": None}}, {}, ["g"])
+    assert planned({"g": generator}, {}, ["g"]) == more
+    changed = {path for path in before if more[path] != before[path]}
+    embedded = {path for path in changed if path.endswith(".embeddings.h5")}
+    shown = {"results/figures/simulated/reconstruction.svg", "results/tables/summary.parquet"}  # experiments and all
+    assert embedded
+    assert changed == embedded | shown
+    added = {path.split("/")[1] for path in set(more) - set(before) if not path.endswith(".embeddings.h5")}
+    assert added == {"negative", "generate", "oracle", "judge"}
+    started = planned({"g": {**generator, "start": {"strength": 0.5}}}, {}, ["g"])
+    assert {path.split("/")[1] for path in more if started[path] != more[path]} == {"generate", "oracle", "judge"}
 
 
 # ------------------------------------------------------------------------------------------------- poison

@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from brain2clip.plan import sizes
+from brain2clip.plan.runs import EVERYONE
 from brain2clip.readers import bids_files
 from brain2clip.reporting import figure_base
 from brain2clip.settings import Tower
@@ -34,8 +35,10 @@ REGION = 12
 UNKNOWN = Extent((4000, 800), (1000, 100), 1000.0, 64)
 #: Work of a tower without a description: that of ViT-B-32.
 COMMON = 8.7
-#: Trainings that a calibration takes.
+#: Folds of the stage ``calibrate``, each of which trains without one.
 FOLDS = 5
+#: Singular value decomposition of directions [n, d], and the error of leaving one out by penalties, FLOP / (n d^2).
+REGRESSION = 50.0
 #: Share of a generator's latents that a weight sees on average: most weights are where there are few.
 LEVELS = 0.1
 #: Eigendecomposition of a symmetric matrix [n, n], FLOP / n^3.
@@ -255,6 +258,9 @@ class Amounts:
         plan, runs = self.plan, self.plan.runs()
         for model, count in _equal(plan.models(runs), plan).items():
             yield replace(self._train(model, count), method=model.method)
+        wanted = [run for run in sorted(plan.points_wanted) if plan.method(run.method).points == "calibrated"]
+        for model, count in _equal(plan.models(wanted), plan).items():
+            yield replace(self._calibrate(model, count), method=model.method)
         for run, count in _equal(runs, plan).items():
             method = plan.method(run.method)
             work = replace(self._rank(method.ranked_by, run, count), method=run.method)
@@ -334,6 +340,16 @@ class Amounts:
         certain = known and said and (of_tower or not method.prompted)
         return Work("train", count, of, held, disk, certain, method.on_gpu)
 
+    def _calibrate(self, model: Run, count: int) -> Work:
+        """Trainings without each of some folds, and the regressions, in the end and without each."""
+        trained, method = self._train(model, count), self.plan.method(model.method)
+        pictures, width = self.used(model.study)[0].pictures[0], self._joint(method.tower)
+        subjects = len(self.plan.sources(model)) if model.subject == EVERYONE else 1
+        of = {unit: (FOLDS - 1) * amount for unit, amount in trained.of.items()}
+        solved = subjects * (FOLDS + 1) * REGRESSION * pictures * width**2 / 1e9
+        of["solved"] = of.get("solved", 0.0) + solved
+        return replace(trained, stage="calibrate", of=of, disk=8 * subjects * width**2 / 1e9)
+
     def _joint(self, tower: str) -> int:
         """Size of a tower's joint space."""
         from brain2clip.stimuli import weights
@@ -343,11 +359,6 @@ class Amounts:
 
     def _pictures(self) -> Iterator[Work]:
         plan, generated = self.plan, self.plan.generated()
-        wanted = sorted(run for run in plan.points_wanted if plan.method(run.method).points == "calibrated")
-        for model, count in _equal(plan.models(wanted), plan).items():
-            work = self._train(model, count)
-            of = {unit: FOLDS * amount for unit, amount in work.of.items()}
-            yield replace(work, stage="calibrate", of=of, method=model.method)
         towers = {plan.config.generators[name].tower for _, name in generated}
         for flop, weights, known in map(self.tower, sorted(towers)):
             yield Work("negative", 1, {"gflop": flop}, {"weights": weights}, known=known)

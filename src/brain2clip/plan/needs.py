@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from brain2clip.generation import files
+from brain2clip.generation import files as generator_files
 from brain2clip.internals import open_clip_files
 from brain2clip.names import TASKS, suggestion
 from brain2clip.readers.attempts import Attempt, strictly
-from brain2clip.settings import dump
+from brain2clip.settings import IpAdapterGenerator, KandinskyGenerator, MethodBase, Tower, dump
 from brain2clip.stage import InputError
 from brain2clip.stimuli import weights
 
@@ -29,6 +29,13 @@ ADVICE = {
     "pictures": "give the study its pictures, or take visual.kind: frozen with the embedding alone",
     "captions": "give the study captions, or add prompts to supervision.sentences",
 }
+#: Towers that published generators take.
+PUBLISHED = {**KandinskyGenerator.spaces, **IpAdapterGenerator.spaces}
+#: What to do about a method without points (:attr:`brain2clip.settings.MethodBase.no_points`).
+WITH_POINTS = (
+    "take a method of kind mapping or ridge that stays in CLIP's joint space, or a contrastive one with visual.kind: "
+    "frozen, visual.head.kind: none and brain_head.width as wide as the tower"
+)
 
 
 def check(plan: Plan) -> None:
@@ -46,8 +53,9 @@ def check(plan: Plan) -> None:
 
 def problems(plan: Plan) -> list[str]:
     """What the settings of methods, studies and exports make impossible, a sentence each."""
-    found = [*_sources(plan), *_categories(plan), *_templates(plan), *_methods(plan), *_imported(plan), *_exports(plan)]
-    return [*found, *_judges(plan)]
+    studies = [*_sources(plan), *_categories(plan), *_templates(plan)]
+    pictures = [*_generating(plan), *_generators(plan), *_judges(plan)]
+    return [*studies, *_methods(plan), *pictures, *_imported(plan), *_exports(plan)]
 
 
 def check_towers(plan: Plan, attempt: Attempt = strictly) -> None:
@@ -181,6 +189,102 @@ def _methods(plan: Plan) -> Iterator[str]:
                 )
 
 
+def _generating(plan: Plan) -> Iterator[str]:
+    """Experiments of whose predictions no picture can be made, or none that could be compared with a seen one."""
+    for label, one in plan.config.experiments.items():
+        if not one.generators:
+            continue
+        has, where = plan.block(one.study).has, f"experiments.{label}.generators"
+        if has is not None and "pictures" not in has:
+            yield (
+                f"{where}: found {', '.join(one.generators)}, and the stimuli of study {one.study!r} are no pictures: "
+                "there is nothing seen to draw or to compare with; expected no generator, or a study with pictures"
+            )
+            continue
+        for name in one.methods:
+            method = plan.method(name)
+            if method.no_points:
+                yield (
+                    f"experiments.{label}.methods: {name!r} predicts no points for {where} "
+                    f"({', '.join(one.generators)}): {method.no_points}; {WITH_POINTS}, or put it into an experiment "
+                    "without generators"
+                )
+            elif plan.ready(one.study, method.tower):
+                yield (
+                    f"{where}: studies.{one.study}.ready_features has embeddings of tower {method.tower!r} in place of "
+                    "pictures, and generated pictures are compared with seen ones; give the study its pictures"
+                )
+            for generator in one.generators if method.no_points is None else ():
+                yield from _of_another_space(plan, f"{where}: {generator!r}", name, method, generator)
+
+
+def _of_another_space(plan: Plan, where: str, name: str, method: MethodBase, generator: str) -> Iterator[str]:
+    """A generator that takes points of another tower than a method predicts."""
+    block = plan.config.generators[generator]
+    if block.tower != method.tower:
+        towers = (plan.config.towers[one] for one in (method.tower, block.tower))
+        own, wanted = (_described(one.model, one.pretrained) for one in towers)
+        yield (
+            f"{where} takes points of tower {block.tower!r} ({wanted}), and methods.{name}.tower is {method.tower!r} "
+            f"({own}); expected one tower: set methods.{name}.tower to {block.tower!r}, or take a generator of "
+            f"{method.tower!r}{_no_public(plan.config.towers[method.tower])}"
+        )
+
+
+def _generators(plan: Plan) -> Iterator[str]:
+    """Generators of experiments whose tower is none that their weights take, or whose library is not there."""
+    for name in sorted({name for one in plan.config.experiments.values() for name in one.generators}):
+        block = plan.config.generators[name]
+        tower, where = plan.config.towers[block.tower], f"generators.{name}"
+        if block.takes and not _may_be(tower, *block.takes):
+            published = next(one for one in (block.model, getattr(block, "adapter", "")) if one in block.spaces)
+            yield (
+                f"{where}.tower: found {block.tower!r} ({_described(tower.model, tower.pretrained)}); {published} "
+                f"takes raw embeddings of {_described(*block.takes)} only, so set towers.{block.tower} to that, or "
+                f"take a generator that was trained on this tower{_no_public(tower)}"
+            )
+        taken, width = generator_files.space(block), _width(tower.model)
+        if taken is not None and width is not None and taken != width:
+            yield (
+                f"{where}.model: {block.model} takes {taken} numbers, and tower {block.tower!r} ({tower.model}) gives "
+                f"{width}; expected a generator that was trained on embeddings of this tower, or the tower of that one"
+            )
+        if block.package is not None and find_spec(block.package) is None:
+            yield (
+                f"{where}.kind: {block.kind} needs the library {block.package}, which is not installed; install the "
+                "extra (pip install 'brain2clip[generate]'), or take the generator out of the experiments"
+            )
+
+
+def _may_be(tower: Tower, model: str, tag: str) -> bool:
+    """Whether a tower is that of open_clip, as far as names tell; a folder is told by its width."""
+    if tower.model.startswith(weights.LOCAL):
+        return _width(tower.model) in (None, _width(model))
+    own_file = tower.pretrained is not None and weights.is_path(tower.pretrained)
+    return tower.model == model and (own_file or tower.pretrained == tag)
+
+
+def _width(model: str) -> int | None:
+    """Numbers of an embedding of a tower; None where no file here says it."""
+    found = (weights.architecture(model) or {}).get("embed_dim")
+    return found if isinstance(found, int) else None
+
+
+def _described(model: str, pretrained: str | None) -> str:
+    """Model, weights and width of a tower."""
+    width = _width(model)
+    parts = [f"model: {model}", pretrained and f"pretrained: {pretrained}", width and f"{width} numbers"]
+    return ", ".join(one for one in parts if one)
+
+
+def _no_public(tower: Tower) -> str:
+    """That no published generator takes a tower of open_clip, and which towers they take."""
+    if tower.model.startswith(weights.LOCAL) or tower.model in dict(PUBLISHED.values()):
+        return ""
+    known = "; ".join(f"{model} / {tag} ({name})" for name, (model, tag) in PUBLISHED.items())
+    return f". No public generator takes the {_width(tower.model) or ''} numbers of {tower.model}; they take {known}"
+
+
 def _of_eeg(method: Any) -> str | None:
     """The first part of the inputs of a method that only EEG has."""
     inputs = getattr(method, "inputs", None)
@@ -227,7 +331,7 @@ def _exports(plan: Plan) -> Iterator[str]:
 def _judges(plan: Plan) -> Iterator[str]:
     """Judges of generated pictures whose weights are not there, and tables of pictures that nobody generates."""
     if plan.generated():
-        yield from files.problems(plan.config.judges)
+        yield from generator_files.problems(plan.config.judges)
     for name, table in plan.config.tables.items():
         listed = {label: plan.config.experiments[label].generators for label in table.experiments}
         if table.of_pictures and not any(listed.values()):

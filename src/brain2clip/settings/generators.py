@@ -26,6 +26,8 @@ class GeneratorBase(Kind):
     family: ClassVar[str] = "generators"
     #: Towers whose space published weights take: name on the hub to (open_clip model, pretrained tag).
     spaces: ClassVar[dict[str, tuple[str, str]]] = {}
+    #: Library that it needs beyond those of the project.
+    package: ClassVar[str | None] = None
 
     kind: str
     model: Filled = Field(description="name on the hub, or 'local-dir:FOLDER' with what save_pretrained wrote")
@@ -59,6 +61,7 @@ class KandinskyGenerator(GeneratorBase):
     spaces: ClassVar[dict[str, tuple[str, str]]] = {
         "kandinsky-community/kandinsky-2-2-decoder": ("ViT-bigG-14", "laion2b_s39b_b160k")
     }
+    package = "diffusers"
 
     kind: Literal["kandinsky"] = "kandinsky"
 
@@ -67,6 +70,7 @@ class IpAdapterGenerator(GeneratorBase):
     """Stable Diffusion XL with an IP-Adapter, which takes raw image embeddings beside an empty text."""
 
     spaces: ClassVar[dict[str, tuple[str, str]]] = {"h94/IP-Adapter": ("ViT-H-14", "laion2b_s32b_b79k")}
+    package = "diffusers"
 
     kind: Literal["ip-adapter"] = "ip-adapter"
     adapter: Filled = Field("h94/IP-Adapter", description="hub name or 'local-dir:FOLDER' of the adapter")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional as F
 
 from brain2clip import artefact, kinds, stage
@@ -70,7 +71,8 @@ def run(job: stage.Job) -> None:
             f"a method of kind {method.kind} with these settings is not calibrated"
             + (f": {method.no_points}" if method.no_points else "; its predictions have a length of their own")
         )
-    method, tensors = method.for_points(), {}
+    method = method.for_points()
+    tensors: dict[str, Tensor] = {}
     with stimuli_of(job) as stimuli:
         study = study_of(job, method, stimuli)
         unseen = job.settings["protocol"].get("kind") == "leave-one-subject-out"
@@ -147,9 +149,9 @@ def _predicted(
     study: Study, kind: Kind, kept: NDArray[np.int64], left: NDArray[np.int64], fold: int, unseen: bool
 ) -> Iterator[Predictions]:
     """Train without a fold and predict it; a joint model knows the subjects that it has responses of."""
-    labels = study.subjects or [None]
-    parts = zip(labels, part_of(study.sets, kept), part_of(study.sets, left), strict=True)
-    parts = [(label, own, others) for label, own, others in parts if len(own.values)]
+    labels: Sequence[str | None] = [None] if study.subjects is None else study.subjects
+    each = zip(labels, part_of(study.sets, kept), part_of(study.sets, left), strict=True)
+    parts = [(label, own, others) for label, own, others in each if len(own.values)]
     subjects = None if study.subjects is None else [str(label) for label, _, _ in parts]
     sets = [own for _, own, _ in parts]
     classes = None if study.classes is None else study.classes[kept]
