@@ -283,8 +283,24 @@ def test_pickles_and_pointers_are_never_loaded(models, draw, tmp_path):
 @pytest.mark.parametrize(("name", "key"), [("decoder", "model"), ("adapter", "adapter")])
 def test_without_network_a_name_on_the_hub_says_what_to_do(models, draw, monkeypatch, name, key):
     monkeypatch.setattr(hub, "reachable", lambda: False)
-    with pytest.raises(InputError, match=rf"generators\.\*\.{key}: 'nobody/nothing' .*cannot be reached.*hf download"):
+    with pytest.raises(
+        InputError, match=rf"generators\.\*\.{key}: 'nobody/nothing' .*cannot be reached.*hf download .*--include"
+    ):
         draw({**models[name], key: "nobody/nothing"})
+
+
+def test_the_width_is_known_without_loading_anything(models, tmp_path):
+    """Of the files that a job has as inputs, of which an adapter's are its weights alone."""
+    for name in ("decoder", "adapter"):
+        block = settings.parse(settings.Generator, models[name])
+        assert files.space(block) == WIDTH
+        assert all(Path(path).is_file() for path in files.of(block))
+    assert [path for path in files.of(block) if "/adapter/" in path] == [str(files.adapter_file(block))]
+    files.adapter_file(block).with_name("other.safetensors").write_bytes(b"1234567")
+    damaged = block.model_copy(update={"weights": "other.safetensors"})
+    with pytest.raises(InputError, match=r"other\.safetensors: not readable as the weights of an adapter"):
+        files.space(damaged)
+    assert files.space(block.model_copy(update={"adapter": "h94/IP-Adapter"})) is None
 
 
 def test_an_adapter_that_takes_patch_tokens_is_refused(models, monkeypatch):

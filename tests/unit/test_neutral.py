@@ -17,6 +17,7 @@ from typing import Any
 import brain_files
 import numpy as np
 import pytest
+import tiny_generators
 import yaml
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -24,6 +25,7 @@ from hypothesis import strategies as st
 from test_neutral_responses import COVERED
 
 from brain2clip import artefact, settings, stage
+from brain2clip.generation import generate
 from brain2clip.plan import Plan
 from brain2clip.settings import Block, Config, Tower, load
 from brain2clip.settings.base import neutral_fields
@@ -90,6 +92,27 @@ def training(folder: Path, method: dict[str, Any]) -> Results:
     return {name: np.asarray(value) for name, value in {**found, **dict(history.items()), **predicted}.items()}
 
 
+def picturing(folder: Path, generator: dict[str, Any]) -> Results:
+    """Pictures of two predictions."""
+    with artefact.open_h5(folder / "stimuli.h5") as file:
+        points = file["embedding"][:][-2:]
+    with artefact.create_h5(folder / "embeddings.h5", brain_files.MADE) as file:
+        unit = points / np.linalg.norm(points, axis=1, keepdims=True)
+        file["point"], file["predicted"], file["centre"] = points, unit, np.zeros_like(unit[0])
+        file["stimulus_id"] = brain_files.stimulus_ids()[-2:]
+    with artefact.create_h5(folder / "negative.h5", brain_files.MADE) as file:
+        file["embedding"] = np.zeros_like(points[0])
+    if not (folder / "decoder").is_dir():
+        tiny_generators.kandinsky(folder / "decoder", width=points.shape[1])
+    given = {"run": {"seed": 0}, "generator_name": "tiny", "batch_size": 2}
+    given["generator"] = {**generator, "model": f"local-dir:{folder / 'decoder'}"}
+    inputs = {name: [folder / f"{name}.h5"] for name in ("embeddings", "stimuli", "negative")}
+    generate.run(stage.Job("generate", given, "code", {}, inputs, {"pictures": folder / "pictures.h5"}))
+    with artefact.open_h5(folder / "pictures.h5") as file:
+        return {"picture": file["picture"][:]}
+
+
+GENERATOR = {"kind": "kandinsky", "size": tiny_generators.SIZE, "steps": 2}
 CONTRASTIVE = {
     "kind": "contrastive",
     "tower": "tiny",
@@ -115,6 +138,9 @@ MODELS, TRAINING = "brain2clip.models", "brain2clip.training"
 #: Every neutral field of all settings, by the class that declares it. Options of stages before training (for which
 #: ``run`` makes epochs, voxels or features) go below the line.
 OPTIONS: dict[str, Option] = {
+    "GeneratorBase.start": Option(
+        "start", None, {"strength": 0.5}, ("brain2clip.generation.training_bank:nearest",), picturing, GENERATOR
+    ),
     "EncoderBase.smoothing_s": Option(
         "encoder.smoothing_s", 0.0, 0.06, (f"{MODELS}.brain_encoder:Smoothing",), training, CONTRASTIVE
     ),
@@ -281,7 +307,7 @@ def declared() -> set[str]:
 
 OF_THE_PLAN = {
     *("Figures.also", "Figures.generalisation", "Experiment.sweep"),
-    *("Experiment.generators", "Config.generators", "Config.judges", "GeneratorBase.start"),
+    *("Experiment.generators", "Config.generators", "Config.judges"),
 }
 
 
@@ -289,6 +315,26 @@ def test_every_neutral_field_of_all_settings_is_proven():
     """Here, with the stages of responses in ``test_neutral_responses.py``, and those of the plan alone, below."""
     of_responses = {f"{'WhiteningBase' if 'Whitening' in block else block}.{name}" for block, name in COVERED}
     assert set(OPTIONS) | of_responses | OF_THE_PLAN == declared()
+
+
+def test_pictures_add_jobs_and_change_only_predictions_and_what_shows_them():
+    raw = yaml.safe_load((Path(__file__).parents[1] / "workflow/tiny.yaml").read_text(encoding="utf-8"))
+    raw["methods"]["ridge"] = {"kind": "ridge", "tower": "grammar-vit"}
+    bands = {**raw["experiments"]["bands"], "methods": ["ridge"]}
+    known = {"mine": {**GENERATOR, "model": "somebody/something", "tower": "grammar-vit"}}
+
+    def planned(asked: dict[str, Any], **blocks: Any) -> dict[str, str]:
+        config = load({**raw, **blocks, "experiments": {**raw["experiments"], "bands": {**bands, **asked}}})
+        return {path: job.spec.json for path, job in Plan(config).jobs().items()}
+
+    before, more = planned({}), planned({"generators": ["mine"]}, generators=known)
+    assert planned({"generators": []}, generators={}, judges={}) == planned({}, generators=known) == before
+    changed = {path for path in before if before[path] != more[path]}
+    assert {Path(path).name for path in changed if ".embeddings." not in path} == {
+        "reconstruction.svg",
+        "summary.parquet",
+    }
+    assert {path.split("/")[1] for path in set(more) - set(before)} >= {"negative", "oracle", "generate", "judge"}
 
 
 def test_figures_from_outside_add_jobs_and_change_none(monkeypatch, tmp_path):

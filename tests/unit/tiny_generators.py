@@ -25,10 +25,10 @@ WIDTH, SIZE = 12, 16
 SETTINGS = GeneratorSettings(size=SIZE, channels=(24, 24, 24), autoencoder_channels=(8, 8, 8))
 
 
-def kandinsky(folder: Path, learned_variance: bool = False) -> str:
+def kandinsky(folder: Path, learned_variance: bool = False, width: int = WIDTH) -> str:
     """Decoder with the scheduler of the small generator, or with noise in every step, as the published one has."""
     torch.manual_seed(0)
-    unet, movq = train_generator.new_unet(SETTINGS, WIDTH), train_generator.new_autoencoder(SETTINGS)
+    unet, movq = train_generator.new_unet(SETTINGS, width), train_generator.new_autoencoder(SETTINGS)
     scheduler = DDPMScheduler(variance_type="learned_range") if learned_variance else train_generator.new_scheduler()
     KandinskyV22Pipeline(unet=unet.half(), movq=movq.half(), scheduler=scheduler).save_pretrained(folder)
     return f"local-dir:{folder}"

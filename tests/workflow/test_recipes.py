@@ -36,7 +36,7 @@ _PART = re.compile(
 #: What the recipes must be of.
 SUBJECTS = (
     *("Encoder", "Mapping", "Study on disk", "Downloaded study", "Metric", "Table", "Figure", "Adapter", "Filter"),
-    *("View", "Readout", "Augmentation", "Schedule", "Scheduler of another cluster", "Option"),
+    *("View", "Readout", "Augmentation", "Schedule", "Generator", "Scheduler of another cluster", "Option"),
 )
 
 
@@ -190,6 +190,17 @@ def test_a_readout_is_fitted(grown):
         "print(*module.state_dict())"
     )
     assert told_by(grown, code) == ["0.0", "1.0", "mean", "deviation"]
+
+
+def test_a_generator_draws(grown):
+    code = (
+        "import torch; from brain2clip import kinds; from brain2clip.settings import Generator, parse; "
+        "block = parse(Generator, {'kind': 'flat', 'tower': 'any', 'size': 16, 'noise': 0}); "
+        "flat = kinds.load('generators', 'flat')(block, torch.device('cpu')); streams = [torch.Generator()] * 2; "
+        "drawn = flat.draw(torch.tensor([[0.0, 9, -9], [0, 0, 0]]), torch.zeros(3), streams, None); "
+        "print(*drawn.shape, *drawn[0, 3, 3])"
+    )
+    assert told_by(grown, code) == ["2", "16", "16", "3", "128", "255", "0"]
 
 
 def test_a_kind_from_outside_may_lie_on_the_users_path(tmp_path, monkeypatch):

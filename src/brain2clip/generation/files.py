@@ -19,14 +19,24 @@ INDEX = "model_index.json"
 
 
 def of(block: GeneratorBase) -> list[str]:
-    """Files of the folders that a generator names, sorted; none of names on the hub."""
-    return sorted(path for folder in folders(block) for path in _within(folder))
+    """Files of the folders that a generator names, sorted; of an adapter its weights. None of names on the hub."""
+    adapter = adapter_file(block)
+    found = _within(Path(block.model.removeprefix(LOCAL))) if block.model.startswith(LOCAL) else []
+    return sorted([*found, *([] if adapter is None else [str(adapter)])])
 
 
 def folders(block: GeneratorBase) -> list[Path]:
     """Local folders that a generator names."""
     named = (block.model, getattr(block, "adapter", ""))
     return [Path(one.removeprefix(LOCAL)) for one in named if one.startswith(LOCAL)]
+
+
+def adapter_file(block: GeneratorBase) -> Path | None:
+    """Weights of a local adapter, of a generator that has one."""
+    adapter = getattr(block, "adapter", "")
+    if not adapter.startswith(LOCAL):
+        return None
+    return Path(adapter.removeprefix(LOCAL), getattr(block, "subfolder", ""), getattr(block, "weights", ""))
 
 
 def _within(folder: Path) -> list[str]:
@@ -80,13 +90,16 @@ def _weights_of(model: str, pretrained: str | None) -> Path | None:
 
 
 def space(block: GeneratorBase) -> int | None:
-    """Number of the embeddings' dimensions that a generator takes, by its folder; None where none is here.
+    """Number of the embeddings' dimensions that a generator takes, by its files; None where they are not here.
 
     Raises
     ------
     brain2clip.stage.InputError
         Where the folder's files are none of a pipeline.
     """
+    adapter = adapter_file(block)
+    if adapter is not None and adapter.is_file():
+        return _adapter_space(adapter)
     for folder in folders(block):
         path = folder / "unet" / "config.json"
         if os.path.isfile(path):
@@ -98,3 +111,15 @@ def space(block: GeneratorBase) -> int | None:
             if isinstance(width, int):
                 return width
     return None
+
+
+def _adapter_space(path: Path) -> int | None:
+    """The same by the weights of an adapter; None where it takes something else than an embedding."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            name = "image_proj.proj.weight"
+            return int(file.get_slice(name).get_shape()[1]) if name in file.keys() else None  # noqa: SIM118 (no mapping)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: not readable as the weights of an adapter ({error})") from None

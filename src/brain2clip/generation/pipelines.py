@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 T = TypeVar("T")
+#: Files of a pipeline on the hub, without its weights in other formats and precisions.
+PARTS = "--include '*.json' '*.txt' '*/*model.safetensors'"
 
 
 def load(name: str, settings: GeneratorBase, device: torch.device, **given: Any) -> Any:
@@ -60,12 +62,12 @@ def load(name: str, settings: GeneratorBase, device: torch.device, **given: Any)
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     options = {"dtype": dtype, "use_safetensors": True, **given}
     make = getattr(diffusers, name).from_pretrained
-    pipeline = fetched(settings.model, "model", lambda source, **where: make(source, **options, **where))
+    pipeline = fetched(settings.model, "model", PARTS, lambda source, **where: make(source, **options, **where))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 
 
-def fetched(model: str, key: str, get: Callable[..., T]) -> T:
+def fetched(model: str, key: str, parts: str, get: Callable[..., T]) -> T:
     """What ``get`` makes of a local folder, of the hub's cache, or else of the hub.
 
     Parameters
@@ -74,6 +76,8 @@ def fetched(model: str, key: str, get: Callable[..., T]) -> T:
         ``local-dir:FOLDER`` or a name on the hub.
     key : str
         Setting that says so, below ``generators.*``.
+    parts : str
+        What to fetch of the repository, as arguments of the hub's own command.
     get : callable
         Takes folder or name and ``local_files_only``.
     """
@@ -91,8 +95,8 @@ def fetched(model: str, key: str, get: Callable[..., T]) -> T:
     if not hub.reachable():
         raise InputError(
             f"generators.*.{key}: {model!r} is not whole in the cache of this machine, and the model hub cannot be "
-            f"reached. Fetch it where there is a network (hf download {model} --local-dir FOLDER), copy the folder and "
-            f"give it as generators.*.{key}: 'local-dir:FOLDER'. ({told})"
+            f"reached. Fetch it where there is a network (hf download {model} --local-dir FOLDER {parts}), copy the "
+            f"folder and give it as generators.*.{key}: 'local-dir:FOLDER'. ({told})"
         )
     try:
         return get(source, local_files_only=False)

@@ -29,9 +29,8 @@ class Generator:
         # A watermark, which is on where its library happens to be installed, would be in what is judged.
         self.pipeline = pipelines.load(name, settings, device, add_watermarker=False)
         given = {"subfolder": settings.subfolder, "weight_name": settings.weights, "image_encoder_folder": None}
-        pipelines.fetched(
-            settings.adapter, "adapter", lambda source, **where: self.pipeline.load_ip_adapter(source, **given, **where)
-        )
+        parts, load = f"--include {settings.subfolder}/{settings.weights}", self.pipeline.load_ip_adapter
+        pipelines.fetched(settings.adapter, "adapter", parts, lambda source, **where: load(source, **given, **where))
         self.pipeline.set_ip_adapter_scale(settings.scale)
         self.width = _width(self.pipeline.unet, settings)
         #: Whether the pipeline guides; UNets that are told the scale (latent consistency) do without a negative.
