@@ -35,8 +35,8 @@ _PART = re.compile(
 )
 #: What the recipes must be of.
 SUBJECTS = (
-    *("Encoder", "Mapping", "Study on disk", "Downloaded study", "Metric", "Table", "Figure", "Adapter", "Filter"),
-    *("View", "Readout", "Augmentation", "Schedule", "Scheduler of another cluster", "Option"),
+    *("Encoder", "Mapping", "Study on disk", "Downloaded study", "Metric", "Judge", "Table", "Figure", "Adapter"),
+    *("Filter", "View", "Readout", "Augmentation", "Schedule", "Scheduler of another cluster", "Option"),
 )
 
 
@@ -190,6 +190,17 @@ def test_a_readout_is_fitted(grown):
         "print(*module.state_dict())"
     )
     assert told_by(grown, code) == ["0.0", "1.0", "mean", "deviation"]
+
+
+def test_a_judge_tells_pictures_by_their_colours(grown):
+    code = (
+        "import numpy as np, torch; from brain2clip.settings import Judge, parse; from brain2clip import kinds; "
+        "block = parse(Judge, {'kind': 'colours', 'grid': 2}); "
+        "judge = kinds.load('judges', block.kind)(block, torch.device('cpu')); "
+        "pictures = np.zeros((2, 5, 5, 3), np.uint8); pictures[1, :2, :2, 0] = (10, 30); "
+        "print(*judge.features(pictures)[1].astype(int))"
+    )
+    assert told_by(grown, code) == ["20", *["0"] * 11]
 
 
 def test_a_kind_from_outside_may_lie_on_the_users_path(tmp_path, monkeypatch):

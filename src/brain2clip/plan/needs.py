@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from brain2clip.generation import files
+from brain2clip.generation import files as generator_files
 from brain2clip.internals import open_clip_files
 from brain2clip.names import TASKS, suggestion
 from brain2clip.readers.attempts import Attempt, strictly
@@ -227,7 +227,14 @@ def _exports(plan: Plan) -> Iterator[str]:
 def _judges(plan: Plan) -> Iterator[str]:
     """Judges of generated pictures whose weights are not there, and tables of pictures that nobody generates."""
     if plan.generated():
-        yield from files.problems(plan.config.judges)
+        yield from generator_files.problems(plan.config.judges)
+        for name, judge in plan.config.judges.items():
+            try:
+                if judge.clip is not None:
+                    weights.check(*judge.clip)
+                    _known_tower(*judge.clip)
+            except InputError as error:
+                yield str(error).replace("towers.*", f"judges.{name}")
     for name, table in plan.config.tables.items():
         listed = {label: plan.config.experiments[label].generators for label in table.experiments}
         if table.of_pictures and not any(listed.values()):
