@@ -418,6 +418,7 @@ def test_judges_without_weights_are_refused_before_anything_runs(tmp_path: Path)
         "alex-2": {"kind": "torchvision", "model": "alexnet", "layer": "features.4", "size": 256, "weights": "no.pth"},
         "swav": {"kind": "swav", "weights": str(tmp_path / "page.pth")},
     }
+    judges["clip"] = {"kind": "open-clip", "model": "ViT-L-14", "pretrained": "opnai"}
     (tmp_path / "page.pth").write_text("<!DOCTYPE html><html>Sign in</html>")
     study = {**FMRI, "stimuli": "p.tsv"}
     generators = {"own": {"kind": "kandinsky", "model": "some/decoder", "tower": "small"}}
@@ -433,6 +434,8 @@ def test_judges_without_weights_are_refused_before_anything_runs(tmp_path: Path)
         "and name it there, or take the judge out"
     )
     assert sentences[1].startswith(f"judges.swav.weights: {tmp_path}/page.pth: expected a file of weights, found that")
+    assert sentences[2].startswith("judges.clip.pretrained: 'opnai' is neither a file nor a tag of ViT-L-14")
+    assert len(sentences) == 3
     check(plan(study, ["image"], **blocks))  # nobody is judged
     shown = {"it": {"kind": "generation", "experiments": ["main"]}}
     with pytest.raises(InputError, match=r"tables\.it\.experiments: found main, of which none has generators"):

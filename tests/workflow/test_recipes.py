@@ -35,8 +35,8 @@ _PART = re.compile(
 )
 #: What the recipes must be of.
 SUBJECTS = (
-    *("Encoder", "Mapping", "Study on disk", "Downloaded study", "Metric", "Table", "Figure", "Adapter", "Filter"),
-    *("View", "Readout", "Augmentation", "Schedule", "Generator", "Scheduler of another cluster", "Option"),
+    *("Encoder", "Mapping", "Study on disk", "Downloaded study", "Metric", "Judge", "Table", "Figure", "Adapter"),
+    *("Filter", "View", "Readout", "Augmentation", "Schedule", "Generator", "Scheduler of another cluster", "Option"),
 )
 
 
@@ -201,6 +201,17 @@ def test_a_generator_draws(grown):
         "print(*drawn.shape, *drawn[0, 3, 3])"
     )
     assert told_by(grown, code) == ["2", "16", "16", "3", "128", "255", "0"]
+
+
+def test_a_judge_tells_pictures_by_their_colours(grown):
+    code = (
+        "import numpy as np, torch; from brain2clip.settings import Judge, parse; from brain2clip import kinds; "
+        "block = parse(Judge, {'kind': 'colours', 'grid': 2}); "
+        "judge = kinds.load('judges', block.kind)(block, torch.device('cpu')); "
+        "pictures = np.zeros((2, 5, 5, 3), np.uint8); pictures[1, :2, :2, 0] = (10, 30); "
+        "print(*judge.features(pictures)[1].astype(int))"
+    )
+    assert told_by(grown, code) == ["20", *["0"] * 11]
 
 
 def test_a_kind_from_outside_may_lie_on_the_users_path(tmp_path, monkeypatch):

@@ -79,8 +79,8 @@ def same_tower(block: JudgeBase, tower: Mapping[str, Any]) -> bool:
     of_tower = (str(tower["model"]), tower["pretrained"])
     if block.clip == of_tower:
         return True
-    own, other = _weights_of(*block.clip), _weights_of(*of_tower)
-    return own is not None and other is not None and filecmp.cmp(own, other, shallow=False)
+    own, told = _weights_of(*block.clip), _weights_of(*of_tower)
+    return own is not None and told is not None and filecmp.cmp(own, told, shallow=False)
 
 
 def _weights_of(model: str, pretrained: str | None) -> Path | None:

@@ -332,6 +332,13 @@ def _judges(plan: Plan) -> Iterator[str]:
     """Judges of generated pictures whose weights are not there, and tables of pictures that nobody generates."""
     if plan.generated():
         yield from generator_files.problems(plan.config.judges)
+        for name, judge in plan.config.judges.items():
+            try:
+                if judge.clip is not None:
+                    weights.check(*judge.clip)
+                    _known_tower(*judge.clip)
+            except InputError as error:
+                yield str(error).replace("towers.*", f"judges.{name}")
     for name, table in plan.config.tables.items():
         listed = {label: plan.config.experiments[label].generators for label in table.experiments}
         if table.of_pictures and not any(listed.values()):

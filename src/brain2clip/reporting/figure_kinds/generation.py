@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from brain2clip.reporting.thumbnails import Candidates
     from brain2clip.stage import Job
 
-#: Samples of a stimulus that are shown at most.
-N_SAMPLES = 4
+#: Samples of a stimulus that are shown at most, and the side of a picture, pixels.
+N_SAMPLES, SIDE = 4, 112
 
 
 class Figure(figure_base.FigureBase):
@@ -140,12 +140,22 @@ def figure_generation(shown: Shown, title: str) -> drawn.Figure:
         for axis, one in zip(line, known):
             draw(axis, one)
         for axis, sample in zip(line[len(known) :], samples):
-            axis.imshow(sample)
+            axis.imshow(_small(sample))
         draw(line[-2], shown.nearest[name])
-        line[-1].imshow(shown.ideal.of[name][0])
+        line[-1].imshow(_small(shown.ideal.of[name][0]))
         for number, axis in enumerate(line):
             thumbnails.frame(axis, "black" if number == 0 else "#CCCCCC", 0.8)
     return made
+
+
+def _small(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture as large as it is drawn: files stay small."""
+    import numpy as np
+    from PIL import Image
+
+    small = Image.fromarray(picture)
+    small.thumbnail((SIDE, SIDE))
+    return np.asarray(small)
 
 
 def _numbered(word: str, count: int) -> Sequence[str]:
