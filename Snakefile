@@ -48,6 +48,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/retrieval.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/page.smk"
 include: "workflow/rules/export.smk"
 
 

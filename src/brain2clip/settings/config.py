@@ -10,12 +10,13 @@ from pydantic import AfterValidator, Field, model_validator
 from brain2clip.names import MetricName
 from brain2clip.settings.applied import Apply
 from brain2clip.settings.bands import Band
-from brain2clip.settings.base import Block, Filled, Name, suggest
+from brain2clip.settings.base import Block, Filled, Name, neutral, suggest
 from brain2clip.settings.downloads import Download
 from brain2clip.settings.experiments import Experiment
 from brain2clip.settings.exports import Export
 from brain2clip.settings.figures import Figures
 from brain2clip.settings.methods import Method
+from brain2clip.settings.page import Page
 from brain2clip.settings.protocols import Protocol
 from brain2clip.settings.responses import Responses
 from brain2clip.settings.retrieval import Retrieval
@@ -74,6 +75,7 @@ class Config(Block):
     retrieval: Retrieval = Field(default_factory=Retrieval, description="ranking and statistics")
     tables: dict[Name, Table] = Field(default_factory=dict, description="tables by name")
     figures: Figures = Field(default_factory=Figures, description="figures")
+    page: Page = neutral(Page(), description="results page")
     apply: dict[Name, Apply] = Field(
         default_factory=dict,
         description="trained models on other recordings, by name; brain2clip apply shows the results",

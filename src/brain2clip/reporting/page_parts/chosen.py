@@ -1,0 +1,47 @@
+"""What methods were chosen to be: the settings in which each differs from the one that is nearest to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a method differs from another.
+
+    Attributes
+    ----------
+    nearest : str or None
+        The method with the fewest other settings; None where it stands alone.
+    settings : list of (str, str, str)
+        Path of a setting, its value here, its value there; an en dash where it has none or its default.
+    """
+
+    nearest: str | None
+    settings: list[tuple[str, str, str]]
+
+
+def difference(method: str, methods: Sequence[str], chosen: Mapping[str, Mapping[str, Any]]) -> Difference:
+    """The difference of a method to the nearest of those beside it; of equally near ones the first."""
+    own = flat(chosen[method])
+    found = [(other, _between(own, flat(chosen[other]))) for other in methods if other != method]
+    if not found:
+        return Difference(None, [])
+    return Difference(*min(found, key=lambda one: len(one[1])))
+
+
+def flat(block: Any, path: str = "") -> dict[str, str]:
+    """Settings by their path, each as text."""
+    if isinstance(block, Mapping) and block:
+        return {
+            key: value for name, one in block.items() for key, value in flat(one, f"{path}.{name}".lstrip(".")).items()
+        }
+    return {path: block if isinstance(block, str) else json.dumps(block, ensure_ascii=False)}
+
+
+def _between(own: Mapping[str, str], other: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    names = [*own, *(name for name in other if name not in own)]
+    return [(name, own.get(name, "–"), other.get(name, "–")) for name in names if own.get(name) != other.get(name)]
