@@ -93,9 +93,9 @@ class Browser:
         found = self._send("post", "/element", {"using": "css selector", "value": selector})
         self._send("post", f"/element/{found[_ELEMENT]}/value", {"text": text})
 
-    def press(self, key: str) -> None:
+    def press(self, key: str, times: int = 1) -> None:
         """Press a key."""
-        keys = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
+        keys = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}] * times
         self._send("post", "/actions", {"actions": [{"type": "key", "id": "keys", "actions": keys}]})
 
     def choose(self, selector: str, value: str) -> None:

@@ -280,9 +280,14 @@ def declared() -> set[str]:
 
 
 def test_every_neutral_field_of_all_settings_is_proven():
-    """Here, with the stages of responses in ``test_neutral_responses.py``, and one that only the plan reads, below."""
+    """Here, with the stages of responses in ``test_neutral_responses.py``; those that only the plan reads below.
+
+    Those of the page are in ``test_page.py``.
+    """
     of_responses = {f"{'WhiteningBase' if 'Whitening' in block else block}.{name}" for block, name in COVERED}
-    assert set(OPTIONS) | of_responses | {"Figures.also", "Figures.generalisation", "Experiment.sweep"} == declared()
+    of_plan = {"Figures.also", "Figures.generalisation", "Experiment.sweep"}
+    of_page = {"Config.page", "Page.pictures", "Page.queries"}
+    assert set(OPTIONS) | of_responses | of_plan | of_page == declared()
 
 
 def test_figures_from_outside_add_jobs_and_change_none(monkeypatch, tmp_path):
@@ -312,7 +317,7 @@ def test_temporal_generalisation_changes_accuracy_over_time_alone():
     assert planned({"generalisation": False}) == before
     assert set(more) - set(before) == {"results/figures/simulated/generalisation.svg"}
     changed = {path for path in before if more[path] != before[path]}
-    assert {path.split("/")[1] for path in changed} == {"timecourse", "figures"}
+    assert {path.split("/")[1] for path in changed} == {"timecourse", "figures", "page"}, "the page shows it"
     assert {path for path in changed if "/figures/" in path} == {"results/figures/simulated/timecourse.svg"}
 
 

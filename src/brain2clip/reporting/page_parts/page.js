@@ -25,6 +25,7 @@
     return found ? parseFloat(found[0]) : NaN;
   }
 
+  const put = (place, ...children) => place.replaceChildren(...children.filter((child) => child !== null && child !== undefined));
   const digits = (value, count) => (value === null || value === undefined ? "–" : value.toFixed(count));
   const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
@@ -214,9 +215,12 @@
   }
 
   function told(stimuli, id) {
-    const concept = stimuli.concepts[id];
-    return [concept && concept !== id ? make("span", { class: "soft", text: " " + id }) : null, stimuli.captions[id] ? make("div", { class: "soft", text: stimuli.captions[id] }) : null];
+    const [concept, caption] = [stimuli.concepts[id], stimuli.captions[id]];
+    return [concept && concept !== id ? make("span", { class: "soft", text: " " + id }) : null,
+      caption && get("task").startsWith("caption") ? make("div", { class: "soft", text: caption }) : null];
   }
+
+  const caption = (text) => make("caption", null, make("span", { text }));
 
   function head(...names) {
     return make("thead", null, make("tr", null, ...names.map((name) => make("th", { scope: "col", class: /^(Rank|Mean|Margin|First|Similarity|Share|Queries)/.test(name) ? "num" : null, text: name }))));
@@ -267,11 +271,11 @@
       make("td", null, picture(stimuli, one.target, 40)),
       make("td", null, make("button", { type: "button", text: named(stimuli, one.target), onclick: () => { keep({ query: nameOf(one) }); show().then(() => { const detail = document.getElementById("detail"); if (detail) detail.focus(); }); } })),
       make("td", { text: one.subject }), make("td", { text: one.seed }), make("td", { class: "num", text: digits(one.margin, 3) })));
-    const list = make("table", null, make("caption", { text: only ? "Queries for " + named(stimuli, only) : "Queries" }), head("Rank", "Seen", "Stimulus", "Subject", "Seed", "Margin"), make("tbody", null, ...rows));
+    const list = make("table", null, caption(only ? "Queries for " + named(stimuli, only) : "Queries"), head("Rank", "Seen", "Stimulus", "Subject", "Seed", "Margin"), make("tbody", null, ...rows));
     const more = listed.length > count ? make("button", { type: "button", class: "plain", text: `Show ${Math.min(LISTED, listed.length - count)} more of ${listed.length}`, onclick: () => { count += LISTED; show(); } }) : null;
     const back = only ? make("button", { type: "button", class: "plain", text: "All stimuli", onclick: () => { keep({ target: null, query: null }); show(); } }) : null;
     const detail = make("div", { id: "detail", tabindex: "-1" });
-    panes.replaceChildren(
+    put(panes,
       make("div", null, make("p", { class: "filter" }, order, " ", back, " ", make("button", { type: "button", class: "plain", text: "These as CSV", onclick: () => take(listed) })),
         make("div", { class: "list", tabindex: "0", role: "region", "aria-label": "List of queries" }, list), more),
       detail);
@@ -285,7 +289,7 @@
       picture(stimuli, id, 96), make("strong", { text: position + 1 + ". " }), named(stimuli, id), ...told(stimuli, id),
       make("div", { text: "similarity " + digits(one.similarities[position], 3) }),
       id === one.target ? make("span", { class: "right-word", text: "✓ the true one" }) : null));
-    place.replaceChildren(
+    put(place,
       make("h3", { text: named(stimuli, one.target) }),
       make("div", { class: "seen" }, picture(stimuli, one.target, 96), make("div", null,
         make("div", null, make("strong", { text: `Rank ${one.rank} of ${one.n}` }), `, similarity ${digits(one.similarity, 3)}, margin ${digits(one.margin, 3)}`),
@@ -309,7 +313,7 @@
       });
       return make("tr", { "aria-current": method === one.method ? "true" : null }, make("th", { scope: "row", text: label(method) }), ...cells);
     });
-    holder.replaceChildren(make("table", null, make("caption", { text: "Rank (mean rank where there are several queries or seeds)" }),
+    holder.replaceChildren(make("table", null, caption("Rank (mean rank where there are several queries or seeds)"),
       make("thead", null, make("tr", null, make("th", { scope: "col", text: "Method" }), ...block.subjects.map((subject) => make("th", { scope: "col", class: "num", text: subject })))),
       make("tbody", null, ...rows)));
   }
@@ -334,8 +338,8 @@
     const rows = lines.slice(0, count).map((line) => make("tr", null, make("td", null, picture(stimuli, line.target, 56)),
       make("th", { scope: "row" }, make("a", { href: viewOf({ view: "queries", target: line.target, query: null }), text: named(stimuli, line.target) }), ...told(stimuli, line.target)),
       make("td", { class: "num", text: digits(line.rank, 1) }), make("td", { class: "num", text: digits(100 * line.first, 0) }), make("td", { class: "num", text: line.own.length })));
-    panes.replaceChildren(make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Hardest stimuli" }, make("table", null,
-      make("caption", { text: "Hardest first, by the mean rank of the chosen queries; chosen by this result" }), head("Seen", "Stimulus", "Mean rank", "First (%)", "Queries"), make("tbody", null, ...rows))));
+    put(panes, make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Hardest stimuli" }, make("table", null,
+      caption("Hardest first, by the mean rank of the chosen queries; chosen by this result"), head("Seen", "Stimulus", "Mean rank", "First (%)", "Queries"), make("tbody", null, ...rows))));
   }
 
   function showConfused(all, stimuli) {
@@ -346,8 +350,8 @@
     const rows = lines.slice(0, count).map((line) => make("tr", null, make("td", null, picture(stimuli, line.seen, 56)),
       make("th", { scope: "row" }, make("a", { href: viewOf({ view: "queries", target: line.seen, query: null }), text: named(stimuli, line.seen) })),
       make("td", null, picture(stimuli, line.found, 56)), make("td", { text: named(stimuli, line.found) }), make("td", { class: "num", text: digits(100 * line.share, 0) })));
-    panes.replaceChildren(make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Most confused stimuli" }, make("table", null,
-      make("caption", { text: "What stood first instead, by the share of the chosen queries; chosen by this result" }), head("Seen", "Stimulus", "Found", "Taken for", "Share (%)"), make("tbody", null, ...rows))));
+    put(panes, make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Most confused stimuli" }, make("table", null,
+      caption("What stood first instead, by the share of the chosen queries; chosen by this result"), head("Seen", "Stimulus", "Found", "Taken for", "Share (%)"), make("tbody", null, ...rows))));
   }
 
   function take(listed) {

@@ -123,7 +123,8 @@ def rule(method: str, given: Mapping[str, Any]) -> str:
             case "held-out-concepts":
                 how = "the lowest loss" if given_rule.get("criterion") == "loss" else "the best Top-1"
                 then = "kept" if given_rule.get("retrain") is False else "then trained anew on all"
-                return f"the epoch with {how} on {100 * given_rule['share']:g} % of the training concepts, kept aside; {then}"
+                part = f"{100 * given_rule['share']:g} % of the training concepts"
+                return f"the epoch with {how} on {part}, kept aside; {then}"
             case _:
                 return "the epoch in which the training loss has stopped falling"
     if "alphas" in chosen:
