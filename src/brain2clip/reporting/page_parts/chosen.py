@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+#: Stands for a value that there is not.
+NONE = "–"
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -17,7 +20,7 @@ class Difference:
     nearest : str or None
         The method with the fewest other settings; None where it stands alone.
     settings : list of (str, str, str)
-        Path of a setting, its value here, its value there; an en dash where it has none or its default.
+        Path of a setting, its value here, its value there; an en dash where it has none, null or its default.
     """
 
     nearest: str | None
@@ -39,9 +42,12 @@ def flat(block: Any, path: str = "") -> dict[str, str]:
         return {
             key: value for name, one in block.items() for key, value in flat(one, f"{path}.{name}".lstrip(".")).items()
         }
+    if block is None:
+        return {path: NONE}
     return {path: block if isinstance(block, str) else json.dumps(block, ensure_ascii=False)}
 
 
 def _between(own: Mapping[str, str], other: Mapping[str, str]) -> list[tuple[str, str, str]]:
     names = [*own, *(name for name in other if name not in own)]
-    return [(name, own.get(name, "–"), other.get(name, "–")) for name in names if own.get(name) != other.get(name)]
+    found = ((name, own.get(name, NONE), other.get(name, NONE)) for name in names)
+    return [one for one in found if one[1] != one[2]]

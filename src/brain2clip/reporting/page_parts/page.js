@@ -403,5 +403,5 @@
   });
   const place = linked ? null : document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (place) { opened(place); place.scrollIntoView(); }
-  window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => { one.open = true; }));
+  window.addEventListener("beforeprint", () => document.querySelectorAll("details.table").forEach((one) => { one.open = true; }));
 })();
