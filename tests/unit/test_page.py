@@ -362,7 +362,7 @@ def test_hard_and_confused_stimuli():
 
 def test_a_method_is_told_by_what_differs_from_the_nearest():
     all_of_them = {
-        "a": {"kind": "x", "optimiser": {"lr": 0.1, "epochs": 5}},
+        "a": {"kind": "x", "optimiser": {"lr": 0.1, "epochs": 5, "none": None}},
         "b": {"kind": "x", "optimiser": {"lr": 0.2, "epochs": 5}},
         "c": {"kind": "y"},
     }
@@ -372,7 +372,8 @@ def test_a_method_is_told_by_what_differs_from_the_nearest():
         ("optimiser.lr", "–", "0.1"),
         ("optimiser.epochs", "–", "5"),
     ]
-    assert chosen.difference("a", ["a"], all_of_them).nearest is None
+    first = chosen.difference("a", list(all_of_them), all_of_them)
+    assert (first.nearest, len(first.settings)) == (None, 3)
 
 
 def test_axes_are_round_and_hold_everything():

@@ -1,4 +1,4 @@
-"""What methods were chosen to be: the settings in which each differs from the one that is nearest to it."""
+"""What methods were chosen to be: the settings in which each differs from the nearest one before it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Difference:
     Attributes
     ----------
     nearest : str or None
-        The method with the fewest other settings; None where it stands alone.
+        The method before it with the fewest other settings; None for the first, of which all settings are listed.
     settings : list of (str, str, str)
         Path of a setting, its value here, its value there; an en dash where it has none, null or its default.
     """
@@ -28,11 +28,12 @@ class Difference:
 
 
 def difference(method: str, methods: Sequence[str], chosen: Mapping[str, Mapping[str, Any]]) -> Difference:
-    """The difference of a method to the nearest of those beside it; of equally near ones the first."""
+    """The difference of a method to the nearest of those that stand before it; of equally near ones to the first."""
     own = flat(chosen[method])
-    found = [(other, _between(own, flat(chosen[other]))) for other in methods if other != method]
-    if not found:
-        return Difference(None, [])
+    before = methods[: methods.index(method)]
+    if not before:
+        return Difference(None, _between(own, {}))
+    found = [(other, _between(own, flat(chosen[other]))) for other in before]
     return Difference(*min(found, key=lambda one: len(one[1])))
 
 

@@ -335,6 +335,15 @@ def answer(block: Block, compared: Sequence[Contrasts]) -> list[str]:
                 if {one.method, one.reference} == {best.method, ranked[1].method if len(ranked) > 1 else ""}:
                     said.append(_certain(one, unit, group.table))
                     told = True
+    if not told:
+        of_best = [
+            (one, group.table)
+            for group in compared
+            if (group.key, group.metric) == (block.key, block.metric)
+            for one in group.lines
+            if one.method == best.method
+        ]
+        said += [_certain(one, unit, table) for one, table in of_best[:1]]
     if len(ranked) > 1 and not told:
         close = best.low <= ranked[1].high if _shares(block.metric) else best.high >= ranked[1].low
         said.append(
