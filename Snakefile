@@ -50,6 +50,7 @@ include: "workflow/rules/retrieval.smk"
 include: "workflow/rules/generation.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/page.smk"
 include: "workflow/rules/export.smk"
 
 

@@ -90,7 +90,7 @@ def duration(seconds: float) -> str:
 
 
 def places(results: Path, shown: Path | str) -> str:
-    """Where tables, figures, report and logs are, of those that are there.
+    """Where page, tables, figures, report and logs are, of those that are there.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def places(results: Path, shown: Path | str) -> str:
     shown : path
         The same as it is printed.
     """
-    names = {"Tables": "tables", "Figures": "figures", "Report": "report.zip", "Logs": "logs"}
+    names = {"Page": "page/page.html", "Tables": "tables", "Figures": "figures", "Report": "report.zip", "Logs": "logs"}
     there = {word: name for word, name in names.items() if (results / name).exists()}
     return "\n".join(
         f"{word + ':':9}{shown}/{name}{UNPACK if word == 'Report' else ''}" for word, name in there.items()

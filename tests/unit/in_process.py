@@ -30,7 +30,12 @@ def do(job: Job, folder: Path, check: bool = True) -> None:
     module = importlib.import_module(job.spec.modules[0])
     inputs = {name: [_placed(path, folder) for path in paths] for name, paths in job.inputs.items() if paths}
     made = [folder / path for path in job.outputs]
-    names = ("summary", *(path.name for path in made[1:])) if job.stage == "tables" else OUTPUTS[job.stage]
+    if job.stage == "tables":
+        names: tuple[str, ...] = ("summary", *(path.name for path in made[1:]))
+    elif job.stage == "page":
+        names = tuple(path.relative_to(made[0].parent).as_posix() for path in made)
+    else:
+        names = OUTPUTS[job.stage]
     expects = dict(job.spec.expects) if check else {}
     outputs = dict(zip(names, made, strict=True))
     module.run(StageJob(job.stage, dict(job.spec.settings), job.spec.code, expects, inputs, outputs, job.spec.origin))

@@ -312,9 +312,13 @@ OF_THE_PLAN = {
 
 
 def test_every_neutral_field_of_all_settings_is_proven():
-    """Here, with the stages of responses in ``test_neutral_responses.py``, and those of the plan alone, below."""
+    """Here, with the stages of responses in ``test_neutral_responses.py``, and those of the plan alone, below.
+
+    Those of the page are in ``test_page.py``.
+    """
     of_responses = {f"{'WhiteningBase' if 'Whitening' in block else block}.{name}" for block, name in COVERED}
-    assert set(OPTIONS) | of_responses | OF_THE_PLAN == declared()
+    of_page = {"Config.page", "Page.pictures", "Page.queries"}
+    assert set(OPTIONS) | of_responses | OF_THE_PLAN | of_page == declared()
 
 
 def test_pictures_add_jobs_and_change_only_predictions_and_what_shows_them():
@@ -364,7 +368,7 @@ def test_temporal_generalisation_changes_accuracy_over_time_alone():
     assert planned({"generalisation": False}) == before
     assert set(more) - set(before) == {"results/figures/simulated/generalisation.svg"}
     changed = {path for path in before if more[path] != before[path]}
-    assert {path.split("/")[1] for path in changed} == {"timecourse", "figures"}
+    assert {path.split("/")[1] for path in changed} == {"timecourse", "figures", "page"}, "the page shows it"
     assert {path for path in changed if "/figures/" in path} == {"results/figures/simulated/timecourse.svg"}
 
 

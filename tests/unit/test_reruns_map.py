@@ -64,6 +64,7 @@ def test_the_plan_of_a_configuration_is_that_of_snakemake():
             "tables": 1,
             "timecourse": 2,
             "figures": 12,
+            "page": 1,
         },
     }
 
@@ -84,15 +85,16 @@ def test_the_filter_bank_reaches_no_response():
 @pytest.mark.parametrize(
     ("block", "name", "expected"),
     [
-        (settings.ContrastTable, "metric", {"tables": "reads"}),
-        (settings.Retrieval, "metrics", {"summaries": "reads", "tables": "follows"}),
-        (settings.Retrieval, "level", {"summaries": "reads", "tables": "reads", "figures": "reads"}),
+        (settings.ContrastTable, "metric", {"tables": "reads", "page": "reads"}),
+        (settings.Retrieval, "metrics", {"summaries": "reads", "tables": "follows", "page": "reads"}),
+        (settings.Retrieval, "level", {"summaries": "reads", "tables": "reads", "figures": "reads", "page": "reads"}),
         (settings.Figures, "also", {"figures": "new"}),
         (settings.Figures, "topography_times", {"figures": "reads"}),
-        (settings.Figures, "window", {"timecourse": "reads", "figures": "follows"}),
-        (settings.Ridge, "label", {"tables": "reads", "figures": "reads"}),
+        (settings.Figures, "window", {"timecourse": "reads", "figures": "follows", "page": "follows"}),
+        (settings.Ridge, "label", {"tables": "reads", "figures": "reads", "page": "reads"}),
         (settings.Download, "at_once", {}),
-        (settings.BidsEegStudy, "licence", {}),
+        (settings.BidsEegStudy, "licence", {"page": "reads"}),
+        (settings.Page, "pictures", {"page": "reads"}),
         (settings.Export, "formats", {"export": "new"}),
     ],
 )

@@ -236,7 +236,11 @@ def test_a_run_that_never_began_says_nothing():
 def test_places_are_those_that_are_there(tmp_path):
     (tmp_path / "tables").mkdir()
     (tmp_path / "report.zip").touch()
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page/page.html").touch()
     assert screen.places(tmp_path, "results").split() == [
+        "Page:",
+        "results/page/page.html",
         "Tables:",
         "results/tables",
         "Report:",

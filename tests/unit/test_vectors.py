@@ -329,7 +329,7 @@ def elsewhere(tmp_path, monkeypatch):
 def assert_only_mine(found: dict[str, list[str]], new: set[str]) -> None:
     """A new file of vectors, and what reads it: the models of one method and what is shown of them."""
     assert {Path(path).stem for path in found.pop("vectors")} == new
-    assert found.keys() - {"embed"} == {"train", "rank", "summaries", "tables", "figures"}
+    assert found.keys() - {"embed"} == {"train", "rank", "summaries", "tables", "figures", "page"}
     assert all("/mine/" in path for name in ("train", "rank", "embed") for path in found.get(name, []))
     assert all(Path(path).stem == "mine" for path in found["summaries"])
 

@@ -141,12 +141,14 @@ OF_THE_CODE = (
     Case("a new option with a neutral default (`lora_rank: 0`)", {}, change=edited_text(NEUTRAL_OPTION)),
     Case(
         "a new metric (a file, and its name in `retrieval.metrics`)",
-        {"summaries": 7, "tables": 1},
+        {"summaries": 7, "tables": 1, "page": 1},
         {"retrieval.metrics": ["top-1", "top-3", "top-5", "top-10", "median-rank", "mean-rank", "2-way", "mean-mrr"]},
         added(f"{SOURCE}/retrieval/metrics/mean_mrr.py", METRIC),
     ),
     Case("a new figure (a file)", {"figures": 1}, change=added(f"{SOURCE}/reporting/figure_kinds/count.py", FIGURE)),
-    Case("a method's label in the tables", {"tables": 1, "figures": 4}, {"methods.frozen.label": "Baseline"}),
+    Case(
+        "a method's label in the tables", {"tables": 1, "page": 1, "figures": 4}, {"methods.frozen.label": "Baseline"}
+    ),
 )
 
 
@@ -181,7 +183,7 @@ def sample_type(path: Path) -> str:
 
 
 #: What follows from features in the study on disk: two subjects, one band, ridge regression.
-READS_FEATURES = {"train": 2, "rank": 2, "summaries": 1, "tables": 1}
+READS_FEATURES = {"train": 2, "rank": 2, "summaries": 1, "tables": 1, "page": 1}
 #: On a finished study of pictures on disk.
 OF_THE_DATA = (
     Case(
@@ -191,7 +193,7 @@ OF_THE_DATA = (
     ),
     Case(
         "a third subject in a BIDS folder under `subjects: all`",
-        {"epochs": 1, "train": 1, "rank": 1, "timecourse": 1, "summaries": 1, "tables": 1, "figures": 7},
+        {"epochs": 1, "train": 1, "rank": 1, "timecourse": 1, "summaries": 1, "tables": 1, "page": 1, "figures": 7},
         change=third_subject,
     ),
     Case("`subjects: all` written as the same list", {}, {"studies.mine.subjects": ["01", "02"]}),

@@ -31,6 +31,7 @@ SNAPSHOT = {
     "timecourse": SUBJECTS,
     "figures": 13,
     "tables": 1,
+    "page": 1,
 }
 
 

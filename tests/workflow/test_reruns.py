@@ -131,12 +131,12 @@ def copied_tower(project: Project) -> None:
 #: All jobs of the tiny study: two subjects, a band with both protocols and all methods, a band with one of each.
 WHOLE = {
     **{"simulate_pictures": 1, "simulate_recordings": 2, "simulate_dataset": 1, "epochs": 4, "catalogue": 1},
-    **{"features": 1, "train": 10, "rank": 10, "ceiling": 4, "inspect": 2, "summaries": 7, "tables": 1},
+    **{"features": 1, "train": 10, "rank": 10, "ceiling": 4, "inspect": 2, "summaries": 7, "tables": 1, "page": 1},
     **{"timecourse": 2, "figures": 12},
 }
 #: What follows from features, from training, and from responses of the main band.
-RANKED = {"train": 10, "rank": 10, "inspect": 2, "summaries": 5, "tables": 1, "figures": 9}
-READ = {"train": 10, "rank": 10, "ceiling": 4, "inspect": 2, "timecourse": 2, "summaries": 7, "tables": 1}
+RANKED = {"train": 10, "rank": 10, "inspect": 2, "summaries": 5, "tables": 1, "page": 1, "figures": 9}
+READ = {"train": 10, "rank": 10, "ceiling": 4, "inspect": 2, "timecourse": 2, "summaries": 7, "tables": 1, "page": 1}
 
 RIDGE = {"kind": "ridge", "tower": "grammar-vit"}
 UBP = {"base": "field/ubp", "tower": "grammar-vit", "encoder": {"width": 64}}
@@ -160,23 +160,25 @@ SAME = (
 SETTINGS = (
     Case(
         "an edge of the band `slow`",
-        {"epochs": 2, "train": 2, "rank": 2, "summaries": 1, "tables": 1, "figures": 1},
+        {"epochs": 2, "train": 2, "rank": 2, "summaries": 1, "tables": 1, "page": 1, "figures": 1},
         {"bands.slow.h_freq": 7},
     ),
     Case(
         "an edge of the band `broad`",
         {
-            **{"epochs": 2, "train": 8, "rank": 8, "ceiling": 4, "inspect": 2, "summaries": 6, "tables": 1},
+            **{"epochs": 2, "train": 8, "rank": 8, "ceiling": 4, "inspect": 2, "summaries": 6, "tables": 1, "page": 1},
             **{"timecourse": 2, "figures": 12},
         },
         {"bands.broad.h_freq": 18},
     ),
     Case(
         "a band added",
-        {"epochs": 2, "train": 2, "rank": 2, "summaries": 1, "tables": 1, "figures": 1},
+        {"epochs": 2, "train": 2, "rank": 2, "summaries": 1, "tables": 1, "page": 1, "figures": 1},
         {"bands.fast": FAST, "experiments.bands.signals": ["slow", "fast"]},
     ),
-    Case("a band removed", {"tables": 1, "figures": 1}, {"bands.slow": REMOVED, "experiments.bands": REMOVED}),
+    Case(
+        "a band removed", {"tables": 1, "page": 1, "figures": 1}, {"bands.slow": REMOVED, "experiments.bands": REMOVED}
+    ),
     Case("whitening", {"epochs": 4, **READ, "figures": 12}, {"studies.simulated.responses.whitening.kind": "robust"}),
     Case(
         "the filter bank of pictures",
@@ -185,41 +187,41 @@ SETTINGS = (
     ),
     Case(
         "a method",
-        {"train": 6, "rank": 6, "summaries": 3, "tables": 1, "figures": 4},
+        {"train": 6, "rank": 6, "summaries": 3, "tables": 1, "page": 1, "figures": 4},
         {"methods.frozen.optimiser.epochs": 2},
     ),
     Case(
         "a method added",
-        {"train": 4, "rank": 4, "embed": 1, "summaries": 2, "tables": 1, "figures": 4},
+        {"train": 4, "rank": 4, "embed": 1, "summaries": 2, "tables": 1, "page": 1, "figures": 4},
         {"methods.ridge": RIDGE, "experiments.main.methods": ["neuroclip", "frozen", "ceiling", "ridge"]},
     ),
     Case(
         "a method of the field added",
-        {"vectors": 2, "train": 4, "rank": 4, "summaries": 2, "tables": 1, "figures": 5},
+        {"vectors": 2, "train": 4, "rank": 4, "summaries": 2, "tables": 1, "page": 1, "figures": 5},
         {"methods.ubp": UBP, "experiments.main.methods": ["neuroclip", "frozen", "ceiling", "ubp"]},
     ),
     Case(
         "a view of the pictures, for the readout of a method",
-        {"vectors": 1, "train": 6, "rank": 6, "summaries": 3, "tables": 1, "figures": 5},
+        {"vectors": 1, "train": 6, "rank": 6, "summaries": 3, "tables": 1, "page": 1, "figures": 5},
         {"methods.frozen.visual.readout": {"view": {"kind": "blur"}}},
     ),
     Case(
         "a block of the CLIP beside it",
-        {"vectors": 2, "train": 6, "rank": 6, "summaries": 3, "tables": 1, "figures": 5},
+        {"vectors": 2, "train": 6, "rank": 6, "summaries": 3, "tables": 1, "page": 1, "figures": 5},
         {"methods.frozen.visual.readout": BLUR_AND_BLOCK},
     ),
     Case("a loss weight (of `neuroclip`, `frozen` inherits it)", RANKED, {"methods.neuroclip.objective.beta": 0.3}),
-    Case("the label of a method", {"tables": 1, "figures": 4}, {"methods.frozen.label": "Baseline"}),
+    Case("the label of a method", {"tables": 1, "page": 1, "figures": 4}, {"methods.frozen.label": "Baseline"}),
     Case(
         "a seed added (to the band `slow`)",
-        {"train": 2, "rank": 2, "summaries": 1, "tables": 1},
+        {"train": 2, "rank": 2, "summaries": 1, "tables": 1, "page": 1},
         {"experiments.bands.seeds": [0, 1]},
     ),
     Case(
         "a subject added (leave-one-subject-out trains the others again)",
         {
             **{"simulate_recordings": 1, "simulate_dataset": 1, "epochs": 2, "train": 9, "rank": 9, "ceiling": 2},
-            **{"inspect": 1, "timecourse": 1, "summaries": 7, "tables": 1, "figures": 11},
+            **{"inspect": 1, "timecourse": 1, "summaries": 7, "tables": 1, "page": 1, "figures": 11},
         },
         {"studies.simulated.subjects": 3},
     ),
@@ -246,10 +248,10 @@ SETTINGS = (
         change=lambda one: other_content(picture_of(one)),
     ),
     Case("the CLIP: its architecture file", {"features": 1, **READ, "figures": 10}, change=other_tower_file),
-    Case("intervals", {"summaries": 7, "tables": 1, "figures": 3}, {"retrieval.bootstrap": 300}),
-    Case("a table", {"tables": 1}, {"tables.main.metric": "top-5"}),
+    Case("intervals", {"summaries": 7, "tables": 1, "page": 1, "figures": 3}, {"retrieval.bootstrap": 300}),
+    Case("a table", {"tables": 1, "page": 1}, {"tables.main.metric": "top-5"}),
     Case("the times of topographies", {"figures": 1}, {"figures.topography_times": [0.1]}),
-    Case("the windows of accuracy over time", {"timecourse": 2, "figures": 1}, {"figures.window": 0.1}),
+    Case("the windows of accuracy over time", {"timecourse": 2, "figures": 1, "page": 1}, {"figures.window": 0.1}),
 )
 SOURCE = (
     Case(
@@ -262,21 +264,21 @@ SOURCE = (
     Case("`training/objective.py`", RANKED, change=appended("training/objective.py")),
     Case(
         "`retrieval/similarities.py`",
-        {"rank": 10, "ceiling": 4, "inspect": 2, "timecourse": 2, "summaries": 7, "tables": 1, "figures": 9},
+        {"rank": 10, "ceiling": 4, "inspect": 2, "timecourse": 2, "summaries": 7, "tables": 1, "page": 1, "figures": 9},
         change=appended("retrieval/similarities.py"),
     ),
     Case(
         "`retrieval/ceiling.py`",
-        {"ceiling": 4, "summaries": 2, "tables": 1, "figures": 2},
+        {"ceiling": 4, "summaries": 2, "tables": 1, "page": 1, "figures": 2},
         change=appended("retrieval/ceiling.py"),
     ),
     Case(
         "`retrieval/metrics/top_k.py`",
-        {"summaries": 7, "tables": 1, "figures": 3},
+        {"summaries": 7, "tables": 1, "page": 1, "figures": 3},
         change=appended("retrieval/metrics/top_k.py"),
     ),
-    Case("`reporting/tables.py`", {"tables": 1}, change=appended("reporting/tables.py")),
-    Case("`reporting/style.py`", {"figures": 12}, change=appended("reporting/style.py")),
+    Case("`reporting/tables.py`", {"tables": 1, "page": 1}, change=appended("reporting/tables.py")),
+    Case("`reporting/style.py`", {"figures": 12, "page": 1}, change=appended("reporting/style.py")),
     Case("`FORMAT` in `artefact.py`: how artefacts are written", WHOLE, change=other_format),
 )
 CASES = (*SAME, *SETTINGS, *SOURCE)
@@ -505,7 +507,7 @@ def test_files_that_were_laid_over_newer_ones_are_noticed(project, finished):
     frame = pd.read_parquet(table)
     other = artefact.Provenance(made.stage, made.settings, "0" * 16, made.inputs)
     artefact.write_table(table, frame, other, unknown=statistics.UNKNOWN)
-    assert project.planned() == {"tables": 1}
+    assert project.planned() == {"tables": 1, "page": 1}
     shutil.copy(finished.folder / "results/tables/summary.parquet", table)  # the right one, its time is new
     assert project.planned() == {}
 

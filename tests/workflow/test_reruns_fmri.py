@@ -25,10 +25,10 @@ CONFIG = "tiny-fmri.yaml"
 #: All jobs of the study: two subjects; a region with both protocols and two methods, another one with one of each.
 WHOLE = {
     **{"simulate_pictures": 1, "simulate_voxels": 2, "voxels": 4, "catalogue": 1, "features": 1, "train": 8},
-    **{"rank": 10, "ceiling": 4, "embed": 1, "summaries": 7, "tables": 1, "figures": 8},
+    **{"rank": 10, "ceiling": 4, "embed": 1, "summaries": 7, "tables": 1, "page": 1, "figures": 8},
 }
 #: What follows from training, and what follows from responses.
-RANKED = {"train": 8, "rank": 10, "embed": 1, "summaries": 5, "tables": 1, "figures": 8}
+RANKED = {"train": 8, "rank": 10, "embed": 1, "summaries": 5, "tables": 1, "page": 1, "figures": 8}
 READ = {**RANKED, "ceiling": 4, "summaries": 7}
 
 CASES = (
@@ -37,20 +37,29 @@ CASES = (
     Case("the code of a kind of study that is not used", {}, change=appended("studies/god.py")),
     Case(
         "the voxels of the region `low`",
-        {"voxels": 2, "train": 2, "rank": 2, "ceiling": 2, "summaries": 2, "tables": 1, "figures": 1},
+        {"voxels": 2, "train": 2, "rank": 2, "ceiling": 2, "summaries": 2, "tables": 1, "page": 1, "figures": 1},
         {"rois.low.include": ["V1"]},
     ),
     Case("normalisation of voxels", {"voxels": 4, **READ}, {"studies.voxels.voxels": {"normalise": "run"}}),
     Case(
         "the weight of the text (of `brainclip`; `image` has its own)",
-        {"train": 5, "rank": 6, "embed": 1, "summaries": 3, "tables": 1, "figures": 8},
+        {"train": 5, "rank": 6, "embed": 1, "summaries": 3, "tables": 1, "page": 1, "figures": 8},
         {"methods.brainclip.supervision": {"text": 0.25}},
     ),
     Case("the mapping network (`image` inherits it)", RANKED, {"methods.brainclip.network": {"kind": "mlp"}}),
     Case(
         "a subject added (the joint models train again)",
         {
-            **{"simulate_voxels": 1, "voxels": 2, "train": 5, "rank": 9, "ceiling": 2, "summaries": 7, "tables": 1},
+            **{
+                "simulate_voxels": 1,
+                "voxels": 2,
+                "train": 5,
+                "rank": 9,
+                "ceiling": 2,
+                "summaries": 7,
+                "tables": 1,
+                "page": 1,
+            },
             **{"figures": 6},
         },
         {"studies.voxels.subjects": 3},
@@ -62,10 +71,10 @@ CASES = (
     ),
     Case(
         "random pools of candidates",
-        {"rank": 10, "ceiling": 4, "summaries": 7, "tables": 1, "figures": 6},
+        {"rank": 10, "ceiling": 4, "summaries": 7, "tables": 1, "page": 1, "figures": 6},
         {"retrieval.pools.draws": 4},
     ),
-    Case("a table", {"tables": 1}, {"tables.main.metric": "caption:top-1"}),
+    Case("a table", {"tables": 1, "page": 1}, {"tables.main.metric": "caption:top-1"}),
     Case("`models/mappings/linear.py`", RANKED, change=appended("models/mappings/linear.py")),
     Case("`responses/voxels.py`", {"voxels": 4, **READ}, change=appended("responses/voxels.py")),
     Case(

@@ -403,6 +403,7 @@ class Amounts:
         of = {"table": float(len(plan.config.tables)), "run": float(len(plan.runs()))}
         yield Work("tables", 1, of, disk=1e-3)
         yield Work("figures", len(plan.figures()), disk=2e-4)
+        yield Work("page", 1, {"run": float(len(plan.runs()))}, disk=1e-2)
 
 
 def _described(recording: Recording) -> tuple[float, int, bool]:

@@ -17,6 +17,8 @@ EXPORTED = {
 }
 #: Endings of the files of a table.
 ENDINGS = ("parquet", "md", "tex")
+#: Endings of what can be taken from the results page.
+TAKEN = ("csv", "parquet")
 #: Numbers that others published, which stand beside ours.
 PUBLISHED = Path("workflow/published")
 
@@ -138,6 +140,19 @@ class Files(Specs):
         """Files of the tables; first the summary of all runs."""
         names = [f"{table}.{ending}" for table in sorted(self.config.tables) for ending in ENDINGS]
         return [f"{self.results}/tables/{name}" for name in ("summary.parquet", *names)]
+
+    def table(self, name: str, ending: str) -> str:
+        """A file of a table."""
+        return f"{self.results}/tables/{name}.{ending}"
+
+    def page(self) -> list[str]:
+        """Files of the results page: first the page itself, then what it loads and what can be taken from it."""
+        tables = [f"tables/{name}" for name in self.config.tables]
+        taken = [f"data/{name}.{ending}" for name in ("summary", "methods", *tables) for ending in TAKEN]
+        loaded = [f"pictures/{study}.js" for study in self.studies_run]
+        loaded += [f"queries/{block}/{task}.js" for block in self.blocks for task in self.config.retrieval.tasks]
+        names = ("page.html", *taken, "data/queries.parquet", "data/queries.csv.gz", *loaded)
+        return [f"{self.results}/page/{name}" for name in names]
 
     def published(self) -> list[str]:
         """Tables of published numbers."""

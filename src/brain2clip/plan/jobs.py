@@ -33,7 +33,7 @@ STAGES = (
         "inspect",
     ),
     *("calibrate", "embed", "negative", "generate", "oracle", "judge"),
-    *("timecourse", "summaries", "tables", "figures"),
+    *("timecourse", "summaries", "tables", "figures", "page"),
 )
 
 
@@ -67,7 +67,9 @@ class Plan(Shown):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        for name in ("rank_job", "train_job", "summaries_job", "tables_job", "figures_job", "responses_job"):
+        for name in (
+            *("rank_job", "train_job", "summaries_job", "tables_job", "figures_job", "page_job", "responses_job"),
+        ):
             setattr(self, name, cache(getattr(self, name)))
 
     # Rules ask with their wildcards, which are strings.
@@ -299,6 +301,20 @@ class Plan(Shown):
         inputs = {key: list(files) for key, files in self.figure_inputs(study, name).items()}
         return Job(self.figures_spec(study, name), inputs, (self.figure(study, name),))
 
+    def page_job(self) -> Job:
+        """The results page; its figures are those that show no picture of a stimulus."""
+        inputs = {
+            "summary": self.tables()[:1],
+            "table": [self.table(name, "parquet") for name in self.config.tables],
+            "sheet": [self.table(name, "md") for name in self.config.tables],
+            "rows": [self.rows(run) for run in self.runs()],
+            "history": [self.history(model) for model in self.models_timed()],
+            "catalogue": [self.catalogue(study) for study in self.studies_run],
+            "published": self.published(),
+            "figure": [self.figure(*one) for one in self.page_figures()],
+        }
+        return Job(self.page_spec(), inputs, tuple(self.page()))
+
     # -------------------------------------------------------------------------------------------- all
 
     def targets(self) -> list[str]:
@@ -307,6 +323,7 @@ class Plan(Shown):
             *self.descriptions(),
             *self.tables(),
             *self.figures(),
+            *self.page(),
             *self.exports(),
             *map(self.applied_rows, self.applied()),
             *(self.judged(*one) for one in self.generated()),
@@ -383,6 +400,7 @@ class Plan(Shown):
         yield self.tables_job()
         for study in self.figure_studies():
             yield from (self.figures_job(study, name) for name in self.figures_of(study))
+        yield self.page_job()
 
     def room(self) -> Path:
         """The nearest folder there is on the way to the downloads."""

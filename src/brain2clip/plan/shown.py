@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import kinds
-from brain2clip.names import BOTH, SOUGHT
+from brain2clip.names import BOTH, SOUGHT, MetricName
 from brain2clip.plan.files import Files
 from brain2clip.plan.runs import Run
 from brain2clip.plan.spec import Spec, spec
 from brain2clip.reporting import figure_base
+from brain2clip.reporting.page_parts import design
 from brain2clip.settings import Inputs, canonical, dump
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
     from brain2clip.settings import Experiment
+
+#: Figures that stand in the results page.
+PAGE_FIGURES = ("timecourse", "generalisation", "regions")
+#: Settings of the tables that the results page reads as well.
+PAGE_READS = (
+    *("tables", "experiments", "studies", "modalities", "protocols", "methods", "ceilings", "retrieval", "imported"),
+    "debug",
+)
 
 
 class Shown(Files):
@@ -221,3 +231,59 @@ class Shown(Files):
         values = figure_base.settings_of(self, study, kind) | self.concepts_of(shown[0])  # type: ignore[arg-type]
         expects = {key: [{"origin": one.origin} for one in files.values()] for key, files in inputs.items()}
         return spec("figures", "brain2clip.reporting.figures", values, expects, figure_base.modules_of(kind))
+
+    # -------------------------------------------------------------------------------------------- page
+
+    def page_figures(self) -> list[tuple[str, str]]:
+        """Study and name of the figures of the results page, which show no picture of a stimulus."""
+        return [(study, name) for study in self.studies_run for name in PAGE_FIGURES if name in self.figures_of(study)]
+
+    def page_spec(self) -> Spec:
+        """The results page."""
+        config, tables = self.config, self.tables_spec()
+        values = {
+            **{key: tables.settings[key] for key in PAGE_READS if key in tables.settings},
+            "name": Path(self.results).name,
+            "order": list(config.tables),
+            "about": {study: self._about(study) for study in self.studies_run},
+            "signals": {
+                study: {signal: self.signal_settings(study, signal) for signal in sorted(self._signals_run(study))}
+                for study in self.studies_run
+            },
+            "chosen": {name: self._of_method(name) for name in sorted({run.method for run in self.runs()})},
+            "towers": {name: {"model": one.model, "pretrained": one.pretrained} for name, one in config.towers.items()},
+            "tasks": list(config.retrieval.tasks),
+            "repetitions": [str(number) for number in config.retrieval.repetitions],
+            "fingerprints": {block: self.summaries_spec(block).origin for block in self.blocks},
+            "figures": [list(one) for one in self.page_figures()],
+            "queries": config.page.queries,
+            "design": design.digest(),
+        }
+        expects = {
+            "summary": [{"origin": tables.origin}],
+            "table": [{"origin": tables.origin} for _ in config.tables],
+            "rows": tables.expects["rows"],
+            "history": [{"origin": self.train_spec(model).origin} for model in self.models_timed()],
+            "catalogue": [self.catalogue_spec(study).expected for study in self.studies_run],
+            "figure": [{"origin": self.figures_spec(*one).origin} for one in self.page_figures()],
+        }
+        metrics = {kinds.module_of("metrics", MetricName.read(one.metric).kind) for one in config.tables.values()}
+        return spec("page", "brain2clip.reporting.page", values, expects, sorted(metrics))
+
+    def _signals_run(self, study: str) -> set[str]:
+        return {run.signal for run in self.runs() if run.study == study}
+
+    def _about(self, study: str) -> dict[str, Any]:
+        """What the page says of a study, and whether it shows its pictures."""
+        block, own = self.block(study), self.study(study)
+        asked = self.config.page.pictures
+        allowed = block.pass_on == "always" or (block.pass_on == "asked" and asked == "show")
+        return {
+            "words": (type(block).__doc__ or "").strip().partition("\n")[0],
+            "simulated": block.simulated,
+            "licence": own.licence,
+            "citation": own.citation,
+            "pass_on": block.pass_on,
+            "pictures": "show" if allowed and asked != "hide" else "hide",
+            "part": block.part,
+        }

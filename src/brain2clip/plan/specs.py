@@ -531,6 +531,10 @@ class Specs(Runs):
         experiments = (self.config.experiments[name] for name in shown)
         return sorted({(run, name) for one in experiments for name in one.generators for run in self.runs_of(one)})
 
+    def models_timed(self) -> list[Run]:
+        """All models whose histories say what training took."""
+        return [model for model in self.models(self.runs()) if self.method(model.method).timed]
+
     def imported(self) -> dict[str, dict[str, Any]]:
         """What tables say of results that were made elsewhere, by method, of those that experiments run."""
         ran = {name for one in self.config.experiments.values() for name in one.methods}

@@ -72,6 +72,7 @@ from brain2clip.settings.methods import (
 )
 from brain2clip.settings.objective import Mmd, Objective
 from brain2clip.settings.optimisers import Budget, MappingBudget, Optimiser, SecondStage, Selection
+from brain2clip.settings.page import Page
 from brain2clip.settings.protocols import Protocol
 from brain2clip.settings.readouts import (
     Concatenation,
@@ -232,6 +233,7 @@ __all__ = [
     "OpenClipJudge",
     "Optimiser",
     "OverviewTable",
+    "Page",
     "Part",
     "Pools",
     "Protocol",

@@ -18,6 +18,7 @@ from brain2clip.settings.figures import Figures
 from brain2clip.settings.generators import Generator
 from brain2clip.settings.judges import Judge
 from brain2clip.settings.methods import Method
+from brain2clip.settings.page import Page
 from brain2clip.settings.protocols import Protocol
 from brain2clip.settings.responses import Responses
 from brain2clip.settings.retrieval import Retrieval
@@ -82,6 +83,7 @@ class Config(Block):
     retrieval: Retrieval = Field(default_factory=Retrieval, description="ranking and statistics")
     tables: dict[Name, Table] = Field(default_factory=dict, description="tables by name")
     figures: Figures = Field(default_factory=Figures, description="figures")
+    page: Page = neutral(Page(), description="results page")
     apply: dict[Name, Apply] = Field(
         default_factory=dict,
         description="trained models on other recordings, by name; brain2clip apply shows the results",

@@ -108,6 +108,9 @@ class StudyBase(Kind):
     modality: ClassVar[Literal["eeg", "fmri"]]
     #: Whether the pipeline makes the recordings itself, so that their truth is known.
     simulated: ClassVar[bool] = False
+    #: Whether its pictures may be passed on with a results page: always (drawn by the pipeline), where the user says so
+    #: (``asked``), or never, as those of a published dataset whose licence forbids it.
+    pass_on: ClassVar[Literal["always", "asked", "never"]] = "never"
     #: Settings that neither responses nor stimuli read. Steps from signal to response are passed beside the study, and
     #: who else takes part must not matter to a subject.
     unread: ClassVar[frozenset[str]] = (
@@ -222,6 +225,7 @@ class SimulatedStudy(EegStudyBase):
     """The embedded simulated experiment; its truth is known."""
 
     simulated: ClassVar[bool] = True
+    pass_on: ClassVar[Literal["always", "asked", "never"]] = "always"
     stimuli_read: ClassVar[frozenset[str] | None] = frozenset(
         {"kind", "training_concepts", "pictures_per_concept", "test_concepts", "seed"}
     )
@@ -273,6 +277,8 @@ class SimulatedStudy(EegStudyBase):
 
 class UserStudyBase(StudyBase):
     """Settings of a user's own data that say what was shown, whatever was recorded."""
+
+    pass_on: ClassVar[Literal["always", "asked", "never"]] = "asked"
 
     split: Split = Field(description="what is training and what is test")
     stimuli: Filled | None = Field(
@@ -466,6 +472,7 @@ class SimulatedFmriStudy(VoxelStudyBase):
     """Simulated fMRI of the same world as the simulated EEG; its truth is known."""
 
     simulated: ClassVar[bool] = True
+    pass_on: ClassVar[Literal["always", "asked", "never"]] = "always"
     stimuli_read: ClassVar[frozenset[str] | None] = frozenset(
         {"kind", "training_concepts", "pictures_per_concept", "test_concepts", "seed"}
     )

@@ -1,0 +1,311 @@
+"""Stage ``page``: everything that a configuration measured on one page, opened from disk, with what it loads beside it.
+
+The page can be read without JavaScript; with it, tables can be sorted and filtered, and single queries explored. What
+it shows can be taken from it as CSV and Parquet. Numbers are those of the tables and of the retrieval rows.
+
+Settings: those of the tables that say how these were made; ``order`` of the tables; ``about``, what is said of a study,
+and whether its ``pictures`` are shown; ``signals``, ``chosen`` (settings of methods), ``towers``; ``tasks``,
+``repetitions`` and ``queries`` of the explorer; ``fingerprints`` of the summaries; ``figures`` that stand in the page;
+``design``, the digest of how it looks.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import itertools
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from brain2clip import artefact, records, stage
+from brain2clip.names import MetricName
+from brain2clip.reporting import costs, published
+from brain2clip.reporting.page_parts import chosen, design, explorer, measured, sheets, words
+from brain2clip.reporting.page_parts.measured import Block
+from brain2clip.reporting.wording import DEBUG, TASKS
+
+log = logging.getLogger("brain2clip")
+
+#: Hardest stimuli and confused pairs that are listed for the best method of a block.
+N_HARD, N_PAIRS = 8, 8
+#: Settings in which a method differs from the nearest one that are listed; all stand in ``methods.csv``.
+N_SETTINGS = 40
+#: What figures are, in words.
+FIGURES = {
+    "timecourse": {
+        "title": "accuracy over time",
+        "alt": "Accuracy of ridge regression in windows of time from picture onset",
+        "caption": "In every window by itself, ridge regression from the mean of each channel to CLIP's joint "
+        "embedding, fitted on the subject's training trials alone. Thick: mean over subjects; thin: single subjects; "
+        "dashed: chance. Windows overlap, and no correction for looking at many is made.",
+    },
+    "generalisation": {
+        "title": "temporal generalisation",
+        "alt": "Accuracy by the window of training and the window of test",
+        "caption": "The models of accuracy over time, tested in every other window.",
+    },
+    "regions": {
+        "title": "accuracy by region",
+        "alt": "Top-1 by region of the brain with intervals",
+        "caption": "All test repetitions averaged, among all candidates: mean with the interval of the tables; dashed: "
+        "chance. Regions may overlap and differ in their number of voxels.",
+    },
+}
+#: Why pictures are not shown, by whether they may be passed on.
+HIDDEN = {
+    "always": "Pictures are hidden (page.pictures: hide).",
+    "asked": "Pictures are hidden; page.pictures: show puts them here, where you may pass them on.",
+    "never": "Pictures are hidden: those of this dataset may not be passed on. Names stand for them.",
+}
+
+
+def run(job: stage.Job) -> None:
+    """Run the stage."""
+    if job.settings["design"] != design.digest():
+        raise stage.InputError(
+            "stage page: template, style or script has changed since planning; start snakemake again"
+        )
+    made = job.provenance()
+    tables = read_tables(job)
+    summary = artefact.read_table(*job.each("summary")[0])
+    catalogues = {study: artefact.read_table(*one) for study, one in zip(job.settings["about"], job.each("catalogue"))}
+    blocks = measured.blocks(tables, job.settings, costs.read(job))
+    queries = read_queries(job, catalogues, blocks)
+    lines = methods_table(blocks, job.settings)
+    for name, frame in {
+        "summary": summary,
+        "methods": lines,
+        **{f"tables/{name}": one for name, one in tables.items()},
+    }.items():
+        artefact.write_table(job.output(f"data/{name}.parquet"), frame, made, unknown=set(frame))
+        artefact.write_text(job.output(f"data/{name}.csv"), frame.to_csv(index=False))
+    write_queries(job, queries.rows, made)
+    view = {
+        **job.settings,
+        "blocks": [of_block(one, job, catalogues, summary, queries) for one in blocks],
+        "figure_words": FIGURES,
+        "hidden_words": HIDDEN,
+        "most_settings": N_SETTINGS,
+        "debug": job.settings.get("debug", False),
+        "curves": measured.curves(tables, job.settings),
+        "contrasts": measured.contrasts(tables, job.settings),
+        "published": measured.published_rows(tables, job.settings, published.read(job.inputs.get("published", []))),
+        "sheets": read_sheets(job),
+        "embedded_figures": read_figures(job),
+        "debug_words": DEBUG,
+        "index": Markup(explorer.embedded(queries.index(job.settings, blocks))),
+        "style": Markup(design.text("page.css")),
+        "script": Markup(design.text("page.js")),
+    }
+    for one in view["blocks"]:
+        one["answer"] = measured.answer(one["block"], view["contrasts"])
+    artefact.write_text(job.output("page.html"), render(view))
+    log.info("page: %d blocks, %d tables, %d queries", len(blocks), len(tables), len(queries.rows))
+
+
+def render(view: dict[str, Any]) -> str:
+    """The page; every text of the configuration is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(design.FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2").render(view) + "\n"
+
+
+# ------------------------------------------------------------------------------------------------- reading
+
+
+def read_tables(job: stage.Job) -> dict[str, pd.DataFrame]:
+    """Parquet files of the tables by name, in the order of the configuration."""
+    if not job.settings["order"]:
+        return {}
+    files = [artefact.read_table(path, expected) for path, expected in job.each("table")]
+    return dict(zip(job.settings["order"], files, strict=True))
+
+
+def read_sheets(job: stage.Job) -> dict[str, list[sheets.Sheet]]:
+    """Tables as they are read, by name."""
+    return dict(zip(job.settings["order"], map(sheets.read, job.inputs.get("sheet", [])), strict=True))
+
+
+def read_figures(job: stage.Job) -> list[dict[str, str]]:
+    """Figures that stand in the page: study, name, and the file as data URI."""
+    found = []
+    expected = job.expects.get("figure", [])
+    for (study, name), path, wanted in zip(
+        job.settings["figures"], job.inputs.get("figure", []), expected, strict=True
+    ):
+        carried = records.provenance(path)
+        if carried is None or carried.origin != wanted["origin"]:
+            raise stage.InputError(f"{path}: not the figure that was planned; delete it and start snakemake again")
+        content = base64.b64encode(path.read_bytes()).decode()
+        found.append({"study": study, "name": name, "uri": f"data:image/svg+xml;base64,{content}"})
+    return found
+
+
+@dataclass
+class Queries:
+    """What the explorer shows.
+
+    Attributes
+    ----------
+    stimuli : dict
+        Of each study.
+    rows : DataFrame
+        Everything that is shown.
+    found : dict
+        By study, signal and protocol, ranks of the block's task.
+    n_candidates : dict
+        By study, signal, protocol and task.
+    """
+
+    stimuli: dict[str, explorer.Stimuli]
+    rows: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=explorer.COLUMNS))
+    found: dict[tuple[str, ...], explorer.Found] = field(default_factory=dict)
+    n_candidates: dict[tuple[str, ...], int] = field(default_factory=dict)
+
+    def index(self, given: dict[str, Any], blocks: list[Block]) -> dict[str, Any]:
+        """What the explorer offers to choose from, in the order of the page where it has one."""
+        place = {block.key: number for number, block in enumerate(blocks)}
+        lines = {block.key: [line.method for line in block.lines] for block in blocks}
+        named = {}
+        known = self.rows[[*measured.BLOCK, "method", "subject", "seed"]].drop_duplicates()
+        for key, part in sorted(known.groupby(measured.BLOCK), key=lambda one: place.get(one[0], len(place))):
+            methods = sorted(part["method"].unique(), key=lambda one: (*_place(lines.get(key, []), one), one))
+            named["/".join(key)] = {
+                "methods": methods,
+                "subjects": sorted(part["subject"].unique()),
+                "seeds": sorted(part["seed"].unique().tolist()),
+            }
+        present = set(self.rows["task"].unique())
+        return {
+            "blocks": named,
+            "labels": given["methods"],
+            "tasks": {task: TASKS[task].format("all") for task in given["tasks"] if task in present},  # type: ignore[index]
+            "repetitions": given["repetitions"],
+            "pictures": {study: about["pictures"] for study, about in given["about"].items()},
+        }
+
+
+def _place(names: list[str], name: str) -> tuple[int]:
+    return (names.index(name) if name in names else len(names),)
+
+
+def read_queries(job: stage.Job, catalogues: dict[str, pd.DataFrame], blocks: list[Block]) -> Queries:
+    """Read the retrieval rows method by method, and write the files that the explorer loads."""
+    about, tasks = job.settings["about"], job.settings["tasks"]
+    stimuli = {
+        study: explorer.Stimuli.read(one, about[study]["pictures"] == "show") for study, one in catalogues.items()
+    }
+    queries = Queries(stimuli)
+    asked = {block.key: MetricName.read(block.metric) for block in blocks}
+    kept, seen = [], {study: set[str]() for study in catalogues}
+    files = stage.progress(job.each("rows"), "reading rows")
+    for folder, group in itertools.groupby(files, lambda one: one[0].parent):
+        rows = pd.concat([artefact.read_table(path, expected) for path, expected in group], ignore_index=True)
+        rows["repetitions"] = rows["repetitions"].astype(str)
+        rows["target"] = rows["target"].astype(object)
+        shown = explorer.shown(rows, job.settings["queries"])
+        kept.append(shown)
+        first = rows.iloc[0]
+        key = (first["study"], first["signal"], first["protocol"])
+        for task, part in explorer.parts(shown, tasks):
+            name = "/".join(["queries", *key, first["method"], task])
+            counts = explorer.counted(rows[rows["task"] == task])
+            artefact.write_text(job.output(f"{name}.js"), explorer.script(name, explorer.of_task(part, counts)))
+        seen[key[0]].update(shown["target"], *shown["top_ids"].tolist())
+        for task, count in rows[rows["pool"] == 0].groupby("task")["n_candidates"].max().items():
+            queries.n_candidates[(*key, str(task))] = int(count)
+        if (metric := asked.get(key)) is not None:
+            wanted = (rows["task"] == metric.task) & (rows["repetitions"] == metric.repetitions) & (rows["pool"] == 0)
+            queries.found.setdefault(key, explorer.Found()).add(first["method"], rows[wanted])
+        log.debug("%s", folder)
+    for study, names in seen.items():
+        name = f"pictures/{study}"
+        artefact.write_text(job.output(f"{name}.js"), explorer.script(name, stimuli[study].loaded(names)))
+    queries.rows = pd.concat(kept, ignore_index=True)
+    return queries
+
+
+def write_queries(job: stage.Job, rows: pd.DataFrame, made: artefact.Provenance) -> None:
+    """What the explorer shows, to be taken from the page."""
+    artefact.write_table(job.output("data/queries.parquet"), rows, made, unknown=set(rows))
+    told = rows.assign(top_ids=[json.dumps(list(names), ensure_ascii=False) for names in rows["top_ids"].tolist()])
+    text = told.drop(columns="top_similarities").to_csv(index=False, float_format="%.5g")
+    content = gzip.compress(text.encode(), compresslevel=5, mtime=0)
+    with artefact.aside(job.output("data/queries.csv.gz")) as part:
+        part.write_bytes(content)
+
+
+# --------------------------------------------------------------------------------------------- what is shown
+
+
+def of_block(
+    block: Block, job: stage.Job, catalogues: dict[str, pd.DataFrame], summary: pd.DataFrame, queries: Queries
+) -> dict[str, Any]:
+    """A block as the template shows it."""
+    given = job.settings
+    task = MetricName.read(block.metric).task
+    names = [line.method for line in block.lines if line.method in given["chosen"]]
+    found, best = queries.found.get(block.key), next(iter(block.ranked), None)
+    hard = confused = []
+    stimuli = queries.stimuli[block.study]
+    if found is not None and best is not None and best.method in found.parts and len(found.parts[best.method]):
+        beside = [line.method for line in block.ranked]
+        hard = [
+            (one, stimuli.small(one.target), stimuli.small(one.taken))
+            for one in found.hardest(best.method, beside, N_HARD)
+        ]
+        confused = found.confused(best.method, N_PAIRS)
+    count = queries.n_candidates.get((*block.key, task), 0)
+    return {
+        "block": block,
+        "protocol": words.protocol(block, given, catalogues[block.study], summary, count),
+        "differences": {name: chosen.difference(name, names, given["chosen"]) for name in names},
+        "fingerprints": {name: given["fingerprints"].get("/".join([*block.key, name]), "") for name in names},
+        "responses": chosen.flat(given["signals"][block.study][block.signal]),
+        "best": best,
+        "selected": words.rule(best.method, given) if best is not None else "",
+        "hard": hard,
+        "confused": confused,
+        "stimuli": stimuli,
+        "about": given["about"][block.study],
+        "task": task,
+        "repetitions": MetricName.read(block.metric).repetitions,
+    }
+
+
+def methods_table(blocks: list[Block], given: dict[str, Any]) -> pd.DataFrame:
+    """The lines of all blocks, as they can be taken from the page."""
+    columns = [
+        *("study", "signal", "protocol", "table", "metric", "concepts", "method", "label", "ceiling", "value", "low"),
+        *("high", "chance", "n_subjects", "n_seeds", "cost", "seconds", "fingerprint", "settings"),
+    ]
+    return pd.DataFrame(list(_lines(blocks, given)), columns=columns)
+
+
+def _lines(blocks: list[Block], given: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    of_block = ("study", "signal", "protocol", "table", "metric", "concepts", "chance")
+    of_line = ("method", "label", "ceiling", "value", "low", "high", "n_subjects", "n_seeds", "cost", "seconds")
+    for block in blocks:
+        for line in block.lines:
+            yield {
+                **{name: getattr(block, name) for name in of_block},
+                **{name: getattr(line, name) for name in of_line},
+                "fingerprint": given["fingerprints"].get("/".join([*block.key, line.method]), ""),
+                "settings": json.dumps(given["chosen"].get(line.method, {}), sort_keys=True, ensure_ascii=False),
+            }
+
+
+if __name__ == "__main__":
+    stage.main(run)

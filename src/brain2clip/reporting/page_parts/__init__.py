@@ -1,0 +1,1 @@
+"""Parts of the results page (:mod:`brain2clip.reporting.page`)."""

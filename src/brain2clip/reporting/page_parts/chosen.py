@@ -1,0 +1,54 @@
+"""What methods were chosen to be: the settings in which each differs from the nearest one before it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+#: Stands for a value that there is not.
+NONE = "–"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a method differs from another.
+
+    Attributes
+    ----------
+    nearest : str or None
+        The method before it with the fewest other settings; None for the first, of which all settings are listed.
+    settings : list of (str, str, str)
+        Path of a setting, its value here, its value there; an en dash where it has none, null or its default.
+    """
+
+    nearest: str | None
+    settings: list[tuple[str, str, str]]
+
+
+def difference(method: str, methods: Sequence[str], chosen: Mapping[str, Mapping[str, Any]]) -> Difference:
+    """The difference of a method to the nearest of those that stand before it; of equally near ones to the first."""
+    own = flat(chosen[method])
+    before = methods[: methods.index(method)]
+    if not before:
+        return Difference(None, _between(own, {}))
+    found = [(other, _between(own, flat(chosen[other]))) for other in before]
+    return Difference(*min(found, key=lambda one: len(one[1])))
+
+
+def flat(block: Any, path: str = "") -> dict[str, str]:
+    """Settings by their path, each as text."""
+    if isinstance(block, Mapping) and block:
+        return {
+            key: value for name, one in block.items() for key, value in flat(one, f"{path}.{name}".lstrip(".")).items()
+        }
+    if block is None:
+        return {path: NONE}
+    return {path: block if isinstance(block, str) else json.dumps(block, ensure_ascii=False)}
+
+
+def _between(own: Mapping[str, str], other: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    names = [*own, *(name for name in other if name not in own)]
+    found = ((name, own.get(name, NONE), other.get(name, NONE)) for name in names)
+    return [one for one in found if one[1] != one[2]]

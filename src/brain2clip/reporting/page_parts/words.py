@@ -1,0 +1,143 @@
+"""The protocol of a block in words: data, split, repetitions, candidates, scoring, concepts, selection, seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+import pandas as pd
+
+from brain2clip.names import MetricName, counted
+from brain2clip.reporting.page_parts.measured import Block
+from brain2clip.reporting.wording import SEEN_WORDS, TASKS, TRANSDUCTIVE_WORDS
+from brain2clip.settings import Protocol
+
+SIMULATED = " Simulated: no person was recorded, and no number here says anything about brains."
+UNSEEN = "Unseen: no concept of the test was shown in training (zero-shot)."
+
+
+def protocol(
+    block: Block, given: Mapping[str, Any], catalogue: pd.DataFrame, summary: pd.DataFrame, n_candidates: int
+) -> list[tuple[str, str]]:
+    """Terms with their descriptions.
+
+    Parameters
+    ----------
+    block : Block
+    given : mapping
+        Settings of the stage.
+    catalogue : DataFrame
+        Stimuli of the study.
+    summary : DataFrame
+        Of all runs.
+    n_candidates : int
+        Of a query of the block's task.
+    """
+    about, name = given["about"][block.study], MetricName.read(block.metric)
+    own = summary[(summary[["study", "signal", "protocol"]] == list(block.key)).all(axis=1)]
+    subjects, seeds = sorted(own["subject"].unique()), sorted(own["seed"].unique().tolist())
+    modality = "fMRI" if given.get("modalities", {}).get(block.study) == "fmri" else "EEG"
+    return [
+        ("Data", f"{modality}. {about['words']}{SIMULATED if about['simulated'] else ''}"),
+        ("Licence of the data", about["licence"] or "see the dataset"),
+        ("To be cited", about["citation"] or "see the dataset"),
+        *([("Part of the data", f"some pictures are never shown ({about['part']})")] if about["part"] else []),
+        ("Signal", signal(block.signal, given["signals"][block.study][block.signal])),
+        ("Subjects", f"{len(subjects)} tested: {', '.join(subjects)}"),
+        ("Training and test", f"{split(given['protocols'][block.protocol])} {stimuli(catalogue)}"),
+        ("Concepts", SEEN_WORDS if block.concepts == "seen" else UNSEEN),
+        ("Task", TASKS[name.task].format(n_candidates if name.pool is None else f"{name.pool} drawn at random")),
+        ("Test repetitions", repetitions(name.repetitions)),
+        ("Scoring", TRANSDUCTIVE_WORDS if name.transductive else "Inductive: each query is scored alone."),
+        ("Selection", selection(block, given)),
+        ("Seeds of training", ", ".join(map(str, seeds))),
+        ("Frozen CLIP", "; ".join(_towers(block, given))),
+    ]  # fmt: skip
+
+
+def split(kind: Any) -> str:
+    """Whose trials a model learns from."""
+    known: Any = Protocol(kind=kind).kind
+    match known:
+        case "intra-subject":
+            return (
+                "Within subjects: a model learns from the training trials of one subject and is tested on that "
+                "subject's test trials."
+            )
+        case "leave-one-subject-out":
+            return (
+                "Across subjects: a model learns from the training trials of all other subjects and is tested on the "
+                "one left out."
+            )
+        case "joint":
+            return "Jointly: one model learns from the training trials of all subjects and is tested on each."
+        case other:
+            assert_never(other)
+
+
+def stimuli(catalogue: pd.DataFrame) -> str:
+    """Numbers of stimuli and concepts on both sides."""
+    sides = []
+    for name, word in (("train", "training"), ("test", "test")):
+        own = catalogue[catalogue["split"].isin([name, "both"])]
+        sides.append(f"{len(own)} {word} stimuli of {counted(own['concept'].nunique(), 'concept')}")
+    return f"{' and '.join(sides)}. No test trial is used for fitting, selection or normalisation."
+
+
+def repetitions(number: str) -> str:
+    """What is averaged."""
+    if number == "all":
+        return "All repetitions of a test stimulus are averaged into one response."
+    return "Single trials." if number == "1" else f"{number} repetitions are averaged, in disjoint groups."
+
+
+def signal(name: str, block: Mapping[str, Any]) -> str:
+    """The band or region."""
+    if "band" in block:
+        ends = block["band"].get("l_freq"), block["band"].get("h_freq")
+        low = "from 0" if ends[0] is None else f"{ends[0]:g}"
+        high = "the upper end" if ends[1] is None else f"{ends[1]:g}"
+        return f"{name}: {low} to {high} Hz"
+    include = block.get("roi", {}).get("include")
+    return f"{name}: voxels of {', '.join(include)}" if include else f"{name}: all voxels"
+
+
+def selection(block: Block, given: Mapping[str, Any]) -> str:
+    """How each method's epoch or penalty was chosen, methods with the same rule together; never by test data."""
+    by_rule: dict[str, list[str]] = {}
+    for line in block.lines:
+        by_rule.setdefault(rule(line.method, given), []).append(line.label)
+    return " ".join(f"{'; '.join(names)}: {how}." for how, names in by_rule.items())
+
+
+def rule(method: str, given: Mapping[str, Any]) -> str:
+    """How the epoch or the penalty of a method was chosen."""
+    chosen = given["chosen"].get(method, {})
+    if method in given.get("imported", {}):
+        return f"made elsewhere; by its maker's word {given['imported'][method]['selection']}"
+    if (given_rule := chosen.get("selection")) is not None:
+        epochs = chosen.get("optimiser", {}).get("epochs")
+        match given_rule["rule"]:
+            case "last":
+                return f"a fixed number of epochs ({epochs}), nothing is chosen"
+            case "held-out-concepts":
+                how = "the lowest loss" if given_rule.get("criterion") == "loss" else "the best Top-1"
+                then = "kept" if given_rule.get("retrain") is False else "then trained anew on all"
+                part = f"{100 * given_rule['share']:g} % of the training concepts"
+                return f"the epoch with {how} on {part}, kept aside; {then}"
+            case _:
+                return "the epoch in which the training loss has stopped falling"
+    if "alphas" in chosen:
+        return f"the penalty by {chosen['folds']}-fold cross-validation over training concepts"
+    return "nothing is chosen"
+
+
+def _towers(block: Block, given: Mapping[str, Any]) -> list[str]:
+    names = dict.fromkeys(
+        given["chosen"][line.method]["tower"] for line in block.lines if line.method in given["chosen"]
+    )
+    found = []
+    for name in names:
+        tower = given["towers"][name]
+        found.append(f"{name} ({tower['model']}{', ' + tower['pretrained'] if tower['pretrained'] else ''})")
+    return found
