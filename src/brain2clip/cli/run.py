@@ -263,7 +263,7 @@ def held() -> Iterator[int | None]:
     except BlockingIOError:
         by = {"pid": "unknown", "host": "an unknown host", **marker()}
         sys.exit(
-            f"Another run (process {by['pid']} on {by['host']}) is at work in this folder; wait for it or stop it."
+            f"Another run (process {by['pid']} on {by['host']}) is running in this folder; wait for it or stop it."
         )
     except OSError:
         lock = None

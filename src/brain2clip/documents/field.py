@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from brain2clip.documents import recorded
 from brain2clip.reporting import published
 from brain2clip.settings import field
 
@@ -73,6 +74,7 @@ def page(name: str, table: pd.DataFrame) -> str:
     lines += [f"- {text}" for text in [*one.differences, "What the [list of methods](README.md) says of all."]]
     lines += _counted(one)
     lines += _published(one, table)
+    lines += _recorded(one)
     lines += ["", "## Settings", "", f"`base: field/{name}` starts from:", "", "```yaml"]
     block = {"label": one.label, **one.method}
     lines += [yaml.safe_dump(block, sort_keys=False, allow_unicode=True, width=100).rstrip(), "```"]
@@ -116,6 +118,32 @@ def _published(one: field.FieldMethod, table: pd.DataFrame) -> list[str]:
         cells = [row["method"], row["protocol"], row["scoring"], row["metric"], f"{100 * row['value']:.2f} %"]
         lines.append(f"| {' | '.join(map(_cell, [*cells, row['source'], note]))} |")
     return lines
+
+
+def _recorded(one: field.FieldMethod) -> list[str]:
+    """How it did in the recorded run of ``docs/field.md``, where it was part of it."""
+    lines = ["", "## How it did here", ""]
+    table = []
+    for protocol, words in (("intra", "within subjects"), ("inter", "across subjects")):
+        accuracy = _by_first(f"Accuracy, {protocol}, broad").get(one.label)
+        if accuracy is None:
+            continue
+        differences = _by_first(f"Against the converged frozen baseline, {protocol}, broad")
+        against = differences.get(f"{one.label} − Frozen CLIP", {})
+        difference = [against.get(name, "") for name in ("difference", "t 95 % CI (decides)")]
+        table.append([words, accuracy["mean"], accuracy["95 % CI"], *difference])
+    if not table:
+        return [*lines, "It was not part of the [recorded run](../field.md) of methods for EEG."]
+    heads = ["protocol", ">Top-1 of 200 (%)", "95 % CI", ">minus Frozen CLIP", "95 % CI"]
+    told = "On a simulated study, whose numbers say nothing about brains ([how it was made](../field.md)):"
+    return [*lines, told, "", recorded.markdown([heads, *table]).rstrip()]
+
+
+def _by_first(name: str) -> dict[str, dict[str, str]]:
+    """Rows of a table of ``docs/data/field.csv`` by their first cell."""
+    heads, *body = recorded.rows(recorded.ROOT / recorded.DATA / "field.csv", name)
+    names = [head.removeprefix(">") for head in heads]
+    return {row[0]: dict(zip(names, row, strict=True)) for row in body}
 
 
 def _cell(text: str) -> str:

@@ -48,7 +48,7 @@ def check_weights(name: str, tower: Tower) -> str | None:
             there = sorted(one.name for one in path.parent.glob("*")) if path.parent.is_dir() else []
             raise InputError(
                 f"towers.{name}: needs the file {path}, which does not exist{suggestion(path.name, there)}; "
-                "copy the weights there, or mend the path"
+                "copy the weights there, or fix the path"
             )
     if tower.pretrained is None or weights.is_path(tower.pretrained) or cached(tower.model, tower.pretrained):
         return None

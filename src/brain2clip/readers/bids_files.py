@@ -106,9 +106,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(read_text(path))
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON ({error}); mend the file") from None
+        raise InputError(f"{path}: not JSON ({error}); fix the file") from None
     except RecursionError:
-        raise InputError(f"{path}: JSON nested too deeply; mend the file") from None
+        raise InputError(f"{path}: JSON nested too deeply; fix the file") from None
     if not isinstance(found, dict):
         raise InputError(f"{path}: a JSON {type(found).__name__}, expected an object of keys and values, {{...}}")
     return found

@@ -354,7 +354,7 @@ class UserStimuli:
             raise InputError(
                 f"{where}: {len(wrong)} stimuli are on the other side of the split than the column split of "
                 f"{self.path} says: {some(listed)}\n"
-                f"  expected both to agree; mend the table or {self.setting('split')}"
+                f"  expected both to agree; fix the table or {self.setting('split')}"
             )
 
     def _written_splits(self) -> list[str] | None:
@@ -407,7 +407,7 @@ def check_case(found: Iterable[str], wanted: Sequence[str], where: str, setting:
         if value not in wanted and _plain(value) in plain:
             raise InputError(
                 f"{where}: {value!r} ({count} times) is only another writing of {plain[_plain(value)]!r}, which "
-                f"{setting} names\n  expected one writing for one thing: mend the file, or name both where they are two"
+                f"{setting} names\n  expected one writing for one thing: fix the file, or name both where they are two"
             )
 
 
