@@ -295,7 +295,8 @@ def test_links_that_leave_docs_hold_on_the_site():
     assert list(site.linked(text, "methods/README.md")) == ["configs/field.yaml"]
     assert site.relinked("[r](docs/reruns.md)", "extend.md") == "[r](reruns.md)"
     assert site.relinked("[r](../CONTRIBUTING.md#words)", "README.md") == "[r](extend.md#words)"
-    assert "h_freq" not in site.copied("configs/field.yaml").splitlines()[0]
+    assert site.copied("configs/field.yaml").startswith("# configs/field.yaml\n")
+    assert site.without_roles("as (:meth:<code>runs</code>)") == "as (<code>runs</code>)"
 
 
 def test_results_are_read_from_their_folder_and_missing_ones_are_told(tmp_path):
@@ -304,7 +305,7 @@ def test_results_are_read_from_their_folder_and_missing_ones_are_told(tmp_path):
     assert "| no |" in site.results_index(tmp_path)
     (tmp_path / "results/study/tables").mkdir(parents=True)
     (tmp_path / "results/study/tables/main.md").write_text(
-        "# main\n\n| method | Top-1 |\n|---|---|\n| ridge | 12.5 |\n"
+        "# main\n\nleave-one-\nsubject-out\n\n| method | Top-1 |\n|---|---|\n| ridge | 12.5 |\n"
     )
     (tmp_path / "results/study/figures/simulated").mkdir(parents=True)
     (tmp_path / "results/study/figures/simulated/erp.svg").write_text("<svg/>")
@@ -313,6 +314,7 @@ def test_results_are_read_from_their_folder_and_missing_ones_are_told(tmp_path):
     told = site.results_page("study", tmp_path)
     assert "### main\n" in told
     assert "| ridge | 12.5 |" in told
+    assert "leave-one-subject-out" in told
     assert "study/figures/simulated/erp.svg" in told
     assert "vent-related potential" in told  # its caption
     assert site.SIMULATED in told

@@ -20,8 +20,9 @@ _INDEX = f"""\
 
 {_HEAD}
 
-Each is a block of settings "as coded": what the authors' own code does, where that is known. None of their code is in
-here. A configuration takes one by its name, says its own tower where it has another, and overrides what it likes:
+Each method is a block of settings that do what the authors' own code does, as far as that is known ("as coded"). None
+of their code is in this repository. A configuration takes a method by its name. It may name another tower and override
+any setting:
 
 ```yaml
 methods:
@@ -29,12 +30,12 @@ methods:
   ubp-longer: {{base: ubp, label: "UBP, 200 epochs", optimiser: {{epochs: 200}}}}
 ```
 
-Where a configuration has no tower of the name that the method gives, that tower comes with it. How the originals chose
-their epoch stands on each page; in [configs/field.yaml](../../configs/field.yaml) all are chosen by one rule, and no
-test item is used. What they reach on the simulated study is in [field.md](../field.md).
+If a configuration has no tower of the name that the method gives, the method brings it along. Each page says how the
+original chose its epoch. In [configs/field.yaml](../../configs/field.yaml) the epoch of all methods is chosen by one
+rule, and no test item is used. What they reach on a simulated study is in [field.md](../field.md).
 
-What holds for all of them, beside what their pages say: batches of an epoch have one size, give or take one, where a
-method does not say `batches`; the last one of the originals is smaller.
+One difference holds for all of them: the batches of an epoch have equal sizes (give or take one), unless a method sets
+`batches`. In the originals the last batch is smaller.
 """
 
 
@@ -69,9 +70,11 @@ def page(name: str, table: pd.DataFrame) -> str:
     one = field.read(name)
     lines = [f"# {one.label}", "", _HEAD, ""]
     lines += [f"- Source: {one.source}", f"- Licence of the original: {one.licence}", f"- Data: {one.data}"]
-    lines += [f"- Selection: {one.selection}", f"- Numbers: {one.numbers}"]
-    lines += ["", "## What is not as coded", ""]
-    lines += [f"- {text}" for text in [*one.differences, "What the [list of methods](README.md) says of all."]]
+    lines += [f"- Selection in the original: {one.selection}", f"- Published numbers: {one.numbers}"]
+    lines += ["", "## What differs from the original code", ""]
+    lines += [
+        f"- {text}" for text in [*one.differences, "What the [list of methods](README.md) says about all of them."]
+    ]
     lines += _counted(one)
     lines += _published(one, table)
     lines += _recorded(one)
@@ -135,7 +138,7 @@ def _recorded(one: field.FieldMethod) -> list[str]:
     if not table:
         return [*lines, "It was not part of the [recorded run](../field.md) of methods for EEG."]
     heads = ["protocol", ">Top-1 of 200 (%)", "95 % CI", ">minus Frozen CLIP", "95 % CI"]
-    told = "On a simulated study, whose numbers say nothing about brains ([how it was made](../field.md)):"
+    told = "On a simulated study ([how it was made](../field.md)). Do not compare these numbers with published ones:"
     return [*lines, told, "", recorded.markdown([heads, *table]).rstrip()]
 
 

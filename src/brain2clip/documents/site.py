@@ -268,6 +268,7 @@ def results_page(name: str, root: Path = ROOT) -> str:
     lines += ["## Tables", ""]
     for path in tables:
         text = path.read_text(encoding="utf-8")
+        text = re.sub(r"(?<=\w-)\n(?=\w)", "", text)  # captions are wrapped after hyphens, too
         lines += [re.sub(r"^(#+) ", r"##\1 ", text, flags=re.M).rstrip(), ""]
     for study in sorted((folder / "figures").glob("*/")):
         lines += [f"## Figures: {study.name}", ""]
@@ -370,6 +371,16 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Links that hold on the site (called by mkdocs)."""
     return relinked(markdown, page.file.src_uri)
+
+
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """Without the roles of docstrings, which are of another markup (called by mkdocs)."""
+    return without_roles(html) if page.file.src_uri.startswith("api/") else html
+
+
+def without_roles(html: str) -> str:
+    """A page of the API, where ``:meth:`` and the like no longer stand before names."""
+    return re.sub(r":(?:attr|class|data|exc|func|meth|mod|obj):(?=<code>|<a )", "", html)
 
 
 if __name__ == "__main__":
