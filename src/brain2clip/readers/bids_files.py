@@ -136,12 +136,12 @@ def column(table: Table, name: str, path: Path, setting: str) -> list[str]:
 
 
 def names_once(table: Table, path: Path) -> list[str]:
-    """Column ``name`` of a table with a row for each channel or electrode; refused where one stands twice."""
+    """Column ``name`` of a table with a row for each channel or electrode; refused where one occurs twice."""
     names = column(table, "name", path, "BIDS")
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise InputError(
-            f"{path}: {', '.join(twice)} stands more than once in column name; expected one row for each: delete the "
+            f"{path}: {', '.join(twice)} occurs more than once in column name; expected one row for each: delete the "
             "wrong one"
         )
     return names

@@ -77,7 +77,7 @@ class UserStudy(contract.Study):
         Raises
         ------
         brain2clip.stage.InputError
-            When a column is absent, an id stands twice, a picture is missing, a concept that the split lists is
+            When a column is absent, an id occurs twice, a picture is missing, a concept that the split lists is
             unknown, or (for pictures) a concept stands on both sides of the split.
         """
         return self._table(complete=True)
@@ -169,7 +169,7 @@ class UserStimuli:
         Raises
         ------
         brain2clip.stage.InputError
-            When a column is absent or an id stands twice.
+            When a column is absent or an id occurs twice.
         """
         if self.categories is not None:
             return {name: name for name in self.categories}
@@ -177,7 +177,7 @@ class UserStimuli:
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             raise InputError(
-                f"{self.path}: stimulus_id {some(twice)} stands more than once; expected one row per picture"
+                f"{self.path}: stimulus_id {some(twice)} occurs more than once; expected one row per picture"
             )
         return dict(zip(names, concepts))
 

@@ -16,7 +16,7 @@ from brain2clip.stage import InputError
 SOURCES = {"eeg": "a recording or events.tsv", "fmri": "the file of signals or the table of its rows"}
 
 
-#: Trials of one recording closer than this are one that stands twice in the table, s: no screen shows two pictures so
+#: Trials of one recording closer than this are one that occurs twice in the table, s: no screen shows two pictures so
 #: soon after each other.
 SAME_TIME = 0.005
 

@@ -271,7 +271,9 @@ def check_onsets(raw: mne.io.BaseRaw, onsets: np.ndarray, events: object = None)
         "the table"
     )
     if largest < length:
-        hint = "onsets count from the first sample, so none is negative: fix the table, or leave these events out of it"
+        hint = (
+            "onsets count from the first sample, so none is negative: mend the table, or leave these events out of it"
+        )
     units = sorted([(1000.0, "milliseconds"), (sfreq, f"samples at {sfreq:g} Hz")])
     # In the right unit trials fill a part of the recording that is worth it; seconds taken for another unit do not.
     likely = [unit for divisor, unit in units if FILLED * length <= largest / divisor < length <= largest]
