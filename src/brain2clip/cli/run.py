@@ -180,7 +180,7 @@ def snakemake(config: Path, *arguments: str, lock: int | None = None, places: Se
             stack.enter_context(marked(process.pid, name))
         code = process.wait()
         if code < 0 and lock is not None:
-            print(f"\nsnakemake was killed (signal {-code}). Start again: what is finished is kept.", file=sys.stderr)
+            print(f"\nsnakemake was killed (signal {-code}). Start again: finished results are kept.", file=sys.stderr)
             end_jobs(marker())
     if code:
         tell_full_disks(places)

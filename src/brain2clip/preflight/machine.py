@@ -55,7 +55,7 @@ def check_weights(name: str, tower: Tower) -> str | None:
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         raise InputError(
             f"towers.{name}: the weights {tower.pretrained!r} of {tower.model} are not on this machine, and "
-            "HF_HUB_OFFLINE forbids to fetch them; download them where there is network, and give the path of the "
+            "HF_HUB_OFFLINE forbids fetching them; download them where there is network, and give the path of the "
             "file as pretrained"
         )
     return f"weights {tower.pretrained!r} of {tower.model} are not on this machine yet: the first run fetches them"
