@@ -132,11 +132,11 @@ def test_every_setting_is_in_one_table():
         assert [name for name in block.model_fields if f"| `{name}` |" not in table] == []
 
 
-def test_units_stand_in_a_column_of_their_own():
-    assert (
-        "| `h_freq` | low-pass edge (null: none beyond anti-aliasing) | Hz |"
-        in reference.documents()[reference.PAGES / "bands.md"]
-    )
+def test_units_have_a_column_and_placeholders_are_seen():
+    pages = reference.documents()
+    bands = pages[reference.PAGES / "bands.md"]
+    assert "| `h_freq` | low-pass edge (null: none beyond anti-aliasing) | Hz |" in bands
+    assert "&lt;folder>/&lt;concept>/&lt;file>.jpg" in pages[reference.PAGES / "studies.md"]
 
 
 def test_check_names_the_stale_file(tmp_path):

@@ -283,6 +283,7 @@ def _row(name: str, field: FieldInfo, links: list[str]) -> str:
     unit = _UNIT.search(meaning)
     if unit:
         meaning = meaning[: unit.start()] + meaning[unit.end() :]
+    meaning = re.sub(r"<(?=\w)", "&lt;", meaning)  # <folder> is no element
     values = f"{_type(field, name)}: {', '.join(links)}" if links else _type(field, name)
     cells = (f"`{name}`", meaning, unit.group(1) if unit else "", values, _default(field))
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
