@@ -1,4 +1,4 @@
-"""What a user's dataset shows: a table of pictures or named categories, and on which side of the split each stands.
+"""The stimuli of a user's dataset: a table of pictures or named categories, and which are training and which test.
 
 Shared by the studies of a user's own data, whatever was recorded. What responses ask for (ids, concepts, the written
 split) is read without a look at pictures, captions or prompts, which therefore do not matter to them.
@@ -27,7 +27,7 @@ MISSING = ("n/a", "")
 
 
 class UserStudy(contract.Study):
-    """Base of studies of a user's own data, which lie where the settings say; a kind adds what was recorded."""
+    """Base of studies of a user's own data, found where the settings say; a kind adds what was recorded."""
 
     stimuli: UserStimuli
 
@@ -154,7 +154,7 @@ class UserStimuli:
 
     @property
     def shown_again(self) -> str:
-        """What to do where the test is meant to show what training showed, for messages."""
+        """What to do if the test shows on purpose what training showed, for messages."""
         return (
             f"; where the test is meant to show what training showed, set {self.setting('split.concepts')}: seen, and "
             "every table says so"
