@@ -23,7 +23,7 @@ BRAIN2CLIP := .venv/bin/brain2clip
 export PYTHONPATH := $(CURDIR)/src
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help env demo study field report why test lint format docs bench gpu attack tower generator lock clean
+.PHONY: help env demo study field report why test lint format docs site bench gpu attack tower generator lock clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-15s %s\n", $$1, $$2 }'
@@ -63,8 +63,11 @@ format: $(STAMP) ## write the style that lint wants
 	$(PY) -m ruff format .
 	.venv/bin/snakefmt Snakefile workflow/rules
 
-docs: $(STAMP) ## docs/configuration.md and the JSON schema from the settings classes
+docs: $(STAMP) ## what is generated in docs (settings, methods, recorded tables) and the JSON schema
 	@$(PY) -m brain2clip.documents.reference
+
+site: $(STAMP) ## the documentation site, into site/ (with the results that are there)
+	@$(PY) -m brain2clip.documents.site
 
 bench: $(STAMP) ## benchmarks: bench/*.py, one after the other
 	@set -e; for file in bench/*.py; do [ -e "$$file" ] || continue; echo "== $$file"; $(PY) "$$file"; done

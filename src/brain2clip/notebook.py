@@ -1,4 +1,4 @@
-"""What a run left, for a notebook: responses, features, rows and summaries as tables, and trained models in use.
+"""Results of a run in a notebook: responses, features, rows and summaries as tables, and trained models to use.
 
 Everything is read through the same readers as the pipeline's own stages, and a model ranks by the code of the stage
 ``rank``. Nothing is written. Libraries are imported where they are needed.
@@ -35,7 +35,7 @@ TRIAL = ("stimulus", "split", "session", "run")
 
 
 class Results:
-    """What the runs of a configuration left.
+    """The results of a configuration that was run.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class Results:
     # -------------------------------------------------------------------------------------------- tables
 
     def runs(self, **which: Any) -> pd.DataFrame:
-        """Runs of all experiments, a row for each.
+        """All runs of all experiments, one row each.
 
         Parameters
         ----------
@@ -87,7 +87,7 @@ class Results:
             return _chosen(pd.DataFrame(self.plan.runs(), columns=Run._fields), which)
 
     def rows(self, **which: Any) -> pd.DataFrame:
-        """Retrieval rows, one for each query, of the runs that ``which`` chooses (:meth:`runs`).
+        """Retrieval rows, one per query, of the runs that ``which`` chooses (see :meth:`runs`).
 
         Columns stand in docs/architecture.md.
         """
@@ -100,7 +100,7 @@ class Results:
         return pd.concat(tables, ignore_index=True)
 
     def applied(self, name: str, **which: Any) -> pd.DataFrame:
-        """Retrieval rows of an entry of ``apply``; ``seen`` says whether a model was trained on what is asked for."""
+        """Retrieval rows of an entry of ``apply``; ``seen`` says whether the model was trained on the concept."""
         import pandas as pd
 
         with self._there():
@@ -200,7 +200,7 @@ class Results:
             return Model(self.plan, run, self.folder, self.strict)
 
     def _runs(self, which: Mapping[str, Any]) -> list[Run]:
-        """Runs that a choice leaves, at least one."""
+        """Runs that match a choice, at least one."""
         import pandas as pd
 
         every = self.plan.runs()
@@ -248,7 +248,7 @@ class Model:
 
     @property
     def candidates(self) -> list[str]:
-        """Stimuli of the test, which are the candidates where none are named."""
+        """Stimuli of the test: the candidates, if you name no others."""
         ids = self._stimuli["stimulus_id"].asstr()[:]
         return [str(ids[row]) for row in self._rows(None)]
 
@@ -278,7 +278,9 @@ class Model:
         candidates: Sequence[str] | None = None,
         normalised: bool | None = None,
     ) -> pd.DataFrame:
-        """Cosine similarity [n, n_candidates] of single responses to candidates, by stimulus id; no truth is needed.
+        """Cosine similarity [n, n_candidates] of single responses to candidates, by stimulus id.
+
+        The right answer need not be known.
 
         Parameters are those of :meth:`rank`.
         """
@@ -396,7 +398,7 @@ def _words(which: Mapping[str, Any]) -> str:
 
 
 def _known(name: str, names: Any, what: str) -> None:
-    """Refuse a name that is none of those that are known."""
+    """Refuse an unknown name."""
     if name not in names:
         listed = list(map(str, names))
         shown = ", ".join(listed[:8]) + (f" and {len(listed) - 8} more" if listed[8:] else "")

@@ -218,7 +218,7 @@ def _tell_not_inherited(given: dict[str, Any], source: str) -> None:
     dropped = settings.not_inherited(given, source)
     if dropped:
         listed = "; ".join(f"{where} ({', '.join(keys)})" for where, keys in dropped.items())
-        snakemake.log().info(f"Of another kind than their base, and therefore without settings of it: {listed}.")
+        snakemake.log().info(f"Not inherited, because the block is of another kind than in its base: {listed}.")
 
 
 def _headline(plan: Plan) -> list[dict[str, Any]]:

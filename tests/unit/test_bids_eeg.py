@@ -202,7 +202,7 @@ def test_missing_picture_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"stimulus_id": ["cat-1", "cat-1", "cup-1", "key-1"]}, "cat-1 stands more than once"),
+        ({"stimulus_id": ["cat-1", "cat-1", "cup-1", "key-1"]}, "cat-1 occurs more than once"),
         ({"split": ["train", "train", "Test", "test"]}, "column split holds Test"),
     ],
 )

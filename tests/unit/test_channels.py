@@ -120,7 +120,7 @@ def test_tables_that_do_not_fit_are_refused(tmp_path, rows, message):
 def test_a_channel_that_is_listed_twice_is_refused(tmp_path):
     table = {"name": [*NAMES, "O1"], "type": ["EEG"] * 6 + ["EOG"]}
     bids_fixtures.write_tsv(tmp_path / "sub-01/eeg/sub-01_task-see_channels.tsv", table)
-    with pytest.raises(InputError, match=r"channels\.tsv: O1 stands more than once in column name"):
+    with pytest.raises(InputError, match=r"channels\.tsv: O1 occurs more than once in column name"):
         taken(tmp_path, None)
 
 

@@ -145,9 +145,12 @@ def test_wrong_settings_are_told_at_once_by_check_and_by_planning(recorded, tmp_
 #: Protocols, subjects whose training run is not there, and those who are without a model then.
 UNTRAINED = {
     "inter": (["03"], None),
-    "intra": (["03"], "'intra' has no model for sub-03, for want of training trials: sub-03 has none"),
-    "joint": (["03"], "'joint' has no model for sub-03, for want of"),
-    "nobody": (["01", "03"], "'inter' has no model for sub-02, for want of training trials: sub-01, sub-03 have none"),
+    "intra": (["03"], "'intra' has no model for sub-03, because training trials are missing: sub-03 has none"),
+    "joint": (["03"], "'joint' has no model for sub-03, because training trials"),
+    "nobody": (
+        ["01", "03"],
+        "'inter' has no model for sub-02, because training trials are missing: sub-01, sub-03 have none",
+    ),
 }
 
 

@@ -24,13 +24,13 @@ def refusal(path: Path, content: str | bytes) -> str:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("bands: {a: {}}\nresults: x\nbands: {}\n", "bands: stands twice, in line 1 and in line 3"),
-        ("a:\n  b: {c: 1,\n    d: 2, c: 3}\n", "a.b.c: stands twice, in line 2 and in line 3"),
-        ("a:\n- {x: 1}\n- {x: 1, y: 2, x: 3}\n", "a.1.x: stands twice, in line 3 and in line 3"),
-        ("a: {yes: 1, true: 2}\n", "a.True: stands twice"),
-        ("a: {'x': 1, \"x\": 2}\n", "a.x: stands twice"),
-        ("a: &a {x: 1}\nb: {<<: *a, y: 1}\nc: {<<: *a, <<: *a}\n", "c.<<: stands twice, in line 3 and in line 3"),
-        ('{"a": {"b": 1,\n"b": 2}}', "a.b: stands twice, in line 1 and in line 2"),
+        ("bands: {a: {}}\nresults: x\nbands: {}\n", "bands: occurs twice, in line 1 and in line 3"),
+        ("a:\n  b: {c: 1,\n    d: 2, c: 3}\n", "a.b.c: occurs twice, in line 2 and in line 3"),
+        ("a:\n- {x: 1}\n- {x: 1, y: 2, x: 3}\n", "a.1.x: occurs twice, in line 3 and in line 3"),
+        ("a: {yes: 1, true: 2}\n", "a.True: occurs twice"),
+        ("a: {'x': 1, \"x\": 2}\n", "a.x: occurs twice"),
+        ("a: &a {x: 1}\nb: {<<: *a, y: 1}\nc: {<<: *a, <<: *a}\n", "c.<<: occurs twice, in line 3 and in line 3"),
+        ('{"a": {"b": 1,\n"b": 2}}', "a.b: occurs twice, in line 1 and in line 2"),
         ("__use_yte__: true\na: ?open('x')\n", "__use_yte__: line 1 has the file run as code"),
         ("a: {[1]: 2}\n", "a: line 1 has a block or list for a key"),
         ("a: &a\n  b: *a\n", "a.b: the block of line 1 holds itself by its anchor"),
@@ -50,8 +50,8 @@ def test_refused_with_the_lines(tmp_path, text, words):
 
 def test_all_that_stand_twice_are_listed_once_each(tmp_path):
     told = refusal(tmp_path / "c.yaml", "a: &a {x: 1, x: 2}\nb: *a\nc: 1\nc: 2\nc: 3\n")
-    assert told.count("stands twice") == 3
-    assert "c: stands twice, in line 3 and in line 5" in told
+    assert told.count("occurs twice") == 3
+    assert "c: occurs twice, in line 3 and in line 5" in told
 
 
 def test_a_file_that_is_not_there_and_a_folder_are_a_sentence(tmp_path):
@@ -78,7 +78,7 @@ def test_every_file_that_snakemake_merges_is_looked_at_before_it_does(tmp_path, 
     Path("plain.yaml").write_text("a: 1\n")
     Path("one.yaml").write_text("a: 1\na: 2\n")
     workflow = SimpleNamespace(is_main_process=True, overwrite_configfiles=given)
-    with pytest.raises(Exception, match=r"one\.yaml: not a readable configuration\n  - a: stands twice") as error:
+    with pytest.raises(Exception, match=r"one\.yaml: not a readable configuration\n  - a: occurs twice") as error:
         snakefile.look_at_files(workflow, "one.yaml")
     assert type(error.value).__name__ == "WorkflowError"
     snakefile.look_at_files(SimpleNamespace(is_main_process=False), "one.yaml")

@@ -234,7 +234,7 @@ def test_nothing_is_written_over_and_results_are_its_own(here):
     init.write(root, flags())
     assert settings.read("data.yaml")["results"] == "results/data-2"
     before = Path("data.yaml").read_text()
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="exists, and no file is written over"):
         init.write(root, flags())
     assert Path("data.yaml").read_text() == before
 

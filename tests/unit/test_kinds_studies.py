@@ -256,7 +256,7 @@ def test_responses_hold_the_ids_that_were_shown_and_stop_at_other_labels(tmp_pat
     [
         (lambda table: table.drop(columns="prompts"), "expected at least one stimulus, and stimulus_id"),
         (lambda table: table[:0], "a table of 0 stimuli"),
-        (lambda table: table.assign(stimulus_id="a"), "stimulus_id a stands more than once"),
+        (lambda table: table.assign(stimulus_id="a"), "stimulus_id a occurs more than once"),
         (lambda table: table.assign(split="Test"), "split 'Test'; expected train, test or both"),
     ],
 )

@@ -362,7 +362,7 @@ DAMAGED = {
     "times are text": (changed("test", times=["a"] * 100), "100 times"),
     "no data": (without("train", "preprocessed_eeg_data"), "no preprocessed_eeg_data; found ch_names, times"),
     "no times": (without("test", "times"), "no times; found"),
-    "a name twice": (changed("test", ch_names=["Oz"] * 17), "stands twice"),
+    "a name twice": (changed("test", ch_names=["Oz"] * 17), "occurs twice"),
     "other channels": ({"train": planted("train", CHANNELS[::-1])}, r"has the channels O2, .* but .*test\.npy P7"),
     "not finite": (with_nan(), r"training\.npy: values that are NaN or infinite, first in picture 2"),
     "no pickle": ({"train": b"<html>"}, r"training\.npy: not a complete pickle"),

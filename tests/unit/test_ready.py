@@ -55,7 +55,7 @@ def test_a_file_that_is_cut_short_is_refused_with_its_name(tmp_path, name, left)
 
 def test_a_stimulus_that_stands_twice_and_texts_for_numbers_are_refused(tmp_path):
     np.savez(tmp_path / "twice.npz", stimulus_id=["a", "b", "a"], embedding=VECTORS[:3])
-    with pytest.raises(InputError, match="stimulus_id a stands more than once"):
+    with pytest.raises(InputError, match="stimulus_id a occurs more than once"):
         ready.read(tmp_path / "twice.npz", ["a"])
     np.savez(tmp_path / "text.npz", stimulus_id=["a"], embedding=[["1", "2"]])
     with pytest.raises(InputError, match="embedding holds <U1, no numbers"):

@@ -26,7 +26,12 @@ def page(config: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize(
-    "file", ["config.yaml", "workflow/studies/demo.yaml", "workflow/studies/study.yaml", "workflow/studies/n170.yaml"]
+    "file",
+    [
+        "config.yaml",
+        *("workflow/studies/demo.yaml", "workflow/studies/study.yaml", "workflow/studies/study-fmri.yaml"),
+        "workflow/studies/n170.yaml",
+    ],
 )
 def test_first_page_says_what_is_simulated_and_whose_the_data_are(file):
     config = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))

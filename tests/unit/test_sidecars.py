@@ -214,7 +214,7 @@ def test_positions_without_a_unit_are_unknown_and_that_is_said(tmp_path, caplog,
 
 def test_wrong_tables_of_electrodes_are_refused(tmp_path):
     unit = json.dumps({"EEGCoordinateUnits": "m"})
-    with pytest.raises(InputError, match=r"electrodes\.tsv: O1 stands more than once in column name"):
+    with pytest.raises(InputError, match=r"electrodes\.tsv: O1 occurs more than once in column name"):
         opened(tmp_path, TABLE + "O1\t7\t8\t9\n", own=unit)
     with pytest.raises(InputError, match=r"coordsystem\.json: not JSON"):
         opened(tmp_path, TABLE, own=unit[:-1])

@@ -187,7 +187,7 @@ def test_markdown_shows_the_same_numbers(make_job) -> None:
         "20 queries per subject",
         "chance 5.0 %",
         "subjects and stimuli resampled",
-        "Student's t over the means of 3 subjects, which decides below 8",
+        "Student's t over the means of 3 subjects (as always below 8 subjects)",
     ):
         assert words in flat
 
@@ -340,7 +340,7 @@ def test_costs_are_means_over_models_with_the_search_for_the_epoch(make_job, tmp
     assert body[-1][:2] == ["chance", "5.0"]
     text = " ".join(outputs["costs.md"].read_text().split())
     assert "and where the epoch was searched for with that search" in text
-    assert "–: nothing is trained, or its time is not taken." in text
+    assert "–: nothing is trained, or its time was not measured." in text
     assert "different devices" not in text
 
 

@@ -113,7 +113,7 @@ def test_ready_vectors_of_any_width_are_found_by_id(make, table, tmp_path):
     ("spoil", "words"),
     [
         (lambda ids, values: (ids[1:], values[1:]), "no embedding for 1 of 7 .*studies.mine.ready_vectors.dino"),
-        (lambda ids, values: ([*ids, ids[0]], np.vstack([values, values[:1]])), "picture-g stands more than once"),
+        (lambda ids, values: ([*ids, ids[0]], np.vstack([values, values[:1]])), "picture-g occurs more than once"),
         (lambda ids, values: (ids, np.where(values == values[2, 1], np.nan, values)), "not a number"),
         (lambda ids, values: (ids, values[:, :, None]), r"embedding is \(7, 5, 1\); expected \[n\] and \[n, d\]"),
     ],

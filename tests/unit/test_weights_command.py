@@ -109,7 +109,7 @@ def test_the_drawn_worlds_tower_is_told_beside_photographs(monkeypatch: pytest.M
     drawn = {"model": "local-dir:workflow/towers/grammar-vit"}
     (line,) = drawn_towers(plan(drawn))
     assert "\n" not in line
-    assert line.startswith("experiments on studies.things-eeg2: towers.vit-b-32 is the small CLIP of the drawn world")
+    assert line.startswith("experiments on studies.things-eeg2: towers.vit-b-32 is the small CLIP of the simulated")
     assert drawn_towers(plan({"model": "ViT-B-32", "pretrained": "laion2b_s34b_b79k"})) == []
     for path in ("demo", "n170"):  # drawn pictures; no pictures
         raw = yaml.safe_load((ROOT / f"workflow/studies/{path}.yaml").read_text(encoding="utf-8"))

@@ -208,8 +208,8 @@ INTRODUCTION = """\
 <!-- Written from the cases in tests/workflow/test_growth.py by `python tests/workflow/test_growth.py`; the same file
 tests every line of it, and that this page says what the cases say. -->
 
-New kinds, options, messages, figures and people should cost nobody a result that does not depend on them. Every line is
-a test: a study is run to the end, one thing is changed, and a dry run must count just these jobs.
+New kinds, options, messages, figures and subjects should not run results again that do not depend on them. Every line
+is a test: a study is run to the end, one thing is changed, and a dry run must count exactly these jobs.
 
 What counts as a change of code is what can change content: formulas, conditions, constants, classes of errors. Texts of
 errors and log lines, annotations, comments, names and places of files do not (`src/brain2clip/fingerprint.py`); how

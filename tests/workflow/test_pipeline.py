@@ -101,7 +101,7 @@ def test_a_wrong_dataset_folder_is_named(tmp_path):
 
 def test_what_an_input_function_refuses_is_a_sentence_and_what_is_not_inherited_is_said(tmp_path):
     project = Project.create(tmp_path / "project")
-    assert "without settings of it: methods.frozen.visual (fusion).\n" in project.run("-n").stdout
+    assert "another kind than in its base: methods.frozen.visual (fusion).\n" in project.run("-n").stdout
     pictures = project.folder / "workflow/towers/grammar-vit"
     pictures.rename(project.folder / "workflow/towers/{braces}")
     project.replace("tiny.yaml", "towers/grammar-vit", "towers/{braces}")

@@ -302,15 +302,15 @@ INTRODUCTION = """\
 <!-- Written from the cases in tests/workflow/test_reruns.py by `python tests/workflow/test_reruns.py`; the same file
 tests every line of it, and that this page says what the cases say. -->
 
-The promise: change a setting or a formula and only what depends on it runs again, on a laptop or on a cluster, and no
-table is ever stale. Every line below is a test: the tiny study of `tests/workflow/tiny.yaml` is run to the end, one
-thing is changed, and a dry run must count just these jobs.
+When you change a setting or a formula, only what depends on it runs again, on a laptop or on a cluster, and no table is
+out of date. Every line below is a test: the tiny study of `tests/workflow/tiny.yaml` is run to the end, one thing is
+changed, and a dry run must count exactly these jobs.
 
 The study has {total} jobs: {whole}. It has two subjects; a band `broad` with both protocols and the methods
 `neuroclip`, `frozen` and the ideal observer; and a band `slow` with `frozen` within subjects.
 
-For every setting, [configuration.md](configuration.md) says which stages read it. What an edit costs is shown before it
-is made:
+For every setting, [configuration.md](configuration.md) says which stages read it. This shows what an edit costs before
+you make it:
 
 ```bash
 make why KEY=bands.broad.h_freq VALUE=30 CONFIG=workflow/studies/study.yaml
@@ -324,23 +324,23 @@ SECTIONS = (
 CLOSING = """\
 ## Results that were moved
 
-Snakemake keeps its records in `.snakemake/`. Where they are missing, or are about other files than those that lie there
-(a file has another time than in its record), the artefacts are asked what made them: those that fit the plan and the
-inputs that lie there stay, whatever their times say, and all others are made again. So a copy of `results/` may be
-continued anywhere. These lines hold for copies in another folder without `.snakemake/`, made with `cp -a` and with a
-plain `cp` that gave all files new times in any order:
+Snakemake keeps its records in `.snakemake/`. If they are missing, or do not belong to the files that are there (a file
+has another time than in its record), each artefact says itself what made it. Artefacts that fit the plan and their
+inputs are kept, whatever their times; all others are made again. So a copy of `results/` can be continued anywhere.
+These lines hold for copies in another folder without `.snakemake/`, made with `cp -a` or with a plain `cp` that gave
+all files new times in any order:
 
 {moved}
 
-A job that went on after its Snakemake was killed, on another node or in the same moment, is judged in the same way:
-where all its files are there and fit it is done, and gets its record.
+A job that went on after its Snakemake was killed is judged in the same way: if all its files are there and fit, it is
+done and gets its record.
 
 `snakemake --touch --forceall` with the same configuration writes the records, so that the next start need not look into
 the files.
 
-Files of other formats do not say what made them. Without records, exports are made again, records of downloads are
-compared with what the plan lists, and the unpacked pictures of a downloaded dataset and the description of a simulated
-one are trusted. A Markdown or LaTeX table is trusted beside the Parquet files of the same job.
+Files of other formats do not say what made them. Without records, exports are made again; records of downloads are
+compared with the list of the plan; the unpacked pictures of a downloaded dataset and the description of a simulated one
+are trusted, and so is a Markdown or LaTeX table beside the Parquet files of the same job.
 
 ## Edits while jobs run
 

@@ -4,7 +4,7 @@
 
 makes what it needs of ``development.yaml`` (another seed: other training concepts, pictures and subjects), then trains
 each candidate on four fifths of its training concepts and looks the responses to the rest up among the pictures of the
-rest. Means over subjects and splits; what is best so far goes on. docs/choices.md is its output. The part
+rest. Means over subjects and splits; what is best so far goes on. docs/choices.md shows its output. The part
 ``difficulty`` alone reads the test of the development study, with the plain baseline alone: it says how hard the
 simulated recordings are to read, which is the same for all methods. Both seeds are odd, so its test has the concepts of
 the study's, in other pictures.

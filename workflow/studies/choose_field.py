@@ -4,7 +4,7 @@
 
 takes the configuration with another seed (other training concepts, pictures and subjects; no test is read), trains
 every contrastive method with some rates on four fifths of the training concepts of two subjects, and looks the
-responses to the rest up among the pictures of the rest. docs/choices-field.md is its output.
+responses to the rest up among the pictures of the rest. docs/choices-field.md shows its output.
 """
 
 from __future__ import annotations

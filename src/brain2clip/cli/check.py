@@ -40,7 +40,7 @@ def check(config: Path) -> None:
 
 def told(report: preflight.Report, name: str, seconds: float) -> str:
     """What was seen, and what is wrong last, where it is read."""
-    parts = [f"Looked at, in {seconds:.1f} s (nothing was computed or written):"]
+    parts = [f"Checked in {seconds:.1f} s (nothing was computed or written):"]
     parts += [f"  {line}" for line in report.lines]
     parts += [f"Note: {note}" for note in report.notes]
     faults = list(report.faults())

@@ -16,9 +16,9 @@ from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
 NOTES = """\
-measured: benchmarks of earlier runs of this configuration; scaled: benchmarks shipped in workflow/costs.csv times what
-is to be done; reckoned: part of it was measured by nobody. Twice or half as much is well possible; a machine kept busy
-by others takes longer. Everything is counted as made anew; what lies there and is up to date is not made again.
+measured: from benchmarks of earlier runs of this configuration; scaled: from the benchmarks in workflow/costs.csv, for
+the amount of work; reckoned: calculated, partly without any measurement. Expect up to twice or half as much, and more
+on a machine that others use. All jobs are counted, also those whose results are up to date.
 """
 
 

@@ -62,7 +62,7 @@ def write(path: Path, flags: Flags) -> list[str]:
     table = out.with_name(f"{out.stem}-pictures.tsv")
     for there in (out, table):
         if there.exists():
-            raise InputError(f"{there}: is there already, and nothing is written over; take another name by --out")
+            raise InputError(f"{there}: exists, and no file is written over; choose another name with --out")
     found = looked(path, flags)
     pictures = shown(table) if found.choice.pictures else None
     results = flags.results or _free_results(_name(out.stem))

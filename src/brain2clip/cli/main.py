@@ -12,33 +12,34 @@ from brain2clip import __version__
 ROOT = Path(__file__).resolve().parents[3]
 
 ABOUT = """\
-Brain responses to pictures in (EEG or fMRI), tables out that say how well the pictures can be found again.
+Given brain responses to pictures (EEG or fMRI): which of the pictures did the person see? Reads recordings and
+pictures, writes tables and figures.
 
-A configuration is one YAML file that names studies, methods and tables; CONFIG is its path, from where you stand:
+A configuration is one YAML file that names studies, methods and tables. CONFIG is its path, from the current folder:
   workflow/studies/demo.yaml    the whole pipeline on a small simulated study: some minutes, no download, no GPU
   config.yaml                   the study of the paper: downloads about 55 GB, wants a GPU
-Everything lands in the folder that the configuration names as `results`, below the repository:
+Everything is written to the folder that the configuration names as `results`, below the repository:
   results/tables        Markdown, LaTeX and Parquet       results/figures       SVG
   results/report.zip    all of it to read in a browser    results/logs          what each job said
-What is there and up to date is never made again; what stopped goes on with the same command.
+Results that are up to date are not made again. After a stop, the same command goes on where it was.
 """
 EXAMPLES = """\
 examples:
   brain2clip run workflow/studies/demo.yaml                      first try
   brain2clip init data/my-dataset                                a configuration for data of your own
-  brain2clip check my-dataset.yaml                               all that does not fit, before anything runs
+  brain2clip check my-dataset.yaml                               everything that does not fit, before anything runs
   brain2clip run config.yaml --dry-run                           what would run
   brain2clip estimate config.yaml                                time, memory and disk that it would take
   brain2clip why workflow/studies/demo.yaml bands.broad.h_freq 30
                                                                  what an edit would cost, in jobs and hours
   brain2clip run --help                                          more about one command
 
-docs/first-hour.md is for data of your own, docs/configuration.md explains every key of a configuration,
-docs/reproducing.md the studies of the paper.
+docs/get-started.md is the first page, docs/first-hour.md is for data of your own, docs/configuration.md explains every
+setting, docs/reproducing.md the study of the paper.
 """
 RUN = """\
-Run a configuration: snakemake in the root of the repository, then the report where it is out of date, then the tables
-on the terminal. Jobs whose results are there and up to date do not run. Ctrl-C stops; the same command goes on.
+Run a configuration: runs snakemake in the root of the repository, writes the report if it is out of date, and shows the
+tables. Jobs whose results are up to date do not run. Ctrl-C stops; the same command goes on where it was.
 """
 RUN_MORE = """\
 examples:
@@ -48,14 +49,15 @@ examples:
   brain2clip run config.yaml -- --profile slurm          on a cluster (docs/slurm.md)
   brain2clip run config.yaml -- --until train
 
-Arguments after -- are those of snakemake (paths in them start at the root of the repository). Results, tables, figures,
-logs and benchmarks land in the folder that the configuration names as `results`, the report in report.zip there.
-A job that fails stops those alone that need its files; --quiet progress shows the end alone, --quiet all only failures.
+Arguments after -- go to snakemake (paths in them start at the root of the repository). Results, tables, figures, logs
+and benchmarks are written to the folder that the configuration names as `results`, the report to report.zip there. When
+a job fails, only the jobs that need its files are stopped. -- --quiet progress shows only the end, -- --quiet all only
+failures.
 """
 INIT = """\
-Look at data of your own and write a configuration that runs, with what was found in its comments: a BIDS dataset of
-EEG, or voxel signals (NIfTI of four dimensions, .npz, .npy, HDF5) with a table of their rows. It asks nothing; flags
-choose otherwise than it would. Nothing that is there is written over.
+Look at your own data and write a configuration that runs, with what was found in its comments. The data are a BIDS
+dataset of EEG, or voxel signals (NIfTI of four dimensions, .npz, .npy, HDF5) with a table of their rows. It asks no
+questions; flags make other choices than its own. No existing file is written over.
 """
 INIT_MORE = """\
 examples:
@@ -63,22 +65,23 @@ examples:
   brain2clip init data/my-bids-dataset --task rsvp --stimulus stim_file --split run=05,10
   brain2clip init data/voxels --out haxby.yaml --split run
 
-Then: brain2clip check FILE, brain2clip run FILE. docs/first-hour.md shows the way.
+Then: brain2clip check FILE, brain2clip run FILE. docs/first-hour.md explains each step.
 """
 CHECK = """\
-Look at a configuration and its data before anything runs: headers, events, rates, electrodes, pictures, prompts,
-towers, disk and memory, of every subject, and tell all that does not fit at once. Nothing is computed or written.
+Look at a configuration and its data before anything runs, and list everything that does not fit at once: headers,
+events, sampling rates, electrodes, pictures, prompts, CLIPs, disk and memory, for every subject. Nothing is computed or
+written.
 """
 CHECK_MORE = """\
 example:
   brain2clip check mine.yaml
 
-Exit code 1 where something does not fit. What it sees quickly is looked at by every plan as well, --dry-run included.
+Exit code 1 if something does not fit. Every plan, also that of --dry-run, makes the quick ones of these checks.
 """
 WHY = """\
-What an edit of the configuration would cost, before it is made: jobs by stage, and hours from the benchmarks of earlier
-runs. Without an edit: what the file, as it is now, makes of the results that are there, and which settings were others
-when these were made. The file is not changed and nothing runs. Results are judged by what they carry themselves:
+What a change of the configuration would cost, before you make it: jobs by stage, and hours from the benchmarks of
+earlier runs. Without a change: which jobs the file would run as it is now, and which settings differ from those of the
+results that are there. The file is not changed and nothing runs. Results are judged by what they carry themselves:
 settings, code, origin, and the contents that they were made from.
 """
 WHY_MORE = """\
@@ -87,24 +90,26 @@ examples:
   brain2clip why workflow/studies/demo.yaml bands.broad.l_freq=2 bands.broad.h_freq=30        both at once
   brain2clip why config.yaml experiments.intra.seeds '[0, 1]'
 
-CONFIG alone compares the file as it is now with its results. There is a line for each setting that is another one than
-theirs, as in a dry run: "bands.broad.h_freq 20 -> 30: 26 jobs, about 4 min, no GPU".
+CONFIG alone compares the file as it is now with its results. There is one line for each setting that differs, as in a
+dry run: "bands.broad.h_freq 20 -> 30: 26 jobs, about 4 min, no GPU".
 
-Keys are dotted as in docs/configuration.md, which says for each of them which stages read it. Values are written as in
-YAML. A new entry takes a mapping: bands.slow '{l_freq: 1, h_freq: 8}'.
+Keys are dotted as in docs/configuration.md, which says which stages read each setting. Values are written as in YAML. A
+new entry takes a mapping: bands.slow '{l_freq: 1, h_freq: 8}'.
 """
 APPLY = """\
-Rank new recordings by trained models, as the entries of the block `apply` say: responses are made as those of the
-training were, models that are there are not trained again. Shows how well it went; rows land in results/apply.
+Rank new recordings with trained models, as the entries of the block `apply` say. Responses are made in the same way as
+those of the training; existing models are not trained again. Shows the accuracy; one row per query is written to
+results/apply.
 """
 APPLY_MORE = """\
 example, with `apply: {later: {experiment: main, study: later}}` in the configuration:
   brain2clip apply mine.yaml later
 """
 ESTIMATE = """\
-What a configuration takes before its first run: jobs, processor time, time on a GPU, elapsed time, memory and disk, by
-stage. From benchmarks of earlier runs where there are any, else from those that are shipped (workflow/costs.csv),
-scaled by trials, channels, pictures, epochs and the size of the tower. It takes seconds; nothing runs.
+Estimate what a configuration takes, before its first run: jobs, processor time, GPU time, elapsed time, memory and
+disk, by stage. It uses benchmarks of earlier runs if there are any, otherwise those that are shipped
+(workflow/costs.csv), scaled by trials, channels, pictures, epochs and the size of the CLIP. It takes seconds, and
+nothing runs.
 """
 ESTIMATE_MORE = """\
 examples:
@@ -112,8 +117,8 @@ examples:
   brain2clip estimate config.yaml --device gpu --cores 16        on a machine with 16 cores and one GPU
 """
 WEIGHTS = """\
-Fetch the weights of a pretrained CLIP into the folder weights, and show how a configuration names them. Where there is
-no network, it says which files to copy from where to where. Which one to take: docs/reproducing.md.
+Fetch the weights of a pretrained CLIP into the folder weights, and show how a configuration names them. Without a
+network it says which files to copy from where to where. Which one to take: docs/reproducing.md.
 """
 WEIGHTS_MORE = """\
 examples:
@@ -122,16 +127,16 @@ examples:
   brain2clip weights ViT-L-14/laion2b_s32b_b82k      MODEL/WEIGHTS, as open_clip calls them
 """
 REPORT = """\
-Write the report of what was run, and no more: report.zip in the folder that the configuration names as `results`.
-Unpack it and open report.html in a browser: tables, figures, and which settings and code made them.
+Write only the report of what was run: report.zip in the folder that the configuration names as `results`. Unpack it and
+open report.html in a browser: tables, figures, and which settings and code made them.
 """
 REPORT_MORE = """\
 example:
   brain2clip report workflow/studies/demo.yaml
 """
 DOCS = """\
-Write docs/configuration.md and the JSON schema of a configuration (workflow/schemas) from the settings classes, as who
-changed a setting must do.
+Write the generated documents (docs/configuration.md, docs/settings, docs/methods, recorded tables) and the JSON schema
+of a configuration (workflow/schemas). Needed after a change of a settings class.
 """
 DOCS_MORE = """\
 examples:
@@ -223,7 +228,7 @@ def made_parser() -> argparse.ArgumentParser:
     run = command("run", words, "run a configuration, then show its tables", RUN, RUN_MORE)
     run.add_argument("--cores", metavar="N", help="CPU cores to use (default: all, or what stands after --)")
     run.add_argument("-n", "--dry-run", action="store_true", help="show what would run, and run nothing")
-    small = "a small version (few subjects, pictures and epochs), with results of its own below results/…/debug"
+    small = "a small version (few subjects, pictures and epochs) with its own results in results/…/debug"
     stop = "end the run when a job fails (plain snakemake: BRAIN2CLIP_STOP_AT_FIRST_FAILURE=1)"
     run.add_argument("--stop-at-first-failure", action="store_true", help=stop)
     run.add_argument("--debug", action="store_true", help=small)
@@ -245,10 +250,10 @@ def made_parser() -> argparse.ArgumentParser:
     init.add_argument("--pictures", type=Path, metavar="FOLDER", help="where the pictures are (default: stimuli)")
     tower = "MODEL:TAG or MODEL:PATH of open_clip, or local-dir:FOLDER (default: what this machine has)"
     init.add_argument("--tower", metavar="MODEL:TAG", help=tower)
-    command("check", "CONFIG", "tell all that does not fit, before anything runs", CHECK, CHECK_MORE)
+    command("check", "CONFIG", "list everything that does not fit, before anything runs", CHECK, CHECK_MORE)
     words = "CONFIG [--cores N] [--device cpu|gpu]"
     estimate = command("estimate", words, "time, memory and disk that a configuration takes", ESTIMATE, ESTIMATE_MORE)
-    estimate.add_argument("--cores", metavar="N", type=int, help="CPU cores to reckon with (default: of this machine)")
+    estimate.add_argument("--cores", metavar="N", type=int, help="CPU cores to assume (default: those of this machine)")
     where = "where features and training run (default: on a GPU where this machine has one)"
     estimate.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help=where)
     words = "CONFIG KEY VALUE | CONFIG KEY=VALUE [KEY=VALUE ...] | CONFIG"

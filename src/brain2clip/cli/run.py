@@ -180,7 +180,7 @@ def snakemake(config: Path, *arguments: str, lock: int | None = None, places: Se
             stack.enter_context(marked(process.pid, name))
         code = process.wait()
         if code < 0 and lock is not None:
-            print(f"\nsnakemake was killed (signal {-code}). Start again: what is finished is kept.", file=sys.stderr)
+            print(f"\nsnakemake was killed (signal {-code}). Start again: finished results are kept.", file=sys.stderr)
             end_jobs(marker())
     if code:
         tell_full_disks(places)
@@ -263,7 +263,7 @@ def held() -> Iterator[int | None]:
     except BlockingIOError:
         by = {"pid": "unknown", "host": "an unknown host", **marker()}
         sys.exit(
-            f"Another run (process {by['pid']} on {by['host']}) is at work in this folder; wait for it or stop it."
+            f"Another run (process {by['pid']} on {by['host']}) is running in this folder; wait for it or stop it."
         )
     except OSError:
         lock = None

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from brain2clip.documents import recorded
 from brain2clip.reporting import published
 from brain2clip.settings import field
 
@@ -19,8 +20,9 @@ _INDEX = f"""\
 
 {_HEAD}
 
-Each is a block of settings "as coded": what the authors' own code does, where that is known. None of their code is in
-here. A configuration takes one by its name, says its own tower where it has another, and overrides what it likes:
+Each method is a block of settings that do what the authors' own code does, as far as that is known ("as coded"). None
+of their code is in this repository. A configuration takes a method by its name. It may name another tower and override
+any setting:
 
 ```yaml
 methods:
@@ -28,12 +30,12 @@ methods:
   ubp-longer: {{base: ubp, label: "UBP, 200 epochs", optimiser: {{epochs: 200}}}}
 ```
 
-Where a configuration has no tower of the name that the method gives, that tower comes with it. How the originals chose
-their epoch stands on each page; in [configs/field.yaml](../../configs/field.yaml) all are chosen by one rule, and no
-test item is used. What they reach on the simulated study is in [field.md](../field.md).
+If a configuration has no tower of the name that the method gives, the method brings it along. Each page says how the
+original chose its epoch. In [configs/field.yaml](../../configs/field.yaml) the epoch of all methods is chosen by one
+rule, and no test item is used. What they reach on a simulated study is in [field.md](../field.md).
 
-What holds for all of them, beside what their pages say: batches of an epoch have one size, give or take one, where a
-method does not say `batches`; the last one of the originals is smaller.
+One difference holds for all of them: the batches of an epoch have equal sizes (give or take one), unless a method sets
+`batches`. In the originals the last batch is smaller.
 """
 
 
@@ -68,11 +70,14 @@ def page(name: str, table: pd.DataFrame) -> str:
     one = field.read(name)
     lines = [f"# {one.label}", "", _HEAD, ""]
     lines += [f"- Source: {one.source}", f"- Licence of the original: {one.licence}", f"- Data: {one.data}"]
-    lines += [f"- Selection: {one.selection}", f"- Numbers: {one.numbers}"]
-    lines += ["", "## What is not as coded", ""]
-    lines += [f"- {text}" for text in [*one.differences, "What the [list of methods](README.md) says of all."]]
+    lines += [f"- Selection in the original: {one.selection}", f"- Published numbers: {one.numbers}"]
+    lines += ["", "## What differs from the original code", ""]
+    lines += [
+        f"- {text}" for text in [*one.differences, "What the [list of methods](README.md) says about all of them."]
+    ]
     lines += _counted(one)
     lines += _published(one, table)
+    lines += _recorded(one)
     lines += ["", "## Settings", "", f"`base: field/{name}` starts from:", "", "```yaml"]
     block = {"label": one.label, **one.method}
     lines += [yaml.safe_dump(block, sort_keys=False, allow_unicode=True, width=100).rstrip(), "```"]
@@ -116,6 +121,32 @@ def _published(one: field.FieldMethod, table: pd.DataFrame) -> list[str]:
         cells = [row["method"], row["protocol"], row["scoring"], row["metric"], f"{100 * row['value']:.2f} %"]
         lines.append(f"| {' | '.join(map(_cell, [*cells, row['source'], note]))} |")
     return lines
+
+
+def _recorded(one: field.FieldMethod) -> list[str]:
+    """How it did in the recorded run of ``docs/field.md``, where it was part of it."""
+    lines = ["", "## How it did here", ""]
+    table = []
+    for protocol, words in (("intra", "within subjects"), ("inter", "across subjects")):
+        accuracy = _by_first(f"Accuracy, {protocol}, broad").get(one.label)
+        if accuracy is None:
+            continue
+        differences = _by_first(f"Against the converged frozen baseline, {protocol}, broad")
+        against = differences.get(f"{one.label} − Frozen CLIP", {})
+        difference = [against.get(name, "") for name in ("difference", "t 95 % CI (decides)")]
+        table.append([words, accuracy["mean"], accuracy["95 % CI"], *difference])
+    if not table:
+        return [*lines, "It was not part of the [recorded run](../field.md) of methods for EEG."]
+    heads = ["protocol", ">Top-1 of 200 (%)", "95 % CI", ">minus Frozen CLIP", "95 % CI"]
+    told = "On a simulated study ([how it was made](../field.md)). Do not compare these numbers with published ones:"
+    return [*lines, told, "", recorded.markdown([heads, *table]).rstrip()]
+
+
+def _by_first(name: str) -> dict[str, dict[str, str]]:
+    """Rows of a table of ``docs/data/field.csv`` by their first cell."""
+    heads, *body = recorded.rows(recorded.ROOT / recorded.DATA / "field.csv", name)
+    names = [head.removeprefix(">") for head in heads]
+    return {row[0]: dict(zip(names, row, strict=True)) for row in body}
 
 
 def _cell(text: str) -> str:

@@ -1,19 +1,21 @@
 """Reference of all settings, generated from the settings classes: ``python -m brain2clip.documents.reference``.
 
-What a setting re-runs is asked of the plan (:mod:`brain2clip.documents.reruns`). Writes ``docs/configuration.md`` for
-people, ``workflow/schemas/config.schema.json`` for editors, and the pages of the field's methods
-(:mod:`brain2clip.documents.field`). With ``--check`` nothing is written; files that no longer match are named and the
-exit code is 1.
+What a setting re-runs is asked of the plan (:mod:`brain2clip.documents.reruns`). Writes ``docs/configuration.md`` and a
+page per block in ``docs/settings`` for people, ``workflow/schemas/config.schema.json`` for editors, the pages of the
+field's methods (:mod:`brain2clip.documents.field`) and the tables of recorded runs
+(:mod:`brain2clip.documents.recorded`). With ``--check`` nothing is written; files that no longer match are named and
+the exit code is 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,52 +26,83 @@ from pydantic_core import PydanticUndefined
 
 from brain2clip import artefact
 from brain2clip.documents import field as field_methods
-from brain2clip.documents import reruns
+from brain2clip.documents import recorded, reruns
 from brain2clip.plan.jobs import STAGES
 from brain2clip.settings import Block, Config
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENT = Path("docs/configuration.md")
+PAGES = Path("docs/settings")
 SCHEMA = Path("workflow/schemas/config.schema.json")
 
-_INTRODUCTION = """\
-# Configuration
+_GENERATED = "<!-- Generated from the settings classes and the plan by `make docs`; a test fails when they differ. -->"
+_INTRODUCTION = f"""\
+# Settings
 
-<!-- Generated from src/brain2clip/settings and src/brain2clip/plan by `make docs`; a test fails when they differ. -->
+{_GENERATED}
 
-Every key, its type, default and meaning, block by block. A key that is not listed here is an error, and all errors are
-reported at once before anything runs. Where the type is an upper-case word (`BAND`), the name is yours: letters, digits
-and hyphens, because it becomes part of a path.
+A configuration is one YAML file. It has a handful of blocks, and each has a page here that lists every setting with its
+meaning, unit, allowed values and default. A setting that is not listed is an error. All errors are reported at once,
+before anything runs.
 
-Settings are compared after they were read: the order of keys changes nothing, and 8 and 8.0 are one value. A stage
-reruns when a value that it reads changes, and only then. The last column says which: **bold** stages read the setting
-themselves, *new* ones get further jobs (and lose others), the rest follow because their inputs change. Only jobs that
-the value stands for are meant: the edge of one band re-runs the responses in that band, and no others. What an edit
-would cost is shown before it is made by `make why KEY=bands.alpha.h_freq VALUE=12`; [reruns.md](reruns.md) has examples
-with numbers of jobs.
+Where a path contains an upper-case word (`bands.BAND`), you choose the name: letters, digits and hyphens, because it
+becomes part of file names.
 
-An entry under `methods` may say `base: OTHER`: it starts from that method and overrides what it lists itself; with
-`base: field/NAME` it starts from a [method of the field](methods/README.md), and has its tower where none of that name
-is configured. So may an entry under `presets`, and the `responses` of a study, which start from a preset. A block of
-another kind than that of its base inherits what its own kind has; what it loses (`readout` under
-`visual: {kind: frozen}`) is one line when a run starts.
+**What a change runs again.** A stage runs again when a setting that it reads gets another value, and only then. The
+order of the settings does not matter, and 8 and 8.0 are the same value. Below each table is a list of what a change of
+each setting runs again:
 
-For completion and checks in an editor, put this line first in a configuration file:
+- stages in **bold** read the setting themselves;
+- *new* stages get additional jobs (and lose others);
+- all other stages follow, because their inputs change.
+
+Only the jobs that use the value are meant: changing the edge of one band runs the responses of that band again and no
+others. `make why KEY=bands.alpha.h_freq VALUE=12` tells what a change costs before you make it; [reruns.md](reruns.md)
+has examples with numbers of jobs.
+
+**Starting from another entry.** An entry under `methods` may say `base: OTHER`: it starts from that method and
+overrides what it lists itself. With `base: field/NAME` it starts from a [method of the field](methods/README.md), and
+brings that method's tower along if the configuration has none of that name. Entries under `presets` can be based on
+each other in the same way, and the `responses` of a study on a preset. If a block changes its kind, it inherits the
+settings that the new kind has too; settings that are lost (such as `readout` under `visual: {{kind: frozen}}`) are
+reported when a run starts.
+
+**Completion and checks in an editor**: put this line first in a configuration file:
 
 ```yaml
 # yaml-language-server: $schema=workflow/schemas/config.schema.json
 ```
 """
+#: A unit in the description of a setting: "rate of the recording, Hz".
+_UNIT = re.compile(r"(?:, | in )(s|Hz|microvolt|GB)(?= \(|$|,)")
+#: What a page is about, where its first block is one of several.
+_ABOUT = {
+    "presets": "From the recording to responses: epochs, channels, sampling, whitening",
+    "studies": "Datasets: what was recorded, what was shown, what is the test; a section for each kind",
+    "methods": "Methods by name; a section for each kind (contrastive, mapping, ridge, LDA, ceiling, imported)",
+    "methods-encoder": "Networks from a response to a vector",
+    "methods-visual": "Picture side: frozen CLIP, prompts of NeuroCLIP, uncertainty-aware blur, adapters",
+    "methods-readout": "Which vectors of a picture are compared with the brain, and views of the picture",
+    "methods-augmentation": "Random changes of responses in training",
+    "methods-optimiser": "Epochs, batches, learning rate and its schedule",
+    "methods-network": "Mapping networks of methods for fMRI",
+    "tables": "Tables of results; a section for each kind",
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write both files, or check them."""
+    """Write all generated files, or check them."""
     parser = argparse.ArgumentParser(description="Reference of all settings from the settings classes.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a file is out of date")
     parser.add_argument("--root", type=Path, default=ROOT, help="root of the repository")
     given = parser.parse_args(arguments)
-    stale = []
-    for path, text in generated().items():
+    made = generated()
+    gone = left_over(given.root, made)
+    stale = [path.as_posix() for path in gone] if given.check else []
+    for path in [] if given.check else gone:
+        (given.root / path).unlink()
+        print(f"removed {path.as_posix()}")
+    for path, text in made.items():
         target = given.root / path
         if target.is_file() and target.read_text(encoding="utf-8") == text:
             continue
@@ -84,8 +117,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 def generated() -> dict[Path, str]:
     """Path of each generated file, relative to the root, and its text."""
-    settings = {DOCUMENT: document(), SCHEMA: json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"}
-    return settings | field_methods.pages()
+    schema_text = json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+    return {**documents(), SCHEMA: schema_text, **field_methods.pages(), **recorded.pages()}
+
+
+def left_over(root: Path, made: Iterable[Path]) -> list[Path]:
+    """Pages of blocks that are no more, relative to the root."""
+    return sorted({path.relative_to(root) for path in (root / PAGES).glob("*.md")} - set(made))
 
 
 def schema() -> dict[str, Any]:
@@ -139,16 +177,61 @@ def _or_on_base(whole: dict[str, Any], members: list[dict[str, Any]], what: str)
     return {"if": {"required": ["base"]}, "then": inherited, "else": whole}
 
 
-def document() -> str:
-    """Text of ``docs/configuration.md``."""
-    parts = [_INTRODUCTION]
-    for block, (path, *others) in blocks().items():
-        title = f"`{path}`" if path else "Top level"
-        also = f" The same keys at {', '.join(f'`{other}`' for other in others)}." if others else ""
-        rows = [_row(name, field, _reruns(block, name, field)) for name, field in block.model_fields.items()]
-        head = "| key | type | default | meaning | re-runs |\n|---|---|---|---|---|"
-        parts.append(f"## {title}\n\n{_purpose(block)}{also}\n\n{head}\n" + "\n".join(rows) + "\n")
-    return "\n".join(parts)
+def documents() -> dict[Path, str]:
+    """Text of ``docs/configuration.md`` and of a page per block."""
+    found = blocks()
+    names = {block: _page(paths[0]) for block, paths in found.items()}
+    pages = {name: PAGES / f"{name}.md" for name in dict.fromkeys(names.values()) if name}
+    links = []
+    made = {DOCUMENT: ""}
+    for name, path in pages.items():
+        listed = [one for one, at in names.items() if at == name]
+        block = f"`{name.replace('-', '.', 1)}`"
+        about = _ABOUT.get(name) or _purpose(listed[0]).rstrip(".")
+        parts = [f"# {block}\n\n{_GENERATED}\n\n{about}.\n"]
+        parts += [_section(one, found[one], names, name) for one in listed]
+        made[path] = "\n".join(parts)
+        links.append(f"| [{block}](settings/{path.name}) | {about.replace('|', chr(92) + '|')} |")
+    top = _section(Config, [""], names, "")
+    made[DOCUMENT] = "\n".join([_INTRODUCTION, "## Pages\n", "| block | what it is |\n|---|---|", *links, "", top])
+    return made
+
+
+def _page(path: str) -> str:
+    """Name of the page on which the block at a path stands; nothing for the whole configuration.
+
+    A page per entry of the configuration; those of methods are many, so each of their blocks has its own.
+    """
+    parts = re.sub(r" \(kind: [^)]*\)", "", path).split(".")
+    if "readout" in parts:
+        return "methods-readout"
+    inner = [part for part in parts[2:] if not part.isupper()]
+    return f"methods-{inner[0]}" if parts[0] == "methods" and inner else parts[0]
+
+
+def _section(block: type[BaseModel], paths: list[str], names: dict[type[BaseModel], str], page: str) -> str:
+    """A block: its purpose, a table of its settings, and what changes run again."""
+    title = f"`{paths[0]}`" if paths[0] else "Top level"
+    also = f" The same settings at {', '.join(f'`{other}`' for other in paths[1:])}." if paths[1:] else ""
+    rows = [_row(name, field, _links(field, name, names, page)) for name, field in block.model_fields.items()]
+    head = "| setting | meaning | unit | values | default |\n|---|---|---|---|---|"
+    effects: dict[str, list[str]] = {}
+    for name, field in block.model_fields.items():
+        effects.setdefault(_reruns(block, name, field), []).append(f"`{name}`")
+    effects.pop("", None)
+    lines = [f"- {', '.join(settings)}: {stages}" for stages, settings in effects.items()]
+    told = ""
+    if lines:
+        summary = "<summary>What a change runs again</summary>"
+        told = f'\n<details markdown="1">\n{summary}\n\n' + "\n".join(lines) + "\n\n</details>\n"
+    return f"## {title}\n\n{_purpose(block)}{also}\n\n{head}\n" + "\n".join(rows) + "\n" + told
+
+
+def _links(field: FieldInfo, name: str, names: dict[type[BaseModel], str], page: str) -> list[str]:
+    """Pages of the blocks inside a setting, as links from a page; none where they are on that page."""
+    targets = dict.fromkeys(names[child] for _, child in _children(field.annotation, name))
+    folder = "" if page else "settings/"
+    return [f"[{target.replace('-', '.', 1)}]({folder}{target}.md)" for target in targets if target != page]
 
 
 def blocks() -> dict[type[BaseModel], list[str]]:
@@ -194,9 +277,15 @@ def _children(annotation: Any, name: str) -> Iterator[tuple[str, type[BaseModel]
                 yield from _children(member, name)
 
 
-def _row(name: str, field: FieldInfo, stages: str) -> str:
+def _row(name: str, field: FieldInfo, links: list[str]) -> str:
     """One line of a block's table."""
-    cells = (f"`{name}`", _type(field, name), _default(field), field.description or _fixed(field), stages)
+    meaning = field.description or _fixed(field)
+    unit = _UNIT.search(meaning)
+    if unit:
+        meaning = meaning[: unit.start()] + meaning[unit.end() :]
+    meaning = re.sub(r"<(?=\w)", "&lt;", meaning)  # <folder> is no element
+    values = f"{_type(field, name)}: {', '.join(links)}" if links else _type(field, name)
+    cells = (f"`{name}`", meaning, unit.group(1) if unit else "", values, _default(field))
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
@@ -273,7 +362,7 @@ def _default(field: FieldInfo) -> str:
     if value is PydanticUndefined:
         return "required"
     if isinstance(value, BaseModel):
-        return "as listed for the block"
+        return "see the block"
     return f"`{json.dumps(value, ensure_ascii=False)}`"
 
 

@@ -1,4 +1,4 @@
-"""What dynamic filters by gains of frequency bands share."""
+"""Common parts of dynamic filters that give frequency bands a gain."""
 
 from __future__ import annotations
 

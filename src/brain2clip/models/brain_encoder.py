@@ -1,4 +1,4 @@
-"""The brain side: an encoder of any kind, with what is the same for all kinds."""
+"""The brain side: an encoder of any kind, and what is common to all kinds."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Inputs:
 
 
 class Smoothing(nn.Module):
-    """Moving average over time that keeps the length; edges average over what there is."""
+    """Moving average over time that keeps the length; at the edges it averages fewer samples."""
 
     def __init__(self, samples: int) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ def settling(network: nn.Module) -> list[Settles]:
 
 
 def build(settings: Encoder, inputs: Inputs) -> nn.Module:
-    """Encoder of the settings for responses [B, C, T] or [B, V], with smoothing before it where that is asked for."""
+    """Encoder of the settings for responses [B, C, T] or [B, V], smoothed before it if the settings say so."""
     network: nn.Module = kinds.load("encoders", settings.kind)(settings, inputs)
     if settings.init == "normal":
         start_normal(network)

@@ -1,4 +1,4 @@
-"""What adapters share: trained changes of frozen weights whose memory other models use as well."""
+"""Common parts of adapters: trained changes of frozen weights whose memory other models use as well."""
 
 from __future__ import annotations
 

@@ -96,8 +96,8 @@ def drawn_towers(plan: Plan) -> list[str]:
         photographs = not block.simulated and "pictures" in (block.has or ()) and not plan.ready(study, tower)
         if photographs and weights.of_drawn_world(plan.config.towers[tower].model):
             found.append(
-                f"experiments on studies.{study}: towers.{tower} is the small CLIP of the drawn world, which has never "
-                "seen a photograph; its numbers say little here. Take another one (brain2clip weights ViT-B-32, "
+                f"experiments on studies.{study}: towers.{tower} is the small CLIP of the simulated studies, which has "
+                "never seen a photograph; its numbers say little here. Take another one (brain2clip weights ViT-B-32, "
                 "docs/reproducing.md)"
             )
     return found

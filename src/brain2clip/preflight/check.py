@@ -165,7 +165,7 @@ def check_training(plan: Plan, study: str, untrained: Collection[str], attempts:
                 ways = "" if plan.is_voxels(study) else others
                 attempts.refuse(
                     f"experiments.{label}.protocols: {protocol!r} has no model for sub-{', sub-'.join(sorted(lost))}, "
-                    f"for want of training trials: sub-{', sub-'.join(sorted(untrained))} "
+                    f"because training trials are missing: sub-{', sub-'.join(sorted(untrained))} "
                     f"{'have' if len(untrained) > 1 else 'has'} none (studies.{study}.split.training: optional)\n"
                     f"  expected {ways}some training trials, or a study of their own (studies.*.subjects), which an "
                     "entry of apply ranks"

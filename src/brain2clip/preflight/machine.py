@@ -48,14 +48,14 @@ def check_weights(name: str, tower: Tower) -> str | None:
             there = sorted(one.name for one in path.parent.glob("*")) if path.parent.is_dir() else []
             raise InputError(
                 f"towers.{name}: needs the file {path}, which does not exist{suggestion(path.name, there)}; "
-                "copy the weights there, or mend the path"
+                "copy the weights there, or fix the path"
             )
     if tower.pretrained is None or weights.is_path(tower.pretrained) or cached(tower.model, tower.pretrained):
         return None
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         raise InputError(
             f"towers.{name}: the weights {tower.pretrained!r} of {tower.model} are not on this machine, and "
-            "HF_HUB_OFFLINE forbids to fetch them; download them where there is network, and give the path of the "
+            "HF_HUB_OFFLINE forbids fetching them; download them where there is network, and give the path of the "
             "file as pretrained"
         )
     return f"weights {tower.pretrained!r} of {tower.model} are not on this machine yet: the first run fetches them"

@@ -106,9 +106,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(read_text(path))
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON ({error}); mend the file") from None
+        raise InputError(f"{path}: not JSON ({error}); fix the file") from None
     except RecursionError:
-        raise InputError(f"{path}: JSON nested too deeply; mend the file") from None
+        raise InputError(f"{path}: JSON nested too deeply; fix the file") from None
     if not isinstance(found, dict):
         raise InputError(f"{path}: a JSON {type(found).__name__}, expected an object of keys and values, {{...}}")
     return found
@@ -136,12 +136,12 @@ def column(table: Table, name: str, path: Path, setting: str) -> list[str]:
 
 
 def names_once(table: Table, path: Path) -> list[str]:
-    """Column ``name`` of a table with a row for each channel or electrode; refused where one stands twice."""
+    """Column ``name`` of a table with a row for each channel or electrode; refused where one occurs twice."""
     names = column(table, "name", path, "BIDS")
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise InputError(
-            f"{path}: {', '.join(twice)} stands more than once in column name; expected one row for each: delete the "
+            f"{path}: {', '.join(twice)} occurs more than once in column name; expected one row for each: delete the "
             "wrong one"
         )
     return names

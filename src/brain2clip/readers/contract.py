@@ -154,11 +154,11 @@ class Study:
         raise NotImplementedError
 
     def label_files(self) -> list[str]:
-        """Paths that tell which stimulus an event shows, beside a subject's own (inputs of the rule)."""
+        """Further paths that tell which stimulus an event shows, besides the subject's own (inputs of the rule)."""
         return []
 
     def label_digest(self) -> str | None:
-        """Digest of what responses read of a table that the user may edit: ids, concepts, the written split.
+        """Digest of the part of a user's table that responses read: ids, concepts, the written split.
 
         Captions, pictures and prompts do not count. None where there is no such table: the pipeline writes it, it is
         committed with the project, or labels are in the subjects' own files.
@@ -261,7 +261,7 @@ def table_digest(table: pd.DataFrame) -> str:
 
 
 def check_labels(study: Study, planned: str | None) -> None:
-    """Stop where labels were edited between the planning of a job and its start: its record would be wrong."""
+    """Stop if labels were edited between the planning of a job and its start, because its record would be wrong."""
     _check(study.label_digest(), planned, study.label_files())
 
 

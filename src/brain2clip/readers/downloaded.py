@@ -1,4 +1,4 @@
-"""What studies share whose files are downloaded from a manifest, unit by unit.
+"""Common parts of studies whose files are downloaded from a manifest, unit by unit.
 
 Downloads go to ``results/raw/{dataset}``, by the name of the dataset: studies with other settings share them.
 """
@@ -89,7 +89,7 @@ class DownloadedStudy(contract.Study):
         return manifests.unit_of(path)
 
     def wanted(self, setting: str, known: Iterable[str], source: str = "") -> tuple[str, ...]:
-        """Labels that a setting asks for, sorted; refused where the manifest does not know one."""
+        """Labels that a setting asks for, sorted. A label that the manifest does not know is refused."""
         given = getattr(self.block, setting)
         return labels.wanted(self.setting(setting), given, known, f"{self.block.manifest}{source}")
 

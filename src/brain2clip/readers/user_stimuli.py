@@ -1,4 +1,4 @@
-"""What a user's dataset shows: a table of pictures or named categories, and on which side of the split each stands.
+"""The stimuli of a user's dataset: a table of pictures or named categories, and which are training and which test.
 
 Shared by the studies of a user's own data, whatever was recorded. What responses ask for (ids, concepts, the written
 split) is read without a look at pictures, captions or prompts, which therefore do not matter to them.
@@ -27,7 +27,7 @@ MISSING = ("n/a", "")
 
 
 class UserStudy(contract.Study):
-    """Base of studies of a user's own data, which lie where the settings say; a kind adds what was recorded."""
+    """Base of studies of a user's own data, found where the settings say; a kind adds what was recorded."""
 
     stimuli: UserStimuli
 
@@ -77,7 +77,7 @@ class UserStudy(contract.Study):
         Raises
         ------
         brain2clip.stage.InputError
-            When a column is absent, an id stands twice, a picture is missing, a concept that the split lists is
+            When a column is absent, an id occurs twice, a picture is missing, a concept that the split lists is
             unknown, or (for pictures) a concept stands on both sides of the split.
         """
         return self._table(complete=True)
@@ -154,7 +154,7 @@ class UserStimuli:
 
     @property
     def shown_again(self) -> str:
-        """What to do where the test is meant to show what training showed, for messages."""
+        """What to do if the test shows on purpose what training showed, for messages."""
         return (
             f"; where the test is meant to show what training showed, set {self.setting('split.concepts')}: seen, and "
             "every table says so"
@@ -169,7 +169,7 @@ class UserStimuli:
         Raises
         ------
         brain2clip.stage.InputError
-            When a column is absent or an id stands twice.
+            When a column is absent or an id occurs twice.
         """
         if self.categories is not None:
             return {name: name for name in self.categories}
@@ -177,7 +177,7 @@ class UserStimuli:
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             raise InputError(
-                f"{self.path}: stimulus_id {some(twice)} stands more than once; expected one row per picture"
+                f"{self.path}: stimulus_id {some(twice)} occurs more than once; expected one row per picture"
             )
         return dict(zip(names, concepts))
 
@@ -354,7 +354,7 @@ class UserStimuli:
             raise InputError(
                 f"{where}: {len(wrong)} stimuli are on the other side of the split than the column split of "
                 f"{self.path} says: {some(listed)}\n"
-                f"  expected both to agree; mend the table or {self.setting('split')}"
+                f"  expected both to agree; fix the table or {self.setting('split')}"
             )
 
     def _written_splits(self) -> list[str] | None:
@@ -407,7 +407,7 @@ def check_case(found: Iterable[str], wanted: Sequence[str], where: str, setting:
         if value not in wanted and _plain(value) in plain:
             raise InputError(
                 f"{where}: {value!r} ({count} times) is only another writing of {plain[_plain(value)]!r}, which "
-                f"{setting} names\n  expected one writing for one thing: mend the file, or name both where they are two"
+                f"{setting} names\n  expected one writing for one thing: fix the file, or name both where they are two"
             )
 
 

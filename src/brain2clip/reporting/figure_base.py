@@ -36,7 +36,7 @@ class FigureBase:
 
     @staticmethod
     def inputs(plan: Plan, study: str) -> Inputs | None:
-        """Artefacts that it reads, None where the study cannot fill it.
+        """Artefacts that it reads; None if the study has nothing to show in it.
 
         Parameters
         ----------
@@ -110,7 +110,7 @@ def shown_runs(plan: Plan, study: str) -> list[Run]:
 
 
 def shown_repetitions(plan: Plan) -> str:
-    """Averaged test repetitions of figures of one number: all, where they are asked for, else those listed first."""
+    """Number of averaged test repetitions that figures show: all if that is configured, else the first one listed."""
     asked = [str(number) for number in plan.config.retrieval.repetitions]
     return "all" if "all" in asked else asked[0]
 

@@ -75,7 +75,7 @@ def _checked(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype={"subject": str})
     except (OSError, ValueError) as error:  # those of pandas and of the encoding are of the second sort
-        raise InputError(f"{path}: not readable as CSV in UTF-8 ({error}); mend it or get it again") from None
+        raise InputError(f"{path}: not readable as CSV in UTF-8 ({error}); fix it or get it again") from None
     absent = [name for name in _NEEDED if name not in table]
     if absent:
         raise InputError(f"{path}: no column {', '.join(absent)}; expected the columns {', '.join(COLUMNS)}")

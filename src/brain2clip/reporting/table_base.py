@@ -1,4 +1,4 @@
-"""What all tables share: runs to show, and the shape of what they give.
+"""Common parts of all tables: runs to show, and the form of what they give.
 
 A kind of table is a module of :mod:`brain2clip.reporting.table_kinds` with a class ``Table``, a subclass of
 :class:`TableBase`; its settings are a class of :mod:`brain2clip.settings.tables`.
@@ -123,7 +123,7 @@ class Part:
 
     @property
     def concepts(self) -> str:
-        """``seen`` where the test asks for what training showed, else ``unseen`` (zero-shot)."""
+        """``seen`` if the test asks for concepts that training showed, else ``unseen`` (zero-shot)."""
         return "seen" if (self.summary["concepts"] == "seen").any() else "unseen"
 
     def first_ceiling(self, context: Context) -> str | None:
@@ -135,7 +135,7 @@ class Part:
         return self.rows[self.rows["method"] == method]
 
     def name(self, method: str, context: Context) -> str:
-        """Name of a method, with a mark where it was trained with fewer seeds than others beside it."""
+        """Name of a method, marked if it was trained with fewer seeds than the others."""
         seeds = self.summary.groupby("method")["seed"].nunique()
         label = context.label(method)
         if method not in seeds or seeds[method] == seeds.max() or context.is_ceiling(method):

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 EMPTY = "–"
 #: Label of results on concepts that training showed, and what it means.
 SEEN = "seen concepts"
-SEEN_WORDS = "Seen concepts: the test asks for what training showed too, in other trials; this is not zero-shot."
+SEEN_WORDS = "Seen concepts: the test asks for concepts that training showed, in other trials; this is not zero-shot."
 #: Label of results that are computed from all queries of the test at once, and what it means.
 TRANSDUCTIVE = "transductive"
 TRANSDUCTIVE_WORDS = (
-    "Transductive: the score of a query uses all queries of the test at once, which a decoder of one response cannot; "
-    "compare with no inductive number."
+    "Transductive: the score of a query uses all queries of the test at once, which a decoder of one response does not "
+    "have; do not compare with inductive numbers."
 )
 #: What is said of results that others made.
 MADE_ELSEWHERE = "made elsewhere"
@@ -156,12 +156,12 @@ def resampling(records: Sequence[dict[str, Any]], context: Context) -> str:
     by_t = [record["n_subjects"] for record in pooled if record["decides"] == "t"]
     if by_t:
         text = (
-            f"Student's t over the means of {span(by_t)} subjects, which decides below {statistics.FEWEST_SUBJECTS}; "
-            f"of single subjects and beside it: {text}"
+            f"Student's t over the means of {span(by_t)} subjects (as always below {statistics.FEWEST_SUBJECTS} "
+            f"subjects); other intervals: {text}"
         )
     shared = "leave-one-subject-out"
     if any(context.kind_of_protocol(record["protocol"]) == shared for record in pooled):
-        text += f"; models of {shared} share training subjects, so the means of subjects are not independent"
+        text += f"; models of {shared} share training subjects, so means of subjects are not independent"
     return f"{interval_name(context)}: {text}."
 
 
@@ -170,7 +170,7 @@ def common(records: Sequence[dict[str, Any]], shown: Numbers, queries: bool = Tr
     seeds = span(record["n_seeds"] for record in records if record["level"] == "subject")
     text = f"{seeds} training {plural('seed', seeds)}"
     if " to " in seeds:
-        text += " (fewer where marked: what draws nothing at random is the same for every seed)"
+        text += " (fewer where marked: without randomness, all seeds give the same)"
     if queries:
         counts = span(record["n_queries"] for record in records if record["level"] == "subject")
         text += f", {counts} queries per subject"

@@ -16,7 +16,7 @@ from brain2clip.stage import InputError
 SOURCES = {"eeg": "a recording or events.tsv", "fmri": "the file of signals or the table of its rows"}
 
 
-#: Trials of one recording closer than this are one that stands twice in the table, s: no screen shows two pictures so
+#: Trials of one recording closer than this are one that occurs twice in the table, s: no screen shows two pictures so
 #: soon after each other.
 SAME_TIME = 0.005
 
@@ -40,7 +40,7 @@ def check_doubled(trials: pd.DataFrame, events: Path) -> None:
     raise InputError(
         f"{events}: {len(again)} of {len(onset)} trials follow another within {1000 * SAME_TIME:g} ms, the first at "
         f"{onset[first]:.10g} s ({stimulus[first]} and {stimulus[first + 1]}); {differ} of them show another stimulus\n"
-        "  expected one trial for each presentation: keep events of one kind (studies.*.keep), or mend the table"
+        "  expected one trial for each presentation: keep events of one kind (studies.*.keep), or fix the table"
     )
 
 
@@ -133,7 +133,7 @@ def _check_asked(study: Study, subject: str, trials: pd.DataFrame) -> None:
         raise InputError(
             f"study {study.name}, subject {subject}: no trial shows {', '.join(map(repr, lost))} of "
             f"studies.{study.name}.categories (shown: {', '.join(sorted(shown))})\n  expected trials of every "
-            "category, for these are the candidates; take it out of categories, or mend the names of the trials or "
+            "category, for these are the candidates; take it out of categories, or fix the names of the trials or "
             "what leaves trials out (keep, rest, split.train)"
         )
 

@@ -313,7 +313,7 @@ def load(archive: zipfile.ZipFile, side: str, pictures: int, folder: Path) -> tu
 def _check_axes(where: str, names: list[str], times: np.ndarray, grid: np.ndarray) -> None:
     """Refuse channels that stand twice and other times than those of the published epochs (s)."""
     if len(set(names)) != len(names):
-        raise InputError(f"{where}: a channel stands twice: {', '.join(names)}")
+        raise InputError(f"{where}: a channel occurs twice: {', '.join(names)}")
     if times.shape != grid.shape or times.dtype.kind != "f" or not np.allclose(times, grid, atol=1e-3 / SFREQ):
         raise InputError(
             f"{where}: {times.size} times from {times.ravel()[:1]} to {times.ravel()[-1:]}, expected {len(grid)} from "

@@ -226,7 +226,7 @@ def refuse_equal(recordings: Recordings, where: str) -> None:
         return
     raise InputError(
         f"{said}\n  expected samples of its own in each: what is trained on would be tested with, or one person count "
-        "as two. Is one a copy, or does its header name the data of the other? Mend or remove it; where it is meant, "
+        "as two. Is one a copy, or does its header name the data of the other? Fix or remove it; where it is meant, "
         "set studies.*.equal_recordings: allow"
     )
 

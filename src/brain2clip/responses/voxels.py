@@ -121,7 +121,7 @@ def voxels_of(roi: Roi, regions: dict[str, NDArray[np.bool_]], n_voxels: int, wh
     if empty and kept.any():
         raise InputError(
             f"{where}: no voxel in the region {empty[0]!r}, which rois.*.include names beside others; take it out of "
-            "include, or mend its mask"
+            "include, or fix its mask"
         )
     if not kept.any():
         sizes = ", ".join(f"{name}: {int(mask.sum())}" for name, mask in sorted(regions.items()))
@@ -358,7 +358,7 @@ class Bad:
             f"study {study.name}, subject {subject}: {self.count} voxels hold NaN or infinite signals, the first is "
             f"{study.voxel_names(subject)[voxel]} in row {row + 1}\n"
             "  expected numbers; leave these voxels out by voxels.not_finite: drop, by a mask or by rois.*.exclude, or "
-            "mend the file"
+            "fix the file"
         )
 
 
@@ -370,7 +370,7 @@ def finite(study: VoxelStudy, subject: str, chosen: NDArray[np.int64], n_rows: i
     if not good.any():
         raise InputError(
             f"study {study.name}, subject {subject}: all {len(chosen)} voxels hold NaN or infinite signals, so that "
-            "voxels.not_finite: drop leaves none; mend the file"
+            "voxels.not_finite: drop leaves none; fix the file"
         )
     log.log(
         logging.INFO if good.all() else logging.WARNING,

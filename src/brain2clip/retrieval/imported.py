@@ -224,7 +224,7 @@ def ordered(table: pd.DataFrame, path: Path, candidates: Candidates, repetitions
     Raises
     ------
     InputError
-        Where a stimulus is none of the test, stands twice in a group, or is missing.
+        Where a stimulus is none of the test, occurs twice in a group, or is missing.
     """
     place = {name: number for number, name in enumerate(candidates.stimulus)}
     strange = ~table[STIMULUS].isin(place)

@@ -20,7 +20,7 @@ Statistic = Literal["mean", "share", "median"]
 
 
 class MetricBase:
-    """A metric: what it is of each query, and what chance would give.
+    """A metric: its value for each query, and what chance would give.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ class MetricBase:
         return self.value(np.arange(1, n_candidates + 1), n_candidates)
 
     def best_guess(self, counts: NDArray[np.int64]) -> float:
-        """What naming the largest class first, then the second largest, always, gives; ``chance`` for equal classes.
+        """Value of always naming the largest class first, then the second largest; ``chance`` for equal classes.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Stage ``rank``: the only reader of test trials. Ranks the candidates of every task for averaged test responses."""
+"""Stage ``rank``: ranks the candidates of every task for averaged test responses of a trained model."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Lora(AdapterBase):
         "projection: that from the last block to the joint embedding",
     )
     separate: bool = neutral(
-        False, description="q, k and v have a change each, as where they are three layers; false: one for their weight"
+        False, description="q, k and v each have a change of their own; false: one change for their joint weight"
     )
     start: Literal["kaiming", "gaussian"] = neutral(
         "kaiming", description="A at the start: kaiming, as a linear layer's weight; gaussian: N(0, 1 / rank)"

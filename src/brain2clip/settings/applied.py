@@ -10,11 +10,12 @@ from brain2clip.settings.base import Block, Name
 class Apply(Block):
     """Models of an experiment rank the test trials of another study, recorded as theirs was."""
 
-    experiment: Name = Field(description="name of the experiment whose models rank, all of them")
+    experiment: Name = Field(description="name of the experiment whose models are used (all of them)")
     study: Name = Field(
-        description="name of the study whose test trials are ranked, among its own stimuli; its responses (voxels) are "
-        "set as those of the experiment's study. A subject without training trials takes split.training: optional"
+        description="name of the study whose test trials are ranked among its own stimuli; its responses (voxels) "
+        "must be set as those of the experiment's study. For subjects without training trials set "
+        "split.training: optional"
     )
     subject: Name | None = Field(
-        None, description="subject whose models rank every subject of the study (null: that of the same label)"
+        None, description="subject whose models rank every subject of the study (null: the subject with the same label)"
     )

@@ -21,8 +21,8 @@ class AugmentationBase(Kind):
     kind: str
     drawn: Literal["every-step", "once"] = Field(
         "every-step",
-        description="every-step: drawn anew whenever a response is in a batch; once: before the first epoch, for all "
-        "(and so before what is drawn in every step)",
+        description="every-step: drawn each time a response is in a batch; once: drawn for all responses before the "
+        "first epoch (and so applied before what is drawn in every step)",
     )
 
 
@@ -36,7 +36,7 @@ class ChannelSmoothing(AugmentationBase):
     window_s: float = Field(
         0.02,
         gt=0,
-        description="s, width of the moving average (an odd number of samples); the edges average what is there",
+        description="width of the moving average (an odd number of samples; fewer at the edges), s",
     )
 
 
@@ -61,7 +61,7 @@ class TimeDropout(AugmentationBase):
 
     kind: Literal["time-dropout"] = "time-dropout"
     probability: float = Field(0.5, ge=0, le=1, description="of each response")
-    span_s: float = Field(0.1, gt=0, description="s, length of the span, which lies anywhere within the response")
+    span_s: float = Field(0.1, gt=0, description="length of the span, anywhere within the response, s")
 
 
 class TimeShift(AugmentationBase):
@@ -70,7 +70,7 @@ class TimeShift(AugmentationBase):
     over_time: ClassVar[bool] = True
 
     kind: Literal["time-shift"] = "time-shift"
-    most_s: float = Field(0.02, gt=0, description="s, largest shift; every whole number of samples is as likely")
+    most_s: float = Field(0.02, gt=0, description="largest shift (all whole numbers of samples are equally likely), s")
 
 
 class Mixup(AugmentationBase):

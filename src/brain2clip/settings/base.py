@@ -53,7 +53,7 @@ Filled = Annotated[str, AfterValidator(_filled)]
 
 
 def _each_once(values: Any) -> Any:
-    """A list, in which nothing stands twice."""
+    """A list, in which nothing occurs twice."""
     twice = (
         [value for place, value in enumerate(values) if value in values[:place]] if isinstance(values, tuple) else []
     )
@@ -62,7 +62,7 @@ def _each_once(values: Any) -> Any:
     return values
 
 
-#: For a list whose items are names, numbers of runs and the like: what stands twice is an oversight.
+#: For a list whose items are names, numbers of runs and the like: what occurs twice is an oversight.
 EachOnce = AfterValidator(_each_once)
 #: Whole numbers beyond it are no number of anything here.
 LARGEST = 2**53

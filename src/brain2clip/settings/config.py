@@ -42,19 +42,19 @@ class Config(Block):
         "results", description="folder of everything that the pipeline writes, a path without braces"
     )
     debug: bool = Field(
-        False, description="a debug version (brain2clip run --debug), which every table says; changes nothing else"
+        False, description="marks a debug version (brain2clip run --debug) in every table; changes nothing else"
     )
     missing_gpu: Literal["stop", "cpu"] = Field(
         "stop",
-        description="a job that was given a GPU (by CUDA_VISIBLE_DEVICES or SLURM), and in which PyTorch finds none, "
-        "stops, or computes on the CPU",
+        description="what a job does that was given a GPU (by CUDA_VISIBLE_DEVICES or SLURM) if PyTorch finds none: "
+        "stop, or compute on the CPU",
     )
     seeds_together: bool = Field(
         False,
-        description="the first training of a subject, protocol and method trains the other seeds that are due in the "
-        "same pass, where training of several at once knows the method (contrastive, encoder eegproject, visual.kind: "
-        "frozen) and snakemake runs its jobs itself, or SLURM several in one (docs/slurm.md); for a GPU that one of "
-        "them does not fill. No model changes but by rounding",
+        description="train all seeds of a subject, protocol and method that are due in one pass, for a GPU that a "
+        "single training does not fill. It works for contrastive methods with encoder eegproject and "
+        "visual.kind: frozen, where snakemake runs the jobs itself or SLURM runs several in one "
+        "(docs/slurm.md). Models change by rounding only",
     )
     presets: dict[Name, Responses] = Field(
         default_factory=dict,
@@ -65,7 +65,8 @@ class Config(Block):
     studies: dict[Name, Study] = Field(min_length=1, description="datasets by name")
     bands: dict[Name, Band] = Field(default_factory=dict, description="filter bands by name, for studies of EEG")
     rois: dict[Name, Roi] = Field(
-        default_factory=dict, description="sets of voxels by name, for studies of fMRI; which are signals as bands are"
+        default_factory=dict,
+        description="sets of voxels by name, for studies of fMRI; each is a signal, as a band is for EEG",
     )
     towers: dict[Name, Tower] = Field(min_length=1, description="frozen CLIPs by name")
     protocols: dict[Name, Protocol] = Field(min_length=1, description="protocols by name")

@@ -12,7 +12,7 @@ class Download(Block):
 
     sources: dict[str, str] = Field(
         default_factory=dict,
-        description="base URL in place of the manifest's own addresses, by dataset, e.g. {things-eeg2: "
+        description="where to fetch a dataset from instead of the addresses in its manifest, e.g. {things-eeg2: "
         "'file:///data/nm000232'} for a folder on this machine, or the address of a mirror",
     )
     at_once: int = Field(4, ge=1, le=32, description="downloads that run at the same time")

@@ -22,8 +22,8 @@ class Experiment(Block):
     methods: Annotated[tuple[Name, ...], EachOnce] = Field(min_length=1, description="names of methods")
     sweep: dict[str, tuple[Any, ...]] = neutral(
         {},
-        description="keys of a method with lists of values, as in {inputs.repetitions: [1, 2, 4]}: every method is run "
-        "with every combination of them, and stands as METHOD-KEY-VALUE in tables and figures",
+        description="settings of a method with lists of values, such as {inputs.repetitions: [1, 2, 4]}: every method "
+        "is run with every combination of them, under the name METHOD-KEY-VALUE",
     )
     generators: Annotated[tuple[Name, ...], EachOnce] = neutral(
         (), description="names of generators that make pictures of what every run of it predicts"

@@ -23,7 +23,7 @@ class Figures(Block):
         (0.1, 0.17, 0.3), min_length=1, description="times of the topographies, s"
     )
     window: float = Field(
-        0.05, gt=0, le=60, description="width of the windows of accuracy over time, s; they begin half a width apart"
+        0.05, gt=0, le=60, description="width of the windows of accuracy over time (they start half a width apart), s"
     )
     generalisation: bool = neutral(
         False,
@@ -32,7 +32,7 @@ class Figures(Block):
     )
     also: tuple[str, ...] = neutral(
         (),
-        description="figures of your own, package.module:Class; the file is called like the class in lower case",
+        description="your own figures, package.module:Class; the file has the name of the class in lower case",
     )
 
     @field_validator("also")

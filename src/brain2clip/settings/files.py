@@ -81,7 +81,7 @@ def _problems(
         path = f"{where}.{key}".lstrip(".")
         if key in first:
             yield (
-                f"{path}: stands twice, in line {_line(first[key])} and in line {_line(key_node)}; expected each key "
+                f"{path}: occurs twice, in line {_line(first[key])} and in line {_line(key_node)}; expected each key "
                 "once (YAML would take the last and drop the other)"
             )
         elif key == CODE:

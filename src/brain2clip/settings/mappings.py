@@ -75,7 +75,9 @@ class SoftClip(Block):
     by half a cosine.
     """
 
-    after: float = Field(1 / 3, ge=0, lt=1, description="share of the epochs before it, rounded down to whole ones")
+    after: float = Field(
+        1 / 3, ge=0, lt=1, description="share of the epochs before this part, rounded down to whole epochs"
+    )
     start: float = Field(0.004, gt=0, description="temperature tau in its first epoch")
     end: float = Field(0.0075, gt=0, description="temperature tau in the last epoch")
 
@@ -97,14 +99,14 @@ class Supervision(Block):
     sentences: Annotated[tuple[Literal["captions", "prompts"], ...], EachOnce] = Field(
         ("captions", "prompts"),
         min_length=1,
-        description="what one sentence per stimulus and step is drawn from: its captions, the prompts of its class",
+        description="from what one sentence per stimulus and step is drawn: its captions, the prompts of its class",
     )
     multi_positive: bool = Field(
         True,
-        description="equal sentences of a batch share the mass of the target; false: all but the own one are negatives",
+        description="equal sentences in a batch share the target; false: all but the stimulus' own are negatives",
     )
     centre: bool = neutral(
-        False, description="take the mean training embedding of each modality away before lengths are set to one"
+        False, description="subtract the mean training embedding of each modality before lengths are set to one"
     )
     scale_init: float = Field(
         2.6593,
@@ -114,7 +116,7 @@ class Supervision(Block):
     )
     learn_scale: bool = Field(True, description="whether the scale is trained, within [1, 100]")
     temperature: float | None = neutral(
-        None, gt=0, description="similarities are divided by it, instead of the learnable scale (null: that)"
+        None, gt=0, description="divide similarities by this instead of using the learnable scale (null: use the scale)"
     )
     softclip: SoftClip | None = neutral(None, description="second part of the training, with soft targets (null: none)")
 
@@ -146,8 +148,8 @@ class Classifier(Block):
     folds: int = Field(
         5,
         ge=2,
-        description="the context is trained on predictions of responses that the mapping did not see: the mapping is "
-        "trained anew without each of so many folds of the training concepts",
+        description="number of folds of the training concepts: the context is trained on predictions of responses "
+        "that the mapping did not see, so the mapping is trained again without each fold",
     )
     epochs: int = Field(20, ge=1, description="passes over the training responses for the context")
     batch_size: int = Field(64, ge=2, description="responses per step for the context")

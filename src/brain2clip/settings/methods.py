@@ -351,7 +351,7 @@ class Lda(TrainedMethod):
     tower: Name = Field(description="name of a tower; only its list of stimuli is read")
     average_repetitions: bool = Field(False, description="train on the mean over repetitions of a stimulus")
     shrinkage: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = Field(
-        "auto", description="of the covariance within classes towards uncorrelated inputs; auto: Ledoit-Wolf"
+        "auto", description="shrinkage of the covariance within classes towards uncorrelated inputs; auto: Ledoit-Wolf"
     )
     windows: int | None = Field(
         None, ge=1, description="EEG: average the samples in so many windows of equal length (null: every sample)"
@@ -452,15 +452,16 @@ class Imported(MethodBase):
     task: Sought = Field("stimulus", description="what was looked for, of retrieval.tasks")
     repetitions: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
         "all",
-        description="test repetitions that were averaged into a query, as its maker says (no file can prove it; the "
-        "tables say so); a column repetitions in the file comes first",
+        description="test repetitions that were averaged into a query, as stated by whoever made the file (it cannot "
+        "be checked, and tables say so); a column repetitions in the file takes precedence",
     )
     seeds: bool = Field(
         False, description="whether the file has results of every seed of the experiment (column seed, or {seed})"
     )
-    source: Text = Field(min_length=1, description="who or what made it: paper, code and version; for the tables")
+    source: Text = Field(min_length=1, description="who or what made it (paper, code, version); shown in the tables")
     selection: Text = Field(
-        "not said", description="how its epoch and settings were chosen, as its maker says; for the tables"
+        "not said",
+        description="how its epoch and settings were chosen, as stated by whoever made the file; shown in the tables",
     )
 
     @model_validator(mode="after")

@@ -37,9 +37,8 @@ class Objective(Block):
     soft_perplexity: float | None = neutral(
         None,
         gt=1,
-        description="set the temperature of the soft target so that, in a batch of training pictures, so many share "
-        "its "
-        "mass; instead of soft_temperature",
+        description="in place of soft_temperature: choose the temperature so that the soft target is spread over so "
+        "many pictures of a batch",
     )
     soft_target: Literal["clip", "uniform"] = Field(
         "clip", description="clip: similarity of the frozen CLIP embeddings; uniform: label smoothing"
@@ -57,7 +56,9 @@ class Objective(Block):
         description="factor on the similarities: softplus(a), exp(a), linear (a itself) or none (1, whatever a is); "
         "null: as normalise says",
     )
-    clamp: bool = neutral(True, description="scale exp is kept within [1, 100], after every step; no other scale is")
+    clamp: bool = neutral(
+        True, description="whether a scale exp is kept within [1, 100] after every step (other scales never are)"
+    )
     scale_init: float = Field(
         2.6593, ge=-10, le=10, description="start of the learnable logit scale a; ln(1/0.07) = 2.6593"
     )
@@ -71,11 +72,11 @@ class Objective(Block):
         0.0,
         ge=0,
         le=1,
-        description="weight of a text of each picture, which goes through the picture head: (1 - text) L(brain, "
-        "picture) + text L(brain, text), without soft target; equal texts of a batch are one candidate",
+        description="weight of a text for each picture, which goes through the picture head: (1 - text) L(brain, "
+        "picture) + text L(brain, text), without soft target; equal texts in a batch are one candidate",
     )
     text_source: Literal["prompts", "captions"] = neutral(
-        "prompts", description="that text: the mean of the prompts of its class, or that of its own captions"
+        "prompts", description="which text: the mean of the prompts of the class, or the mean of the picture's captions"
     )
     mmd: Mmd | None = neutral(
         None, description="squared distance of the distributions of both sides (MMD) in the loss (null: none)"

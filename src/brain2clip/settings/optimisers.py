@@ -23,8 +23,8 @@ class SecondStage(Block):
     lr: float = Field(gt=0, description="learning rate in place of optimiser.lr; lr_visual changes in proportion")
     freeze: tuple[Filled, ...] = Field(
         (),
-        description="parameters that stay as they are then: their names, or beginnings of these up to a dot (shared is "
-        "shared.weight and shared.bias)",
+        description="parameters that are not trained in this stage: their names, or the beginning of names up to a "
+        "dot (shared stands for shared.weight and shared.bias)",
     )
 
 
@@ -44,24 +44,26 @@ class Budget(Block):
     schedule: Schedule = Field(
         default_factory=Cosine, description="learning rate over the steps; the name of a kind is short for its block"
     )
-    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps over which the rate rises; 0: it does not")
+    warmup: float = Field(
+        0.05, ge=0, lt=1, description="share of the steps over which the learning rate rises (0: no warm-up)"
+    )
     clip_norm: Annotated[float, Field(gt=0)] | None = Field(1.0, description="largest gradient norm (null: any)")
     batches: Literal["equal", "exact", "exact-drop-last"] = neutral(
         "equal",
-        description="equal: as many pictures in each, batch_size at most; exact: batch_size, and what is left in the "
-        "last; exact-drop-last: what is left is not seen in that epoch, unless it is all there is",
+        description="equal: batches of equal size, at most batch_size; exact: batch_size each, the rest in the last "
+        "one; exact-drop-last: the rest is not used in that epoch, unless there is nothing else",
     )
     batch_of: Literal["pictures", "responses"] = neutral(
         "pictures",
-        description="what batch_size counts: pictures, each with all its responses; or single responses, each with its "
-        "picture, as most of the field does (the same where a picture has one response)",
+        description="what batch_size counts: pictures, each with all its responses; or single responses, each with "
+        "its picture, as most of the field does (the same if each picture has one response)",
     )
     ema: float | None = neutral(
         None,
         gt=0,
         lt=1,
-        description="the model that is used is a moving average over the steps, which keeps this share of its past; "
-        "held-out concepts are asked of it, too (null: the model of the last step)",
+        description="use a moving average of the model over the steps, which keeps this share of its past at each "
+        "step; it is also what held-out concepts are tested with (null: use the model of the last step)",
     )
     second: SecondStage | None = neutral(None, description="a second stage of the training")
 
@@ -99,23 +101,25 @@ class Optimiser(Budget):
     frozen_epochs: int = neutral(
         0,
         ge=0,
-        description="epochs at the start in which pictures are those of the frozen tower, which costs next to nothing; "
-        "filter, fusion, prompts and adapter join for the rest, with a schedule of their own",
+        description="number of epochs at the start that use the vectors of the frozen tower, which costs little; "
+        "filter, fusion, prompts and adapter are trained in the remaining epochs, with their own schedule",
     )
     precision: Literal["auto", "bf16", "fp32"] = Field(
-        "auto", description="autocast of the tower in training: auto takes bf16 where the device is fast with it"
+        "auto", description="precision of the tower in training (autocast); auto: bf16 if the device is fast with it"
     )
     checkpointing: bool = neutral(
         False, description="recompute block activations (large towers): less memory, more time"
     )
     compile: bool = neutral(
-        False, description="blocks of a driven tower through torch.compile: a minute at the start, then shorter steps"
+        False,
+        description="compile the blocks of a tower that is trained through (torch.compile): a minute at the start, "
+        "then shorter steps",
     )
     micro_batch: Annotated[int, Field(ge=1)] | Literal["auto"] | None = neutral(
         None,
-        description="pictures of a batch that a driven tower sees at once: the loss stays that of the whole batch, and "
-        "a second pass forward is paid for the memory of so few (gradient caching). auto: as many as fit into the "
-        "memory of the GPU, on a CPU all; null: all",
+        description="how many pictures of a batch go through a trained tower at once, to save memory at the cost of a "
+        "second forward pass (gradient caching); the loss is still that of the whole batch. auto: as many "
+        "as fit into the memory of the GPU, on a CPU all; null: all",
     )
 
     @model_validator(mode="after")
@@ -133,20 +137,23 @@ class Selection(Block):
 
     rule: Literal["last", "held-out-concepts", "training-loss"] = Field(
         "last",
-        description="last: a fixed number of epochs; held-out-concepts: the epoch that is best on training concepts "
-        "kept aside; training-loss: that in which the training loss has stopped falling, by patience",
+        description="last: the last of a fixed number of epochs; held-out-concepts: the best epoch on training "
+        "concepts kept aside; training-loss: the epoch at which the training loss stopped falling, by "
+        "patience",
     )
     share: float = Field(0.1, gt=0, lt=0.9, description="share of the training concepts kept aside")
     criterion: Literal["top-1", "loss"] = neutral(
-        "top-1", description="of concepts kept aside: the most are found (of equal ones the first), or the lowest loss"
+        "top-1",
+        description="what is best on the concepts kept aside: the highest Top-1 (the first of equal ones), or the "
+        "lowest loss",
     )
     patience: int | None = neutral(
         None,
         ge=1,
-        description="stop after so many epochs without a better one, counted anew where prompts join and in a second "
-        "stage (null: all epochs are tried)",
+        description="stop after so many epochs without a better one; the count starts again when prompts join and in "
+        "a second stage (null: try all epochs)",
     )
-    min_delta: float = neutral(0.0, ge=0, description="by how much an epoch must be better to end the patience")
+    min_delta: float = neutral(0.0, ge=0, description="by how much an epoch must be better to count as better")
     retrain: bool = neutral(
         True, description="train again on all concepts up to the best epoch; false: keep the model of that epoch"
     )

@@ -18,7 +18,7 @@ class WhiteningBase(Kind):
 
     kind: str
     clamp: float | None = neutral(
-        None, gt=0, description="values beyond +/- this many units are set to it (null: no clamp)"
+        None, gt=0, description="values beyond +/- this many units are clipped to it (null: no clipping)"
     )
 
 
@@ -67,8 +67,8 @@ class Repetitions(Block):
     test: int | None = neutral(None, ge=1, description="test trials kept per picture and recording session (null: all)")
     rule: Literal["first", "random", "shuffle"] = Field(
         "first",
-        description="which trials are kept: the first in time; a seeded random draw; or, as the code of the "
-        "THINGS-EEG2 papers does, the first of scikit-learn's shuffle with the same seed for every picture",
+        description="which trials are kept. first: the first in time; random: a seeded draw; shuffle: as the code of "
+        "the THINGS-EEG2 papers, the first of scikit-learn's shuffle with the same seed for every picture",
     )
     seed: Seed = Field(20200220, description="seed of the random draw and of the shuffle")
 
@@ -84,7 +84,8 @@ class Responses(Block):
         0.8, ge=-60, le=60, description="end of the epoch relative to picture onset, s (this sample is left out)"
     )
     baseline: tuple[float | None, float | None] | None = Field(
-        (None, 0.0), description="window whose mean is subtracted, s (null: none; null inside: the epoch's end)"
+        (None, 0.0),
+        description="window whose mean is subtracted, s (null: none; null as start or end: that of the epoch)",
     )
     crop: tuple[float, float] | None = neutral(
         None, description="part of the epoch that is kept after baseline correction, s (null: all)"
@@ -105,13 +106,14 @@ class Responses(Block):
     )
     bad_channels: Literal["keep", "drop", "interpolate"] = neutral(
         "keep",
-        description="channels that the file or channels.tsv (status) calls bad. keep: as the others; drop: those of "
-        "any recording are left out of all of the subject; interpolate: made from the others of the same recording",
+        description="channels that the file or channels.tsv (status) marks as bad. keep: use them as the others; "
+        "drop: leave out, in all recordings of the subject, each channel that is bad in one; interpolate: "
+        "compute them from the other channels of the same recording",
     )
     bad_segments: Literal["keep", "drop"] = neutral(
         "keep",
-        description="trials whose epoch touches an annotation BAD, boundary or EDGE of the file, or an event BAD of "
-        "events.tsv; they are counted in any case",
+        description="whether to keep trials whose epoch touches an annotation BAD, boundary or EDGE of the file, or "
+        "an event BAD of events.tsv; they are counted in either case",
     )
     reference: Literal["recorded", "average"] = neutral(
         "recorded", description="recorded: as on disk; average: mean of the kept EEG channels"

@@ -35,7 +35,7 @@ Metric = Annotated[str, AfterValidator(_known)]
 class Pools(Block):
     """Candidates drawn at random: metrics for galleries of another size than the test set."""
 
-    size: int = Field(ge=2, description="candidates of a pool, the true one included, e.g. 300")
+    size: int = Field(ge=2, description="number of candidates in a pool, including the right one, e.g. 300")
     draws: int = Field(
         30, ge=1, le=100_000, description="pools drawn; a metric is the mean over all queries of all pools"
     )
@@ -50,15 +50,16 @@ class Retrieval(Block):
     tasks: Annotated[tuple[Task, ...], EachOnce] = Field(
         ("stimulus",),
         min_length=1,
-        description="what is looked for. stimulus: the seen picture among the test pictures (the prompts where a study "
-        "has no pictures); category: the class of the picture, by its text prompts; caption: its caption; "
-        "stimulus-to-brain and caption-to-brain: the brain response to a picture or caption among those to all; "
-        "template: the class of the picture, by the mean of the concept's other pictures (studies.*.templates); "
-        "stimulus-csls, category-csls and caption-csls: as without -csls, scored by CSLS from all queries of the test "
-        "at once, which is transductive and stands in no table with the others",
+        description="what is looked for. stimulus: the seen picture among the test pictures (among the prompts if a "
+        "study has no pictures); category: the class of the picture, by its text prompts; caption: its "
+        "caption; stimulus-to-brain and caption-to-brain: the brain response to a picture or caption, "
+        "among the responses to all; template: the class of the picture, by the mean of other pictures of "
+        "the concept (studies.*.templates); stimulus-csls, category-csls and caption-csls: the same as "
+        "without -csls, but scored by CSLS from all queries of the test at once; this is transductive and "
+        "is kept in tables of its own",
     )
     csls_neighbours: int = Field(
-        10, ge=1, description="CSLS: nearest candidates of a query, and queries of a candidate, that count"
+        10, ge=1, description="CSLS: number of nearest candidates of a query, and of nearest queries of a candidate"
     )
     pools: Pools | None = Field(None, description="also rank in random pools of candidates (null: all candidates only)")
 
@@ -72,10 +73,10 @@ class Retrieval(Block):
             *("top-1", "top-3", "top-5", "top-10", "median-rank", "mean-rank"),
             *("2-way", "4-way", "10-way", "50-way", "100-way", "200-way", "balanced-accuracy", "auc"),
         ),
-        description="what is computed of the ranks, in the order of the summaries: top-K, N-way (the true one among "
-        "N-1 random others, exact mean), median-rank, mean-rank; of classes, which may have unequally many queries, "
-        "balanced-accuracy and (two classes) auc; or package.module:Class for one of your own; those that need more "
-        "candidates than a task has, or classes, are left out where there are none",
+        description="metrics, in the order of the summaries: top-K, N-way (the right one among N-1 random others, "
+        "exact mean), median-rank, mean-rank; for classes, which may have unequal numbers of queries, "
+        "balanced-accuracy and (two classes) auc; or package.module:Class for your own. Metrics that need "
+        "classes, or more candidates than a task has, are left out there",
     )
     bootstrap: int = Field(2000, ge=100, le=1_000_000, description="bootstrap samples of an interval")
     level: float = Field(0.95, gt=0, lt=1, description="coverage of an interval")

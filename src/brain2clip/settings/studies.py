@@ -51,14 +51,16 @@ class Split(Block):
     train: Values | None = Field(None, description="values that mean training (null: every value that is not test)")
     training: Literal["required", "optional"] = neutral(
         "required",
-        description="optional: a subject may have test trials only, which models of other subjects (protocol "
-        "leave-one-subject-out) or an apply entry rank, whitened or z-scored as the training of that model was",
+        description="optional: a subject may have test trials only; they are ranked by models of other subjects "
+        "(protocol leave-one-subject-out, or an apply entry), and whitened or z-scored as in the training "
+        "of that model",
     )
     concepts: Literal["unseen", "seen"] = neutral(
         "unseen",
-        description="of a study with pictures. unseen: no concept of the test is shown in training (zero-shot), else "
-        "an error; seen: the test may show concepts, or the very pictures, of training, in other trials: every table, "
-        "figure and summary says so, and none shows it beside zero-shot numbers. Categories are seen in any case",
+        description="for a study with pictures. unseen: no concept of the test may occur in training (zero-shot), "
+        "otherwise an error; seen: the test may show concepts or pictures of training, in other trials; "
+        "tables, figures and summaries then say so and keep such numbers apart from zero-shot ones. "
+        "Categories are always seen",
     )
 
     @model_validator(mode="after")
@@ -136,19 +138,19 @@ class StudyBase(Kind):
     first_concepts: int | None = Field(
         None,
         ge=1,
-        description="recorded studies: of each side of the split take the first so many concepts only, and no trial of "
-        "the others, in training and test (null: all); for debug versions",
+        description="recorded studies: use only so many concepts of training and so many of the test, the first ones "
+        "(null: all); for debug versions",
     )
     templates: Filled | None = Field(
         None,
-        description="files of further pictures of the test concepts, as in more/{concept}/*.jpg, for the task "
-        "template; copies and namesakes of test pictures are left out, pictures with the same pixels are refused",
+        description="files of further pictures of the test concepts, such as more/{concept}/*.jpg, for the task "
+        "template; copies of test pictures and files of the same name are left out, pictures with the "
+        "same pixels are refused",
     )
     ready_vectors: dict[Name, Filled] = Field(
         default_factory=dict,
-        description="by name: HDF5 or npz file with stimulus_id [n] and embedding [n, d], vectors of the stimuli "
-        "that other "
-        "models gave, of any width; a readout takes one by ready: NAME",
+        description="vectors of the stimuli from other models, of any width, by name: HDF5 or npz file with "
+        "stimulus_id [n] and embedding [n, d]; a readout uses one by ready: NAME",
     )
 
     @field_validator("templates")
@@ -333,10 +335,10 @@ class BidsEegStudy(UserStudyBase, EegStudyBase):
     entities: dict[str, str | None] = neutral(
         {},
         description="further BIDS entities (acq, desc, ses, run, space of electrodes ...) with the label of the files "
-        "to read, where there are several, e.g. {acq: clean}; null: the files without this entity",
+        "to read, if there are several, e.g. {acq: clean}; null: the files without this entity",
     )
     extension: Literal[".vhdr", ".edf", ".bdf", ".set", ".fif"] | None = neutral(
-        None, description="format to read where a recording is there in several (null: there is one)"
+        None, description="format to read if a recording exists in several (null: it exists in one)"
     )
 
     @field_validator("entities")
@@ -421,7 +423,8 @@ class ThingsEeg1Study(EegStudyBase):
         "trials; block: the test block (200 pictures, 12 times each). Training leaves out all concepts of the test",
     )
     targets: Literal["keep", "drop"] = Field(
-        "drop", description="pictures at whose time the fixation point changed, which asked for a key press"
+        "drop",
+        description="whether to keep pictures during which the fixation point changed, which asked for a key press",
     )
     pictures: Filled | None = Field(
         None,
@@ -463,8 +466,8 @@ class VoxelStudyBase(StudyBase):
     voxels: Voxels = Field(default_factory=Voxels, description="from voxel signals to responses")
     ready_features: dict[Name, Filled] = Field(
         default_factory=dict,
-        description="by tower: HDF5 or npz file with stimulus_id [n] and embedding [n, d], instead of pictures that "
-        "cannot be had; d is that of the tower, whose text side is used as it is",
+        description="embeddings in place of pictures that you do not have, by tower: HDF5 or npz file with "
+        "stimulus_id [n] and embedding [n, d]; d is that of the tower, whose text side is used as it is",
     )
 
 
@@ -579,7 +582,7 @@ class ThingsFmriStudy(VoxelStudyBase):
     )
     keep_test_concepts: bool = Field(
         False,
-        description="the 100 test pictures show concepts of the training pictures; false: training trials of those "
+        description="the 100 test pictures show concepts of the training pictures. false: training trials of those "
         "concepts are left out, so that retrieval is zero-shot; true: all are kept, and reports say so",
     )
 
@@ -616,18 +619,19 @@ class VoxelTableStudy(UserStudyBase, VoxelStudyBase):
     )
     space: Literal["affine", "grid"] = neutral(
         "affine",
-        description="what tells that NIfTI masks and regions have the voxels of the signals. affine: their places in "
-        "space, by the headers (another order of the axes is put right, another grid refused); grid: the shape alone, "
-        "voxel by voxel",
+        description="how NIfTI masks and regions are matched with the voxels of the signals. affine: by their "
+        "position in space, from the headers (another order of the axes is corrected, another grid "
+        "refused); grid: by the shape alone, voxel by voxel",
     )
     stimulus: Filled = Field(description="column that names the stimulus of a row")
     rest: Annotated[tuple[Filled, ...], EachOnce] = neutral(
-        (), description="values of that column that are no stimulus, e.g. [rest]"
+        (), description="values of that column that mean no stimulus, e.g. [rest]"
     )
     run: Filled | None = neutral(None, description="column that names the run of a row (null: one run)")
     session: Filled | None = neutral(
         None,
-        description="column that names the session of a row, where runs are numbered anew in each (null: one session)",
+        description="column that names the session of a row, needed if each session numbers its runs from the start "
+        "(null: one session)",
     )
     split: Split = Field(
         description="what is training and what is test (by: column, run, session or concepts; a run may be named "

@@ -43,7 +43,8 @@ class Tower(Block):
     vectors_limit_gb: float = Field(
         8.0,
         gt=0,
-        description="largest file of further vectors of pictures that is written, GB; only bounds, reruns nothing",
+        description="largest file of further vectors of pictures that may be written, GB; a limit only, a change runs "
+        "nothing again",
     )
     filter_bank: FilterBank = Field(default_factory=FilterBank, description="bands of the picture")
 

@@ -19,8 +19,8 @@ class Voxels(Block):
     )
     detrend: Literal["none", "linear"] = neutral(
         "none",
-        description="linear: take each voxel's straight line over a run away (all rows of the run, those without a "
-        "stimulus too)",
+        description="linear: subtract each voxel's straight line over a run (fitted to all rows of the run, also "
+        "those without a stimulus)",
     )
     normalise: Literal["training", "run", "none"] = Field(
         "training",
@@ -28,10 +28,12 @@ class Voxels(Block):
         "splits; run: by those of all rows of the same run (also in test runs, without their labels); none",
     )
     delay: int = neutral(
-        0, ge=0, description="rows from a stimulus to the row that answers it (time series: the haemodynamic delay)"
+        0,
+        ge=0,
+        description="number of rows from a stimulus to the response to it (time series: the haemodynamic delay)",
     )
     average: Literal["none", "block"] = neutral(
-        "none", description="block: neighbouring rows of a run with the same stimulus become one response, their mean"
+        "none", description="block: consecutive rows of a run with the same stimulus are averaged to one response"
     )
     dtype: Literal["float32", "float16"] = Field(
         "float32", description="stored precision; float16 only with normalisation (its relative error is 2^-11)"

@@ -13,7 +13,7 @@ from brain2clip.internals import open_clip_files
 from brain2clip.preflight.machine import cached
 from brain2clip.starting.found import Found
 
-#: The tower that is part of the project, for want of weights.
+#: The tower that is part of the project, taken where there are no other weights.
 DRAWN = "grammar-vit"
 #: Towers whose weights are taken where the hub's cache of this machine has them, the best first.
 TOWERS = (
@@ -48,8 +48,8 @@ def text(found: Found, name: str, results: str, tower: str | None, pictures: str
     """
     lines = [
         *_comment(
-            f"Written by brain2clip init for {source}. What was found stands in comments; edit what is otherwise, "
-            "then: brain2clip check THIS FILE, brain2clip run THIS FILE. docs/configuration.md explains every key.",
+            f"Written by brain2clip init for {source}. Comments say what was found. Correct what is wrong, "
+            "then: brain2clip check THIS FILE, brain2clip run THIS FILE. docs/configuration.md explains every setting.",
             "",
         ),
         f"results: {_flow(results)}",
@@ -82,9 +82,9 @@ def _study(found: Found, pictures: str | None) -> Iterator[str]:
         yield f"    {key}: {_flow(value)}"
     others = [one for one in choice.possible if one != str(choice.split)]
     why = (
-        "concepts would be in training and test"
+        "some concepts would be in training and test"
         if choice.pictures
-        else "some subject would lack a category in one side"
+        else "some subject would lack a category in training or test"
     )
     told = f"Other splits that are possible (by=values of the test): {'; '.join(others)}"
     yield from _comment(told if others else f"By another column, task, run or session {why}.", "    ")
@@ -95,12 +95,12 @@ def _study(found: Found, pictures: str | None) -> Iterator[str]:
     if pictures is not None:
         n_concepts = len(set(choice.concepts.values()))
         told = f"{len(choice.pictures)} pictures were found, of {n_concepts} concepts"
-        seen = "those of the test are in training too, in other trials: every table says so"
-        unseen = "those of the test are none of the training (zero-shot)"
+        seen = "those of the test are in training too, in other trials, and every table says so"
+        unseen = "those of the test do not occur in training (zero-shot)"
         yield from _comment(f"{told}; {seen if choice.split.seen else unseen}.", "    ")
         yield f"    stimuli: {_flow(pictures)}"
     else:
-        yield from _comment("No pictures were found: these texts are the candidates. Mend the wording.", "    ")
+        yield from _comment("No pictures were found: these texts are the candidates. Fix the wording.", "    ")
         yield "    categories:"
         for name in choice.concepts:
             yield f"      {_flow(name)}: {_flow([f'a photo of a {_words(name)}'])}"
@@ -129,12 +129,12 @@ def _tower(given: str | None, pictures: bool) -> Iterator[str]:
     """The tower that is asked for or that this machine has."""
     model, pretrained = _tower_of(given)
     if model == f"local-dir:workflow/towers/{DRAWN}":
-        drawn = "The small CLIP of this project's drawn world, for want of weights on this machine: it runs everywhere"
+        drawn = "The small CLIP of the simulated studies, because this machine has no other weights: it runs everywhere"
         yield from _comment(
             f"{drawn}, and knows nothing of photographs; take one such as {{model: ViT-B-32, pretrained: "
-            "laion2b_s34b_b79k} for results (docs/reproducing.md says where weights come from)."
+            "laion2b_s34b_b79k} for real results (docs/reproducing.md says where to get weights)."
             if pictures
-            else f"{drawn}. Its texts give the categories fixed and different embeddings, no more.",
+            else f"{drawn}. Its texts give each category a fixed embedding of its own, without meaning.",
             "",
         )
     yield "towers:"

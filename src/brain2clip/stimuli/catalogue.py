@@ -60,7 +60,7 @@ def check(table: pd.DataFrame, where: str) -> None:
         )
     twice = table["stimulus_id"][table["stimulus_id"].duplicated()]
     if len(twice):
-        raise InputError(f"{where}: stimulus_id {twice.iloc[0]} stands more than once; expected one row per stimulus")
+        raise InputError(f"{where}: stimulus_id {twice.iloc[0]} occurs more than once; expected one row per stimulus")
     wrong = set(table["split"]) - {*SPLITS, "both"}
     if wrong:
         raise InputError(f"{where}: split {sorted(wrong)[0]!r}; expected train, test or both")

@@ -38,7 +38,7 @@ def read(path: Path, stimulus_id: Sequence[str], where: str = "ready_features") 
     place = {name: row for row, name in enumerate(names)}
     if len(place) < len(names):
         twice = next(name for row, name in enumerate(names) if place[name] != row)
-        raise InputError(f"{path}: stimulus_id {twice} stands more than once; expected one embedding per stimulus")
+        raise InputError(f"{path}: stimulus_id {twice} occurs more than once; expected one embedding per stimulus")
     lost = [name for name in stimulus_id if name not in place]
     if lost:
         raise InputError(

@@ -1,4 +1,4 @@
-"""What views share: 8-bit pictures, the Gaussian blur, and the check of what a view gives.
+"""Common parts of views: 8-bit pictures, the Gaussian blur, and the check of what a view gives.
 
 A view is a module of :mod:`brain2clip.stimuli.views`. It gets the picture as the tower sees it, after the tower's own
 resizing and cropping, so that pixels of its settings are those of the tower's input.

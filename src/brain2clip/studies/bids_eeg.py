@@ -223,7 +223,7 @@ class Study(UserStudy, EegStudy):
                     raise InputError(
                         f"{self.setting(setting)}: no event of sub-{subject} has {value!r}{suggestion(value, known)}, "
                         f"nor has one of another subject in {self.root}\n"
-                        f"  values found: {some(sorted(known))}; mend the name, or take it out"
+                        f"  values found: {some(sorted(known))}; fix the name, or take it out"
                     )
                 log.warning("sub-%s: no event has %r, which %s names", subject, value, self.setting(setting))
 

@@ -1,4 +1,4 @@
-"""Augmentation of responses in training: what kinds get, and how they follow each other. No other response comes here.
+"""Augmentation of responses in training: what kinds get, and in which order they are applied. Never of test responses.
 
 Draws come from a generator of their own, so that they change neither the order of batches nor what dropout draws.
 """
@@ -25,7 +25,7 @@ AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class Batch:
-    """Responses with what says how they were mixed.
+    """Responses, and how they were mixed.
 
     Attributes
     ----------

@@ -55,7 +55,7 @@ class Table(TableBase[settings.ContrastTable]):
         caption = (
             f"{title(shown, part, self.context)}; paired differences on the same queries. Averaged over training "
             f"seeds, then queries, then subjects. {resampling(records, self.context)} The t-interval has subjects − 1 "
-            f"degrees of freedom; the two-sided p of sign flips over subjects decides nothing and cannot fall below "
+            f"degrees of freedom; the two-sided p of sign flips over subjects is for information, and cannot be below "
             f"2 / 2^subjects."
         )
         return records, Sheet(part.title, header, body, caption)

@@ -70,12 +70,12 @@ class Table(TableBase[settings.CostsTable]):
         """What must be known to compare the lines."""
         notes = []
         if self.context.kind_of_protocol(part.protocol) == "joint":
-            notes.append("Protocol joint: one model is of all subjects together.")
+            notes.append("Protocol joint: one model for all subjects together.")
         spent = pd.concat([self._of(part, method) for method in part.methods])
         if spent["device"].dropna().nunique() > 1:
-            notes.append("Seconds on different devices do not compare, and CPU seconds of a GPU are those of its host.")
+            notes.append("Do not compare seconds of different devices; CPU seconds of a GPU are those of its host.")
         if any(spent["method"].ne(method).all() for method in part.methods):
-            notes.append(f"{EMPTY}: nothing is trained, or its time is not taken.")
+            notes.append(f"{EMPTY}: nothing is trained, or its time was not measured.")
         return notes
 
 

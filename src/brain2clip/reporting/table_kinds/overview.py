@@ -14,7 +14,7 @@ from brain2clip.reporting.wording import Numbers, averaged, chance_of, in_pools,
 
 #: What is looked for in each task, for the caption.
 SOUGHT_IN: Mapping[Task, str] = {
-    "stimulus": "the seen stimulus is looked for",
+    "stimulus": "finding the seen stimulus",
     "category": "its class, by class prompts",
     "caption": "its caption",
     "stimulus-to-brain": "the brain response to a picture",
@@ -58,8 +58,8 @@ class Table(TableBase[settings.OverviewTable]):
         pooled = "" if name.pool is None else f", {in_pools(name.pool, self.context)}"
         caption = (
             f"{shown.short}{averaged(name)}{pooled}, mean over training seeds, queries and then subjects, with "
-            f"{interval_name(self.context)}. A column per task ({words}); the candidates are those of each study, so "
-            f"chance stands below each block{'; of classes it is the balanced accuracy' if balanced else ''}. "
+            f"{interval_name(self.context)}. One column per task ({words}). Candidates are those of each study, so "
+            f"chance is given below each block{'; of classes it is the balanced accuracy' if balanced else ''}. "
             f"{resampling(records, self.context)}"
         )
         notes = [

@@ -1,0 +1,149 @@
+"""Tables of recorded runs in pages that people write, made from CSV files of ``docs/data`` and JSON files of ``bench``.
+
+A page says where a table stands by a pair of comments, and :mod:`.reference` writes what is between them::
+
+    <!-- table: field.csv, Accuracy within subjects -->
+    <!-- end of table -->
+
+A file of ``docs/data`` holds one table, or several with their names in its first column, ``table``. Cells are text as
+it is shown. A column that begins with ``>`` is aligned to the right. A JSON file is one that ``bench/gpu.py`` wrote.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[3]
+DOCS = Path("docs")
+DATA = Path("docs/data")
+BENCH = Path("bench")
+
+_PLACE = re.compile(
+    r"(?P<begin><!-- table: (?P<file>[^\s,]+\.(?:csv|json))(?:, (?P<name>[^\n]+?))? -->\n).*?"
+    r"(?P<end><!-- end of table -->)",
+    re.S,
+)
+
+
+def pages(root: Path = ROOT) -> dict[Path, str]:
+    """Path of each page with such tables, relative to the root, and its text."""
+    made = {}
+    for path in sorted((root / DOCS).glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        if _PLACE.search(text):
+            made[path.relative_to(root)] = filled(text, root)
+    return made
+
+
+def filled(text: str, root: Path) -> str:
+    """A page with its tables, whatever stood between the comments before."""
+
+    def table(found: re.Match[str]) -> str:
+        file, name = Path(found["file"]), found["name"] or ""
+        made = rows(root / DATA / file, name) if file.suffix == ".csv" else measured(root / BENCH / file, name)
+        return found["begin"] + "\n" + markdown(made) + "\n" + found["end"]
+
+    return _PLACE.sub(table, text)
+
+
+@cache
+def _read(path: Path) -> dict[str, list[list[str]]]:
+    """The tables of a file by name; the name of a single one is empty."""
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = list(csv.reader(file))
+    if not lines or lines[0][0] != "table":
+        return {"": lines}
+    found: dict[str, list[list[str]]] = {}
+    for name, *cells in lines[1:]:
+        found.setdefault(name, []).append(cells)
+    return found
+
+
+def rows(path: Path, name: str = "") -> list[list[str]]:
+    """A table of a file, its heads first.
+
+    Parameters
+    ----------
+    path : Path
+    name : str
+        Which one, of a file with several.
+
+    Raises
+    ------
+    LookupError
+        The file holds no table of that name.
+    """
+    found = _read(path)
+    if name not in found:
+        raise LookupError(f"{path}: holds no table {name!r}, but {', '.join(map(repr, found))}")
+    return found[name]
+
+
+def measured(path: Path, name: str) -> list[list[str]]:
+    """A table of what ``bench/gpu.py`` measured, its heads first: ``step`` or ``epochs``.
+
+    Raises
+    ------
+    LookupError
+        There is no such part.
+    """
+    parts = json.loads(path.read_text(encoding="utf-8"))["parts"]
+
+    def number(value: Any, digits: int) -> str:
+        return "" if value is None else f"{value:,.{digits}f}"
+
+    match name:
+        case "step":
+            heads = [
+                "batch",
+                "precision",
+                ">step (s)",
+                ">against bare",
+                ">with copies (s)",
+                ">share of the card's rate",
+            ]
+            return [
+                [*heads, ">peak (GB)"],
+                *(
+                    [
+                        str(row["batch"]),
+                        row["precision"].replace("tf32", "TF32"),
+                        number(row["step_s"], 4),
+                        number(row["against_bare"], 2),
+                        number(row.get("with_copies_s"), 4),
+                        f"{number(100 * row['share_of_peak'], 0)} %",
+                        number(row["peak_gb"]["allocated"], 1),
+                    ]
+                    for row in parts[name]["rows"]
+                ),
+            ]
+        case "epochs":
+            return [
+                ["method and protocol", ">s", ">pictures/s", ">peak (GB)"],
+                *(
+                    [
+                        row["label"],
+                        number(row["seconds"], 2),
+                        number(row["pictures_per_s"], 0),
+                        number(row["peak_gb"]["allocated"], 1),
+                    ]
+                    for row in parts[name]["rows"]
+                ),
+            ]
+        case _:
+            raise LookupError(f"{path}: no table is made of the part {name!r}")
+
+
+def markdown(table: list[list[str]]) -> str:
+    """A table, its heads first, in Markdown."""
+    head, *body = table
+    right = [name.startswith(">") for name in head]
+    heads = [name.removeprefix(">") for name in head]
+    lines = [heads, ["---:" if one else "---" for one in right], *body]
+    escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
