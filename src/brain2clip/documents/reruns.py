@@ -239,7 +239,7 @@ VALUES: dict[tuple[str, str], list[Any]] = {
 }
 #: Settings that name entries: block of the configuration that these stand in, by name of the setting.
 NAMED = {
-    **{name: name for name in ("protocols", "methods", "experiments")},
+    **{name: name for name in ("protocols", "methods", "experiments", "generators")},
     **{
         "experiment": "experiments",
         "signals": "bands",
@@ -258,6 +258,7 @@ NAMING = {
     "IdealObserver",
     "Imported",
     "Experiment",
+    *("KandinskyGenerator", "IpAdapterGenerator"),
     *TABLES,
     "Figures",
     "Export",
