@@ -39,6 +39,7 @@ from numpy.typing import NDArray
 from open_clip import SimpleTokenizer
 
 from brain2clip.internals.open_clip import byte_symbols
+from brain2clip.names import counted
 from brain2clip.simulation import world
 
 VOCABULARY = "vocabulary.txt.gz"
@@ -599,8 +600,8 @@ Made by
     python -m brain2clip.simulation.train_tower --output workflow/towers/{name}{options}
 
 with seed {seed}: {steps:,} steps of {batch} pairs, {pictures:,} pictures of {concepts} concepts, {precision},
-on {machine}: {minutes:.1f} minutes ({pace:.1f} ms per step), after {drawing:.0f} s of drawing pictures with {workers}
-processes. {on_cpu}`training.json` holds the settings and the numbers below. The same machine and versions give
+on {machine}: {minutes:.1f} minutes ({pace:.1f} ms per step), after {drawing:.0f} s of drawing pictures by {workers}
+{processes}. {on_cpu}`training.json` holds the settings and the numbers below. The same machine and versions give
 the same weights; others round differently.
 
 Most batches name the object alone or hold few colours and textures, for a small tower learns the objects last:
@@ -694,7 +695,8 @@ def make_tower(
     on_cuda = torch.device(device).type == "cuda"
     precision = "float32 (matrix products in TF32)" if on_cuda else "float32"
     precision = "bfloat16" if settings.resnet else precision
-    machine = torch.cuda.get_device_name() if on_cuda else f"{torch.get_num_threads()} CPU threads"
+    threads = counted(torch.get_num_threads(), "CPU thread")
+    machine = torch.cuda.get_device_name() if on_cuda else threads
     parameters = sum(weight.numel() for weight in model.parameters())
     kept = torch.float16 if settings.half else torch.float32
     weights = {name: value.to(kept).contiguous() for name, value in model.state_dict().items()}
@@ -726,6 +728,7 @@ def make_tower(
         precision=precision,
         machine=machine,
         workers=workers,
+        processes="process" if workers == 1 else "processes",
         drawing=training["drawing_seconds"],
         minutes=training["training_seconds"] / 60,
         pace=1000 * training["seconds_per_step"],
