@@ -320,5 +320,7 @@ def test_requirements_are_what_is_imported():
                 used.add(str(node.module).partition(".")[0])
     assert asked - used <= {"pybv", "torchvision"}
     brought_by_them = {"annotated_types", "pydantic_core", "huggingface_hub"}
-    others = used - asked - brought_by_them - sys.stdlib_module_names
+    extra = {one.name for one in map(Requirement, project()["project"]["optional-dependencies"]["generate"])}
+    assert extra <= used
+    others = used - asked - extra - brought_by_them - sys.stdlib_module_names
     assert {name for name in others if not name.startswith("snakemake_interface_")} == {"brain2clip"}
