@@ -321,5 +321,7 @@ def test_requirements_are_what_is_imported():
     assert asked - used <= {"pybv", "torchvision"}
     brought_by_them = {"annotated_types", "pydantic_core", "huggingface_hub", "markupsafe"}
     for_the_site = {"mkdocs"}  # the extra docs
-    others = used - asked - brought_by_them - for_the_site - sys.stdlib_module_names
+    extra = {one.name for one in map(Requirement, project()["project"]["optional-dependencies"]["generate"])}
+    assert extra <= used
+    others = used - asked - extra - brought_by_them - for_the_site - sys.stdlib_module_names
     assert {name for name in others if not name.startswith("snakemake_interface_")} == {"brain2clip"}

@@ -321,26 +321,6 @@ def test_every_neutral_field_of_all_settings_is_proven():
     assert set(OPTIONS) | of_responses | OF_THE_PLAN | of_page == declared()
 
 
-def test_pictures_add_jobs_and_change_only_predictions_and_what_shows_them():
-    raw = yaml.safe_load((Path(__file__).parents[1] / "workflow/tiny.yaml").read_text(encoding="utf-8"))
-    raw["methods"]["ridge"] = {"kind": "ridge", "tower": "grammar-vit"}
-    bands = {**raw["experiments"]["bands"], "methods": ["ridge"]}
-    known = {"mine": {**GENERATOR, "model": "somebody/something", "tower": "grammar-vit"}}
-
-    def planned(asked: dict[str, Any], **blocks: Any) -> dict[str, str]:
-        config = load({**raw, **blocks, "experiments": {**raw["experiments"], "bands": {**bands, **asked}}})
-        return {path: job.spec.json for path, job in Plan(config).jobs().items()}
-
-    before, more = planned({}), planned({"generators": ["mine"]}, generators=known)
-    assert planned({"generators": []}, generators={}, judges={}) == planned({}, generators=known) == before
-    changed = {path for path in before if before[path] != more[path]}
-    assert {Path(path).name for path in changed if ".embeddings." not in path} == {
-        "reconstruction.svg",
-        "summary.parquet",
-    }
-    assert {path.split("/")[1] for path in set(more) - set(before)} >= {"negative", "oracle", "generate", "judge"}
-
-
 def test_figures_from_outside_add_jobs_and_change_none(monkeypatch, tmp_path):
     raw = yaml.safe_load((Path(__file__).parents[1] / "workflow/tiny.yaml").read_text(encoding="utf-8"))
     (tmp_path / "outside.py").write_text(
@@ -408,7 +388,9 @@ def test_generators_add_jobs_and_change_the_embeddings_that_they_take_alone():
     assert planned({"g": generator}, {}, ["g"]) == more
     changed = {path for path in before if more[path] != before[path]}
     embedded = {path for path in changed if path.endswith(".embeddings.h5")}
-    shown = {"results/figures/simulated/reconstruction.svg", "results/tables/summary.parquet"}  # experiments and all
+    shown = {  # experiments and all
+        *("results/figures/simulated/reconstruction.svg", "results/tables/summary.parquet", "results/page/page.html"),
+    }
     assert embedded
     assert changed == embedded | shown
     added = {path.split("/")[1] for path in set(more) - set(before) if not path.endswith(".embeddings.h5")}
