@@ -55,7 +55,7 @@ def rows_of(method: str, subject: str, seed: int) -> pd.DataFrame:
 
 def job(folder: Path) -> stage.Job:
     """A job of the stage ``page`` with all that it reads, which shows pictures."""
-    made = artefact.Provenance("rank", {}, "code")
+    made = artefact.Provenance("rank", {}, "code", {}, {}, "origin")
     inputs: dict[str, list[Path]] = {"rows": [], "history": [], "published": [folder / "published.csv"]}
     parts = []
     for method, subject, seed in itertools.product(METHODS, SUBJECTS, SEEDS):
@@ -104,7 +104,6 @@ def job(folder: Path) -> stage.Job:
         "towers": {"clip": {"model": "ViT-B-32", "pretrained": None}},
         "tasks": ["stimulus"],
         "repetitions": ["1", "all"],
-        "fingerprints": {f"world/broad/within/{name}": f"{name}-fingerprint-0123456789" for name in METHODS},
         "figures": [],
         "queries": 200,
         "design": design.digest(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import io
 import json
 import re
@@ -128,7 +129,7 @@ def test_the_numbers_of_a_method_are_those_of_its_table(world):
     assert own["value"].to_dict() == means["value"].to_dict()
     lows = means["t_low"].where(means["decides"] == "t", means["ci_low"])
     assert own["low"].to_dict() == lows.to_dict()
-    assert own.loc["good", "fingerprint"] == "good-fingerprint-0123456789"
+    assert own.loc["good", "fingerprint"] == hashlib.sha256("\n".join(["origin"] * 6).encode()).hexdigest()
     assert json.loads(own.loc["poor", "settings"])["folds"] == 3
 
 
@@ -153,6 +154,17 @@ def test_a_median_rank_is_best_where_it_is_lowest(world):
     shown = {name: {**table, "metric": "median-rank"} for name, table in world.settings["tables"].items()}
     blocks = page.measured.blocks(found, {**world.settings, "tables": shown}, pd.DataFrame())
     assert [line.method for line in blocks[0].ranked] == ["poor", "good"]
+
+
+def test_a_table_from_outside_may_know_no_intervals(world):
+    unknown = dict.fromkeys(("decides", "n_subjects", "n_seeds", "n_queries", "n_stimuli", "p_sign_flip"), pd.NA)
+    found = {name: frame.assign(**unknown) for name, frame in page.read_tables(world).items()}
+    (block,) = page.measured.blocks(found, world.settings, pd.DataFrame())
+    assert {line.interval for line in block.lines} == {"–"}
+    assert {line.interval for one in page.measured.contrasts(found, world.settings) for line in one.lines} == {"–"}
+    assert page.measured.answer(block, page.measured.contrasts(found, world.settings))[0].startswith(
+        "Good <b>method</b>"
+    )
 
 
 def test_without_tables_it_says_how_to_get_one(world, tmp_path):

@@ -86,7 +86,7 @@ def test_the_filter_bank_reaches_no_response():
     ("block", "name", "expected"),
     [
         (settings.ContrastTable, "metric", {"tables": "reads", "page": "reads"}),
-        (settings.Retrieval, "metrics", {"summaries": "reads", "tables": "follows", "page": "reads"}),
+        (settings.Retrieval, "metrics", {"summaries": "reads", "tables": "follows", "page": "follows"}),
         (settings.Retrieval, "level", {"summaries": "reads", "tables": "reads", "figures": "reads", "page": "reads"}),
         (settings.Figures, "also", {"figures": "new"}),
         (settings.Figures, "topography_times", {"figures": "reads"}),

@@ -254,7 +254,6 @@ class Shown(Files):
             "towers": {name: {"model": one.model, "pretrained": one.pretrained} for name, one in config.towers.items()},
             "tasks": list(config.retrieval.tasks),
             "repetitions": [str(number) for number in config.retrieval.repetitions],
-            "fingerprints": {block: self.summaries_spec(block).origin for block in self.blocks},
             "figures": [list(one) for one in self.page_figures()],
             "queries": config.page.queries,
             "design": design.digest(),

@@ -5,19 +5,21 @@ it shows can be taken from it as CSV and Parquet. Numbers are those of the table
 
 Settings: those of the tables that say how these were made; ``order`` of the tables; ``about``, what is said of a study,
 and whether its ``pictures`` are shown; ``signals``, ``chosen`` (settings of methods), ``towers``; ``tasks``,
-``repetitions`` and ``queries`` of the explorer; ``fingerprints`` of the summaries; ``figures`` that stand in the page;
-``design``, the digest of how it looks.
+``repetitions`` and ``queries`` of the explorer; ``figures`` that stand in the page; ``design``, the digest of how it
+looks.
 """
 
 from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import itertools
 import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -78,7 +80,7 @@ def run(job: stage.Job) -> None:
     catalogues = {study: artefact.read_table(*one) for study, one in zip(job.settings["about"], job.each("catalogue"))}
     blocks = measured.blocks(tables, job.settings, costs.read(job))
     queries = read_queries(job, catalogues, blocks)
-    lines = methods_table(blocks, job.settings)
+    lines = methods_table(blocks, job.settings, queries.fingerprints)
     for name, frame in {
         "summary": summary,
         "methods": lines,
@@ -167,12 +169,16 @@ class Queries:
         By study, signal and protocol, ranks of the block's task.
     n_candidates : dict
         By study, signal, protocol and task.
+    fingerprints : dict
+        By study, signal, protocol and method, a digest of what made the rows of all runs: of all settings, code and
+        inputs before them.
     """
 
     stimuli: dict[str, explorer.Stimuli]
     rows: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=explorer.COLUMNS))
     found: dict[tuple[str, ...], explorer.Found] = field(default_factory=dict)
     n_candidates: dict[tuple[str, ...], int] = field(default_factory=dict)
+    fingerprints: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def index(self, given: dict[str, Any], blocks: list[Block]) -> dict[str, Any]:
         """What the explorer offers to choose from, in the order of the page where it has one."""
@@ -211,7 +217,8 @@ def read_queries(job: stage.Job, catalogues: dict[str, pd.DataFrame], blocks: li
     asked = {block.key: MetricName.read(block.metric) for block in blocks}
     kept, seen = [], {study: set[str]() for study in catalogues}
     files = stage.progress(job.each("rows"), "reading rows")
-    for folder, group in itertools.groupby(files, lambda one: one[0].parent):
+    for folder, together in itertools.groupby(files, lambda one: one[0].parent):
+        group = list(together)
         rows = pd.concat([artefact.read_table(path, expected) for path, expected in group], ignore_index=True)
         rows["repetitions"] = rows["repetitions"].astype(str)
         rows["target"] = rows["target"].astype(object)
@@ -219,6 +226,7 @@ def read_queries(job: stage.Job, catalogues: dict[str, pd.DataFrame], blocks: li
         kept.append(shown)
         first = rows.iloc[0]
         key = (first["study"], first["signal"], first["protocol"])
+        queries.fingerprints[(*key, first["method"])] = _fingerprint(group)
         for task, part in explorer.parts(shown, tasks):
             name = "/".join(["queries", *key, first["method"], task])
             counts = explorer.counted(rows[rows["task"] == task])
@@ -235,6 +243,13 @@ def read_queries(job: stage.Job, catalogues: dict[str, pd.DataFrame], blocks: li
         artefact.write_text(job.output(f"{name}.js"), explorer.script(name, stimuli[study].loaded(names)))
     queries.rows = pd.concat(kept, ignore_index=True)
     return queries
+
+
+def _fingerprint(files: list[tuple[Path, dict[str, Any] | None]]) -> str:
+    """Digest of the origins of some artefacts."""
+    made = [artefact.stored_provenance(path) if expected is None else expected for path, expected in files]
+    origins = [one["origin"] if isinstance(one, dict) else one.origin if one else "" for one in made]
+    return hashlib.sha256("\n".join(origins).encode()).hexdigest()
 
 
 def write_queries(job: stage.Job, rows: pd.DataFrame, made: artefact.Provenance) -> None:
@@ -272,7 +287,7 @@ def of_block(
         "block": block,
         "protocol": words.protocol(block, given, catalogues[block.study], summary, count),
         "differences": {name: chosen.difference(name, names, given["chosen"]) for name in names},
-        "fingerprints": {name: given["fingerprints"].get("/".join([*block.key, name]), "") for name in names},
+        "fingerprints": {name: queries.fingerprints.get((*block.key, name), "") for name in names},
         "responses": chosen.flat(given["signals"][block.study][block.signal]),
         "best": best,
         "selected": words.rule(best.method, given) if best is not None else "",
@@ -285,16 +300,18 @@ def of_block(
     }
 
 
-def methods_table(blocks: list[Block], given: dict[str, Any]) -> pd.DataFrame:
+def methods_table(blocks: list[Block], given: dict[str, Any], fingerprints: dict[tuple[str, ...], str]) -> pd.DataFrame:
     """The lines of all blocks, as they can be taken from the page."""
     columns = [
         *("study", "signal", "protocol", "table", "metric", "concepts", "method", "label", "ceiling", "value", "low"),
         *("high", "chance", "n_subjects", "n_seeds", "cost", "seconds", "fingerprint", "settings"),
     ]
-    return pd.DataFrame(list(_lines(blocks, given)), columns=columns)
+    return pd.DataFrame(list(_lines(blocks, given, fingerprints)), columns=columns)
 
 
-def _lines(blocks: list[Block], given: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _lines(
+    blocks: list[Block], given: dict[str, Any], fingerprints: dict[tuple[str, ...], str]
+) -> Iterator[dict[str, Any]]:
     of_block = ("study", "signal", "protocol", "table", "metric", "concepts", "chance")
     of_line = ("method", "label", "ceiling", "value", "low", "high", "n_subjects", "n_seeds", "cost", "seconds")
     for block in blocks:
@@ -302,7 +319,7 @@ def _lines(blocks: list[Block], given: dict[str, Any]) -> Iterator[dict[str, Any
             yield {
                 **{name: getattr(block, name) for name in of_block},
                 **{name: getattr(line, name) for name in of_line},
-                "fingerprint": given["fingerprints"].get("/".join([*block.key, line.method]), ""),
+                "fingerprint": fingerprints.get((*block.key, line.method), ""),
                 "settings": json.dumps(given["chosen"].get(line.method, {}), sort_keys=True, ensure_ascii=False),
             }
 

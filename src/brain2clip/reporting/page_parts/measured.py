@@ -152,7 +152,7 @@ def _block(
         own = subjects[subjects["method"] == one["method"]].sort_values("subject")
         low, high = _interval(one)
         words = (
-            f"{one['label']}: mean {shown.number(one['value'])}{shown.unit}, interval {shown.interval(one)}; subjects "
+            f"{one['label']}: mean {shown.number(one['value'])}{shown.unit}, interval {_worded(shown, one)}; subjects "
             f"{', '.join(map(shown.number, own['value']))}; chance {shown.number(chance)}"
         )
         drawn = drawing.line(
@@ -170,9 +170,9 @@ def _block(
                 low,
                 high,
                 shown.spread(one),
-                shown.interval(one),
-                int(one["n_subjects"]),
-                int(one["n_seeds"]),
+                _worded(shown, one),
+                _count(one["n_subjects"]),
+                _count(one["n_seeds"]),
                 one["method"] in given["ceilings"],
                 [(subject, shown.number(value)) for subject, value in zip(own["subject"], own["value"], strict=True)],
                 drawn,
@@ -190,8 +190,8 @@ def _block(
         lines,
         chance,
         drawing.ruler(axis),
-        int(first["n_queries"]),
-        int(first["n_stimuli"]),
+        _count(first["n_queries"]),
+        _count(first["n_stimuli"]),
     )
 
 
@@ -220,6 +220,16 @@ def _interval(record: Mapping[str, Any]) -> tuple[float, float]:
     if not isinstance(kind, str):
         return math.nan, math.nan
     return float(record[f"{kind}_low"]), float(record[f"{kind}_high"])
+
+
+def _worded(shown: Numbers, record: Mapping[str, Any], signed: bool = False) -> str:
+    """The interval that decides, as it is read; a table from outside may know none."""
+    return shown.interval(dict(record), signed) if isinstance(record["decides"], str) else EMPTY
+
+
+def _count(number: Any) -> int:
+    """A number of subjects and the like; 0 where a table from outside does not say."""
+    return 0 if pd.isna(number) else int(number)
 
 
 def _shares(metric: str) -> bool:
@@ -290,7 +300,7 @@ def _contrasts(
     for one in records:
         low, high = _interval(one)
         words = f"{one['label']} − {given['methods'].get(one['reference'], one['reference'])}"
-        value, interval = shown.signed(one["value"]), shown.interval(one, signed=True)
+        value, interval = shown.signed(one["value"]), _worded(shown, one, signed=True)
         drawn = drawing.line(
             axis,
             (times * float(one["value"]), times * low, times * high),
@@ -309,7 +319,7 @@ def _contrasts(
                 EMPTY if pd.isna(p) else f"{p:.3f}",
                 known and (low > 0 or high < 0),
                 drawn,
-                int(one["n_subjects"]),
+                _count(one["n_subjects"]),
                 float(one["value"]),
             )
         )
