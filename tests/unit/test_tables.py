@@ -574,7 +574,7 @@ def test_seen_concepts_are_labelled_and_never_stand_in_a_sheet_with_unseen_ones(
     page = both_job.output("overview.md").read_text()
     zero_shot, seen = page.split("\n## ")[1:]
     assert seen.startswith(
-        "EEG and fMRI side by side (seen concepts)\n\nSeen concepts: the test asks for what training"
+        "EEG and fMRI side by side (seen concepts)\n\nSeen concepts: the test asks for concepts that training"
     )
     assert {row[1] for row in cells(zero_shot)[2:]} == {"eeg", ""}
     assert {row[1] for row in cells(seen)[2:]} == {"fmri", ""}

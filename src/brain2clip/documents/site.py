@@ -294,7 +294,7 @@ def _tables(folder: Path) -> list[Path]:
 
 def _shown(folder: Path) -> list[Path]:
     """Files of a folder of results that its page shows or links to."""
-    found = [path for pattern in ("figures/*/*.svg", "page.html", "page/**/*") for path in folder.glob(pattern)]
+    found = [path for pattern in ("figures/*/*.svg", "page*", "page*/**/*") for path in folder.glob(pattern)]
     return sorted(path for path in found if path.is_file())
 
 
