@@ -32,6 +32,7 @@ from brain2clip.reporting import costs, published
 from brain2clip.reporting.page_parts import chosen, design, explorer, measured, sheets, words
 from brain2clip.reporting.page_parts.measured import Block
 from brain2clip.reporting.wording import DEBUG, TASKS
+from brain2clip.settings import Table, parse
 
 log = logging.getLogger("brain2clip")
 
@@ -78,7 +79,8 @@ def run(job: stage.Job) -> None:
     tables = read_tables(job)
     summary = artefact.read_table(*job.each("summary")[0])
     catalogues = {study: artefact.read_table(*one) for study, one in zip(job.settings["about"], job.each("catalogue"))}
-    blocks = measured.blocks(tables, job.settings, costs.read(job))
+    ranked = {name: one for name, one in tables.items() if not parse(Table, job.settings["tables"][name]).of_pictures}
+    blocks = measured.blocks(ranked, job.settings, costs.read(job))
     queries = read_queries(job, catalogues, blocks)
     lines = methods_table(blocks, job.settings, queries.fingerprints)
     for name, frame in {
@@ -96,9 +98,9 @@ def run(job: stage.Job) -> None:
         "hidden_words": HIDDEN,
         "most_settings": N_SETTINGS,
         "debug": job.settings.get("debug", False),
-        "curves": measured.curves(tables, job.settings),
-        "contrasts": measured.contrasts(tables, job.settings),
-        "published": measured.published_rows(tables, job.settings, published.read(job.inputs.get("published", []))),
+        "curves": measured.curves(ranked, job.settings),
+        "contrasts": measured.contrasts(ranked, job.settings),
+        "published": measured.published_rows(ranked, job.settings, published.read(job.inputs.get("published", []))),
         "sheets": read_sheets(job),
         "embedded_figures": read_figures(job),
         "debug_words": DEBUG,
