@@ -104,7 +104,15 @@ def provenance(
     origin: str = "",
     pictures: Sequence[Path | str] = (),
 ) -> Provenance:
-    """Provenance of an artefact about to be made from input files, and from pictures that it lists itself."""
+    """Provenance of an artefact about to be made from input files, and from pictures that it lists itself.
+
+    Raises
+    ------
+    ValueError
+        Where an input has the name under which such pictures stand.
+    """
+    if PICTURES in inputs:
+        raise ValueError(f"stage {stage}: no input may be called {PICTURES}; that is what an artefact lists itself")
     identities = {name: identity(path) for name, path in sorted(inputs.items())}
     if len(pictures):
         identities[PICTURES] = together(pictures)

@@ -454,3 +454,10 @@ def test_notes_of_a_table_are_not_copied_with_what_is_made_of_it(tmp_path):
     assert made.attrs["recording"] is read.attrs["recording"]
     artefact.write_table(tmp_path / "again.parquet", made, MADE)
     assert artefact.read_table(tmp_path / "again.parquet").attrs == table.attrs
+
+
+def test_no_input_takes_the_name_of_listed_pictures(tmp_path):
+    """A job with such an input would be asked for pictures that its files do not list."""
+    (tmp_path / "a.h5").touch()
+    with pytest.raises(ValueError, match="no input may be called pictures"):
+        artefact.provenance("judge", {}, "code", {artefact.PICTURES: tmp_path / "a.h5"})

@@ -195,21 +195,21 @@ N_PIXELS, N_SAMPLES = 24, 3
 def write_generated(folder: Path) -> dict[str, list[Path]]:
     """Pictures whose red tells the stimulus and whose green the sample; those of the oracle in another order."""
     run = {"study": "voxels", "signal": "VC", "protocol": "joint", "method": "mapping", "subject": "01", "seed": 0}
-    for name, order in (("pictures", np.arange(N_CANDIDATES)), ("oracle", np.arange(N_CANDIDATES)[::-1])):
+    for name, order in (("generated", np.arange(N_CANDIDATES)), ("oracle", np.arange(N_CANDIDATES)[::-1])):
         pixels = np.zeros((N_CANDIDATES, N_SAMPLES, N_PIXELS, N_PIXELS, 3), np.uint8)
         pixels[..., 0] = 5 * order[:, None, None, None]
         pixels[..., 1] = 60 * np.arange(N_SAMPLES)[None, :, None, None]
         pixels[..., 2] = 200 * (name == "oracle")
         with artefact.create_h5(folder / f"{name}.h5", made("generate")) as file:
             file["picture"], file["stimulus_id"] = pixels, [IDS[number] for number in order]
-            if name == "pictures":
+            if name == "generated":
                 file["start"] = ALL_IDS[:N_CANDIDATES][::-1]
             file.attrs.update({**run, "generator": "grammar"})
     near = [ALL_IDS[number % N_TRAINING] for number in range(N_CANDIDATES)]
     judged = pd.DataFrame({"source": "nearest", "stimulus_id": IDS, "picture": near, "metric": "ssim"})
     judged = pd.concat([judged.assign(source="generated", picture=""), judged])
     artefact.write_table(folder / "judged.parquet", judged, made("judge"))
-    return {name: [folder / f"{name}.h5"] for name in ("pictures", "oracle")} | {"judged": [folder / "judged.parquet"]}
+    return {name: [folder / f"{name}.h5"] for name in ("generated", "oracle")} | {"judged": [folder / "judged.parquet"]}
 
 
 def region_rows(method: str, subject: str, regions: list[str] = REGIONS) -> pd.DataFrame:

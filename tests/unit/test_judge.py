@@ -114,10 +114,10 @@ def job(tmp_path_factory: pytest.TempPathFactory, own_judges: None) -> stage.Job
         file["embedding"] = embedding
     with artefact.create_h5(tmp_path / "embeddings.h5", made("embed")) as file:
         file["predicted"], file["centre"], file["stimulus_id"] = predicted, np.zeros(WIDTH, np.float32), TESTED
-    write_pictures(tmp_path / "pictures.h5", GENERATED, TESTED)
+    write_pictures(tmp_path / "generated.h5", GENERATED, TESTED)
     own = np.stack([[square(one)] for one in SEEN])
     write_pictures(tmp_path / "oracle.h5", own[::-1], TESTED[::-1])  # another order
-    names = ("embeddings", "pictures", "oracle", "stimuli")
+    names = ("embeddings", "generated", "oracle", "stimuli")
     return stage.Job(
         "judge",
         {
@@ -233,7 +233,7 @@ def test_what_cannot_be_judged_says_so(job: stage.Job, tmp_path: Path) -> None:
     with artefact.create_h5(tmp_path / "one.h5", made("embed")) as file:
         file["predicted"], file["centre"] = np.ones((1, WIDTH), np.float32), np.zeros(WIDTH, np.float32)
         file["stimulus_id"] = TESTED[:1]
-    few, one = {"pictures": [tmp_path / "few.h5"]}, {"embeddings": [tmp_path / "one.h5"]}
+    few, one = {"generated": [tmp_path / "few.h5"]}, {"embeddings": [tmp_path / "one.h5"]}
     absent = {"absent": {"kind": "swav", "weights": str(tmp_path / "no.pth")}}
     for wrong, words in (
         (changed(job, tmp_path, few), "no picture of 2 test stimuli, the first is test-4"),

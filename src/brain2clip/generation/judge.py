@@ -76,7 +76,7 @@ def run(job: stage.Job) -> None:
         raise InputError(f"{job.input('embeddings')}: one test picture, which is told from no other; expected several")
     with (
         artefact.open_h5(*_input(job, "stimuli", "features")) as stimuli,
-        artefact.open_h5(*_input(job, "pictures", "generate")) as made,
+        artefact.open_h5(*_input(job, "generated", "generate")) as made,
         artefact.open_h5(*_input(job, "oracle", "oracle")) as ideal,
     ):
         images = dict(zip(stimuli["stimulus_id"].asstr()[:], stimuli["image"].asstr()[:], strict=True))

@@ -263,7 +263,7 @@ class Plan(Shown):
         block = self.config.generators[generator]
         inputs = {
             "embeddings": [self.embeddings(run)],
-            "pictures": [self.generated_pictures(run, generator)],
+            "generated": [self.generated_pictures(run, generator)],
             "oracle": [self.oracle(run.study, generator)],
             "stimuli": [self.features(run.study, block.tower)],
             "weights": sorted({path for one in self.config.judges.values() for path in generator_files.of_judge(one)}),

@@ -40,7 +40,7 @@ class Figure(figure_base.FigureBase):
         run, generator = found
         tower = plan.config.generators[generator].tower
         return {
-            "pictures": {plan.generated_pictures(run, generator): plan.generate_spec(run, generator)},
+            "generated": {plan.generated_pictures(run, generator): plan.generate_spec(run, generator)},
             "oracle": {plan.oracle(study, generator): plan.oracle_spec(study, generator)},
             "judged": {plan.judged(run, generator): plan.judge_spec(run, generator)},
             "stimuli": {plan.features(study, tower): plan.features_spec(study, tower)},
@@ -59,7 +59,7 @@ class Figure(figure_base.FigureBase):
         """From the pictures of a run and of its oracle, the stimuli, and the nearest training pictures."""
         from brain2clip.reporting import thumbnails
 
-        path, expected = job.each("pictures")[0]
+        path, expected = job.each("generated")[0]
         made, run = _pictures(path, expected)
         ideal, _ = _pictures(*job.each("oracle")[0], list(made.of))
         judged = artefact.read_table(*job.each("judged")[0])
