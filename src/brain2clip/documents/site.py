@@ -95,6 +95,12 @@ RUNS = {
         "workflow/studies/study-fmri.yaml",
         "BrainCLIP's mappings on simulated voxels.",
     ),
+    "generation": Run(
+        "Pictures from simulated brains",
+        "make study",
+        "workflow/studies/generation.yaml",
+        "Generated pictures of EEG and fMRI, beside the nearest ones, a perfect prediction and chance.",
+    ),
     "field-simulated": Run(
         "Methods of the field, simulated",
         "make field",
@@ -239,7 +245,7 @@ def results_index(root: Path = ROOT) -> str:
         "",
         "What runs of these studies showed, in words, with the tables that were recorded then: "
         "[the simulated EEG study](../simulated-study.md), [the simulated fMRI study](../simulated-study-fmri.md), "
-        "[the field on a simulated study](../field.md).",
+        "[the field on a simulated study](../field.md), [pictures from brains](../generation.md).",
     ]
     return "\n".join(lines) + "\n"
 
