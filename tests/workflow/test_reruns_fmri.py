@@ -25,10 +25,13 @@ CONFIG = "tiny-fmri.yaml"
 #: All jobs of the study: two subjects; a region with both protocols and two methods, another one with one of each.
 WHOLE = {
     **{"simulate_pictures": 1, "simulate_voxels": 2, "voxels": 4, "catalogue": 1, "features": 1, "train": 8},
-    **{"rank": 10, "ceiling": 4, "embed": 1, "summaries": 7, "tables": 1, "page": 1, "figures": 8},
+    **{"rank": 10, "ceiling": 4, "summaries": 7, "tables": 1, "page": 1, "figures": 9},
+    **{"calibrate": 2, "embed": 2, "negative": 1, "oracle": 1, "generate": 2, "judge": 2},
 }
+#: Pictures of what is predicted, which one method has of one region; what a perfect prediction gives stays.
+PICTURED = {"calibrate": 2, "embed": 2, "generate": 2, "judge": 2}
 #: What follows from training, and what follows from responses.
-RANKED = {"train": 8, "rank": 10, "embed": 1, "summaries": 5, "tables": 1, "page": 1, "figures": 8}
+RANKED = {"train": 8, "rank": 10, **PICTURED, "summaries": 5, "tables": 1, "page": 1, "figures": 9}
 READ = {**RANKED, "ceiling": 4, "summaries": 7}
 
 CASES = (
@@ -43,7 +46,7 @@ CASES = (
     Case("normalisation of voxels", {"voxels": 4, **READ}, {"studies.voxels.voxels": {"normalise": "run"}}),
     Case(
         "the weight of the text (of `brainclip`; `image` has its own)",
-        {"train": 5, "rank": 6, "embed": 1, "summaries": 3, "tables": 1, "page": 1, "figures": 8},
+        {"train": 5, "rank": 6, **PICTURED, "summaries": 3, "tables": 1, "page": 1, "figures": 9},
         {"methods.brainclip.supervision": {"text": 0.25}},
     ),
     Case("the mapping network (`image` inherits it)", RANKED, {"methods.brainclip.network": {"kind": "mlp"}}),
@@ -60,7 +63,7 @@ CASES = (
                 "tables": 1,
                 "page": 1,
             },
-            **{"figures": 6},
+            **{"calibrate": 1, "embed": 1, "generate": 1, "judge": 1, "figures": 6},
         },
         {"studies.voxels.subjects": 3},
     ),
@@ -73,6 +76,16 @@ CASES = (
         "random pools of candidates",
         {"rank": 10, "ceiling": 4, "summaries": 7, "tables": 1, "page": 1, "figures": 6},
         {"retrieval.pools.draws": 4},
+    ),
+    Case(
+        "the guidance of a generator",
+        {"generate": 2, "oracle": 1, "judge": 2, "tables": 1, "page": 1, "figures": 1},
+        {"generators.grammar.guidance": 3.0},
+    ),
+    Case(
+        "the network of a judge",
+        {"judge": 2, "tables": 1, "page": 1, "figures": 1},
+        {"judges.second-clip.model": "local-dir:workflow/towers/grammar-vit"},
     ),
     Case("a table", {"tables": 1, "page": 1}, {"tables.main.metric": "caption:top-1"}),
     Case("`models/mappings/linear.py`", RANKED, change=appended("models/mappings/linear.py")),
