@@ -394,9 +394,10 @@ def test_generators_add_jobs_and_change_the_embeddings_that_they_take_alone():
     assert embedded
     assert changed == embedded | shown
     added = {path.split("/")[1] for path in set(more) - set(before) if not path.endswith(".embeddings.h5")}
-    assert added == {"negative", "generate", "oracle", "judge"}
+    assert added == {"negative", "generate", "oracle", "judge", "figures"}
     started = planned({"g": {**generator, "start": {"strength": 0.5}}}, {}, ["g"])
-    assert {path.split("/")[1] for path in more if started[path] != more[path]} == {"generate", "oracle", "judge"}
+    redrawn = {path.split("/")[1] for path in more if started[path] != more[path]}
+    assert redrawn == {"generate", "oracle", "judge", "figures", "page"}
 
 
 # ------------------------------------------------------------------------------------------------- poison

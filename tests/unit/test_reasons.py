@@ -144,7 +144,8 @@ def test_what_is_no_setting_has_its_own_words(finished, monkeypatch):
     nothing = lambda raw: None  # noqa: E731
     assert finished.why(nothing) == ({}, [])
     Path("results/tables/main.md").unlink()
-    assert {cause: len(jobs) for cause, jobs in finished.why(nothing)[0].items()} == {"a file was deleted": 1}
+    (gone,) = finished.why(nothing)[0].items()
+    assert (gone[0], [job.stage for job in gone[1]]) == ("a file was deleted", ["tables", "page"])
     Path("results/tables/main.md").touch()
     for path in Path("results/responses/simulated/slow").glob("*.h5"):
         old = finished.made[path]

@@ -330,7 +330,7 @@ def _exports(plan: Plan) -> Iterator[str]:
 
 def _judges(plan: Plan) -> Iterator[str]:
     """Judges of generated pictures whose weights are not there, and tables of pictures that nobody generates."""
-    if plan.generated():
+    if any(one.generators for one in plan.config.experiments.values()):
         yield from generator_files.problems(plan.config.judges)
         for name, judge in plan.config.judges.items():
             try:

@@ -152,19 +152,20 @@ def _own(job: Job, made: Container[str], seen: records.Seen) -> Found:
     there = [Path(path) for path in job.outputs if Path(path).exists()]
     if not there:
         return Found(causes={NOT_MADE})
-    found = Found()
-    if len(there) < len(job.outputs):
-        found.causes.add("a file was deleted")
+    gone = Found(causes={"a file was deleted"} if len(there) < len(job.outputs) else set())
     try:
         carried = next((one for one in map(records.provenance, there) if one is not None), None)
     except (artefact.ArtefactError, OSError, UnicodeDecodeError):
         return Found(causes={f"{there[0]} cannot be read"})
     if carried is None:
-        return found
+        return gone
+    found = Found()
     old, new = _flat(carried.settings), _flat(to_jsonable_python(job.spec.settings))
     for path in {**old, **new}:
         if (was := old.get(path, _ABSENT)) != (now := new.get(path, _ABSENT)):
             found.differences.append(Difference(job.outputs[0], job.stage, path, was, now))
+    if not found.differences:  # else it may be one that was not asked for before
+        found.causes |= gone.causes
     if carried.code != job.spec.code:
         found.causes.add(f"other code of {job.stage}")
     elif not found.differences and carried.origin != job.spec.origin:
