@@ -139,3 +139,41 @@ def again(job: stage.Job, folder: Path, pictures: str | None = None, inputs: Any
         settings["about"] = {"world": {**settings["about"]["world"], "pictures": pictures}}
     outputs = {name: folder / "page" / name for name in job.outputs}
     return stage.Job("page", settings, "code", {}, {**job.inputs, **(inputs or {})}, outputs, "origin")
+
+
+def with_generated(job: stage.Job, folder: Path) -> stage.Job:
+    """The same job where pictures were generated of the predictions of the method ``good``, its first seed."""
+    made = artefact.Provenance("generate", {}, "code", {}, {}, "origin")
+    names = [f"s{number:02d}" for number in range(STIMULI)]
+    inputs: dict[str, list[Path]] = {"judged": [], "generated": [], "oracle": [folder / "oracle/world/draw.h5"]}
+    settings: dict[str, Any] = {"generated": [], "oracles": [["world", "draw"]], "judges": {"eye": HOSTILE}}
+    for subject in SUBJECTS:
+        run = {**BLOCK, "method": "good", "subject": subject, "seed": 0}
+        settings["generated"].append([*run.values(), "draw"])
+        sources = [("generated", 0), ("generated", 1), ("generated", 2), ("nearest", 0), ("oracle", 0), ("another", 0)]
+        rows = [
+            {**run, "generator": "draw", "source": source, "stimulus_id": name, "sample": sample,
+             "picture": "t00" if source == "nearest" else "", "judge": judge, "metric": metric, "value": value,
+             "n_candidates": STIMULI, "partial": False}
+            for name, (source, sample) in itertools.product(names, sources)
+            for judge, metric, value in (("eye", "two-way", 0.875), ("eye", "rank", 2.0), ("pixels", "ssim", 0.25))
+        ]  # fmt: skip
+        inputs["judged"].append(folder / f"judge/sub-{subject}.parquet")
+        artefact.write_table(inputs["judged"][-1], pd.DataFrame(rows), made)
+        inputs["generated"].append(folder / f"generate/sub-{subject}.h5")
+    # Red of three strengths for three samples, and green for the oracle, whose stimuli stand in another order.
+    strengths = np.array([250, 150, 50], dtype=np.uint8)
+    for path, channel, order in (
+        *((one, 0, names) for one in inputs["generated"]),
+        (inputs["oracle"][0], 1, names[::-1]),
+    ):
+        pictures = np.zeros((STIMULI, 3, 128, 128, 3), dtype=np.uint8)
+        pictures[..., channel] = strengths[:, None, None]
+        pictures[..., 2] = 10 * np.array([int(name[1:]) for name in order], dtype=np.uint8)[:, None, None, None]
+        with artefact.create_h5(path, made) as file:
+            file["picture"] = pictures
+            file["stimulus_id"] = order
+    Image.new("RGB", (120, 120), (90, 80, 70)).save(folder / "stimuli/train.png")
+    more = ("generated/world/broad/within/good/draw.js", "oracle/world/draw.js")
+    outputs = {name: folder / "page" / name for name in (*job.outputs, *more)}
+    return stage.Job("page", {**job.settings, **settings}, "code", {}, {**job.inputs, **inputs}, outputs, "origin")

@@ -273,6 +273,59 @@ def test_hidden_pictures_are_in_no_file_nor_their_paths_and_captions(world, tmp_
     assert "concept 5" in text
 
 
+@pytest.fixture(scope="module")
+def generating(tmp_path_factory) -> stage.Job:
+    folder = tmp_path_factory.mktemp("generated")
+    made = page_world.with_generated(page_world.job(folder), folder)
+    page.run(made)
+    return made
+
+
+def seen(uri: str) -> tuple[int, tuple[int, int, int]]:
+    """Longer side and colour of a picture of one colour."""
+    image = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+    return max(image.size), image.convert("RGB").getpixel((5, 5))
+
+
+def test_generated_pictures_stand_beside_the_page_with_nearest_oracle_and_judgements(generating):
+    _, value = loaded(generating.output("generated/world/broad/within/good/draw.js"))
+    assert [(run["subject"], run["seed"]) for run in value["runs"]] == [("01", 0), ("02", 0), ("03", 0)]
+    one = value["runs"][1]["stimuli"]["s07"]
+    assert [seen(uri) for uri in one["pictures"]] == [(64, pytest.approx((red, 0, 70), abs=6)) for red in (250, 150)]
+    assert (one["nearest"], value["concepts"]) == ("t00", {"t00": "concept 1"})
+    assert seen(value["pictures"]["t00"]) == (64, pytest.approx((90, 80, 70), abs=6))
+    assert value["columns"] == ["SSIM ↑", f"{HOSTILE}: two-way (%) ↑", f"{HOSTILE}: rank of 12 ↓"]
+    line = ["0.250", "87.5", "2"]
+    assert one["scores"] == {"generated": [line, line], "nearest": [line], "oracle": [line]}
+    _, oracle = loaded(generating.output("oracle/world/draw.js"))
+    assert seen(oracle["s07"][0]) == (64, pytest.approx((0, 250, 70), abs=6)), "by id, whatever the order of the file"
+    asked = json.loads(Read(generating.output("page.html")).scripts[0])["generated"]
+    assert asked == {"world/broad/within/good": ["draw"]}
+
+
+def test_generated_pictures_are_in_no_file_where_pictures_are_hidden(generating, tmp_path):
+    hidden = page_world.again(generating, tmp_path, pictures="hide")
+    page.run(hidden)
+    for name, content in everything(hidden).items():
+        for secret in (b"data:image", b"WEBP", b"train.png"):
+            assert secret not in content, (name, secret)
+    _, value = loaded(hidden.output("generated/world/broad/within/good/draw.js"))
+    assert value["concepts"] == {"t00": "concept 1"}, "names stand there"
+    assert loaded(hidden.output("oracle/world/draw.js"))[1] == {}
+
+
+def test_the_page_reads_generated_pictures_where_there_are_any():
+    names = ("judged", "generated", "oracle")
+    without = planned().page_job()
+    assert not set(without.inputs) & set(names)
+    assert not {"generated", "oracles", "judges"} & set(without.spec.settings)
+    fmri = TINY.with_name("tiny-fmri.yaml")
+    made = Plan(load(yaml.safe_load(fmri.read_text(encoding="utf-8")))).page_job()
+    for name in names:
+        assert len(made.inputs[name]) == len(made.spec.expects[name]) > 0
+    assert {path for path in made.outputs if "/generated/" in path or "/oracle/" in path}
+
+
 def test_a_missing_picture_is_told_by_its_file(world, tmp_path):
     stimuli = page_world.catalogue(tmp_path)
     (tmp_path / "stimuli/secret-name-05.png").unlink()

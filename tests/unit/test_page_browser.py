@@ -126,6 +126,30 @@ def test_a_query_is_found_with_its_picture_candidates_and_the_same_in_other_meth
     assert rows == len(page_world.METHODS)
 
 
+def test_generated_pictures_stand_beside_their_query(browser, tmp_path):
+    made = page_world.with_generated(page_world.job(tmp_path), tmp_path)
+    page.run(made)
+    at = "#study=world&task=stimulus&repetitions=all&method=good&subject=02&seed="
+    browser.open(made.output("page.html"), at + "0&target=s07")
+    browser.until(SHOWN)
+    told = browser.run("return [...document.querySelectorAll('.generated img')].map((one) => one.alt)")
+    assert told == [
+        "Seen: concept 7",
+        *(f"Generated from the response to concept 7, sample {number}" for number in (1, 2)),
+        "Nearest of the training bank: concept 1",
+        *(f"Oracle, generated from the seen picture's own embedding: concept 7, sample {number}" for number in (1, 2)),
+    ]
+    assert browser.run("return [...document.querySelectorAll('.generated img')].every((one) => one.naturalWidth > 60)")
+    cells = "return [...document.querySelectorAll('.generated tr')].map((one) => one.cells[2].textContent)"
+    assert browser.run(cells) == [f"{HOSTILE}: two-way (%) ↑", *["87.5"] * 4]
+    assert browser.run(CHECK) == []
+    for other in ("1", "0&method=poor", "0&repetitions=1"):
+        given = dict(one.split("=") for one in (at[1:] + other).split("&"))
+        browser.open(made.output("page.html"), "#" + "&".join(f"{key}={one}" for key, one in given.items()))
+        browser.until(SHOWN)
+        assert browser.run("return document.querySelector('.generated').textContent") == "", other
+
+
 def test_filters_choose_and_a_link_leads_back_to_the_view(browser, shown):
     browser.open(shown, "#study=world")
     browser.until(SHOWN)

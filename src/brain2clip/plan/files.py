@@ -151,6 +151,8 @@ class Files(Specs):
         taken = [f"data/{name}.{ending}" for name in ("summary", "methods", *tables) for ending in TAKEN]
         loaded = [f"pictures/{study}.js" for study in self.studies_run]
         loaded += [f"queries/{block}/{task}.js" for block in self.blocks for task in self.config.retrieval.tasks]
+        loaded += sorted({f"generated/{run.block}/{generator}.js" for run, generator in self.generated()})
+        loaded += [f"oracle/{study}/{generator}.js" for study, generator in self.oracles()]
         names = ("page.html", *taken, "data/queries.parquet", "data/queries.csv.gz", *loaded)
         return [f"{self.results}/page/{name}" for name in names]
 

@@ -313,6 +313,12 @@ class Plan(Shown):
             "published": self.published(),
             "figure": [self.figure(*one) for one in self.page_figures()],
         }
+        if pictured := self.generated():
+            inputs |= {
+                "judged": [self.judged(*one) for one in pictured],
+                "generated": [self.generated_pictures(*one) for one in pictured],
+                "oracle": [self.oracle(*one) for one in self.oracles()],
+            }
         return Job(self.page_spec(), inputs, tuple(self.page()))
 
     # -------------------------------------------------------------------------------------------- all

@@ -179,6 +179,10 @@ class Runs:
         """Runs of whose predictions pictures are made, each with the name of a generator; sorted."""
         return self._generated
 
+    def oracles(self) -> list[tuple[str, str]]:
+        """Study and generator of all pictures that are generated of the seen ones; sorted."""
+        return sorted({(run.study, generator) for run, generator in self._generated})
+
     @cached_property
     def points_wanted(self) -> frozenset[Run]:
         """Runs whose predictions must be points of the tower's raw space."""

@@ -266,6 +266,14 @@ class Shown(Files):
             "catalogue": [self.catalogue_spec(study).expected for study in self.studies_run],
             "figure": [{"origin": self.figures_spec(*one).origin} for one in self.page_figures()],
         }
+        if pictured := self.generated():
+            oracles = self.oracles()
+            values["generated"] = [[*run, generator] for run, generator in pictured]
+            values["oracles"] = [list(one) for one in oracles]
+            values["judges"] = self.judge_labels()
+            expects["judged"] = [{"origin": self.judge_spec(*one).origin} for one in pictured]
+            expects["generated"] = [{"origin": self.generate_spec(*one).origin} for one in pictured]
+            expects["oracle"] = [{"origin": self.oracle_spec(*one).origin} for one in oracles]
         metrics = {kinds.module_of("metrics", MetricName.read(one.metric).kind) for one in config.tables.values()}
         return spec("page", "brain2clip.reporting.page", values, expects, sorted(metrics))
 

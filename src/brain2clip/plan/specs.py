@@ -514,7 +514,7 @@ class Specs(Runs):
             expects["history"] = [{"origin": self.train_spec(model).origin} for model in models]
         if judged := self.judged_shown():
             values["generators"] = sorted({name for _, name in judged})
-            values["judges"] = {name: one.label or name for name, one in sorted(config.judges.items())}
+            values["judges"] = self.judge_labels()
             expects["judged"] = [{"origin": self.judge_spec(*one).origin} for one in judged]
         chosen = [module for table in config.tables.values() for module in table.modules()]
         return spec("tables", "brain2clip.reporting.tables", values, expects, chosen)
@@ -544,6 +544,10 @@ class Specs(Runs):
             for name in self.methods(ranked_by="imported")
             if name in ran
         }
+
+    def judge_labels(self) -> dict[str, str]:
+        """Names of judges in tables and on the page."""
+        return {name: one.label or name for name, one in sorted(self.config.judges.items())}
 
     def labels(self, methods: Any) -> dict[str, str]:
         """Names of methods in tables and figures."""

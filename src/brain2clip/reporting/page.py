@@ -6,7 +6,7 @@ it shows can be taken from it as CSV and Parquet. Numbers are those of the table
 Settings: those of the tables that say how these were made; ``order`` of the tables; ``about``, what is said of a study,
 and whether its ``pictures`` are shown; ``signals``, ``chosen`` (settings of methods), ``towers``; ``tasks``,
 ``repetitions`` and ``queries`` of the explorer; ``figures`` that stand in the page; ``design``, the digest of how it
-looks.
+looks. Where pictures are generated also ``generated`` and ``oracles``, whose they are, and labels of ``judges``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from markupsafe import Markup
 from brain2clip import artefact, records, stage
 from brain2clip.names import MetricName
 from brain2clip.reporting import costs, published
-from brain2clip.reporting.page_parts import chosen, design, explorer, measured, sheets, words
+from brain2clip.reporting.page_parts import chosen, design, explorer, generated, measured, sheets, words
 from brain2clip.reporting.page_parts.measured import Block
 from brain2clip.reporting.wording import DEBUG, TASKS
 from brain2clip.settings import Table, parse
@@ -82,6 +82,7 @@ def run(job: stage.Job) -> None:
     ranked = {name: one for name, one in tables.items() if not parse(Table, job.settings["tables"][name]).of_pictures}
     blocks = measured.blocks(ranked, job.settings, costs.read(job))
     queries = read_queries(job, catalogues, blocks)
+    generated.write(job, queries.stimuli, queries.pictured())
     lines = methods_table(blocks, job.settings, queries.fingerprints)
     for name, frame in {
         "summary": summary,
@@ -182,6 +183,11 @@ class Queries:
     n_candidates: dict[tuple[str, ...], int] = field(default_factory=dict)
     fingerprints: dict[tuple[str, ...], str] = field(default_factory=dict)
 
+    def pictured(self) -> generated.Shown:
+        """Stimuli beside whose queries generated pictures stand, by study, signal, protocol and method."""
+        rows = self.rows[(self.rows["task"] == "stimulus") & (self.rows["repetitions"] == "all")]
+        return {key: set(targets) for key, targets in rows.groupby([*measured.BLOCK, "method"])["target"]}
+
     def index(self, given: dict[str, Any], blocks: list[Block]) -> dict[str, Any]:
         """What the explorer offers to choose from, in the order of the page where it has one."""
         place = {block.key: number for number, block in enumerate(blocks)}
@@ -202,6 +208,7 @@ class Queries:
             "tasks": {task: TASKS[task].format("all") for task in given["tasks"] if task in present},  # type: ignore[index]
             "repetitions": given["repetitions"],
             "pictures": {study: about["pictures"] for study, about in given["about"].items()},
+            "generated": generated.index(given),
         }
 
 

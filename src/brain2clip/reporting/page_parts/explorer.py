@@ -9,13 +9,16 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from brain2clip.readers import pictures
 from brain2clip.stage import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 #: Longer side of a small picture, and the quality of its WebP.
 SIDE, QUALITY = 96, 80
@@ -104,6 +107,14 @@ def _short(value: float) -> float | None:
 # ------------------------------------------------------------------------------------------------ stimuli
 
 
+def webp(image: Image.Image, side: int) -> str:
+    """A picture made small in its place, as data URI; its longer side is at most so many pixels."""
+    content = io.BytesIO()
+    image.thumbnail((side, side))
+    image.save(content, "WEBP", quality=QUALITY, method=4)
+    return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
 @dataclass
 class Stimuli:
     """Names of the stimuli of a study, and their pictures where these may be shown.
@@ -136,7 +147,7 @@ class Stimuli:
         """A stimulus, or a class or sentence that stands for some, in words."""
         return self.concept.get(name) or name
 
-    def small(self, name: str) -> str | None:
+    def small(self, name: str, side: int = SIDE) -> str | None:
         """A small picture as data URI; None where there is none to be shown.
 
         Raises
@@ -149,10 +160,7 @@ class Stimuli:
             return None
         if not path.is_file():
             raise InputError(f"no picture file for stimulus {name}; expected {path} (run from the folder above it)")
-        image, content = pictures.read(path), io.BytesIO()
-        image.thumbnail((SIDE, SIDE))
-        image.save(content, "WEBP", quality=QUALITY, method=4)
-        return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"
+        return webp(pictures.read(path), side)
 
     def loaded(self, names: Collection[str]) -> dict[str, Any]:
         """Concept, caption and small picture of some stimuli, as the page reads them."""

@@ -285,6 +285,7 @@
   async function showQuery(one, stimuli, place, mine) {
     const place_of = one.best.indexOf(one.target);
     const brains = get("task").endsWith("-to-brain");
+    const generated = make("section", { class: "generated" });
     const candidates = one.best.map((id, position) => make("li", { class: id === one.target ? "right" : null },
       picture(stimuli, id, 96), make("strong", { text: position + 1 + ". " }), named(stimuli, id), ...told(stimuli, id),
       make("div", { text: "similarity " + digits(one.similarities[position], 3) }),
@@ -294,13 +295,15 @@
       make("div", { class: "seen" }, picture(stimuli, one.target, 96), make("div", null,
         make("div", null, make("strong", { text: `Rank ${one.rank} of ${one.n}` }), `, similarity ${digits(one.similarity, 3)}, margin ${digits(one.margin, 3)}`),
         make("div", { class: "soft", text: `${label(one.method)}; subject ${one.subject}, seed ${one.seed}, query ${one.query}` }), ...told(stimuli, one.target))),
+      generated,
       make("h4", { text: brains ? "Brain responses to" : "Best candidates" }),
       one.best.length ? make("ol", { class: "candidates" }, ...candidates) : make("p", { text: "The rows name no candidates (ranks that were made elsewhere)." }),
       one.best.length && place_of < 0 ? make("p", { text: `The true one is not among the best ${one.best.length}.` }) : null,
       make("h4", { text: "The same stimulus, all methods and subjects" }));
     const holder = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "The same stimulus by method and subject" }, make("p", { text: "Loading …" }));
-    place.append(holder, make("section", { class: "generated" }));
+    place.append(holder);
     const block = index.blocks[[get("study"), get("signal"), get("protocol")].join("/")];
+    await showGenerated(one, stimuli, generated);
     const found = await Promise.all(block.methods.map((method) => load(fileOf(method)).then((data) => queriesOf(data, method).filter((other) => other.target === one.target && (!get("seed") || String(other.seed) === get("seed"))))));
     if (mine !== turn) return;
     const rows = block.methods.map((method, number) => {
@@ -316,6 +319,36 @@
     holder.replaceChildren(make("table", null, caption("Rank (mean rank where there are several queries or seeds)"),
       make("thead", null, make("tr", null, make("th", { scope: "col", text: "Method" }), ...block.subjects.map((subject) => make("th", { scope: "col", class: "num", text: subject })))),
       make("tbody", null, ...rows)));
+  }
+
+  // Pictures are generated of predictions from all repetitions, so they stand beside those queries alone.
+  async function showGenerated(one, stimuli, place) {
+    if (get("task") !== "stimulus" || get("repetitions") !== "all") return;
+    const key = [get("study"), get("signal"), get("protocol"), one.method].join("/");
+    const hidden = index.pictures[get("study")] === "hide";
+    for (const generator of index.generated[key] || []) {
+      const [data, oracle] = await Promise.all([load(["generated", key, generator].join("/")), load(["oracle", get("study"), generator].join("/"))]);
+      const run = data.runs.find((other) => other.subject === one.subject && other.seed === one.seed);
+      const found = run && run.stimuli[one.target];
+      if (!found) continue;
+      const seen = named(stimuli, one.target);
+      const near = data.concepts[found.nearest] || found.nearest;
+      const sample = (words, all, number) => (all.length > 1 ? `${words}, sample ${number + 1}` : words);
+      const cards = [];
+      const card = (uri, alt, words, id) => cards.push(make("li", null, uri ? make("img", { src: uri, alt, width: 96, height: 96 }) : null, make("strong", { text: words }),
+        id ? make("div", null, data.concepts[id] || id, make("span", { class: "soft", text: " " + id })) : null));
+      if (!hidden) card(stimuli.pictures[one.target], "Seen: " + seen, "Seen");
+      found.pictures.forEach((uri, number, all) => card(uri, sample("Generated from the response to " + seen, all, number), sample("Generated", all, number)));
+      if (found.start) card(data.pictures[found.start], "Picture that generation started from: " + (data.concepts[found.start] || found.start), "Started from", found.start);
+      if (found.nearest) card(data.pictures[found.nearest], "Nearest of the training bank: " + near, "Nearest of the training bank", found.nearest);
+      (oracle[one.target] || []).forEach((uri, number, all) => card(uri, sample("Oracle, generated from the seen picture's own embedding: " + seen, all, number), sample("Oracle", all, number)));
+      const lines = [["Generated", "generated"], ["Nearest", "nearest"], ["Oracle", "oracle"]].flatMap(([words, source]) => found.scores[source].map((values, number, all) =>
+        make("tr", null, make("th", { scope: "row", text: sample(words, all, number) }), ...values.map((text) => make("td", { class: "num", text })))));
+      place.append(make("h4", { text: "Generated by " + generator }), hidden ? make("p", { text: "Pictures are hidden." }) : "", make("ul", { class: "candidates" }, ...cards),
+        make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Judgements of pictures by " + generator }, make("table", null,
+          caption("How alike each is to the seen picture; the oracle is generated from the seen picture's own embedding"),
+          make("thead", null, make("tr", null, make("th", { scope: "col", text: "Picture" }), ...data.columns.map((text) => make("th", { scope: "col", class: "num", text })))), make("tbody", null, ...lines))));
+    }
   }
 
   function viewOf(changes) {
