@@ -305,8 +305,8 @@ class Plan(Shown):
         """The results page; its figures are those that show no picture of a stimulus."""
         inputs = {
             "summary": self.tables()[:1],
-            "table": [self.table(name, "parquet") for name in self.config.tables],
-            "sheet": [self.table(name, "md") for name in self.config.tables],
+            "table": [self.table(name, "parquet") for name in sorted(self.config.tables)],
+            "sheet": [self.table(name, "md") for name in sorted(self.config.tables)],
             "rows": [self.rows(run) for run in self.runs()],
             "history": [self.history(model) for model in self.models_timed()],
             "catalogue": [self.catalogue(study) for study in self.studies_run],

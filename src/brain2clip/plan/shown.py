@@ -244,7 +244,7 @@ class Shown(Files):
         values = {
             **{key: tables.settings[key] for key in PAGE_READS if key in tables.settings},
             "name": Path(self.results).name,
-            "order": list(config.tables),
+            "order": sorted(config.tables),  # that of keys in the configuration must not matter
             "about": {study: self._about(study) for study in self.studies_run},
             "signals": {
                 study: {signal: self.signal_settings(study, signal) for signal in sorted(self._signals_run(study))}

@@ -84,7 +84,7 @@ def _of_method(
         judged = judged[judged["stimulus_id"].isin(wanted)]
         columns |= {one: words for one, words in _columns(judged, labels).items() if one not in columns}
         pictures, started = _small(path, expected, wanted, stimuli)
-        found = {
+        found: dict[str, dict[str, Any]] = {
             name: {
                 **{"pictures": pictures.get(name, []), "start": started.get(name, "")},
                 "nearest": next(iter(part.loc[part["source"] == "nearest", "picture"]), ""),
