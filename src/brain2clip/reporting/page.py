@@ -131,7 +131,7 @@ def render(view: dict[str, Any]) -> str:
 
 
 def read_tables(job: stage.Job) -> dict[str, pd.DataFrame]:
-    """Parquet files of the tables by name, in the order of the configuration."""
+    """Parquet files of the tables by name."""
     if not job.settings["order"]:
         return {}
     files = [artefact.read_table(path, expected) for path, expected in job.each("table")]
