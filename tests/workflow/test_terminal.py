@@ -22,15 +22,22 @@ def test_success_ends_with_the_tables_and_where_everything_is(project):
     code, said, shown = on_terminal(project, BRAIN2CLIP, preloaded())
     assert code == 0, shown
     assert re.search(
-        r"\x1b\[J +\S.*  Tables\r\n0 of 1 steps \(0%\) done, 1 running", said
+        r"\x1b\[J +\S.*  Tables\r\n0 of 2 steps \(0%\) done, 1 running", said
     )  # a line for the job, one for all
-    assert "a file was deleted: 1 job" in shown
+    assert "a file was deleted: 2 jobs" in shown
     assert " running" not in shown  # these lines are gone
     assert "--spec" not in said
     ending = shown[shown.index("== main (results/tables/main.md)") :]
     assert "| NeuroCLIP" in ending
     assert ending.count("Report: ") == 1
-    for word in ("results/tables", "results/figures", "results/logs", "Report:  results/report.zip", "Elapsed time"):
+    for word in (
+        "Page:    results/page/page.html",
+        "results/tables",
+        "results/figures",
+        "results/logs",
+        "Report:  results/report.zip",
+        "Elapsed time",
+    ):
         assert word in last(shown)
 
 
