@@ -371,7 +371,7 @@ def test_a_ceiling_of_gpus_with_arrays_loses_no_job(project):
 def test_short_trainings_take_turns_in_one_job_of_one_gpu(project):
     """As docs/slurm.md says for trainings of a minute or two."""
     page = (ROOT / "docs" / "slurm.md").read_text()
-    (lines,) = re.findall(r"```yaml\n(  groups:\n    - train=train\n.*?)```", page, re.DOTALL)
+    (lines,) = re.findall(r"```yaml\n( +groups:\n +- train=train\n.*?)```", page, re.DOTALL)
     together = yaml.safe_load(lines)
     profile = yaml.safe_load((project.folder / "slurm/profile.yaml").read_text())
     del profile["slurm-array-jobs"], profile["slurm-array-limit"]
