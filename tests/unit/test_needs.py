@@ -205,6 +205,15 @@ def test_a_generator_of_another_tower_than_the_method_is_refused():
     assert "set methods.ridge.tower to 'large'" in told
 
 
+def test_a_folder_of_a_generator_that_is_not_there_is_told_with_its_setting(tmp_path):
+    folder = {"model": f"local-dir:{tmp_path}"}
+    (told,) = drawing("ridge", folder, {"kind": "kandinsky", "model": "local-dir:nowhere/decoder"})
+    assert told.startswith("generators.g.model: nowhere/decoder: no such folder; expected what save_pretrained")
+    lost = {"kind": "ip-adapter", "model": f"local-dir:{tmp_path}", "adapter": "local-dir:nowhere/adapter"}
+    (told,) = drawing("ridge", folder, lost)
+    assert told.startswith("generators.g.adapter: nowhere/adapter: no such folder")
+
+
 def test_a_folder_that_takes_another_width_is_refused(tmp_path):
     """Of a generator, and a tower in a folder whose width is not that of the published weights."""
     (tmp_path / "unet").mkdir()

@@ -243,6 +243,13 @@ def _generators(plan: Plan) -> Iterator[str]:
                 f"takes raw embeddings of {_described(*block.takes)} only, so set towers.{block.tower} to that, or "
                 f"take a generator that was trained on this tower{_no_public(tower)}"
             )
+        for folder in generator_files.folders(block):
+            if not folder.is_dir():
+                key = "model" if block.model == f"{weights.LOCAL}{folder}" else "adapter"
+                yield (
+                    f"{where}.{key}: {folder}: no such folder; expected what save_pretrained of diffusers writes, or a "
+                    "name on the hub without local-dir"
+                )
         taken, width = generator_files.space(block), _width(tower.model)
         if taken is not None and width is not None and taken != width:
             yield (
