@@ -93,7 +93,7 @@ def ours(root: Path, runs: list[int]) -> None:
             (some / "sub-01/eeg" / path.name).unlink(missing_ok=True)
             (some / "sub-01/eeg" / path.name).hardlink_to(path)
     study = {
-        **{"kind": "bids_eeg", "root": str(some), "tasks": ["see"], "stimulus": "trial_type"},
+        **{"kind": "bids", "root": str(some), "tasks": ["see"], "stimulus": "trial_type"},
         "split": {"by": "run", "test": [f"{RUNS:02d}"]},
         "categories": {name: [f"a photo of a {name}"] for name in ("face", "house")},
     }

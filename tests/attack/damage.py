@@ -39,7 +39,7 @@ MADE = artefact.Provenance("made-by-a-test", {"a": 1}, "code")
 #: A vector that is no embedding.
 GRID = Vector(pool="grid", grid=2)
 #: Studies of a user's own files, and those whose files the pipeline simulated or downloaded.
-KINDS = ("bids_eeg", "voxel_table", "things_fmri")
+KINDS = ("bids", "voxel_table", "things_fmri")
 RECORDED = ("simulated", "simulated_fmri", "god", "things_eeg1", "things_eeg2")
 #: Of many pictures of a folder so many are damaged.
 PICTURES = 3
@@ -314,7 +314,7 @@ def read_study(world: study_worlds.World) -> Any:
     if study.modality == "fmri":
         names = study.voxel_names(subject)
         found += [names, study.regions(subject), study.signals(subject, np.arange(len(names)))]
-    elif study.block.kind in ("bids_eeg", "simulated"):
+    elif study.block.kind in ("bids", "simulated"):
         for one in study.recordings(subject):
             raw = recording.open_recording(one)
             found += [raw.ch_names, raw.info["sfreq"], raw.get_data(), recording.positions(raw, one)]

@@ -22,7 +22,7 @@ SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 N170 = SHARED / "n170"
 THINGS = SHARED / "things-eeg2"
 N170_STUDY = {
-    "kind": "bids_eeg",
+    "kind": "bids",
     "root": str(N170),
     "tasks": ["n170"],
     "stimulus": "trial_type",

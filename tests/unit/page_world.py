@@ -29,7 +29,7 @@ KINDS: dict[str, dict[str, Any]] = {
 BLOCK = {"study": "world", "signal": "broad", "protocol": "within"}
 PUBLISHED = (
     "study,protocol,scoring,method,metric,value,subject,selection,source,note\n"
-    'bids_eeg,within,inductive,Theirs,top-1,0.5,,"best epoch on the test; by their code",A & B 2024,<i>caveat</i>\n'
+    'bids,within,inductive,Theirs,top-1,0.5,,"best epoch on the test; by their code",A & B 2024,<i>caveat</i>\n'
 )
 
 
@@ -74,7 +74,7 @@ def job(folder: Path) -> stage.Job:
         "tables": {name: {**kind, "experiments": ["demo"], "metric": "top-1"} for name, kind in KINDS.items()},
         "experiments": {"demo": {**{key: [one] for key, one in BLOCK.items()}, "study": "world", "signals": ["broad"],
                                  "protocols": ["within"], "methods": list(METHODS), "seeds": list(SEEDS)}},
-        "studies": {"world": "bids_eeg"}, "modalities": {"world": "eeg"}, "protocols": {"within": "intra-subject"},
+        "studies": {"world": "bids"}, "modalities": {"world": "eeg"}, "protocols": {"within": "intra-subject"},
         "methods": METHODS, "ceilings": ["ideal"], "retrieval": RETRIEVAL,
     }  # fmt: skip
     read = {"summary": [folder / "summaries.parquet"], **{key: inputs[key] for key in ("rows", "published")}}

@@ -94,7 +94,7 @@ def simulated_fmri(folder: Path) -> World:
     return World(given, folder, wrong=({"noise_correlation": 1.0}, {"voxels": {"delay": -1}}))
 
 
-def bids_eeg(folder: Path, subjects: tuple[str, ...] = ("01", "02")) -> World:
+def bids(folder: Path, subjects: tuple[str, ...] = ("01", "02")) -> World:
     root = folder / "bids"
     for subject in subjects:
         for run, names in (("01", ["cat-1", "dog-1"]), ("02", ["cup-1"])):
@@ -199,7 +199,7 @@ def fill(study: Any, one: contract.Recording) -> None:
 
 
 WORLDS: dict[str, Callable[[Path], World]] = {
-    "bids_eeg": bids_eeg,
+    "bids": bids,
     "god": god,
     "simulated": simulated,
     "simulated_fmri": simulated_fmri,

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_damage_is_refused_or_noted(monkeypatch):
-    monkeypatch.setattr(damage, "KINDS", ("bids_eeg",))
+    monkeypatch.setattr(damage, "KINDS", ("bids",))
     monkeypatch.setattr(damage, "RECORDED", ("simulated",))
     assert damage.run(24, 0).failures == []
 

@@ -214,4 +214,4 @@ def test_a_label_of_another_subject_or_a_session_and_run_is_known(tmp_path):
 )
 def test_settings_that_say_nothing_are_refused(tmp_path, changes, message):
     with pytest.raises(ValidationError, match=message):
-        settings.BidsEegStudy.model_validate(study_settings(tmp_path, **changes))
+        settings.BidsStudy.model_validate(study_settings(tmp_path, **changes))

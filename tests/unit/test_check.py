@@ -98,7 +98,7 @@ def test_what_fits_is_summed_up_and_nothing_is_written(data, tmp_path, monkeypat
     command.check(tmp_path / "mine.yaml")
     told = capsys.readouterr().out
     for line in (
-        "study mine (bids_eeg): 3 subjects",
+        "study mine (bids): 3 subjects",
         "4 of 4 EEG channels, recorded at 250 Hz",
         "training trials: 60, 20 of each subject",
         "test trials: 60, 20 of each subject",
@@ -156,7 +156,7 @@ UNTRAINED = {
 
 def without_training(kind: str, data: Path, subjects: list[str]) -> dict[str, Any]:
     """A study in which some subjects have their test run only."""
-    if kind == "bids_eeg":
+    if kind == "bids":
         for subject in subjects:
             for path in (data / f"sub-{subject}").rglob("*run-01*"):
                 path.unlink()
@@ -175,7 +175,7 @@ def without_training(kind: str, data: Path, subjects: list[str]) -> dict[str, An
 
 @pytest.mark.parametrize(
     ("kind", "case"),
-    [*(("bids_eeg", case) for case in UNTRAINED), ("voxel_table", "intra"), ("voxel_table", "joint")],
+    [*(("bids", case) for case in UNTRAINED), ("voxel_table", "intra"), ("voxel_table", "joint")],
 )
 def test_subjects_with_test_trials_only_are_told_where_a_protocol_trains_on_them(
     data, tmp_path, monkeypatch, kind, case
@@ -190,7 +190,7 @@ def test_subjects_with_test_trials_only_are_told_where_a_protocol_trains_on_them
         protocols={name: {"kind": one} for name, one in kinds.items()},
     )
     main = config["experiments"]["main"]
-    if kind == "bids_eeg" and case != "nobody":  # what fits one protocol is looked at again for another
+    if kind == "bids" and case != "nobody":  # what fits one protocol is looked at again for another
         main["protocols"] = ["inter"]
         assert faults(config, tmp_path) == []
         monkeypatch.setattr(planning, "KEPT", tmp_path / ".snakemake" / "fitting.json")
@@ -199,7 +199,7 @@ def test_subjects_with_test_trials_only_are_told_where_a_protocol_trains_on_them
     if sentence is not None:
         (fault,) = faults(config, tmp_path)
         assert fault.startswith(f"experiments.main.protocols: {sentence}")
-        assert ("leave-one-subject-out" in fault) == (kind == "bids_eeg")
+        assert ("leave-one-subject-out" in fault) == (kind == "bids")
         assert sentence in refused(config, tmp_path, monkeypatch)
 
 

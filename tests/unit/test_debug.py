@@ -15,7 +15,7 @@ from brain2clip.cli import main, run
 from brain2clip.plan import Plan, needs
 from brain2clip.reporting import tables
 from brain2clip.reporting.wording import DEBUG
-from brain2clip.settings.studies import FEW_CONCEPTS, FEW_SUBJECTS
+from brain2clip.settings.study_base import FEW_CONCEPTS, FEW_SUBJECTS
 from brain2clip.stimuli.catalogue import of_first_concepts
 from brain2clip.training.data import Responses
 

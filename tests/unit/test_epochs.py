@@ -37,7 +37,7 @@ from brain2clip.responses import epochs as stage_epochs
 from brain2clip.responses.whitenings import mvnn
 from brain2clip.settings import Band, Responses
 from brain2clip.stage import InputError
-from brain2clip.studies import bids_eeg
+from brain2clip.studies import bids
 
 mne.set_log_level("ERROR")
 needs_n170 = pytest.mark.skipif(not N170.is_dir(), reason="the real recording shared/data/n170 is not on this machine")
@@ -454,7 +454,7 @@ def test_all_training_epochs_rejected(tmp_path):
 
 def test_unexpected_counts(tmp_path, monkeypatch):
     write_dataset(tmp_path)
-    monkeypatch.setattr(bids_eeg.Study, "expected_counts", lambda self, subject: {"train": 41, "test": 40})
+    monkeypatch.setattr(bids.Study, "expected_counts", lambda self, subject: {"train": 41, "test": 40})
     refused(tmp_path, "found 40 training and 40 test trials, expected 41 and 40")
 
 

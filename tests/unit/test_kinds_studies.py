@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pydantic import ValidationError
-from study_worlds import WORLDS, World, bids_eeg, picture_table, trials_of, voxel_table, write_tsv
+from study_worlds import WORLDS, World, bids, picture_table, trials_of, voxel_table, write_tsv
 
 from brain2clip import artefact, kinds, settings, stage
 from brain2clip.names import SPLITS
@@ -123,7 +123,7 @@ EDITS = {
 }
 
 
-@pytest.mark.parametrize("make", [bids_eeg, voxel_table])
+@pytest.mark.parametrize("make", [bids, voxel_table])
 @pytest.mark.parametrize("column", EDITS)
 def test_digests_follow_the_columns_that_are_read(tmp_path, make, column):
     world = make(tmp_path)
@@ -140,7 +140,7 @@ def test_digests_follow_the_columns_that_are_read(tmp_path, make, column):
     assert after.block.for_responses() == before.block.for_responses()
 
 
-@pytest.mark.parametrize("kind", ["bids_eeg", "voxel_table"])
+@pytest.mark.parametrize("kind", ["bids", "voxel_table"])
 def test_a_prompt_of_a_category_is_nothing_to_responses(worlds, kind):
     world = worlds(kind)
     names = sorted(set(trials_of(world.study(), world.subject)["stimulus"]))
@@ -157,9 +157,9 @@ def test_a_prompt_of_a_category_is_nothing_to_responses(worlds, kind):
 @pytest.mark.parametrize("same", [True, False])
 def test_a_third_subject(tmp_path, same):
     """Nothing of the first two changes; the table does where the third is shown other sides of the split."""
-    world = bids_eeg(tmp_path)
+    world = bids(tmp_path)
     before = world.study()
-    bids_eeg(tmp_path, ("03",))
+    bids(tmp_path, ("03",))
     if not same:
         events = next((tmp_path / "bids/sub-03").rglob("*run-02_events.tsv"))
         events.write_text(events.read_text().replace("cup-1", "key-1"))
@@ -199,7 +199,7 @@ def test_the_stage_catalogue_writes_the_table(worlds, kind, tmp_path, monkeypatc
 
 
 def test_the_catalogue_is_of_the_subjects_that_the_run_has(tmp_path, monkeypatch):
-    world = bids_eeg(tmp_path)
+    world = bids(tmp_path)
     events = next((tmp_path / "bids/sub-02").rglob("*run-02_events.tsv"))
     events.write_text(events.read_text().replace("cup-1", "key-1"))
     for subjects, test in ((["01"], ["cup-1"]), (["01", "02"], ["cup-1", "key-1"])):
@@ -212,7 +212,7 @@ def test_the_catalogue_is_of_the_subjects_that_the_run_has(tmp_path, monkeypatch
 
 
 def test_a_concept_on_both_sides_over_all_subjects_stops_the_catalogue_and_not_the_responses(tmp_path):
-    world = bids_eeg(tmp_path)
+    world = bids(tmp_path)
     events = next((tmp_path / "bids/sub-02").rglob("*run-02_events.tsv"))
     events.write_text(events.read_text().replace("cup-1", "cat-1"))
     first = next((tmp_path / "bids/sub-02").rglob("*run-01_events.tsv"))
@@ -233,10 +233,10 @@ def spec_of(world: World, subject: str, labels: str | None) -> dict:
     return own | {"labels": labels} | steps
 
 
-@pytest.mark.parametrize("make", [bids_eeg, voxel_table])
+@pytest.mark.parametrize("make", [bids, voxel_table])
 def test_responses_hold_the_ids_that_were_shown_and_stop_at_other_labels(tmp_path, make):
     world = make(tmp_path)
-    study, run = world.study(), epochs.run if make is bids_eeg else voxels.run
+    study, run = world.study(), epochs.run if make is bids else voxels.run
     labels = study.label_digest()
     output = tmp_path / "out.h5"
     run(stage.Job("made", spec_of(world, "01", labels), "code", {}, {}, {"responses": output}))
@@ -261,7 +261,7 @@ def test_responses_hold_the_ids_that_were_shown_and_stop_at_other_labels(tmp_pat
     ],
 )
 def test_a_table_that_is_none_is_refused(worlds, change, message):
-    table = worlds("bids_eeg").study().stimulus_table()
+    table = worlds("bids").study().stimulus_table()
     with pytest.raises(InputError, match=message):
         catalogue.check(change(table), "here")
 
@@ -364,7 +364,7 @@ def test_a_study_needs_a_kind_that_is_known(given):
 
 def test_columns_of_other_tables_are_left_alone(tmp_path):
     """A picture's path may be anything for responses, which never look for the file."""
-    world = bids_eeg(tmp_path)
+    world = bids(tmp_path)
     write_tsv(world.table, {"stimulus_id": ["cat-1", "dog-1", "cup-1"], "concept": ["cat", "dog", "cup"]})
     study = world.study()
     assert len(trials_of(study, "01")) == 12

@@ -17,7 +17,7 @@ from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMPTS = {"face": ["a photo of a face"], "house": ["a photo of a house"]}
-MINE = {"kind": "bids_eeg", "root": "mine", "subjects": ["01"], "tasks": ["view"], "stimulus": "trial_type",
+MINE = {"kind": "bids", "root": "mine", "subjects": ["01"], "tasks": ["view"], "stimulus": "trial_type",
         "split": {"by": "run", "test": ["02"]}, "categories": PROMPTS}  # fmt: skip
 EEG1 = {"kind": "things_eeg1", "subjects": ["02"]}
 EEG2 = {"kind": "things_eeg2", "subjects": ["01"]}

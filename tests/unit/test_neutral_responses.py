@@ -25,7 +25,7 @@ from brain2clip.readers import bids_files, grids, user_stimuli
 from brain2clip.responses import epoching, epochs, same_samples, samples, voxels, whitening
 from brain2clip.settings.base import neutral_fields
 from brain2clip.stage import Job
-from brain2clip.studies import bids_eeg, voxel_table
+from brain2clip.studies import bids, voxel_table
 
 
 class Poisoned(Exception):
@@ -72,9 +72,9 @@ CASES: dict[tuple[str, str], Case] = {
     ("Responses", "reject_uv"): Case(RESPONSES, 200.0, epochs, "_too_large"),
     ("Repetitions", "train"): Case(REPETITIONS, 5, epochs, "_ranks"),
     ("Repetitions", "test"): Case(REPETITIONS, 5, epochs, "_ranks"),
-    ("BidsEegStudy", "keep"): Case(("study",), {"trial_type": ["face", "house"]}, bids_eeg.Study, "_only"),
-    ("BidsEegStudy", "entities"): Case(("study",), {"acq": None}, bids_files, "_chosen"),
-    ("BidsEegStudy", "extension"): Case(("study",), ".vhdr", bids_files, "_of_extension"),
+    ("BidsStudy", "keep"): Case(("study",), {"trial_type": ["face", "house"]}, bids.Study, "_only"),
+    ("BidsStudy", "entities"): Case(("study",), {"acq": None}, bids_files, "_chosen"),
+    ("BidsStudy", "extension"): Case(("study",), ".vhdr", bids_files, "_of_extension"),
     ("Split", "training"): Case(("study", "split"), "optional", user_stimuli.UserStudy, "_need_no_training"),
     ("Split", "concepts"): Case(("study", "split"), "seen", user_stimuli.UserStimuli, "_show_again"),
     ("Voxels", "detrend"): Case(("voxels",), "linear", voxels, "detrend", "voxels"),
@@ -104,7 +104,7 @@ KIND_OF = {"MvnnWhitening": "mvnn", "ZscoreWhitening": "zscore", "RobustWhitenin
 def test_every_neutral_option_of_these_blocks_is_covered():
     blocks = [settings.Band, settings.Roi, settings.Voxels, settings.Responses, settings.Repetitions,
               settings.MvnnWhitening, settings.ZscoreWhitening, settings.RobustWhitening, settings.NoWhitening,
-              settings.FilterBank, settings.Tower, settings.SimulatedStudy, settings.BidsEegStudy,
+              settings.FilterBank, settings.Tower, settings.SimulatedStudy, settings.BidsStudy,
               settings.ThingsEeg2Study, settings.ThingsEeg1Study, settings.SimulatedFmriStudy, settings.GodStudy,
               settings.ThingsFmriStudy, settings.VoxelTableStudy, settings.Split]  # fmt: skip
     of_all = set(settings.StudyBase.model_fields)

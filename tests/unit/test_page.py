@@ -367,7 +367,7 @@ def test_kinds_of_studies_say_whether_pictures_may_be_passed_on():
 
     found = {
         name: getattr(settings, name).pass_on
-        for name in ("SimulatedStudy", "BidsEegStudy", "VoxelTableStudy", "ThingsEeg2Study", "GodStudy", "StudyBase")
+        for name in ("SimulatedStudy", "BidsStudy", "VoxelTableStudy", "ThingsEeg2Study", "GodStudy", "StudyBase")
     }
     assert list(found.values()) == ["always", "asked", "asked", "never", "never", "never"]
 

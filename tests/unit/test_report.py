@@ -55,7 +55,7 @@ def test_first_page_says_what_is_simulated_and_whose_the_data_are(file):
     ],
 )
 def test_text_of_a_study_is_shown_letter_by_letter(text):
-    study = {"kind": "bids_eeg", "licence": text, "citation": text}
+    study = {"kind": "bids", "licence": text, "citation": text}
     html = page({"studies": {"mine": study}, "experiments": {"main": {"study": "mine"}}})
     shown = unescape(re.sub(r"<[^>]*>", "", html))
     assert " ".join(shown.split()).count(" ".join(text.split())) == 2
@@ -71,7 +71,7 @@ def test_no_label_is_taken_for_a_wildcard_of_snakemake():
 
 
 def test_text_of_the_configuration_is_no_markup():
-    study = {"kind": "bids_eeg", "licence": "a_ *b* `c` |d|", "citation": "under_ scored"}
+    study = {"kind": "bids", "licence": "a_ *b* `c` |d|", "citation": "under_ scored"}
     html = page({"studies": {"mine": study, "idle": study}, "experiments": {"main": {"study": "mine"}}})
     assert "a_ *b* `c` |d|" in html
     assert "under_ scored" in html

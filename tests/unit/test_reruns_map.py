@@ -93,7 +93,7 @@ def test_the_filter_bank_reaches_no_response():
         (settings.Figures, "window", {"timecourse": "reads", "figures": "follows", "page": "follows"}),
         (settings.Ridge, "label", {"tables": "reads", "figures": "reads", "page": "reads"}),
         (settings.Download, "at_once", {}),
-        (settings.BidsEegStudy, "licence", {"page": "reads"}),
+        (settings.BidsStudy, "licence", {"page": "reads"}),
         (settings.Page, "pictures", {"page": "reads"}),
         (settings.Export, "formats", {"export": "new"}),
     ],

@@ -20,7 +20,7 @@ NAMES = [f"thing-{number}" for number in range(6)]
 
 def configuration(folder: Path) -> dict:
     study = {
-        **{"kind": "bids_eeg", "root": str(folder / "bids"), "tasks": ["see"], "stimulus": "trial_type"},
+        **{"kind": "bids", "root": str(folder / "bids"), "tasks": ["see"], "stimulus": "trial_type"},
         **{"stimuli": str(folder / "pictures.tsv"), "split": {"by": "run", "test": ["03"], "concepts": "seen"}},
         "responses": {"tmin": -0.1, "tmax": 0.4, "sfreq": 62.5, "whitening": {"kind": "zscore"}},
     }

@@ -21,7 +21,7 @@ SMALL = {
     "studies": {
         "simulated": {"kind": "simulated", "subjects": 2},
         "mine": {
-            "kind": "bids_eeg",
+            "kind": "bids",
             "root": "data/mine",
             "tasks": ["view"],
             "stimulus": "trial_type",

@@ -355,7 +355,7 @@ def test_costs_are_means_over_models_with_the_search_for_the_epoch(make_job, tmp
         ("mine", {"studies": {"mine": "things_eeg2"}}, True),
         ("things-eeg2", {"studies": {"things-eeg2": "simulated"}}, False),
         ("things-eeg2", {"published": False}, False),
-        ("n170", {"studies": {"n170": "bids_eeg"}}, False),
+        ("n170", {"studies": {"n170": "bids"}}, False),
     ],
 )
 def test_published_rows_stand_beside_their_study_only(make_job, study: str, settings: dict, shown: bool) -> None:

@@ -711,7 +711,7 @@ def test_other_studies_refuse_the_same_table(there):
     study = contract.load(
         "mine",
         {
-            "kind": "bids_eeg",
+            "kind": "bids",
             "root": str(there / "results/raw/things-eeg1"),
             "tasks": ["rsvp"],
             "stimulus": "isteststim",

@@ -272,7 +272,7 @@ def test_widths_are_read_off_the_description_of_a_tower(name, vector, expected):
 
 
 def test_the_number_of_stimuli_is_that_of_the_settings_or_of_the_table(tmp_path, monkeypatch):
-    study = {"kind": "bids_eeg", "root": "mine", "subjects": ["01"], "tasks": ["view"], "stimulus": "x",
+    study = {"kind": "bids", "root": "mine", "subjects": ["01"], "tasks": ["view"], "stimulus": "x",
              "stimuli": "p.tsv", "split": {"by": "run", "test": ["02"]}}  # fmt: skip
     raw = {
         "studies": {"mine": study}, "bands": {"all": {}}, "towers": {"t": {"model": "ViT-B-32", "pretrained": "a.pt"}},

@@ -32,7 +32,7 @@ JOB = "responses/mine/broad/sub-03.h5"
 def configuration(results: str) -> dict[str, Any]:
     split = {"by": "column", "column": "part", "test": ["b"], "concepts": "seen"}
     study = {
-        **{"kind": "bids_eeg", "root": "data", "tasks": ["see"], "stimulus": "trial_type", "split": split},
+        **{"kind": "bids", "root": "data", "tasks": ["see"], "stimulus": "trial_type", "split": split},
         **{"stimuli": "data/pictures.tsv", "keep": {"value": ["1", "2"]}, "subjects": SUBJECTS[:4]},
         "responses": {"tmin": -0.1, "tmax": 0.3, "sfreq": 125, "channels": list(CHANNELS)},
     }

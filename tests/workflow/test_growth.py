@@ -31,7 +31,7 @@ ON_DISK = """
 results: results-on-disk
 studies:
   mine:
-    kind: bids_eeg
+    kind: bids
     root: mine
     subjects: all
     tasks: [train, test]
@@ -232,7 +232,7 @@ SECTIONS = (
     Section("The code grows", "On the tiny study of `tests/workflow/tiny.yaml` (51 jobs).", OF_THE_CODE),
     Section(
         "The data grow",
-        "On a study of pictures on disk (`kind: bids_eeg`): two subjects, a band, ridge regression.",
+        "On a study of pictures on disk (`kind: bids`): two subjects, a band, ridge regression.",
         OF_THE_DATA,
     ),
 )

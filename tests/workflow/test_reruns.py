@@ -154,7 +154,7 @@ SAME = (
     Case(
         "the time of a large input (weights of the CLIP)", {}, change=lambda one: (one.folder / TOWER / WEIGHTS).touch()
     ),
-    Case("the code of a kind of study that is not used", {}, change=appended("studies/bids_eeg.py")),
+    Case("the code of a kind of study that is not used", {}, change=appended("studies/bids.py")),
     Case("the code of a kind of mapping that is not used", {}, change=appended("models/mappings/vae.py")),
 )
 SETTINGS = (

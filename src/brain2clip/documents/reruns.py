@@ -39,11 +39,11 @@ presets:
 studies:
   simulated: {kind: simulated, subjects: 2, responses: {base: short}, ready_vectors: &ready {dino: a.npz, other: b.npz}}
   pictures:
-    {kind: bids_eeg, root: FOLDER, tasks: [view], stimulus: picture, keep: {trial_type: [image]},
+    {kind: bids, root: FOLDER, tasks: [view], stimulus: picture, keep: {trial_type: [image]},
      responses: {whitening: {kind: zscore}}, stimuli: FOLDER/pictures.tsv, ready_vectors: *ready,
      split: {by: column, column: part, test: [b]}}
   prompts:
-    {kind: bids_eeg, root: FOLDER, tasks: [view], stimulus: trial_type, split: {by: run, test: ["02"]},
+    {kind: bids, root: FOLDER, tasks: [view], stimulus: trial_type, split: {by: run, test: ["02"]},
      responses: {whitening: {kind: robust}},
      categories: {face: [a photo of a face], house: [a photo of a house]}}
   things-eeg2:
@@ -178,7 +178,7 @@ SUBJECTS = ("01", "02", "03")
 READY = ("SimulatedFmriStudy", "GodStudy", "ThingsFmriStudy", "VoxelTableStudy")
 
 #: All studies.
-STUDIES = (*READY, "SimulatedStudy", "BidsEegStudy", "ThingsEeg1Study", "ThingsEeg2Study")
+STUDIES = (*READY, "SimulatedStudy", "BidsStudy", "ThingsEeg1Study", "ThingsEeg2Study")
 
 #: Classes of the optimisers' settings.
 BUDGETS = ("Optimiser", "MappingBudget")
@@ -191,11 +191,11 @@ TABLES = (
 
 #: Other values of settings for which none can be guessed from the type.
 VALUES: dict[tuple[str, str], list[Any]] = {
-    ("BidsEegStudy", "subjects"): [["01"]],
-    ("BidsEegStudy", "tasks"): [["view", "other"]],
-    ("BidsEegStudy", "keep"): [{"trial_type": ["picture"]}],
-    ("BidsEegStudy", "entities"): [{"run": "01"}],
-    ("BidsEegStudy", "categories"): [{"face": ["a face"], "house": ["a house"]}],
+    ("BidsStudy", "subjects"): [["01"]],
+    ("BidsStudy", "tasks"): [["view", "other"]],
+    ("BidsStudy", "keep"): [{"trial_type": ["picture"]}],
+    ("BidsStudy", "entities"): [{"run": "01"}],
+    ("BidsStudy", "categories"): [{"face": ["a face"], "house": ["a house"]}],
     ("ThingsEeg1Study", "subjects"): [["02", "03"]],
     ("ThingsEeg2Study", "subjects"): [["02"]],
     ("ThingsEeg2Study", "sessions"): [["02"]],

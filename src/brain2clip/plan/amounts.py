@@ -18,7 +18,7 @@ from brain2clip.plan.runs import EVERYONE
 from brain2clip.readers import bids_files
 from brain2clip.reporting import figure_base
 from brain2clip.settings import Tower
-from brain2clip.settings.studies import Extent
+from brain2clip.settings.study_base import Extent
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:

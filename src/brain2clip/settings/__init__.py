@@ -97,23 +97,12 @@ from brain2clip.settings.responses import (
 from brain2clip.settings.retrieval import Pools, Retrieval
 from brain2clip.settings.rois import Roi
 from brain2clip.settings.schedules import Constant, Cosine, OneCycle, Schedule, ScheduleBase, Step
-from brain2clip.settings.studies import (
-    BidsEegStudy,
-    EegStudyBase,
-    GodStudy,
-    SimulatedFmriStudy,
-    SimulatedNoise,
-    SimulatedStudy,
-    Split,
-    Study,
-    StudyBase,
-    ThingsEeg1Study,
-    ThingsEeg2Study,
-    ThingsFmriStudy,
-    UserStudyBase,
-    VoxelStudyBase,
-    VoxelTableStudy,
-)
+from brain2clip.settings.studies import Study
+from brain2clip.settings.studies_eeg import ThingsEeg1Study, ThingsEeg2Study
+from brain2clip.settings.studies_fmri import GodStudy, ThingsFmriStudy
+from brain2clip.settings.studies_simulated import SimulatedFmriStudy, SimulatedNoise, SimulatedStudy
+from brain2clip.settings.studies_user import BidsStudy, VoxelTableStudy
+from brain2clip.settings.study_base import EegStudyBase, Split, StudyBase, UserStudyBase, VoxelStudyBase
 from brain2clip.settings.tables import (
     AblationTable,
     ClassesTable,
@@ -151,7 +140,7 @@ __all__ = [
     "Augmentation",
     "AugmentationBase",
     "Band",
-    "BidsEegStudy",
+    "BidsStudy",
     "Block",
     "Blur",
     "BrainMapping",

@@ -99,7 +99,7 @@ def look(root: Path, given: str, tasks: Sequence[str], asked: Asked) -> Found:
     tmin, tmax = EPOCH
     n_times = round((tmax - tmin) * float(str(steps["sfreq"])))
     return Found(
-        *("bids_eeg", choice, tuple(sorted(recordings)), settings, seen, steps, signal),
+        *("bids", choice, tuple(sorted(recordings)), settings, seen, steps, signal),
         n_inputs=len(names) * n_times,
         alike=True,
     )

@@ -104,18 +104,18 @@ def _study(found: Found, pictures: str | None) -> Iterator[str]:
         yield "    categories:"
         for name in choice.concepts:
             yield f"      {_flow(name)}: {_flow([f'a photo of a {_words(name)}'])}"
-    key = "responses" if found.kind == "bids_eeg" else "voxels"
+    key = "responses" if found.kind == "bids" else "voxels"
     yield from _comment(found.seen[key], "    ")
     yield f"    {key}:"
     yield from (f"      {name}: {_flow(value)}" for name, value in found.steps.items())
-    if found.kind == "bids_eeg":
+    if found.kind == "bids":
         yield "      # Blinks and movement: training epochs of more than that from peak to peak are left out."
         yield "      # reject_uv: 150.0"
 
 
 def _signal(found: Found) -> Iterator[str]:
     name, settings = found.signal
-    yield "bands:" if found.kind == "bids_eeg" else "rois:"
+    yield "bands:" if found.kind == "bids" else "rois:"
     yield f"  {name}: {_flow(settings)}"
 
 
@@ -190,7 +190,7 @@ def _methods(found: Found, pictures: bool) -> Iterator[str]:
         )
     yield "  # Control: labels of the training trials permuted; must give chance, on average over subjects and seeds."
     yield from _method(f"{main}-shuffled", {"base": main, "label": "the same, labels shuffled", "shuffle_labels": True})
-    if pictures and found.kind == "bids_eeg":
+    if pictures and found.kind == "bids":
         yield "  # The paper's method drives the tower with prompts: hours without a GPU. Add it to experiments, too:"
         yield "  # neuroclip: {base: frozen, label: NeuroCLIP, visual: {kind: neuroclip}}"
 
@@ -199,7 +199,7 @@ def _lda(found: Found) -> dict[str, Any] | None:
     """Settings by which the inputs are few enough for a discriminant analysis; None: there are none."""
     if found.n_inputs <= LDA_INPUTS:
         return {}
-    return {"windows": WINDOWS} if found.kind == "bids_eeg" else None
+    return {"windows": WINDOWS} if found.kind == "bids" else None
 
 
 def _method(name: str, settings: dict[str, Any]) -> Iterator[str]:

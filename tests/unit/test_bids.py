@@ -60,7 +60,7 @@ def picture_study(root: Path, trial_names: list[list[str]], **changes) -> dict:
 
 
 def test_import_is_light():
-    code = "import sys; import brain2clip.studies.bids_eeg; print(sorted({'mne','torch','pandas'} & set(sys.modules)))"
+    code = "import sys; import brain2clip.studies.bids; print(sorted({'mne','torch','pandas'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 

@@ -1,4 +1,4 @@
-"""Any BIDS EEG dataset on disk as a study, by settings alone (:class:`brain2clip.settings.BidsEegStudy`).
+"""Any BIDS EEG dataset on disk as a study, by settings alone (:class:`brain2clip.settings.BidsStudy`).
 
 What an event shows is read from ``events.tsv``, never from trigger codes. Pictures come from a table of the user;
 without pictures, named categories with text prompts are the candidates.
@@ -36,8 +36,8 @@ SPLIT_BY = {"session": "ses", "task": "task", "run": "run"}
 class Study(UserStudy, EegStudy):
     """A user's BIDS EEG dataset."""
 
-    Settings = schema.BidsEegStudy
-    block: schema.BidsEegStudy
+    Settings = schema.BidsStudy
+    block: schema.BidsStudy
 
     def __init__(self, name: str, settings: dict[str, Any], results: Path) -> None:
         super().__init__(name, settings, results)

@@ -1,0 +1,120 @@
+"""Published datasets of EEG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from brain2clip.settings.base import Filled
+from brain2clip.settings.study_base import (
+    EegStudyBase,
+    Extent,
+    Labels,
+)
+
+
+class ThingsEeg2Study(EegStudyBase):
+    """THINGS-EEG2 (Gifford et al. 2022) from its BIDS version, NEMAR nm000232, downloaded file by file."""
+
+    stimuli_read: ClassVar[frozenset[str] | None] = frozenset({"kind", "manifest", "images"})
+
+    renamed: ClassVar[dict[str, str]] = {"signal": "source"}
+
+    kind: Literal["things_eeg2"] = "things_eeg2"
+    subjects: Labels | Literal["all"] = Field("all", description="labels 01 to 10")
+    sessions: Labels | Literal["all"] = Field("all", description="recording sessions, labels 01 to 04")
+    runs: Labels | Literal["all"] = Field(
+        "all", description="training runs of each session, labels 01 to 05; the test run is always read"
+    )
+    source: Literal["raw", "preprocessed"] = Field(
+        "raw",
+        description="raw: the recordings (6 GB per subject); preprocessed: the dataset authors' own epochs (about "
+        "1 GB per subject: 17 channels, 100 Hz, already whitened, by them also on test trials)",
+    )
+    manifest: Filled = Field(
+        "workflow/manifests/things-eeg2.csv", description="what to download: path, size, hash, url"
+    )
+    images: Filled = Field(
+        "workflow/manifests/things-eeg2-images.csv",
+        description="number, split, folder, file name of each picture; the unpacked archives are checked against it",
+    )
+
+    @property
+    def has(self) -> frozenset[str] | None:
+        """Pictures from the dataset's archives."""
+        return frozenset({"pictures"})
+
+    @property
+    def part(self) -> str | None:
+        """A run shows a tenth of the training pictures, a session half of them."""
+        if self.runs != "all":
+            return f"runs: {list(self.runs)}"
+        return f"sessions: {list(self.sessions)}" if self.sessions != "all" and len(self.sessions) == 1 else None
+
+    @property
+    def extent(self) -> Extent | None:
+        """16,540 pictures four times and 200 pictures eighty times over four sessions of five training runs."""
+        sessions = 4 if self.sessions == "all" else len(self.sessions)
+        runs = 5 if self.runs == "all" else len(self.runs)
+        pictures = (16540 * min(2, sessions) * runs // 10, 200)
+        return Extent((3308 * sessions * runs, 4000 * sessions), pictures, 1000.0, 63, (1654, 200))
+
+    def smaller(self, subjects: Sequence[str]) -> dict[str, Any]:
+        """One run of one session."""
+        sessions = ["01"] if self.sessions == "all" else list(self.sessions[:1])
+        runs = ["01"] if self.runs == "all" else list(self.runs[:1])
+        return {**super().smaller(subjects), "sessions": sessions, "runs": runs}
+
+
+class ThingsEeg1Study(EegStudyBase):
+    """THINGS-EEG1 (Grootswagers et al. 2022) from OpenNeuro ds003825, downloaded file by file."""
+
+    stimuli_read: ClassVar[frozenset[str] | None] = frozenset({"kind", "test", "pictures", "manifest", "test_concepts"})
+
+    kind: Literal["things_eeg1"] = "things_eeg1"
+    subjects: Labels | Literal["all"] = Field(
+        "all",
+        description="labels 01 to 50; all: without the four that the authors exclude (01, 06, 18, 23). 49 and 50 have "
+        "caps of 128 channels, the others of 63: across subjects name responses.channels that all have",
+    )
+    test: Literal["concepts", "block"] = Field(
+        "concepts",
+        description="test trials. concepts: pictures of the 200 test concepts of THINGS-EEG2 among the 22,248 main "
+        "trials; block: the test block (200 pictures, 12 times each). Training leaves out all concepts of the test",
+    )
+    targets: Literal["keep", "drop"] = Field(
+        "drop",
+        description="whether to keep pictures during which the fixation point changed, which asked for a key press",
+    )
+    pictures: Filled | None = Field(
+        None,
+        description="folder of the THINGS pictures, <folder>/<concept>/<file>.jpg, which are on request; null: "
+        "text prompts of the concepts are the candidates",
+    )
+    manifest: Filled = Field(
+        "workflow/manifests/things-eeg1.csv", description="what to download: path, size, hash, url"
+    )
+    test_concepts: Filled = Field(
+        "workflow/manifests/things-eeg2-images.csv",
+        description="table of the 1854 concepts (columns split, concept_folder); those of split test are the test "
+        "concepts",
+    )
+
+    @property
+    def has(self) -> frozenset[str] | None:
+        """Pictures, where their folder is given."""
+        return frozenset({"pictures"} if self.pictures else ())
+
+    @property
+    def extent(self) -> Extent | None:
+        """12 pictures of each of 1,854 concepts once, and 200 pictures twelve times."""
+        if self.test == "block":
+            return Extent((22248 - 2400, 2400), (22248 - 2400, 200), 1000.0, 63, (1654, 200))
+        return Extent((22248 - 2400, 2400), (22248 - 2400, 2400), 1000.0, 63, (1654, 200))
+
+    def for_responses(self) -> dict[str, Any]:
+        """As for every study; of the folder of pictures only that there is one, which decides what a stimulus is."""
+        found = super().for_responses()
+        return {**found, "pictures": found["pictures"] and "given"}
