@@ -37,7 +37,7 @@ def plan(study: dict, methods: list[str], model: str = "ViT-B-32", /, **blocks) 
     raw = {
         "studies": {"mine": study},
         "bands" if not fmri else "rois": {"all": {}},
-        "towers": {"small": {"model": model, "pretrained": None if ":" in model else "weights/small.safetensors"}},
+        "towers": {"small": {"model": model, "pretrained": None if ":" in model else "laion2b_s34b_b79k"}},
         "protocols": {"intra": {"kind": "intra-subject"}},
         "methods": METHODS,
         "experiments": {"main": {"study": "mine", "signals": ["all"], "protocols": ["intra"], "methods": methods}},
@@ -289,12 +289,10 @@ def test_towers_that_open_clip_does_not_know_stop_the_plan(tmp_path, model, tag,
         check(asked)
 
 
-@pytest.mark.parametrize("tag", ["laion2b_s34b_b79k", "gone/weights.pt"])
-def test_towers_are_checked_without_torch(tag):
-    """And a checkpoint that is not there is Snakemake's to name."""
+def test_towers_are_checked_without_torch():
     code = (
         "import sys; sys.path.insert(0, 'tests/unit'); from test_needs import MINE, check, plan\n"
-        f"check(plan(MINE, ['frozen'], towers={{'small': {{'model': 'ViT-B-32', 'pretrained': {tag!r}}}}}))\n"
+        "check(plan(MINE, ['frozen'], towers={'small': {'model': 'ViT-B-32', 'pretrained': 'laion2b_s34b_b79k'}}))\n"
         "print({'torch', 'open_clip'} & set(sys.modules), end='')"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -306,3 +304,31 @@ def test_what_is_shipped_is_not_refused(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     raw = yaml.safe_load(path.read_text())
     check(Plan(settings.load(raw)))
+
+
+@pytest.mark.parametrize(
+    ("tower", "told"),
+    [
+        (
+            {"model": "local-dir:nowhere"},
+            r"towers\.\*\.model: nowhere: no such folder; expected open_clip_config\.json and",
+        ),
+        (
+            {"model": "local-dir:tests"},
+            r"towers\.\*\.model: tests: no open_clip_config\.json and no open_clip_model\.safe",
+        ),
+        (
+            {"model": "ViT-B-32", "pretrained": "gone/weights.pt"},
+            r"towers\.\*\.pretrained: no file gone/weights\.pt; expec",
+        ),
+    ],
+)
+def test_files_of_a_tower_that_are_not_there_are_told_with_their_setting(tower, told):
+    with pytest.raises(InputError, match=told):
+        check(plan(MINE, ["frozen"], towers={"small": tower}))
+
+
+def test_a_folder_of_a_judging_tower_that_is_not_there_is_told_with_its_setting():
+    judge = {"kind": "open-clip", "model": "local-dir:nowhere"}
+    (told,) = drawing("ridge", BIG_G, HUB, judges={"other": judge})
+    assert told.startswith("judges.other.model: nowhere: no such folder")

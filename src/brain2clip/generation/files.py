@@ -56,7 +56,7 @@ def of_judge(block: JudgeBase) -> list[str]:
 def problems(judges: Mapping[str, JudgeBase]) -> Iterator[str]:
     """A sentence for each judge whose weights are not there, or are something else.
 
-    Files of open_clip towers that are missing are left to Snakemake, as those of other towers.
+    Files of open_clip towers are checked as those of every tower (:func:`brain2clip.stimuli.weights.check_there`).
     """
     if "pixels" in judges:
         yield "judges.pixels: the comparison by pixels alone has this name; expected another"

@@ -6,7 +6,6 @@ Methods say what they need of a study (:attr:`brain2clip.settings.MethodBase.nee
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -76,16 +75,14 @@ def check_towers(plan: Plan, attempt: Attempt = strictly) -> None:
 
 
 def _known_tower(model: str, pretrained: str | None) -> None:
-    """Refuse what open_clip does not know, and weights of another activation, by open_clip's files.
-
-    A checkpoint that does not lie there is left to Snakemake, which names all files that are missing.
-    """
+    """Refuse files that are not there, what open_clip does not know, and weights of another activation."""
     known = open_clip_files.known()
-    absent = pretrained is not None and weights.is_path(pretrained) and not os.path.isfile(pretrained)
+    own_file = pretrained is not None and weights.is_path(pretrained)
     if known is not None:
-        weights.check_names(model, None if absent else pretrained, known)
-        if not absent:
-            weights.check_activation(model, pretrained, known)
+        weights.check_names(model, None if own_file else pretrained, known)
+    weights.check_there(model, pretrained)
+    if known is not None:
+        weights.check_activation(model, pretrained, known)
 
 
 def drawn_towers(plan: Plan) -> list[str]:

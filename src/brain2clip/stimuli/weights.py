@@ -66,6 +66,30 @@ def check(model: str, pretrained: str | None) -> None:
             config(path)
 
 
+def check_there(model: str, pretrained: str | None) -> None:
+    """Refuse a tower whose local files are not there.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        With the setting and the files.
+    """
+    absent = [path for path in of(model, pretrained) if not os.path.isfile(path)]
+    if not absent:
+        return
+    if not model.startswith(LOCAL):
+        raise InputError(
+            f"towers.*.pretrained: no file {', '.join(absent)}; expected a checkpoint of {model}, or one of its tags"
+        )
+    folder = model.removeprefix(LOCAL)
+    if not os.path.isdir(folder):
+        raise InputError(f"towers.*.model: {folder}: no such folder; expected {CONFIG} and {WEIGHTS} in it")
+    raise InputError(
+        f"towers.*.model: {folder}: no {' and no '.join(Path(path).name for path in absent)} in it; expected {CONFIG} "
+        f"and {WEIGHTS}"
+    )
+
+
 def check_names(model: str, pretrained: str | None, known: Known) -> None:
     """Refuse a model that open_clip does not know, and a name of weights that is neither a file nor a tag of it.
 
