@@ -13,6 +13,11 @@ Split = Literal["train", "test"]
 #: Stands for a session or run that a study does not have.
 NO_LABEL = "n/a"
 
+#: What is recorded of brains, in words.
+TECHNIQUES = {"eeg": "EEG", "meg": "MEG", "fmri": "fMRI"}
+#: Unit of the samples by type of channel, as MNE calls them (axial gradiometers are mag).
+UNITS = {"eeg": "V", "mag": "T", "grad": "T/m"}
+
 #: What is looked for in a retrieval.
 Task = Literal[
     "stimulus",
@@ -130,4 +135,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """`` (did you mean 'Oz'?)`` where a known name is close (upper and lower case alike), else nothing."""
     by_lower = {key.lower(): key for key in known}
     close = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.6)
+    longer = [key for key in by_lower if key.startswith(name.lower())]
+    if close and len(longer) == 1:  # the beginning of one name (MRO11 of MRO11-1609) means that one
+        close = longer
     return f" (did you mean {by_lower[close[0]]!r}?)" if close else ""
