@@ -32,6 +32,13 @@ DIGITS = {"sha256": 64, "md5": 32, "git-sha1": 40, "size": 0, "none": 0}
 #: Algorithms that say nothing of the content.
 WITHOUT_HASH = ("size", "none")
 
+#: Which manifests are shipped: accession, version, file, what it lists.
+SHIPPED = Path("workflow/manifests/datasets.tsv")
+#: Where ``brain2clip manifest`` writes.
+MADE = Path("manifests")
+#: Accession of a dataset of OpenNeuro or NEMAR.
+ACCESSION = re.compile(r"(ds|nm|on)[0-9]{6}")
+
 _ENTITY = re.compile(r"(task|acq|run)-[A-Za-z0-9]+")
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
 _SESSION = re.compile(r"ses-[A-Za-z0-9]+")
@@ -62,6 +69,58 @@ class Entry:
     algorithm: str
     hash: str
     url: str
+
+
+def find(given: str, setting: str) -> Path:
+    """The manifest that a setting names: by its path, or by the accession of a dataset.
+
+    Of an accession it is the one that is shipped, else the one that ``brain2clip manifest`` wrote.
+
+    Parameters
+    ----------
+    given : str
+        Value of the setting.
+    setting : str
+        Its full name, for messages.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When there is none of that dataset, with the command that makes it, or there are two.
+    """
+    if not ACCESSION.fullmatch(given):
+        if re.fullmatch("(ds|nm|on)[0-9]+", given):
+            raise InputError(f"{setting}: {given!r} is no accession; expected six digits, as in ds004212 or nm000134")
+        return Path(given)
+    kept = shipped(given)
+    if kept is not None:
+        return kept
+    own = [one for one in (place(given), place(given).with_suffix("")) if one.is_file()]
+    if len(own) > 1:
+        raise InputError(f"{setting}: {' and '.join(map(str, own))} are both of {given}; take one away, or name one")
+    if not own:
+        raise InputError(
+            f"{setting}: no manifest of {given} is shipped, and none lies in the folder {MADE}; make it by\n"
+            f"  brain2clip manifest {given}\n"
+            "where there is no network: with --source and a clone of its repository, or an archive of one "
+            "(docs/datasets.md)"
+        )
+    return own[0]
+
+
+def place(accession: str) -> Path:
+    """Where ``brain2clip manifest`` writes the manifest of a dataset unless it is told otherwise."""
+    return MADE / f"{accession}.csv.gz"
+
+
+def shipped(accession: str, root: Path | None = None) -> Path | None:
+    """The manifest of a dataset that is shipped, or None; ``root`` is the folder of the project (None: this one)."""
+    table = (root or Path()) / SHIPPED
+    if not table.is_file():
+        return None
+    with table.open(encoding="utf-8", newline="") as file:
+        names = {row["accession"]: row["file"] for row in csv.DictReader(file, delimiter="\t")}
+    return SHIPPED.parent / names[accession] if accession in names else None
 
 
 def read(path: Path | str) -> tuple[Entry, ...]:
