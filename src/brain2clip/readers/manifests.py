@@ -16,7 +16,7 @@ import io
 import re
 import sys
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -208,12 +208,13 @@ def unit_of(path: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "-", path).strip("-") + "---" + hashlib.sha256(path.encode()).hexdigest()[:10]
 
 
-def units(entries: Iterable[Entry]) -> dict[str, tuple[Entry, ...]]:
-    """Entries by download unit, both sorted."""
+def units(entries: Iterable[Entry], name: Callable[[str], str] | None = None) -> dict[str, tuple[Entry, ...]]:
+    """Entries by download unit, both sorted; ``name`` calls the unit of a path (None: :func:`unit_of`)."""
+    name = name or unit_of
     grouped: dict[str, list[Entry]] = {}
     for entry in sorted(entries, key=lambda entry: entry.path):
-        grouped.setdefault(unit_of(entry.path), []).append(entry)
-    return {name: tuple(grouped[name]) for name in sorted(grouped)}
+        grouped.setdefault(name(entry.path), []).append(entry)
+    return {unit: tuple(grouped[unit]) for unit in sorted(grouped)}
 
 
 def text(entries: Iterable[Entry]) -> str:
@@ -317,7 +318,11 @@ def _is_address(url: str) -> bool:
 
 
 def _recording_unit(folders: list[str], name: str) -> str:
-    """Subject and session by folder; task, acquisition and run by name (space, split and the like are left out)."""
+    """Subject and session by folder; task, acquisition and run by name (space, split and the like are left out).
+
+    In a folder that is a recording (CTF, BTi) its name counts, as files in it may have any.
+    """
+    name = next((folder for folder in folders[1:] if folder.startswith(f"{folders[0]}_")), name)
     session = [folder for folder in folders[1:2] if _SESSION.fullmatch(folder)]
     entities = dict(part.split("-") for part in name.split("_")[:-1] if _ENTITY.fullmatch(part))
     recording = [f"{key}-{entities[key]}" for key in ("task", "acq", "run") if "task" in entities and key in entities]
