@@ -47,6 +47,7 @@ def test_help_says_what_a_newcomer_asks(tmp_path):
         ("why", ("CONFIG KEY VALUE", "KEY=VALUE", "bands.broad.h_freq 30", "nothing runs")),
         ("apply", ("CONFIG [NAME ...]", "--cores", "--dry-run", "results/apply", "apply: {later: ")),
         ("weights", ("MODEL/WEIGHTS", "ViT-B-32", "docs/reproducing.md")),
+        ("manifest", ("ACCESSION", "--source", "--derivatives", "git clone --bare", "manifests/ds004212.csv.gz")),
         ("report", ("CONFIG", "report.zip", "report.html")),
         ("docs", ("--check", "docs/configuration.md")),
     ],

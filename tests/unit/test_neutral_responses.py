@@ -25,7 +25,8 @@ from brain2clip.readers import bids_files, grids, user_stimuli
 from brain2clip.responses import channels, epoching, epochs, same_samples, samples, voxels, whitening
 from brain2clip.settings.base import neutral_fields
 from brain2clip.stage import Job
-from brain2clip.studies import bids, voxel_table
+from brain2clip.studies import bids as bids_study
+from brain2clip.studies import voxel_table
 
 
 class Poisoned(Exception):
@@ -50,6 +51,8 @@ class Case:
         What is poisoned.
     stage : str
         ``epochs`` or ``voxels``.
+    instead : str or None
+        Setting of the same block that the other value takes the place of.
     """
 
     place: tuple[str, ...]
@@ -57,6 +60,7 @@ class Case:
     target: Any
     name: str
     stage: str = "epochs"
+    instead: str | None = None
 
 
 BAND, RESPONSES, REPETITIONS = ("band",), ("responses",), ("responses", "repetitions")
@@ -77,7 +81,8 @@ CASES: dict[tuple[str, str], Case] = {
     ("Responses", "head_movement_mm"): Case(RESPONSES, 5.0, epochs, "refuse_movement"),
     ("Repetitions", "train"): Case(REPETITIONS, 5, epochs, "_ranks"),
     ("Repetitions", "test"): Case(REPETITIONS, 5, epochs, "_ranks"),
-    ("BidsStudy", "keep"): Case(("study",), {"trial_type": ["face", "house"]}, bids.Study, "_only"),
+    ("BidsStudy", "keep"): Case(("study",), {"trial_type": ["face", "house"]}, bids_study.Study, "_only"),
+    ("BidsStudy", "manifest"): Case(("study",), "x.csv", bids_study, "_fetched", instead="root"),
     ("BidsStudy", "entities"): Case(("study",), {"acq": None}, bids_files, "_chosen"),
     ("BidsStudy", "extension"): Case(("study",), ".vhdr", bids_files, "_of_extension"),
     ("BidsStudy", "datatype"): Case(("study",), "meg", bids_files, "_without_calibration"),
@@ -201,5 +206,7 @@ def test_the_code_of_a_neutral_option_is_not_run(tmp_path, monkeypatch, bids, si
         assert found.keys() == clean.keys()
         for name, value in clean.items():
             np.testing.assert_array_equal(found[name], value, err_msg=name)
+    if case.instead is not None:
+        values = with_value(values, case.place, case.instead)
     with pytest.raises(Poisoned):
         arrays(tmp_path, case.stage, with_value(values, case.place, field, case.other))

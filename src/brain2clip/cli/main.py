@@ -32,6 +32,7 @@ examples:
   brain2clip estimate config.yaml                                time, memory and disk that it would take
   brain2clip why workflow/studies/demo.yaml bands.broad.h_freq 30
                                                                  what an edit would cost, in jobs and hours
+  brain2clip manifest ds004212                                   the files of a dataset of OpenNeuro or NEMAR
   brain2clip run --help                                          more about one command
 
 docs/get-started.md is the first page, docs/first-hour.md is for data of your own, docs/configuration.md explains every
@@ -126,6 +127,22 @@ examples:
   brain2clip weights RN50                            with the usual weights of that model
   brain2clip weights ViT-L-14/laion2b_s32b_b82k      MODEL/WEIGHTS, as open_clip calls them
 """
+MANIFEST = """\
+List the files of a dataset of OpenNeuro or NEMAR: paths, sizes, hashes and addresses, from the metadata of its
+repository. A study then downloads them (`manifest: ACCESSION`). Nothing of the data is fetched, and only git is needed.
+"""
+MANIFEST_MORE = """\
+examples:
+  brain2clip manifest ds004212 --version 3.0.0           fetches the repository, writes manifests/ds004212.csv.gz
+  brain2clip manifest ds004212 --source clones/ds004212 --subject BIGMEG1 --suffix meg events channels --ds minimal
+  brain2clip manifest ds001499 --source ds001499.tar.gz --task 5000scenes --suffix bold events 'mask-*' \\
+      --derivatives spm --without-top --out mine.csv.gz
+
+Labels stand without sub-, ses-, task- and run-. Files without such a label, as sidecars of all runs, are kept. A label
+that no file has is an error. Left out in any case: ._*, .DS_Store, *.bak, folders .ds inside of .ds. Where there is no
+network, clone the repository elsewhere: git clone --bare https://github.com/OpenNeuroDatasets/ACCESSION (NEMAR:
+nemarDatasets).
+"""
 REPORT = """\
 Write only the report of what was run: report.zip in the folder that the configuration names as `results`. Unpack it and
 open report.html in a browser: tables, figures, and which settings and code made them.
@@ -180,6 +197,21 @@ def main(arguments: list[str] | None = None) -> None:
             from brain2clip.cli import check
 
             check.check(given.config)
+        case "manifest":
+            from brain2clip.cli import manifest
+            from brain2clip.readers import manifest_choice
+
+            lists = ("subject", "session", "task", "run", "suffix", "extension", "exclude")
+            chosen = {name: tuple(getattr(given, name)) for name in lists}
+            derivatives = None if given.derivatives is None else tuple(given.derivatives)
+            wanted = manifest_choice.Wanted(
+                **chosen,
+                derivatives=derivatives,
+                sourcedata=given.sourcedata,
+                top=not given.without_top,
+                minimal=given.ds == "minimal",
+            )
+            manifest.manifest(given.accession, given.out, given.version_tag, given.source, wanted)
         case "report":
             from brain2clip.cli import run
 
@@ -262,6 +294,30 @@ def made_parser() -> argparse.ArgumentParser:
     why.add_argument("edit", nargs="*", metavar="KEY VALUE", help=what)
     weights = command("weights", "NAME", "fetch the weights of a CLIP, or say what to copy", WEIGHTS, WEIGHTS_MORE)
     weights.add_argument("name", metavar="NAME", help="MODEL or MODEL/WEIGHTS of open_clip, e.g. ViT-B-32")
+    words = "ACCESSION [--version TAG] [--source WHERE] [--out FILE] [FLAGS]"
+    made = command("manifest", words, "list the files of a dataset of OpenNeuro or NEMAR", MANIFEST, MANIFEST_MORE)
+    made.add_argument("accession", metavar="ACCESSION", help="of the dataset, e.g. ds004212 or nm000134")
+    tag = "tag, branch or commit (default: the newest of main and master)"
+    made.add_argument("--version", dest="version_tag", metavar="TAG", help=tag)
+    where = "a clone (bare or not), a tar or zip archive of one, or its address (default: that of the archive)"
+    made.add_argument("--source", metavar="WHERE", help=where)
+    made.add_argument("--out", type=Path, metavar="FILE", help="default: manifests/ACCESSION.csv.gz")
+    for name, what in (
+        ("subject", "labels of subjects"),
+        ("session", "labels of sessions"),
+        ("task", "labels of tasks"),
+        ("run", "labels of runs"),
+        ("suffix", "ends of names before the extension (eeg, events), or patterns of them"),
+        ("extension", "extensions (.tsv, .nii.gz); recordings in folders have that of the folder (.ds)"),
+        ("exclude", "patterns of paths to leave out, as in 'stimuli/*'"),
+    ):
+        made.add_argument(f"--{name}", nargs="+", action="extend", default=[], metavar=name.upper(), help=what)
+    some = "also derivatives: of these folders, or all of them"
+    made.add_argument("--derivatives", nargs="*", metavar="FOLDER", help=some)
+    made.add_argument("--sourcedata", action="store_true", help="also sourcedata")
+    made.add_argument("--without-top", action="store_true", help="leave out the files on top of the dataset")
+    parts = "CTF folders whole (without folders inside), or only meg4, res4 and hc (default: whole)"
+    made.add_argument("--ds", choices=("whole", "minimal"), default="whole", help=parts)
     apply = command("apply", "CONFIG [NAME ...]", "rank new recordings by trained models", APPLY, APPLY_MORE)
     apply.add_argument("name", nargs="*", metavar="NAME", help="entries of the block apply (default: all)")
     apply.add_argument("--cores", metavar="N", help="CPU cores to use (default: all)")

@@ -28,6 +28,7 @@ from pydantic_core import to_jsonable_python
 
 from brain2clip import settings
 from brain2clip.plan import Plan
+from brain2clip.readers import manifests
 from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -48,6 +49,9 @@ studies:
      categories: {face: [a photo of a face], house: [a photo of a house]}}
   meg:
     {kind: bids, root: FOLDER, datatype: meg, tasks: [view], stimulus: trial_type, split: {by: run, test: ["02"]},
+      categories: {face: [a photo of a face], house: [a photo of a house]}}
+  fetched:
+    {kind: bids, manifest: FOLDER/view.csv, tasks: [view], stimulus: trial_type, split: {by: run, test: ["02"]},
      categories: {face: [a photo of a face], house: [a photo of a house]}}
   things-eeg2:
     {kind: things_eeg2, subjects: ["01"], sessions: ["01"], runs: ["01"], manifest: FOLDER/things-eeg2.csv,
@@ -149,6 +153,7 @@ experiments:
   pictures: {study: pictures, signals: [one], protocols: [intra], methods: [ready]}
   prompts: {study: prompts, signals: [one], protocols: [intra], methods: [ridge, lda]}
   meg: {study: meg, signals: [one], protocols: [intra], methods: [ridge]}
+  fetched: {study: fetched, signals: [one], protocols: [intra], methods: [ridge]}
   things-eeg2: {study: things-eeg2, signals: [one], protocols: [intra], methods: [ready]}
   things-eeg2-epochs: {study: things-eeg2-epochs, signals: [one], protocols: [intra], methods: [ridge]}
   things-eeg1: {study: things-eeg1, signals: [two], protocols: [intra], methods: [ready]}
@@ -346,6 +351,9 @@ def example() -> Iterator[dict[str, Any]]:
         for subject in SUBJECTS:
             for datatype, ending in (("eeg", "edf"), ("meg", "fif")):
                 _write_recordings(folder / f"sub-{subject}" / datatype, subject, f"{datatype}.{ending}")
+        recordings = [path.relative_to(folder).as_posix() for path in sorted(folder.glob("sub-*/eeg/*"))]
+        listed = [manifests.Entry(path, 1, "md5", "0" * 32, f"https://example.org/{path}") for path in recordings]
+        manifests.write(folder / "view.csv", listed)
         table = "stimulus_id\tconcept\timage\tsplit\na\tface\ta.png\ttrain\nb\thouse\tb.png\ttest\n"
         (folder / "pictures.tsv").write_text(table, encoding="utf-8")
         for manifest in (ROOT / "workflow" / "manifests").glob("*.csv"):

@@ -136,7 +136,8 @@ class Amounts:
             import pandas as pd
 
             recordings = own.recordings(subject)
-            table = pd.concat([own.trials(recording) for recording in recordings])
+            shown = own.shown(subject) if hasattr(own, "shown") else map(own.trials, recordings)
+            table = pd.concat(list(shown))
             rate, inputs, known = _described(recordings[0])
         sides = [table[table["split"] == side] for side in ("train", "test")]
         trials, pictures, concepts = zip(

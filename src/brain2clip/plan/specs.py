@@ -560,11 +560,11 @@ class Specs(Runs):
         what is done without a GPU.
         """
         listed = [name for name in self.config.studies if self.is_downloaded(name)]
-        manifests = {self.study(name).dataset: getattr(self.block(name), "manifest", None) for name in listed}
+        manifests = {self.study(name).dataset: getattr(self.study(name), "manifest", None) for name in listed}
         return {
             "BRAIN2CLIP_DOWNLOAD": canonical(self.config.download),
             "BRAIN2CLIP_MISSING_GPU": self.config.missing_gpu,
-            "BRAIN2CLIP_MANIFESTS": canonical(manifests),
+            "BRAIN2CLIP_MANIFESTS": canonical({name: path and str(path) for name, path in manifests.items()}),
             contract.SUBJECTS: canonical(
                 {name: list(self.subjects(name)) for name in self.studies_used if self.study(name).split_from_events}
             ),

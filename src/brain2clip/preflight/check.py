@@ -131,6 +131,8 @@ def of_study(plan: Plan, name: str, attempts: Attempts, budget: Budget, lines: l
     around = getattr(study, "look_around", None)
     look.subjects = attempts((), study.subjects) if around is None else around(attempts)
     one = looker(plan, name, study, attempts, look, budget)
+    if hasattr(study, "absent"):  # of a dataset that is downloaded
+        look.absent += attempts([], study.absent)
     for subject in look.subjects:
         if around is None and not _there(attempts([""], study.files, subject)):
             look.absent.append(subject)
@@ -190,7 +192,8 @@ def _candidates(study: Any, look: Look, attempts: Attempts) -> Iterator[str]:
     """Stimuli: those of a user are looked at one by one, pictures of others are if they are there."""
     if hasattr(study, "stimuli"):
         study.stimuli.check_listed(attempts)
-        study.stimuli.check_sides(attempts, lambda: look.shown)
+        if not look.absent:  # else their trials are not known yet
+            study.stimuli.check_sides(attempts, lambda: look.shown)
     tested = sorted({name for name, side in look.shown if side == "test"})
     if tested:
         shown = f"{len({name for name, _ in look.shown})} shown, {len(tested)} of them in the test"

@@ -1,7 +1,8 @@
 """Manifests: what a dataset consists of, and in which units it is downloaded.
 
-A manifest is a CSV table ``path,size_bytes,hash_algorithm,hash,url``. Standard library only: the Snakefile imports
-this. ``python -m brain2clip.readers.manifests SOURCE DEST`` checks and sorts a table and writes it where it is kept.
+A manifest is a CSV table ``path,size_bytes,hash_algorithm,hash,url``, plain or compressed by gzip (a name that ends in
+``.gz``). Standard library only: the Snakefile imports this. ``python -m brain2clip.readers.manifests SOURCE DEST``
+checks and sorts a table and writes it where it is kept.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import argparse
 import csv
 import functools
+import gzip
 import hashlib
 import io
 import re
 import sys
-from collections.abc import Iterable
+import zlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -28,6 +31,13 @@ COLUMNS = ("path", "size_bytes", "hash_algorithm", "hash", "url")
 DIGITS = {"sha256": 64, "md5": 32, "git-sha1": 40, "size": 0, "none": 0}
 #: Algorithms that say nothing of the content.
 WITHOUT_HASH = ("size", "none")
+
+#: Which manifests are shipped: accession, version, file, what it lists.
+SHIPPED = Path("workflow/manifests/datasets.tsv")
+#: Where ``brain2clip manifest`` writes.
+MADE = Path("manifests")
+#: Accession of a dataset of OpenNeuro or NEMAR.
+ACCESSION = re.compile(r"(ds|nm|on)[0-9]{6}")
 
 _ENTITY = re.compile(r"(task|acq|run)-[A-Za-z0-9]+")
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
@@ -61,15 +71,67 @@ class Entry:
     url: str
 
 
+def find(given: str, setting: str) -> Path:
+    """The manifest that a setting names: by its path, or by the accession of a dataset.
+
+    Of an accession it is the one that is shipped, else the one that ``brain2clip manifest`` wrote.
+
+    Parameters
+    ----------
+    given : str
+        Value of the setting.
+    setting : str
+        Its full name, for messages.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When there is none of that dataset, with the command that makes it, or there are two.
+    """
+    if not ACCESSION.fullmatch(given):
+        if re.fullmatch("(ds|nm|on)[0-9]+", given):
+            raise InputError(f"{setting}: {given!r} is no accession; expected six digits, as in ds004212 or nm000134")
+        return Path(given)
+    kept = shipped(given)
+    if kept is not None:
+        return kept
+    own = [one for one in (place(given), place(given).with_suffix("")) if one.is_file()]
+    if len(own) > 1:
+        raise InputError(f"{setting}: {' and '.join(map(str, own))} are both of {given}; take one away, or name one")
+    if not own:
+        raise InputError(
+            f"{setting}: no manifest of {given} is shipped, and none lies in the folder {MADE}; make it by\n"
+            f"  brain2clip manifest {given}\n"
+            "where there is no network: with --source and a clone of its repository, or an archive of one "
+            "(docs/datasets.md)"
+        )
+    return own[0]
+
+
+def place(accession: str) -> Path:
+    """Where ``brain2clip manifest`` writes the manifest of a dataset unless it is told otherwise."""
+    return MADE / f"{accession}.csv.gz"
+
+
+def shipped(accession: str, root: Path | None = None) -> Path | None:
+    """The manifest of a dataset that is shipped, or None; ``root`` is the folder of the project (None: this one)."""
+    table = (root or Path()) / SHIPPED
+    if not table.is_file():
+        return None
+    with table.open(encoding="utf-8", newline="") as file:
+        names = {row["accession"]: row["file"] for row in csv.DictReader(file, delimiter="\t")}
+    return SHIPPED.parent / names[accession] if accession in names else None
+
+
 def read(path: Path | str) -> tuple[Entry, ...]:
     """All entries of a manifest, in its order.
 
     Raises
     ------
     brain2clip.stage.InputError
-        When the table is absent or has another header, a path that is not plainly inside the dataset or comes twice,
-        an unknown algorithm, a hash of wrong length, a size that is no number (or none for algorithm ``size``) or an
-        address of another kind.
+        When the table is absent, is no gzip file though its name says so (or is cut short), has another header, a path
+        that is not plainly inside the dataset or comes twice, an unknown algorithm, a hash of wrong length, a size that
+        is no number (or none for algorithm ``size``) or an address of another kind.
     """
     path = Path(path)
     if not path.is_file():
@@ -146,12 +208,13 @@ def unit_of(path: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "-", path).strip("-") + "---" + hashlib.sha256(path.encode()).hexdigest()[:10]
 
 
-def units(entries: Iterable[Entry]) -> dict[str, tuple[Entry, ...]]:
-    """Entries by download unit, both sorted."""
+def units(entries: Iterable[Entry], name: Callable[[str], str] | None = None) -> dict[str, tuple[Entry, ...]]:
+    """Entries by download unit, both sorted; ``name`` calls the unit of a path (None: :func:`unit_of`)."""
+    name = name or unit_of
     grouped: dict[str, list[Entry]] = {}
     for entry in sorted(entries, key=lambda entry: entry.path):
-        grouped.setdefault(unit_of(entry.path), []).append(entry)
-    return {name: tuple(grouped[name]) for name in sorted(grouped)}
+        grouped.setdefault(name(entry.path), []).append(entry)
+    return {unit: tuple(grouped[unit]) for unit in sorted(grouped)}
 
 
 def text(entries: Iterable[Entry]) -> str:
@@ -165,6 +228,19 @@ def text(entries: Iterable[Entry]) -> str:
     return lines.getvalue()
 
 
+def write(path: Path | str, entries: Iterable[Entry]) -> None:
+    """Write a manifest, sorted by path; compressed where its name ends in ``.gz``.
+
+    The same entries give the same bytes: a compressed file holds neither a time nor a name.
+    """
+    path = Path(path)
+    if path.suffix != ".gz":
+        artefact.write_text(path, text(entries))
+        return
+    with artefact.aside(path) as part:
+        part.write_bytes(gzip.compress(text(entries).encode(), mtime=0))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Make a manifest that is kept from a table of the same columns."""
     parser = argparse.ArgumentParser(prog="python -m brain2clip.readers.manifests", description=main.__doc__)
@@ -175,7 +251,7 @@ def main(arguments: list[str] | None = None) -> None:
         entries = read(given.source)
     except InputError as error:
         sys.exit(str(error))
-    artefact.write_text(given.dest, text(entries))
+    write(given.dest, entries)
     unknown = sum(entry.size is None for entry in entries)
     total = sum(entry.size or 0 for entry in entries) / 1e9
     print(f"{given.dest}: {len(entries)} files, {total:.1f} GB" + (f", {unknown} of unknown size" if unknown else ""))
@@ -188,7 +264,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _read(path: Path, mtime_ns: int, size: int) -> tuple[Entry, ...]:
     """Read once per state of the file: the Snakefile asks for it again and again."""
     try:
-        content = path.read_text(encoding="utf-8-sig")
+        content = _bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text ({error}); save the table as UTF-8") from None
     lines = csv.reader(io.StringIO(content, newline=""))
@@ -205,6 +281,19 @@ def _read(path: Path, mtime_ns: int, size: int) -> tuple[Entry, ...]:
     if not found:
         raise InputError(f"{path}: no row below the header; a manifest lists at least one file")
     return tuple(found.values())
+
+
+def _bytes(path: Path) -> bytes:
+    raw = path.read_bytes()
+    if path.suffix != ".gz":
+        return raw
+    try:
+        return gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(
+            f"{path}: not a complete gzip file, which its name says ({error})\n  fetch or make it again; a plain table "
+            "has a name that ends in .csv"
+        ) from None
 
 
 def _entry(row: list[str], where: str) -> Entry:
@@ -229,7 +318,11 @@ def _is_address(url: str) -> bool:
 
 
 def _recording_unit(folders: list[str], name: str) -> str:
-    """Subject and session by folder; task, acquisition and run by name (space, split and the like are left out)."""
+    """Subject and session by folder; task, acquisition and run by name (space, split and the like are left out).
+
+    In a folder that is a recording (CTF, BTi) its name counts, as files in it may have any.
+    """
+    name = next((folder for folder in folders[1:] if folder.startswith(f"{folders[0]}_")), name)
     session = [folder for folder in folders[1:2] if _SESSION.fullmatch(folder)]
     entities = dict(part.split("-") for part in name.split("_")[:-1] if _ENTITY.fullmatch(part))
     recording = [f"{key}-{entities[key]}" for key in ("task", "acq", "run") if "task" in entities and key in entities]

@@ -92,6 +92,10 @@ class UserStudy(contract.Study):
                 shown = table.loc[table["stimulus"] != "", ["stimulus", "split"]].drop_duplicates()
                 yield from shown.itertuples(index=False)
 
+    def shown(self, subject: str) -> Iterable[pd.DataFrame]:
+        """Tables of what a subject sees, one for each recording or file, without a look at the signals."""
+        return self._shown_to(subject)
+
     def _shown_to(self, subject: str) -> Iterable[pd.DataFrame]:
         """Tables of a subject with the columns ``stimulus`` and ``split``."""
         raise NotImplementedError
@@ -123,6 +127,8 @@ class UserStimuli:
         self.categories = categories
         self.split = split
         self._path = None if stimuli is None else Path(stimuli)
+        #: Pictures that are still to be fetched, and are not missed where data are looked at before anything runs.
+        self.coming: frozenset[Path] = frozenset()
         # Categories may be seen in training and asked for in the test; pictures only where the split says so.
         self.zero_shot = stimuli is not None or split.by == "concepts"
         if split.concepts == "seen":
@@ -224,10 +230,13 @@ class UserStimuli:
             splits = attempt([], self.splits, shown)
             attempt(None, self._check_disjoint, self.concepts.values(), splits)
 
+    def pictures_named(self) -> list[Path]:
+        """Files of the pictures, there or not, in the order of the table."""
+        return [self.path.parent / image for image in self._column("image") if image not in MISSING]
+
     def pictures_there(self) -> list[Path]:
-        """Files of the pictures that exist, in the order of the table."""
-        paths = [self.path.parent / image for image in self._column("image") if image not in MISSING]
-        return [path for path in paths if path.is_file()]
+        """Those that exist."""
+        return [path for path in self.pictures_named() if path.is_file()]
 
     def label_digest(self) -> str | None:
         """Digest of ids, concepts and written split (:meth:`brain2clip.readers.contract.Study.label_digest`)."""
@@ -254,7 +263,7 @@ class UserStimuli:
             lost = [
                 f"{name} ({where})"
                 for name, image, where in zip(names, images, paths)
-                if image in MISSING or not where.is_file()
+                if image in MISSING or not (where.is_file() or where in self.coming)
             ]
             if lost:
                 raise InputError(

@@ -26,7 +26,15 @@ class BidsStudy(UserStudyBase, EegStudyBase):
     formerly: ClassVar[tuple[str, ...]] = ("bids_eeg",)
 
     kind: Literal["bids"] = "bids"
-    root: Filled = Field(description="folder of the BIDS dataset, relative to the working directory or absolute")
+    root: Filled | None = Field(
+        None, description="folder of the BIDS dataset, relative to the working directory or absolute"
+    )
+    manifest: Filled | None = neutral(
+        None,
+        description="in place of root, a dataset to download: accession at OpenNeuro or NEMAR (ds004212, nm000232), "
+        "whose manifest is shipped or made by `brain2clip manifest ACCESSION`, or the path of a manifest. "
+        "subjects and tasks limit what is fetched",
+    )
     subjects: Labels | Literal["all"] = Field("all", description="BIDS subject labels without 'sub-'")
     datatype: Literal["eeg", "meg"] = neutral("eeg", description="what was recorded: the folder of the recordings")
     picks: Literal["eeg", "mag", "grad", "meg"] | None = neutral(
@@ -62,6 +70,14 @@ class BidsStudy(UserStudyBase, EegStudyBase):
     def technique(self) -> str:
         """EEG or MEG."""
         return self.datatype
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.root is None) == (self.manifest is None):
+            raise ValueError(
+                "give either root (a folder) or manifest (what to download, e.g. ds004212), and only one of them"
+            )
+        return self
 
     @model_validator(mode="after")
     def _of_datatype(self) -> Self:
