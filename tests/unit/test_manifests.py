@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,26 @@ def test_refusals_of_tables(tmp_path):
         manifests.read(tmp_path / "manifest.csv")
 
 
+def test_a_compressed_manifest_is_read_and_written(tmp_path):
+    entries = (Entry("ä.tsv", 3, "md5", "1" * 32, "file:///a"), Entry("b.bdf", None, "sha256", SHA, URL))
+    kept, again = tmp_path / "x.csv.gz", tmp_path / "another-name.csv.gz"
+    manifests.write(kept, reversed(entries))
+    assert manifests.read(kept) == tuple(sorted(entries, key=lambda entry: entry.path))
+    assert gzip.decompress(kept.read_bytes()).decode() == manifests.text(entries)
+    manifests.write(again, entries)
+    assert again.read_bytes() == kept.read_bytes()
+    assert kept.read_bytes()[3:8] == bytes(5)  # no name, no time
+
+
+@pytest.mark.parametrize("kept", [lambda whole: HEADER.encode(), lambda whole: whole[:-9], lambda whole: whole[:20]])
+def test_what_is_no_complete_gzip_file_is_refused(tmp_path, kept):
+    path = tmp_path / "x.csv.gz"
+    manifests.write(path, [Entry(f"{number}.bdf", number, "sha256", SHA, URL) for number in range(50)])
+    path.write_bytes(kept(path.read_bytes()))
+    with pytest.raises(InputError, match=r"x\.csv\.gz: not a complete gzip file"):
+        manifests.read(path)
+
+
 # -------------------------------------------------------------------------------------------------- units
 
 
@@ -158,6 +180,59 @@ def test_sessions_and_archives(eeg2):
     assert sum("derivatives-preprocessed_eeg-sub-" in name for name in eeg2) == 10
 
 
+SHIPPED = ROOT / "workflow/manifests"
+
+
+def _by_subject(entries: tuple[Entry, ...], ending: str = "") -> dict[str, tuple[int, int]]:
+    """Number of files with an ending, and their bytes, by subject (derivatives included)."""
+    found: dict[str, tuple[int, int]] = {}
+    for entry in entries:
+        subject = re.search(r"sub-([A-Za-z0-9]+)", entry.path)
+        if subject and entry.path.endswith(ending):
+            count, size = found.get(subject.group(1), (0, 0))
+            found[subject.group(1)] = (count + 1, size + (entry.size or 0))
+    return found
+
+
+def test_things_meg_as_it_is_shipped():
+    entries = manifests.read(SHIPPED / "things-meg.csv.gz")
+    kinds = Counter(re.split("[_.]", entry.path)[-2] + "." + entry.path.rpartition(".")[2] for entry in entries)
+    assert kinds == {
+        **{"meg.meg4": 480, "meg.res4": 480, "meg.hc": 480, "events.tsv": 480},
+        **{"channels.tsv": 470, "meg.json": 468, "coordsystem.json": 467},
+    }
+    assert len(entries) - kinds["coordsystem.json"] == 2858  # what reading needs
+    assert _by_subject(entries) == {
+        "BIGMEG1": (839, 62525247381),
+        "BIGMEG2": (836, 62525245139),
+        "BIGMEG3": (840, 62525246249),
+        "BIGMEG4": (810, 62525039570),
+    }
+    assert {entry.size for entry in entries if entry.path.endswith(".meg4")} == {517824008}
+    assert Counter(entry.algorithm for entry in entries) == {"sha256": 1440, "git-sha1": 1885}
+    assert all(("?versionId=" in entry.url) == (entry.algorithm == "sha256") for entry in entries)
+    # A unit for each run, with its .ds folder and sidecars, and nothing else.
+    grouped = units(entries)
+    assert len(grouped) == 480
+    assert all(re.fullmatch(r"sub-BIGMEG[1-4]_ses-\d\d_task-main_run-\d\d", name) for name in grouped)
+    assert len(grouped["sub-BIGMEG4_ses-02_task-main_run-01"]) == 4  # sub-BIGMEG4 ses-02 has no sidecars but events
+
+
+def test_bold5000_as_it_is_shipped():
+    entries = manifests.read(SHIPPED / "bold5000.csv.gz")
+    bold = {"CSI1": 142, "CSI2": 142, "CSI3": 142, "CSI4": 84}
+    for ending in ("_bold.nii.gz", "_bold.json", "_events.tsv"):
+        assert {name: count for name, (count, _) in _by_subject(entries, ending).items()} == bold
+    masks = [entry for entry in entries if entry.path.startswith("derivatives/spm/")]
+    assert len(masks) == 40
+    assert len(entries) == 3 * 510 + 40
+    assert {name: size for name, (_, size) in _by_subject(entries).items()} == {
+        **{"CSI1": 22528817368, "CSI2": 22136305829, "CSI3": 21185295283, "CSI4": 12485487607}
+    }
+    assert Counter(entry.algorithm for entry in entries) == {"md5": 550, "git-sha1": 1020}
+    assert not any("versionId" in entry.url for entry in entries)  # none is known of a bold file
+
+
 PART = st.text(alphabet="ab-_.é ", min_size=1, max_size=4).filter(lambda text: text not in (".", ".."))
 NAMES = st.sampled_from(["sub", "sub-a", "sub-a_b.zip", "a.zip", "a", "a.txt", "zip", "a--txt", "a-b.zip"])
 
@@ -211,6 +286,14 @@ def test_command_writes_nothing_from_a_wrong_table(tmp_path):
 
 def test_the_kept_manifest_is_what_the_command_makes():
     assert EEG2.read_text(encoding="utf-8") == manifests.text(manifests.read(EEG2))
+
+
+@pytest.mark.parametrize("name", ["things-meg", "bold5000"])
+def test_compressed_manifests_follow_the_shared_tables(shared_data, name):
+    kept = (SHIPPED / f"{name}.csv.gz").read_bytes()
+    assert kept[3:8] == bytes(5)
+    source = (shared_data(name) / "manifest.csv.gz").read_bytes()
+    assert gzip.decompress(kept) == gzip.decompress(source)
 
 
 def test_kept_manifests_follow_the_shared_tables(shared_data):

@@ -1,7 +1,8 @@
 """Manifests: what a dataset consists of, and in which units it is downloaded.
 
-A manifest is a CSV table ``path,size_bytes,hash_algorithm,hash,url``. Standard library only: the Snakefile imports
-this. ``python -m brain2clip.readers.manifests SOURCE DEST`` checks and sorts a table and writes it where it is kept.
+A manifest is a CSV table ``path,size_bytes,hash_algorithm,hash,url``, plain or compressed by gzip (a name that ends in
+``.gz``). Standard library only: the Snakefile imports this. ``python -m brain2clip.readers.manifests SOURCE DEST``
+checks and sorts a table and writes it where it is kept.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import argparse
 import csv
 import functools
+import gzip
 import hashlib
 import io
 import re
 import sys
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -67,9 +70,9 @@ def read(path: Path | str) -> tuple[Entry, ...]:
     Raises
     ------
     brain2clip.stage.InputError
-        When the table is absent or has another header, a path that is not plainly inside the dataset or comes twice,
-        an unknown algorithm, a hash of wrong length, a size that is no number (or none for algorithm ``size``) or an
-        address of another kind.
+        When the table is absent, is no gzip file though its name says so (or is cut short), has another header, a path
+        that is not plainly inside the dataset or comes twice, an unknown algorithm, a hash of wrong length, a size that
+        is no number (or none for algorithm ``size``) or an address of another kind.
     """
     path = Path(path)
     if not path.is_file():
@@ -165,6 +168,19 @@ def text(entries: Iterable[Entry]) -> str:
     return lines.getvalue()
 
 
+def write(path: Path | str, entries: Iterable[Entry]) -> None:
+    """Write a manifest, sorted by path; compressed where its name ends in ``.gz``.
+
+    The same entries give the same bytes: a compressed file holds neither a time nor a name.
+    """
+    path = Path(path)
+    if path.suffix != ".gz":
+        artefact.write_text(path, text(entries))
+        return
+    with artefact.aside(path) as part:
+        part.write_bytes(gzip.compress(text(entries).encode(), mtime=0))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Make a manifest that is kept from a table of the same columns."""
     parser = argparse.ArgumentParser(prog="python -m brain2clip.readers.manifests", description=main.__doc__)
@@ -175,7 +191,7 @@ def main(arguments: list[str] | None = None) -> None:
         entries = read(given.source)
     except InputError as error:
         sys.exit(str(error))
-    artefact.write_text(given.dest, text(entries))
+    write(given.dest, entries)
     unknown = sum(entry.size is None for entry in entries)
     total = sum(entry.size or 0 for entry in entries) / 1e9
     print(f"{given.dest}: {len(entries)} files, {total:.1f} GB" + (f", {unknown} of unknown size" if unknown else ""))
@@ -188,7 +204,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _read(path: Path, mtime_ns: int, size: int) -> tuple[Entry, ...]:
     """Read once per state of the file: the Snakefile asks for it again and again."""
     try:
-        content = path.read_text(encoding="utf-8-sig")
+        content = _bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text ({error}); save the table as UTF-8") from None
     lines = csv.reader(io.StringIO(content, newline=""))
@@ -205,6 +221,19 @@ def _read(path: Path, mtime_ns: int, size: int) -> tuple[Entry, ...]:
     if not found:
         raise InputError(f"{path}: no row below the header; a manifest lists at least one file")
     return tuple(found.values())
+
+
+def _bytes(path: Path) -> bytes:
+    raw = path.read_bytes()
+    if path.suffix != ".gz":
+        return raw
+    try:
+        return gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(
+            f"{path}: not a complete gzip file, which its name says ({error})\n  fetch or make it again; a plain table "
+            "has a name that ends in .csv"
+        ) from None
 
 
 def _entry(row: list[str], where: str) -> Entry:
