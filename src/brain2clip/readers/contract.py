@@ -180,6 +180,14 @@ class Study:
         """
         raise NotImplementedError
 
+    def known_stimuli(self) -> pd.DataFrame | None:
+        """Stimuli as tables of the project tell them before anything is fetched, or None where only the data do.
+
+        Columns: ``stimulus_id``, ``split``, ``concept``, ``image`` (as for :meth:`stimulus_table`; the picture need not
+        be there, its name counts).
+        """
+        return None
+
     def expected_counts(self, subject: str) -> dict[str, int] | None:
         """Expected number of trials per split (``{"train": n, "test": m}``), or None where it is not known."""
         return None

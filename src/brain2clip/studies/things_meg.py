@@ -167,6 +167,11 @@ class Study(DownloadedStudy, EegStudy):
             table["image"] = things.picture_files(self.block.pictures, named, self.setting("pictures"))
         return things.with_prompts(table)
 
+    def known_stimuli(self) -> pd.DataFrame:
+        """Ids, sides and concepts, all from the index."""
+        index = self.index[self.index["split"] != ""]
+        return index[["stimulus_id", "split", "concept"]].reset_index(drop=True).assign(image="")
+
     # ------------------------------------------------------------------------------------------ trials
 
     def trials(self, recording: Recording) -> pd.DataFrame:
