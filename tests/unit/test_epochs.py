@@ -599,7 +599,7 @@ def test_n170_known_answer():
         trials = study.trials(item)
         ready = epoching.prepare(raw, raw.ch_names, Band(l_freq=1.0, h_freq=30.0), responses)
         for rows, data, peak_to_peak in epoching.cut(ready, trials["onset"].to_numpy(), responses):
-            kept = peak_to_peak <= 100e-6
+            kept = peak_to_peak.max(axis=1) <= 100e-6
             features.append(data[kept].reshape(kept.sum(), -1))
             labels.append((trials["stimulus"].to_numpy()[rows] == "face")[kept])
             runs.append(np.full(kept.sum(), item.run))

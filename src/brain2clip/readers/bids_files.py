@@ -14,14 +14,24 @@ from typing import Any
 
 from brain2clip.names import suggestion
 from brain2clip.readers import recording_files, sidecars
-from brain2clip.readers.contract import Recording
+from brain2clip.readers.contract import PICKS, TYPES_FROM, Recording
 from brain2clip.readers.fetched import check_here
 from brain2clip.stage import InputError
 
-#: Files that MNE opens, in the order of preference of the BIDS specification; most may be in upper case.
-SUFFIXES = (".vhdr", ".edf", ".bdf", ".set", ".fif")
+#: What MNE opens, by datatype, in the order of preference of the BIDS specification; most may be in upper case. A
+#: folder without an ending is one of BTi, too.
+SUFFIXES = {
+    "eeg": (".vhdr", ".edf", ".bdf", ".set", ".fif"),
+    "meg": (".fif", ".ds", ".con", ".sqd", ".pdf"),
+}
+#: Those that are folders.
+FOLDERS = (".ds", ".pdf")
 #: Endings beside a recording that are no format of recordings: sidecars, and what belongs to a header.
 NO_FORMATS = (".json", ".tsv", ".eeg", ".dat", ".vmrk", ".fdt")
+#: Values of the entity acq of files in the folder meg that calibrate the device and are no recordings.
+CALIBRATION = ("calibration", "crosstalk")
+#: Label of recordings without a person, which BIDS reserves.
+EMPTY_ROOM = "emptyroom"
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9+]+")
 
 Table = dict[str, list[str]]
@@ -151,8 +161,12 @@ def names_once(table: Table, path: Path) -> list[str]:
 
 
 def find_subjects(root: Path) -> tuple[str, ...]:
-    """Labels of the ``sub-*`` folders, sorted; other folders of that kind are in :func:`stray_folders`."""
-    return tuple(sorted(path.name.removeprefix("sub-") for path in _folders(root) if _SUBJECT.fullmatch(path.name)))
+    """Labels of the ``sub-*`` folders, sorted, without that of the empty room.
+
+    Other folders of that kind are in :func:`stray_folders`.
+    """
+    found = (path.name.removeprefix("sub-") for path in _folders(root) if _SUBJECT.fullmatch(path.name))
+    return tuple(sorted(label for label in found if label != EMPTY_ROOM))
 
 
 def stray_folders(root: Path) -> list[str]:
@@ -180,16 +194,25 @@ class Wanted:
         The format, where there may be several.
     study : str
         Full name of the study's settings, for messages.
+    datatype : {"eeg", "meg"}
+        Folder and suffix of the recordings.
+    picks : tuple of str or None
+        Types of channels, see :class:`brain2clip.readers.contract.Recording` (None: those of the datatype).
+    types_from : str or None
+        Who tells the type of a channel (None: whoever does of the datatype).
     """
 
     tasks: tuple[str, ...]
     entities: Mapping[str, str | None] = field(default_factory=dict)
     extension: str | None = None
     study: str = "studies"
+    datatype: str = "eeg"
+    picks: tuple[str, ...] | None = None
+    types_from: str | None = None
 
 
 def find_recordings(root: Path, subject: str, wanted: Wanted) -> list[Recording]:
-    """EEG recordings of a subject, in the order of session, task, run.
+    """Recordings of a subject of the wanted datatype, in the order of session, task, run.
 
     Raises
     ------
@@ -201,7 +224,8 @@ def find_recordings(root: Path, subject: str, wanted: Wanted) -> list[Recording]
         labels = sidecars.entities(path.name)
         groups.setdefault(tuple(item for item in labels.items() if item[0] != "split"), []).append(path)
     if not groups:
-        raise InputError(f"{root}: sub-{subject} has no EEG recording {_asked(root, subject, wanted)}")
+        kind = wanted.datatype.upper()
+        raise InputError(f"{root}: sub-{subject} has no {kind} recording {_asked(root, subject, wanted)}")
     found: dict[tuple[str, str, str], Recording] = {}
     for group in groups.values():
         recording = _recording(root, group, wanted)
@@ -214,7 +238,8 @@ def find_recordings(root: Path, subject: str, wanted: Wanted) -> list[Recording]
 
 def wanted_files(root: Path, subject: str, wanted: Wanted) -> list[Path]:
     """Files of the wanted recordings of a subject, sorted by name."""
-    found = [path for path in _eeg_files(root, subject) if sidecars.entities(path.name)["task"] in wanted.tasks]
+    every = _recorded(root, subject, wanted.datatype)
+    found = [path for path in every if sidecars.entities(path.name)["task"] in wanted.tasks]
     for path in found:
         _check_name(path, subject)
     for key, label in wanted.entities.items():
@@ -222,10 +247,15 @@ def wanted_files(root: Path, subject: str, wanted: Wanted) -> list[Path]:
     return found if wanted.extension is None else _of_extension(found, wanted.extension)
 
 
-def all_entities(root: Path, subjects: Iterable[str]) -> list[dict[str, str]]:
-    """Entities in the names of all recordings of some subjects, whatever is wanted of them."""
-    files = (path for subject in subjects for path in _all_eeg(root, subject) if path.suffix.lower() in SUFFIXES)
+def all_entities(root: Path, subjects: Iterable[str], datatype: str = "eeg") -> list[dict[str, str]]:
+    """Entities in the names of all recordings of a datatype of some subjects, whatever is wanted of them."""
+    files = (path for subject in subjects for path in _of_formats(root, subject, datatype))
     return [sidecars.entities(path.name) for path in files]
+
+
+def format_of(path: Path) -> str:
+    """Ending of a recording in lower case; that of BTi for a folder without one."""
+    return path.suffix.lower() or (".pdf" if path.is_dir() else "")
 
 
 def data_files(recording: Recording) -> list[Path]:
@@ -265,18 +295,23 @@ def channel_table(recording: Recording) -> tuple[Path, Table] | None:
 
 
 def metadata_files(recording: Recording) -> list[Path]:
-    """Every ``eeg.json`` that belongs to a recording, the farthest first."""
-    return sidecars.chain(recording.path, recording.root, "eeg.json", sidecars.entities(recording.path.name))
+    """Every ``eeg.json`` (``meg.json``) that belongs to a recording, the farthest first."""
+    ending = f"{recording.datatype}.json"
+    return sidecars.chain(recording.path, recording.root, ending, sidecars.entities(recording.path.name))
 
 
 def coordinate_files(recording: Recording) -> list[Path]:
     """``electrodes.tsv`` of a recording, then every ``coordsystem.json`` of it, the farthest first.
+
+    None for MEG, whose sensors are where the file says.
 
     Raises
     ------
     brain2clip.stage.InputError
         When there are several tables and no setting chooses, or none in the space that is chosen.
     """
+    if recording.datatype == "meg":
+        return []
     own = sidecars.entities(recording.path.name)
     electrodes = _electrodes(recording, own)
     if electrodes is None:
@@ -306,27 +341,39 @@ def _space(path: Path) -> str:
 
 
 def sibling(path: Path, ending: str) -> Path:
-    """The sidecar beside an ``_eeg`` file, e.g. its ``events.tsv``."""
-    return path.with_name(path.stem.removesuffix("_eeg") + "_" + ending)
+    """The sidecar beside a recording, e.g. its ``events.tsv``."""
+    return path.with_name(_without_suffix(path) + "_" + ending)
+
+
+def _without_suffix(path: Path) -> str:
+    """Name of a recording before ``_eeg`` or ``_meg``."""
+    return path.stem.removesuffix("_eeg").removesuffix("_meg")
 
 
 def _nearest(recording: Recording, ending: str) -> Path | None:
     return sidecars.nearest(recording.path, recording.root, ending, sidecars.entities(recording.path.name))
 
 
-def _all_eeg(root: Path, subject: str) -> Iterator[Path]:
-    """Everything whose name ends with ``_eeg`` and an extension in the folders ``eeg`` of a subject."""
+def _all_of(root: Path, subject: str, datatype: str) -> Iterator[Path]:
+    """Everything whose name ends with ``_eeg`` (``_meg``) and an extension in the folders ``eeg`` of a subject."""
     folder = root / f"sub-{subject}"
-    for place in (folder / "eeg", *sorted(folder.glob("ses-*/eeg"))):
-        yield from sorted(path for path in place.glob("sub-*_eeg.*"))
+    for place in (folder / datatype, *sorted(folder.glob(f"ses-*/{datatype}"))):
+        named = (path for path in place.glob(f"sub-*_{datatype}*") if path.name.partition(".")[0].endswith(datatype))
+        yield from sorted(named)
 
 
-def _eeg_files(root: Path, subject: str) -> list[Path]:
+def _of_formats(root: Path, subject: str, datatype: str) -> list[Path]:
+    """Those that are recordings in formats that are read."""
+    found = (path for path in _all_of(root, subject, datatype) if format_of(path) in SUFFIXES[datatype])
+    return [path for path in found if sidecars.entities(path.name).get("acq") not in CALIBRATION]
+
+
+def _recorded(root: Path, subject: str, datatype: str) -> list[Path]:
     """Recordings of a subject in formats that are read; refused where one does not tell its task."""
-    found = [path for path in _all_eeg(root, subject) if path.suffix.lower() in SUFFIXES]
+    found = _of_formats(root, subject, datatype)
     for path in found:
         if "task" not in sidecars.entities(path.name):
-            raise InputError(f"{path}: no task in the file name; expected ..._task-NAME_..._eeg{path.suffix}")
+            raise InputError(f"{path}: no task in the file name; expected ..._task-NAME_..._{datatype}{path.suffix}")
     return found
 
 
@@ -336,17 +383,17 @@ def _chosen(files: list[Path], key: str, label: str | None) -> list[Path]:
 
 
 def _of_extension(files: list[Path], extension: str) -> list[Path]:
-    return [path for path in files if path.suffix.lower() == extension]
+    return [path for path in files if format_of(path) == extension]
 
 
 def _check_name(path: Path, subject: str) -> None:
     """Refuse a name that is not made of entities, or that lies in the folder of another subject or session."""
-    parts = path.stem.removesuffix("_eeg").split("_")
+    parts = _without_suffix(path).split("_")
     keys = [part.partition("-")[0] for part in parts]
     if any("-" not in part for part in parts) or len(set(keys)) < len(keys):
         raise InputError(
-            f"{path}: no BIDS name; expected such as sub-{subject}_task-NAME_run-01_eeg{path.suffix}, each entity once "
-            "and with a hyphen before its label: rename the file, or take it away"
+            f"{path}: no BIDS name; expected such as sub-{subject}_task-NAME_run-01{path.stem[-4:]}{path.suffix}, each "
+            "entity once and with a hyphen before its label: rename the file, or take it away"
         )
     labels = sidecars.entities(path.name)
     session = path.parent.parent.name if path.parent.parent.name.startswith("ses-") else None
@@ -361,7 +408,7 @@ def _check_name(path: Path, subject: str) -> None:
 
 def _recording(root: Path, files: list[Path], wanted: Wanted) -> Recording:
     """A recording from its one file, or from the parts of a split one."""
-    formats = sorted({path.suffix.lower() for path in files})
+    formats = sorted(set(map(format_of, files)))
     if len(formats) > 1:
         raise InputError(
             f"{files[0].parent}: {' and '.join(path.name for path in files)} are one recording in {len(formats)} "
@@ -372,6 +419,11 @@ def _recording(root: Path, files: list[Path], wanted: Wanted) -> Recording:
     path = files[0]
     if formats == [".vhdr"] and path.suffix != ".vhdr":
         raise InputError(f"{path}: MNE opens BrainVision headers in lower case only; rename it to {path.stem}.vhdr")
+    if path.is_dir() != (formats[0] in FOLDERS):
+        raise InputError(
+            f"{path}: {'a folder' if path.is_dir() else 'a file'}, but a recording of this ending is "
+            f"{'a file' if path.is_dir() else 'a folder'}; get it again, or take it away"
+        )
     labels = sidecars.entities(path.name)
     return Recording(
         subject=labels["sub"],
@@ -382,6 +434,9 @@ def _recording(root: Path, files: list[Path], wanted: Wanted) -> Recording:
         path=path,
         events=sidecars.nearest(path, root, "events.tsv", labels) or sibling(path, "events.tsv"),
         space=(wanted.entities["space"] or "") if "space" in wanted.entities else None,
+        datatype=wanted.datatype,
+        picks=wanted.picks or PICKS[wanted.datatype],
+        types_from=wanted.types_from or TYPES_FROM[wanted.datatype],
     )
 
 
@@ -418,7 +473,7 @@ def _same_run(one: Path, other: Path, wanted: Wanted) -> InputError:
 
 def _asked(root: Path, subject: str, wanted: Wanted) -> str:
     """What was asked for and what a subject has instead, for messages."""
-    files = _eeg_files(root, subject)
+    files = _recorded(root, subject, wanted.datatype)
     tasks = sorted({sidecars.entities(path.name)["task"] for path in files})
     asked = [f"{key} {label or 'null'}" for key, label in wanted.entities.items()]
     asked += [f"format {wanted.extension}"] if wanted.extension else []
@@ -426,10 +481,16 @@ def _asked(root: Path, subject: str, wanted: Wanted) -> str:
     found = [f"tasks found: {', '.join(tasks) or 'none'}"]
     if files and asked:
         found.append(f"files found: {', '.join(path.name for path in files[:4])}")
-    others = {path.suffix for path in _all_eeg(root, subject) if path.suffix.lower() not in (*SUFFIXES, *NO_FORMATS)}
+    formats = SUFFIXES[wanted.datatype]
+    every = {path.suffix for path in _all_of(root, subject, wanted.datatype)}
+    others = {ending for ending in every if ending.lower() not in ("", *formats, *NO_FORMATS)}
     if others:
-        found.append(f"files in formats that are not read: {', '.join(sorted(others))}, only {', '.join(SUFFIXES)} are")
-    name = f"sub-{subject}/eeg/sub-{subject}_task-{(*wanted.tasks, 'NAME')[0]}_eeg.vhdr"
+        found.append(f"files in formats that are not read: {', '.join(sorted(others))}, only {', '.join(formats)} are")
+    other = "eeg" if wanted.datatype == "meg" else "meg"
+    if not files and (beside := _of_formats(root, subject, other)):
+        found.append(f"there are {len(beside)} {other.upper()} recordings: {wanted.study}.datatype: {other} reads them")
+    folder = wanted.datatype
+    name = f"sub-{subject}/{folder}/sub-{subject}_task-{(*wanted.tasks, 'NAME')[0]}_{folder}{formats[0]}"
     return (
         f"of the tasks {', '.join(wanted.tasks)}{hints}{', '.join(['', *asked])}\n"
         f"  {'; '.join(found)}; expected files such as {name}, or other labels in {wanted.study}.subjects"

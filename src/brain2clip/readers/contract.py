@@ -31,6 +31,10 @@ SUBJECTS = "BRAIN2CLIP_SUBJECTS"
 STIMULUS_COLUMNS = ("stimulus_id", "split", "concept", "image", "captions", "prompts")
 #: Between several sentences in one cell of a table on disk.
 SEPARATOR = " | "
+#: What is read of a recording where no setting says it, by datatype: types of channels as MNE calls them, and who tells
+#: the type of a channel. Tables of MEG are often wrong (ds004212 calls every sensor OTHER), files of MEG never are.
+PICKS: dict[str, tuple[str, ...]] = {"eeg": ("eeg",), "meg": ("mag", "grad")}
+TYPES_FROM = {"eeg": "table", "meg": "file"}
 
 
 def sentences(cell: str) -> list[str]:
@@ -51,11 +55,19 @@ class Recording:
     root : Path
         Folder of the BIDS dataset.
     path : Path
-        File that MNE opens (for BrainVision the ``.vhdr``).
+        File that MNE opens (for BrainVision the ``.vhdr``), or folder (CTF, BTi).
     events : Path
         The ``events.tsv``.
     space : str or None
         Coordinate system of the table of electrodes to take, where there are several; empty: that without one.
+    datatype : {"eeg", "meg"}
+        What was recorded, as BIDS calls it: the folder and the suffix of its names.
+    picks : tuple of str
+        Types of the channels that are read, as MNE calls them: ``eeg``, or ``mag`` and ``grad``, of which a MEG
+        recording may have one only. Reference channels of MEG are none of them.
+    types_from : {"table", "file"}
+        Whose word counts for the type of a channel: that of ``channels.tsv``, or of the file. Names and status are
+        those of ``channels.tsv`` in either case.
     """
 
     subject: str
@@ -66,6 +78,9 @@ class Recording:
     path: Path
     events: Path
     space: str | None = None
+    datatype: str = "eeg"
+    picks: tuple[str, ...] = ("eeg",)
+    types_from: str = "table"
 
     @property
     def name(self) -> str:
@@ -194,7 +209,7 @@ class Study:
 
 
 class EegStudy(Study):
-    """A study of EEG recordings."""
+    """A study of EEG or MEG recordings."""
 
     modality: ClassVar[str] = "eeg"
 

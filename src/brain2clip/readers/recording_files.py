@@ -22,6 +22,11 @@ VOLTS = {
     **{f"{micro}V": 1e-6 for micro in ("\u00b5", "\u03bc", "u", "\x83\xca", "\u00c2\u00b5", "\u00ce\u00bc")},
     **{"microV": 1e-6, "microvolt": 1e-6, "microvolts": 1e-6, "Microvolt": 1e-6},
 }
+#: Files without which the folder of a CTF recording is none; they are called as the folder is.
+CTF_FILES = (".res4", ".meg4")
+#: How the file with the samples of a BTi (4D) recording may be called, within its folder.
+BTI_FILES = ("c,rf*", "hc,rf*", "e,rf*", "0")
+BTI_CONFIG, BTI_HEAD = "config", "hs_file"
 _SPLIT = re.compile(r"_split-[0-9]+")
 _PART = re.compile(r"-[0-9]+")
 
@@ -32,21 +37,22 @@ def data_files(path: Path) -> list[Path]:
     Parameters
     ----------
     path : Path
-        File that MNE opens; of a folder all files.
+        File that MNE opens; of a folder (CTF, BTi) all files directly in it.
 
     Raises
     ------
     brain2clip.stage.InputError
-        When a header is absent or no header, or names files of another name than its own.
+        When a header is absent or no header, or names files of another name than its own; when a folder lacks a file
+        without which it is no recording.
     """
     if path.is_dir():
-        return sorted(one for one in path.rglob("*") if one.is_file())
+        return _in_folder(path)
     ending = path.suffix.lower()
     if ending in (".vhdr", ".ahdr"):
         return [path, *_named(path)]
     if ending == ".fif":
         return [path, *(one for one in _parts(path) if one != path)]
-    if ending in (".edf", ".bdf", ".gdf"):
+    if ending in (".edf", ".bdf", ".gdf", ".con", ".sqd"):
         return [path]
     beside = {path.with_suffix(end) for end in (".fdt", ".dat")} if ending == ".set" else set(path.parent.glob("*"))
     own = (one for one in beside if one.stem == path.stem and one.suffix not in (path.suffix, ".json"))
@@ -62,7 +68,9 @@ def check_complete(path: Path) -> None:
         Names the file, its size and the size that the header promises.
     """
     if path.is_dir():
-        return  # formats of folders have empty files of their own
+        for one in _needed(path):  # others may well be empty
+            placeholders.refuse(one)
+        return
     for one in data_files(path):
         placeholders.refuse(one)
     ending = path.suffix.lower()
@@ -80,6 +88,50 @@ def units(path: Path) -> dict[str, str]:
     labels = [fields[16 * place : 16 * place + 16] for place in range(count)]
     dimensions = [fields[96 * count + 8 * place : 96 * count + 8 * place + 8] for place in range(count)]
     return {label.strip(): unit.strip() for label, unit in zip(labels, dimensions)}
+
+
+def bti_samples(folder: Path) -> Path:
+    """The file with the samples in the folder of a BTi recording.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When there is none, or more than one.
+    """
+    found = sorted({one for name in BTI_FILES for one in folder.glob(name)})
+    if len(found) != 1:
+        names = ", ".join(sorted(one.name for one in folder.iterdir())[:8]) or "nothing"
+        raise InputError(
+            f"{folder}: {len(found) or 'no'} files with the samples of a BTi recording ({' or '.join(BTI_FILES)}); "
+            f"found {names}\n  expected one of them, and {BTI_CONFIG}: get the folder again, or take away what is no "
+            "recording"
+        )
+    return found[0]
+
+
+# ------------------------------------------------------------------------------------------ CTF and BTi
+
+
+def _in_folder(path: Path) -> list[Path]:
+    """Files directly in the folder of a recording: measurements of head positions lie in folders within it."""
+    there = {one for one in path.iterdir() if one.is_file() and not one.name.startswith(".")}
+    return sorted(there | set(_needed(path)))
+
+
+def _needed(path: Path) -> list[Path]:
+    """Files without which a folder is no recording, there or not."""
+    if path.suffix.lower() != ".ds":
+        return [bti_samples(path), path / BTI_CONFIG]
+    needed = [path / f"{path.stem}{ending}" for ending in CTF_FILES]
+    for one in needed:
+        others = [other.name for other in sorted(path.glob(f"*{one.suffix}")) if not other.name.startswith(".")]
+        if others and one.name not in others:
+            raise InputError(
+                f"{path}: holds {others[0]}, but the files of a CTF recording are called as their folder is, "
+                f"{one.name}\n  the folder was renamed by hand: rename it by mne_bids.copyfiles.copyfile_ctf, or give "
+                "it back its name"
+            )
+    return needed
 
 
 # ------------------------------------------------------------------------------------------ BrainVision

@@ -1,14 +1,16 @@
-"""Which channels of a recording are EEG, and on whose word: the table's, the file's, or their names'."""
+"""Which channels of a recording are EEG or MEG, and on whose word: the table's, the file's, or their names'."""
 
 from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from brain2clip.names import suggestion
 from brain2clip.readers import bids_files
-from brain2clip.readers.contract import Recording
+from brain2clip.readers.contract import PICKS, Recording
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
@@ -18,6 +20,13 @@ log = logging.getLogger("brain2clip")
 
 #: BIDS channel types that MNE calls by another name; others are the same in lower case.
 TYPES = {"VEOG": "eog", "HEOG": "eog", "TRIG": "stim", "REF": "misc", "AUDIO": "misc"}
+#: The same of MEG; MEGGRAD is not of BIDS, but in datasets of the field.
+MEG_TYPES = {
+    **{"MEGMAG": "mag", "MEGGRADAXIAL": "mag", "MEGGRADPLANAR": "grad", "MEGGRAD": "grad"},
+    **{"MEGREFMAG": "ref_meg", "MEGREFGRADAXIAL": "ref_meg", "MEGREFGRADPLANAR": "ref_meg"},
+}
+#: Unit of the samples by type of channel, as MNE calls them.
+UNITS = {"eeg": "V", "mag": "T", "grad": "T/m"}
 #: What names of channels hold that are plainly no EEG: other signals of the body, triggers, clocks, positions.
 NOT_EEG = re.compile(
     r"e[ockmr]g|ekg|exg|gsr|eda$|ppg|pleth|puls|resp|s[ap]o2|pupil|gaze|eye|temperature|^temp\b|acc(el|\b|_|[xyz])|gyro"
@@ -34,11 +43,97 @@ ELECTRODE = re.compile(
 _AROUND = re.compile(r"^eeg[ _-]+|[ _-](ref|le|avg?|[am]\d)$|\.+$", re.IGNORECASE)
 
 
+def chosen(raw: mne.io.BaseRaw, recording: Recording) -> list[str]:
+    """Names of the channels of a recording that are read, in the order of the file.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        What :func:`eeg_channels` and :func:`meg_channels` refuse.
+    """
+    return meg_channels(raw, recording) if recording.datatype == "meg" else eeg_channels(raw, recording)
+
+
+def unit_of(types: Mapping[str, str]) -> str:
+    """Unit of the samples of channels with these types; of several types there is more than one."""
+    return " and ".join(UNITS[kind] for kind in UNITS if kind in types.values())
+
+
+def meg_channels(raw: mne.io.BaseRaw, recording: Recording) -> list[str]:
+    """Names of the MEG sensors of a recording, in the order of the file; the log says which, and on whose word.
+
+    Reference channels are none. Where the table tells (``recording.types_from``), a sensor of the table must be one of
+    that kind in the file, too: without its coil nobody knows what it measures, nor in which unit.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When the table names a channel twice or one that the file has not, when both contradict each other, or when no
+        sensor is left.
+    """
+    in_file: dict[str, str] = dict(zip(raw.ch_names, raw.get_channel_types()))
+    written = _written(raw, recording)
+    sensors = {name: kind for name, kind in in_file.items() if kind in PICKS["meg"]}
+    if recording.types_from == "file":
+        found = [name for name, kind in sensors.items() if kind in recording.picks]
+        word = recording.path.name
+        told = {name: MEG_TYPES.get(kind.upper(), "no sensor") for name, kind in written.items()}
+        against = Counter(written[name] for name in found if told.get(name, in_file[name]) != in_file[name])
+        if against:
+            log.info(
+                "%s: %s calls %s of these sensors another type (%s); the file's type counts",
+                *(recording.name, bids_files.channels_file(recording).name, against.total(), _counts(against)),
+            )
+    else:
+        word = bids_files.channels_file(recording).name
+        told = {name: MEG_TYPES.get(kind.upper(), kind.lower()) for name, kind in written.items()}
+        found = [name for name, kind in told.items() if kind in recording.picks]
+        for name in found:
+            if in_file[name] != told[name]:
+                raise InputError(
+                    f"{bids_files.channels_file(recording)}: {name} is {written[name]}, but of type {in_file[name]} in "
+                    f"{recording.path.name}; expected both to agree: mend the table, or take the types of the file "
+                    "(studies.*.channel_types: file)"
+                )
+        found = [name for name in in_file if name in found]
+    if not found:
+        raise _no_sensor(recording, sensors, written)
+    kinds = Counter(in_file[name] for name in found)
+    log.info("%s: %d MEG channels (%s; types in %s)", recording.name, len(found), _counts(kinds), word)
+    left = Counter(kind for name, kind in in_file.items() if name not in set(found))
+    if left:
+        log.info("%s: left out, of another type: %s", recording.name, _counts(left))
+    return found
+
+
+def _no_sensor(recording: Recording, sensors: Mapping[str, str], written: Mapping[str, str]) -> InputError:
+    """There is no sensor of the wanted types, by the table or by the file."""
+    wanted = " or ".join(recording.picks)
+    there = _counts(Counter(sensors.values())) or "none"
+    if recording.types_from == "file":
+        return InputError(
+            f"{recording.path}: no MEG sensor of type {wanted} in the file (sensors there: {there}); see the setting "
+            "studies.*.picks"
+        )
+    path = bids_files.channels_file(recording)
+    return InputError(
+        f"{path}: no MEG sensor of type {wanted} (found {_counts(Counter(written.values())) or 'no channel'}); BIDS "
+        "calls sensors MEGMAG, MEGGRADAXIAL or MEGGRADPLANAR\n"
+        f"  sensors in {recording.path.name}: {there}; take the types of the file (studies.*.channel_types: file), or "
+        "mend the table"
+    )
+
+
+def _counts(found: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in found.most_common())
+
+
 def eeg_channels(raw: mne.io.BaseRaw, recording: Recording) -> list[str]:
     """Names of the EEG channels of a recording, in the order of the file; the log says which, and on whose word.
 
-    ``channels.tsv`` decides. Of channels that it does not list, or with the type ``n/a``, the type in the file does,
-    and those whose names are plainly not of EEG are left out, because most formats do not tell types.
+    ``channels.tsv`` decides, unless types are to be the file's (``recording.types_from``). Of channels that it does
+    not list, or with the type ``n/a``, the type in the file does, and those whose names are plainly not of EEG are left
+    out, because most formats do not tell types.
 
     Raises
     ------
@@ -47,20 +142,23 @@ def eeg_channels(raw: mne.io.BaseRaw, recording: Recording) -> list[str]:
     """
     in_file: dict[str, str] = dict(zip(raw.ch_names, raw.get_channel_types()))
     path = bids_files.channels_file(recording)
-    typed = _typed(raw, recording)
+    written = _written(raw, recording)
+    if recording.types_from == "file":
+        written = {}
+    typed = {name: TYPES.get(kind.upper(), kind.lower()) for name, kind in written.items()}
     types = {name: typed.get(name, in_file[name]) for name in in_file}
     named = [name for name, kind in types.items() if kind == "eeg" and name not in typed and NOT_EEG.search(name)]
-    chosen = [name for name, kind in types.items() if kind == "eeg" and name not in named]
-    if not chosen:
+    found = [name for name, kind in types.items() if kind == "eeg" and name not in named]
+    if not found:
         raise InputError(
             f"{recording.path}: no channel of type EEG among {', '.join(types)}; see column type of {path}"
         )
-    _tell(recording, chosen, typed, {name: kind for name, kind in types.items() if kind != "eeg"}, named)
-    return chosen
+    _tell(recording, found, typed, {name: kind for name, kind in types.items() if kind != "eeg"}, named)
+    return found
 
 
-def _typed(raw: mne.io.BaseRaw, recording: Recording) -> dict[str, str]:
-    """Types that ``channels.tsv`` tells, as MNE calls them; empty where there is no table."""
+def _written(raw: mne.io.BaseRaw, recording: Recording) -> dict[str, str]:
+    """Types that ``channels.tsv`` tells, as they stand there; empty where there is no table."""
     found = bids_files.channel_table(recording)
     if found is None:
         return {}
@@ -74,7 +172,7 @@ def _typed(raw: mne.io.BaseRaw, recording: Recording) -> dict[str, str]:
             f"  found there: {', '.join(raw.ch_names)}; the names must agree"
         )
     kinds = dict(zip(names, bids_files.column(table, "type", path, "BIDS")))
-    return {name: TYPES.get(kind.upper(), kind.lower()) for name, kind in kinds.items() if kind not in ("n/a", "")}
+    return {name: kind for name, kind in kinds.items() if kind not in ("n/a", "")}
 
 
 def _tell(
@@ -82,9 +180,10 @@ def _tell(
 ) -> None:
     """Say which channels are taken and on whose word, and which are not."""
     untold = [name for name in chosen if name not in typed]
+    alone = "" if recording.types_from == "file" else " alone, no channels.tsv tells"
     words = {
         f"types in {bids_files.channels_file(recording)}": [name for name in chosen if name in typed],
-        f"types in {recording.path.name} alone, no channels.tsv tells": untold,
+        f"types in {recording.path.name}{alone}": untold,
     }
     for word, names in words.items():
         if names:

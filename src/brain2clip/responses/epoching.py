@@ -41,6 +41,10 @@ CHANNEL_SETS = {
         *_OCCIPITAL,
     ),
 }
+#: Setting of the largest peak-to-peak amplitude: of which type of channel it is, and its unit in V, T or T/m.
+REJECT = {"reject_uv": ("eeg", 1e-6), "reject_ft": ("mag", 1e-15), "reject_ft_cm": ("grad", 1e-13)}
+#: A channel whose deviation in a baseline is below this part of the median channel's has none.
+FLAT = 1e-6
 #: Samples of padding on each side of an epoch that is resampled, at least.
 PADDING = 100
 #: Epochs that are in memory at full rate at the same time.
@@ -87,7 +91,7 @@ def epochs_of(
             f"{source(raw)}: {missing} of {len(onsets)} epochs [{responses.tmin}, {responses.tmax}] s do not fit into "
             f"the recording of {raw.n_times / raw.info['sfreq']:.3f} s (onsets {onsets.min():g} to {onsets.max():g} s)"
         )
-    ready = raw.copy().reorder_channels(channel_names(raw, responses.channels)).load_data(verbose="ERROR")
+    ready = raw.copy().reorder_channels(wanted_names(raw, responses)).load_data(verbose="ERROR")
     check_finite(ready)
     prepare(ready, ready.ch_names, band, responses)
     times = epoch_times(raw.info["sfreq"], responses)
@@ -96,6 +100,28 @@ def epochs_of(
 
 
 # -------------------------------------------------------------------------------------------- channels
+
+
+def wanted_names(raw: mne.io.BaseRaw, responses: Responses) -> list[str]:
+    """Channels that the settings want, without those that they leave out.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When one of either is not in the recording, or none is left.
+    """
+    names = channel_names(raw, responses.channels)
+    left_out = responses.without or ()
+    lost = [name for name in left_out if name not in raw.ch_names]
+    if lost:
+        raise InputError(
+            f"{source(raw)}: no channel {', '.join(map(repr, lost))}{suggestion(lost[0], raw.ch_names)}, which "
+            f"responses.without leaves out\n  channels found: {', '.join(raw.ch_names)}; fix the name, or take it out"
+        )
+    kept = [name for name in names if name not in left_out]
+    if not kept:
+        raise InputError(f"{source(raw)}: responses.without leaves out all of the {len(names)} wanted channels")
+    return kept
 
 
 def channel_names(raw: mne.io.BaseRaw, wanted: Sequence[str] | str) -> list[str]:
@@ -113,11 +139,16 @@ def channel_names(raw: mne.io.BaseRaw, wanted: Sequence[str] | str) -> list[str]
         if name not in raw.ch_names:
             lost = [other for other in names if other not in raw.ch_names]
             raise InputError(
-                f"{source(raw)}: no EEG channel {name!r}{suggestion(name, raw.ch_names)}\n"
+                f"{source(raw)}: no {_kind(raw)} channel {name!r}{suggestion(name, raw.ch_names)}\n"
                 f"  responses.channels wants {len(names)} channels, not found: {', '.join(lost)}\n"
                 f"  channels found: {', '.join(raw.ch_names)}"
             )
     return names
+
+
+def _kind(raw: mne.io.BaseRaw) -> str:
+    """EEG or MEG, for messages."""
+    return "EEG" if "eeg" in raw.get_channel_types() else "MEG"
 
 
 # ---------------------------------------------------------------------------------------------- filter
@@ -167,6 +198,8 @@ def prepare(raw: mne.io.BaseRaw, names: Sequence[str], band: Band, responses: Re
                 f"  {_shorter(band, length)}, or leave the short run out"
             ) from None
     if responses.reference == "average":
+        if _kind(raw) != "EEG":
+            raise InputError(f"{source(raw)}: responses.reference: average is of EEG; sensors of MEG have no reference")
         raw.set_eeg_reference("average", projection=False, verbose="ERROR")
     elif responses.reference != "recorded":
         assert_never(responses.reference)
@@ -317,15 +350,20 @@ def cut(
     rows : slice
         Which of the onsets.
     data : ndarray [m, n_channels, n_times]
-        V.
-    peak_to_peak : ndarray [m] or None
-        Largest peak-to-peak amplitude over channels in the whole epoch (before crop and decimation), V; None where
-        there is no limit to it (``reject_uv``).
+        V, or T and T/m; with ``baseline_mode: zscore`` in standard deviations of the baseline.
+    peak_to_peak : ndarray [m, n_channels] or None
+        Peak-to-peak amplitude of each channel in the whole epoch (before crop and decimation), V, or T and T/m; None
+        where there is no limit to it (:func:`reject_limits`).
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When a baseline that epochs are divided by has no variance.
     """
     sfreq = raw.info["sfreq"]
     length = _length(sfreq, responses)
     starts = _samples(onsets, sfreq) + round(responses.tmin * sfreq)
-    baseline = _baseline(sfreq, responses)
+    baseline, limits = _baseline(sfreq, responses), reject_limits(raw, responses)
     places = _grid(sfreq, responses)[1]
     kept = _slice(places)
     resampling = None
@@ -336,14 +374,66 @@ def cut(
         some = starts[rows]
         segment = raw.get_data(start=int(some.min()), stop=int(some.max()) + length)
         data = np.empty((len(some), len(segment), len(places)))
-        peak_to_peak = None if responses.reject_uv is None else np.empty(len(some))
+        peak_to_peak = None if limits is None else np.empty((len(some), len(segment)))
         for place, first in enumerate(some - some.min()):  # one epoch fits into the processor's cache, many do not
             epoch = segment[:, first : first + length]
             level = 0.0 if baseline is None else epoch[:, baseline].mean(axis=1, keepdims=True)
             if peak_to_peak is not None:
-                peak_to_peak[place] = np.ptp(epoch, axis=1).max()
+                peak_to_peak[place] = np.ptp(epoch, axis=1)
             data[place] = epoch[:, kept] - level if resampling is None else resampling(epoch, level)[:, kept]
+            if responses.baseline_mode == "zscore":
+                assert baseline is not None
+                data[place] /= _deviation(raw, epoch[:, baseline], onsets[rows][place])
+            elif responses.baseline_mode != "mean":
+                assert_never(responses.baseline_mode)
         yield rows, data, peak_to_peak
+
+
+def reject_limits(raw: mne.io.BaseRaw, responses: Responses) -> np.ndarray | None:
+    """Largest peak-to-peak amplitude of each channel that an epoch of training may have.
+
+    Returns
+    -------
+    ndarray [n_channels] or None
+        V, T or T/m; infinite for channels of a type without a limit. None without any limit.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When a limit is of a type that no channel has.
+    """
+    given = {
+        name: (kind, limit * unit)
+        for name, (kind, unit) in REJECT.items()
+        if (limit := getattr(responses, name)) is not None
+    }
+    types = raw.get_channel_types()
+    for name, (kind, _) in given.items():
+        if kind not in types:
+            found = ", ".join(f"{types.count(one)} {one}" for one in dict.fromkeys(types))
+            raise InputError(
+                f"{source(raw)}: responses.{name} is of channels of type {kind}, and none is read (found {found}); "
+                "leave it out, or give the limit of the type that is there: "
+                + ", ".join(other for other, (of, _) in REJECT.items() if of in types)
+            )
+    if not given:
+        return None
+    by_type = dict(given.values())
+    return np.array([by_type.get(kind, np.inf) for kind in types])
+
+
+def _deviation(raw: mne.io.BaseRaw, baseline: np.ndarray, onset: float) -> np.ndarray:
+    """Standard deviation [n_channels, 1] of the baseline [n_channels, n_samples] of the epoch at an onset (s)."""
+    found: np.ndarray = baseline.std(axis=1, keepdims=True)
+    flat = ~(found[:, 0] > FLAT * np.median(found))
+    if flat.any():
+        names = [name for name, one in zip(raw.ch_names, flat) if one]
+        raise InputError(
+            f"{source(raw)}: the baseline of the trial at {onset:.10g} s has no variance in {len(names)} of "
+            f"{len(flat)} channels ({', '.join(names[:5])}), so baseline_mode: zscore would divide by zero\n"
+            "  leave these channels out (responses.without), give a longer baseline, or set baseline_mode: mean"
+        )
+    return found
 
 
 class Resampling:

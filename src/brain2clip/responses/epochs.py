@@ -23,7 +23,7 @@ from brain2clip import artefact, settings, stage
 from brain2clip.names import NO_LABEL, SPLITS
 from brain2clip.readers import contract
 from brain2clip.readers.contract import EegStudy, Recording
-from brain2clip.responses import checks, epoching, recording, same_samples, samples, whitening, writing
+from brain2clip.responses import channels, checks, epoching, recording, same_samples, samples, whitening, writing
 from brain2clip.settings import Band, Repetitions, Responses
 from brain2clip.stage import InputError
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("brain2clip")
 
+#: Unit of epochs that were divided by the standard deviation of their baselines.
+BASELINE_UNIT = "baseline standard deviation"
 #: Length of a segment of the Welch spectrum, s.
 WELCH_S = 2.0
 #: ... that are transformed at the same time: so many fit into the processor's cache.
@@ -65,17 +67,22 @@ def run(job: stage.Job) -> None:
         with artefact.create_h5(output, job.provenance(), unknown={"position", *unknown(collected)}) as file:
             writing.write_trials(file, kept)
             write_responses(file, kept, collected, operators, responses, scratch)
-            write_quality(file, collected, operators)
+            write_quality(file, collected, operators, responses)
             compared.write(file)
             dropped = {
                 **{"surplus": surplus, "cut_off": collected.cut_off, "rejected": collected.rejected},
                 **{"bad_segments": collected.bad_segments, "bad_channels": collected.bad_channels},
             }
-            unit = whitening.kind_of(responses.whitening).unit if operators else "V"
-            writing.write_attributes(file, responses.sfreq, unit, dropped)
+            writing.write_attributes(file, responses.sfreq, _unit(collected, operators, responses), dropped)
             if not operators:
                 writing.write_not_normalised(file, responses.whitening.clamp)
     log.info("epochs: %d training and %d test trials", *((kept["split"] == side).sum() for side in SPLITS))
+
+
+def _unit(collected: Collected, operators: dict[str, whitening.Operator], responses: Responses) -> str:
+    """Unit of the responses: of their whitening, of the baseline that they were divided by, or of the recording."""
+    of_whitening = whitening.kind_of(responses.whitening).unit if operators else None
+    return of_whitening or (BASELINE_UNIT if responses.baseline_mode == "zscore" else channels.unit_of(collected.types))
 
 
 # ----------------------------------------------------------------------------------------------- trials
@@ -170,9 +177,17 @@ class Collected:
     fits : dict
         Session to its whitening.
     erp_sum : ndarray [n_channels, n_times]
-        Sum over training trials, V.
+        Sum over training trials, V (MEG: T, T/m), or in deviations of the baseline.
     psd_sum : ndarray [n_channels, n_freqs]
-        Sum over recordings, V²/Hz.
+        Sum over recordings, V²/Hz (MEG: T²/Hz, (T/m)²/Hz).
+    types : dict
+        Type of each channel, as MNE calls it.
+    grade : int
+        Grade of the gradient compensation of all recordings.
+    head : mne.transforms.Transform or None
+        Position of the head in the first recording.
+    heads : list
+        Name of each recording of MEG with the distance of its sensors from those of the first, seen from the head, mm.
     recordings : int
         How many went into ``psd_sum``.
     cut_off : dict
@@ -196,7 +211,11 @@ class Collected:
     erp_sum: np.ndarray
     psd_sum: np.ndarray
     freqs: np.ndarray
+    types: dict[str, str]
+    grade: int
+    head: mne.transforms.Transform | None
     recordings: int = 0
+    heads: list[tuple[str, float]] = field(default_factory=list)
     trained: dict[str, int] = field(default_factory=dict)
     cut_off: dict[str, dict[str, int]] = field(default_factory=lambda: {side: {} for side in SPLITS})
     rejected: dict[str, int] = field(default_factory=dict)
@@ -223,6 +242,7 @@ def collect(
             collected = _empty(raw, item, trials, responses, left_out)
             _log_filter(raw, band, responses)
         check_same(raw, item, collected, recordings[min(groups)])
+        check_head(raw, item, collected, recordings[min(groups)], responses.head_movement_mm)
         group = groups[index]
         epoching.check_onsets(raw, group["onset"].to_numpy(float), item.events)
         _load(raw, item, collected, bad, responses)
@@ -231,6 +251,7 @@ def collect(
         collected.recordings += 1
         _cut_recording(raw, item, group, responses, collected, scratch)
     assert collected is not None
+    say_heads(collected.heads)
     return collected
 
 
@@ -263,17 +284,19 @@ def _empty(
     raw: mne.io.BaseRaw, item: Recording, trials: pd.DataFrame, responses: Responses, left_out: Collection[str]
 ) -> Collected:
     """Nothing collected yet; the first recording says channels, rate and positions."""
-    named = epoching.channel_names(raw, responses.channels)
-    channels = [name for name in named if name not in left_out]
-    if not channels:
+    named = epoching.wanted_names(raw, responses)
+    names = [name for name in named if name not in left_out]
+    if not names:
         raise InputError(
             f"{item.path}: all of the wanted channels are marked as bad in some recording ({', '.join(named)}); keep "
             "or interpolate them (studies.*.responses.bad_channels)"
         )
-    if len(channels) < len(named):
-        log.warning("epochs: %d of %d channels are bad somewhere and left out", len(named) - len(channels), len(named))
-    log.info("epochs: responses of %d channels: %s", len(channels), ", ".join(channels))
+    if len(names) < len(named):
+        log.warning("epochs: %d of %d channels are bad somewhere and left out", len(named) - len(names), len(named))
+    log.info("epochs: responses of %d channels: %s", len(names), ", ".join(names))
     epoching.check_rate(raw, responses)
+    types = {name: kind for name, kind in recording.channel_types(raw).items() if name in names}
+    check_scale(item, types, responses)
     sfreq = raw.info["sfreq"]
     times = epoching.epoch_times(sfreq, responses)
     places = dict(zip(raw.ch_names, recording.positions(raw, item)))
@@ -281,26 +304,88 @@ def _empty(
     freqs = np.fft.rfftfreq(round(WELCH_S * sfreq), 1 / sfreq)
     fit = whitening.kind_of(responses.whitening)
     return Collected(
-        channels=channels,
+        channels=names,
         times=times,
-        position=np.array([places[name] for name in channels]),
+        position=np.array([places[name] for name in names]),
         sfreq=sfreq,
         kept=np.zeros(len(trials), dtype=bool),
-        fits={name: fit(responses.whitening, channels, int(count)) for name, count in training.items()},
-        erp_sum=np.zeros((len(channels), len(times))),
-        psd_sum=np.zeros((len(channels), len(freqs))),
+        fits={name: fit(responses.whitening, names, int(count)) for name, count in training.items()},
+        erp_sum=np.zeros((len(names), len(times))),
+        psd_sum=np.zeros((len(names), len(freqs))),
         freqs=freqs,
+        types=types,
+        grade=recording.compensation(raw),
+        head=raw.info["dev_head_t"],
     )
 
 
+def check_scale(item: Recording, types: dict[str, str], responses: Responses) -> None:
+    """Refuse channels of several units side by side (magnetometers and planar gradiometers) without a common scale."""
+    if not responses.scaled and len(set(types.values())) > 1:
+        raise InputError(
+            f"{item.path}: channels in {channels.unit_of(types)} side by side, whose numbers differ in scale; expected "
+            "one type of channel (studies.*.picks: mag or grad), a whitening (responses.whitening), or "
+            "responses.baseline_mode: zscore"
+        )
+
+
 def check_same(raw: mne.io.BaseRaw, item: Recording, collected: Collected, first: Recording) -> None:
-    """Refuse another rate or missing channels; another order of channels is put right by name later."""
+    """Refuse another rate, missing channels, channels of another type, another compensation.
+
+    Another order of channels is put right by name later.
+    """
     if not np.isclose(raw.info["sfreq"], collected.sfreq):
         raise InputError(
             f"{item.path}: sampled at {raw.info['sfreq']:.10g} Hz, but {first.path} at {collected.sfreq:.10g} Hz; "
             "expected one rate for all recordings of a subject: leave the others out, or resample their files"
         )
     epoching.channel_names(raw, collected.channels)
+    types = recording.channel_types(raw)
+    other = [name for name in collected.channels if types[name] != collected.types[name]]
+    if other:
+        raise InputError(
+            f"{item.path}: {other[0]} is of type {types[other[0]]}, but {collected.types[other[0]]} in {first.path}; "
+            "expected the same sensors in all recordings of a subject"
+        )
+    grade = recording.compensation(raw)
+    if grade != collected.grade:
+        raise InputError(
+            f"{item.path}: gradient compensation of grade {grade}, but {collected.grade} in {first.path}; expected one "
+            "for all recordings of a subject, because the sensors measure other things: bring the files to one grade "
+            "(mne.io.Raw.apply_gradient_compensation, before channels are picked), or leave the others out"
+        )
+
+
+def check_head(
+    raw: mne.io.BaseRaw, item: Recording, collected: Collected, first: Recording, limit: float | None
+) -> None:
+    """Note how far the head of a recording lies from where it lay in the first; refuse it beyond a limit (mm)."""
+    moved = recording.head_movement(raw, collected.head)
+    if moved is None:
+        if limit is not None:
+            raise InputError(
+                f"{item.path if collected.head is not None else first.path}: no position of the head in the file, and "
+                "responses.head_movement_mm wants to compare it; leave that setting out"
+            )
+        return
+    collected.heads.append((item.name, moved))
+    if limit is not None and moved > limit:
+        raise InputError(
+            f"{item.path}: the head lies {moved:.1f} mm from where it lay in {first.path} (mean over sensors), and "
+            f"responses.head_movement_mm allows {limit:g}; leave the recording out, bring it to one head position "
+            "(mne.preprocessing.maxwell_filter, destination), or allow more"
+        )
+
+
+def say_heads(heads: list[tuple[str, float]]) -> None:
+    """Say once how far heads lie from where they lay in the first recording."""
+    farthest = max(heads, key=lambda one: one[1], default=None)
+    if farthest is not None and farthest[1] > 0:
+        log.warning(
+            "epochs: head positions differ by up to %.1f mm (%s, mean over sensors) from the first recording's; "
+            "sensors are taken as they are (responses.head_movement_mm would refuse)",
+            *farthest[::-1],
+        )
 
 
 def _log_filter(raw: mne.io.BaseRaw, band: Band, responses: Responses) -> None:
@@ -342,11 +427,11 @@ def _cut_recording(
         assert_never(responses.bad_segments)
     group = group[fits]
     training = (group["split"] == "train").to_numpy()
-    rejected = 0
+    rejected, limits = 0, epoching.reject_limits(raw, responses)
     for rows, data, peak_to_peak in epoching.cut(raw, group["onset"].to_numpy(float), responses):
         bad = np.zeros(len(data), dtype=bool)
-        if responses.reject_uv is not None and peak_to_peak is not None:
-            bad = training[rows] & _too_large(peak_to_peak, responses.reject_uv)
+        if limits is not None and peak_to_peak is not None:
+            bad = training[rows] & _too_large(peak_to_peak, limits)
         rejected += int(bad.sum())
         epochs = data.astype(np.float32)
         (epochs[~bad] if bad.any() else epochs).tofile(scratch)
@@ -358,7 +443,15 @@ def _cut_recording(
             _count(collected.trained, session, len(learnt))
     if rejected:
         _count(collected.rejected, session, rejected)
-        log.info("epochs: %s: %d training epochs above %g µV rejected", item.name, rejected, responses.reject_uv)
+        log.info("epochs: %s: %d training epochs above %s rejected", item.name, rejected, _limits(responses))
+
+
+def _limits(responses: Responses) -> str:
+    """Limits of the peak-to-peak amplitude, for the log."""
+    units = {"reject_uv": "µV", "reject_ft": "fT", "reject_ft_cm": "fT/cm"}
+    return " or ".join(
+        f"{limit:g} {unit}" for name, unit in units.items() if (limit := getattr(responses, name)) is not None
+    )
 
 
 def _touched(onsets: np.ndarray, spans: np.ndarray, responses: Responses) -> np.ndarray:
@@ -371,9 +464,9 @@ def _without(kept: np.ndarray, bad: np.ndarray) -> np.ndarray:
     return kept & ~bad
 
 
-def _too_large(peak_to_peak: np.ndarray, limit_uv: float) -> np.ndarray:
-    """Which epochs reach beyond the limit, bool [n]."""
-    return peak_to_peak > limit_uv * 1e-6
+def _too_large(peak_to_peak: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """Which epochs [n, n_channels] reach beyond the limit of a channel, bool [n]."""
+    return np.count_nonzero(peak_to_peak > limits, axis=1) > 0
 
 
 def _count(counts: dict[str, int], key: str, more: int) -> None:
@@ -417,7 +510,10 @@ def session_operators(collected: Collected, kept: pd.DataFrame, responses: Respo
     operators = {}
     if not collected.trained:
         if responses.whitening.scaled:
-            log.warning("epochs: no training trial: left in V, to be whitened as the training of the model that ranks")
+            log.warning(
+                "epochs: no training trial: left in %s, to be whitened as the training of the model that ranks",
+                BASELINE_UNIT if responses.baseline_mode == "zscore" else channels.unit_of(collected.types),
+            )
             return {}
         fit = whitening.kind_of(responses.whitening)(responses.whitening, collected.channels, 0)
         return {session: fit.operator() for session in sorted(set(kept["session"]))}
@@ -454,7 +550,7 @@ def write_responses(
         writing.store(response, begin, epochs)
     if response.dtype == np.float16:
         log.info("epochs: stored as float16, relative rounding error at most 2^-11 (0.05 %)")
-    writing.write_axes(file, collected.channels, collected.times, collected.position)
+    writing.write_axes(file, collected.channels, collected.times, collected.position, collected.types)
 
 
 def _chunks(scratch: IO[bytes], shape: tuple[int, int, int], rows: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -471,11 +567,15 @@ def unknown(collected: Collected) -> tuple[str, ...]:
     return () if collected.trained else ("erp",)
 
 
-def write_quality(file: h5py.File, collected: Collected, operators: dict[str, whitening.Operator]) -> None:
+def write_quality(
+    file: h5py.File, collected: Collected, operators: dict[str, whitening.Operator], responses: Responses
+) -> None:
     """Whitening operators, evoked response and spectrum."""
     trained = sum(collected.trained.values())
     erp = collected.erp_sum / trained if trained else np.full_like(collected.erp_sum, np.nan)
     writing.write_quality(file, operators, erp, collected.psd_sum / collected.recordings, collected.freqs)
+    if responses.baseline_mode == "zscore":
+        file["quality/erp"].attrs["unit"] = BASELINE_UNIT
 
 
 if __name__ == "__main__":

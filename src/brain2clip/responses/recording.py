@@ -1,4 +1,4 @@
-"""Open one BIDS EEG recording with MNE: channel types and positions from the BIDS tables, samples not read yet.
+"""Open one BIDS recording with MNE: channel types and positions from the BIDS tables, samples not read yet.
 
 ``mne_bids.read_raw_bids`` is not used, because it also turns ``events.tsv`` into annotations: an onset column in
 milliseconds then gives no annotation at all, without an error. Trials come from the study instead.
@@ -11,16 +11,17 @@ import logging
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from brain2clip.readers import bids_files, recording_files
-from brain2clip.readers.contract import Recording
-from brain2clip.responses import channels
+from brain2clip.readers.contract import PICKS, Recording
+from brain2clip.responses import channels, epoching
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ CONVERTED = frozenset({"mV", "uV", "\u00b5V", "\u03bcV", "\x83\xcaV"})
 #: What MNE says of recordings that are whole and of another kind than is read here, and what to do.
 ADVICE = {
     "It must be 1 for raw files": "the file holds epochs; expected the continuous recording, epochs are cut here",
+    "Internal Active Shielding": "run MaxFilter, or mne.preprocessing.maxwell_filter, over it first, which takes the "
+    "shielding out",
     "v7.3": "the file was saved as MATLAB 7.3; save it again from EEGLAB without the option for files beyond 2 GB, or "
     "install pymatreader",
 }
@@ -53,32 +56,61 @@ BAD_EVENT = re.compile(r"BAD($|[ _-])")
 
 
 def open_recording(recording: Recording) -> mne.io.BaseRaw:
-    """The recording with its EEG channels only, in the order of the file; in V, not loaded.
+    """The recording with its channels of the wanted types only, in the order of the file; in V or T, not loaded.
 
     ``raw.info["bads"]`` are the channels that the file or ``channels.tsv`` calls bad.
 
     Raises
     ------
     brain2clip.stage.InputError
-        When a file is damaged or not this recording's own, MNE cannot read it, or it holds no EEG channel.
+        When a file is damaged or not this recording's own, MNE cannot read it, or it holds no such channel.
     """
-    import mne
-
     recording_files.check_complete(recording.path)
     if recording.path.suffix.lower() == ".set":
         _probe(recording.path)
-    with readable(recording.path):
-        raw = mne.io.read_raw(recording.path, preload=False, verbose="ERROR")
+    raw = _open(recording)
     _check_sources(raw, recording)
     _check_rate(raw, recording)
-    names = channels.eeg_channels(raw, recording)
-    # MNE filters and references by type: what the table calls EEG must be EEG for it too.
-    other = [name for name, kind in zip(raw.ch_names, raw.get_channel_types()) if name in names and kind != "eeg"]
-    raw.set_channel_types(dict.fromkeys(other, "eeg"), on_unit_change="ignore", verbose="ERROR")
+    names = channels.chosen(raw, recording)
+    if recording.datatype == "eeg":
+        # MNE filters and references by type: what the table calls EEG must be EEG for it too.
+        other = [name for name, kind in zip(raw.ch_names, raw.get_channel_types()) if name in names and kind != "eeg"]
+        raw.set_channel_types(dict.fromkeys(other, "eeg"), on_unit_change="ignore", verbose="ERROR")
     raw.reorder_channels(names)
     marked = {name for name, status in _column(recording, "status").items() if status.lower() == "bad"}
     raw.info["bads"] = [name for name in names if name in marked | set(raw.info["bads"])]
     return raw
+
+
+def _open(recording: Recording) -> mne.io.BaseRaw:
+    """What MNE reads, with the names that ``channels.tsv`` has, where a format knows two for each channel."""
+    raws = (read() for read in _readers(recording.path))
+    with readable(recording.path):
+        first = next(raws)
+    written = set(_column(recording, "name"))
+    if recording.datatype == "eeg" or written <= set(first.ch_names):
+        return first
+    with readable(recording.path):
+        return next((raw for raw in raws if written <= set(raw.ch_names)), first)
+
+
+def _readers(path: Path) -> list[Callable[[], mne.io.BaseRaw]]:
+    """How MNE opens a recording: by the names that its reader gives, then by others of the same channels."""
+    import mne
+
+    given: dict[str, Any] = {"preload": False, "verbose": "ERROR"}
+    if not path.is_dir():
+        ending = path.suffix.lower()
+        read = partial(mne.io.read_raw, path, **given)
+        return [read, partial(read, standardize_names=True)] if ending in (".con", ".sqd") else [read]
+    if path.suffix.lower() == ".ds":
+        # Names as the file has them (MLC11-1609); samples end where the clock of the system stops.
+        read = partial(mne.io.read_raw_ctf, path, system_clock="truncate", **given)
+        return [read, partial(read, clean_names=True)]
+    head = path / recording_files.BTI_HEAD
+    files = (recording_files.bti_samples(path), path / recording_files.BTI_CONFIG, head if head.is_file() else None)
+    read = partial(mne.io.read_raw_bti, *files, **given)
+    return [read, partial(read, rename_channels=False)]
 
 
 @contextmanager
@@ -93,7 +125,7 @@ def readable(path: Path) -> Iterator[None]:
         advice = next((text for words, text in ADVICE.items() if words in said), None)
         raise InputError(
             f"{path}: MNE cannot read this recording ({type(error).__name__}: {said[:300]})\n  "
-            + (advice or "expected a complete EEG file with its data beside it; get the file again")
+            + (advice or "expected a complete recording with its data beside it; get the file again")
         ) from None
 
 
@@ -140,6 +172,46 @@ def _check_sources(raw: mne.io.BaseRaw, recording: Recording) -> None:
             f"{data}: {data.stat().st_size} bytes, but {recording.path.name} promises {whole} ({len(raw.ch_names)} "
             f"channels of {raw.n_times} samples); get both files again"
         )
+
+
+def channel_types(raw: mne.io.BaseRaw) -> dict[str, str]:
+    """Types of the channels by name, as MNE calls them: ``eeg``, ``mag``, ``grad``."""
+    return dict(zip(raw.ch_names, raw.get_channel_types()))
+
+
+def compensation(raw: mne.io.BaseRaw) -> int:
+    """Grade of the gradient compensation of a recording (CTF, BTi); 0 where there is none.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When it is not that of all sensors.
+    """
+    with readable(Path(epoching.source(raw))):
+        return raw.compensation_grade or 0
+
+
+def head_movement(raw: mne.io.BaseRaw, head: mne.transforms.Transform | None) -> float | None:
+    """How far the sensors of a recording of MEG lie from where they would with another head position.
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw
+    head : mne.transforms.Transform or None
+        From device to head (``dev_head_t``).
+
+    Returns
+    -------
+    float or None
+        Mean over sensors, seen from the head, mm; None where one of the positions is unknown, or of EEG.
+    """
+    own = raw.info["dev_head_t"]
+    sensors = [one for one, kind in zip(raw.info["chs"], raw.get_channel_types()) if kind in PICKS["meg"]]
+    if own is None or head is None or not sensors:
+        return None
+    places = np.array([one["loc"][:3] for one in sensors])
+    there, before = (places @ one["trans"][:3, :3].T + one["trans"][:3, 3] for one in (own, head))
+    return float(1e3 * np.linalg.norm(there - before, axis=1).mean())
 
 
 def _column(recording: Recording, name: str) -> dict[str, str]:
@@ -202,6 +274,8 @@ def bad_spans(raw: mne.io.BaseRaw, recording: Recording) -> np.ndarray:
 def positions(raw: mne.io.BaseRaw, recording: Recording) -> np.ndarray:
     """Electrode positions: ``electrodes.tsv`` where there is one, else what the file says.
 
+    Sensors of MEG are where the file says, in coordinates of the device, which a head does not move.
+
     Returns
     -------
     ndarray [n_channels, 3]
@@ -240,8 +314,8 @@ def _check_rate(raw: mne.io.BaseRaw, recording: Recording) -> None:
     rate = bids_files.read_metadata(bids_files.metadata_files(recording)).get("SamplingFrequency")
     if isinstance(rate, int | float) and abs(rate - raw.info["sfreq"]) > 0.01 * rate:
         log.warning(
-            "%s: sampled at %g Hz, but eeg.json says %g Hz; the recording's own rate is used",
-            *(recording.path, raw.info["sfreq"], rate),
+            "%s: sampled at %g Hz, but %s.json says %g Hz; the recording's own rate is used",
+            *(recording.path, raw.info["sfreq"], recording.datatype, rate),
         )
 
 

@@ -1,9 +1,11 @@
-"""The samples of one recording in V: loaded, in the right unit, and channels that are bad made from the others."""
+"""The samples of one recording in V or T: loaded, in the right unit, and channels that are bad made from the others."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,14 +21,41 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("brain2clip")
 
-#: Deviation within a second of what can be EEG, V: noise of an amplifier, and ten times the strongest seizures.
-EEG_V = (1e-7, 5e-3)
-#: Deviation of ordinary EEG, V.
-USUAL_V = 2e-5
+
+@dataclass(frozen=True)
+class Amplitude:
+    """What deviations within a second there are.
+
+    Attributes
+    ----------
+    name : str
+        What is measured, for messages.
+    unit : str
+    possible : tuple of float
+        Smallest and largest one, in that unit.
+    usual : float
+        An ordinary one.
+    """
+
+    name: str
+    unit: str
+    possible: tuple[float, float]
+    usual: float
+
+
+#: What MNE calls a digitised point of the surface of the head; and how many make a sphere.
+FIFFV_POINT_EXTRA, ENOUGH_POINTS = 4, 10
+#: By type of channel. EEG: noise of an amplifier, and ten times the strongest seizures. MEG: a hundredth of the noise
+#: of a sensor (averaged, filtered data), and a field outside of a shielded room.
+AMPLITUDES = {
+    "eeg": Amplitude("EEG", "V", (1e-7, 5e-3), 2e-5),
+    "mag": Amplitude("MEG (mag)", "T", (1e-15, 1e-7), 1e-12),
+    "grad": Amplitude("MEG (grad)", "T/m", (1e-14, 1e-6), 2e-11),
+}
 
 
 def load(raw: mne.io.BaseRaw, item: Recording, names: Sequence[str], scale: float) -> None:
-    """Load some channels, in this order and in V, in place.
+    """Load some channels, in this order and in V (MEG: T, T/m), in place.
 
     Parameters
     ----------
@@ -41,7 +70,7 @@ def load(raw: mne.io.BaseRaw, item: Recording, names: Sequence[str], scale: floa
     Raises
     ------
     brain2clip.stage.InputError
-        When they cannot be read, are no numbers, or cannot be EEG in V.
+        When they cannot be read, are no numbers, or cannot be EEG in V, or MEG in T.
     """
     with recording.readable(item.path):
         raw.reorder_channels(list(names)).load_data(verbose="ERROR")
@@ -63,30 +92,41 @@ def _multiply(raw: mne.io.BaseRaw, names: Sequence[str], factor: float) -> None:
 
 
 def check_amplitude(raw: mne.io.BaseRaw, scale: float = 1.0) -> None:
-    """Refuse samples whose amplitude no EEG in V has, as where a unit is wrong or missing.
+    """Refuse samples whose amplitude no EEG in V has, nor MEG in T, as where a unit is wrong or missing.
 
-    What counts is the deviation within a second, as the median over seconds and channels: offsets and drifts of an
-    amplifier do not matter, nor some channels that are off.
+    What counts is the deviation within a second, as the median over seconds and channels of a type: offsets and drifts
+    of an amplifier do not matter, nor some channels that are off.
     """
-    found = _deviation(raw)
-    low, high = EEG_V
+    types = recording.channel_types(raw)
+    for kind, expected in AMPLITUDES.items():
+        names = [name for name in raw.ch_names if types[name] == kind]
+        if names:
+            _check_amplitude(raw, names, expected, scale)
+
+
+def _check_amplitude(raw: mne.io.BaseRaw, names: Sequence[str], expected: Amplitude, scale: float) -> None:
+    found = _deviation(raw, names)
+    (low, high), unit = expected.possible, expected.unit
     if low <= found <= high:
         return
     if found == 0:
-        raise InputError(f"{epoching.source(raw)}: all samples are constant; expected EEG. Get the file again")
-    factor = 1000.0 ** round(np.log10(USUAL_V / found) / 3)
+        raise InputError(
+            f"{epoching.source(raw)}: all samples are constant; expected {expected.name}. Get the file again"
+        )
+    factor = 1000.0 ** round(np.log10(expected.usual / found) / 3)
+    advice = "give units in channels.tsv where the file has none, or " if unit == "V" else ""
     raise InputError(
-        f"{epoching.source(raw)}: the EEG channels vary by {found:.3g} V within a second (median), which no EEG does "
-        f"({low:g} to {high:g} V)\n  the unit in the file is wrong or missing: give units in channels.tsv where the "
-        f"file has none, or set studies.*.responses.scale: {scale * factor:g}"
+        f"{epoching.source(raw)}: the {expected.name} channels vary by {found:.3g} {unit} within a second (median), "
+        f"which no {expected.name.partition(' ')[0]} does ({low:g} to {high:g} {unit})\n  the unit in the file is "
+        f"wrong or missing: {advice}set studies.*.responses.scale: {scale * factor:g}"
     )
 
 
-def _deviation(raw: mne.io.BaseRaw) -> float:
-    """Median over channels of the median deviation within a second, V; what is constant does not count."""
+def _deviation(raw: mne.io.BaseRaw, names: Sequence[str]) -> float:
+    """Median over channels of the median deviation within a second; what is constant does not count."""
     length = max(1, min(round(raw.info["sfreq"]), raw.n_times))
     of_channels = []
-    for place in range(len(raw.ch_names)):  # one at a time, because they are copied
+    for place in map(raw.ch_names.index, names):  # one at a time, because they are copied
         samples = raw.get_data(picks=[place])[0]
         seconds = samples[: len(samples) // length * length].reshape(-1, length).std(axis=1)
         # What is left of a large constant by rounding is no deviation.
@@ -105,12 +145,14 @@ def sketch(raw: mne.io.BaseRaw, names: Collection[str]) -> NDArray[np.uint64]:
 
 
 def interpolate(raw: mne.io.BaseRaw, bad: Sequence[str], others: Collection[str], places: NDArray[np.float64]) -> None:
-    """Make bad channels from the others by spherical splines (Perrin et al. 1989), in place.
+    """Make bad channels from the others, in place.
+
+    EEG by spherical splines (Perrin et al. 1989); MEG by minimum-norm estimates of the field of sources in a sphere.
 
     Parameters
     ----------
     raw : mne.io.BaseRaw
-        Loaded, with all EEG channels.
+        Loaded, with all channels of EEG, or all sensors.
     bad : sequence of str
         Channels to make.
     others : collection of str
@@ -125,6 +167,9 @@ def interpolate(raw: mne.io.BaseRaw, bad: Sequence[str], others: Collection[str]
     """
     import mne
 
+    if "eeg" not in recording.channel_types(raw).values():
+        _interpolate_fields(raw, bad, others)
+        return
     if np.isnan(places).all():
         places = recording.template_positions(raw.ch_names)
         log.info("%s: no electrode positions, those of a template head taken for bad channels", epoching.source(raw))
@@ -144,3 +189,29 @@ def interpolate(raw: mne.io.BaseRaw, bad: Sequence[str], others: Collection[str]
     values = dict(zip(part.ch_names, part.get_data()))
     for name in bad:
         raw[raw.ch_names.index(name)] = values[name]
+
+
+def _interpolate_fields(raw: mne.io.BaseRaw, bad: Sequence[str], others: Collection[str]) -> None:
+    """Bad sensors of MEG, in place; the centre of the head is fitted to digitised points, where there are enough."""
+    types = recording.channel_types(raw)
+    for kind in dict.fromkeys(types[name] for name in bad):
+        count = sum(found == kind and name not in bad and name not in others for name, found in types.items())
+        if count < 4:
+            raise InputError(
+                f"{epoching.source(raw)}: bad channels {', '.join(bad)} cannot be interpolated: only {count} other "
+                f"sensors of type {kind}\n  set studies.*.responses.bad_channels: drop (or keep)"
+            )
+    part = raw.copy().pick([name for name in raw.ch_names if name not in others])
+    part.info["bads"] = list(bad)
+    with recording.readable(Path(epoching.source(raw))):
+        part.interpolate_bads(origin=_centre(part), verbose="ERROR")
+    values = dict(zip(part.ch_names, part.get_data()))
+    for name in bad:
+        raw[raw.ch_names.index(name)] = values[name]
+
+
+def _centre(raw: mne.io.BaseRaw) -> str | tuple[float, float, float]:
+    """Centre of the head, m: fitted to the digitised points, or 4 cm above the line between the ears."""
+    dig = raw.info["dig"] or []
+    kinds = [int(point["kind"]) for point in dig]
+    return "auto" if kinds.count(FIFFV_POINT_EXTRA) >= ENOUGH_POINTS else (0.0, 0.0, 0.04)

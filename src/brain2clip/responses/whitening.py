@@ -28,9 +28,9 @@ class Operator:
     Attributes
     ----------
     mean : ndarray [n_channels]
-        V.
+        V, or T and T/m.
     matrix : ndarray [n_channels, n_channels]
-        1/V (none: 1).
+        1/V, or 1/T and m/T (none: 1).
     """
 
     mean: np.ndarray
@@ -61,17 +61,17 @@ class Fit:
 
     Attributes
     ----------
-    unit : str
-        Of what is whitened.
+    unit : str or None
+        Of what is whitened; None: it stays that of the recording.
     """
 
-    unit: ClassVar[str] = STANDARD
+    unit: ClassVar[str | None] = STANDARD
 
     def __init__(self, settings: WhiteningBase, channels: list[str], trials: int) -> None:
         self.settings, self.channels, self.trials = settings, channels, trials
 
     def add(self, epochs: np.ndarray) -> None:
-        """Take training epochs [n, n_channels, n_times], V."""
+        """Take training epochs [n, n_channels, n_times], V (MEG: T, T/m)."""
         raise NotImplementedError
 
     def operator(self) -> Operator:

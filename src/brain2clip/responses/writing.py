@@ -68,9 +68,19 @@ def in_precision(values: np.ndarray, dtype: np.dtype, advice: str) -> np.ndarray
     return stored
 
 
-def write_axes(file: h5py.File, channels: Sequence[str], times: np.ndarray, position: np.ndarray) -> None:
-    """Channel names, times (s) and electrode positions [n_channels, 3] (m, NaN where unknown)."""
+def write_axes(
+    file: h5py.File,
+    channels: Sequence[str],
+    times: np.ndarray,
+    position: np.ndarray,
+    types: Mapping[str, str] | None = None,
+) -> None:
+    """Names and types of channels, times (s), positions [n_channels, 3] of electrodes or sensors (m, NaN: unknown).
+
+    Types are those of MNE (``eeg``, ``mag``, ``grad``) by name; of EEG where there are none.
+    """
     write_text(file, "channel", channels)
+    write_text(file, "channel_type", ["eeg" if types is None else types[name] for name in channels])
     file["times"] = times
     file["position"] = position
 

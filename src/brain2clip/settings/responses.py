@@ -13,7 +13,7 @@ class WhiteningBase(Kind):
     """Normalisation of single trials, fitted per recording session on training trials only."""
 
     family: ClassVar[str] = "whitenings"
-    #: Whether responses lose the unit of the recording (V), which half precision cannot hold.
+    #: Whether responses lose the unit of the recording (V, T), which half precision cannot hold.
     scaled: ClassVar[bool] = True
 
     kind: str
@@ -41,7 +41,7 @@ class RobustWhitening(WhiteningBase):
 
 
 class NoWhitening(WhiteningBase):
-    """Responses stay in V."""
+    """Responses stay in V (MEG: T, or T/m), or as the baseline scaled them."""
 
     scaled: ClassVar[bool] = False
 
@@ -87,6 +87,11 @@ class Responses(Block):
         (None, 0.0),
         description="window whose mean is subtracted, s (null: none; null as start or end: that of the epoch)",
     )
+    baseline_mode: Literal["mean", "zscore"] = neutral(
+        "mean",
+        description="what the baseline does to each epoch and channel. mean: its mean is subtracted; zscore: then the "
+        "epoch is also divided by the standard deviation of the baseline, as the THINGS-MEG authors do",
+    )
     crop: tuple[float, float] | None = neutral(
         None, description="part of the epoch that is kept after baseline correction, s (null: all)"
     )
@@ -101,6 +106,7 @@ class Responses(Block):
         description="channel names, 'all' (in the order of the recording), or a named set (occipital-parietal-17: the "
         "17 of the THINGS-EEG2 authors; nice-63: all 63 of THINGS-EEG2 from front to back, as NICE, ATM and UBP)",
     )
+    without: Channels | None = neutral(None, description="names of channels that are left out, e.g. [MRO11-1609]")
     scale: float = neutral(
         1.0, gt=0, description="factor on the samples where the unit in the file is wrong, e.g. 1e-6 for microvolt as V"
     )
@@ -119,7 +125,21 @@ class Responses(Block):
         "recorded", description="recorded: as on disk; average: mean of the kept EEG channels"
     )
     reject_uv: float | None = neutral(
-        None, gt=0, description="drop training epochs with a peak-to-peak amplitude above this, microvolt"
+        None, gt=0, description="EEG: drop training epochs with a peak-to-peak amplitude above this, microvolt"
+    )
+    reject_ft: float | None = neutral(
+        None,
+        gt=0,
+        description="MEG: the same of magnetometers and axial gradiometers (MNE's type mag), femtotesla",
+    )
+    reject_ft_cm: float | None = neutral(
+        None, gt=0, description="MEG: the same of planar gradiometers (MNE's type grad), femtotesla per cm"
+    )
+    head_movement_mm: float | None = neutral(
+        None,
+        gt=0,
+        description="MEG: refuse a recording in which the head lies further from the sensors than in the first one, "
+        "mm, by the mean over sensors (null: it is said, and heads are taken to lie alike)",
     )
     whitening: Whitening = Field(default_factory=MvnnWhitening, description="normalisation of single trials")
     repetitions: Repetitions = Field(default_factory=Repetitions, description="surplus presentations")
@@ -138,6 +158,16 @@ class Responses(Block):
                 raise ValueError(f"baseline [{begin}, {end}] must lie inside the epoch, {epoch}")
         if self.crop is not None and not self.tmin <= self.crop[0] < self.crop[1] <= self.tmax:
             raise ValueError(f"crop {self.crop} must lie inside the epoch, {epoch}")
-        if self.dtype == "float16" and not self.whitening.scaled:
-            raise ValueError("dtype float16 needs whitening.kind not none (volts of 1e-6 would underflow); use float32")
+        if self.baseline_mode == "zscore" and self.baseline is None:
+            raise ValueError("baseline_mode: zscore needs a baseline, whose standard deviation is one; give its window")
+        if self.dtype == "float16" and not self.scaled:
+            raise ValueError(
+                "dtype float16 needs whitening.kind not none, or baseline_mode: zscore (volts of 1e-6 would underflow, "
+                "tesla of 1e-13 all the more); use float32"
+            )
         return self
+
+    @property
+    def scaled(self) -> bool:
+        """Whether responses have no unit of a recording, so that channels of several types can stand side by side."""
+        return self.whitening.scaled or self.baseline_mode == "zscore"

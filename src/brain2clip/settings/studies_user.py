@@ -16,13 +16,28 @@ from brain2clip.settings.study_base import (
     VoxelStudyBase,
 )
 
+#: Formats of recordings by datatype.
+_FORMATS = {"eeg": (".vhdr", ".edf", ".bdf", ".set", ".fif"), "meg": (".fif", ".ds", ".con", ".sqd", ".pdf")}
+
 
 class BidsStudy(UserStudyBase, EegStudyBase):
-    """Any BIDS EEG dataset on disk."""
+    """Any BIDS dataset of EEG or MEG on disk."""
 
     kind: Literal["bids"] = "bids"
     root: Filled = Field(description="folder of the BIDS dataset, relative to the working directory or absolute")
     subjects: Labels | Literal["all"] = Field("all", description="BIDS subject labels without 'sub-'")
+    datatype: Literal["eeg", "meg"] = neutral("eeg", description="what was recorded: the folder of the recordings")
+    picks: Literal["eeg", "mag", "grad", "meg"] | None = neutral(
+        None,
+        description="types of the channels to read. eeg; of MEG mag (magnetometers, and the axial gradiometers of CTF "
+        "and KIT, which MNE calls so), grad (planar gradiometers), meg (both, as far as there are some); reference "
+        "channels are never read (null: eeg or meg, as the datatype)",
+    )
+    channel_types: Literal["table", "file"] | None = neutral(
+        None,
+        description="who tells the type of a channel: channels.tsv, or the recording. Names and status are those of "
+        "channels.tsv in either case (null: table for EEG, file for MEG, whose tables are often wrong)",
+    )
     tasks: Labels = Field(description="BIDS task labels to read")
     stimulus: Filled = Field(
         description="what names the stimulus of an event: a column of events.tsv, or a template with columns and the "
@@ -37,9 +52,23 @@ class BidsStudy(UserStudyBase, EegStudyBase):
         description="further BIDS entities (acq, desc, ses, run, space of electrodes ...) with the label of the files "
         "to read, if there are several, e.g. {acq: clean}; null: the files without this entity",
     )
-    extension: Literal[".vhdr", ".edf", ".bdf", ".set", ".fif"] | None = neutral(
+    extension: Literal[".vhdr", ".edf", ".bdf", ".set", ".fif", ".ds", ".con", ".sqd", ".pdf"] | None = neutral(
         None, description="format to read if a recording exists in several (null: it exists in one)"
     )
+
+    @property
+    def technique(self) -> str:
+        """EEG or MEG."""
+        return self.datatype
+
+    @model_validator(mode="after")
+    def _of_datatype(self) -> Self:
+        if self.picks is not None and (self.picks == "eeg") != (self.datatype == "eeg"):
+            raise ValueError(f"picks: {self.picks} is none of datatype {self.datatype}; leave it out, or change one")
+        if self.extension is not None and self.extension not in _FORMATS[self.datatype]:
+            known = ", ".join(_FORMATS[self.datatype])
+            raise ValueError(f"extension: {self.extension} is no format of {self.datatype} (known: {known})")
+        return self
 
     @field_validator("entities")
     @classmethod

@@ -150,6 +150,11 @@ class StudyBase(Kind):
         return templates
 
     @property
+    def technique(self) -> str:
+        """What was recorded: ``eeg``, ``meg`` or ``fmri``; of the modality ``eeg`` are both of the first."""
+        return self.modality
+
+    @property
     def part(self) -> str | None:
         """The setting, with its value, by which some pictures are never shown; None: all are, as far as known."""
         return None
@@ -191,11 +196,32 @@ class StudyBase(Kind):
 
 
 class EegStudyBase(StudyBase):
-    """Settings that every study of EEG has."""
+    """Settings that every study of EEG or MEG has."""
 
     modality: ClassVar[Literal["eeg", "fmri"]] = "eeg"
 
     responses: Responses = Field(default_factory=Responses, description="from recording to responses")
+
+    @model_validator(mode="after")
+    def _steps_of_technique(self) -> Self:
+        """Steps that are of EEG alone, or of MEG alone."""
+        found = self.responses
+        if self.technique == "meg":
+            if found.reference != "recorded":
+                raise ValueError(
+                    f"responses.reference: {found.reference} is of EEG; sensors of MEG have no reference to choose: "
+                    "leave it out"
+                )
+            if found.reject_uv is not None:
+                raise ValueError(
+                    "responses.reject_uv: of EEG, microvolt; for MEG reject_ft (magnetometers, fT) or reject_ft_cm "
+                    "(planar gradiometers, fT/cm)"
+                )
+        else:
+            for name in ("reject_ft", "reject_ft_cm", "head_movement_mm"):
+                if getattr(found, name) is not None:
+                    raise ValueError(f"responses.{name}: of MEG, and this is a study of EEG; leave it out")
+        return self
 
 
 class UserStudyBase(StudyBase):

@@ -1,4 +1,4 @@
-"""Any BIDS EEG dataset on disk as a study, by settings alone (:class:`brain2clip.settings.BidsStudy`).
+"""Any BIDS dataset of EEG or MEG on disk as a study, by settings alone (:class:`brain2clip.settings.BidsStudy`).
 
 What an event shows is read from ``events.tsv``, never from trigger codes. Pictures come from a table of the user;
 without pictures, named categories with text prompts are the candidates.
@@ -19,7 +19,7 @@ from brain2clip.names import SPLITS, suggestion
 from brain2clip.readers import bids_files, labels
 from brain2clip.readers.attempts import Attempt, strictly
 from brain2clip.readers.bids_files import Table, column, read_tsv
-from brain2clip.readers.contract import EegStudy, Recording
+from brain2clip.readers.contract import PICKS, EegStudy, Recording
 from brain2clip.readers.user_stimuli import MISSING, UserStudy, check_case, some
 from brain2clip.stage import InputError
 
@@ -34,7 +34,7 @@ SPLIT_BY = {"session": "ses", "task": "task", "run": "run"}
 
 
 class Study(UserStudy, EegStudy):
-    """A user's BIDS EEG dataset."""
+    """A user's BIDS dataset."""
 
     Settings = schema.BidsStudy
     block: schema.BidsStudy
@@ -43,7 +43,13 @@ class Study(UserStudy, EegStudy):
         super().__init__(name, settings, results)
         self.root = Path(self.block.root)
         self.wanted = bids_files.Wanted(
-            self.block.tasks, self.block.entities, self.block.extension, study=f"studies.{self.name}"
+            self.block.tasks,
+            self.block.entities,
+            self.block.extension,
+            study=f"studies.{self.name}",
+            datatype=self.block.datatype,
+            picks=_picked(self.block.picks),
+            types_from=self.block.channel_types,
         )
         self._checked: set[str] = set()
 
@@ -75,8 +81,9 @@ class Study(UserStudy, EegStudy):
         if having and having != found:
             lost = [one for one in found if one not in having]
             raise InputError(
-                f"{self.root}: {len(lost)} of {len(found)} subjects have no EEG recording that is asked for (tasks "
-                f"{', '.join(self.block.tasks)}): {some(lost)}\n  name the others: {self._naming(having)}"
+                f"{self.root}: {len(lost)} of {len(found)} subjects have no {self.block.datatype.upper()} recording "
+                f"that is asked for (tasks {', '.join(self.block.tasks)}): {some(lost)}\n"
+                f"  name the others: {self._naming(having)}"
             )
 
     def _naming(self, found: tuple[str, ...]) -> str:
@@ -98,7 +105,7 @@ class Study(UserStudy, EegStudy):
     def _check_entities(self, attempt: Attempt = strictly) -> None:
         """Refuse tasks, and labels that the split lists, which no name of a recording in the dataset has."""
         split = self.block.split
-        every = bids_files.all_entities(self.root, bids_files.find_subjects(self.root))
+        every = bids_files.all_entities(self.root, bids_files.find_subjects(self.root), self.block.datatype)
         if not every:
             return  # what is there instead is told for the first subject
         self._check_labels("tasks", self.block.tasks, {one.get("task", "") for one in every}, attempt)
@@ -131,7 +138,8 @@ class Study(UserStudy, EegStudy):
         found = attempt((), bids_files.find_subjects, self.root)
         if not found:
             return attempt((), self.subjects) if self.root.is_dir() else ()
-        there = {one["task"] for one in attempt([], bids_files.all_entities, self.root, found) if "task" in one}
+        every = attempt([], bids_files.all_entities, self.root, found, self.block.datatype)
+        there = {one["task"] for one in every if "task" in one}
         if there and there.isdisjoint(self.block.tasks):
             self.wanted = replace(self.wanted, tasks=tuple(sorted(there)))
         attempt(None, self._check_entities, attempt)
@@ -353,6 +361,13 @@ class Study(UserStudy, EegStudy):
     def _check_split_case(self, found: list[str], where: str) -> None:
         split = self.block.split
         check_case(found, (*split.test, *(split.train or ())), where, self.setting("split"))
+
+
+def _picked(picks: str | None) -> tuple[str, ...] | None:
+    """Types of channels of a setting; None where it is not given."""
+    if picks is None:
+        return None
+    return PICKS["meg"] if picks == "meg" else (picks,)
 
 
 def _fields(template: str, setting: str) -> list[str]:

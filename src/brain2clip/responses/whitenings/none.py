@@ -10,7 +10,7 @@ from brain2clip.responses.whitening import Fit, Operator
 class Whitening(Fit):
     """Leaves the trials as they are."""
 
-    unit = "V"
+    unit = None
 
     def add(self, epochs: np.ndarray) -> None:
         """Nothing to fit."""
