@@ -13,9 +13,11 @@ import logging
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import download_records
+import mne
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,6 +26,7 @@ from pydantic import ValidationError
 
 from brain2clip import settings
 from brain2clip.readers import contract, manifests, things_index, things_meg_index, triggers
+from brain2clip.responses import samples
 from brain2clip.settings import parse
 from brain2clip.stage import InputError
 from brain2clip.studies import things_meg
@@ -542,17 +545,36 @@ def test_a_recording_without_triggers(tmp_path, there):
 
 
 def test_what_the_authors_mend_is_known(there):
-    study = load(there)
-    one = contract.Recording("BIGMEG1", "main", "11", "05", Path(), Path("x.ds"), Path("x.tsv"))
-    other = contract.Recording("BIGMEG2", "main", "10", "03", Path(), Path("x.ds"), Path("x.tsv"))
-    assert study.dropouts(one) == ((13.4, 0.2),)
-    assert study.dropouts(other) == ((59.8, 0.2),)
-    assert (
-        study.dropouts(study.recordings(SUBJECT)[0] if False else load(there, sessions=["01"]).recordings(SUBJECT)[0])
-        == ()
+    kept = str(ROOT / "workflow/manifests/things-meg.csv.gz")
+    study = load(there, manifest=kept)
+    found = {
+        one.name: one.dropouts for subject in study.subjects() for one in study.recordings(subject) if one.dropouts
+    }
+    assert found == {
+        "sub-BIGMEG1_ses-11_task-main_run-05": ((13.4, 0.2),),
+        "sub-BIGMEG2_ses-10_task-main_run-03": ((59.8, 0.2),),
+    }
+    as_recorded = load(there, manifest=kept, dropouts="keep")
+    assert not any(one.dropouts for subject in study.subjects() for one in as_recorded.recordings(subject))
+
+
+def test_a_dropout_is_replaced_before_the_filter(tmp_path):
+    path = tmp_path / "sub-1_task-main_run-01_meg.fif"
+    meg.write_fif(path, meg.session(1)[0].iloc[:10], sensors=2)
+    one = contract.Recording(
+        "1", "main", None, "01", tmp_path, path, tmp_path / "x_events.tsv", None, "meg", ("mag",), "file", ((5.0, 0.2),)
     )
-    assert load(there, dropouts="keep").dropouts(one) == ()
-    assert study.bad_channels(one) == {"MRO11-1609"}
+    raw = mne.io.read_raw(path, preload=True, verbose="ERROR").pick("mag")
+    lost, seconds = slice(6000, 6240), raw.get_data()
+    raw._data[:, lost] = 1e-10
+    samples.replace(raw, one)
+    found = raw.get_data()
+    np.testing.assert_array_equal(found[:, lost], np.repeat(found[:, 6000:6001], 240, axis=1))
+    assert (np.abs(found[:, lost]) < 1e-13).all()
+    rest = np.delete(np.arange(raw.n_times), np.arange(6000, 6240))
+    np.testing.assert_array_equal(found[:, rest], seconds[:, rest])
+    with pytest.raises(InputError, match="a dropout is known from 500 to"):
+        samples.replace(raw, replace(one, dropouts=((500.0, 0.2),)))
 
 
 def test_folders_of_ctf(tmp_path):

@@ -68,6 +68,8 @@ class Recording:
     types_from : {"table", "file"}
         Whose word counts for the type of a channel: that of ``channels.tsv``, or of the file. Names and status are
         those of ``channels.tsv`` in either case.
+    dropouts : tuple of (float, float)
+        Start and length (s) of stretches in which all channels drop out, and which are replaced before the filter.
     """
 
     subject: str
@@ -81,6 +83,7 @@ class Recording:
     datatype: str = "eeg"
     picks: tuple[str, ...] = ("eeg",)
     types_from: str = "table"
+    dropouts: tuple[tuple[float, float], ...] = ()
 
     @property
     def name(self) -> str:

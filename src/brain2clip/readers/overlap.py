@@ -36,11 +36,12 @@ class Shown:
     def words(self) -> str:
         """How many concepts and pictures, with the first of them."""
         kinds = {"concepts": self.concepts, "pictures": self.pictures}
-        return " and ".join(
-            f"{len(names)} {what.removesuffix('s') if len(names) == 1 else what} ({', '.join(sorted(names)[:LISTED])}{', …' if len(names) > LISTED else ''})"
-            for what, names in kinds.items()
-            if names
-        )
+        return " and ".join(_listed(what, sorted(names)) for what, names in kinds.items() if names)
+
+
+def _listed(what: str, names: list[str]) -> str:
+    some = ", ".join(names[:LISTED]) + (", …" if len(names) > LISTED else "")
+    return f"{len(names)} {what.removesuffix('s') if len(names) == 1 else what} ({some})"
 
 
 def plain(concept: str) -> str:

@@ -171,6 +171,11 @@ class ThingsMegStudy(EegStudyBase):
         description="number, kind (exp, test), concept number, file name of each picture",
     )
 
+    @property
+    def technique(self) -> Literal["eeg", "meg", "fmri"]:
+        """Recordings of MEG."""
+        return "meg"
+
     @model_validator(mode="after")
     def _whole_epochs(self) -> Self:
         if self.epochs is not None and self.source != "preprocessed":

@@ -58,10 +58,13 @@ MISSING = ("N/A", "n/a")
 TRIGGER, PULSE = "UPPT001", 64
 #: How far a trigger may be from its event, s (pictures are 1.25 s apart at least), and from the median of the others.
 TRIGGER_S, JITTER_S = 0.3, 0.05
-#: Sensors that the authors leave out though the tables call them good.
-BAD_SENSORS = frozenset({"MRO11-1609"})
+#: How recordings are read: sensors are axial gradiometers of CTF, which are ``mag`` for MNE, by the file's own types.
+READ: dict[str, Any] = {"datatype": "meg", "picks": ("mag",), "types_from": "file"}
 #: Where all sensors drop out: session and run of a subject to start and length, s.
-DROPOUTS = {("BIGMEG1", "11", "05"): ((13.4, 0.2),), ("BIGMEG2", "10", "03"): ((59.8, 0.2),)}
+DROPOUTS: dict[tuple[str, str, str], tuple[tuple[float, float], ...]] = {
+    ("BIGMEG1", "11", "05"): ((13.4, 0.2),),
+    ("BIGMEG2", "10", "03"): ((59.8, 0.2),),
+}
 #: Number of a subject in the names of the authors' epochs.
 NUMBERS = {f"BIGMEG{number}": number for number in range(1, 5)}
 
@@ -268,16 +271,6 @@ class Study(DownloadedStudy, EegStudy):
 
     # ----------------------------------------------------------------------------------------- signals
 
-    def bad_channels(self, recording: Recording) -> frozenset[str]:
-        """The sensor that the authors leave out (:data:`BAD_SENSORS`), which the tables call good."""
-        return BAD_SENSORS
-
-    def dropouts(self, recording: Recording) -> tuple[tuple[float, float], ...]:
-        """Start and length (s) of stretches in which all sensors drop out, where they are to be replaced."""
-        if self.block.dropouts == "keep":
-            return ()
-        return DROPOUTS.get((recording.subject, recording.session or "", recording.run or ""), ())
-
     def check_recording(self, recording: Recording) -> None:
         """Refuse files of a recording that are not as they came, sidecars and files in its folder that none brought."""
         inside = sorted(recording.path.rglob("*")) if recording.path.is_dir() else [recording.path]
@@ -297,7 +290,10 @@ class Study(DownloadedStudy, EegStudy):
                 folder = self.root / f"sub-{subject}/ses-{session}/meg"
                 signal = folder / f"{match['base']}_meg{'.fif' if path.endswith('.fif') else '.ds'}"
                 events = folder / f"{match['base']}_events.tsv"
-                found[subject, session, run] = Recording(subject, "main", session, run, self.root, signal, events)
+                names = (subject, "main", session, run)
+                lost = () if self.block.dropouts == "keep" else DROPOUTS.get((subject, session, run), ())
+                one = Recording(*names, self.root, signal, events, **READ, dropouts=lost)
+                found[subject, session, run] = one
         return found
 
     @cached_property
