@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from pathlib import Path
 
@@ -19,6 +20,8 @@ SFREQ = 1200
 PLANTED_S = (0.1, 0.6)
 #: Tesla.
 AMPLITUDE, NOISE = 4e-13, 2e-14
+#: Event id of a catch trial in the authors' epochs.
+CATCH = 999999
 COLUMNS = ("onset", "duration", "trial_type", "things_category_nr", "value", "sample")
 
 _index: list[pd.DataFrame] = []
@@ -129,3 +132,31 @@ def write_manifest(served: Path, path: Path, base: str | None = None) -> Path:
         rows.append(f"{name},{one.stat().st_size},sha256,{digest},{base or served.as_uri()}/{name}")
     path.write_text("\n".join(rows) + "\n")
     return path
+
+
+@functools.cache
+def _epoch_values() -> np.ndarray:
+    """Event ids of the authors' epochs: twelve sessions of ten runs, catch trials among them."""
+    runs = [pd.to_numeric(run["value"], errors="coerce") for number in range(1, 13) for run in session(number)]
+    return pd.concat(runs).fillna(CATCH).to_numpy(int)
+
+
+def write_epochs(folder: Path, values: np.ndarray, sensors: int = 2, scale: float = 1.0) -> Path:
+    """Epochs of a subject in four parts; each has the number of its picture in its first sensor."""
+    rng = np.random.default_rng(0)
+    data = rng.standard_normal((len(values), sensors, 281), dtype=np.float32)
+    data[:, 0, 100:180] = (values % 1000)[:, None]
+    data[:, 1, 100:180] = (values // 1000)[:, None]
+    info = mne.create_info([f"MLC{place + 11}-1609" for place in range(sensors)], 200.0, "mag", verbose="ERROR")
+    events = np.stack([np.arange(len(values)) * 400, np.zeros(len(values), int), values], axis=1)
+    epochs = mne.EpochsArray(data * np.float32(scale), info, events, tmin=-0.1, baseline=None, verbose="ERROR")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "preprocessed_P1-epo.fif"
+    size = f"{data.nbytes // 3 // 2**20 + 1}MB"
+    epochs.save(path, split_size=size, fmt="single", overwrite=True, verbose="ERROR")
+    return path
+
+
+def epoch_values() -> np.ndarray:
+    """A copy of them."""
+    return _epoch_values().copy()

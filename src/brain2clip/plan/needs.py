@@ -70,9 +70,10 @@ def check_towers(plan: Plan, attempt: Attempt = strictly) -> None:
         attempt(None, _known_tower, block.model, block.pretrained)
     for study, signal in sorted({(one.study, signal) for one in experiments for signal in one.signals}):
         if plan.responses_stage(study) == "preprocessed":
-            from brain2clip.responses.preprocessed import refuse  # imports pandas: only where there is such a study
+            from brain2clip.responses import preprocessed, ready_epochs  # import pandas: only where there is a study
 
             own: Any = plan.block(study)
+            refuse = ready_epochs.refuse if hasattr(plan.study(study), "epoch_files") else preprocessed.refuse
             attempt(None, refuse, study, dump(own), plan.config.bands[signal], own.responses)
 
 

@@ -34,11 +34,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brain2clip import settings as schema
-from brain2clip.names import suggestion
+from brain2clip.names import NO_LABEL, suggestion
 from brain2clip.readers import bids_files, labels, manifests, things, things_meg_index, triggers
 from brain2clip.readers.contract import EegStudy, Recording
 from brain2clip.readers.downloaded import DownloadedStudy, PublishedTable
-from brain2clip.readers.things_meg_index import CONCEPTS, TEST_PICTURES
+from brain2clip.readers.things_meg_index import CONCEPTS, PER_CONCEPT, TEST_PICTURES
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ DROPOUTS: dict[tuple[str, str, str], tuple[tuple[float, float], ...]] = {
     ("BIGMEG1", "11", "05"): ((13.4, 0.2),),
     ("BIGMEG2", "10", "03"): ((59.8, 0.2),),
 }
+#: Event id of a catch trial in the authors' epochs, and how many there are.
+CATCH, CATCHES = 999999, 2400
 #: Number of a subject in the names of the authors' epochs.
 NUMBERS = {f"BIGMEG{number}": number for number in range(1, 5)}
 
@@ -340,6 +342,76 @@ class Study(DownloadedStudy, EegStudy):
         for path in paths:
             self.check_there(path)
         return paths
+
+    def epoch_trials(self, subject: str, values: np.ndarray, where: str) -> pd.DataFrame:
+        """What the authors' epochs of a subject show.
+
+        Parameters
+        ----------
+        values : ndarray [n_epochs]
+            Event ids: numbers of pictures, or :data:`CATCH`.
+        where : str
+            Their file, for messages.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``stimulus``, ``concept``, ``split`` (all empty where an epoch is left out) and ``session``, which is not
+            known where epochs are not in the order of whole sessions; a row per epoch.
+
+        Raises
+        ------
+        brain2clip.stage.InputError
+            When there are other numbers of epochs than were recorded, or a picture is unknown or not shown as often as
+            it was.
+        """
+        import pandas as pd
+
+        catch = values == CATCH
+        expected = (CATCHES, CONCEPTS * PER_CONCEPT, TEST_PICTURES * SESSIONS)
+        known = np.isin(values, self.index.index)
+        if (~known & ~catch).any():
+            raise InputError(
+                f"{where}: {int((~known & ~catch).sum())} epochs have ids that are no picture, the first is "
+                f"{values[~known & ~catch][0]}; expected numbers of {self.block.images} (setting "
+                f"{self.setting('images')}), and {CATCH} for catch trials; get all parts of the file again"
+            )
+        shown = self.index.loc[values[known]]
+        is_test = (shown["trial_type"] == "test").to_numpy(bool)
+        found = (int(catch.sum()), int((~is_test).sum()), int(is_test.sum()))
+        if found != expected:
+            raise InputError(
+                f"{where}: {len(values)} epochs, of which {found[0]} catch, {found[1]} exp and {found[2]} test; "
+                f"expected {sum(expected)}: {expected[0]}, {expected[1]} and {expected[2]}. Get all parts of the file "
+                "again"
+            )
+        for kind, some, times in (("exp", ~is_test, 1), ("test", is_test, SESSIONS)):
+            counts = shown.loc[some, "stimulus_id"].value_counts()
+            if not (counts == times).all():
+                other = counts[counts != times]
+                raise InputError(
+                    f"{where}: {kind} picture {other.index[0]} has {other.iloc[0]} epochs; expected {times} of each. "
+                    "Get all parts of the file again"
+                )
+        trials = pd.DataFrame("", index=range(len(values)), columns=["stimulus", "concept", "split", "session"])
+        columns = {"stimulus": "stimulus_id", "concept": "concept", "split": "split"}
+        for name, column in columns.items():
+            trials.loc[known, name] = shown[column].to_numpy(object)
+        trials.loc[trials["split"] == "", ["stimulus", "concept"]] = ""
+        return trials.assign(session=self._sessions_of(values, known, where))
+
+    def _sessions_of(self, values: np.ndarray, known: np.ndarray, where: str) -> list[str]:
+        """Session of each epoch, where each stretch of the length of one shows what every session shows."""
+        length = len(values) // SESSIONS
+        for session in range(SESSIONS):
+            some = slice(session * length, (session + 1) * length)
+            shown = self.index.loc[values[some][known[some]]]
+            exp = shown.loc[shown["trial_type"] == "exp", "concept"]
+            test = shown.loc[shown["trial_type"] == "test", "stimulus_id"]
+            if (len(exp), exp.nunique(), len(test), test.nunique()) != (CONCEPTS, CONCEPTS, *[TEST_PICTURES] * 2):
+                log.warning("%s: epochs are not in the order of whole sessions, so nobody knows whose each is", where)
+                return [NO_LABEL] * len(values)
+        return [f"{place // length + 1:02d}" for place in range(len(values))]
 
     def _epoch_entries(self, subject: str) -> list[str]:
         number = str(NUMBERS[subject])
