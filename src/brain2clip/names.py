@@ -13,6 +13,11 @@ Split = Literal["train", "test"]
 #: Stands for a session or run that a study does not have.
 NO_LABEL = "n/a"
 
+#: What is recorded of brains, in words.
+TECHNIQUES = {"eeg": "EEG", "meg": "MEG", "fmri": "fMRI"}
+#: Unit of the samples by type of channel, as MNE calls them (axial gradiometers are mag).
+UNITS = {"eeg": "V", "mag": "T", "grad": "T/m"}
+
 #: What is looked for in a retrieval.
 Task = Literal[
     "stimulus",

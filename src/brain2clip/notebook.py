@@ -430,12 +430,13 @@ def _trials(file: h5py.File, split: str | None) -> tuple[NDArray[np.int64], pd.D
 
 
 def _epochs(file: h5py.File, split: str | None) -> mne.EpochsArray:
-    """Trials of EEG; electrodes whose place is known have it."""
+    """Trials of EEG or MEG; electrodes and sensors whose place is known have it."""
     import mne
     import numpy as np
 
     rows, table = _trials(file, split)
-    info = mne.create_info([str(name) for name in file["channel"].asstr()[:]], float(file.attrs["sfreq"]), "eeg")
+    kinds = [str(kind) for kind in file["channel_type"].asstr()[:]]
+    info = mne.create_info([str(name) for name in file["channel"].asstr()[:]], float(file.attrs["sfreq"]), kinds)
     info["description"] = f"unit: {file.attrs['unit']}"
     known = {
         name: place for name, place in zip(info.ch_names, file["position"][:], strict=True) if np.isfinite(place).all()
@@ -447,7 +448,10 @@ def _epochs(file: h5py.File, split: str | None) -> mne.EpochsArray:
         file["response"][:][rows].astype(float), info, events, float(file["times"][0]), numbers,
         baseline=None, proj=False, metadata=table, verbose="error",
     )  # fmt: skip
-    if known:
+    if set(kinds) != {"eeg"}:
+        for one, place in zip(made.info["chs"], file["position"][:], strict=True):
+            one["loc"][:3] = place
+    elif known:
         made.set_montage(mne.channels.make_dig_montage(known, coord_frame="head"), on_missing="ignore", verbose="error")
     return made
 

@@ -216,6 +216,7 @@ def test_layout(tmp_path):
         "onset": (160,),
         "stimulus_id": (2,),
         "channel": (4,),
+        "channel_type": (4,),
         "times": (50,),
         "position": (4, 3),
         "recording/name": (4,),

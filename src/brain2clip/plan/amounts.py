@@ -407,10 +407,14 @@ class Amounts:
 
 
 def _described(recording: Recording) -> tuple[float, int, bool]:
-    """Rate (Hz) and EEG channels of a recording by its sidecars, without opening it, and whether they tell both."""
-    _, table = bids_files.channel_table(recording) or (None, {})
-    channels = sum(kind.upper() == "EEG" for kind in table.get("type", []))
-    rate = bids_files.read_metadata(bids_files.metadata_files(recording)).get("SamplingFrequency")
+    """Rate (Hz) and channels of a recording by its sidecars, without opening it, and whether they tell both."""
+    metadata = bids_files.read_metadata(bids_files.metadata_files(recording))
+    rate, count = metadata.get("SamplingFrequency"), metadata.get("MEGChannelCount")
+    if recording.datatype == "meg":  # whose table often tells no sensor
+        channels = count if isinstance(count, int) else 0
+    else:
+        _, table = bids_files.channel_table(recording) or (None, {})
+        channels = sum(kind.upper() == "EEG" for kind in table.get("type", []))
     if not channels or not isinstance(rate, int | float) or rate <= 0:
         return UNKNOWN.rate, channels or UNKNOWN.inputs, False
     return float(rate), channels, True

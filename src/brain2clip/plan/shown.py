@@ -164,7 +164,10 @@ class Shown(Files):
         ]
 
     def both_studies(self) -> tuple[str, str] | None:
-        """The EEG study and the fMRI study with the most runs; None where one is not run, or only one is zero-shot."""
+        """The study of recordings and that of fMRI with the most runs.
+
+        None where one is not run, or only one is zero-shot.
+        """
         found = []
         for voxels in (False, True):
             ran = [run.study for run in self.runs() if self.is_voxels(run.study) == voxels]

@@ -503,7 +503,7 @@ class Specs(Runs):
             "tables": {name: dump(table) for name, table in config.tables.items()},
             "experiments": {name: dump(experiment) for name, experiment in config.experiments.items()},
             "studies": {name: config.studies[name].kind for name in self.studies_run},
-            "modalities": {name: config.studies[name].modality for name in self.studies_run},
+            "modalities": {name: config.studies[name].technique for name in self.studies_run},
             "protocols": {name: protocol.kind for name, protocol in config.protocols.items()},
             "methods": self.labels(config.methods),
             "ceilings": sorted(self.methods(knows_truth=True)),

@@ -43,7 +43,11 @@ class Look:
     untrained : set of str
         Subjects with test trials only.
     seconds : (int, int)
-        Seconds of EEG that were read, and those in which some channel moved by more than an artefact's amplitude.
+        Seconds that were read of recordings, and those in which some channel moved by more than artefacts do.
+    types : set of str
+        Types of the channels that were read.
+    moved : float
+        How far a head lies from where it lay in the first recording of its subject, at most, mm.
     samples : dict
         What was read of the samples, in words, with how often.
     absent : list of str
@@ -60,6 +64,8 @@ class Look:
     untrained: set[str] = field(default_factory=set)
     seconds: tuple[int, int] = (0, 0)
     shape: str = ""
+    types: set[str] = field(default_factory=set)
+    moved: float = 0.0
     samples: dict[str, int] = field(default_factory=dict)
     absent: list[str] = field(default_factory=list)
     largest_bytes: int = 0
@@ -84,6 +90,8 @@ class Look:
             if counts:
                 each = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
                 yield f"{'training' if side == 'train' else side} trials: {sum(counts)}, {each} of each subject"
+        if self.moved:
+            yield f"heads lie up to {self.moved:.1f} mm from where they lay in the first recording (head_movement_mm)"
         if self.samples:
             yield "samples read: " + ", ".join(f"{what} of {count}" for what, count in self.samples.items())
         if self.absent:

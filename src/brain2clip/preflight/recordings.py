@@ -1,4 +1,4 @@
-"""A look at the recordings of a study of EEG: names, events, headers; of the samples what is quickly read.
+"""A look at the recordings of a study of EEG or MEG: names, events, headers; of the samples what is quickly read.
 
 Every question is one that the stage ``epochs`` asks, by the same functions.
 """
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 #: What is read of a recording that is too long to be read whole, s.
 BEGINNING_S = 10.0
-#: From peak to peak within a second, beside a line, microvolt; and the part of all seconds from which it is told.
-ARTEFACT_UV, RESTLESS = 150.0, 0.03
+#: From peak to peak within a second, beside a line, in the unit of the setting that leaves such epochs out; and the
+#: part of all seconds from which it is told.
+ARTEFACTS, RESTLESS = {"reject_uv": 150.0, "reject_ft": 4000.0, "reject_ft_cm": 4000.0}, 0.03
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Looker:
     Attributes
     ----------
     study : Any
-        An EEG study.
+        A study of EEG or MEG.
     responses : Responses
     bands : mapping
         Those of the study's experiments, by name.
@@ -118,28 +119,41 @@ class Looker:
         bad: set[str] = set()
         if self.responses.bad_channels == "drop":
             bad.update(name for _, raw in opened for name in raw.info["bads"])
-        first: tuple[Recording, list[str]] | None = None
+        first: tuple[Recording, Any] | None = None
         for item, raw in opened:
             with self._within(item):
                 before = self.attempts.count
-                wanted = self.responses.channels if first is None else first[1]
-                names = self.attempts([], epoching.channel_names, raw, wanted)
+                if first is None:
+                    names = self.attempts([], epoching.wanted_names, raw, self.responses)
+                else:
+                    names = self.attempts([], epoching.channel_names, raw, first[1].channels)
                 names = [name for name in names if name not in bad]
                 self.attempts(None, epoching.check_rate, raw, self.responses)
                 for band in self.bands.values():
                     self.attempts(None, epoching.check_band, raw, band)
                 if first is None and names:
-                    first = item, names
+                    first = item, self._first(item, raw, names)
                 elif first is not None and names:
-                    same = SimpleNamespace(sfreq=opened[0][1].info["sfreq"], channels=names)
-                    self.attempts(None, epochs.check_same, raw, item, same, first[0])
+                    self.attempts(None, epochs.check_same, raw, item, first[1], first[0])
+                    limit = self.responses.head_movement_mm
+                    self.attempts(None, epochs.check_head, raw, item, first[1], first[0], limit)
                 if self.budget is None:
                     continue
                 if self.attempts.count == before:
                     self.attempts(None, epoching.epoch_times, raw.info["sfreq"], self.responses)
                 if there := names or [name for name in raw.ch_names if name in self._listed() and name not in bad]:
                     self.attempts(None, self._samples, raw, item, there)
+        if first is not None:
+            self.look.moved = max([self.look.moved, *(moved for _, moved in first[1].heads)])
         return [raw for _, raw in opened]
+
+    def _first(self, item: Recording, raw: mne.io.BaseRaw, names: list[str]) -> Any:
+        """What the first recording says, with which the others are compared."""
+        types = {name: kind for name, kind in recording.channel_types(raw).items() if name in names}
+        self.attempts(None, epochs.check_scale, item, types, self.responses)
+        self.attempts(None, epoching.reject_limits, raw, self.responses)
+        grade, head = self.attempts(0, recording.compensation, raw), raw.info["dev_head_t"]
+        return SimpleNamespace(sfreq=raw.info["sfreq"], channels=names, types=types, grade=grade, head=head, heads=[])
 
     def _listed(self) -> Sequence[str]:
         """Channels that the settings name; none where they take all."""
@@ -147,7 +161,7 @@ class Looker:
         return epoching.CHANNEL_SETS.get(wanted, ()) if isinstance(wanted, str) else wanted
 
     def _samples(self, raw: mne.io.BaseRaw, item: Recording, names: list[str]) -> None:
-        """Samples in V that are numbers, and could be EEG."""
+        """Samples in V or T that are numbers, and could be EEG or MEG."""
         assert self.budget is not None
         size = 8 * len(raw.ch_names) * raw.n_times
         self.look.largest_bytes = max(self.look.largest_bytes, size)
@@ -159,16 +173,20 @@ class Looker:
             self.look.read(f"the first {BEGINNING_S:g} s")
         samples.load(part, item, names, self.responses.scale)
         self.look.seconds = tuple(np.add(self.look.seconds, _restless(part)).tolist())
+        self.look.types.update(part.get_channel_types())
 
     def noted(self) -> str | None:
         """A sentence where artefacts are many and nothing leaves them out of training."""
         seconds, restless = self.look.seconds
-        if self.responses.reject_uv is not None or restless <= RESTLESS * seconds:
+        if any(getattr(self.responses, name) is not None for name in ARTEFACTS) or restless <= RESTLESS * seconds:
             return None
+        limits = {name: ARTEFACTS[name] for name in ARTEFACTS if epoching.REJECT[name][0] in self.look.types}
+        units = " or ".join(f"{limit:g} {epoching.REJECT_UNITS[name]}" for name, limit in limits.items())
+        settings = ", ".join(f"responses.{name}: {limit:g}" for name, limit in limits.items())
         return (
             f"study {self.study.name}: in {100 * restless / seconds:.0f} % of the seconds that were read some channel "
-            f"moves by more than {ARTEFACT_UV:g} microvolt (blinks, movement); responses.reject_uv: {ARTEFACT_UV:g} "
-            "leaves such training epochs out, responses.channels chooses others"
+            f"moves by more than {units} (blinks, movement); {settings} leaves such training epochs out, "
+            "responses.channels chooses others"
         )
 
     def _trials(self, subject: str, found: list[Recording], tables: list[pd.DataFrame]) -> pd.DataFrame:
@@ -183,13 +201,14 @@ class Looker:
         counts = trials["split"].value_counts()
         self.look.trials[subject] = (int(counts.get("train", 0)), int(counts.get("test", 0)))
         sfreq = raws[0].info["sfreq"]
-        channels = epoching.channel_names(raws[0], self.responses.channels)
+        channels = epoching.wanted_names(raws[0], self.responses)
         times = epoching.epoch_times(sfreq, self.responses)
         width = 2 if self.responses.dtype == "float16" else 4
         self.look.response_bytes += width * len(trials) * len(channels) * len(times)
         if not self.look.shape:
             self.look.shape = (
-                f"{len(channels)} of {len(raws[0].ch_names)} EEG channels, recorded at {sfreq:g} Hz; responses of "
+                f"{len(channels)} of {len(raws[0].ch_names)} {epoching.technique(raws[0])} channels, recorded at "
+                f"{sfreq:g} Hz; responses of "
                 f"{len(times)} samples at {self.responses.sfreq:g} Hz, {times[0]:g} to {times[-1]:g} s"
             )
 
@@ -201,7 +220,9 @@ def _restless(raw: mne.io.BaseRaw) -> tuple[int, int]:
     length = round(raw.info["sfreq"])
     count = raw.n_times // length
     found = np.zeros(count, dtype=bool)
+    limits = {kind: ARTEFACTS[name] * unit for name, (kind, unit) in epoching.REJECT.items()}
+    types = raw.get_channel_types()
     for place in range(len(raw.ch_names)):  # one at a time, because they are copied
         values = raw.get_data(picks=[place])[0, : count * length].reshape(count, length)
-        found |= np.ptp(detrend(values, axis=1), axis=1) > ARTEFACT_UV * 1e-6
+        found |= np.ptp(detrend(values, axis=1), axis=1) > limits[types[place]]
     return count, int(found.sum())

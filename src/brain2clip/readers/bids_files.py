@@ -364,8 +364,12 @@ def _all_of(root: Path, subject: str, datatype: str) -> Iterator[Path]:
 
 def _of_formats(root: Path, subject: str, datatype: str) -> list[Path]:
     """Those that are recordings in formats that are read."""
-    found = (path for path in _all_of(root, subject, datatype) if format_of(path) in SUFFIXES[datatype])
-    return [path for path in found if sidecars.entities(path.name).get("acq") not in CALIBRATION]
+    found = [path for path in _all_of(root, subject, datatype) if format_of(path) in SUFFIXES[datatype]]
+    return found if datatype == "eeg" else _without_calibration(found)
+
+
+def _without_calibration(files: list[Path]) -> list[Path]:
+    return [path for path in files if sidecars.entities(path.name).get("acq") not in CALIBRATION]
 
 
 def _recorded(root: Path, subject: str, datatype: str) -> list[Path]:

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import pandas as pd
 
 from brain2clip import settings
-from brain2clip.names import counted
+from brain2clip.names import TECHNIQUES, counted
 from brain2clip.reporting import classes, costs, judgements
 from brain2clip.reporting.typeset import Sheet
 
@@ -75,8 +75,8 @@ class Context:
         return found
 
     def modality(self, study: str) -> str:
-        """EEG or fMRI."""
-        return "fMRI" if self.settings.get("modalities", {}).get(study) == "fmri" else "EEG"
+        """EEG, MEG or fMRI."""
+        return TECHNIQUES[self.settings.get("modalities", {}).get(study, "eeg")]
 
     def kind_of_study(self, study: str) -> str | None:
         """Kind of a study, where known."""

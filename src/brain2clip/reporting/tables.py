@@ -6,7 +6,7 @@ seeds, means over subjects, differences and published numbers. Markdown and LaTe
 What each kind of table shows is a module of :mod:`brain2clip.reporting.table_kinds`.
 
 Settings: ``tables``, ``experiments``, ``methods`` (name to label), ``retrieval`` (``bootstrap``, ``level``, ``seed``,
-``pools``); where given, ``studies`` and ``protocols`` (name to kind), ``modalities`` (study to eeg or fmri),
+``pools``); where given, ``studies`` and ``protocols`` (name to kind), ``modalities`` (study to eeg, meg or fmri),
 ``ceilings`` (methods that are upper bounds; default: a method named ``ideal-observer``), ``published`` (false:
 published rows are not shown) and ``judges`` (of generated pictures; name to label).
 

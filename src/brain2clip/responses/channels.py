@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from brain2clip.names import suggestion
+from brain2clip.names import UNITS, suggestion
 from brain2clip.readers import bids_files
 from brain2clip.readers.contract import PICKS, Recording
 from brain2clip.stage import InputError
@@ -25,8 +25,6 @@ MEG_TYPES = {
     **{"MEGMAG": "mag", "MEGGRADAXIAL": "mag", "MEGGRADPLANAR": "grad", "MEGGRAD": "grad"},
     **{"MEGREFMAG": "ref_meg", "MEGREFGRADAXIAL": "ref_meg", "MEGREFGRADPLANAR": "ref_meg"},
 }
-#: Unit of the samples by type of channel, as MNE calls them.
-UNITS = {"eeg": "V", "mag": "T", "grad": "T/m"}
 #: What names of channels hold that are plainly no EEG: other signals of the body, triggers, clocks, positions.
 NOT_EEG = re.compile(
     r"e[ockmr]g|ekg|exg|gsr|eda$|ppg|pleth|puls|resp|s[ap]o2|pupil|gaze|eye|temperature|^temp\b|acc(el|\b|_|[xyz])|gyro"
@@ -144,7 +142,7 @@ def eeg_channels(raw: mne.io.BaseRaw, recording: Recording) -> list[str]:
     path = bids_files.channels_file(recording)
     written = _written(raw, recording)
     if recording.types_from == "file":
-        written = {}
+        written = _of_file(recording)
     typed = {name: TYPES.get(kind.upper(), kind.lower()) for name, kind in written.items()}
     types = {name: typed.get(name, in_file[name]) for name in in_file}
     named = [name for name, kind in types.items() if kind == "eeg" and name not in typed and NOT_EEG.search(name)]
@@ -155,6 +153,12 @@ def eeg_channels(raw: mne.io.BaseRaw, recording: Recording) -> list[str]:
         )
     _tell(recording, found, typed, {name: kind for name, kind in types.items() if kind != "eeg"}, named)
     return found
+
+
+def _of_file(recording: Recording) -> dict[str, str]:
+    """No type is told by the table: those of the file count."""
+    log.info("%s: types of channels are those of the file, whatever channels.tsv says", recording.name)
+    return {}
 
 
 def _written(raw: mne.io.BaseRaw, recording: Recording) -> dict[str, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, assert_never
 
@@ -43,6 +43,7 @@ CHANNEL_SETS = {
 }
 #: Setting of the largest peak-to-peak amplitude: of which type of channel it is, and its unit in V, T or T/m.
 REJECT = {"reject_uv": ("eeg", 1e-6), "reject_ft": ("mag", 1e-15), "reject_ft_cm": ("grad", 1e-13)}
+REJECT_UNITS = {"reject_uv": "microvolt", "reject_ft": "fT", "reject_ft_cm": "fT/cm"}
 #: A channel whose deviation in a baseline is below this part of the median channel's has none.
 FLAT = 1e-6
 #: Samples of padding on each side of an epoch that is resampled, at least.
@@ -111,7 +112,10 @@ def wanted_names(raw: mne.io.BaseRaw, responses: Responses) -> list[str]:
         When one of either is not in the recording, or none is left.
     """
     names = channel_names(raw, responses.channels)
-    left_out = responses.without or ()
+    return names if responses.without is None else _left_out(raw, names, responses.without)
+
+
+def _left_out(raw: mne.io.BaseRaw, names: list[str], left_out: Sequence[str]) -> list[str]:
     lost = [name for name in left_out if name not in raw.ch_names]
     if lost:
         raise InputError(
@@ -139,14 +143,14 @@ def channel_names(raw: mne.io.BaseRaw, wanted: Sequence[str] | str) -> list[str]
         if name not in raw.ch_names:
             lost = [other for other in names if other not in raw.ch_names]
             raise InputError(
-                f"{source(raw)}: no {_kind(raw)} channel {name!r}{suggestion(name, raw.ch_names)}\n"
+                f"{source(raw)}: no {technique(raw)} channel {name!r}{suggestion(name, raw.ch_names)}\n"
                 f"  responses.channels wants {len(names)} channels, not found: {', '.join(lost)}\n"
                 f"  channels found: {', '.join(raw.ch_names)}"
             )
     return names
 
 
-def _kind(raw: mne.io.BaseRaw) -> str:
+def technique(raw: mne.io.BaseRaw) -> str:
     """EEG or MEG, for messages."""
     return "EEG" if "eeg" in raw.get_channel_types() else "MEG"
 
@@ -198,7 +202,7 @@ def prepare(raw: mne.io.BaseRaw, names: Sequence[str], band: Band, responses: Re
                 f"  {_shorter(band, length)}, or leave the short run out"
             ) from None
     if responses.reference == "average":
-        if _kind(raw) != "EEG":
+        if technique(raw) != "EEG":
             raise InputError(f"{source(raw)}: responses.reference: average is of EEG; sensors of MEG have no reference")
         raw.set_eeg_reference("average", projection=False, verbose="ERROR")
     elif responses.reference != "recorded":
@@ -407,6 +411,10 @@ def reject_limits(raw: mne.io.BaseRaw, responses: Responses) -> np.ndarray | Non
         for name, (kind, unit) in REJECT.items()
         if (limit := getattr(responses, name)) is not None
     }
+    return _by_channel(raw, given) if given else None
+
+
+def _by_channel(raw: mne.io.BaseRaw, given: Mapping[str, tuple[str, float]]) -> np.ndarray:
     types = raw.get_channel_types()
     for name, (kind, _) in given.items():
         if kind not in types:
@@ -416,8 +424,6 @@ def reject_limits(raw: mne.io.BaseRaw, responses: Responses) -> np.ndarray | Non
                 "leave it out, or give the limit of the type that is there: "
                 + ", ".join(other for other, (of, _) in REJECT.items() if of in types)
             )
-    if not given:
-        return None
     by_type = dict(given.values())
     return np.array([by_type.get(kind, np.inf) for kind in types])
 

@@ -362,15 +362,20 @@ def check_head(
 ) -> None:
     """Note how far the head of a recording lies from where it lay in the first; refuse it beyond a limit (mm)."""
     moved = recording.head_movement(raw, collected.head)
+    if moved is not None:
+        collected.heads.append((item.name, moved))
+    if limit is not None:
+        refuse_movement(item, first, moved, limit)
+
+
+def refuse_movement(item: Recording, first: Recording, moved: float | None, limit: float) -> None:
+    """Refuse a head further (mm) than the limit from where it lay in the first recording, or nobody knows where."""
     if moved is None:
-        if limit is not None:
-            raise InputError(
-                f"{item.path if collected.head is not None else first.path}: no position of the head in the file, and "
-                "responses.head_movement_mm wants to compare it; leave that setting out"
-            )
-        return
-    collected.heads.append((item.name, moved))
-    if limit is not None and moved > limit:
+        raise InputError(
+            f"{item.path}: it or {first.path} does not say where the head lay, and responses.head_movement_mm wants to "
+            "compare both; leave that setting out"
+        )
+    if moved > limit:
         raise InputError(
             f"{item.path}: the head lies {moved:.1f} mm from where it lay in {first.path} (mean over sensors), and "
             f"responses.head_movement_mm allows {limit:g}; leave the recording out, bring it to one head position "
@@ -449,10 +454,9 @@ def _cut_recording(
 
 def _limits(responses: Responses) -> str:
     """Limits of the peak-to-peak amplitude, for the log."""
-    units = {"reject_uv": "µV", "reject_ft": "fT", "reject_ft_cm": "fT/cm"}
-    return " or ".join(
-        f"{limit:g} {unit}" for name, unit in units.items() if (limit := getattr(responses, name)) is not None
-    )
+    limits = {name: getattr(responses, name) for name in epoching.REJECT}
+    given = [f"{limit:g} {epoching.REJECT_UNITS[name]}" for name, limit in limits.items() if limit is not None]
+    return " or ".join(given)
 
 
 def _touched(onsets: np.ndarray, spans: np.ndarray, responses: Responses) -> np.ndarray:

@@ -48,7 +48,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brain2clip import artefact, stage
-from brain2clip.names import SPLITS
+from brain2clip.names import SPLITS, UNITS
 from brain2clip.readers import bids_files, contract, file_records
 from brain2clip.responses import epoching, pickles
 from brain2clip.stage import InputError
@@ -321,9 +321,9 @@ def _check_format(file: h5py.File, form: str, path: Path) -> None:
     """What the format cannot hold is refused; what its reader takes for granted is said."""
     if form != "ubp":
         return
-    if file.attrs.get("unit") == "V":
+    if (unit := file.attrs.get("unit")) in UNITS.values():
         raise InputError(
-            f"{path}: responses in volts would underflow in the float16 of format ubp; set responses.whitening.kind "
+            f"{path}: responses in {unit} would underflow in the float16 of format ubp; set responses.whitening.kind "
             "(mvnn, zscore, robust), or export the format nice"
         )
     if tuple(file["channel"].asstr()[:]) != epoching.CHANNEL_SETS["nice-63"]:

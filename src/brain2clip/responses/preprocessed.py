@@ -161,6 +161,8 @@ def refuse(name: str, study: dict[str, Any], band: Band, responses: Responses) -
         (f"{where}.tmin", responses.tmin, (TMIN,)),
         (f"{where}.tmax", responses.tmax, (TMAX,)),
         (f"{where}.baseline", responses.baseline, BASELINES),
+        (f"{where}.baseline_mode", responses.baseline_mode, ("mean",)),
+        (f"{where}.without", responses.without, (None,)),
         (f"{where}.reference", responses.reference, ("recorded",)),
         (f"{where}.scale", responses.scale, (1.0,)),
         (f"{where}.bad_channels", responses.bad_channels, ("keep",)),

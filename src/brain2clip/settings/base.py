@@ -139,6 +139,8 @@ class Kind(Block):
 
     #: Name of the family (:data:`brain2clip.kinds.FAMILIES`).
     family: ClassVar[str]
+    #: What the kind was called in earlier versions.
+    formerly: ClassVar[tuple[str, ...]] = ()
 
 
 def neutral(value: Any, **given: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from brain2clip.names import MetricName
+from brain2clip.names import TECHNIQUES, MetricName
 from brain2clip.settings.applied import Apply
 from brain2clip.settings.bands import Band
 from brain2clip.settings.base import Block, Filled, Name, neutral, suggest
@@ -176,8 +176,11 @@ class Config(Block):
             new, of_model = self.studies[one.study], self.studies[self.experiments[one.experiment].study]
             name = "responses" if of_model.modality == "eeg" else "voxels"
             where = f"apply.{label}.study: {one.study!r}"
-            if new.modality != of_model.modality:
-                problems.append(f"{where} is a study of {new.modality}, and the models are of {of_model.modality}")
+            if new.technique != of_model.technique:
+                problems.append(
+                    f"{where} is a study of {TECHNIQUES[new.technique]}, and the models are of "
+                    f"{TECHNIQUES[of_model.technique]}"
+                )
                 continue
             ours, theirs = (getattr(study, name).model_dump(mode="json") for study in (new, of_model))
             differ = [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]

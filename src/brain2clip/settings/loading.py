@@ -265,6 +265,11 @@ def _wrong_kind(path: str, block: Any, union: Any) -> str:
         return f"{path}.kind: missing{found}; expected one of {listed}{base}"
     if isinstance(kind, bool):
         return f"{path}.kind: no kind {kind!r}{UNQUOTED}; expected one of {listed}"
+    now = next(
+        (one.model_fields["kind"].default for one in _blocks(union) if kind in getattr(one, "formerly", ())), None
+    )
+    if now is not None:
+        return f"{path}.kind: {kind!r} was renamed to {now!r}"
     close = suggest(str(kind), known)
     meant = close if "mean" in close else ""
     return f"{path}.kind: no kind {kind!r}{meant}; expected one of {listed}"

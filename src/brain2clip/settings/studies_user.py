@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -22,6 +22,8 @@ _FORMATS = {"eeg": (".vhdr", ".edf", ".bdf", ".set", ".fif"), "meg": (".fif", ".
 
 class BidsStudy(UserStudyBase, EegStudyBase):
     """Any BIDS dataset of EEG or MEG on disk."""
+
+    formerly: ClassVar[tuple[str, ...]] = ("bids_eeg",)
 
     kind: Literal["bids"] = "bids"
     root: Filled = Field(description="folder of the BIDS dataset, relative to the working directory or absolute")

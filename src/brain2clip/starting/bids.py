@@ -1,4 +1,4 @@
-"""A look at a BIDS dataset of EEG: tasks, events, rates, channels, sessions and runs."""
+"""A look at a BIDS dataset of EEG or MEG: tasks, events, rates, channels, sessions and runs."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from brain2clip.starting.shown import Asked, Pictures, Rows
 if TYPE_CHECKING:
     import mne
 
+#: What is looked for, the first that is there.
+DATATYPES = ("eeg", "meg")
 #: Rate of responses that is wanted, about, Hz; and the epoch, s.
 RATE, EPOCH = 100.0, (-0.2, 0.8)
 #: The band: its low edge, and its high one where the rate allows it, Hz. A filter takes 3.3 s over its low edge (Hz).
@@ -29,10 +31,13 @@ BAND, FILTER_S = (0.5, 40.0), 3.4
 
 
 def is_dataset(path: Path) -> bool:
-    """Whether a folder holds recordings of EEG as BIDS lays them."""
-    return path.is_dir() and any(
-        True for end in ("sub-*/eeg/*_eeg.*", "sub-*/ses-*/eeg/*_eeg.*") for _ in path.glob(end)
-    )
+    """Whether a folder holds recordings of EEG or MEG as BIDS lays them."""
+    return path.is_dir() and any(_has(path, datatype) for datatype in DATATYPES)
+
+
+def _has(path: Path, datatype: str) -> bool:
+    ends = (f"sub-*/{datatype}/*_{datatype}*", f"sub-*/ses-*/{datatype}/*_{datatype}*")
+    return any(True for end in ends for _ in path.glob(end))
 
 
 def look(root: Path, given: str, tasks: Sequence[str], asked: Asked) -> Found:
@@ -53,16 +58,18 @@ def look(root: Path, given: str, tasks: Sequence[str], asked: Asked) -> Found:
     brain2clip.stage.InputError
         What readers refuse, or where a flag must choose.
     """
-    every = bids_files.all_entities(root, bids_files.find_subjects(root))
+    datatype, *others = [one for one in DATATYPES if _has(root, one)]
+    subjects = bids_files.find_subjects(root)
+    every = bids_files.all_entities(root, subjects, datatype)
     there = Counter(one["task"] for one in every if "task" in one)
     chosen = tuple(tasks) or _tasks(there)
-    formats = sorted({path.suffix.lower() for path in root.glob("sub-*/**/*_eeg.*")} & {*bids_files.SUFFIXES})
-    wanted = Wanted(chosen, study=f"studies.{root.name}")
+    wanted = Wanted(chosen, study=f"studies.{root.name}", datatype=datatype)
     recordings = {
         subject: bids_files.find_recordings(root, subject, wanted)
-        for subject in bids_files.find_subjects(root)
+        for subject in subjects
         if bids_files.wanted_files(root, subject, wanted)
     }
+    formats = sorted({bids_files.format_of(item.path) for items in recordings.values() for item in items})
     if not recordings:
         raise InputError(
             f"{root}: no recording of the tasks {', '.join(chosen)}; found {some(sorted(there)) or 'no task'}; choose "
@@ -73,9 +80,10 @@ def look(root: Path, given: str, tasks: Sequence[str], asked: Asked) -> Found:
     headers = {subject: recording.open_recording(items[0]) for subject, items in recordings.items()}
     steps, signal, said = _steps(headers)
     names = _channels(headers)
-    alone = tuple(sorted(recordings)) if len(recordings) < len(bids_files.find_subjects(root)) else ()
+    alone = tuple(sorted(recordings)) if len(recordings) < len(subjects) else ()
     settings: dict[str, object] = {
         "root": given,
+        **({"datatype": datatype} if datatype != "eeg" else {}),
         **({"subjects": list(alone)} if alone else {}),
         "tasks": list(chosen),
         **({"keep": {name: list(values) for name, values in choice.keep.items()}} if choice.keep else {}),
@@ -88,6 +96,7 @@ def look(root: Path, given: str, tasks: Sequence[str], asked: Asked) -> Found:
     seen = {
         "": [
             f"{who} of {', '.join(formats)} ({counts or 'no runs'})",
+            *(f"There is {other.upper()} as well: datatype: {other} reads it." for other in others),
             f"Columns of events.tsv, {sum(map(len, rows))} events of these tasks, values with their counts:",
             *(f"  {line}" for line in shown.described(rows)),
         ],
@@ -147,7 +156,7 @@ def _rows(subject: str, items: Sequence[Recording]) -> Rows:
 
 
 def _channels(headers: dict[str, mne.io.BaseRaw]) -> list[str]:
-    """EEG channels that all subjects have, in the order of the first."""
+    """Channels that all subjects have, in the order of the first."""
     first, *others = headers.values()
     return [name for name in first.ch_names if all(name in raw.ch_names for raw in others)]
 
@@ -177,11 +186,16 @@ def _steps(
     shortest = min(raw.n_times / raw.info["sfreq"] for raw in headers.values())
     low = max(BAND[0], math.ceil(100 * FILTER_S / shortest) / 100)
     first = next(iter(headers.values()))
+    kinds = Counter(first.get_channel_types())
+    kind = "EEG" if "eeg" in kinds else "MEG"
     said = [
         f"{rate}.",
-        f"EEG channels: {', '.join(f'{count} ({number} subjects)' for count, number in sorted(channels.items()))}: "
+        f"{kind} channels: {', '.join(f'{count} ({number} subjects)' for count, number in sorted(channels.items()))}: "
         f"{some(list(first.ch_names), 70)}",
     ]
+    if kind == "MEG":
+        types = ", ".join(f"{count} {name}" for name, count in kinds.items())
+        said.append(f"Types by the files: {types}. without: [NAME] leaves one out; picks chooses a type")
     if bad:
         said.append(f"Marked as bad somewhere: {some(sorted(bad))}; bad_channels: interpolate or drop does something")
     return steps, ("broad", {"l_freq": low, "h_freq": float(high)}), said

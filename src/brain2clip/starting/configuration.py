@@ -110,7 +110,8 @@ def _study(found: Found, pictures: str | None) -> Iterator[str]:
     yield from (f"      {name}: {_flow(value)}" for name, value in found.steps.items())
     if found.kind == "bids":
         yield "      # Blinks and movement: training epochs of more than that from peak to peak are left out."
-        yield "      # reject_uv: 150.0"
+        meg = found.settings.get("datatype") == "meg"
+        yield "      # reject_ft: 4000.0  # of planar gradiometers reject_ft_cm" if meg else "      # reject_uv: 150.0"
 
 
 def _signal(found: Found) -> Iterator[str]:

@@ -44,7 +44,8 @@ def look(path: Path, given: str, asked: Asked) -> Found:
     opened = dict(_opened([path] if path.is_file() else listed))
     if not opened:
         raise InputError(
-            f"{path}: neither a BIDS dataset of EEG (sub-*/eeg/*_eeg.vhdr, .edf, .bdf, .set, .fif) nor voxel signals: "
+            f"{path}: neither a BIDS dataset of EEG (sub-*/eeg/*_eeg.vhdr, .edf, .bdf, .set, .fif) or MEG "
+            "(sub-*/meg/*_meg.fif, .ds, .con, .sqd, BTi folders) nor voxel signals: "
             "NIfTI of four dimensions, .npz or .h5 with an array 'data' [rows, voxels], or .npy; MATLAB arrays: save "
             "them as one of these"
         )

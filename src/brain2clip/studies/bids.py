@@ -48,7 +48,7 @@ class Study(UserStudy, EegStudy):
             self.block.extension,
             study=f"studies.{self.name}",
             datatype=self.block.datatype,
-            picks=_picked(self.block.picks),
+            picks=None if self.block.picks is None else _picked(self.block.picks),
             types_from=self.block.channel_types,
         )
         self._checked: set[str] = set()
@@ -363,10 +363,8 @@ class Study(UserStudy, EegStudy):
         check_case(found, (*split.test, *(split.train or ())), where, self.setting("split"))
 
 
-def _picked(picks: str | None) -> tuple[str, ...] | None:
-    """Types of channels of a setting; None where it is not given."""
-    if picks is None:
-        return None
+def _picked(picks: str) -> tuple[str, ...]:
+    """Types of channels of a setting."""
     return PICKS["meg"] if picks == "meg" else (picks,)
 
 

@@ -1,4 +1,4 @@
-"""Figure ``erp``: event-related potential of all channels, with topographies."""
+"""Figure ``erp``: event-related potential (MEG: field) of all channels, with topographies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import artefact
-from brain2clip.reporting import blocks, figure_base
+from brain2clip.names import counted
+from brain2clip.reporting import blocks, figure_base, sensors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +51,8 @@ class Figure(figure_base.FigureBase):
             file for file in files if {**blocks.from_response_path(file[0]), "subject": ""} == {**first, "subject": ""}
         ]
         subjects = [_read(*file, f"{first['study']}, {first['signal']}") for file in same]
-        return figure_erp(_grand_mean(subjects), job.settings["topography_times"])
+        means = [_grand_mean([one for one in subjects if kind in one], kind) for kind in subjects[0]]
+        return figure_erp(means, job.settings["topography_times"])
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,13 @@ class Erp:
     times : array [n_times]
         s, 0 at picture onset.
     potential : array [n_channels, n_times]
-        V.
+        In ``unit``.
     position : array [n_channels, 3]
-        m, head coordinates; NaN where unknown.
+        m, coordinates of the head, of MEG those of the device; NaN where unknown.
     n_subjects : int
+    unit : str
+    kind : str
+        Type of the channels, as MNE calls it.
     """
 
     title: str
@@ -77,33 +82,40 @@ class Erp:
     position: NDArray[np.float64]
     n_subjects: int
     unit: str = "V"
+    kind: str = "eeg"
 
     @property
     def shown(self) -> NDArray[np.float64]:
-        """Values as they are drawn: volts in microvolt, others as they are."""
-        return self.potential * 1e6 if self.unit == "V" else self.potential
+        """Values as they are drawn: volts in microvolt, tesla in femtotesla, others as they are."""
+        return self.potential * sensors.DRAWN.get(self.unit, ("", 1.0))[1]
 
     @property
     def label(self) -> str:
         """Name of the axis of values."""
-        return "potential (µV)" if self.unit == "V" else f"response ({self.unit}s)"
+        if self.unit not in sensors.DRAWN:
+            return f"response ({self.unit}s)"
+        return f"{sensors.QUANTITIES[self.unit]} ({sensors.DRAWN[self.unit][0]})"
 
 
-def figure_erp(data: Erp, topography_times: Sequence[float]) -> drawn.Figure:
-    """Butterfly plot, global field power, and a map at each of the given times (s).
+def figure_erp(data: Sequence[Erp], topography_times: Sequence[float]) -> drawn.Figure:
+    """Butterfly plot, global field power, and a map at each of the given times (s), for each type of channel.
 
-    Maps use channels with a known position; where there are fewer than four, a note says so.
+    Maps use channels with a known position; where there are fewer than four, a note says so. Planar gradiometers lie in
+    pairs, of which maps show the root of the mean square.
     """
     import numpy as np
 
     from brain2clip.reporting import style
 
-    times = [time for time in topography_times if data.times[0] <= time <= data.times[-1]]
-    mapped = bool(times) and _known(data).sum() >= _FEWEST_FOR_MAP
-    made = style.figure(7.5, 5.0 if mapped else 3.6)
-    upper, lower = np.ravel(np.asarray(made.subfigures(2, 1, height_ratios=(1, 1.5) if mapped else (1, 10))))
-    _maps(upper, data, times)
-    _butterfly(lower.add_subplot(), data, times)
+    first = data[0]
+    times = [time for time in topography_times if first.times[0] <= time <= first.times[-1]]
+    mapped = [bool(times) and bool(_known(one).sum() >= _FEWEST_FOR_MAP) for one in data]
+    made = style.figure(7.5, sum(5.0 if one else 3.6 for one in mapped))
+    ratios = [ratio for one in mapped for ratio in ((1, 1.5) if one else (1, 10))]
+    panels = np.ravel(np.asarray(made.subfigures(2 * len(data), 1, height_ratios=ratios)))
+    for one, upper, lower in zip(data, panels[::2], panels[1::2], strict=True):
+        _maps(upper, one, times)
+        _butterfly(lower.add_subplot(), one, times)
     return made
 
 
@@ -121,7 +133,7 @@ def _butterfly(axis: Axes, data: Erp, times: Sequence[float]) -> None:
         axis.axvline(time * 1e3, color=style.GREY, linewidth=0.8, linestyle=":")
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set(xlabel="time from picture onset (ms)", ylabel=data.label, xlim=data.times[[0, -1]] * 1e3)
-    count = f"{len(data.channels)} channels, mean over {data.n_subjects} subject{'s' if data.n_subjects > 1 else ''}"
+    count = f"{len(data.channels)} {sensors.NAMES[data.kind]}, mean over {counted(data.n_subjects, 'subject')}"
     shade = "; light: front, dark: back of the head" if _known(data).any() and not few else ""
     axis.set_title(f"{data.title}: {count}{shade}")
     low, high = axis.get_ylim()
@@ -140,11 +152,12 @@ def _maps(panel: drawn.SubFigure, data: Erp, times: Sequence[float]) -> None:
         reason = "no time of topography lies inside the epoch" if not times else "positions of the channels are unknown"
         style.note(panel.add_subplot(), f"no topographies: {reason}")
         return
-    info = mne.create_info([name for name, there in zip(data.channels, known) if there], 100.0, "eeg")
-    places = dict(zip(info.ch_names, data.position[known], strict=True))
-    info.set_montage(mne.channels.make_dig_montage(ch_pos=places, coord_frame="head"))
     moments = [int(np.abs(data.times - time).argmin()) for time in times]
-    shown = data.shown[known][:, moments]
+    names = [name for name, there in zip(data.channels, known) if there]
+    names, position, shown, paired = _in_places(names, data.position[known], data.shown[known][:, moments])
+    info = mne.create_info(names, 100.0, "eeg")
+    places = dict(zip(info.ch_names, position, strict=True))
+    info.set_montage(mne.channels.make_dig_montage(ch_pos=places, coord_frame="head"))
     limit = float(np.abs(shown).max()) or 1.0
     axes = panel.subplots(1, len(times), squeeze=False)[0]
     for axis, moment, potential in zip(axes, moments, shown.T, strict=True):
@@ -152,15 +165,41 @@ def _maps(panel: drawn.SubFigure, data: Erp, times: Sequence[float]) -> None:
             *(potential, info),
             axes=axis,
             show=False,
-            cmap="RdBu_r",
-            vlim=(-limit, limit),
+            cmap="Reds" if paired else "RdBu_r",
+            vlim=(0 if paired else -limit, limit),
             contours=4,
             extrapolate="local",
-            sphere=_sphere(places),
+            sphere=_sphere(places) if data.kind == "eeg" else _fitted_sphere(position),
         )
         axis.set_title(f"{data.times[moment] * 1e3:.0f} ms", loc="center")
     bar = panel.colorbar(image, ax=list(axes), shrink=0.8, aspect=12)
-    bar.set_label(data.label)
+    bar.set_label(f"pairs: {data.label}" if paired else data.label)
+
+
+def _in_places(
+    names: list[str], position: NDArray[np.float64], values: NDArray[np.float64]
+) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64], bool]:
+    """Channels that lie at one place, within a millimetre, as one: the root of the mean square of their values.
+
+    Returns
+    -------
+    names : list of str
+        The first of each place.
+    position : array [n_places, 3]
+    values : array [n_places, n]
+    paired : bool
+        Whether some lie at one place; else all is as it was.
+    """
+    import numpy as np
+
+    _, first, place = np.unique(np.round(position, 3), axis=0, return_index=True, return_inverse=True)
+    place = place.ravel()
+    if len(first) == len(names):
+        return names, position, values, False
+    power = np.zeros((len(first), values.shape[1]))
+    np.add.at(power, place, values**2)
+    means = np.sqrt(power / np.bincount(place)[:, None])
+    return [names[one] for one in first], position[first], means, True
 
 
 def _known(data: Erp) -> NDArray[np.bool_]:
@@ -175,6 +214,17 @@ def _sphere(places: dict[str, NDArray[np.float64]]) -> tuple[float, float, float
 
     radius = float(np.median([np.linalg.norm(place) for place in places.values()]))
     return (0.0, 0.0, 0.0, radius)
+
+
+def _fitted_sphere(position: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """Sphere through sensors [n, 3], whose origin is no centre of a head, by least squares: x, y, z and radius, m."""
+    import numpy as np
+
+    matrix = np.column_stack([2 * position, np.ones(len(position))])
+    (x, y, z, rest), *_ = np.linalg.lstsq(matrix, (position**2).sum(axis=1), rcond=None)
+    centre = np.array([x, y, z])
+    radius = float(np.sqrt(max(rest + centre @ centre, 0.0)))
+    return float(x), float(y), float(z), radius
 
 
 def _front_to_back(y: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -193,26 +243,33 @@ def _front_to_back(y: NDArray[np.float64]) -> NDArray[np.float64]:
     return colours
 
 
-def _read(path: Path, expected: dict[str, Any] | None, title: str) -> Erp:
+def _read(path: Path, expected: dict[str, Any] | None, title: str) -> dict[str, Erp]:
+    """Of a subject, by type of channel."""
     import numpy as np
 
     with artefact.open_h5(path, expected) as file:
-        return Erp(
-            title=title,
-            channels=[str(name) for name in file["channel"].asstr()[:]],
-            times=file["times"][:].astype(np.float64),
-            potential=file["quality/erp"][:].astype(np.float64),
-            position=file["position"][:].astype(np.float64),
-            n_subjects=1,
-            unit=str(file["quality"].attrs.get("unit", "V")),
-        )
+        names, kinds = file["channel"].asstr()[:], np.array(sensors.types(file))
+        potential, position = file["quality/erp"][:].astype(np.float64), file["position"][:].astype(np.float64)
+        return {
+            kind: Erp(
+                title=title,
+                channels=[str(name) for name in names[kinds == kind]],
+                times=file["times"][:].astype(np.float64),
+                potential=potential[kinds == kind],
+                position=position[kinds == kind],
+                n_subjects=1,
+                unit=sensors.unit(file, "erp", kind),
+                kind=kind,
+            )
+            for kind in dict.fromkeys(kinds.tolist())
+        }
 
 
-def _grand_mean(subjects: list[Erp]) -> Erp:
-    """Mean over subjects with training trials on the channels that all have."""
+def _grand_mean(of_subjects: list[dict[str, Erp]], kind: str) -> Erp:
+    """Mean over subjects with training trials on the channels of a type that all have."""
     import numpy as np
 
-    subjects = [one for one in subjects if np.isfinite(one.potential).all()]
+    subjects = [one[kind] for one in of_subjects if np.isfinite(one[kind].potential).all()]
     common = reduce(lambda known, one: [name for name in known if name in one.channels], subjects, subjects[0].channels)
     rows = [[one.channels.index(name) for name in common] for one in subjects]
     positions = np.stack([one.position[row] for one, row in zip(subjects, rows, strict=True)])
@@ -220,4 +277,4 @@ def _grand_mean(subjects: list[Erp]) -> Erp:
     potential = np.mean([one.potential[row] for one, row in zip(subjects, rows, strict=True)], axis=0)
     position = np.where(known[:, None], positions.mean(axis=0), np.nan)
     first = subjects[0]
-    return Erp(first.title, common, first.times, potential, position, len(subjects), first.unit)
+    return Erp(first.title, common, first.times, potential, position, len(subjects), first.unit, kind)

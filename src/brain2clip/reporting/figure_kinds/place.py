@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import artefact, stage
-from brain2clip.reporting import blocks, figure_base
+from brain2clip.reporting import blocks, figure_base, sensors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,6 +94,8 @@ class Reliability:
     position : array [n_channels, 3]
         m, NaN where unknown.
     n_pictures, n_subjects : int
+    technique : str
+        EEG or MEG.
     """
 
     title: str
@@ -103,6 +105,7 @@ class Reliability:
     position: NDArray[np.float64]
     n_pictures: int
     n_subjects: int
+    technique: str = "EEG"
 
 
 def split_half(response: Any, rows: NDArray[np.int64], stimulus: NDArray[np.int64]) -> tuple[NDArray[np.float64], int]:
@@ -201,7 +204,7 @@ def _sensors(axis: Axes, eeg: Reliability) -> None:
     from brain2clip.reporting import style
 
     if not np.isfinite(eeg.correlation).any():
-        style.note(axis, f"EEG, {eeg.title}: no training picture\nwas shown twice")
+        style.note(axis, f"{eeg.technique}, {eeg.title}: no training picture\nwas shown twice")
         return
     known = np.isfinite(eeg.position[:, 1])
     order = np.argsort(-eeg.position[:, 1], kind="stable") if known.all() else np.arange(len(eeg.channels))
@@ -222,7 +225,7 @@ def _sensors(axis: Axes, eeg: Reliability) -> None:
     axis.set(xlabel="time from picture onset (ms)", ylabel="sensors, front to back" if known.all() else "sensors")
     plural = "" if eeg.n_subjects == 1 else "s"
     axis.set_title(
-        f"EEG, {eeg.title}: odd against even presentations\n"
+        f"{eeg.technique}, {eeg.title}: odd against even presentations\n"
         f"{eeg.n_pictures} training pictures, mean of {eeg.n_subjects} subject{plural}"
     )
     bar = axis.figure.colorbar(image, ax=axis, shrink=0.8, aspect=25)
@@ -242,7 +245,7 @@ def reliability(job: stage.Job) -> Reliability:
             rows = np.flatnonzero(file["split"][:] == 0)
             correlation, count = split_half(file["response"], rows, file["stimulus"][:][rows])
             channels.append([str(name) for name in file["channel"].asstr()[:]])
-            times = file["times"][:].astype(np.float64)
+            times, technique = file["times"][:].astype(np.float64), sensors.technique(sensors.types(file))
             positions.append(file["position"][:].astype(np.float64))
         found.append(correlation)
         counts.append(count)
@@ -250,4 +253,4 @@ def reliability(job: stage.Job) -> Reliability:
     order = [[own.index(name) for name in common] for own in channels]
     mean = np.mean([one[own] for one, own in zip(found, order, strict=True)], axis=0)
     title = f"{names['study']}, {names['signal']}"
-    return Reliability(title, common, times, mean, positions[0][order[0]], max(counts), len(found))
+    return Reliability(title, common, times, mean, positions[0][order[0]], max(counts), len(found), technique)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brain2clip import artefact, stage
-from brain2clip.reporting import blocks, figure_base
+from brain2clip.reporting import blocks, figure_base, sensors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,11 +42,12 @@ class Figure(figure_base.FigureBase):
         for path, expected in stage.progress(job.each("responses"), "reading spectra"):
             names = blocks.from_response_path(path)
             with artefact.open_h5(path, expected) as file:
-                pair = (file["quality/freqs"][:], np.nanmean(file["quality/psd"][:], axis=0))
-                unit = str(file["quality"].attrs.get("unit", "V"))
-            label = f"{names['study']}, {names['signal']}"
-            found.setdefault(label, []).append(pair)
-            units[label] = unit
+                kinds, freqs, power = np.array(sensors.types(file)), file["quality/freqs"][:], file["quality/psd"][:]
+                of_kinds = {kind: sensors.unit(file, "psd", kind) for kind in dict.fromkeys(kinds.tolist())}
+            for kind, unit in of_kinds.items():
+                label = f"{names['study']}, {names['signal']}" + f", {kind}" * (len(of_kinds) > 1)
+                found.setdefault(label, []).append((freqs, np.nanmean(power[kinds == kind], axis=0)))
+                units[label] = unit
         data = []
         for label, pairs in found.items():
             freqs = pairs[0][0]
@@ -65,9 +66,9 @@ class Spectrum:
     freqs : array [n_freqs]
         Hz.
     psd : array [n_subjects, n_freqs]
-        V²/Hz (or the square of ``unit`` per Hz), mean over channels.
+        V²/Hz (or the square of ``unit`` per Hz), mean over channels of a type.
     unit : str
-        ``V``, or what responses are in that somebody else has whitened.
+        ``V``, of MEG ``T`` or ``T/m``, or what responses are in that somebody else has whitened.
     """
 
     label: str
@@ -88,7 +89,7 @@ def figure_spectra(data: list[Spectrum]) -> drawn.Figure:
     peaks = []
     for number, one in enumerate(data):
         kept = one.freqs > 0
-        scale = 1e12 if one.unit == "V" else 1.0
+        scale = sensors.DRAWN.get(one.unit, ("", 1.0))[1] ** 2
         decibel = 10 * np.log10(np.maximum(one.psd[:, kept] * scale, 1e-12))
         colour = style.colour(number)
         axis.plot(one.freqs[kept], decibel.mean(axis=0), color=colour, linestyle=style.line(number), label=one.label)
@@ -100,7 +101,12 @@ def figure_spectra(data: list[Spectrum]) -> drawn.Figure:
     axis.xaxis.set_minor_formatter(NullFormatter())
     # Stop bands reach far below anything that matters.
     axis.set_ylim(bottom=max(axis.get_ylim()[0], max(peaks) - 80))
-    references = {"1 µV²/Hz" if one.unit == "V" else f"1 ({one.unit})²/Hz" for one in data}
+    references = {_reference(one.unit) for one in data}
     axis.set(xlabel="frequency (Hz)", ylabel=f"power spectral density (dB re {' or '.join(sorted(references))})")
     axis.legend(title="study, band")
     return made
+
+
+def _reference(unit: str) -> str:
+    drawn = sensors.DRAWN.get(unit, (unit, 1.0))[0]
+    return f"1 {drawn}²/Hz" if drawn.isalpha() and unit in sensors.DRAWN else f"1 ({drawn})²/Hz"

@@ -7,7 +7,7 @@ from typing import Any, assert_never
 
 import pandas as pd
 
-from brain2clip.names import MetricName, counted
+from brain2clip.names import TECHNIQUES, MetricName, counted
 from brain2clip.reporting.page_parts.measured import Block
 from brain2clip.reporting.wording import SEEN_WORDS, TASKS, TRANSDUCTIVE_WORDS
 from brain2clip.settings import Protocol
@@ -36,7 +36,7 @@ def protocol(
     about, name = given["about"][block.study], MetricName.read(block.metric)
     own = summary[(summary[["study", "signal", "protocol"]] == list(block.key)).all(axis=1)]
     subjects, seeds = sorted(own["subject"].unique()), sorted(own["seed"].unique().tolist())
-    modality = "fMRI" if given.get("modalities", {}).get(block.study) == "fmri" else "EEG"
+    modality = TECHNIQUES[given.get("modalities", {}).get(block.study, "eeg")]
     return [
         ("Data", f"{modality}. {about['words']}{SIMULATED if about['simulated'] else ''}"),
         ("Licence of the data", about["licence"] or "see the dataset"),
