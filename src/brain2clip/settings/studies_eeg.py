@@ -188,6 +188,11 @@ class ThingsMegStudy(EegStudyBase):
         return frozenset({"pictures"} if self.pictures else ())
 
     @property
+    def n_stimuli(self) -> int | None:
+        """All pictures, or those that are left without training pictures of test concepts."""
+        return 22448 if self.keep_test_concepts else 20048
+
+    @property
     def part(self) -> str | None:
         """A session shows one picture of each concept, a run a tenth of them."""
         if self.runs != "all":
