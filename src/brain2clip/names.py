@@ -135,4 +135,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """`` (did you mean 'Oz'?)`` where a known name is close (upper and lower case alike), else nothing."""
     by_lower = {key.lower(): key for key in known}
     close = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.6)
+    longer = [key for key in by_lower if key.startswith(name.lower())]
+    if close and len(longer) == 1:  # the beginning of one name (MRO11 of MRO11-1609) means that one
+        close = longer
     return f" (did you mean {by_lower[close[0]]!r}?)" if close else ""
