@@ -26,7 +26,7 @@ from pydantic import ValidationError
 
 from brain2clip import settings
 from brain2clip.readers import contract, manifests, things_index, things_meg_index, triggers
-from brain2clip.responses import samples
+from brain2clip.responses import recording, samples
 from brain2clip.settings import parse
 from brain2clip.stage import InputError
 from brain2clip.studies import things_meg
@@ -577,16 +577,19 @@ def test_a_dropout_is_replaced_before_the_filter(tmp_path):
         samples.replace(raw, replace(one, dropouts=((500.0, 0.2),)))
 
 
-def test_folders_of_ctf(tmp_path):
+def test_folders_of_ctf(tmp_path, caplog):
     """A recording of the dataset is a folder; a file in it that the manifest does not list is refused."""
     stem = meg.stem(SUBJECT, "01", "01")
     name = stem.rpartition("/")[2]
     root = tmp_path / "results/raw/things-meg"
+    caplog.set_level(logging.INFO)
     meg.write_events(root / f"{stem}_events.tsv", meg.real())
-    for ending in ("meg4", "res4", "hc"):
-        path = root / f"{stem}_meg.ds/{name}_meg.{ending}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x" * 10)
+    meg.write_channels(root / f"{stem}_channels.tsv", 1)
+    patterns = dict.fromkeys(meg.index().index.tolist(), np.ones(1))
+    meg.write_ctf(root / f"{stem}_meg.ds", meg.real(), patterns, 1)
+    assert {path.name for path in (root / f"{stem}_meg.ds").iterdir()} == {
+        f"{name}_meg.{ending}" for ending in ("meg4", "res4", "hc")
+    }
     meg.write_manifest(root, tmp_path / "manifest.csv")
     study = load(tmp_path, sessions=["01"], runs=["01"])
     download_records.write(study)
@@ -594,7 +597,10 @@ def test_folders_of_ctf(tmp_path):
     assert one.path == root / f"{stem}_meg.ds"
     assert one.events == root / f"{stem}_events.tsv"
     assert manifests.unit_of(f"{stem}_meg.ds") == study.subject_units(SUBJECT)[0]
-    study.check_recording(one)
+    opened = recording.open_recording(one)
+    assert opened.ch_names == ["MLC11-1609", "MRO11-1609"]  # though the table calls them OTHER
+    assert len(study.trials(one)) > 150
+    assert "median +6.0 samples" in caplog.text
     (one.path / "BadChannels").write_text("MLC11-1609\n")
     with pytest.raises(InputError, match="BadChannels: not listed in"):
-        study.check_recording(one)
+        study.trials(one)

@@ -1,4 +1,4 @@
-"""Miniatures of THINGS-MEG: events as the dataset has them, FIF recordings with a planted pattern for each picture."""
+"""Miniatures of THINGS-MEG: events as the dataset has them, recordings with a planted pattern for each picture."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import functools
 import hashlib
 from pathlib import Path
 
+import meg_files
 import mne
 import numpy as np
 import pandas as pd
@@ -74,17 +75,17 @@ def names(sensors: int) -> list[str]:
     return [f"MLC{place + 11}-1609" for place in range(sensors)] + ["MRO11-1609", "BG1-1609", "UPPT001"]
 
 
-def write_fif(
-    path: Path, events: pd.DataFrame, patterns: dict[int, np.ndarray] | None = None, sensors: int = 2, delay: int = 6
-) -> None:
-    """A recording of noise, pulses of the trigger ``delay`` samples after the events, and what is planted.
+def recorded(
+    events: pd.DataFrame, patterns: dict[int, np.ndarray] | None = None, sensors: int = 2, delay: int = 6
+) -> np.ndarray:
+    """Noise, pulses of the trigger ``delay`` samples after the events, and what is planted, [channels, samples].
 
     Parameters
     ----------
     patterns : dict, optional
         Number of a picture to its pattern [sensors]; catch trials get one of their own.
     """
-    rng = np.random.default_rng(len(path.name))
+    rng = np.random.default_rng(len(events))
     onsets = events["sample"].astype(int).to_numpy()
     length = int(onsets[-1]) + 3 * SFREQ
     data = np.zeros((sensors + 3, length), np.float32)
@@ -96,8 +97,25 @@ def write_fif(
             pattern = np.ones(sensors) if value == "N/A" else patterns[int(float(value))]
             data[:sensors, onset + begin : onset + end] += AMPLITUDE * np.asarray(pattern)[:, None]
     data[-1, -600:-580] = 32
-    types = ["mag"] * (sensors + 1) + ["ref_meg", "stim"]
-    info = mne.create_info(names(sensors), SFREQ, types, verbose="ERROR")
+    return data
+
+
+def types(sensors: int) -> dict[str, str]:
+    """Type of each channel by its name."""
+    return dict(zip(names(sensors), ["mag"] * (sensors + 1) + ["ref_meg", "stim"]))
+
+
+def write_ctf(path: Path, events: pd.DataFrame, patterns: dict[int, np.ndarray], sensors: int) -> None:
+    """A recording as the dataset has it, a folder ``.ds`` (:func:`recorded`)."""
+    meg_files.write_ctf(path, recorded(events, patterns, sensors), types(sensors), SFREQ)
+
+
+def write_fif(
+    path: Path, events: pd.DataFrame, patterns: dict[int, np.ndarray] | None = None, sensors: int = 2, delay: int = 6
+) -> None:
+    """A recording in FIF (:func:`recorded`)."""
+    data = recorded(events, patterns, sensors, delay)
+    info = mne.create_info(names(sensors), SFREQ, list(types(sensors).values()), verbose="ERROR")
     for place, channel in enumerate(info["chs"][: sensors + 1]):
         channel["coil_type"] = mne.io.constants.FIFF.FIFFV_COIL_CTF_GRAD
         angle = 2 * np.pi * place / (sensors + 1)

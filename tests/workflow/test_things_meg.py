@@ -1,7 +1,4 @@
-"""THINGS-MEG from a mirror to ranks: one real events table, a FIF recording in which every picture left its pattern.
-
-MNE writes no CTF, so the manifest of the miniature lists a FIF file in place of the folder ``.ds``.
-"""
+"""THINGS-MEG from a mirror to ranks: one real events table, a recording of CTF with a pattern for every picture."""
 
 from __future__ import annotations
 
@@ -46,7 +43,7 @@ def finished_meg(tmp_path_factory) -> Project:
     served = folder / "ds004212"
     meg.write_events(served / f"{STEM}_events.tsv", meg.real())
     meg.write_channels(served / f"{STEM}_channels.tsv", SENSORS)
-    meg.write_fif(served / f"{STEM}_meg.fif", meg.real(), patterns(), SENSORS)
+    meg.write_ctf(served / f"{STEM}_meg.ds", meg.real(), patterns(), SENSORS)
     project = Project.create(folder / "project")
     meg.write_manifest(served, project.folder / "manifest.csv", "https://s3.example.org/ds004212")
     index = meg.index()
