@@ -14,6 +14,7 @@ import pandas as pd
 import test_simulated
 import test_things_eeg1
 import test_things_fmri
+import things_meg_files as meg
 import voxel_tables
 import voxel_world
 from bdata_files import write_god
@@ -185,6 +186,19 @@ def things_eeg2_(folder: Path) -> World:
     return world
 
 
+def things_meg(folder: Path) -> World:
+    root, given = folder / "raw/things-meg", {"kind": "things_meg", "subjects": ["BIGMEG1"], "sessions": ["01"]}
+    for run, events in enumerate(meg.session(1)[:2], 1):
+        stem = meg.stem("BIGMEG1", "01", f"{run:02d}")
+        meg.write_events(root / f"{stem}_events.tsv", events)
+        meg.write_fif(root / f"{stem}_meg.fif", events, sensors=1)
+    manifest = meg.write_manifest(root, folder / "manifest.csv")
+    given |= {"manifest": str(manifest), "images": str(MANIFESTS / "things-meg-images.csv"), "runs": ["01", "02"]}
+    world = World(given, folder, "BIGMEG1", wrong=({"onset": "moon"}, {"subjects": ["a/b"]}))
+    download_records.write(world.study())
+    return world
+
+
 def fill(study: Any, one: contract.Recording) -> None:
     """Signals of a recording as small files of zeros, and the other files of its unit as empty ones."""
     for unit in study.subject_units(one.subject):
@@ -206,6 +220,7 @@ WORLDS: dict[str, Callable[[Path], World]] = {
     "things_eeg1": things_eeg1,
     "things_eeg2": things_eeg2_,
     "things_fmri": things_fmri,
+    "things_meg": things_meg,
     "voxel_table": voxel_table,
 }
 

@@ -307,7 +307,7 @@ def declared() -> set[str]:
 
 OF_THE_PLAN = {
     *("Figures.also", "Figures.generalisation", "Experiment.sweep"),
-    *("Experiment.generators", "Config.generators", "Config.judges"),
+    *("Experiment.generators", "Config.generators", "Config.judges", "Apply.concepts"),
 }
 
 

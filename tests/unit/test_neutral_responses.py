@@ -119,6 +119,7 @@ def test_every_neutral_option_of_these_blocks_is_covered():
               settings.MvnnWhitening, settings.ZscoreWhitening, settings.RobustWhitening, settings.NoWhitening,
               settings.FilterBank, settings.Tower, settings.SimulatedStudy, settings.BidsStudy,
               settings.ThingsEeg2Study, settings.ThingsEeg1Study, settings.SimulatedFmriStudy, settings.GodStudy,
+              settings.ThingsMegStudy,
               settings.ThingsFmriStudy, settings.VoxelTableStudy, settings.Split]  # fmt: skip
     of_all = set(settings.StudyBase.model_fields)
     found = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import brain_files
+import h5py
 import mne
 import numpy as np
 import oddball
@@ -17,7 +19,7 @@ import pytest
 from in_process import do
 
 import brain2clip
-from brain2clip import artefact
+from brain2clip import artefact, sealing
 from brain2clip.cli import apply
 from brain2clip.plan import Plan, Run
 from brain2clip.responses import same_samples
@@ -200,6 +202,47 @@ def test_models_applied_to_the_recordings_of_their_own_test_rank_as_the_runs_did
     pd.testing.assert_frame_equal(
         found.drop(columns="seen").sort_values(order, ignore_index=True), rows.sort_values(order, ignore_index=True)
     )
+
+
+def features_of(results, path: Path, what: str | None = None) -> str:
+    """A copy of the features with names and pixels of pictures; a training stimulus may be known as one of the test.
+
+    Returns the id of the latter.
+    """
+    shutil.copy(results.folder / results.plan.features("eeg", "tiny"), path)
+    with h5py.File(path, "r+") as file:
+        sides = file["split"].asstr()[:].tolist()
+        for name, ending in (("image", ".png"), ("pixel_digest", "")):
+            if name in file:
+                del file[name]
+            told = [f"{name}-{row}{ending}" for row in range(len(sides))]
+            file.create_dataset(name, data=told, dtype=h5py.string_dtype())
+        own, other = sides.index("test"), sides.index("train")
+        if what is not None:
+            file[what][other] = file[what].asstr()[own]
+        target = str(file["stimulus_id"].asstr()[own])
+    sealing.seal_h5(path)
+    return target
+
+
+@pytest.mark.parametrize("what", ["concept", "image", "pixel_digest"])
+def test_a_test_that_asks_for_what_training_showed_is_refused_unless_said(results, tmp_path, what):
+    """By concept, by the name of the picture, by its pixels; the study as if the models were of another one."""
+    one = next(one for one in results.plan.applied() if one.name == "again" and one.model.method == "ridge")
+    job = results.plan.apply_job(one)
+    target = features_of(results, tmp_path / "trained.h5", what)
+    features_of(results, tmp_path / "stimuli.h5")
+    paths = {name: [str(tmp_path / f"{name}.h5")] for name in ("trained", "stimuli")}
+    job = replace(job, inputs={**job.inputs, **paths}, outputs=(str(tmp_path / "rows.parquet"),))
+    unsaid = {key: value for key, value in job.spec.settings.items() if key != "concepts"}
+    with pytest.raises(InputError, match=rf"1 of the stimuli.*\({target}\)[^$]*apply\.\*\.concepts: seen"):
+        do(replace(job, spec=replace(job.spec, settings=unsaid)), results.folder, check=False)
+    assert not (tmp_path / "rows.parquet").exists()
+    assert job.spec.settings["concepts"] == "seen"
+    do(job, results.folder, check=False)
+    rows = pd.read_parquet(tmp_path / "rows.parquet")
+    assert set(rows.loc[rows["seen"], "target"]) == {target}
+    assert not rows["seen"].all()
 
 
 def test_of_two_studies_a_recording_of_one_name_is_compared_and_a_copy_refused():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gzip
 import json
 import os
 import re
@@ -61,6 +62,11 @@ studies:
   things-eeg1:
     {kind: things_eeg1, subjects: ["02"], manifest: FOLDER/things-eeg1.csv, responses: {whitening: {kind: none}},
      ready_vectors: *ready}
+  things-meg:
+    {kind: things_meg, subjects: [BIGMEG1], sessions: ["01"], runs: ["01"], manifest: FOLDER/things-meg.csv,
+     responses: {whitening: {kind: none}}, ready_vectors: *ready}
+  things-meg-epochs:
+    {kind: things_meg, subjects: [BIGMEG1], source: preprocessed, epochs: FOLDER, manifest: FOLDER/things-meg.csv}
   simulated-fmri:
     {kind: simulated_fmri, subjects: 2, training_concepts: 4, pictures_per_concept: 2, test_concepts: 3,
      ready_vectors: *ready}
@@ -157,6 +163,8 @@ experiments:
   things-eeg2: {study: things-eeg2, signals: [one], protocols: [intra], methods: [ready]}
   things-eeg2-epochs: {study: things-eeg2-epochs, signals: [one], protocols: [intra], methods: [ridge]}
   things-eeg1: {study: things-eeg1, signals: [two], protocols: [intra], methods: [ready]}
+  things-meg: {study: things-meg, signals: [two], protocols: [intra], methods: [ready]}
+  things-meg-epochs: {study: things-meg-epochs, signals: [one], protocols: [intra], methods: [ridge]}
   simulated-fmri:
     {study: simulated-fmri, signals: [vc], protocols: [intra, joint], methods: [mapping, mlp, vae, mixer, ceiling]}
   ready: {study: simulated-fmri, signals: [vc], protocols: [intra], methods: [ready]}
@@ -187,7 +195,7 @@ SUBJECTS = ("01", "02", "03")
 READY = ("SimulatedFmriStudy", "GodStudy", "ThingsFmriStudy", "VoxelTableStudy")
 
 #: All studies.
-STUDIES = (*READY, "SimulatedStudy", "BidsStudy", "ThingsEeg1Study", "ThingsEeg2Study")
+STUDIES = (*READY, "SimulatedStudy", "BidsStudy", "ThingsEeg1Study", "ThingsEeg2Study", "ThingsMegStudy")
 
 #: Classes of the optimisers' settings.
 BUDGETS = ("Optimiser", "MappingBudget")
@@ -209,6 +217,9 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     ("ThingsEeg2Study", "subjects"): [["02"]],
     ("ThingsEeg2Study", "sessions"): [["02"]],
     ("ThingsEeg2Study", "runs"): [["02"]],
+    ("ThingsMegStudy", "subjects"): [["BIGMEG2"]],
+    ("ThingsMegStudy", "sessions"): [["02"]],
+    ("ThingsMegStudy", "runs"): [["02"]],
     ("Responses", "baseline"): [None],
     ("Responses", "crop"): [[0.0, 0.4]],
     ("Download", "sources"): [{"things-eeg2": "file:///data"}],
@@ -358,7 +369,18 @@ def example() -> Iterator[dict[str, Any]]:
         (folder / "pictures.tsv").write_text(table, encoding="utf-8")
         for manifest in (ROOT / "workflow" / "manifests").glob("*.csv"):
             (folder / manifest.name).write_text(_shortened(manifest.read_text(encoding="utf-8")), encoding="utf-8")
+        _write_of_meg(folder)
         yield yaml.safe_load(EXAMPLE.replace("FOLDER", str(folder)))
+
+
+def _write_of_meg(folder: Path) -> None:
+    """Some lines of the manifest of THINGS-MEG, and the names of its authors' epochs."""
+    with gzip.open(ROOT / "workflow/manifests/things-meg.csv.gz", "rt", encoding="utf-8") as manifest:
+        head, *lines = manifest
+    some = [line for line in lines if re.match(r"sub-BIGMEG[12]/ses-0[12]/.*_run-0[12]_", line)]
+    (folder / "things-meg.csv").write_text("".join([head, *some]), encoding="utf-8")
+    for number in (1, 2):
+        (folder / f"preprocessed_P{number}-epo.fif").touch()
 
 
 def _write_recordings(folder: Path, subject: str, suffix: str) -> None:

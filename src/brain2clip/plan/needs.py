@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from brain2clip.generation import files as generator_files
 from brain2clip.internals import open_clip_files
-from brain2clip.names import TASKS, suggestion
+from brain2clip.names import SPLITS, TASKS, suggestion
+from brain2clip.readers import overlap
 from brain2clip.readers.attempts import Attempt, strictly
 from brain2clip.settings import IpAdapterGenerator, KandinskyGenerator, MethodBase, Tower, dump
 from brain2clip.stage import InputError
@@ -54,7 +55,7 @@ def problems(plan: Plan) -> list[str]:
     """What the settings of methods, studies and exports make impossible, a sentence each."""
     studies = [*_sources(plan), *_categories(plan), *_templates(plan)]
     pictures = [*_generating(plan), *_generators(plan), *_judges(plan)]
-    return [*studies, *_methods(plan), *pictures, *_imported(plan), *_exports(plan)]
+    return [*studies, *_shared(plan), *_methods(plan), *pictures, *_imported(plan), *_exports(plan)]
 
 
 def check_towers(plan: Plan, attempt: Attempt = strictly) -> None:
@@ -68,9 +69,10 @@ def check_towers(plan: Plan, attempt: Attempt = strictly) -> None:
         attempt(None, _known_tower, block.model, block.pretrained)
     for study, signal in sorted({(one.study, signal) for one in experiments for signal in one.signals}):
         if plan.responses_stage(study) == "preprocessed":
-            from brain2clip.responses.preprocessed import refuse  # imports pandas: only where there is such a study
+            from brain2clip.responses import preprocessed, ready_epochs  # import pandas: only where there is a study
 
             own: Any = plan.block(study)
+            refuse = ready_epochs.refuse if hasattr(plan.study(study), "epoch_files") else preprocessed.refuse
             attempt(None, refuse, study, dump(own), plan.config.bands[signal], own.responses)
 
 
@@ -121,6 +123,24 @@ def _categories(plan: Plan) -> Iterator[str]:
         for name, texts in (categories or {}).items():
             if not texts:
                 yield f"{where}.{name}: found no text prompt; expected a list of texts, one at least"
+
+
+def _shared(plan: Plan) -> Iterator[str]:
+    """Zero-shot studies whose test asks for what the models that are applied to them were trained on.
+
+    As far as tables of the project tell; else the stage does.
+    """
+    for label, one in plan.config.apply.items():
+        trained = plan.config.experiments[one.experiment].study
+        if plan.may_be_seen(label):
+            continue
+        tables = [plan.study(name).known_stimuli() for name in (trained, one.study)]
+        if any(table is None for table in tables):
+            continue
+        sides = [table[table["split"].isin([side, "both"])] for table, side in zip(tables, SPLITS)]
+        training, test = (overlap.shown(zip(side["stimulus_id"], side["concept"], side["image"])) for side in sides)
+        if found := training.shared(test):
+            yield overlap.refusal(f"apply.{label}.study", found, trained, one.study)
 
 
 def _templates(plan: Plan) -> Iterator[str]:

@@ -354,6 +354,8 @@ class Specs(Runs):
         values, expects = self._of_model(one.model)
         method = self.method(one.model.method)
         values |= {"run": one.run.columns, "model": one.model.columns, "retrieval": self._ranking()}
+        if self.may_be_seen(one.name):
+            values["concepts"] = "seen"
         expects |= {
             "responses": self.responses_spec(one.run.study, one.run.signal, one.run.subject).expected,
             "trained": expects["features"],
@@ -361,6 +363,15 @@ class Specs(Runs):
             **self._vectors_expected(one.run),
         }
         return spec("apply", "brain2clip.retrieval.apply", values, expects, self._rankers_of(one.model.method))
+
+    def may_be_seen(self, name: str) -> bool:
+        """Whether models of an entry of ``apply`` may be asked for what their training showed.
+
+        In a study itself its split decides that, and pictures that are equal in spite of it are its own setting.
+        """
+        one = self.config.apply[name]
+        own = self.config.experiments[one.experiment].study == one.study
+        return own or one.concepts == "seen" or not self.study(one.study).zero_shot
 
     def inspect_spec(self, run: Run) -> Spec:
         """What the prompts of a run do."""

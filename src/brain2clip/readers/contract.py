@@ -68,6 +68,8 @@ class Recording:
     types_from : {"table", "file"}
         Whose word counts for the type of a channel: that of ``channels.tsv``, or of the file. Names and status are
         those of ``channels.tsv`` in either case.
+    dropouts : tuple of (float, float)
+        Start and length (s) of stretches in which all channels drop out, and which are replaced before the filter.
     """
 
     subject: str
@@ -81,6 +83,7 @@ class Recording:
     datatype: str = "eeg"
     picks: tuple[str, ...] = ("eeg",)
     types_from: str = "table"
+    dropouts: tuple[tuple[float, float], ...] = ()
 
     @property
     def name(self) -> str:
@@ -194,6 +197,14 @@ class Study:
         ``prompts`` (list of str, sentences about its class: equal within a concept).
         """
         raise NotImplementedError
+
+    def known_stimuli(self) -> pd.DataFrame | None:
+        """Stimuli as tables of the project tell them before anything is fetched, or None where only the data do.
+
+        Columns: ``stimulus_id``, ``split``, ``concept``, ``image`` (as for :meth:`stimulus_table`; the picture need not
+        be there, its name counts).
+        """
+        return None
 
     def expected_counts(self, subject: str) -> dict[str, int] | None:
         """Expected number of trials per split (``{"train": n, "test": m}``), or None where it is not known."""

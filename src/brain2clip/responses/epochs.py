@@ -276,6 +276,7 @@ def _load(raw: mne.io.BaseRaw, item: Recording, collected: Collected, bad: list[
     places = recording.positions(raw, item) if mended else np.zeros((0, 3))
     samples.load(raw, item, raw.ch_names if mended else wanted, responses.scale)
     collected.sketches.append((item.name, samples.sketch(raw, wanted)))
+    samples.replace(raw, item)
     if mended:
         samples.interpolate(raw, mended, set(bad) - set(mended), places)
 

@@ -1,4 +1,6 @@
-"""Stage ``preprocessed``: the epochs that the authors of THINGS-EEG2 published, as a responses artefact.
+"""Stage ``preprocessed``: the epochs that the authors of a dataset published, as a responses artefact.
+
+Here those of THINGS-EEG2; of a study that names ``epoch_files`` (THINGS-MEG) see :mod:`.ready_epochs`.
 
 The archive ``derivatives/preprocessed_eeg/sub-XX.zip`` holds two pickled dictionaries of arrays,
 ``preprocessed_eeg_training.npy`` [16540 pictures, 4 repetitions, 17 channels, 100 samples] and
@@ -31,7 +33,16 @@ import pandas as pd
 from brain2clip import artefact, settings, stage
 from brain2clip.names import NO_LABEL, SPLITS, suggestion
 from brain2clip.readers import contract, file_records
-from brain2clip.responses import epoching, pickles, recording, same_samples, whitening, writing
+from brain2clip.responses import (
+    choices,
+    epoching,
+    pickles,
+    ready_epochs,
+    recording,
+    same_samples,
+    whitening,
+    writing,
+)
 from brain2clip.settings import Band, Responses
 from brain2clip.stage import InputError
 
@@ -101,6 +112,9 @@ def run(job: stage.Job) -> None:
     """Make the responses of one subject."""
     given = job.settings
     loaded = contract.load(given["name"], given["study"], given["results"])
+    if hasattr(loaded, "epoch_files"):
+        ready_epochs.run(job, loaded)
+        return
     study = cast(Archived, loaded)
     responses: Responses = settings.parse(Responses, given["responses"])
     refuse(study.name, given["study"], settings.parse(Band, given["band"]), responses)
@@ -162,15 +176,12 @@ def refuse(name: str, study: dict[str, Any], band: Band, responses: Responses) -
         (f"studies.{name}.sessions", study.get("sessions", "all"), ("all",)),
         (f"studies.{name}.runs", study.get("runs", "all"), ("all",)),
     ]
-    wrong = [(key, found, values) for key, found, values in allowed if found not in values]
-    if wrong:
-        lines = [f"  {key}: found {_yaml(found)}, expected {_yaml(values[0])}" for key, found, values in wrong]
-        raise InputError(
-            f"studies.{name}: source: preprocessed takes the epochs as the dataset's authors made them: unfiltered, "
-            "whitened, 2 training and 20 test trials per picture and session, all sessions mixed\n"
-            + "\n".join(lines)
-            + "\n  change these (the preset gifford-2022-epochs has them all), or take source: raw, where they are free"
-        )
+    choices.refuse_others(
+        allowed,
+        f"studies.{name}: source: preprocessed takes the epochs as the dataset's authors made them: unfiltered, "
+        "whitened, 2 training and 20 test trials per picture and session, all sessions mixed",
+        "change these (the preset gifford-2022-epochs has them all), or take source: raw, where they are free",
+    )
 
 
 def select(where: str, names: list[str], responses: Responses) -> Selection:
@@ -199,12 +210,6 @@ def select(where: str, names: list[str], responses: Responses) -> Selection:
     times = epoching.epoch_times(SFREQ, responses)
     begin = int(np.searchsorted(whole, _ticks(times)[0]))
     return Selection(list(wanted), [names.index(name) for name in wanted], slice(begin, begin + len(times)), times)
-
-
-def _yaml(value: Any) -> str:
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(map(_yaml, value))}]"
-    return "null" if value is None else str(value)
 
 
 def _ticks(times: np.ndarray) -> np.ndarray:

@@ -82,6 +82,30 @@ def load(raw: mne.io.BaseRaw, item: Recording, names: Sequence[str], scale: floa
     check_amplitude(raw, scale)
 
 
+def replace(raw: mne.io.BaseRaw, item: Recording) -> None:
+    """Put the median of each channel where all channels drop out (``item.dropouts``), in place.
+
+    The filter would carry a dropout of 0.2 s over seconds.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When such a stretch does not lie in the recording.
+    """
+    for start, length in item.dropouts:
+        first, count = round(start * raw.info["sfreq"]), round(length * raw.info["sfreq"])
+        if first < 0 or first + count > raw.n_times:
+            raise InputError(
+                f"{item.path}: a dropout is known from {start:g} to {start + length:g} s, and the recording has "
+                f"{raw.n_times / raw.info['sfreq']:.3f} s; expected the whole recording: get it again"
+            )
+        for place in range(len(raw.ch_names)):  # one at a time, because they are copied
+            values = raw.get_data(picks=[place])
+            values[:, first : first + count] = np.median(values)
+            raw[place] = values
+        log.info("%s: %g to %g s replaced by the median of each channel", item.name, start, start + length)
+
+
 def _rescale(raw: mne.io.BaseRaw, scale: float) -> None:
     _multiply(raw, raw.ch_names, scale)
 

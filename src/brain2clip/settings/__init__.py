@@ -98,7 +98,7 @@ from brain2clip.settings.retrieval import Pools, Retrieval
 from brain2clip.settings.rois import Roi
 from brain2clip.settings.schedules import Constant, Cosine, OneCycle, Schedule, ScheduleBase, Step
 from brain2clip.settings.studies import Study
-from brain2clip.settings.studies_eeg import ThingsEeg1Study, ThingsEeg2Study
+from brain2clip.settings.studies_eeg import ThingsEeg1Study, ThingsEeg2Study, ThingsMegStudy
 from brain2clip.settings.studies_fmri import GodStudy, ThingsFmriStudy
 from brain2clip.settings.studies_simulated import SimulatedFmriStudy, SimulatedNoise, SimulatedStudy
 from brain2clip.settings.studies_user import BidsStudy, VoxelTableStudy
@@ -263,6 +263,7 @@ __all__ = [
     "ThingsEeg1Study",
     "ThingsEeg2Study",
     "ThingsFmriStudy",
+    "ThingsMegStudy",
     "TimeDropout",
     "TimeShift",
     "TorchvisionJudge",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
-from brain2clip.settings.base import Block, Name
+from brain2clip.settings.base import Block, Name, neutral
 
 
 class Apply(Block):
@@ -18,4 +20,10 @@ class Apply(Block):
     )
     subject: Name | None = Field(
         None, description="subject whose models rank every subject of the study (null: the subject with the same label)"
+    )
+    concepts: Literal["unseen", "seen"] = neutral(
+        "unseen",
+        description="unseen: a zero-shot study is refused where its test asks for concepts, or for pictures by name, "
+        "that the models were trained on, as of two studies with pictures of THINGS; seen: it is ranked, and the "
+        "column seen says which queries these are",
     )

@@ -159,6 +159,10 @@ class Study(DownloadedStudy, EegStudy):
         table = self._concept_rows() if self.block.pictures is None else self._picture_rows(self.block.pictures)
         return things.with_prompts(table)
 
+    def known_stimuli(self) -> pd.DataFrame | None:
+        """Concepts and their sides; those of the test block, and which pictures there are, only the events tell."""
+        return None if self.block.test == "block" else self._concept_rows()
+
     def _concept_rows(self) -> pd.DataFrame:
         import pandas as pd
 

@@ -146,6 +146,10 @@ class Study(DownloadedStudy, EegStudy):
         table["image"] = [str(self._stimuli.parent / path) for path in table["image"]]
         return things.with_prompts(table)
 
+    def known_stimuli(self) -> pd.DataFrame:
+        """Ids, sides, concepts and names of the pictures, all from the index."""
+        return stimulus_rows(self.index)
+
     def _unpacked(self, table: pd.DataFrame) -> pd.Series:
         """Paths in the table of the unpacked pictures, which must have the rows of the index."""
         file_records.check_own(self._stimuli)
