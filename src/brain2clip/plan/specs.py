@@ -119,6 +119,16 @@ class Specs(Runs):
                 found.setdefault(self.study(name).dataset, name)
         return found
 
+    def bricks_spec(self, study: str) -> Spec:
+        """Pictures of a study that are rows of one array, unpacked."""
+        block: Any = self.block(study)
+        values = {"name": study, "study": block.for_pictures(), "results": self.results}
+        return spec("bricks", "brain2clip.downloads.bricks", values, kinds=self._study_module(study))
+
+    def bricked(self) -> list[str]:
+        """Studies whose pictures are rows of one array."""
+        return [name for name in self.config.studies if getattr(self.study(name), "bricked", False)]
+
     # --------------------------------------------------------------------------------------- responses
 
     def responses_stage(self, study: str) -> str:
