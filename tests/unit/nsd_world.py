@@ -14,7 +14,10 @@ import numpy as np
 import pandas as pd
 from scipy.io import savemat
 
-from brain2clip.readers import nsd_files
+from brain2clip.downloads import bricks
+from brain2clip.readers import file_records, nsd_files
+from brain2clip.settings import Study, parse
+from brain2clip.stage import Job
 
 GRID = (9, 8, 7)
 TRIALS, SESSIONS = 750, 2
@@ -157,6 +160,17 @@ def write(
     with h5py.File(path, "w") as file:
         file["imgBrick"] = pictures() if brick is None else brick
     return root
+
+
+def unpack(root: Path, results: Path, name: str, **changes: object) -> Path:
+    """What the stage ``bricks`` leaves of a study; the folder of pictures."""
+    block = parse(Study, settings(root, **changes))
+    folder = results / "raw" / name / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
+    given = {"name": name, "study": block.for_pictures(), "results": str(results)}
+    outputs = {"pictures": folder / "pictures.tsv", "record": folder / file_records.NAME}
+    bricks.run(Job("bricks", given, "code", {}, {}, outputs))
+    return folder
 
 
 def settings(root: Path, /, **changes: object) -> dict[str, object]:

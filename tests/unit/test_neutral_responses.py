@@ -106,7 +106,8 @@ def test_every_neutral_option_of_these_blocks_is_covered():
               settings.MvnnWhitening, settings.ZscoreWhitening, settings.RobustWhitening, settings.NoWhitening,
               settings.FilterBank, settings.Tower, settings.SimulatedStudy, settings.BidsStudy,
               settings.ThingsEeg2Study, settings.ThingsEeg1Study, settings.SimulatedFmriStudy, settings.GodStudy,
-              settings.ThingsFmriStudy, settings.VoxelTableStudy, settings.Split]  # fmt: skip
+              settings.ThingsFmriStudy, settings.NsdStudy, settings.Bold5000Study,
+              settings.VoxelTableStudy, settings.Split]  # fmt: skip
     of_all = set(settings.StudyBase.model_fields)
     found = {
         ("StudyBase" if name in of_all else block.__name__, name) for block in blocks for name in neutral_fields(block)

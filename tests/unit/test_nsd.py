@@ -17,8 +17,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from brain2clip import settings
-from brain2clip.downloads import bricks
-from brain2clip.readers import contract, file_records, manifests, nsd_betas, nsd_design, nsd_files, pictures
+from brain2clip.readers import contract, manifests, nsd_betas, nsd_design, nsd_files, pictures
 from brain2clip.responses import voxels
 from brain2clip.settings import Study, parse
 from brain2clip.stage import InputError, Job
@@ -62,7 +61,9 @@ def test_nothing_is_read_or_fetched_before_the_terms_are_accepted(monkeypatch):
     monkeypatch.setattr(Path, "open", lambda self, *_, **__: opened.append(self))
     for given in ({"root": "/nowhere"}, {"manifest": "nowhere.csv"}):
         for accepted in ({}, {"accept_terms": False}):
-            with pytest.raises(ValidationError, match=r"accept_terms: found false.*cvnlab\.slite\.page/p/IB6BSeW_7o"):
+            with pytest.raises(
+                ValidationError, match=r"(?s)accept_terms.*found false.*cvnlab\.slite\.page/p/IB6BSeW_7o"
+            ):
                 parse(Study, {"kind": "nsd", **given, **accepted})
             with pytest.raises(ValidationError, match="accept_terms"):
                 contract.load("nsd", {"kind": "nsd", **given, **accepted}, "results")
@@ -436,19 +437,8 @@ def test_both_formats_give_equal_responses(root, tmp_path):
 # --------------------------------------------------------------------------------- pictures and captions
 
 
-def unpacked(root: Path, results: Path, **changes) -> Path:
-    """Run the stage ``bricks``; the folder of pictures."""
-    block = parse(Study, world.settings(root, **changes))
-    folder = results / "raw/nsd/pictures"
-    folder.mkdir(parents=True, exist_ok=True)
-    given = {"name": "nsd", "study": block.for_pictures(), "results": str(results)}
-    outputs = {"pictures": folder / "pictures.tsv", "record": folder / file_records.NAME}
-    bricks.run(Job("bricks", given, "code", {}, {}, outputs))
-    return folder
-
-
 def test_pictures_are_the_rows_of_the_array_and_lose_nothing(root, tmp_path):
-    folder = unpacked(root, tmp_path)
+    folder = world.unpack(root, tmp_path, "nsd")
     table = load(root, tmp_path).stimulus_table()
     assert len(table) == world.N_PICTURES
     for name, image in zip(table["stimulus_id"], table["image"]):
@@ -456,7 +446,7 @@ def test_pictures_are_the_rows_of_the_array_and_lose_nothing(root, tmp_path):
     listed = pd.read_csv(folder / "pictures.tsv", sep="\t")
     assert sorted(listed["row"]) == list(range(world.N_PICTURES))
     # Those of one subject alone, unpacked again over the others.
-    unpacked(root, tmp_path, subjects=["02"])
+    world.unpack(root, tmp_path, "nsd", subjects=["02"])
     own = load(root, tmp_path, subjects=["02"]).stimulus_table()
     assert len(own) == world.OWN == len(list(folder.rglob("*.png")))
     assert set(own["stimulus_id"]) == {nsd.id_of(number) for number in set(world.shown("02"))}
@@ -476,7 +466,7 @@ def test_an_array_that_is_none_of_these_pictures_is_refused(copy, tmp_path):
         with h5py.File(path, "w") as file:
             file["imgBrick"] = data
         with pytest.raises(InputError, match=message):
-            unpacked(copy, tmp_path)
+            world.unpack(copy, tmp_path, "nsd")
         assert not (tmp_path / "raw/nsd/pictures/pictures.tsv").exists()
 
 

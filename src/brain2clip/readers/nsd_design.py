@@ -77,8 +77,8 @@ class Design:
         last = len(self.place) // TRIALS
         if max(sessions) > last:
             raise InputError(
-                f"{self.path}: {len(self.place)} trials, which are {last} sessions of {TRIALS}; session {max(sessions)} "
-                "is asked for (setting studies.*.sessions)"
+                f"{self.path}: {len(self.place)} trials, which are {last} sessions of {TRIALS}; session "
+                f"{max(sessions)} is asked for (setting studies.*.sessions)"
             )
         return np.concatenate([np.arange(TRIALS) + TRIALS * (session - 1) for session in sessions])
 

@@ -100,6 +100,22 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _accepted(value: Any) -> Any:
+    """Refuse whatever does not say that the terms were accepted."""
+    if value is not True:
+        raise ValueError(
+            f"found {str(value).lower()}; expected true, which says that you have accepted the terms of the "
+            f"Natural Scenes Dataset: {NSD_TERMS}. They allow research and education alone, and no part of the data may be passed on; "
+            "nothing is fetched or read before"
+        )
+    return value
+
+
+def _not_said() -> Any:
+    """The terms are accepted by saying so."""
+    return False
+
+
 class NsdStudy(VoxelStudyBase):
     """Natural Scenes Dataset (Allen et al. 2022): single-trial betas of 8 people, pictures of COCO."""
 
@@ -112,8 +128,9 @@ class NsdStudy(VoxelStudyBase):
     )
 
     kind: Literal["nsd"] = "nsd"
-    accept_terms: bool = Field(
-        False,
+    accept_terms: Annotated[Literal[True], BeforeValidator(_accepted)] = Field(
+        default_factory=_not_said,
+        validate_default=True,
         description=f"true: you have read and accepted the terms of the dataset, {NSD_TERMS}; nothing is fetched or "
         "read without it",
     )
@@ -197,16 +214,6 @@ class NsdStudy(VoxelStudyBase):
     def for_pictures(self) -> dict[str, Any]:
         """What the unpacked pictures depend on, as JSON; a study can be made of it."""
         return {name: value for name, value in self.model_dump(mode="json").items() if name in self.of_pictures}
-
-    @model_validator(mode="after")
-    def _accepted(self) -> Self:
-        if not self.accept_terms:
-            raise ValueError(
-                f"accept_terms: found false; expected true, which says that you have accepted the terms of the Natural "
-                f"Scenes Dataset: {NSD_TERMS}. They allow research and education alone, and no part of the data may be "
-                "passed on; nothing is fetched or read before"
-            )
-        return self
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -92,7 +92,8 @@ class Study(VoxelStudy):
         """What the trials show, captions and names of classes; the pictures are not listed but looked for."""
         found = [self.block.trials]
         if self.block.captions is not None:
-            found += map(str, coco.files(Path(self.block.captions), self.setting("captions")))
+            folder = Path(self.block.captions)
+            found += map(str, sorted(folder.glob("captions_*.json")) or [folder / "captions_train2014.json"])
         return found if self.block.class_names is None else [*found, self.block.class_names]
 
     def label_files(self) -> list[str]:
