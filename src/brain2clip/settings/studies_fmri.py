@@ -105,8 +105,8 @@ def _accepted(value: Any) -> Any:
     if value is not True:
         raise ValueError(
             f"found {str(value).lower()}; expected true, which says that you have accepted the terms of the "
-            f"Natural Scenes Dataset: {NSD_TERMS}. They allow research and education alone, and no part of the data may be passed on; "
-            "nothing is fetched or read before"
+            f"Natural Scenes Dataset: {NSD_TERMS}. They allow research and education alone, and no part of the "
+            "data may be passed on; nothing is fetched or read before"
         )
     return value
 
