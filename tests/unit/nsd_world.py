@@ -6,6 +6,7 @@ voxels whose mask holds -1, 0 and 1. Every number of the betas says which trial 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -141,12 +142,13 @@ def write(
     subjects: tuple[str, ...] = ("01", "02"),
     forms: tuple[str, ...] = ("hdf5", "nifti"),
     brick: np.ndarray | None = None,
+    planted: Callable[[str, int], np.ndarray] = betas,
 ) -> Path:
-    """All files of the miniature; returns the folder."""
+    """All files of the miniature; returns the folder. ``planted`` makes the betas of a subject and session."""
     write_design(root)
     for subject in subjects:
         for session in range(1, SESSIONS + 1):
-            write_betas(root, subject, session, betas(subject, session), forms)
+            write_betas(root, subject, session, planted(subject, session), forms)
         nifti(root / nsd_files.roi(subject, "nsdgeneral"), mask().astype(np.float64))
         for family in FAMILIES:
             nifti(root / nsd_files.roi(subject, family), roi_values(family).astype(np.int16))
@@ -160,6 +162,21 @@ def write(
     with h5py.File(path, "w") as file:
         file["imgBrick"] = pictures() if brick is None else brick
     return root
+
+
+def listing(sizes: dict[str, int], path: Path) -> Path:
+    """What ``aws s3 ls --recursive`` says of some files, and of two that the study does not read."""
+    others = {"nsddata/information/README.md": 12, "nsddata/ppdata/subj01/anat/T1 x.nii.gz": 13}
+    lines = [
+        f"2021-09-23 10:17:{n % 60:02d} {size:12d} {one}" for n, (one, size) in enumerate((sizes | others).items())
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def sizes(root: Path) -> dict[str, int]:
+    """Bytes of all files of the miniature by their key."""
+    return {one.relative_to(root).as_posix(): one.stat().st_size for one in sorted(root.rglob("*")) if one.is_file()}
 
 
 def unpack(root: Path, results: Path, name: str, **changes: object) -> Path:

@@ -535,17 +535,8 @@ def test_pictures_and_subjects_are_nothing_to_responses(root):
 # --------------------------------------------------------------------------------------------- downloads
 
 
-def listing(root: Path, path: Path) -> Path:
-    """What ``aws s3 ls --recursive`` would say of the miniature, with files that the study does not read."""
-    files = [one.relative_to(root).as_posix() for one in sorted(root.rglob("*")) if one.is_file()]
-    others = ["nsddata/information/README.md", "nsddata/ppdata/subj01/anat/T1 x.nii.gz"]
-    lines = [f"2021-09-23 10:17:{n % 60:02d} {(root / one).stat().st_size:10d} {one}" for n, one in enumerate(files)]
-    path.write_text("\n".join([*lines, *(f"2021-09-23 10:00:00         12 {one}" for one in others)]) + "\n")
-    return path
-
-
 def test_a_listing_of_the_bucket_becomes_a_manifest(root, tmp_path, capsys):
-    nsd_files.main([str(listing(root, tmp_path / "listing.txt")), str(tmp_path / "manifest.csv")])
+    nsd_files.main([str(world.listing(world.sizes(root), tmp_path / "listing.txt")), str(tmp_path / "manifest.csv")])
     assert f"{tmp_path / 'manifest.csv'}: " in capsys.readouterr().out
     entries = {one.path: one for one in manifests.read(tmp_path / "manifest.csv")}
     assert set(entries) == {one.relative_to(root).as_posix() for one in root.rglob("*") if one.is_file()}

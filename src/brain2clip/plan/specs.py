@@ -570,7 +570,9 @@ class Specs(Runs):
         what is done without a GPU.
         """
         listed = [name for name in self.config.studies if self.is_downloaded(name)]
-        manifests = {self.study(name).dataset: getattr(self.block(name), "manifest", None) for name in listed}
+        named = {name: getattr(self.block(name), "manifest", None) for name in listed}
+        # A second study of a dataset may read a folder of the user, and name none.
+        manifests = {self.study(name).dataset: path for name, path in named.items() if path is not None}
         return {
             "BRAIN2CLIP_DOWNLOAD": canonical(self.config.download),
             "BRAIN2CLIP_MISSING_GPU": self.config.missing_gpu,

@@ -101,14 +101,14 @@ def _as_text(value: Any) -> Any:
 
 
 def _accepted(value: Any) -> Any:
-    """Refuse whatever does not say that the terms were accepted."""
-    if value is not True:
+    """Refuse whatever does not say that the terms were accepted; on a command line it is a word."""
+    if value is not True and value != "true":
         raise ValueError(
             f"found {str(value).lower()}; expected true, which says that you have accepted the terms of the "
             f"Natural Scenes Dataset: {NSD_TERMS}. They allow research and education alone, and no part of the "
             "data may be passed on; nothing is fetched or read before"
         )
-    return value
+    return True
 
 
 def _not_said() -> Any:
