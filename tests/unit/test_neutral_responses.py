@@ -86,7 +86,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("BidsStudy", "entities"): Case(("study",), {"acq": None}, bids_files, "_chosen"),
     ("BidsStudy", "extension"): Case(("study",), ".vhdr", bids_files, "_of_extension"),
     ("BidsStudy", "datatype"): Case(("study",), "meg", bids_files, "_without_calibration"),
-    ("BidsStudy", "picks"): Case(("study",), "eeg", bids, "_picked"),
+    ("BidsStudy", "picks"): Case(("study",), "eeg", bids_study, "_picked"),
     ("BidsStudy", "channel_types"): Case(("study",), "file", channels, "_of_file"),
     ("Split", "training"): Case(("study", "split"), "optional", user_stimuli.UserStudy, "_need_no_training"),
     ("Split", "concepts"): Case(("study", "split"), "seen", user_stimuli.UserStimuli, "_show_again"),
@@ -119,8 +119,8 @@ def test_every_neutral_option_of_these_blocks_is_covered():
               settings.MvnnWhitening, settings.ZscoreWhitening, settings.RobustWhitening, settings.NoWhitening,
               settings.FilterBank, settings.Tower, settings.SimulatedStudy, settings.BidsStudy,
               settings.ThingsEeg2Study, settings.ThingsEeg1Study, settings.SimulatedFmriStudy, settings.GodStudy,
-              settings.ThingsMegStudy,
-              settings.ThingsFmriStudy, settings.VoxelTableStudy, settings.Split]  # fmt: skip
+             settings.ThingsMegStudy, settings.ThingsFmriStudy, settings.NsdStudy, settings.Bold5000Study,
+             settings.VoxelTableStudy, settings.Split]  # fmt: skip
     of_all = set(settings.StudyBase.model_fields)
     found = {
         ("StudyBase" if name in of_all else block.__name__, name) for block in blocks for name in neutral_fields(block)

@@ -120,6 +120,24 @@ def test_runs_of_one_number_in_two_sessions_are_two(make, sessions, steps):
         sessions(steps, header="condition,run,part", session=None, split=split)
 
 
+def test_sessions_are_normalised_by_their_own_training_responses(make, sessions):
+    """Whatever the rows of the test are: the second session has a run of either side."""
+    found = sessions({"normalise": "session"})
+    values = signals().astype(np.float32).astype(float)[ROWS_SHOWN]
+    for session, runs in (("a", "12"), ("b", "34")):
+        own = np.isin(RUN_OF[ROWS_SHOWN], list(runs))
+        fitted = values[own & ~IS_TEST]
+        mean, deviation = fitted.mean(axis=0), fitted.std(axis=0, ddof=1)
+        np.testing.assert_allclose(found["response"][own], (values[own] - mean) / deviation, atol=1e-5)
+        np.testing.assert_allclose(found[f"normalisation/session/{session}/mean"], mean)
+        np.testing.assert_allclose(found[f"normalisation/session/{session}/deviation"], deviation)
+    assert found["attributes"]["unit"] == "standard deviation"
+    with pytest.raises(InputError, match=r"session b: 0 training responses of 14; voxels.normalise: session needs"):
+        sessions({"normalise": "session"}, split={"by": "session", "test": ["b"]})
+    with pytest.raises(InputError, match="session n/a: 21 training responses"):
+        make(steps={"normalise": "session"})
+
+
 def test_rows_of_a_known_run_need_no_order_for_its_deviation(sessions):
     order = np.random.default_rng(3).permutation(len(RUN_OF))
     found, mixed = (sessions({"normalise": "run"}, order=one) for one in (None, order))

@@ -29,7 +29,7 @@ from pydantic_core import to_jsonable_python
 
 from brain2clip import settings
 from brain2clip.plan import Plan
-from brain2clip.readers import manifests
+from brain2clip.readers import manifests, nsd_files
 from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -72,6 +72,10 @@ studies:
      ready_vectors: *ready}
   god: {kind: god, subjects: ["01"], manifest: FOLDER/god.csv, ready_vectors: *ready}
   things-fmri: {kind: things_fmri, root: FOLDER, subjects: ["01"], ready_vectors: *ready}
+  nsd: {kind: nsd, accept_terms: true, manifest: FOLDER/nsd.csv, subjects: ["01"], sessions: 1, ready_vectors: *ready}
+  nsd-folder: {kind: nsd, accept_terms: true, root: FOLDER, subjects: ["01"], sessions: 1}
+  bold5000: {kind: bold5000, root: FOLDER, subjects: [CSI1], ready_vectors: *ready}
+  bold5000-volumes: {kind: bold5000, root: FOLDER, subjects: [CSI1], source: volumes}
   voxels:
     {kind: voxel_table, signals: "FOLDER/sub-{subject}.npz", table: "FOLDER/sub-{subject}.tsv", subjects: ["01"],
      stimulus: name, run: run, split: {by: run, test: ["02"]},
@@ -170,6 +174,10 @@ experiments:
   ready: {study: simulated-fmri, signals: [vc], protocols: [intra], methods: [ready]}
   god: {study: god, signals: [vc], protocols: [intra], methods: [ready]}
   things-fmri: {study: things-fmri, signals: [vc], protocols: [intra], methods: [ready]}
+  nsd: {study: nsd, signals: [vc], protocols: [intra], methods: [ready]}
+  nsd-folder: {study: nsd-folder, signals: [vc], protocols: [intra], methods: [ridge]}
+  bold5000: {study: bold5000, signals: [vc], protocols: [intra], methods: [ready]}
+  bold5000-volumes: {study: bold5000-volumes, signals: [vc], protocols: [intra], methods: [ridge]}
   voxels: {study: voxels, signals: [vc], protocols: [intra], methods: [ridge]}
   voxels-pictures: {study: voxels-pictures, signals: [vc], protocols: [intra], methods: [ready]}
 retrieval: {tasks: [stimulus, stimulus-csls], repetitions: [1, 2, all], pools: {size: 2}}
@@ -192,7 +200,7 @@ exports:
 SUBJECTS = ("01", "02", "03")
 
 #: Studies whose pictures ready features can stand in for.
-READY = ("SimulatedFmriStudy", "GodStudy", "ThingsFmriStudy", "VoxelTableStudy")
+READY = ("SimulatedFmriStudy", "GodStudy", "ThingsFmriStudy", "NsdStudy", "Bold5000Study", "VoxelTableStudy")
 
 #: All studies.
 STUDIES = (*READY, "SimulatedStudy", "BidsStudy", "ThingsEeg1Study", "ThingsEeg2Study", "ThingsMegStudy")
@@ -237,6 +245,8 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     ("Mmd", "sigmas"): [[1.0]],
     ("GodStudy", "subjects"): [["02"]],
     ("ThingsFmriStudy", "subjects"): [["02"]],
+    ("NsdStudy", "subjects"): [["02"]],
+    ("Bold5000Study", "subjects"): [["CSI2"]],
     ("VoxelTableStudy", "columns"): [["name", "run", "part"]],
     ("VoxelTableStudy", "rois"): [{"VC": "vc.nii.gz"}],
     ("VoxelTableStudy", "categories"): [{"face": ["a face"], "house": ["a house"]}],
@@ -370,6 +380,12 @@ def example() -> Iterator[dict[str, Any]]:
         for manifest in (ROOT / "workflow" / "manifests").glob("*.csv"):
             (folder / manifest.name).write_text(_shortened(manifest.read_text(encoding="utf-8")), encoding="utf-8")
         _write_of_meg(folder)
+        files = [nsd_files.DESIGN, nsd_files.BRICK, nsd_files.betas("01", "betas_fithrf_GLMdenoise_RR", 1, "hdf5")]
+        files += [
+            nsd_files.roi("01", family) for family in ("nsdgeneral", *settings.NsdStudy.model_fields["regions"].default)
+        ]
+        entries = [manifests.Entry(path, 1, "size", "", f"{nsd_files.BUCKET}/{path}") for path in files]
+        (folder / "nsd.csv").write_text(manifests.text(entries), encoding="utf-8")
         yield yaml.safe_load(EXAMPLE.replace("FOLDER", str(folder)))
 
 

@@ -35,6 +35,8 @@ REGION = 12
 UNKNOWN = Extent((4000, 800), (1000, 100), 1000.0, 64)
 #: Work of a tower without a description: that of ViT-B-32.
 COMMON = 8.7
+#: A photograph of 425 x 425 as PNG, GB.
+PNG_GB = 3.5e-4
 #: Folds of the stage ``calibrate``, each of which trains without one.
 FOLDS = 5
 #: Singular value decomposition of directions [n, d], and the error of leaving one out by penalties, FLOP / (n d^2).
@@ -201,6 +203,9 @@ class Amounts:
             if study in used:
                 gb = 0.05e-3 * sum(self.extent(study)[0].pictures)
                 yield Work("images", 1, {"GB": gb}, disk=gb, known=False)
+        for study in plan.bricked():
+            if study in used:
+                yield Work("bricks", 1, {"picture": self.n_stimuli(study)}, disk=PNG_GB * self.n_stimuli(study))
         for study in (name for name in used if plan.block(name).simulated):
             extent, _ = self.extent(study)
             pictures, trials, subjects = sum(extent.pictures), sum(extent.trials), len(plan.subjects(study))

@@ -16,7 +16,15 @@ from brain2clip.stage import InputError
 
 #: Stages in the order of the pipeline.
 STAGES = (
-    *("download", "images", "simulate_pictures", "simulate_recordings", "simulate_voxels", "simulate_dataset"),
+    *(
+        "download",
+        "images",
+        "bricks",
+        "simulate_pictures",
+        "simulate_recordings",
+        "simulate_voxels",
+        "simulate_dataset",
+    ),
     *(
         "epochs",
         "preprocessed",
@@ -108,6 +116,12 @@ class Plan(Shown):
         inputs = {"record": study.archive_files(), "index": study.label_files()}
         names = ("stimuli/stimuli.tsv", f"stimuli/{file_records.NAME}")
         return Job(self.images_spec(dataset), inputs, tuple(self.raw(dataset, name) for name in names))
+
+    def bricks_job(self, study: str) -> Job:
+        """Unpack the pictures of a study that are rows of one array."""
+        names = ("pictures/pictures.tsv", f"pictures/{file_records.NAME}")
+        inputs = {"brick": self.study(study).brick_files()}
+        return Job(self.bricks_spec(study), inputs, tuple(self.raw(study, name) for name in names))
 
     def responses_job(self, study: str, signal: str, subject: str) -> Job:
         """Responses of a subject: ``epochs``, ``preprocessed`` or ``voxels``."""
@@ -358,6 +372,7 @@ class Plan(Shown):
         for dataset, units in self.downloads().items():
             yield from (self.download_job(dataset, unit) for unit in units)
         yield from map(self.images_job, self.bringing_pictures())
+        yield from map(self.bricks_job, self.bricked())
         for study in self.studies_used:
             if self.block(study).simulated:
                 yield self.simulate_pictures_job(study)

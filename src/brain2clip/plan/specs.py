@@ -119,6 +119,16 @@ class Specs(Runs):
                 found.setdefault(self.study(name).dataset, name)
         return found
 
+    def bricks_spec(self, study: str) -> Spec:
+        """Pictures of a study that are rows of one array, unpacked."""
+        block: Any = self.block(study)
+        values = {"name": study, "study": block.for_pictures(), "results": self.results}
+        return spec("bricks", "brain2clip.downloads.bricks", values, kinds=self._study_module(study))
+
+    def bricked(self) -> list[str]:
+        """Studies whose pictures are rows of one array."""
+        return [name for name in self.config.studies if getattr(self.study(name), "bricked", False)]
+
     # --------------------------------------------------------------------------------------- responses
 
     def responses_stage(self, study: str) -> str:
@@ -571,11 +581,13 @@ class Specs(Runs):
         what is done without a GPU.
         """
         listed = [name for name in self.config.studies if self.is_downloaded(name)]
-        manifests = {self.study(name).dataset: getattr(self.study(name), "manifest", None) for name in listed}
+        # A second study of a dataset may read a folder of the user, and name none.
+        fetched = [self.study(name) for name in listed if getattr(self.block(name), "manifest", None) is not None]
+        manifests = {study.dataset: study.manifest for study in fetched}
         return {
             "BRAIN2CLIP_DOWNLOAD": canonical(self.config.download),
             "BRAIN2CLIP_MISSING_GPU": self.config.missing_gpu,
-            "BRAIN2CLIP_MANIFESTS": canonical({name: path and str(path) for name, path in manifests.items()}),
+            "BRAIN2CLIP_MANIFESTS": canonical({name: str(path) for name, path in manifests.items()}),
             contract.SUBJECTS: canonical(
                 {name: list(self.subjects(name)) for name in self.studies_used if self.study(name).split_from_events}
             ),

@@ -100,12 +100,15 @@ def open_signals(path: Path, mask: str | None, setting: str, space: Literal["aff
 class Volumes:
     """NIfTI (x, y, z, rows); voxels are those of the mask, the last coordinate running fastest."""
 
-    def __init__(self, path: Path, mask: str | None, setting: str, space: Literal["affine", "grid"]) -> None:
-        self.path, self.setting, self.space = path, setting, space
+    def __init__(
+        self, path: Path, mask: str | None, setting: str, space: Literal["affine", "grid"], named: str = "signals"
+    ) -> None:
+        # ``named``: what the setting of the file is called, for messages.
+        self.path, self.setting, self.space, self.named = path, setting, space, f"{setting}.{named}"
         shape = self._image.shape
         if len(shape) != 4:
             raise InputError(
-                f"{path}: {len(shape)} dimensions {shape}, expected 4 (x, y, z, rows) (setting {setting}.signals)"
+                f"{path}: {len(shape)} dimensions {shape}, expected 4 (x, y, z, rows) (setting {self.named})"
             )
         self.grid, self.n_rows = shape[:3], shape[3]
         mask_setting = f"{setting}.mask"
@@ -117,7 +120,7 @@ class Volumes:
 
     @cached_property
     def _image(self) -> Any:
-        return _nifti(self.path, f"{self.setting}.signals")
+        return nifti(self.path, self.named)
 
     def names(self) -> list[str]:
         """Coordinates of the grid, counted from 0."""
@@ -138,13 +141,13 @@ class Volumes:
         signals = np.empty((self.n_rows, len(places)), np.float32)
         step = max(1, BLOCK_BYTES // (8 * int(np.prod(self.grid))))
         for start in range(0, self.n_rows, step):
-            with user_files.reading(self.path, "not complete", f"(setting {self.setting}.signals)"):
+            with user_files.reading(self.path, "not complete", f"(setting {self.named})"):
                 volumes = np.asarray(self._image.dataobj[..., start : start + step])
             signals[start : start + volumes.shape[3]] = volumes.reshape(-1, volumes.shape[3])[places].T
         return signals
 
     def _mask_of(self, source: str, setting: str) -> NDArray[np.bool_]:
-        image = _nifti(Path(source), setting)
+        image = nifti(Path(source), setting)
         with user_files.reading(Path(source), "not complete", f"(setting {setting})"):
             values = np.asarray(image.dataobj)
         values = values[..., 0] if values.ndim == 4 and values.shape[3] == 1 else values
@@ -175,7 +178,7 @@ class Volumes:
 
     @cached_property
     def _affine(self) -> NDArray[np.float64]:
-        return self._affine_of(self._image, self.path, f"{self.setting}.signals")
+        return self._affine_of(self._image, self.path, self.named)
 
     def _affine_of(self, image: Any, path: Path | str, setting: str) -> NDArray[np.float64]:
         with user_files.reading(Path(path), "a damaged header", f"(setting {setting})"):
@@ -192,7 +195,14 @@ class Volumes:
         return found
 
 
-def _nifti(path: Path, setting: str) -> Any:
+def nifti(path: Path, setting: str) -> Any:
+    """A NIfTI image of numbers, a packed one read up to its checksum.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When the file is absent, damaged or of another kind.
+    """
     import nibabel
 
     if not path.name.endswith(NIFTI):

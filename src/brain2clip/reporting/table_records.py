@@ -78,7 +78,7 @@ def published_beside(
 ) -> tuple[list[Record], Published]:
     """Records, lines and notes of the published numbers that belong beside a block."""
     chosen = published.for_block(
-        context.published if part.concepts == "unseen" else context.published[:0],  # all of them are zero-shot
+        context.published[context.published["concepts"] == part.concepts],
         part.study,
         context.kind_of_study(part.study),
         part.protocol,

@@ -34,9 +34,9 @@ log = logging.getLogger("brain2clip")
 PART_BYTES = 2**28
 #: Signals are float32: a deviation below this part of the largest value is rounding, and the voxel constant.
 RESOLUTION = 2.0**-22
-UNITS = {"training": "standard deviation", "run": "standard deviation", "none": "signal"}
-#: Name of the group of statistics over training responses.
-TRAINING = "training"
+UNITS = {**dict.fromkeys(("training", "session", "run"), "standard deviation"), "none": "signal"}
+#: Name of the group of statistics over training responses, and of the groups of those of each session.
+TRAINING, SESSION = "training", "session"
 
 
 def run(job: stage.Job) -> None:
@@ -53,7 +53,7 @@ def run(job: stage.Job) -> None:
     chosen = voxels_of(settings.parse(Roi, given["roi"]), regions, len(names), f"study {study.name}, subject {subject}")
     plan = plan_responses(rows, steps)
     checks.check_split(study, subject, plan.trials, "with the delay of voxels.delay", checks.sides(study, shown))
-    alone = steps.normalise == "training" and not (plan.trials["split"] == "train").any()
+    alone = steps.normalise in (TRAINING, SESSION) and not (plan.trials["split"] == "train").any()
     if alone:
         log.warning(
             "voxels: no training trial: left as they are, to be z-scored as the training of the model that ranks"
@@ -310,6 +310,8 @@ def write_responses(
         if steps.normalise == "training":
             statistics[TRAINING] = statistics_of(values[is_training])
             values = statistics[TRAINING].apply(values)
+        elif steps.normalise == "session":
+            statistics = normalise_sessions(values, plan.trials, is_training)
         elif steps.normalise != "run" and steps.normalise != "none":
             assert_never(steps.normalise)
         advice = "use voxels.dtype float32, or another voxels.normalise"
@@ -402,6 +404,38 @@ def normalise_runs(signals: NDArray[np.float64], plan: Plan) -> dict[str, Statis
             )
         found[label] = statistics_of(signals[own])
         signals[own] = found[label].apply(signals[own])
+    return found
+
+
+def normalise_sessions(
+    values: NDArray[np.float64], trials: pd.DataFrame, is_training: NDArray[np.bool_]
+) -> dict[str, Statistics]:
+    """Z-score each session by mean and deviation of its training responses, in place; those by session.
+
+    Parameters
+    ----------
+    values : ndarray [n_responses, n_voxels]
+    trials : pandas.DataFrame
+        One per response, with ``session``.
+    is_training : ndarray [n_responses] of bool
+        The only responses that are looked at.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        Where responses name no session, or a session has fewer than two training responses.
+    """
+    found = {}
+    for session, group in trials.reset_index(drop=True).groupby("session", sort=False):
+        own = group.index.to_numpy()
+        training = own[is_training[own]]
+        if session == NO_LABEL or len(training) < 2:
+            raise InputError(
+                f"session {session}: {len(training)} training responses of {len(own)}; voxels.normalise: session needs "
+                "sessions with names, and two training responses at least in each; take normalise: training"
+            )
+        one = found[f"{SESSION}/{str(session).replace('/', '-')}"] = statistics_of(values[training])
+        values[own] = one.apply(values[own])
     return found
 
 

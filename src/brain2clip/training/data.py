@@ -64,6 +64,9 @@ class Normalisation:
         if "normalisation/training" in source:
             own = source["normalisation/training"]
             return cls(own["mean"][:], 1 / own["deviation"][:])
+        if "normalisation/session" in source:
+            parts = source["normalisation/session"].values()
+            return cls.mean_of([cls(one["mean"][:], 1 / one["deviation"][:]) for one in parts])
         return None
 
     @classmethod
