@@ -80,6 +80,11 @@ class Protocol(Block):
         return self.kind if self.sessions is None else f"{self.kind}: {in_words(self.sessions)}"
 
 
+def first_in_words(sessions: int | None) -> str:
+    """``the first session``, ``the first 2 sessions``, ``all sessions``."""
+    return "all sessions" if sessions is None else f"the first {'session' if sessions == 1 else in_words(sessions)}"
+
+
 def in_words(sessions: Sessions | tuple[Sessions, ...]) -> str:
     """``1 session``, ``2 sessions``, ``all sessions``."""
     return f"{sessions} session{'' if sessions == 1 else 's'}"

@@ -11,7 +11,7 @@ from brain2clip.names import MetricName, counted
 from brain2clip.reporting.page_parts.measured import Block
 from brain2clip.reporting.wording import SEEN_WORDS, TASKS, TRANSDUCTIVE_WORDS
 from brain2clip.settings import Protocol
-from brain2clip.settings.protocols import in_words
+from brain2clip.settings.protocols import first_in_words
 
 SIMULATED = " Simulated: no person was recorded, and no number here says anything about brains."
 UNSEEN = "Unseen: no concept of the test was shown in training (zero-shot)."
@@ -63,8 +63,8 @@ def split(given: Mapping[str, Any], name: str) -> str:
     match known.kind:
         case "intra-subject" if known.first_sessions is not None:
             return (
-                f"Within subjects: a model learns from the training trials of the first "
-                f"{in_words(known.first_sessions)} of one subject and is tested on all of that subject's test trials."
+                f"Within subjects: a model learns from the training trials of {first_in_words(known.first_sessions)} "
+                "of one subject and is tested on all of that subject's test trials."
             )
         case "intra-subject":
             return (
@@ -79,7 +79,7 @@ def split(given: Mapping[str, Any], name: str) -> str:
         case "joint":
             return "Jointly: one model learns from the training trials of all subjects and is tested on each."
         case "new-subject":
-            part = "all sessions" if known.first_sessions is None else f"the first {in_words(known.first_sessions)}"
+            part = first_in_words(known.first_sessions)
             if not known.continues:
                 return (
                     f"New subjects, from random weights: a model learns from the training trials of {part} of one "

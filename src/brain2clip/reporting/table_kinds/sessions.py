@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from brain2clip import settings
+from brain2clip import settings, stage
 from brain2clip.names import MetricName
 from brain2clip.reporting.table_base import Part, Record, TableBase
 from brain2clip.reporting.table_records import levels_of, names_of
@@ -50,6 +50,11 @@ class Table(TableBase[settings.SessionsTable]):
         """Records of all parts with a number of sessions, and a sheet for each study and signal."""
         given = self.context.settings.get("sessions", {})
         known = {name: Protocol.model_validate(one) for name, one in given.items()}
+        if not any(part.protocol in known for part in parts):
+            raise stage.InputError(
+                f"table of kind sessions: found protocols {', '.join(sorted({part.protocol for part in parts}))}, none "
+                "of which says how many sessions it takes; expected one with protocols.*.sessions"
+            )
         records: list[Record] = []
         sheets = []
         for key in dict.fromkeys((part.study, part.signal) for part in parts if part.protocol in known):
