@@ -164,6 +164,11 @@ def either(names: Iterable[str]) -> str:
     return "|".join(sorted(names)) or "(?!)"
 
 
+def other_than(names: Iterable[str]) -> str:
+    """Wildcard pattern of all names but some, in a path between slashes."""
+    return "".join(f"(?!{name}/)" for name in sorted(names)) + "[A-Za-z0-9-]+"
+
+
 def amount(listed: Iterable[Any]) -> str:
     """Number and size of files in words."""
     sizes = [file.size or 0 for file in listed]

@@ -98,7 +98,7 @@ def test_every_stage_has_rates_and_every_unit_is_one_of_them() -> None:
         {stage for stage, on in rates if on == "cpu"} == set(STAGES) == {stage for stage, on in rates if on == "memory"}
     )
     of_pictures = {"calibrate", "generate", "oracle", "judge"}
-    assert {stage for stage, on in rates if on == "gpu"} == {"features", "vectors", "train", *of_pictures}
+    assert {stage for stage, on in rates if on == "gpu"} == {"features", "vectors", "train", "tune", *of_pictures}
     for path in (DEMO, "tests/workflow/tiny-fmri.yaml", "config.yaml"):
         for work in Amounts(plan(path)).works():
             for on in ("cpu", "gpu") if work.on_gpu else ("cpu",):

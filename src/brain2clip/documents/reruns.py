@@ -68,7 +68,7 @@ studies:
   things-meg-epochs:
     {kind: things_meg, subjects: [BIGMEG1], source: preprocessed, epochs: FOLDER, manifest: FOLDER/things-meg.csv}
   simulated-fmri:
-    {kind: simulated_fmri, subjects: 2, training_concepts: 4, pictures_per_concept: 2, test_concepts: 3,
+    {kind: simulated_fmri, subjects: 2, sessions: 2, training_concepts: 4, pictures_per_concept: 2, test_concepts: 3,
      ready_vectors: *ready}
   god: {kind: god, subjects: ["01"], manifest: FOLDER/god.csv, ready_vectors: *ready}
   things-fmri: {kind: things_fmri, root: FOLDER, subjects: ["01"], ready_vectors: *ready}
@@ -97,6 +97,7 @@ protocols:
   intra: {kind: intra-subject}
   inter: {kind: leave-one-subject-out}
   joint: {kind: joint}
+  new: {kind: new-subject, sessions: 1}
 generators:
   kandinsky: {kind: kandinsky, model: "local-dir:FOLDER/generator", tower: small, start: {}}
   sdxl: {kind: ip-adapter, model: "local-dir:FOLDER/sdxl", adapter: "local-dir:FOLDER/adapter", tower: small}
@@ -171,6 +172,7 @@ experiments:
   things-meg-epochs: {study: things-meg-epochs, signals: [one], protocols: [intra], methods: [ridge]}
   simulated-fmri:
     {study: simulated-fmri, signals: [vc], protocols: [intra, joint], methods: [mapping, mlp, vae, mixer, ceiling]}
+  new: {study: simulated-fmri, signals: [vc], protocols: [new], methods: [mapping]}
   ready: {study: simulated-fmri, signals: [vc], protocols: [intra], methods: [ready]}
   god: {study: god, signals: [vc], protocols: [intra], methods: [ready]}
   things-fmri: {study: things-fmri, signals: [vc], protocols: [intra], methods: [ready]}
@@ -190,6 +192,7 @@ tables:
   costs: {kind: costs, experiments: [main]}
   classes: {kind: classes, experiments: [prompts]}
   generation: {kind: generation, experiments: [generated]}
+  sessions: {kind: sessions, experiments: [new]}
 apply:
   later: {experiment: voxels, study: voxels-pictures}
 exports:
@@ -211,7 +214,7 @@ BUDGETS = ("Optimiser", "MappingBudget")
 #: Classes of the tables' settings.
 TABLES = (
     *("MethodsTable", "AblationTable", "RepetitionsTable", "ContrastTable", "OverviewTable", "CostsTable"),
-    *("ClassesTable", "GenerationTable"),
+    *("ClassesTable", "GenerationTable", "SessionsTable"),
 )
 
 #: Other values of settings for which none can be guessed from the type.

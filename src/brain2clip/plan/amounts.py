@@ -37,6 +37,8 @@ UNKNOWN = Extent((4000, 800), (1000, 100), 1000.0, 64)
 COMMON = 8.7
 #: A photograph of 425 x 425 as PNG, GB.
 PNG_GB = 3.5e-4
+#: Sessions of a study of which only the data tell how many it has.
+SESSIONS = 10
 #: Folds of the stage ``calibrate``, each of which trains without one.
 FOLDS = 5
 #: Singular value decomposition of directions [n, d], and the error of leaving one out by penalties, FLOP / (n d^2).
@@ -127,6 +129,19 @@ class Amounts:
         (trials, asked), (pictures, shown) = extent.trials, extent.pictures
         kept = (round(trials * training), round(asked * test)), (round(pictures * training), round(shown * test))
         return replace(extent, trials=kept[0], pictures=kept[1]), known
+
+    def learned(self, model: Run) -> tuple[Extent, bool]:
+        """The same of what a model learns from each of its subjects: of first sessions, where that is asked for."""
+        (extent, known), count = self.used(model.study), self.plan.first_sessions(model, model.subject)
+        if count is None:
+            return extent, known
+        there = self.plan.block(model.study).recorded_sessions
+        share = min(1.0, count / (there or SESSIONS))
+        (trials, asked), (pictures, shown) = extent.trials, extent.pictures
+        kept = max(1, round(trials * share))
+        # Pictures of one session are rarely those of another.
+        part = replace(extent, trials=(kept, asked), pictures=(min(pictures, kept), shown))
+        return part, known and there is not None
 
     def _looked_at(self, study: str) -> tuple[Extent, bool]:
         own, rate, inputs, known = self.plan.study(study), 0.0, 500, True
@@ -238,6 +253,12 @@ class Amounts:
                 samples = trials * channels * (given.tmax - given.tmin) * extent.rate
                 held = {"GB": whole / 4}  # a session at a time
                 yield Work(stage, count, {"sample": samples}, held, disk, known and said)
+        for (study, signal, sessions), count in Counter(
+            (study, signal, sessions) for study, signal, _, sessions in plan.first_sessions_read()
+        ).items():
+            share = min(1.0, sessions / (plan.block(study).recorded_sessions or SESSIONS))
+            gb = share * self.response_gb(study, signal, 0) + self.response_gb(study, signal, 1)
+            yield Work("sessions", count, {"GB": gb}, disk=gb, known=self.extent(study)[1])
         for (study, signal), count in Counter((one[1], one[2]) for one in plan.exported()).items():
             gb = self.response_gb(study, signal)
             yield Work("export", count, {"GB": gb}, {"GB": gb}, gb)
@@ -262,7 +283,8 @@ class Amounts:
 
     def _models(self) -> Iterator[Work]:
         plan, runs = self.plan, self.plan.runs()
-        for model, count in _equal(plan.models(runs), plan).items():
+        models = plan.models(runs)
+        for model, count in _equal([*plan.starts(models), *models], plan).items():
             yield replace(self._train(model, count), method=model.method)
         wanted = [run for run in sorted(plan.points_wanted) if plan.method(run.method).points == "calibrated"]
         for model, count in _equal(plan.models(wanted), plan).items():
@@ -311,7 +333,8 @@ class Amounts:
     def _train(self, model: Run, count: int) -> Work:
         plan = self.plan
         method: Any = plan.method(model.method)
-        extent, known = self.used(model.study)
+        stage = "train" if plan.started_from(model) is None else "tune"
+        extent, known = self.learned(model)
         channels, times, said = self.taken(model)
         flop, weights, of_tower = self.tower(method.tower)
         sources = len(plan.sources(model))
@@ -321,7 +344,7 @@ class Amounts:
         disk = min(inputs * 512 * 4 / 1e9 * (sources if method.joint and hasattr(method, "network") else 1), 2.0) + 4e-3
         if not method.by_epoch:
             work = {"solved": _solved(method, responses, inputs, self._joint(method.tower)) / 1e9}
-            return Work("train", count, work, {"GB": 2 * gb}, disk, known and said, method.on_gpu)
+            return Work(stage, count, work, {"GB": 2 * gb}, disk, known and said, method.on_gpu)
         budget, searched = method.optimiser, method.selection
         pictures = min(extent.pictures[0], responses)
         # Where the epoch is searched for, the model trains twice: at most so long.
@@ -344,12 +367,12 @@ class Amounts:
             batch = flop * min(part if isinstance(part, int) else budget.batch_size, budget.batch_size, pictures)
             held |= {"tokens": tokens, "weights": weights, "gflop": batch, "prompted": 1.0}
         certain = known and said and (of_tower or not method.prompted)
-        return Work("train", count, of, held, disk, certain, method.on_gpu)
+        return Work(stage, count, of, held, disk, certain, method.on_gpu)
 
     def _calibrate(self, model: Run, count: int) -> Work:
         """Trainings without each of some folds, and the regressions, in the end and without each."""
         trained, method = self._train(model, count), self.plan.method(model.method)
-        pictures, width = self.used(model.study)[0].pictures[0], self._joint(method.tower)
+        pictures, width = self.learned(model)[0].pictures[0], self._joint(method.tower)
         subjects = len(self.plan.sources(model)) if model.subject == EVERYONE else 1
         of = {unit: (FOLDS - 1) * amount for unit, amount in trained.of.items()}
         solved = subjects * (FOLDS + 1) * REGRESSION * pictures * width**2 / 1e9

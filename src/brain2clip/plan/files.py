@@ -42,6 +42,17 @@ class Files(Specs):
         """Responses of a subject."""
         return f"{self.results}/responses/{study}/{signal}/sub-{subject}.h5"
 
+    def first_responses(self, study: str, signal: str, subject: str, sessions: int) -> str:
+        """Responses of a subject with training trials of the first sessions only."""
+        return f"{self.results}/responses/{study}/{signal}/sub-{subject}.sessions-{sessions}.h5"
+
+    def responses_of(self, run: Run, subject: str) -> str:
+        """Responses of a subject that a run reads, of those sessions that its protocol takes."""
+        sessions = self.first_sessions(run, subject)
+        if sessions is None:
+            return self.responses(run.study, run.signal, subject)
+        return self.first_responses(run.study, run.signal, subject, sessions)
+
     def catalogue(self, study: str) -> str:
         """Table of the stimuli of a study."""
         return f"{self.results}/catalogue/{study}.parquet"

@@ -29,11 +29,13 @@ STAGES = (
         "epochs",
         "preprocessed",
         "voxels",
+        "sessions",
         "catalogue",
         "features",
         "vectors",
         "export",
         "train",
+        "tune",
         "rank",
         "apply",
         "ceiling",
@@ -132,6 +134,12 @@ class Plan(Shown):
         made = (self.responses(study, signal, subject),)
         return Job(self.responses_spec(study, signal, subject), inputs, made)
 
+    def sessions_job(self, study: str, signal: str, subject: str, sessions: int) -> Job:
+        """Responses of a subject with training trials of the first sessions only."""
+        inputs = {"responses": [self.responses(study, signal, subject)]}
+        made = (self.first_responses(study, signal, subject, sessions),)
+        return Job(self.sessions_spec(study, signal, subject, sessions), inputs, made)
+
     def catalogue_job(self, study: str) -> Job:
         """Table of the stimuli of a study."""
         own = self.study(study)
@@ -173,20 +181,23 @@ class Plan(Shown):
         return Job(self.export_spec(form, study, signal, subject), inputs, made)
 
     def train_job(self, run: Run) -> Job:
-        """A model."""
+        """A model, of stage ``tune`` where it goes on from another."""
         inputs = {
-            "responses": [self.responses(run.study, run.signal, source) for source in self.sources(run)],
+            "responses": [self.responses_of(run, source) for source in self.sources(run)],
             "stimuli": [self.features_of(run)],
             "vectors": self.vector_files(run),
         }
+        if (start := self.started_from(run)) is not None:
+            inputs["start"] = [self.checkpoint(start)]
         made = (self.checkpoint(run), self.history(run))
         return Job(self.train_spec(run), inputs, made, on_gpu=self.method(run.method).on_gpu)
 
     def rank_job(self, run: Run) -> Job:
         """Retrieval rows of a run by its model, an ideal observer (stage ``ceiling``) or a file (``imported``)."""
-        inputs = {"responses": [self.responses(run.study, run.signal, run.subject)], "stimuli": [self.features_of(run)]}
+        inputs = {"responses": [self.responses_of(run, run.subject)], "stimuli": [self.features_of(run)]}
         match self.method(run.method).ranked_by:
-            case "ceiling":
+            case "ceiling":  # knows the response to every trial, whichever others train on
+                inputs["responses"] = [self.responses(run.study, run.signal, run.subject)]
                 inputs["truth"] = [self.truth(run.study, run.subject)]
             case "imported":
                 inputs = {"stimuli": [self.features_of(run)], "result": [self.imported_file(run)]}
@@ -393,11 +404,15 @@ class Plan(Shown):
             if self.method(run.method).ranked_by != "imported"
             for subject in {run.subject, *self.sources(run)}
         }
+        models = self.models(runs)
+        starts = self.starts(models)
+        asked |= {(run.study, run.signal, subject) for run in starts for subject in self.sources(run)}
         asked |= {(one.run.study, one.run.signal, one.run.subject) for one in applied}
         for one in sorted(asked | {one[1:] for one in self.exported()}):
             yield self.responses_job(*one)
+        yield from (self.sessions_job(*one) for one in self.first_sessions_read())
         yield from (self.export_job(*one) for one in self.exported())
-        yield from map(self.train_job, self.models(runs))
+        yield from map(self.train_job, [*starts, *models])
         yield from map(self.rank_job, runs)
         yield from map(self.apply_job, applied)
         yield from (self.inspect_job(run) for run in runs if self.method(run.method).prompted)

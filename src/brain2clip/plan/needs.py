@@ -218,8 +218,16 @@ def _generating(plan: Plan) -> Iterator[str]:
                 "there is nothing seen to draw or to compare with; expected no generator, or a study with pictures"
             )
             continue
+        continuing = [protocol for protocol in one.protocols if plan.protocol(protocol).continues]
         for name in one.methods:
             method = plan.method(name)
+            if continuing and method.points == "calibrated":
+                yield (
+                    f"{where}: found {', '.join(one.generators)} beside protocol {continuing[0]!r}, whose models go on "
+                    f"from those of other subjects: the predictions of {name!r} are calibrated on training pictures "
+                    "that the model did not see, and those others may have seen them all; expected another protocol "
+                    "(intra-subject with as many sessions, or new-subject with start: random)"
+                )
             if method.no_points:
                 yield (
                     f"experiments.{label}.methods: {name!r} predicts no points for {where} "

@@ -26,6 +26,7 @@ PAGE_FIGURES = ("timecourse", "generalisation", "regions")
 PAGE_READS = (
     *("tables", "experiments", "studies", "modalities", "protocols", "methods", "ceilings", "retrieval", "imported"),
     "debug",
+    "sessions",
 )
 
 

@@ -23,6 +23,7 @@ class Specs(Runs):
         for name in (
             *("simulate_pictures_spec", "simulate_recordings_spec", "simulate_voxels_spec", "downloads"),
             *("catalogue_spec", "features_spec", "vectors_spec", "responses_spec", "train_spec", "rank_spec"),
+            *("sessions_spec", "responses_of_spec"),
             *(
                 "ceiling_spec",
                 "imported_spec",
@@ -153,6 +154,27 @@ class Specs(Runs):
             **self.signal_settings(study, signal),
         }
         return spec(stage, f"brain2clip.responses.{stage}", values, kinds=self._responses_modules(study, signal))
+
+    def sessions_spec(self, study: str, signal: str, subject: str, sessions: int) -> Spec:
+        """Responses of a subject with training trials of the first sessions only."""
+        values = {"name": study, "subject": subject, "sessions": sessions}
+        expects = {"responses": self.responses_spec(study, signal, subject).expected}
+        return spec("sessions", "brain2clip.responses.sessions", values, expects)
+
+    def responses_of_spec(self, run: Run, subject: str) -> Spec:
+        """What makes the responses of a subject that a run reads."""
+        sessions = self.first_sessions(run, subject)
+        if sessions is None:
+            return self.responses_spec(run.study, run.signal, subject)
+        known = self.block(run.study).recorded_sessions
+        where = f"protocols.{run.protocol}.sessions: found {sessions}"
+        if known == 0:
+            raise InputError(
+                f"{where}, and studies.{run.study} names no session; expected a study with sessions, or all"
+            )
+        if known is not None and sessions > known:
+            raise InputError(f"{where}; expected at most the {known} that studies.{run.study} has, or all")
+        return self.sessions_spec(run.study, run.signal, subject, sessions)
 
     def _of_recordings(self, study: str) -> dict[str, Any]:
         return self.block(study).for_responses()
@@ -299,7 +321,7 @@ class Specs(Runs):
     # ------------------------------------------------------------------------------ training, retrieval
 
     def train_spec(self, run: Run) -> Spec:
-        """Model of a run (:meth:`Runs.model_of`)."""
+        """Model of a run (:meth:`Runs.model_of`), of stage ``tune`` where it goes on from another."""
         method = self.method(run.method)
         self._check_classes(run)
         sources = self.sources(run)
@@ -312,14 +334,21 @@ class Specs(Runs):
         if method.joint:
             values["subjects"] = sources
         expects = {
-            "responses": [self.responses_spec(run.study, run.signal, source).expected for source in sources],
+            "responses": [self.responses_of_spec(run, source).expected for source in sources],
             "features": self.features_spec(run.study, method.tower).expected,
             **self._vectors_expected(run),
         }
-        return spec("train", "brain2clip.training.train", values, expects, self._modules_of(run.method))
+        start = self.started_from(run)
+        if start is None:
+            return spec("train", "brain2clip.training.train", values, expects, self._modules_of(run.method))
+        values["protocol"] = {"tune": self.protocol(run.protocol).tune}
+        expects["start"] = self.train_spec(start).expected
+        return spec("tune", "brain2clip.training.tune", values, expects, self._modules_of(run.method))
 
     def _of_protocol(self, name: str) -> dict[str, Any]:
-        return dump(self.config.protocols[name])
+        """What training reads of a protocol: not of how many sessions its responses are, which these say."""
+        kind = self.protocol(name).kind
+        return {"kind": "joint" if kind == "new-subject" else kind}
 
     def _of_method(self, name: str) -> dict[str, Any]:
         return {key: value for key, value in dump(self.method(name)).items() if key != "label"}
@@ -457,7 +486,7 @@ class Specs(Runs):
         trained = self.train_spec(self.model_of(run))
         values = {"run": run.columns, **{key: trained.settings[key] for key in ("method", "tower")}}
         expects = {
-            "responses": self.responses_spec(run.study, run.signal, run.subject).expected,
+            "responses": self.responses_of_spec(run, run.subject).expected,
             "features": trained.expects["features"],
             "train": trained.expected,
             **self._vectors_expected(run),
@@ -514,7 +543,7 @@ class Specs(Runs):
             "experiments": {name: dump(experiment) for name, experiment in config.experiments.items()},
             "studies": {name: config.studies[name].kind for name in self.studies_run},
             "modalities": {name: config.studies[name].technique for name in self.studies_run},
-            "protocols": {name: protocol.kind for name, protocol in config.protocols.items()},
+            "protocols": {name: protocol.words for name, protocol in config.protocols.items()},
             "methods": self.labels(config.methods),
             "ceilings": sorted(self.methods(knows_truth=True)),
             "retrieval": {
@@ -524,6 +553,8 @@ class Specs(Runs):
         }
         if imported := self.imported():
             values["imported"] = imported
+        if counted := {name: dump(one) for name, one in config.protocols.items() if one.sessions is not None}:
+            values["sessions"] = counted
         if config.debug:
             values["debug"] = True
         expects = {

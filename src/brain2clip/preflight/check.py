@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,6 +139,7 @@ def of_study(plan: Plan, name: str, attempts: Attempts, budget: Budget, lines: l
         else:
             one.subject(subject)
     check_training(plan, name, look.untrained, attempts)
+    check_sessions(plan, name, look.sessions, attempts)
     if hasattr(one, "noted") and (note := one.noted()) is not None:
         log.warning(note)
     sfreq = getattr(study.block, "sfreq", None)
@@ -157,10 +158,13 @@ def check_training(plan: Plan, study: str, untrained: Collection[str], attempts:
             own = [run for run in runs if run.protocol == protocol and plan.method(run.method).trained]
             # A joint model has an input layer for those alone who trained it.
             joint = plan.config.protocols[protocol].kind == "joint"
+            starts = {run: plan.started_from(run) for run in own}
             lost = {
                 run.subject
-                for run in own
-                if (joint and run.subject in untrained) or all(one in untrained for one in plan.sources(run))
+                for run, start in starts.items()
+                if (joint and run.subject in untrained)
+                or all(one in untrained for one in plan.sources(run))
+                or (start is not None and all(one in untrained for one in plan.sources(start)))
             }
             if lost:
                 others = "a protocol of kind leave-one-subject-out, in which models of others rank, "
@@ -172,6 +176,19 @@ def check_training(plan: Plan, study: str, untrained: Collection[str], attempts:
                     f"  expected {ways}some training trials, or a study of their own (studies.*.subjects), which an "
                     "entry of apply ranks"
                 )
+
+
+def check_sessions(plan: Plan, study: str, found: Mapping[str, list[str]], attempts: Attempts) -> None:
+    """Refuse protocols that take more sessions than a subject has, by the session of each of its training trials."""
+    read = [one for one in plan.first_sessions_read() if one[0] == study and one[2] in found]
+    for subject, count in sorted({(subject, count) for _, _, subject, count in read}):
+        import numpy as np
+
+        from brain2clip.responses.sessions import first_sessions  # pandas: only where it is asked for
+
+        with attempts.within(f"sub-{subject}", f"subject {subject}"):
+            session = np.array(found[subject], object)
+            attempts(None, first_sessions, session, count, f"study {study}, subject {subject}")
 
 
 def looker(plan: Plan, name: str, study: Any, attempts: Attempts, look: Look, budget: Budget | None) -> Any:

@@ -42,6 +42,8 @@ class Look:
         Channels, rate and the like in words.
     untrained : set of str
         Subjects with test trials only.
+    sessions : dict
+        Session of every training trial by subject, where the trials say it.
     seconds : (int, int)
         Seconds that were read of recordings, and those in which some channel moved by more than artefacts do.
     types : set of str
@@ -62,6 +64,7 @@ class Look:
     trials: dict[str, tuple[int, int]] = field(default_factory=dict)
     shown: set[tuple[str, str]] = field(default_factory=set)
     untrained: set[str] = field(default_factory=set)
+    sessions: dict[str, list[str]] = field(default_factory=dict)
     seconds: tuple[int, int] = (0, 0)
     shape: str = ""
     types: set[str] = field(default_factory=set)
@@ -80,6 +83,8 @@ class Look:
         self.shown.update(trials[["stimulus", "split"]].drop_duplicates().itertuples(index=False, name=None))
         if len(trials) and not (trials["split"] == "train").any():
             self.untrained.add(subject)
+        if "session" in trials:
+            self.sessions[subject] = trials.loc[trials["split"] == "train", "session"].astype(str).tolist()
 
     def told(self) -> Iterator[str]:
         """Lines on what was seen."""

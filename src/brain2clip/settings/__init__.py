@@ -113,6 +113,7 @@ from brain2clip.settings.tables import (
     MethodsTable,
     OverviewTable,
     RepetitionsTable,
+    SessionsTable,
     Table,
     TableBase,
 )
@@ -242,6 +243,7 @@ __all__ = [
     "ScheduleBase",
     "SecondStage",
     "Selection",
+    "SessionsTable",
     "SettingsError",
     "ShallowNet",
     "SharedPrompts",

@@ -19,7 +19,7 @@ from brain2clip.settings.generators import Generator
 from brain2clip.settings.judges import Judge
 from brain2clip.settings.methods import Method
 from brain2clip.settings.page import Page
-from brain2clip.settings.protocols import Protocol
+from brain2clip.settings.protocols import WITHOUT, Protocol
 from brain2clip.settings.responses import Responses
 from brain2clip.settings.retrieval import Retrieval
 from brain2clip.settings.rois import Roi
@@ -153,6 +153,13 @@ class Config(Block):
     def _protocols_fit(self) -> list[str]:
         """Voxels of two subjects are not the same inputs; only some models know whose a response is."""
         problems = []
+        if any(protocol.continues for protocol in self.protocols.values()):
+            problems += [
+                f"protocols.{name}: a name that begins with {WITHOUT} stands for the models of all subjects but one, "
+                "which new-subject protocols start from; take another name"
+                for name in self.protocols
+                if name.startswith(WITHOUT)
+            ]
         for label, one in self.experiments.items():
             kinds = {self.protocols[name].kind for name in one.protocols}
             if self.studies[one.study].modality == "fmri" and "leave-one-subject-out" in kinds:
@@ -160,6 +167,14 @@ class Config(Block):
                     f"experiments.{label}.protocols: leave-one-subject-out on {one.study!r}, whose subjects have other "
                     "voxels each; take intra-subject or joint"
                 )
+            if "new-subject" in kinds:
+                problems += [
+                    f"experiments.{label}.methods: {name!r}: a new subject cannot go on from a model of others: "
+                    f"{self.methods[name].no_tuning}; protocol new-subject takes methods of kind mapping (others train "
+                    "on as few sessions under kind: intra-subject with sessions)"
+                    for name in one.methods
+                    if self.methods[name].trained and self.methods[name].no_tuning
+                ]
             if "joint" in kinds:
                 problems += [
                     f"experiments.{label}.methods: {name!r} ({self.methods[name].kind}) cannot train on all subjects "
@@ -198,6 +213,13 @@ class Config(Block):
         for label, table in self.tables.items():
             name = MetricName.read(table.metric)
             where = f"tables.{label}.metric: {table.metric!r}"
+            shown = {protocol for one in table.experiments for protocol in self.experiments[one].protocols}
+            if table.of_sessions and all(self.protocols[protocol].sessions is None for protocol in shown):
+                problems.append(
+                    f"tables.{label}.experiments: found protocols {', '.join(sorted(shown))}, none of which says how "
+                    "many sessions it takes; expected one with protocols.*.sessions, which a table of kind sessions "
+                    "shows"
+                )
             if name.task not in self.retrieval.tasks:
                 problems.append(
                     f"{where} needs the task {name.task} in retrieval.tasks, found {', '.join(self.retrieval.tasks)}"

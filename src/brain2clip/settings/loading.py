@@ -13,8 +13,8 @@ from typing import Annotated, Any
 from pydantic import Tag, ValidationError
 
 from brain2clip import kinds
+from brain2clip.settings import curves, sweeps
 from brain2clip.settings import field as field_methods
-from brain2clip.settings import sweeps
 from brain2clip.settings.base import EXTERNAL, UNQUOTED, Block, Kind, SettingsError, settings_of, suggest
 from brain2clip.settings.config import Config
 from brain2clip.settings.responses import Responses
@@ -37,7 +37,7 @@ def load(raw: Mapping[str, Any], source: str = "config.yaml") -> Config:
     """
     whole, _ = _resolve_bases(dict(raw), source)
     problems: list[str] = []
-    whole = sweeps.expanded(whole, problems)
+    whole = curves.expanded(sweeps.expanded(whole, problems), problems)
     if problems:
         raise SettingsError(_listing(problems, source))
     try:

@@ -54,6 +54,11 @@ class MethodBase(Kind):
         return False
 
     @property
+    def no_tuning(self) -> str | None:
+        """Why a joint model of other subjects cannot be trained on with those of a new one; None: it can."""
+        return f"a method of kind {self.kind} has no input layer for each subject"
+
+    @property
     def package(self) -> str | None:
         """Package that it needs beyond those of the project."""
         return None
@@ -377,6 +382,11 @@ class BrainMapping(ReadMethod):
     def joint(self) -> bool:
         """Every subject gets an input layer of its own."""
         return True
+
+    @property
+    def no_tuning(self) -> str | None:
+        """A learned context, which is fitted to networks of folds."""
+        return "classifier.kind: context is learned in folds" if self.classifier.kind == "context" else None
 
     @property
     def needs(self) -> frozenset[str]:

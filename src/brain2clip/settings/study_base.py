@@ -170,6 +170,11 @@ class StudyBase(Kind):
         return None
 
     @property
+    def recorded_sessions(self) -> int | None:
+        """How many named sessions with training trials every subject has, 0 for none; None: only the data tell."""
+        return None
+
+    @property
     def extent(self) -> Extent | None:
         """How much was recorded; None where only the data tell."""
         return None

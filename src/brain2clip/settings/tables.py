@@ -25,6 +25,8 @@ class TableBase(Kind):
     #: Whether it shows what training cost, so that histories are read.
     of_costs: ClassVar[bool] = False
 
+    #: Whether it shows protocols by their number of sessions.
+    of_sessions: ClassVar[bool] = False
     #: Whether it shows how generated pictures compare with the seen ones.
     of_pictures: ClassVar[bool] = False
 
@@ -83,6 +85,14 @@ class RepetitionsTable(TableBase):
     kind: Literal["repetitions"] = "repetitions"
 
 
+class SessionsTable(TableBase):
+    """Every method by the number of sessions of the tested subject that it trained on, a line for each protocol."""
+
+    of_sessions: ClassVar[bool] = True
+
+    kind: Literal["sessions"] = "sessions"
+
+
 class ContrastTable(ComparisonBase):
     """Paired differences to the reference with intervals and a permutation test."""
 
@@ -125,6 +135,7 @@ Table = Annotated[
     Annotated[MethodsTable, Tag("methods")]
     | Annotated[AblationTable, Tag("ablation")]
     | Annotated[RepetitionsTable, Tag("repetitions")]
+    | Annotated[SessionsTable, Tag("sessions")]
     | Annotated[ContrastTable, Tag("contrast")]
     | Annotated[OverviewTable, Tag("overview")]
     | Annotated[CostsTable, Tag("costs")]

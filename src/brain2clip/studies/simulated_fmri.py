@@ -42,12 +42,13 @@ class Study(SimulatedStudy, VoxelStudy):
         return [str(self.root / f"sub-{subject}" / f"sub-{subject}_voxels.h5")]
 
     def rows(self, subject: str) -> pd.DataFrame:
-        """What each row of the signals is; there is one session, without a name."""
+        """What each row of the signals is; a single session has no name."""
         import pandas as pd
 
         with self._open(subject) as file:
             shown, split, run = (file[name].asstr()[:] for name in ("stimulus", "split", "run"))
-        rows = pd.DataFrame({"stimulus": shown, "concept": "", "split": split, "session": NO_LABEL, "run": run})
+            session = file["session"].asstr()[:] if "session" in file else NO_LABEL
+        rows = pd.DataFrame({"stimulus": shown, "concept": "", "split": split, "session": session, "run": run})
         rows.loc[rows["stimulus"] == drawn_pictures.REST, "stimulus"] = ""
         seen = rows["stimulus"] != ""
         rows.loc[seen, "concept"] = self.concepts_of(list(rows.loc[seen, "stimulus"]), Path(self.files(subject)[0]))

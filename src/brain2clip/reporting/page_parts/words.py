@@ -11,6 +11,7 @@ from brain2clip.names import TECHNIQUES, MetricName, counted
 from brain2clip.reporting.page_parts.measured import Block
 from brain2clip.reporting.wording import SEEN_WORDS, TASKS, TRANSDUCTIVE_WORDS
 from brain2clip.settings import Protocol
+from brain2clip.settings.protocols import first_in_words
 
 SIMULATED = " Simulated: no person was recorded, and no number here says anything about brains."
 UNSEEN = "Unseen: no concept of the test was shown in training (zero-shot)."
@@ -44,7 +45,7 @@ def protocol(
         *([("Part of the data", f"some pictures are never shown ({about['part']})")] if about["part"] else []),
         ("Signal", signal(block.signal, given["signals"][block.study][block.signal])),
         ("Subjects", f"{len(subjects)} tested: {', '.join(subjects)}"),
-        ("Training and test", f"{split(given['protocols'][block.protocol])} {stimuli(catalogue)}"),
+        ("Training and test", f"{split(given, block.protocol)} {stimuli(catalogue)}"),
         ("Concepts", SEEN_WORDS if block.concepts == "seen" else UNSEEN),
         ("Task", TASKS[name.task].format(n_candidates if name.pool is None else f"{name.pool} drawn at random")),
         ("Test repetitions", repetitions(name.repetitions)),
@@ -55,10 +56,16 @@ def protocol(
     ]  # fmt: skip
 
 
-def split(kind: Any) -> str:
+def split(given: Mapping[str, Any], name: str) -> str:
     """Whose trials a model learns from."""
-    known: Any = Protocol(kind=kind).kind
-    match known:
+    counted_sessions = given.get("sessions", {}).get(name)
+    known = Protocol.model_validate(counted_sessions or {"kind": given["protocols"][name]})
+    match known.kind:
+        case "intra-subject" if known.first_sessions is not None:
+            return (
+                f"Within subjects: a model learns from the training trials of {first_in_words(known.first_sessions)} "
+                "of one subject and is tested on all of that subject's test trials."
+            )
         case "intra-subject":
             return (
                 "Within subjects: a model learns from the training trials of one subject and is tested on that "
@@ -71,6 +78,19 @@ def split(kind: Any) -> str:
             )
         case "joint":
             return "Jointly: one model learns from the training trials of all subjects and is tested on each."
+        case "new-subject":
+            part = first_in_words(known.first_sessions)
+            if not known.continues:
+                return (
+                    f"New subjects, from random weights: a model learns from the training trials of {part} of one "
+                    "subject alone and is tested on all of that subject's test trials."
+                )
+            trained = "its new input layer alone" if known.tune == "input" else "all of it"
+            return (
+                "New subjects: a joint model of all other subjects learns on from the training trials of "
+                f"{part} of one subject ({trained}) and is tested on all of that subject's test trials. Models of two "
+                "subjects share training subjects, so means of subjects are not independent."
+            )
         case other:
             assert_never(other)
 
