@@ -84,7 +84,7 @@ def place(family: str, kind: str) -> tuple[str, str]:
     for entry in metadata.entry_points(group=f"brain2clip.{family}", name=kind):
         return entry.module, entry.attr
     raise KindError(
-        f"no kind {kind!r} in {family}; known are {', '.join(shipped(family))}, and package.module:Class for one of "
+        f"unknown kind {kind!r} in {family}; known are {', '.join(shipped(family))}, and package.module:Class for one of "
         "your own"
     )
 

@@ -207,9 +207,9 @@ def test_a_label_of_another_subject_or_a_session_and_run_is_known(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"entities": {"task": "see"}}, "its setting is tasks"),
+        ({"entities": {"task": "see"}}, "set tasks instead"),
         ({"entities": {"split": "01"}}, "all parts of a recording are read"),
-        ({"entities": {"acq-clean": "x"}}, "no BIDS entity"),
+        ({"entities": {"acq-clean": "x"}}, "is not a BIDS entity"),
     ],
 )
 def test_settings_that_say_nothing_are_refused(tmp_path, changes, message):

@@ -264,7 +264,7 @@ def test_artefacts_are_told_where_they_are_many_and_kept(tmp_path, every):
         report = check.looked(Plan(settings.load({**config, "results": str(tmp_path / "results")})), ["mine.yaml"])
         assert list(report.faults()) == []
         told.append(" ".join(report.notes))
-    assert ("in 25 % of the seconds that were read some channel moves" in told[0]) == (every == 4)
+    assert ("in 25 % of the seconds that were read, some channel changes" in told[0]) == (every == 4)
     assert ("reject_uv" in told[0]) == (every == 4)
     assert "reject_uv" not in told[1]
 
@@ -300,7 +300,7 @@ def test_concepts_on_both_sides_and_classes_of_the_training_are_told(data, tmp_p
     config = pictures(data)
     config["methods"]["ridge"] = {"kind": "lda", "tower": "small"}
     (fault,) = faults(config, tmp_path)
-    assert "'ridge' (kind lda) tells apart only the classes that it was trained on" in fault
+    assert "'ridge' (kind lda) knows only the classes that it was trained on" in fault
     assert "split.concepts: seen" not in fault  # a list of unseen ones cannot be that
     config["studies"]["mine"]["split"] = {"by": "run", "test": ["02"]}
     (told,) = (fault for fault in faults(config, tmp_path) if "(kind lda)" in fault)
@@ -318,7 +318,7 @@ def test_rates_of_recordings_that_are_still_to_be_simulated_are_told(tmp_path):
     config = configuration({"kind": "simulated", "subjects": 2})
     report = check.looked(Plan(settings.load({**config, "results": str(tmp_path / "results")})), ["mine.yaml"])
     assert list(report.faults()) == []
-    assert any("still to be made or fetched, and not looked at: sub-01, sub-02" in line for line in report.lines)
+    assert any("not checked, because still to be made or downloaded: sub-01, sub-02" in line for line in report.lines)
 
 
 def test_absent_weights_are_told(recorded, tmp_path):

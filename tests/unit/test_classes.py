@@ -499,11 +499,11 @@ def test_a_study_of_prompts_has_classes_whatever_its_task_is_called(tmp_path: Pa
 @pytest.mark.parametrize(
     ("tasks", "study", "words"),
     [
-        (["category"], {"kind": "simulated", "subjects": 2}, r"methods\.lda .*test concepts of studies\.s are none"),
+        (["category"], {"kind": "simulated", "subjects": 2}, r"methods\.lda .*test concepts of studies\.s are others"),
         (
             ["category", "caption"],
             None,
-            r"methods\.lda .*no texts and no pictures; take caption out of retrieval\.tasks",
+            r"methods\.lda .*neither with texts nor with pictures; remove caption from retrieval\.tasks",
         ),
     ],
 )

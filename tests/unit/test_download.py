@@ -377,7 +377,7 @@ def test_an_address_of_the_manifest_may_be_a_folder(tmp_path, source, how):
         ('{"retry": 5}', "retry Extra inputs are not permitted"),
         ('{"retries": -1}', "retries Input should be greater than or equal to 0"),
         ('{"timeout_s": 0}', "timeout_s Input should be greater than 0"),
-        ('{"sources": {"mine": "/data"}}', "sources.mine: '/data' is no address"),
+        ('{"sources": {"mine": "/data"}}', "sources.mine: '/data' is not an address"),
     ],
 )
 def test_wrong_settings_of_downloads(tmp_path, server, monkeypatch, value, words):

@@ -126,9 +126,9 @@ def test_learned_vectors_are_mixed_as_they_are_number_by_number():
     ("changed", "words"),
     [
         ({"prior_places": [1, 2]}, "found 2; expected one for each of the 5"),
-        ({"prior_places": None}, "all name their block, or prior_places"),
+        ({"prior_places": None}, "expected a block in every vector, or prior_places"),
         ({"start": "uniform"}, "expected no prior_block"),
-        ({"width": None}, "expected a width beside it"),
+        ({"width": None}, "expected width as well"),
     ],
 )
 def test_settings_of_a_mix_that_make_no_sense_are_refused(changed, words):

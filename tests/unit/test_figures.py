@@ -410,7 +410,7 @@ def test_erp_without_positions_says_so(tmp_path: Path) -> None:
 
 
 def test_unknown_figure_and_missing_input_are_named(inputs: dict[str, list[Path]], tmp_path: Path) -> None:
-    with pytest.raises(stage.InputError, match="no kind 'raincloud' in figures"):
+    with pytest.raises(stage.InputError, match="unknown kind 'raincloud' in figures"):
         figures.run(job("raincloud", inputs, tmp_path / "x.svg"))
     with pytest.raises(stage.InputError, match="--input rows=PATH"):
         figures.run(job("ranks", {**inputs, "rows": []}, tmp_path / "x.svg"))

@@ -158,7 +158,7 @@ def test_a_vector_that_never_changes_is_refused():
         ({"grid": 2}, "goes with pool: grid"),
         ({"ready": "dino", "block": 2, "pool": "class"}, "expected no block and no pool"),
         ({"kind": "mean", "vectors": [{}, {}]}, "more than once"),
-        ({"kind": "mix", "vectors": [{}], "prior_block": 3}, "all name their block"),
+        ({"kind": "mix", "vectors": [{}], "prior_block": 3}, "expected a block in every vector"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(block, words):

@@ -204,7 +204,7 @@ def test_templates_reach_the_catalogue_and_no_response(tmp_path):
     assert "templates" not in before.catalogue_spec("mine").settings
     assert problems(planned({**study, "templates": pattern}, ["template"])) == []
     assert (
-        "studies.mine.templates: found nothing, and retrieval.tasks has template"
+        "studies.mine.templates: found nothing, but retrieval.tasks has template"
         in problems(planned(study, ["template"]))[0]
     )
     with pytest.raises(settings.SettingsError, match=r"studies\.mine\.templates: expected \{concept\}"):

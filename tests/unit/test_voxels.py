@@ -139,7 +139,7 @@ def test_labels_that_differ_by_a_slash_alone_are_refused():
 def test_a_row_is_answered_some_rows_later_in_the_same_run(make, delay, caplog):
     steps = {"normalise": "none", "delay": delay}
     if delay >= ROWS:
-        with pytest.raises(InputError, match=r"no train trial with the delay of voxels\.delay"):
+        with pytest.raises(InputError, match=r"no train trial with the delay voxels\.delay"):
             make(steps=steps)
         return
     found = make(steps=steps)

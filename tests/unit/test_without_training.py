@@ -67,7 +67,7 @@ def test_of_no_whitening_nothing_is_fitted_and_nothing_asked(tmp_path, eeg):
 def test_what_cannot_be_is_refused(tmp_path, eeg):
     split = {"by": "run", "test": ["02"]}
     with pytest.raises(
-        InputError, match=r"no train trial in all rec[\s\S]*models of others, split\.training: optional"
+        InputError, match=r"no train trial in all rec[\s\S]*that models of other subjects rank, set split\.training: optional"
     ):
         made_epochs(eeg, tmp_path / "a.h5", "02", {}, split=split)
     with pytest.raises(InputError, match="no train trial after rejection"):

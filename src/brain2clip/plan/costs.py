@@ -240,9 +240,9 @@ def for_a_gpu(plan: Plan) -> bool:
 def told(plan: Plan, gpu: bool) -> str:
     """One line: what all of a configuration takes."""
     whole = total(estimate(plan, 1, gpu))
-    on_gpu = f", of these {hours(whole.gpu_s)} with a GPU" if gpu else ""
+    on_gpu = f", including {hours(whole.gpu_s)} with a GPU" if gpu else ""
     return (
-        f"All of this configuration, made anew: about {hours(whole.cpu_s)} of processor time{on_gpu}, up to "
+        f"This configuration, run from the start: about {hours(whole.cpu_s)} of processor time{on_gpu}, up to "
         f"{whole.memory:.2g} GB of memory, {whole.disk:.2g} GB of disk (by stage and method: brain2clip estimate)."
     )
 

@@ -207,7 +207,7 @@ class Plan(Shown):
         path = "{apply}/{signal}/{protocol}/{method}/sub-{subject}_seed-{seed}".format(**names)
         found = [one for one in self.applied() if one.path == path]
         if not found:
-            raise InputError(f"apply: the configuration asks for no {path}")
+            raise InputError(f"apply: the configuration has no entry that writes {path}")
         return found[0]
 
     def inspect_job(self, run: Run) -> Job:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 OF_TEXTS = tuple(task for task in TASKS if task.startswith(("category", "caption")))
 #: What to do where a study lacks what a method needs.
 ADVICE = {
-    "pictures": "give the study its pictures, or take visual.kind: frozen with the embedding alone",
+    "pictures": "give the study its pictures, or take visual.kind: frozen with the embedding only",
     "captions": "give the study captions, or add prompts to supervision.sentences",
 }
 #: Towers that published generators take.
@@ -93,8 +93,9 @@ def drawn_towers(plan: Plan) -> list[str]:
         photographs = not block.simulated and "pictures" in (block.has or ()) and not plan.ready(study, tower)
         if photographs and weights.of_drawn_world(plan.config.towers[tower].model):
             found.append(
-                f"experiments on studies.{study}: towers.{tower} is the small CLIP of the simulated studies, which has "
-                "never seen a photograph; its numbers say little here. Take another one (brain2clip weights ViT-B-32, "
+                f"experiments on studies.{study}: towers.{tower} is the small CLIP of the simulated studies, which "
+                "was never trained on photographs; its results mean little here. Take another tower (brain2clip "
+                "weights ViT-B-32, "
                 "docs/reproducing.md)"
             )
     return found
@@ -117,10 +118,10 @@ def _categories(plan: Plan) -> Iterator[str]:
         categories = getattr(plan.block(study), "categories", None)
         where = f"studies.{study}.categories"
         if categories is not None and len(categories) < 2:
-            yield f"{where}: found {', '.join(categories) or 'none'}; expected at least two, to be told apart"
+            yield f"{where}: found {', '.join(categories) or 'none'}; expected at least two categories"
         for name, texts in (categories or {}).items():
             if not texts:
-                yield f"{where}.{name}: found no text prompt; expected a list of texts, one at least"
+                yield f"{where}.{name}: found no text prompt; expected a list of at least one text"
 
 
 def _templates(plan: Plan) -> Iterator[str]:
@@ -129,11 +130,11 @@ def _templates(plan: Plan) -> Iterator[str]:
         study = plan.block(name)
         if "template" in plan.config.retrieval.tasks and study.templates is None:
             yield (
-                f"studies.{name}.templates: found nothing, and retrieval.tasks has template; expected files of further "
-                "pictures of its test concepts, as in more/{concept}/*.jpg, or no such task"
+                f"studies.{name}.templates: found nothing, but retrieval.tasks has template; expected files of "
+                f"further pictures of the test concepts, such as more/{{concept}}/*.jpg, or no task template"
             )
         if study.templates is not None and study.has is not None and "pictures" not in study.has:
-            yield f"studies.{name}.templates: the study has no pictures to compare with; leave it out"
+            yield f"studies.{name}.templates: the study has no pictures to compare with; leave templates out"
 
 
 def _methods(plan: Plan) -> Iterator[str]:
@@ -153,19 +154,18 @@ def _methods(plan: Plan) -> Iterator[str]:
                 missing |= method.needs & {"pictures"}
             where = f"{setting}: {name!r}"
             for needed in sorted(missing):
-                what = f"{method.needed_for} needs {needed}, and the stimuli of study {on!r} have none"
+                what = f"{method.needed_for} needs {needed}, but the stimuli of study {on!r} have none"
                 yield f"{where}: {what} for tower {method.tower!r}; {ADVICE[needed]}"
             if plan.is_voxels(on) and (of_eeg := _of_eeg(method)):
                 yield (
-                    f"{where}: methods.{name}.inputs.{of_eeg} is of EEG, and study {on!r} has voxels, whose sets are "
-                    "signals (rois); leave it out"
+                    f"{where}: methods.{name}.inputs.{of_eeg} is for EEG, but study {on!r} has voxels, which are "
+                    "chosen by rois; leave it out"
                 )
             there = study.ready_vectors
             for vector in method.vectors:
                 if vector.ready is not None and vector.ready not in there:
                     yield (
-                        f"{where}: its readout takes ready: {vector.ready}, and "
-                        f"studies.{on}.ready_vectors names "
+                        f"{where}: its readout takes ready: {vector.ready}, but studies.{on}.ready_vectors names "
                         f"{', '.join(there) or 'none'}{suggestion(vector.ready, there)}; expected a file of that name"
                     )
             if method.package is not None and find_spec(method.package) is None:
@@ -175,14 +175,14 @@ def _methods(plan: Plan) -> Iterator[str]:
                 )
             if study.templates is not None and plan.ready(on, method.tower):
                 yield (
-                    f"studies.{on}.templates: found beside ready_features of tower {method.tower!r}, which stand in "
-                    "for its pictures; expected one of the two"
+                    f"studies.{on}.templates: found together with ready_features of tower {method.tower!r}, which "
+                    "replace its pictures; expected one of the two"
                 )
             texts = [task for task in plan.config.retrieval.tasks if task in OF_TEXTS]
             if texts and method.without_texts:
                 yield (
-                    f"{where}: retrieval.tasks {', '.join(texts)} compare with texts, which are in CLIP's joint space "
-                    f"only, and the method leaves it ({method.without_texts}); take one of the two out"
+                    f"{where}: retrieval.tasks {', '.join(texts)} compare with texts, which are in CLIP's joint "
+                    f"space only, but the method leaves it ({method.without_texts}); remove the method or the tasks"
                 )
 
 
@@ -194,8 +194,9 @@ def _generating(plan: Plan) -> Iterator[str]:
         has, where = plan.block(one.study).has, f"experiments.{label}.generators"
         if has is not None and "pictures" not in has:
             yield (
-                f"{where}: found {', '.join(one.generators)}, and the stimuli of study {one.study!r} are no pictures: "
-                "there is nothing seen to draw or to compare with; expected no generator, or a study with pictures"
+                f"{where}: found {', '.join(one.generators)}, but the stimuli of study {one.study!r} are not "
+                "pictures, so that there is nothing to compare generated pictures with; expected no generator, or a "
+                "study with pictures"
             )
             continue
         for name in one.methods:
@@ -208,8 +209,8 @@ def _generating(plan: Plan) -> Iterator[str]:
                 )
             elif plan.ready(one.study, method.tower):
                 yield (
-                    f"{where}: studies.{one.study}.ready_features has embeddings of tower {method.tower!r} in place of "
-                    "pictures, and generated pictures are compared with seen ones; give the study its pictures"
+                    f"{where}: studies.{one.study}.ready_features has embeddings of tower {method.tower!r} in place "
+                    "of pictures, but generated pictures are compared with the seen ones; give the study its pictures"
                 )
             for generator in one.generators if method.no_points is None else ():
                 yield from _of_another_space(plan, f"{where}: {generator!r}", name, method, generator)
@@ -222,7 +223,7 @@ def _of_another_space(plan: Plan, where: str, name: str, method: MethodBase, gen
         towers = (plan.config.towers[one] for one in (method.tower, block.tower))
         own, wanted = (_described(one.model, one.pretrained) for one in towers)
         yield (
-            f"{where} takes points of tower {block.tower!r} ({wanted}), and methods.{name}.tower is {method.tower!r} "
+            f"{where} takes points of tower {block.tower!r} ({wanted}), but methods.{name}.tower is {method.tower!r} "
             f"({own}); expected one tower: set methods.{name}.tower to {block.tower!r}, or take a generator of "
             f"{method.tower!r}{_no_public(plan.config.towers[method.tower])}"
         )
@@ -250,8 +251,9 @@ def _generators(plan: Plan) -> Iterator[str]:
         taken, width = generator_files.space(block), _width(tower.model)
         if taken is not None and width is not None and taken != width:
             yield (
-                f"{where}.model: {block.model} takes {taken} numbers, and tower {block.tower!r} ({tower.model}) gives "
-                f"{width}; expected a generator that was trained on embeddings of this tower, or the tower of that one"
+                f"{where}.model: {block.model} takes {taken} numbers, but tower {block.tower!r} ({tower.model}) "
+                f"gives {width}; expected a generator that was trained on embeddings of this tower, or the tower "
+                "that the generator was trained on"
             )
         if block.package is not None and find_spec(block.package) is None:
             yield (
@@ -286,7 +288,8 @@ def _no_public(tower: Tower) -> str:
     if tower.model.startswith(weights.LOCAL) or tower.model in dict(PUBLISHED.values()):
         return ""
     known = "; ".join(f"{model} / {tag} ({name})" for name, (model, tag) in PUBLISHED.items())
-    return f". No public generator takes the {_width(tower.model) or ''} numbers of {tower.model}; they take {known}"
+    numbers = _width(tower.model) or ""
+    return f". No public generator takes the {numbers} numbers of {tower.model}; public generators take {known}"
 
 
 def _of_eeg(method: Any) -> str | None:
@@ -316,7 +319,7 @@ def _imported(plan: Plan) -> Iterator[str]:
             found = sorted(set(all_of))
             if len(found) > 1 and f"{{{of}}}" not in method.file:
                 yield (
-                    f"methods.{name}.file: experiments list it for {', '.join(found)}, and {method.file!r} is one "
+                    f"methods.{name}.file: experiments list it for {', '.join(found)}, but {method.file!r} is one "
                     f"result; expected {{{of}}} in its name, or the method in experiments of one {of} only"
                 )
 
@@ -327,8 +330,9 @@ def _exports(plan: Plan) -> Iterator[str]:
         part = plan.block(export.study).part
         if part is not None:
             yield (
-                f"exports.{label}.study: {export.study!r} shows part of its pictures (studies.{export.study}.{part}); "
-                "the formats hold all of them equally often; expected all sessions and runs"
+                f"exports.{label}.study: {export.study!r} has only part of its trials "
+                f"(studies.{export.study}.{part}), but the formats need all pictures, each equally often; expected "
+                "all sessions and runs"
             )
 
 
@@ -347,6 +351,6 @@ def _judges(plan: Plan) -> Iterator[str]:
         listed = {label: plan.config.experiments[label].generators for label in table.experiments}
         if table.of_pictures and not any(listed.values()):
             yield (
-                f"tables.{name}.experiments: found {', '.join(listed)}, of which none has generators; expected one "
-                "with experiments.*.generators, whose pictures a table of kind generation shows"
+                f"tables.{name}.experiments: found {', '.join(listed)}, and none of them has generators; expected an "
+                "experiment with experiments.*.generators, because a table of kind generation shows their pictures"
             )

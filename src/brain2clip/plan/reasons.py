@@ -29,8 +29,8 @@ TRIED = 24
 #: So many reasons are told one by one.
 TOLD = 8
 NOT_MADE = "not made yet"
-MADE_AGAIN = "made from what was made again since"
-OTHERWISE = "asked for, or Snakemake's own reasons (snakemake -n -p tells them)"
+MADE_AGAIN = "made from files that have changed since"
+OTHERWISE = "asked for, or reasons of Snakemake's own (snakemake -n -p shows them)"
 _ABSENT = object()
 
 
@@ -95,7 +95,7 @@ def priced(jobs: Sequence[Job], costs: Mapping[str, Cost]) -> str:
         parts.append(f"{word} {duration(sum(costs[job.stage].seconds for job in known))}")
     on_gpu = [job for job in jobs if job.on_gpu]
     timed = sum(costs[job.stage].seconds for job in on_gpu if job.stage in costs)
-    wanting = f"{duration(timed)} of it for a GPU" if timed else f"{len(on_gpu)} of them for a GPU"
+    wanting = f"{duration(timed)} of this on a GPU" if timed else f"{len(on_gpu)} of them on a GPU"
     parts.append(wanting if on_gpu else "no GPU")
     return ", ".join(parts)
 
@@ -174,7 +174,7 @@ def _own(job: Job, made: Container[str], seen: records.Seen) -> Found:
     try:
         if changed := records.other_inputs(job.outputs, leaves, seen):
             _, another, name = changed.partition(": made from another ")
-            found.causes.add(f"{name} has another content" if another else changed)
+            found.causes.add(f"{name} has changed" if another else changed)
     except OSError:  # what cannot be read, its job says
         pass
     return found

@@ -213,7 +213,8 @@ class Runs:
                 if whose not in known:
                     raise InputError(
                         f"apply.{name}: experiment {one.experiment!r} has no model of subject {whose}, only of "
-                        f"{', '.join(known)}; name whose model ranks those of {one.study!r} (apply.{name}.subject)"
+                        f"{', '.join(known)}; set apply.{name}.subject to the subject whose models rank the subjects "
+                        f"of {one.study!r}"
                     )
                 found += [
                     Applied(name, run._replace(study=one.study, subject=subject), run)
@@ -244,6 +245,6 @@ class Runs:
         if not others:
             raise InputError(
                 f"protocols.{run.protocol}: leave-one-subject-out needs at least two subjects in {run.study}; "
-                "name more, or leave the protocol out of the experiments of this study"
+                "name more subjects, or leave the protocol out of the experiments of this study"
             )
         return others

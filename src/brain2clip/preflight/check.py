@@ -94,14 +94,13 @@ def check_settings(plan: Plan, attempts: Attempts) -> None:
         known = [name for name in one.methods if plan.method(name).known_classes]
         if known and plan.study(one.study).zero_shot:
             split: Any = getattr(plan.block(one.study), "split", None)
-            seen = (
-                f"; where the test shows the pictures of training again, set studies.{one.study}.split.concepts: seen"
-            )
+            seen = f"; if the test shows the pictures of training again, set studies.{one.study}.split.concepts: seen"
             again = "" if split is None or split.by == "concepts" else seen
             attempts.refuse(
-                f"experiments.{label}.methods: {known[0]!r} (kind {plan.method(known[0]).kind}) tells apart only the "
-                f"classes that it was trained on, and the test of study {one.study!r} shows others; expected a method "
-                f"that compares with CLIP: leave it out, or give categories that are in training and test{again}"
+                f"experiments.{label}.methods: {known[0]!r} (kind {plan.method(known[0]).kind}) knows only the "
+                f"classes that it was trained on, but the test of study {one.study!r} shows others; expected a "
+                "method that compares with CLIP: leave this method out, or give categories that are in training and "
+                f"test{again}"
             )
 
 
@@ -161,14 +160,14 @@ def check_training(plan: Plan, study: str, untrained: Collection[str], attempts:
                 if (joint and run.subject in untrained) or all(one in untrained for one in plan.sources(run))
             }
             if lost:
-                others = "a protocol of kind leave-one-subject-out, in which models of others rank, "
+                others = "a protocol of kind leave-one-subject-out, in which models of other subjects rank, "
                 ways = "" if plan.is_voxels(study) else others
                 attempts.refuse(
                     f"experiments.{label}.protocols: {protocol!r} has no model for sub-{', sub-'.join(sorted(lost))}, "
                     f"because training trials are missing: sub-{', sub-'.join(sorted(untrained))} "
                     f"{'have' if len(untrained) > 1 else 'has'} none (studies.{study}.split.training: optional)\n"
-                    f"  expected {ways}some training trials, or a study of their own (studies.*.subjects), which an "
-                    "entry of apply ranks"
+                    f"  expected {ways}some training trials, or a separate study of these subjects "
+                    "(studies.*.subjects) that an entry of apply ranks"
                 )
 
 
@@ -197,7 +196,7 @@ def _candidates(study: Any, look: Look, attempts: Attempts) -> Iterator[str]:
         few = f" ({', '.join(tested)})" if len(tested) <= 10 else ""
         yield f"stimuli: {shown}{few}; chance of top-1 {100 / len(tested):.3g} %"
     if hasattr(study, "stimuli") and (count := _opened(study, attempts)):
-        yield f"pictures: all are there, {count} opened"
+        yield f"pictures: all found, {count} opened"
 
 
 def _opened(study: Any, attempts: Attempts) -> int:

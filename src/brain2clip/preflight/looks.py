@@ -87,4 +87,4 @@ class Look:
         if self.samples:
             yield "samples read: " + ", ".join(f"{what} of {count}" for what, count in self.samples.items())
         if self.absent:
-            yield f"still to be made or fetched, and not looked at: sub-{', sub-'.join(self.absent)}"
+            yield f"not checked, because still to be made or downloaded: sub-{', sub-'.join(self.absent)}"

@@ -45,9 +45,9 @@ def check(results: str, given: Sequence[str]) -> None:
         return
     raise InputError(
         f"results: the folder {results} belongs to another configuration, {others[0]}; found {', '.join(names)}\n"
-        "  expected a folder of its own, because its tables and figures would overwrite those of the other: set "
-        f"results to another name, such as results/{Path(given[0]).stem}; or, if {others[0]} no longer needs the "
-        f"folder, set its results to another name, or delete {Path(results, NAME)}"
+        "  expected a separate folder for each configuration, because tables and figures of one would overwrite those "
+        f"of the other: set results to another name, such as results/{Path(given[0]).stem}; or, if {others[0]} no "
+        f"longer needs the folder, set its results to another name, or delete {Path(results, NAME)}"
     )
 
 

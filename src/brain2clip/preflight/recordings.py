@@ -166,9 +166,10 @@ class Looker:
         if self.responses.reject_uv is not None or restless <= RESTLESS * seconds:
             return None
         return (
-            f"study {self.study.name}: in {100 * restless / seconds:.0f} % of the seconds that were read some channel "
-            f"moves by more than {ARTEFACT_UV:g} microvolt (blinks, movement); responses.reject_uv: {ARTEFACT_UV:g} "
-            "leaves such training epochs out, responses.channels chooses others"
+            f"study {self.study.name}: in {100 * restless / seconds:.0f} % of the seconds that were read, some "
+            f"channel changes by more than {ARTEFACT_UV:g} microvolt (blinks, movement); responses.reject_uv: "
+            f"{ARTEFACT_UV:g} "
+            "leaves such training epochs out; responses.channels chooses other channels"
         )
 
     def _trials(self, subject: str, found: list[Recording], tables: list[pd.DataFrame]) -> pd.DataFrame:

@@ -58,7 +58,7 @@ class Looker:
             self.attempts(None, checks.check_trials, self.study, subject, shown)
             planned = self.attempts(None, voxels.plan_responses, rows, self.steps)
             if planned is not None:
-                wanted, when = checks.sides(self.study, shown), "with the delay of voxels.delay"
+                wanted, when = checks.sides(self.study, shown), "with the delay voxels.delay"
                 self.attempts(None, checks.check_split, self.study, subject, planned.trials, when, wanted)
                 self.attempts(None, voxels.check_runs, self.study, subject, rows, planned, self.steps)
             self.look.took(subject, shown)

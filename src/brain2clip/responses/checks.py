@@ -121,7 +121,8 @@ def check_split(study: Study, subject: str, trials: pd.DataFrame, when: str, wan
                 f"study {study.name}, subject {subject}: no {side} trial {when} ({len(trials)} trials)\n"
                 f"  found: {listing or 'nothing'}\n  expected trials on both sides; see studies.{study.name}.split"
                 + (" and responses.reject_uv" if "rejection" in when else "")
-                + ("; for a subject to be ranked by models of others, split.training: optional" * (side == "train"))
+                + "; for a subject to be ranked by models of other subjects, set split.training: optional"
+                * (side == "train")
             )
 
 

@@ -13,9 +13,11 @@ class Apply(Block):
     experiment: Name = Field(description="name of the experiment whose models are used (all of them)")
     study: Name = Field(
         description="name of the study whose test trials are ranked among its own stimuli; its responses (voxels) "
-        "must be set as those of the experiment's study. For subjects without training trials set "
-        "split.training: optional"
+        "must have the settings of the experiment's study. For subjects without training trials set split.training: "
+        "optional"
     )
     subject: Name | None = Field(
-        None, description="subject whose models rank every subject of the study (null: the subject with the same label)"
+        None,
+        description="subject whose models rank all subjects of the study (null: each subject is ranked by the "
+        "models of the subject with the same label)",
     )

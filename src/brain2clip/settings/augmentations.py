@@ -32,7 +32,7 @@ class ChannelSmoothing(AugmentationBase):
     over_time: ClassVar[bool] = True
 
     kind: Literal["smoothing"] = "smoothing"
-    probability: float = Field(0.3, ge=0, le=1, description="of each channel of each response")
+    probability: float = Field(0.3, ge=0, le=1, description="probability that a channel of a response is set to zero")
     window_s: float = Field(
         0.02,
         gt=0,
@@ -51,7 +51,9 @@ class ChannelDropout(AugmentationBase):
     """Some channels of a response are zero, its mean where responses are whitened; the others stay as they are."""
 
     kind: Literal["channel-dropout"] = "channel-dropout"
-    probability: float = Field(0.1, ge=0, lt=1, description="of each channel (or voxel) of each response")
+    probability: float = Field(
+        0.1, ge=0, lt=1, description="probability that a channel (or voxel) of a response is set to zero"
+    )
 
 
 class TimeDropout(AugmentationBase):
@@ -60,7 +62,7 @@ class TimeDropout(AugmentationBase):
     over_time: ClassVar[bool] = True
 
     kind: Literal["time-dropout"] = "time-dropout"
-    probability: float = Field(0.5, ge=0, le=1, description="of each response")
+    probability: float = Field(0.5, ge=0, le=1, description="probability that a response is changed")
     span_s: float = Field(0.1, gt=0, description="length of the span, anywhere within the response, s")
 
 

@@ -26,7 +26,9 @@ from brain2clip import kinds
 from brain2clip.names import suggestion
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9-]*$"
-Name = Annotated[str, Field(pattern=NAME, description="letters, digits and hyphens: it becomes part of a path")]
+Name = Annotated[
+    str, Field(pattern=NAME, description="letters, digits and hyphens only: the name becomes part of a path")
+]
 #: Seed of a generator of random numbers; NumPy's older ones take 32 bits.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -58,7 +60,7 @@ def _each_once(values: Any) -> Any:
         [value for place, value in enumerate(values) if value in values[:place]] if isinstance(values, tuple) else []
     )
     if twice:
-        raise ValueError(f"expected each once; found {twice[0]!r} more than once")
+        raise ValueError(f"expected each name once; found {twice[0]!r} more than once")
     return values
 
 
@@ -94,9 +96,9 @@ class Block(BaseModel):
         wrong = []
         for key, value in given.items() if isinstance(given, dict) else ():
             if _is_truth(cls, key, value):
-                wrong.append(f".{key}: expected no yes or no; found {value!r}{UNQUOTED}")
+                wrong.append(f".{key}: expected a value other than true or false; found {value!r}{UNQUOTED}")
             elif isinstance(value, int) and abs(value) > LARGEST:
-                wrong.append(f".{key}: expected a number of a size that can be; found one above {LARGEST}")
+                wrong.append(f".{key}: expected a number up to {LARGEST}; found a larger one")
         if wrong:
             raise ValueError("\n".join(wrong))
         return given
@@ -239,4 +241,4 @@ def suggest(name: str, known: Any) -> str:
 def _dump(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
-    raise TypeError(f"{type(value).__name__} does not belong into settings")
+    raise TypeError(f"{type(value).__name__} cannot be a value in settings")

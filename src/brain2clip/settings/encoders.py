@@ -117,13 +117,14 @@ class Atm(EncoderBase):
         0.1,
         ge=0,
         lt=1,
-        description="probability that a training response takes the common token in place of its subject's; subjects "
-        "who were not in training get the common token (0: there is none; they get the mean token of those who were)",
+        description="probability that a training response takes the common token in place of its subject's token; "
+        "subjects who were not in training get the common token (0: there is no common token, and they get the mean "
+        "token of the training subjects)",
     )
     keep_last: bool = Field(
         False,
-        description="true: the tokens of all channels go on; false, as coded: the subject's goes on in place of the "
-        "last channel's",
+        description="true: the tokens of all channels are passed on; false, as in the original's code: the subject's "
+        "token takes the place of the last channel's",
     )
 
 
@@ -134,7 +135,7 @@ class SpatialFilters(EncoderBase):
     filters: int = Field(25, ge=1, description="filters over channels")
     hidden: int = Field(200, ge=1, description="width of the layers over time")
     dropout: float = Field(0.25, ge=0, lt=1, description="dropout probability after the first layer over time")
-    dropout_last: float = Field(0.65, ge=0, lt=1, description="dropout probability after the second")
+    dropout_last: float = Field(0.65, ge=0, lt=1, description="dropout probability after the second layer over time")
 
 
 class Braindecode(EncoderBase):

@@ -39,8 +39,10 @@ class Step(ScheduleBase):
     by_epoch: ClassVar[bool] = True
 
     kind: Literal["step"] = "step"
-    every: int = Field(50, ge=1, description="epochs, counted from the end of the warm-up")
-    gamma: float = Field(0.1, gt=0, le=1, description="factor each time")
+    every: int = Field(
+        50, ge=1, description="epochs at which the learning rate changes, counted from the end of the warm-up"
+    )
+    gamma: float = Field(0.1, gt=0, le=1, description="factor on the learning rate at each of these epochs")
 
 
 class OneCycle(ScheduleBase):

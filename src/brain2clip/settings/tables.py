@@ -55,7 +55,7 @@ class TableBase(Kind):
 class ComparisonBase(TableBase):
     """Settings of a table of differences to a method."""
 
-    reference: Name = Field(description="method that differences are taken to")
+    reference: Name = Field(description="method that the other methods are compared with")
 
     @property
     def compared_with(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ class Voxels(Block):
     not_finite: Literal["refuse", "drop"] = neutral(
         "refuse",
         description="voxels with NaN or an infinite value in any row (outside of the brain in some files). refuse: "
-        "stop; drop: leave them out of the region, counted in the log",
+        "stop; drop: leave these voxels out of the region; the log gives their number",
     )
     detrend: Literal["none", "linear"] = neutral(
         "none",
@@ -24,8 +24,9 @@ class Voxels(Block):
     )
     normalise: Literal["training", "run", "none"] = Field(
         "training",
-        description="z-score of each voxel. training: by mean and deviation of the training responses, for both "
-        "splits; run: by those of all rows of the same run (also in test runs, without their labels); none",
+        description="z-score of each voxel. training: with mean and deviation of the training responses, for both "
+        "splits; run: with mean and deviation of all rows of the same run (also in test runs, without their labels); "
+        "none",
     )
     delay: int = neutral(
         0,

@@ -72,7 +72,7 @@ def train(job: stage.Job, method: TrainedMethod, kind: methods.Method, family: s
     if not sum(len(one.values) for one in sets):
         raise stage.InputError(
             f"no training trial to learn from in {', '.join(map(str, job.inputs['responses']))}; a subject with test "
-            "trials only can be ranked by models of others: protocol leave-one-subject-out, or an apply entry"
+            "trials only can be ranked by models of other subjects: protocol leave-one-subject-out, or an apply entry"
         )
     with stimuli_of(job) as stimuli:
         sets = [placed(one, stimuli, job.input("stimuli")) for one in sets]
