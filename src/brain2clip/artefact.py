@@ -44,7 +44,7 @@ PICTURE_PATHS = "image"
 FORMAT = 2
 KINDS = {".h5": "HDF5", ".parquet": "Parquet", ".safetensors": "safetensors", ".json": "JSON"}
 #: What to do about a file that is not whole.
-REMEDY = "delete it and start snakemake again, which makes it anew; a file of your own: get it once more"
+REMEDY = "delete it and start snakemake again, which makes it again; if it is a file of your own, get it again"
 #: Bytes of an array that are looked at together.
 AT_ONCE = 1 << 24
 LIBRARIES = ("brain2clip", "torch", "open_clip_torch", "mne", "h5py", "numpy", "pandas", "pyarrow", "scipy")
@@ -112,7 +112,10 @@ def provenance(
         Where an input has the name under which such pictures stand.
     """
     if PICTURES in inputs:
-        raise ValueError(f"stage {stage}: no input may be called {PICTURES}; that is what an artefact lists itself")
+        raise ValueError(
+            f"stage {stage}: no input may be named {PICTURES}; this name is reserved for the pictures "
+            "that an artefact lists"
+        )
     identities = {name: identity(path) for name, path in sorted(inputs.items())}
     if len(pictures):
         identities[PICTURES] = together(pictures)
@@ -199,7 +202,7 @@ def parsed(text: str, path: Path) -> Provenance:
     try:
         return Provenance(**{"format": 0, **json.loads(text)})
     except (TypeError, ValueError):
-        raise ArtefactError(f"{path}: provenance that this version cannot read; {REMEDY}") from None
+        raise ArtefactError(f"{path}: this version cannot read its provenance; {REMEDY}") from None
 
 
 def check(path: Path | str, expected: Mapping[str, Any] | None) -> None:
@@ -217,11 +220,11 @@ def check(path: Path | str, expected: Mapping[str, Any] | None) -> None:
 
 def _check(made: Provenance | None, path: Path | str, expected: Mapping[str, Any] | None) -> None:
     if made is None:
-        raise ArtefactError(f"{path}: carries no provenance, so it was not written by this pipeline; {REMEDY}")
+        raise ArtefactError(f"{path}: has no provenance, so it was not written by this pipeline; {REMEDY}")
     if made.format != FORMAT:
         raise ArtefactError(
             f"{path}: written in format {made.format}, this version reads format {FORMAT}\n"
-            "Delete the file, or run snakemake so that it is made again."
+            "Delete the file, or run snakemake, which makes it again."
         )
     for key in ("stage", "settings", "code", "origin"):
         if expected is None or key not in expected:
@@ -232,7 +235,7 @@ def _check(made: Provenance | None, path: Path | str, expected: Mapping[str, Any
             raise ArtefactError(
                 f"{path}: made {what} than its reader expects\n"
                 f"{_difference(found, wanted)}\n"
-                "Delete the file, or run snakemake so that it is made again."
+                "Delete the file, or run snakemake, which makes it again."
             )
 
 
@@ -384,7 +387,7 @@ class _Shared(dict[str, Any]):
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise ArtefactError(f"{path}: no such file; run snakemake so that it is made")
+        raise ArtefactError(f"{path}: no such file; run snakemake, which makes it")
     return path
 
 
@@ -510,8 +513,8 @@ def _refuse_infinite(
         listed = "; ".join(f"{name}: {count}, the first {first}" for name, (count, first) in wrong.items())
         raise ArtefactError(
             f"{path}: not written, because of numbers that are not finite\n  {listed}\n"
-            "  look for them in the inputs of this job (a recording, weights, embeddings), or for a setting\n"
-            "  that makes them, as a penalty of 0 or a learning rate at which training diverges"
+            "  check the inputs of this job (a recording, weights, embeddings), and settings that can cause\n  such "
+            "numbers, such as a penalty of 0 or a learning rate at which training diverges"
         )
 
 
@@ -558,7 +561,7 @@ def _plain(value: Any) -> Any:
         return value.item()
     if isinstance(value, Path):
         return str(value)
-    raise TypeError(f"{type(value).__name__} does not belong into provenance")
+    raise TypeError(f"{type(value).__name__} cannot be part of provenance")
 
 
 def _difference(found: Any, wanted: Any) -> str:

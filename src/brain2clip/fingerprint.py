@@ -552,7 +552,9 @@ class _Source:
                 node.level or (node.names[0].name == "*" and _ours(node.module or ""))
             ):
                 what = "relative import" if node.level else "import of everything"
-                raise ValueError(f"fingerprint: {what} in {self.module}; write it in full so that it is seen")
+                raise ValueError(
+                    f"fingerprint: {what} in {self.module}; write it in full, so that the fingerprint can follow it"
+                )
             for alias, (name, origin) in zip(node.names, _imported(node)):
                 if not _ours(origin[0]):
                     text = f"import {'.'.join(filter(None, origin))} {alias.name} as {name};"

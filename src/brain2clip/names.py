@@ -110,7 +110,7 @@ class MetricName(NamedTuple):
         if found is None:
             raise ValueError(
                 f"no metric is named {text!r}; expected [TASK[/SIZE]:]METRIC[@REPETITIONS] as in category:top-1@1, "
-                f"TASK being one of {', '.join(TASKS)}"
+                f"where TASK is one of {', '.join(TASKS)}"
             )
         pool = int(found["pool"]) if found["pool"] else None
         return cls(found["base"], found["repetitions"] or "all", cast(Task, found["task"] or "stimulus"), pool)

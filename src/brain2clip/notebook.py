@@ -193,7 +193,7 @@ class Results:
                 listed = "; ".join(
                     f"{name}: {', '.join(sorted({str(getattr(run, name)) for run in found}))}" for name in differ
                 )
-                raise InputError(f"{len(found)} runs are chosen, expected one; say more ({listed})")
+                raise InputError(f"found {len(found)} runs, expected one; give more details ({listed})")
             (run,) = found
             if not self.plan.method(run.method).trained:
                 raise InputError(f"methods.{run.method} is not trained here; choose another method")
@@ -206,7 +206,7 @@ class Results:
         every = self.plan.runs()
         found = _chosen(pd.DataFrame(every, columns=Run._fields), which)
         if found.empty:
-            raise InputError(f"no run has {_words(which)}; see runs() for those of the configuration")
+            raise InputError(f"no run has {_words(which)}; runs() lists the runs of the configuration")
         return [every[number] for number in found.index]
 
 
@@ -323,12 +323,12 @@ class Model:
         responses, rows = self._taken(epochs, normalised), self._rows(candidates)
         if not responses.stimulus_id:
             raise InputError(
-                "these responses do not say what they show (a column stimulus of their metadata or a level of their "
-                "index); add it, or take similarity(), which needs no truth"
+                "these responses have no stimuli (a column stimulus of their metadata or a level of their index); "
+                "add them, or use similarity(), which needs no truth"
             )
         ids = self._stimuli["stimulus_id"].asstr()[:][rows].tolist()
         for name in responses.stimulus_id:
-            _known(name, ids, "candidate for what a response shows")
+            _known(name, ids, "candidate for the stimulus of a response")
         given = {**self._plan.config.retrieval.ranking(), **retrieval}
         asked = settings.parse(settings.Retrieval, given)
         test = placed(responses, self._stimuli, self._path)

@@ -205,7 +205,7 @@ def _without_provenance(paths: Iterable[Path], spec: Mapping[str, Any]) -> str |
     """The same for a job whose files do not say what made them: downloads and tables of pictures are only listed."""
     for path in paths:
         if spec["expects"]:
-            return f"{path}: carries no provenance"
+            return f"{path}: has no provenance"
         if spec["stage"] == "download":
             listed = artefact.read_json(path).get("files", [])
             planned = spec["settings"]["files"]
@@ -234,7 +234,7 @@ def provenance(path: Path) -> artefact.Provenance | None:
 
 def _what_differs(made: artefact.Provenance, spec: Mapping[str, Any]) -> str:
     changed = [key for key in ("stage", "format", "settings", "code") if _text(getattr(made, key)) != _text(spec[key])]
-    return f"made by other {' and '.join(changed)}" if changed else "made from what other settings or code made"
+    return f"made by other {' and '.join(changed)}" if changed else "made from files that other settings or code made"
 
 
 def _text(value: Any) -> str:
@@ -246,7 +246,7 @@ def told(fitting: int, differing: list[str]) -> str:
     lines = [f"Results of {fitting + len(differing)} jobs without a record of Snakemake, judged by their provenance:"]
     if fitting:
         lines.append(
-            f"  {fitting} fit and stay (`snakemake --touch --forceall` with the same configuration writes records)"
+            f"  {fitting} fit and are kept (`snakemake --touch --forceall` with the same configuration writes records)"
         )
     if differing:
         lines.append(listed(f"  {len(differing)} do not fit and are made again", differing, "    "))

@@ -311,7 +311,7 @@ class Screen:
         with self._above():
             if not self.interrupted:
                 self.interrupted, self._ending = True, set(self.running)
-                self._write("Stopping: the running jobs are being ended.\n")
+                self._write("Stopping: the running jobs are being stopped.\n")
 
     def close(self) -> None:
         """The run is over: say how, and why, and nothing after it."""
@@ -375,8 +375,8 @@ class Screen:
             before = sum(one.stopped and number not in self._ending for number, one in self.failures.items())
             running = len(self._ending) + before
             told.append(
-                f"Stopped on request: {self.done} of {total} steps done, which stay; {running} running ended. The same "
-                "command goes on from here."
+                f"Stopped on request: {self.done} of {total} steps done and kept; {running} running stopped. The "
+                "same command continues from here."
             )
         elif not wrong and self.done == total and self.ending is not None:
             told += [self._total([]), self.ending()]
@@ -392,7 +392,7 @@ class Screen:
             by_sentence.setdefault(one.said, []).append(one)
         told = 0
         for said, jobs in by_sentence.items():
-            words = said.splitlines()[:LINES_OF_ONE] or ["no reason is known; the log says what there is"]
+            words = said.splitlines()[:LINES_OF_ONE] or ["the reason is unknown; see the log"]
             if told and len(lines) + 1 + len(words) > LINES:
                 break
             others = f" and {len(jobs) - 1} more" if jobs[1:] else ""
@@ -402,7 +402,7 @@ class Screen:
         if rest := [one for jobs in list(by_sentence.values())[told:] for one in jobs]:
             logs = [str(Path(log).parent) for one in rest for log in one.logs[:1]]
             where = f" (logs in {os.path.commonpath(logs)})" if logs else ""
-            lines.append(f"and {len(rest)} more with reasons of their own{where}")
+            lines.append(f"and {len(rest)} more for other reasons{where}")
         return "\n".join(lines)
 
     # -------------------------------------------------------------------------------------------- time left
@@ -478,7 +478,9 @@ class Screen:
 def _by_code(code: int | None) -> str:
     """A sentence on an exit code, for a job whose log says nothing."""
     if code in (-9, 137):
-        return "killed (signal 9), as where memory runs out; give it more memory, or run fewer jobs at once (--cores)"
+        return (
+            "killed (signal 9), maybe because memory ran out: give it more memory, or run fewer jobs at once (--cores)"
+        )
     if code is not None and code < 0:
         return f"ended by signal {-code}"
-    return "" if code is None else f"ended with exit code {code}, and its log does not say why"
+    return "" if code is None else f"ended with exit code {code}, without a reason in its log"

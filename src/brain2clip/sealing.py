@@ -48,7 +48,7 @@ class UnsealedError(DamagedError):
     """A file carries no digest."""
 
     def __init__(self) -> None:
-        super().__init__("it carries no digest, so it was cut short or changed by another program")
+        super().__init__("it has no digest, so it was cut short or changed by another program")
 
 
 # ------------------------------------------------------------------------------------------------ HDF5
@@ -147,7 +147,7 @@ class SealedH5:
         if zlib.crc32(os.pread(self._file.fileno(), size, begin)) == self._sums[block]:
             self._verified[block] = 1
             return True
-        self.damage = DamagedError(f"bytes {begin} to {begin + size} are not those that were written")
+        self.damage = DamagedError(f"bytes {begin} to {begin + size} are not as they were written")
         if self.raises:
             raise self.damage
         return False
@@ -330,4 +330,4 @@ def _of_json(value: Mapping[str, Any]) -> str:
 
 def _compare(found: object, written: object) -> None:
     if found != written:
-        raise DamagedError("its content is not what was written (another digest)")
+        raise DamagedError("its content is not as it was written (another digest)")

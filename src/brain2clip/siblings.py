@@ -112,7 +112,7 @@ class Family:
                 if found is None or found.identity != made.identity:
                     raise artefact.ArtefactError(f"{path}: made from other inputs than this job's")
         except artefact.ArtefactError as error:
-            log.warning("%s: what a job of another seed left is not taken: %s", self.job.stage, error)
+            log.warning("%s: the result from the job of another seed is not used: %s", self.job.stage, error)
             return False
         for name, path in left.items():
             with artefact.aside(self.job.outputs[name]) as part:
@@ -133,7 +133,7 @@ class Family:
         try:
             yield
         except (OSError, InputError, artefact.ArtefactError) as error:
-            log.warning("%s: the model of seed %s is not left for its job: %s", job.stage, job.settings["seed"], error)
+            log.warning("%s: the model of seed %s is not kept for its job: %s", job.stage, job.settings["seed"], error)
 
     def part(self) -> None:
         """From now on each job of the family trains by itself."""
@@ -187,5 +187,5 @@ def _wait(lock: IO[str], stage: str) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        log.info("%s: the job of another seed is at work for this model too: waiting for it", stage)
+        log.info("%s: the job of another seed is training this model, too: waiting for it", stage)
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -135,7 +135,7 @@ def files(job: Job) -> dict[str, list[str]]:
         Where a name has braces: Snakemake would take them for wildcards.
     """
     for path in (path for paths in job.inputs.values() for path in paths if "{" in path or "}" in path):
-        raise snakemake.refusal(f"{path}: found braces, which Snakemake takes for wildcards; rename the file")
+        raise snakemake.refusal(f"{path}: found braces, which Snakemake reads as wildcards; rename the file")
     return {name: list(paths) for name, paths in job.inputs.items() if paths}
 
 
@@ -205,7 +205,8 @@ def _ending(plan: Plan) -> str:
 def _tell_costs(workflow: Any, plan: Plan) -> None:
     """In one line, what all would take; in a dry run by method as well. A report takes none of it.
 
-    What is beyond any processor is reckoned for a GPU, wherever the plan is made, as on the front end of a cluster.
+    Work that is too much for any processor is estimated for a GPU, wherever the plan is made, also on the front end of
+    a cluster.
     """
     if snakemake.executes(workflow):
         gpu = costs.has_gpu() or costs.for_a_gpu(plan)
@@ -218,7 +219,7 @@ def _tell_not_inherited(given: dict[str, Any], source: str) -> None:
     dropped = settings.not_inherited(given, source)
     if dropped:
         listed = "; ".join(f"{where} ({', '.join(keys)})" for where, keys in dropped.items())
-        snakemake.log().info(f"Not inherited, because the block is of another kind than in its base: {listed}.")
+        snakemake.log().info(f"Not inherited, because the block has another kind than in its base: {listed}.")
 
 
 def _headline(plan: Plan) -> list[dict[str, Any]]:
@@ -237,7 +238,7 @@ def _tell_downloads(plan: Plan) -> None:
     room = shutil.disk_usage(plan.room()).free
     if sum(file.size or 0 for file in missing) > room:
         log.warning(
-            f"Only {room / 1e9:.3g} GB are free there: make room, or let {plan.results} be a link to another disk"
+            f"Only {room / 1e9:.3g} GB are free there: free some space, or make {plan.results} a link to another disk"
         )
 
 

@@ -32,9 +32,9 @@ from brain2clip.fingerprint import fingerprint
 T = TypeVar("T")
 log = logging.getLogger("brain2clip")
 
-_ROOM = "make room there, or let the setting results be a folder (or a link to one) on another disk"
-_RIGHTS = "make it writable, or let the setting results be a folder that you may write to"
-_DEVICE = "look at the disk or the network file system"
+_ROOM = "free some space, or set results to a folder (or a link to one) on another disk"
+_RIGHTS = "make it writable, or set results to a folder that you may write to"
+_DEVICE = "check the disk or the network file system"
 #: What is wrong with a disk by the number of the error, and what to do.
 DISKS = {
     errno.ENOSPC: ("the disk is full", _ROOM),
@@ -181,7 +181,9 @@ def disk_error(error: BaseException, job: Job, place: Path | None = None) -> str
         where = named or place or next((path.parent for path in job.outputs.values()), Path.cwd())
         if number in DISKS:
             what, advice = DISKS[number]
-            return f"{where}: cannot be read or written: {what}; {advice}. Nothing half-written stays; start again then"
+            return (
+                f"{where}: cannot be read or written: {what}; {advice}. No half-written file is left; start again then"
+            )
         if number is not None and isinstance(named, (str, os.PathLike)):  # no such file, a folder in place of a file
             return f"{where}: cannot be read or written: {os.strerror(number)}; check it, then start again"
     return None

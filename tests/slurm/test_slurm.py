@@ -251,7 +251,7 @@ def test_a_job_that_the_controller_has_forgotten(accounted_project):
     states = {job["JobId"]: job["JobState"] for job in project.jobs("rule_train")}
     assert states.pop(first["JobId"]) == "CANCELLED"  # a second time, and by us
     assert list(states.values()) == ["COMPLETED"]
-    assert "SLURM no longer knows it" in project.said()
+    assert "SLURM no longer lists it" in project.said()
     assert epochs_trained(project.folder / BOTH[0]) == EPOCHS
     assert project.planned("--", BOTH[0]) == {}
 

@@ -344,7 +344,7 @@ def test_a_control_is_calibrated_on_the_pictures_that_it_was_trained_on(folder: 
 @pytest.mark.parametrize(
     ("method", "words"),
     [
-        (RIDGE, "predictions have a length of their own"),
+        (RIDGE, "predictions have a meaningful length"),
         (Contrastive.model_validate({**IN_CLIP, "shared_head": True}), r"shared_head: true"),
     ],
 )

@@ -104,7 +104,7 @@ def test_what_fits_is_summed_up_and_nothing_is_written(data, tmp_path, monkeypat
         "test trials: 60, 20 of each subject",
         "samples read: all of the wanted channels of 6",
         "2 of them in the test (face, house); chance of top-1 50 %",
-        "no fault found",
+        "no errors found",
     ):
         assert line in told
     assert sorted(tmp_path.rglob("*")) == before
@@ -362,7 +362,7 @@ def test_voxels_that_are_no_numbers_and_unknown_regions_are_told(tmp_path):
     values[7, 3] = np.nan
     config = configuration(voxel_tables.study(voxel_tables.write(tmp_path / "data", values)))
     (fault,) = faults(config, tmp_path)
-    assert "1 voxels hold NaN or infinite signals, the first is 3 in row 8" in fault
+    assert "1 voxels have NaN or infinite signals, the first is 3 in row 8" in fault
     config["rois"] = {"all": {"include": ["V1"]}}
     (fault,) = faults(config, tmp_path)
     assert "no region 'V1'" in fault

@@ -60,7 +60,7 @@ def test_a_named_set_is_whole():
         ({"channels": ["occipital-parietal-17"]}, "no channel .*P7.* of occipital-parietal-17 in the responses"),
         ({"without": ["frontal", "central", "temporal", "parietal", "occipital", "EOG"]}, "leaves no channel"),
         ({"window": [0.5, 1.0]}, r"inputs\.window: \[0\.5, 1\.0\] s is not within the responses, .* -0\.2 to 0\.8 s"),
-        ({"window": [0.101, 0.119]}, "with a sample at least"),
+        ({"window": [0.101, 0.119]}, "with at least one sample"),
         ({"repetitions": 4}, "found at most 3 training trials of a stimulus; expected 4"),
     ],
 )

@@ -195,7 +195,7 @@ def test_lda_is_scikit_learns_with_more_and_with_fewer_responses_than_inputs(n, 
 
 def test_too_many_inputs_for_lda_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lda, "LARGEST", 100)
-    with pytest.raises(stage.InputError, match="found 128, and at most 100"):
+    with pytest.raises(stage.InputError, match="found 128, expected at most 100"):
         trained(tmp_path, changed(tmp_path, lambda stimulus, split: split >= 0), kind="lda")
 
 
@@ -380,7 +380,7 @@ def queries(**changes: Any) -> tasks.Queries:
         ({"similarity": np.full((40, 2), np.nan)}, "80 of 80 similarities are not finite"),
         ({"similarity": np.where(np.arange(80).reshape(40, 2) == 5, np.inf, 0.1)}, "1 of 80 similarities"),
         ({"ids": np.array(["face"], dtype=object), "target": np.zeros(40, int), "similarity": np.ones((40, 1)),
-          "classes": False}, "1 candidate, so that every answer is right"),
+          "classes": False}, "1 candidate, so every answer is right"),
     ],
 )  # fmt: skip
 def test_scores_that_would_say_nothing_are_refused(changes: dict[str, Any], words: str) -> None:
@@ -391,7 +391,7 @@ def test_scores_that_would_say_nothing_are_refused(changes: dict[str, Any], word
 
 def test_a_test_response_to_no_candidate_is_refused() -> None:
     np.testing.assert_array_equal(tasks.shown(np.array([3, 5, 8]), [8, 3]), [2, 0])
-    with pytest.raises(stage.InputError, match="1 averaged test responses answer stimuli that are no candidates"):
+    with pytest.raises(stage.InputError, match="1 averaged test responses show stimuli that are not candidates"):
         tasks.shown(np.array([3, 5, 8]), [3, 4])
 
 

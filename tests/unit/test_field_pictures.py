@@ -286,7 +286,7 @@ def test_in_training_each_picture_has_its_level_and_in_tests_all_have_the_medium
     torch.testing.assert_close(module(shown), torch.stack([high[0], low[1], medium[2], medium[3]]))
     torch.testing.assert_close(module.eval()(shown), medium)
     assert not module.state_dict()
-    with pytest.raises(InputError, match=r"one width for its levels, found ready-low \(8\), picture \(24\)"):
+    with pytest.raises(InputError, match=r"the same width for its levels, found ready-low \(8\), picture \(24\)"):
         side(medium={})
 
 

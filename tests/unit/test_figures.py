@@ -595,7 +595,7 @@ def test_held_shows_what_was_planted_and_finds_pictures_by_id(inputs: dict[str, 
 def test_held_refuses_vectors_of_other_pictures(inputs: dict[str, list[Path]], tmp_path: Path) -> None:
     with artefact.create_h5(tmp_path / "truth.h5", made("simulate_pictures")) as file:
         file["stimulus_id"], file["low"] = ALL_IDS[1:], np.zeros((len(ALL_IDS) - 1, 2))
-    with pytest.raises(stage.InputError, match=r"truth\.h5: knows nothing of training-000 \(1 stimuli in all\)"):
+    with pytest.raises(stage.InputError, match=r"truth\.h5: has no training-000 \(1 stimuli in all\)"):
         drawn("held", {**inputs, "truth": [tmp_path / "truth.h5"]}, {})
 
 

@@ -228,9 +228,7 @@ def test_a_start_is_the_square_in_the_middle(tmp_path):
 @pytest.mark.parametrize("name", ["decoder", "adapter"])
 def test_points_of_another_width_are_refused_with_both_numbers(models, draw, name):
     points = {one: np.ones(WIDTH + 3, np.float32) for one in IDS}
-    with pytest.raises(
-        InputError, match=rf"generators\.mine\.model: .* width {WIDTH}, .*\.tower names have {WIDTH + 3}"
-    ):
+    with pytest.raises(InputError, match=rf"generators\.mine\.model: .* width {WIDTH}, .*\.tower have {WIDTH + 3}"):
         draw(models[name], IDS, points)
 
 

@@ -223,8 +223,8 @@ def test_ranks_that_do_not_fit_are_refused(tmp_path, house, edit, words):
     [
         (changed(IDS[3], "nan"), r"line 4: found similarity 'nan' to test-003; expected a finite number"),
         (changed(IDS[3], ""), "line 4: found similarity '' to test-003"),
-        (lambda table: table.drop(columns=IDS[3]), "9 candidates, without test-003"),
-        (lambda table: table.assign(other=1.0), "column 'other' .* is none of the 10 candidates"),
+        (lambda table: table.drop(columns=IDS[3]), "9 candidates, but not test-003"),
+        (lambda table: table.assign(other=1.0), "column 'other' .* is not among the 10 candidates"),
         (lambda table: long(table)[1:], "found similarity nan to"),
         (lambda table: pd.concat([long(table), long(table)[:1]]), "the similarity of .* a second time"),
     ],

@@ -132,8 +132,8 @@ def test_vectors_of_several_widths_need_layers_of_their_own():
 @pytest.mark.parametrize(
     ("block", "widths", "words"),
     [
-        ({"kind": "spatial", "components": 40}, [12, 30], "40 components of picture_grid-4, which holds 30 numbers"),
-        ({"kind": "spatial", "components": 60}, [12, 80], "60 components .* of which there are 60"),
+        ({"kind": "spatial", "components": 40}, [12, 30], "40 components of picture_grid-4, which has 30 numbers"),
+        ({"kind": "spatial", "components": 60}, [12, 80], "60 components .* but there are only 60"),
     ],
 )
 def test_more_components_than_there_are_are_refused(block, widths, words):

@@ -341,7 +341,7 @@ def test_a_full_disk_is_told_after_a_failure(run, folder, monkeypatch, capfd):
     monkeypatch.setattr(run.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(SystemExit):
         run.run(folder / "mine.yaml")
-    assert f"{folder}: the disk is full; make room there" in capfd.readouterr().err
+    assert f"{folder}: the disk is full; free some space" in capfd.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------------- lock

@@ -105,6 +105,6 @@ def test_without_the_setting_it_is_refused_with_its_name(plan):
     del given["studies"]["again"]["split"]["concepts"]
     given["experiments"]["main"]["methods"] = ["ridge"]
     with pytest.raises(
-        ValueError, match=r"6 concepts stand on both sides.*\n.*set studies\.again\.split\.concepts: seen"
+        ValueError, match=r"6 concepts are on both sides.*\n.*set studies\.again\.split\.concepts: seen"
     ):
         Plan(load({**given, "tables": {}})).study("again").stimulus_table()

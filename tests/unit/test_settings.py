@@ -145,7 +145,7 @@ def test_band_upside_down(low, high):
         ({"studies__mine__responses__channels": 5}, "studies.mine.responses.channels: "),
         ({"studies__mine__responses__channels": ["Oz", 5]}, "studies.mine.responses.channels.1: "),
         ({"retrieval__repetitions": [1, "most"]}, "retrieval.repetitions.1: "),
-        ({"methods__neuroclip__visual__head__width": 64}, "the embeddings of responses and of pictures must have the same size"),
+        ({"methods__neuroclip__visual__head__width": 64}, "responses and of pictures must have the same size"),
         ({"methods__neuroclip__visual__fusion": {"heads": 3}}, "methods.neuroclip.visual.fusion: fusion.width"),
         ({"tables__gain": {"kind": "contrast", "experiments": ["main"]}}, "tables.gain.reference: field required"),
         ({"tables__methods__reference": "ridge"}, "tables.methods.reference: unknown key"),

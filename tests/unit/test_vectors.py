@@ -164,7 +164,7 @@ def test_a_tower_without_patches_has_views_of_its_embedding_and_nothing_from_ins
     sharp, blurred = make({}), make({"view": {"kind": "low-resolution", "share": 0.1}})
     assert sharp.shape == blurred.shape == (N, 24)
     assert 0 < np.abs(sharp - blurred).max() < np.abs(sharp).max()
-    with pytest.raises(InputError, match=r"picture_block-2_grid-2 is taken from inside .* is a OtherTower"):
+    with pytest.raises(InputError, match=r"picture_block-2_grid-2 is read from a block of .* is a OtherTower"):
         make(GRID)
 
 

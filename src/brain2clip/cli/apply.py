@@ -69,7 +69,9 @@ def chosen(plan: Plan, names: Sequence[str]) -> list[Applied]:
         )
     for name in names:
         if name not in known:
-            raise InputError(f"apply: no entry named {name!r}{suggestion(name, known)}; there are {', '.join(known)}")
+            raise InputError(
+                f"apply: no entry named {name!r}{suggestion(name, known)}; the entries are {', '.join(known)}"
+            )
     return [one for one in plan.applied() if not names or one.name in names]
 
 

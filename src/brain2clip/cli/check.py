@@ -45,6 +45,6 @@ def told(report: preflight.Report, name: str, seconds: float) -> str:
     parts += [f"Note: {note}" for note in report.notes]
     faults = list(report.faults())
     if not faults:
-        return "\n".join([*parts, f"\n{name}: no fault found; next: brain2clip run {name}"])
+        return "\n".join([*parts, f"\n{name}: no errors found; next: brain2clip run {name}"])
     listed = [f"{number}. {fault}" for number, fault in enumerate(faults, 1)]
     return "\n".join([*parts, f"\n{name}: {counted(len(faults), 'fault')}", *listed])

@@ -17,8 +17,8 @@ from brain2clip.stage import InputError
 ROOT = Path(__file__).resolve().parents[3]
 NOTES = """\
 measured: from benchmarks of earlier runs of this configuration; scaled: from the benchmarks in workflow/costs.csv, for
-the amount of work; reckoned: calculated, partly without any measurement. Expect up to twice or half as much, and more
-on a machine that others use. All jobs are counted, also those whose results are up to date.
+the amount of work; estimated: computed from counts, partly without any measurement. Expect up to twice or half as much,
+and more on a machine that others use. All jobs are counted, also those whose results are up to date.
 """
 
 
@@ -61,9 +61,11 @@ def told(plan: Plan, source: str, cores: int, gpu: bool) -> str:
         other = costs.total(costs.estimate(plan, cores, True))
         if other.cpu_s < whole.cpu_s / 2:
             lines.append(
-                f"With one GPU: {costs.hours(other.wall_s)} in place of {costs.hours(whole.wall_s)} (--device gpu)."
+                f"With one GPU: {costs.hours(other.wall_s)} instead of {costs.hours(whole.wall_s)} (--device gpu)."
             )
     free = shutil.disk_usage(plan.room()).free / 1e9
     if free < whole.disk:
-        lines.append(f"Only {free:.3g} GB are free for {plan.results}: make room, or let it be a link to another disk.")
+        lines.append(
+            f"Only {free:.3g} GB are free for {plan.results}: free some space, or make it a link to another disk."
+        )
     return "\n".join(lines)

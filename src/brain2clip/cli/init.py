@@ -62,7 +62,7 @@ def write(path: Path, flags: Flags) -> list[str]:
     table = out.with_name(f"{out.stem}-pictures.tsv")
     for there in (out, table):
         if there.exists():
-            raise InputError(f"{there}: exists, and no file is written over; choose another name with --out")
+            raise InputError(f"{there}: this file exists and is not overwritten; choose another name with --out")
     found = looked(path, flags)
     pictures = shown(table) if found.choice.pictures else None
     results = flags.results or _free_results(_name(out.stem))
@@ -100,7 +100,7 @@ def looked(path: Path, flags: Flags) -> Found:
         return bids.look(path, shown(path), flags.tasks, asked)
     below = [one for one in sorted(path.iterdir()) if bids.is_dataset(one)] if path.is_dir() else []
     if below:
-        raise InputError(f"{path}: no folders sub-*; the BIDS dataset is in {below[0]}, give that folder")
+        raise InputError(f"{path}: no folders sub-*; the BIDS dataset is in {below[0]}, so give that folder")
     return voxels.look(path, shown(path if path.is_dir() else path.parent), asked)
 
 

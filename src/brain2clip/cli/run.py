@@ -193,8 +193,8 @@ def tell_full_disks(places: Sequence[Path]) -> None:
     for place in places:
         there = next(path for path in (place, *place.parents) if path.exists())
         if shutil.disk_usage(there).free < FULL:
-            print(f"\n{there}: the disk is full; make room there, or let the setting results be a folder (or a link to "
-                  "one) on another disk, then start again: what is finished is kept.", file=sys.stderr)  # fmt: skip
+            print(f"\n{there}: the disk is full; free some space, or set results to a folder (or a link to one) on "
+            "another disk, then start again: finished results are kept.", file=sys.stderr)  # fmt: skip
 
 
 class Interrupted:
@@ -256,7 +256,7 @@ def held() -> Iterator[int | None]:
         HELD.parent.mkdir(exist_ok=True)
         file = os.open(HELD, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        sys.exit(f"{error.filename}: {error.strerror}; snakemake keeps its records there, make it writable")
+        sys.exit(f"{error.filename}: {error.strerror}; snakemake keeps its records there, so make it writable")
     lock: int | None = file
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -326,7 +326,7 @@ def end_jobs(made: Mapping[str, Any]) -> None:
     left = processes.jobs(made)
     if not left:
         return
-    print(f"Ending {len(left)} processes of jobs that a killed run left.", file=sys.stderr)
+    print(f"Stopping {len(left)} processes of jobs that a killed run left behind.", file=sys.stderr)
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()

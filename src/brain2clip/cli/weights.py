@@ -72,10 +72,10 @@ def weights(name: str) -> None:
     """
     known = open_clip_files.known()
     if known is None:
-        sys.exit("open_clip's list of weights cannot be read; `make env` installs a version that is known")
+        sys.exit("open_clip's list of weights cannot be read; `make env` installs a version that works")
     source = found(name, known.tags)
     if (ROOT / source.path).is_file() and (ROOT / source.folder / CONFIG).is_file():
-        print(f"{source.folder} is there.\n\n{as_yaml(source)}")
+        print(f"{source.folder} exists.\n\n{as_yaml(source)}")
         return
     try:
         fetch(source)
@@ -94,20 +94,20 @@ def found(name: str, tags: Mapping[str, Mapping[str, open_clip_files.Tag]]) -> S
     model, _, tag = name.partition("/")
     if model not in tags:
         sys.exit(
-            f"open_clip has no weights for a model {model!r}{suggestion(model, tags)}; usual ones: {', '.join(USUAL)}"
+            f"open_clip has no weights for a model {model!r}{suggestion(model, tags)}; common ones: {', '.join(USUAL)}"
         )
     tag = tag or USUAL.get(model, "")
     if tag not in tags[model]:
         what = f"no weights {tag!r} of {model}{suggestion(tag, tags[model])}" if tag else f"{model} has several weights"
         example = f"brain2clip weights {model}/{next(iter(tags[model]))}"
-        sys.exit(f"{what}; name some of {', '.join(tags[model])}, as in {example}")
+        sys.exit(f"{what}; choose one of {', '.join(tags[model])}, as in {example}")
     one = tags[model][tag]
     if one.quick_gelu and f"{model}{open_clip_files.QUICK_GELU}" in tags:
         model += open_clip_files.QUICK_GELU
     repository, _, file = one.hub.rpartition("/")
     if not repository:
         sys.exit(
-            f"{model}/{tag} is not on the hub of open_clip; fetch {one.url or 'it'} and name the file in pretrained"
+            f"{model}/{tag} is not on the hub of open_clip; download {one.url or 'it'} and give the file as pretrained"
         )
     sha = re.search(r"/([0-9a-f]{64})/", one.url)
     folder = Path("weights", f"{model}-{tag}")
@@ -141,10 +141,10 @@ def by_hand(source: Source, why: str) -> str:
     if source.sha256:
         known = f"They hold the numbers of OpenAI's own file, whose SHA-256 is {source.sha256}. {known}"
     lines = [
-        f"{source.model}/{source.tag} could not be fetched ({why}).",
-        f"On a machine with a network fetch{size}, of the repository {source.repository}:",
+        f"{source.model}/{source.tag} could not be downloaded ({why}).",
+        f"On a machine with a network download{size}, from the repository {source.repository}:",
         *pages,
-        f"(where there is no {source.file}: {OLDER}) and copy them to:",
+        f"(if there is no {source.file}: {OLDER}) and copy them to:",
         *there,
         known,
         f"HTTPS_PROXY names a proxy, HF_ENDPOINT a mirror of the hub (now {os.environ.get('HF_ENDPOINT', HUB)}). Then:",

@@ -92,7 +92,7 @@ def told_now(config: settings.Config, given: Mapping[str, Any]) -> str:
 def _refuse_lacking(plan: Plan, jobs: Sequence[Job], disk: Disk) -> None:
     if absent := lacking(plan.jobs(), jobs, disk):
         more = f" (and {len(absent) - 1} more)" if absent[1:] else ""
-        raise EditError(f"{absent[0]}{more}: a job would read this file, and it is not there")
+        raise EditError(f"{absent[0]}{more}: a job would read this file, but it does not exist")
 
 
 def _told(
@@ -132,7 +132,7 @@ def value_of(text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise EditError(f"VALUE: {text!r} is no YAML: {error}") from None
+        raise EditError(f"VALUE: {text!r} is not valid YAML: {error}") from None
 
 
 def edited(raw: Mapping[str, Any], edits: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -246,7 +246,7 @@ def _remarks(
         lines.append("GPU hours: elapsed time of the jobs that ask for a GPU, on the machine that ran them.")
     missing = sum(count for stage, count in jobs.items() if stage not in known)
     if missing:
-        lines.append(f"{missing} jobs are of stages without a benchmark and not in the hours.")
+        lines.append(f"{missing} jobs belong to stages without a benchmark and are not in the hours.")
     if sum(anyway.values()):
-        lines.append("Jobs that are due anyway would run without the edit, too.")
+        lines.append("Jobs that are due anyway would also run without the edit.")
     return lines

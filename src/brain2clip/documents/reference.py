@@ -112,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
             artefact.write_text(target, text)
             print(f"wrote {path.as_posix()}")
     if stale:
-        sys.exit(f"not what the settings classes and the plan say: {', '.join(stale)}; run `make docs`")
+        sys.exit(f"out of date with the settings classes and the plan: {', '.join(stale)}; run `make docs`")
 
 
 def generated() -> dict[Path, str]:

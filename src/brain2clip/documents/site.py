@@ -128,7 +128,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"the site needs {', '.join(missing)}: install the extra `docs` (pip install --editable .[docs])")
     for name, run in RUNS.items():
         if not (ROOT / "results" / name / "tables").is_dir():
-            print(f"results/{name} is not there, so its page says so ({run.command} makes it)")
+            print(f"results/{name} does not exist, which its page says ({run.command} makes it)")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(given.out.resolve())]
     # The hooks are this module: mkdocs must find the package of this checkout.
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "NO_MKDOCS_2_WARNING": "1"}
@@ -265,8 +265,8 @@ def results_page(name: str, root: Path = ROOT) -> str:
     lines = [f"# {run.title}", "", run.about, "", SIMULATED, ""]
     tables = _tables(folder)
     if not tables:
-        lines += [f"This site was built where `results/{name}` is not there. `{run.command}` makes it", ""]
-        lines += [f"(configuration: `{run.configuration}`); build the site again after it.", ""]
+        lines += [f"This site was built without `results/{name}`. `{run.command}` makes it", ""]
+        lines += [f"(configuration: `{run.configuration}`); then build the site again.", ""]
         return "\n".join(lines)
     lines += [f"Made from `results/{name}` (`{run.command}`, configuration `{run.configuration}`).", ""]
     if (folder / "page.html").is_file():

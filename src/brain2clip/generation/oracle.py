@@ -19,8 +19,8 @@ def run(job: stage.Job) -> None:
     with artefact.open_h5(path, job.expects.get("features")) as file:
         if file.attrs["kind"] == "prompts":
             raise stage.InputError(
-                f"{path}: its stimuli are texts; pictures are generated of the embeddings of pictures only. Take "
-                "generators out of the experiments of this study"
+                f"{path}: its stimuli are texts, but pictures are generated only from embeddings of pictures. Remove "
+                "generators from the experiments of this study"
             )
         rows = tasks.candidate_rows(file["split"].asstr()[:])
         ids = file["stimulus_id"].asstr()[:][rows].tolist()

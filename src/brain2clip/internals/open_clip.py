@@ -39,7 +39,7 @@ def needed(owner: Any, *names: str) -> None:
     if lacking := [name for name in names if not hasattr(owner, name)]:
         raise InputError(
             f"{type(owner).__name__} of open_clip {metadata.version('open_clip_torch')} has no "
-            f"{' and no '.join(lacking)}, which brain2clip uses; `make env` installs a version that has"
+            f"{' and no '.join(lacking)}, which brain2clip uses; `make env` installs a version that has it"
         )
 
 

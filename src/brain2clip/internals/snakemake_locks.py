@@ -75,7 +75,7 @@ def remove_dead(folder: Path) -> None:
     for path, made in processes.dead_owners(folder):
         if left := psutil.wait_procs(processes.jobs(made), timeout=ENDING_S)[1]:
             raise snakemake.refusal(
-                f"Jobs of a snakemake that was killed (process {made['pid']}) still run: wait for them, or end them "
+                f"Jobs of a snakemake that was killed (process {made['pid']}) still run: wait for them, or stop them "
                 f"with: kill {' '.join(str(process.pid) for process in left)}"
             )
         for gone in (path.with_name(path.name.removesuffix(processes.OWNER)), path):

@@ -54,8 +54,8 @@ class BrainToClip(nn.Module):
         brain = settings.encoder.width if settings.brain_head.kind == "none" else settings.brain_head.width
         if picture != brain:
             raise InputError(
-                f"visual.head.kind: none gives picture embeddings of width {picture}, the brain side gives {brain}; "
-                f"set brain_head.width (or encoder.width) to {picture}, or take visual.head.kind: linear"
+                f"visual.head.kind: none gives picture embeddings of width {picture}, but the brain side gives "
+                f"{brain}; set brain_head.width (or encoder.width) to {picture}, or take visual.head.kind: linear"
             )
 
     def brain(self, responses: Tensor, subject: Tensor | None = None) -> Tensor:

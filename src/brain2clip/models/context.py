@@ -65,7 +65,7 @@ def token_embedding(clip: Any) -> nn.Embedding:
     found = open_clip.token_embedding(clip)
     if found is None:
         raise InputError(
-            f"classifier.kind: context needs open_clip's own text tower; this one is a {type(clip).__name__} with "
+            f"classifier.kind: context needs a text tower of open_clip; found a {type(clip).__name__} with "
             f"{type(getattr(clip, 'text', None)).__name__}. Take classifier.kind: ensemble or prompt"
         )
     return found

@@ -19,7 +19,7 @@ def check_time(kind: str, inputs: Inputs, does: str) -> None:
     """
     if not inputs.sfreq:
         raise InputError(
-            f"encoder.kind: {kind} {does}, and voxels have no time axis; take encoder.kind: eegproject, or a method of "
+            f"encoder.kind: {kind} {does}, but voxels have no time axis; take encoder.kind: eegproject, or a method of "
             "kind mapping"
         )
 

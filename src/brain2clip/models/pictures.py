@@ -190,7 +190,7 @@ class PictureSideBase(nn.Module):
         InputError
             Where the kind has no prompts.
         """
-        raise InputError(f"{type(self).__module__} has no prompts to look at; take a method of visual.kind: neuroclip")
+        raise InputError(f"{type(self).__module__} has no prompts to inspect; take a method of visual.kind: neuroclip")
 
 
 class ReadPictureSide(PictureSideBase):
@@ -237,6 +237,7 @@ class ReadPictureSide(PictureSideBase):
         if where is not None:
             raise InputError(
                 "the tasks category and caption are impossible for a method whose pictures leave CLIP's joint space "
-                f"(visual.{where}), because texts are in that space only; take the tasks out of retrieval.tasks, the "
-                "method out of the experiments, or take a readout that stays there (leave visual.readout out)"
+                f"(visual.{where}), because texts are in that space only; remove the tasks from retrieval.tasks, "
+                "remove the method from the experiments, or take a readout that stays in the joint space (leave "
+                "visual.readout out)"
             )

@@ -60,7 +60,7 @@ class PromptedTower(nn.Module):
         super().__init__()
         if not open_clip.is_vision_transformer(visual):
             raise InputError(
-                f"prompt tokens need open_clip's VisionTransformer; this tower's picture side is a "
+                "prompt tokens need open_clip's VisionTransformer; the picture encoder of this tower is a "
                 f"{type(visual).__name__}. Take a ViT (e.g. ViT-B-32), or visual.kind: frozen"
             )
         self.visual: Any = open_clip.driven(visual).eval().requires_grad_(False)

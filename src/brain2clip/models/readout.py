@@ -58,7 +58,7 @@ def one_width(settings: ReadoutBase, widths: Sequence[int]) -> int:
     if len(set(widths)) > 1:
         named = ", ".join(f"{one.name} ({width})" for one, width in zip(settings.inputs, widths))
         raise InputError(
-            f"readout.kind: {settings.kind} takes vectors of one width, found {named}; take kind mix with a width, to "
-            "which each has a layer of its own, or kind concat"
+            f"readout.kind: {settings.kind} takes vectors of the same width, found {named}; take kind mix with a "
+            "width, which maps each vector to this width, or kind concat"
         )
     return widths[0]

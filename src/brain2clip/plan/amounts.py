@@ -1,6 +1,6 @@
 """How much each stage of a configuration has to do: jobs, trials, pictures, work of towers, arrays, files.
 
-All of it is reckoned from settings, manifests and descriptions of towers, and where only the data tell, from the
+All of it is computed from settings, manifests and descriptions of towers, and where only the data tell, from the
 events of one subject. No job is planned for that, so it takes seconds for any number of subjects. What each unit takes
 is in :mod:`brain2clip.plan.costs`.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 #: Channels of named sets.
 NAMED = {"occipital-parietal-17": 17, "nice-63": 63}
-#: What a region is reckoned as, whose channels only the data tell.
+#: Assumed number of channels of a named region; the true number is known from the data only.
 REGION = 12
 #: What is taken for recordings of which nothing is known.
 UNKNOWN = Extent((4000, 800), (1000, 100), 1000.0, 64)

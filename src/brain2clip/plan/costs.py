@@ -1,7 +1,7 @@
 """What a configuration takes: time, memory and disk by stage, from benchmarks of earlier runs or from those shipped.
 
 ``workflow/costs.csv`` says what each unit of :mod:`brain2clip.plan.amounts` takes on a reference machine (2 cores of an
-AMD EPYC at 2.5 to 3.5 GHz, one thread a job; one NVIDIA H200), and whether that was measured or reckoned.
+AMD EPYC at 2.5 to 3.5 GHz, one thread a job; one NVIDIA H200), and whether that was measured or estimated.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ TABLE = Path("workflow/costs.csv")
 WEEKS = 14 * 86400.0
 #: How sure a number is, from the best to the worst: of this configuration's own runs; shipped benchmarks times what is
 #: to be done; with a rate or an amount that nobody measured.
-Basis = Literal["measured", "scaled", "reckoned"]
-BASES: tuple[Basis, ...] = ("measured", "scaled", "reckoned")
+Basis = Literal["measured", "scaled", "estimated"]
+BASES: tuple[Basis, ...] = ("measured", "scaled", "estimated")
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def _add(one: Estimate, work: Work, rates: Rates, own: Cost | None, cores: int, 
         seconds, measured = rates.of(work.stage, "gpu" if gpu else "cpu", work.of)
         memory, _ = rates.of(work.stage, "memory", work.memory)
         cpu = seconds
-        one.worsen("scaled" if measured and work.known else "reckoned")
+        one.worsen("scaled" if measured and work.known else "estimated")
     one.memory = max(one.memory, memory)
     one.cpu_s += work.jobs * cpu
     if gpu:

@@ -46,7 +46,7 @@ def read_stimuli(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     if not path.is_file():
-        raise InputError(f"{path}: no such file; run snakemake so that the pictures are made")
+        raise InputError(f"{path}: no such file; run snakemake, which makes the pictures")
     file_records.check_own(path)
     return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
 
@@ -82,7 +82,7 @@ def concepts_of(names: Sequence[str], table: Path, source: Path) -> list[str]:
     if unknown:
         raise InputError(
             f"{source}: {', '.join(unknown[:5])} ({len(unknown)} in all) have no row in {table}; the pictures and the "
-            "recordings were made with other settings. Delete the older of the two and let snakemake make it again."
+            "recordings were made with different settings. Delete the older of the two and run snakemake again."
         )
     return [known[name] for name in names]
 
@@ -102,6 +102,6 @@ def with_features(job: Job) -> tuple[pd.DataFrame, dict[str, NDArray[np.floating
     if found != stimuli["stimulus_id"].to_list():
         raise InputError(
             f"{job.input('features')}: has {len(found)} stimuli that are not the {len(stimuli)} of "
-            f"{job.input('stimuli')}. Delete both and let snakemake make them again."
+            f"{job.input('stimuli')}. Delete both files and run snakemake again."
         )
     return stimuli, features

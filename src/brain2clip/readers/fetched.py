@@ -11,7 +11,7 @@ from brain2clip.stage import InputError
 POINTERS = (b"/annex/objects/", b"version https://git-lfs.github.com/spec/")
 #: Pointer files are shorter than this, bytes.
 POINTER_SIZE = 1024
-GET = "fetch its content (datalad get, git annex get, git lfs pull), or take the file away"
+GET = "download its content (datalad get, git annex get, git lfs pull), or remove the file"
 
 
 def check_here(path: Path) -> None:
@@ -24,7 +24,7 @@ def check_here(path: Path) -> None:
     """
     if not path.is_file():
         if path.is_symlink():
-            raise InputError(f"{path}: a link to {os.readlink(path)}, which is not there; {GET}")
+            raise InputError(f"{path}: a link to {os.readlink(path)}, which does not exist; {GET}")
         raise InputError(f"{path}: {'a folder, expected a file' if path.is_dir() else 'no such file'}")
     if path.stat().st_size >= POINTER_SIZE:
         return

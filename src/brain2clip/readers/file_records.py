@@ -83,7 +83,7 @@ class FileRecord:
         entry = self.entry(path)
         if entry is None:
             raise InputError(
-                f"{path}: not listed in {self.path}, so it was not put there by the pipeline; take the file away, or "
+                f"{path}: not listed in {self.path}, so it does not come from the pipeline; remove the file, or "
                 f"{self._again}"
             )
         if not path.is_file():
@@ -94,13 +94,13 @@ class FileRecord:
             return
         if entry.size is not None and found.st_size != entry.size:
             raise InputError(
-                f"{path}: {found.st_size} bytes, expected {entry.size} ({self.path}); it was changed or cut after it "
-                f"had been put there; {self._again}"
+                f"{path}: {found.st_size} bytes, expected {entry.size} ({self.path}); it was changed or cut short "
+                f"after it was written; {self._again}"
             )
         if entry.hash and digest(path, entry.algorithm) != entry.hash:
             raise InputError(
-                f"{path}: its content is not what {self.path} says (another {entry.algorithm}); it was changed or "
-                f"damaged after it had been put there; {self._again}"
+                f"{path}: its content does not match {self.path} (another {entry.algorithm}); it was changed or "
+                f"damaged after it was written; {self._again}"
             )
         self._compared[entry.path] = signature
 
@@ -111,7 +111,7 @@ class FileRecord:
 
     @property
     def _again(self) -> str:
-        return f"delete {self.path} and start snakemake again, so that it is fetched or made anew"
+        return f"delete {self.path} and start snakemake again, which downloads or makes it again"
 
 
 # ---------------------------------------------------------------------------------------------- reading
@@ -142,8 +142,8 @@ def _read(path: Path, root: Path, _: object) -> FileRecord:
         entries = [Listed(**one) for one in artefact.read_json(path)["files"]]
     except (artefact.ArtefactError, OSError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path}: no record of files ({type(error).__name__}: {error}); delete it and start snakemake again, so "
-            "that they are fetched or made anew"
+            f"{path}: not a record of files ({type(error).__name__}: {error}); delete it and start snakemake again, "
+            "which downloads or makes the files again"
         ) from None
     return FileRecord(path, root, {entry.path: entry for entry in entries})
 
@@ -161,8 +161,8 @@ def check_own(path: Path) -> None:
     record = above(path)
     if record is None:
         raise InputError(
-            f"{path}: no {NAME} beside it or above it, which says what it must be; delete the file and start snakemake "
-            "again, so that it is made anew"
+            f"{path}: no {NAME} in its folder or above, which records size and digest; delete the file and start "
+            "snakemake again, which makes it again"
         )
     record.check(path)
 
@@ -181,7 +181,7 @@ def listing(path: Path, records: Iterable[Path], root: Path) -> FileRecord:
         if record.entry(path) is not None:
             return record
     raise InputError(
-        f"{path}: no record of a download names it; records: {', '.join(str(one.path) for one in found) or 'none'}"
+        f"{path}: in no record of a download; records: {', '.join(str(one.path) for one in found) or 'none'}"
     )
 
 

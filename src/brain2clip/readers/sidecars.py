@@ -86,8 +86,8 @@ def only(some: list[Path], path: Path) -> Path:
         return own[0]
     if len(some) > 1:
         raise InputError(
-            f"{some[0].parent}: {' and '.join(one.name for one in some)} both belong to {path.name}\n"
-            "  BIDS allows one in a folder; take one away, or choose one by the setting entities where they differ in "
-            "an entity such as space"
+            f"{some[0].parent}: {' and '.join(one.name for one in some)} both belong to {path.name}\n  BIDS allows "
+            "one in a folder; remove one, or choose one by the setting entities if they differ in an entity such as "
+            "space"
         )
     return some[0]

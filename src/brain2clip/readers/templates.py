@@ -69,12 +69,14 @@ def rows(pattern: str, concepts: Sequence[str], tested: Iterable[str]) -> list[t
         found += [(f"{SIDE}-{concept}-{number:03d}", concept, path) for number, path in enumerate(kept, 1)]
     if bare:
         raise InputError(
-            f"{pattern}: no picture but those of the test for {len(bare)} of {len(concepts)} test concepts, the first "
-            f"is {bare[0]!r} (setting studies.*.templates); expected one at least for each, in files that its name "
-            "leads to"
+            f"{pattern}: no picture other than the test pictures for {len(bare)} of {len(concepts)} test concepts, "
+            f"the first is {bare[0]!r} (setting studies.*.templates); expected at least one for each concept, in "
+            "files that match the pattern with the name of the concept"
         )
     if copies:
-        log.info("templates: %d files are copies of test pictures or have the name of one, and left out", copies)
+        log.info(
+            "templates: %d files left out, because they are copies of test pictures or have the name of one", copies
+        )
     return found
 
 

@@ -101,7 +101,7 @@ def check_columns(names: Sequence[str], path: Path, hint: str) -> None:
     """
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        found = f"\n  columns found: {', '.join(names)}; give each a name of its own"
+        found = f"\n  columns found: {', '.join(names)}; give each column a different name"
         raise InputError(ending(f"{path}: two columns of the same name: {', '.join(twice)}", hint) + found)
 
 

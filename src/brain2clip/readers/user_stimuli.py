@@ -156,7 +156,7 @@ class UserStimuli:
     def shown_again(self) -> str:
         """What to do if the test shows on purpose what training showed, for messages."""
         return (
-            f"; where the test is meant to show what training showed, set {self.setting('split.concepts')}: seen, and "
+            f"; if the test shows concepts of training on purpose, set {self.setting('split.concepts')}: seen, and "
             "every table says so"
         )
 
@@ -259,7 +259,7 @@ class UserStimuli:
             if lost:
                 raise InputError(
                     f"{path}: {len(lost)} of {len(names)} stimuli have no image file: {some(lost)}\n"
-                    "  image paths are relative to the table; get the pictures or take the rows out"
+                    "  image paths are relative to the table; add the pictures or remove the rows"
                 )
         cells = self._read.get("caption", [""] * len(names))
         return {
@@ -354,7 +354,7 @@ class UserStimuli:
             raise InputError(
                 f"{where}: {len(wrong)} stimuli are on the other side of the split than the column split of "
                 f"{self.path} says: {some(listed)}\n"
-                f"  expected both to agree; fix the table or {self.setting('split')}"
+                f"  expected the same side; fix the table or {self.setting('split')}"
             )
 
     def _written_splits(self) -> list[str] | None:
@@ -365,9 +365,7 @@ class UserStimuli:
         known = SPLITS if self.zero_shot else (*SPLITS, "both")
         wrong = sorted({value for value in written if value not in known})
         if wrong:
-            raise InputError(
-                f"{self.path}: column split holds {some(wrong)}; expected {' or '.join(known)} in each row"
-            )
+            raise InputError(f"{self.path}: column split has {some(wrong)}; expected {' or '.join(known)} in each row")
         return written
 
     def _check_disjoint(self, concepts: Iterable[str], splits: Iterable[str]) -> None:
@@ -377,8 +375,8 @@ class UserStimuli:
         shared = sorted(concept for concept, found in sides.items() if len(found) > 1)
         if shared:
             raise InputError(
-                f"{self.setting('split')}: {len(shared)} concepts stand on both sides of the split: {some(shared)}\n"
-                "  pictures are searched among unseen concepts, so expected none; split by concepts"
+                f"{self.setting('split')}: {len(shared)} concepts are on both sides of the split: {some(shared)}\n  "
+                "the test concepts must be unseen, so expected none; split by concepts"
                 f"{self.shown_again}"
             )
 
@@ -406,8 +404,9 @@ def check_case(found: Iterable[str], wanted: Sequence[str], where: str, setting:
     for value, count in Counter(found).items():
         if value not in wanted and _plain(value) in plain:
             raise InputError(
-                f"{where}: {value!r} ({count} times) is only another writing of {plain[_plain(value)]!r}, which "
-                f"{setting} names\n  expected one writing for one thing: fix the file, or name both where they are two"
+                f"{where}: {value!r} ({count} times) is only another spelling of {plain[_plain(value)]!r}, which "
+                f"{setting} names\n  expected one spelling for one thing: fix the file, or name both if they are "
+                "different things"
             )
 
 

@@ -38,7 +38,8 @@ def check_doubled(trials: pd.DataFrame, events: Path) -> None:
     first = int(again[0])
     differ = int((stimulus[again] != stimulus[again + 1]).sum())
     raise InputError(
-        f"{events}: {len(again)} of {len(onset)} trials follow another within {1000 * SAME_TIME:g} ms, the first at "
+        f"{events}: {len(again)} of {len(onset)} trials follow another trial within {1000 * SAME_TIME:g} ms, the "
+        "first at "
         f"{onset[first]:.10g} s ({stimulus[first]} and {stimulus[first + 1]}); {differ} of them show another stimulus\n"
         "  expected one trial for each presentation: keep events of one kind (studies.*.keep), or fix the table"
     )
@@ -72,8 +73,8 @@ def check_apart(study: Study, trials: pd.DataFrame, tmin: float, tmax: float, ev
         raise InputError(
             f"{events}: {len(touching)} of {len(test)} test epochs share samples with a training epoch, the first at "
             f"{test[first]:.10g} s ({distance[first]:.3g} s from one; epochs last {tmax - tmin:.3g} s)\n"
-            f"  expected none in study {study.name}, whose test asks for what training showed: split by run or "
-            "session, or shorten the epoch (responses.tmin, tmax)"
+            f"  expected none in study {study.name}, whose test shows stimuli or concepts of training: split by run "
+            "or session, or shorten the epoch (responses.tmin, tmax)"
         )
 
 
@@ -100,8 +101,8 @@ def check_trials(study: Study, subject: str, trials: pd.DataFrame) -> None:
         shared = _on_both_sides(trials, "concept")
         if shared:
             raise InputError(
-                f"study {study.name}, subject {subject}: {len(shared)} concepts stand on both sides of the split, "
-                f"e.g. {', '.join(shared[:5])}; expected none in a zero-shot study{study.shown_again}"
+                f"study {study.name}, subject {subject}: {len(shared)} concepts are on both sides of the split, e.g. "
+                f"{', '.join(shared[:5])}; expected none in a zero-shot study{study.shown_again}"
             )
 
 
@@ -121,8 +122,7 @@ def check_split(study: Study, subject: str, trials: pd.DataFrame, when: str, wan
                 f"study {study.name}, subject {subject}: no {side} trial {when} ({len(trials)} trials)\n"
                 f"  found: {listing or 'nothing'}\n  expected trials on both sides; see studies.{study.name}.split"
                 + (" and responses.reject_uv" if "rejection" in when else "")
-                + "; for a subject to be ranked by models of other subjects, set split.training: optional"
-                * (side == "train")
+                + ("; if models of other subjects rank this subject, set split.training: optional" * (side == "train"))
             )
 
 
@@ -134,8 +134,8 @@ def _check_asked(study: Study, subject: str, trials: pd.DataFrame) -> None:
         raise InputError(
             f"study {study.name}, subject {subject}: no trial shows {', '.join(map(repr, lost))} of "
             f"studies.{study.name}.categories (shown: {', '.join(sorted(shown))})\n  expected trials of every "
-            "category, for these are the candidates; take it out of categories, or fix the names of the trials or "
-            "what leaves trials out (keep, rest, split.train)"
+            "category, because the categories are the candidates; remove it from categories, or fix the names in the "
+            "trials or the settings that leave trials out (keep, rest, split.train)"
         )
 
 
@@ -144,8 +144,8 @@ def _check_sides(study: Study, subject: str, trials: pd.DataFrame) -> None:
     shared = [] if study.both_sides else _on_both_sides(trials, "stimulus")
     if shared:
         raise InputError(
-            f"study {study.name}, subject {subject}: {len(shared)} stimuli stand on both sides of the split, "
-            f"e.g. {', '.join(shared[:5])}; expected each in training or in test; see studies.{study.name}.split"
+            f"study {study.name}, subject {subject}: {len(shared)} stimuli are on both sides of the split, e.g. "
+            f"{', '.join(shared[:5])}; expected each stimulus in training or in test; see studies.{study.name}.split"
             f"{study.shown_again}"
         )
 

@@ -128,10 +128,10 @@ def by_hand(arguments: list[str]) -> None:
     """The command line without a spec."""
     parser = argparse.ArgumentParser(
         prog="python -m brain2clip.responses.export",
-        description="Write the responses of one subject in another project's format.",
+        description="Write the responses of one subject in the format of another project.",
     )
     parser.add_argument("responses", type=Path, metavar="RESPONSES.h5", help="responses artefact of a subject")
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the two files go")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder for the two files")
     parser.add_argument("--format", required=True, choices=sorted(FILES))
     parser.add_argument("--stimuli", type=Path, help="stimuli artefact or stimuli.tsv: names of concepts and pictures")
     given = parser.parse_args(arguments)
@@ -225,7 +225,7 @@ def _or_ids(pictures: Pictures | None, ids: list[str], form: str) -> Pictures:
     if pictures is not None:
         return pictures
     if form == "ubp":
-        log.warning("export: without --stimuli the id of a picture stands for its concept and its file")
+        log.warning("export: without --stimuli the id of a picture takes the place of its concept and its file name")
     return Pictures(ids, None, ids, ids)
 
 
@@ -236,7 +236,7 @@ def rows_of(ids: list[str], pictures: Pictures, path: Path) -> np.ndarray:
     if lost:
         raise InputError(
             f"{path}: {len(lost)} of {len(ids)} stimuli are not in the table of pictures ({len(place)} rows), the "
-            f"first is {lost[0]}; give the table of the study that the responses are of"
+            f"first is {lost[0]}; expected the table of the study of these responses"
         )
     return np.array([place[name] for name in ids])
 
@@ -270,8 +270,8 @@ def arrange(shown: np.ndarray, mine: np.ndarray, pictures: Pictures, side: str, 
         found = ", ".join(f"{count} pictures {number} times" for number, count in zip(numbers, how_many))
         odd = [pictures.stimulus_id[row] for row in rows[counts != np.bincount(counts).argmax()]] if len(rows) else []
         raise InputError(
-            f"{path}: the {side} pictures were not shown equally often, but the format is an array of pictures by "
-            f"repetitions\n  found {found or 'none'}{', e.g. ' * bool(odd)}{', '.join(odd[:3])}\n"
+            f"{path}: the {side} pictures were not shown equally often, but the format needs equal numbers: an array "
+            f"of pictures by repetitions\n  found {found or 'none'}{', e.g. ' * bool(odd)}{', '.join(odd[:3])}\n"
             "  responses.repetitions: {train: 2, test: 20} makes them equal in THINGS-EEG2 with all sessions and runs; "
             "responses.reject_uv makes them unequal"
         )
@@ -328,8 +328,8 @@ def _check_format(file: h5py.File, form: str, path: Path) -> None:
         )
     if tuple(file["channel"].asstr()[:]) != epoching.CHANNEL_SETS["nice-63"]:
         log.warning(
-            "export: UBP's reader takes channels by their place among the 63 of responses.channels: nice-63 (preset "
-            "nice-63); with others it fails or mixes them up"
+            "export: UBP's reader takes channels by their position among the 63 of responses.channels: nice-63 "
+            "(preset nice-63); with other channels it fails or confuses them"
         )
 
 

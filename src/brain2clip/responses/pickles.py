@@ -153,12 +153,12 @@ class _Name:
         return self._call(*arguments)
 
     def __setstate__(self, state: Any) -> None:
-        raise _Refused("a change of a function")
+        raise _Refused("a modified function")
 
 
 def _reconstruct(kind: Any, shape: Any, code: Any) -> _Array:
     if kind is not _NDARRAY or shape != (0,):
-        raise _Refused("an array of a class of its own, or an unfilled one")
+        raise _Refused("an array of a subclass, or without its values")
     return _Array()
 
 
@@ -226,7 +226,7 @@ def _read(file: IO[bytes], where: str) -> dict[str, Any]:
         found = _Plain().of(_Unpickler(file).load(), top=True)
     except _Refused as error:
         raise InputError(
-            f"{where}: the pickle asks for {error}; expected a dictionary of arrays, and nothing of it was run\n"
+            f"{where}: the pickle asks for {error}; expected a dictionary of arrays; no code of the pickle was run\n"
             "  get the file again from its authors; do not open it with pickle or np.load"
         ) from None
     except InputError as error:
@@ -267,7 +267,9 @@ class _Plain:
             return value
         if id(value) not in self.done:
             if id(value) in self.begun or depth > _DEPTH:
-                raise InputError(f"a container inside itself or {_DEPTH} others; expected a dictionary of arrays")
+                raise InputError(
+                    f"a container inside itself or inside {_DEPTH} others; expected a dictionary of arrays"
+                )
             self.begun.add(id(value))
             self.done[id(value)] = self._converted(value, depth + 1, top)
         return self.done[id(value)]
@@ -352,4 +354,4 @@ def _opcodes(value: Any) -> bytes:
     if isinstance(value, list | tuple):
         items = pickle.MARK + b"".join(map(_opcodes, value))
         return pickle.EMPTY_LIST + items + pickle.APPENDS if isinstance(value, list) else items + pickle.TUPLE
-    raise TypeError(f"{type(value).__name__} does not belong into an export")
+    raise TypeError(f"{type(value).__name__} cannot be part of an export")

@@ -222,12 +222,12 @@ def refuse_equal(recordings: Recordings, where: str) -> None:
         f"{len(pairs)} such pair{'s' if len(pairs) > 1 else ''} among {len(recordings.names)} recordings)"
     )
     if recordings.allowed:
-        log.warning("%s; taken all the same (equal_recordings: allow)", said)
+        log.warning("%s; used nevertheless (equal_recordings: allow)", said)
         return
     raise InputError(
-        f"{said}\n  expected samples of its own in each: what is trained on would be tested with, or one person count "
-        "as two. Is one a copy, or does its header name the data of the other? Fix or remove it; where it is meant, "
-        "set studies.*.equal_recordings: allow"
+        f"{said}\n  expected different samples in each recording: otherwise training data are in the test, or one "
+        "person counts as two. Is one a copy, or does its header name the data file of the other? Fix or remove it; "
+        "if it is intended, set studies.*.equal_recordings: allow"
     )
 
 

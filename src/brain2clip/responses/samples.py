@@ -76,9 +76,9 @@ def check_amplitude(raw: mne.io.BaseRaw, scale: float = 1.0) -> None:
         raise InputError(f"{epoching.source(raw)}: all samples are constant; expected EEG. Get the file again")
     factor = 1000.0 ** round(np.log10(USUAL_V / found) / 3)
     raise InputError(
-        f"{epoching.source(raw)}: the EEG channels vary by {found:.3g} V within a second (median), which no EEG does "
-        f"({low:g} to {high:g} V)\n  the unit in the file is wrong or missing: give units in channels.tsv where the "
-        f"file has none, or set studies.*.responses.scale: {scale * factor:g}"
+        f"{epoching.source(raw)}: the EEG channels vary by {found:.3g} V within a second (median), which is "
+        f"impossible for EEG ({low:g} to {high:g} V)\n  the unit in the file is wrong or missing: give units in "
+        f"channels.tsv if the file has none, or set studies.*.responses.scale: {scale * factor:g}"
     )
 
 
@@ -127,7 +127,10 @@ def interpolate(raw: mne.io.BaseRaw, bad: Sequence[str], others: Collection[str]
 
     if np.isnan(places).all():
         places = recording.template_positions(raw.ch_names)
-        log.info("%s: no electrode positions, those of a template head taken for bad channels", epoching.source(raw))
+        log.info(
+            "%s: no electrode positions; bad channels are interpolated with positions of a template head",
+            epoching.source(raw),
+        )
     known = {name: place for name, place in zip(raw.ch_names, places) if np.isfinite(place).all()}
     lost = [name for name in bad if name not in known]
     good = [name for name in known if name not in bad and name not in others]

@@ -95,6 +95,7 @@ def refuse_flat(deviation: np.ndarray, channels: list[str]) -> None:
     flat = [name for name, value in zip(channels, deviation) if not value > FLAT * np.median(deviation)]
     if flat:
         raise InputError(
-            f"channel {', '.join(flat)} is flat over the training trials; whitening expects a signal in each channel\n"
+            f"channel {', '.join(flat)} is constant over the training trials; whitening needs a signal in each "
+            "channel\n"
             "  leave it out (responses.channels), or set responses.whitening.kind to none"
         )

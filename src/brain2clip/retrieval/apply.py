@@ -44,7 +44,7 @@ def run(job: stage.Job) -> None:
         concept = dict(zip(stimuli["stimulus_id"].asstr()[:].tolist(), stimuli["concept"].asstr()[:].tolist()))
     rows = query_table.checked(job, queries)
     rows["seen"] = [concept.get(target, target) in known for target in rows["target"]]  # a class is a concept itself
-    log.info("apply: of %d queries %d ask for concepts that the model was trained on", len(rows), rows["seen"].sum())
+    log.info("apply: of %d queries, %d show concepts that the model was trained on", len(rows), rows["seen"].sum())
     test.recordings.note(rows)
     artefact.write_table(job.output("rows"), rows, job.provenance())
 

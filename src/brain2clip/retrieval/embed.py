@@ -32,8 +32,8 @@ def run(job: stage.Job) -> None:
         )
     if not (with_points or method.joint_space):
         raise stage.InputError(
-            f"method {job.settings['run']['method']} of kind {method.kind} has a shared space of its own; predicted "
-            "embeddings are those of methods that stay in CLIP's joint space, as of kind mapping and ridge"
+            f"method {job.settings['run']['method']} of kind {method.kind} has its own shared space; only methods "
+            "that stay in CLIP's joint space predict embeddings, such as kinds mapping and ridge"
         )
     with stimuli_of(job) as stimuli:
         test = placed(test, stimuli, job.input("stimuli"))

@@ -43,7 +43,7 @@ class MetricBase:
     def number(self) -> int:
         """Number in its name."""
         if self._number is None:
-            raise ValueError(f"{type(self).__module__}: this metric's name holds no number")
+            raise ValueError(f"{type(self).__module__}: the name of this metric has no number")
         return self._number
 
     @property
@@ -137,5 +137,5 @@ def load(base: str) -> MetricBase:
     if not (isinstance(metric, type) and issubclass(metric, MetricBase)):
         raise kinds.KindError(f"metric {base!r}: its class must be a subclass of {MetricBase.__module__}.MetricBase")
     if metric.numbered != (name.number is not None):
-        raise kinds.KindError(f"metric {base!r}: its name must hold {'a' if metric.numbered else 'no'} number")
+        raise kinds.KindError(f"metric {base!r}: its name must have {'a' if metric.numbered else 'no'} number")
     return metric(name.number)

@@ -112,23 +112,24 @@ def check(queries: Queries, run: Mapping[str, object]) -> None:
         query, candidate = np.argwhere(broken)[0]
         raise stage.InputError(
             f"{where}, method {run['method']}, seed {run['seed']}: {broken.sum()} of {broken.size} similarities are "
-            f"not finite, the first that of query {query} and candidate {queries.ids[candidate]}; no score is made of "
-            "them: look for values that are not finite in the test responses and in the features of the candidates"
+            f"not finite, the first that of query {query} and candidate {queries.ids[candidate]}; no score can be "
+            "computed: check the test responses and the features of the candidates for values that are not finite"
         )
     if len(queries.ids) < 2:
         raise stage.InputError(
-            f"{where}: {len(queries.ids)} candidate, so that every answer is right; test on more stimuli (split.test)"
+            f"{where}: {len(queries.ids)} candidate, so every answer is right; expected several: test on more "
+            "stimuli (split.test)"
         )
     if queries.classes and len(np.unique(queries.target)) == 1:
         raise stage.InputError(
             f"{where}: all {len(queries.target)} test responses are of the class {queries.ids[queries.target[0]]}, one "
-            f"of {len(queries.ids)}: naming it always would be right, and a score says nothing. Choose a split whose "
-            "test has all classes for every subject"
+            f"of {len(queries.ids)}: always naming this class would be right, so a score is meaningless. Choose a "
+            "split whose test has all classes for every subject"
         )
     if queries.classes:
         absent = sorted(set(queries.ids) - set(queries.ids[queries.target]))
         if absent:
-            log.warning("rank: %s: no test response is of the class %s; means over classes are over the other %d",
+            log.warning("rank: %s: no test response of the class %s; means over classes use the other %d classes",
                         where, ", ".join(absent), len(queries.ids) - len(absent))  # fmt: skip
 
 

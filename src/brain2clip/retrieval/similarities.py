@@ -37,7 +37,7 @@ def ranks(similarity: ArrayLike, target: ArrayLike) -> NDArray[np.int64]:
         raise ValueError(f"similarity {similarity.shape} and target {target.shape} must be [Q, G] and [Q]")
     n_candidates = similarity.shape[1]
     if target.size and not (target.min() >= 0 and target.max() < n_candidates):
-        raise ValueError(f"a target lies outside the {n_candidates} candidates")
+        raise ValueError(f"a target is outside the {n_candidates} candidates")
     if not np.isfinite(similarity).all():
         raise ValueError(f"{np.count_nonzero(~np.isfinite(similarity))} of {similarity.size} similarities not finite")
     own = np.take_along_axis(similarity, target[:, None], axis=1)

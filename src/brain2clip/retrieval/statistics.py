@@ -446,12 +446,12 @@ def _query_table(rows_a: pd.DataFrame, rows_b: pd.DataFrame | None, metric: Metr
     if (there["target_x"] != there["target_y"]).any():
         subject = there.loc[there["target_x"] != there["target_y"], "subject"].iloc[0]
         raise InputError(
-            f"subject {subject}: queries of one number ask for different stimuli in the two methods, which were tested "
-            "on different trials; leave the comparison out, or test both on the same stimuli"
+            f"subject {subject}: queries with the same number have different stimuli in the two methods, which were "
+            "tested on different trials; leave the comparison out, or test both on the same stimuli"
         )
     joined = table.merge(other, on=keys, how="inner", validate="one_to_one")
     if joined.empty and len(table) and len(other):
-        raise ValueError("the two methods share no query: they were tested on other subjects")
+        raise ValueError("the two methods have no query in common: they were tested on different subjects")
     return joined.assign(difference=joined["a"] - joined["b"])
 
 

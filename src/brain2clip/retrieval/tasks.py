@@ -98,9 +98,9 @@ def shown(candidates: NDArray[np.int64], rows: Sequence[int]) -> NDArray[np.int6
     lost = [row for row in rows if row not in place]
     if lost:
         raise InputError(
-            f"{len(lost)} averaged test responses answer stimuli that are no candidates (row {lost[0]} of the stimuli "
-            f"is the first; {len(candidates)} candidates): the stimuli say 'train' of what the responses test on. Make "
-            "both again from one split (snakemake)"
+            f"{len(lost)} averaged test responses show stimuli that are not candidates (row {lost[0]} of the stimuli "
+            f"is the first; {len(candidates)} candidates): the table of stimuli has them as 'train', but the "
+            "responses as test. Run snakemake, which makes both again from one split"
         )
     return np.array([place[row] for row in rows], np.int64)
 
@@ -202,7 +202,9 @@ def to_brain(forward: Queries) -> Queries:
     n_galleries = len(members)
     unused = len(forward.target) - members.size
     if unused:
-        log.info("retrieval: %d averaged responses belong to no complete gallery; left out", unused)
+        log.info(
+            "retrieval: %d averaged responses left out, because they belong to no complete set of candidates", unused
+        )
     similarity = np.concatenate([forward.similarity[np.ix_(rows, shown)].T for rows in members])
     target = np.tile(np.arange(len(shown)), n_galleries)
     task = forward.task + TO_BRAIN
@@ -239,7 +241,7 @@ def of_observer(
     for task in wanted:
         if scoring_of(task) is not None or kind_of(task) == "template":
             log.info(
-                "ceiling: task %s left out; this ceiling decides between the pictures, one response at a time", task
+                "ceiling: task %s left out; this ceiling chooses between pictures, for one response at a time", task
             )
             continue
         ids = labels[kind_of(task)]

@@ -63,15 +63,15 @@ def run(job: stage.Job) -> None:
         place = {name: number for number, name in enumerate(ids)}
         lost = [name for name in file["stimulus_id"].asstr()[:] if name not in place]
         if lost and not part:
-            raise stage.InputError(f"{path}: lacks the stimulus {lost[0]} of {job.input('responses')}; run snakemake")
+            raise stage.InputError(f"{path}: has no stimulus {lost[0]} of {job.input('responses')}; run snakemake")
         rows = np.array([place.get(name, LEFT_OUT) for name in file["stimulus_id"].asstr()[:]], np.int64)[
             file["stimulus"][:]
         ]
         training, test = (averages(file, side, rows, bounds, not classes) for side in SPLITS)
     if not len(test.stimulus):
-        raise stage.InputError(f"{job.input('responses')}: no test trial; accuracy over time needs some")
+        raise stage.InputError(f"{job.input('responses')}: no test trial; accuracy over time needs test trials")
     if not len(training.stimulus):
-        log.warning("no training trial to fit windows to: no accuracy over time of this subject")
+        log.warning("no training trial to fit windows to: no accuracy over time for this subject")
         artefact.write_table(job.output("rows"), pd.DataFrame(), job.provenance())
         return
     candidates = tasks.candidate_rows(split)

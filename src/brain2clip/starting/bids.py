@@ -88,7 +88,7 @@ def look(root: Path, given: str, tasks: Sequence[str], asked: Asked) -> Found:
     seen = {
         "": [
             f"{who} of {', '.join(formats)} ({counts or 'no runs'})",
-            f"Columns of events.tsv, {sum(map(len, rows))} events of these tasks, values with their counts:",
+            f"Columns of events.tsv ({sum(map(len, rows))} events of these tasks), values with their counts:",
             *(f"  {line}" for line in shown.described(rows)),
         ],
         "tasks": [f"Recordings by task: {_counted(there)}"],
@@ -115,8 +115,8 @@ def _tasks(there: Counter[str]) -> tuple[str, ...]:
     if len(there) <= 1 or (len(there) == 2 and len(tests) == 1):
         return tuple(sorted(there))
     raise InputError(
-        f"several tasks, with the number of their recordings: {_counted(there)}; choose by --task NAME, more than once "
-        "where several are one experiment"
+        f"several tasks, with the number of their recordings: {_counted(there)}; choose by --task NAME, more than "
+        "once if several tasks are one experiment"
     )
 
 
@@ -125,7 +125,7 @@ def _folders(root: Path, asked: Asked) -> list[Path]:
     if asked.pictures is not None:
         folder = Path(asked.pictures)
         if not folder.is_dir():
-            raise InputError(f"--pictures: {folder} is no folder")
+            raise InputError(f"--pictures: {folder} is not a folder")
         return [folder.resolve()]
     return [root / "stimuli", root / "sourcedata" / "stimuli", root.parent / "stimuli"]
 
@@ -183,5 +183,5 @@ def _steps(
         f"{some(list(first.ch_names), 70)}",
     ]
     if bad:
-        said.append(f"Marked as bad somewhere: {some(sorted(bad))}; bad_channels: interpolate or drop does something")
+        said.append(f"Marked as bad somewhere: {some(sorted(bad))}; see bad_channels: interpolate or drop")
     return steps, ("broad", {"l_freq": low, "h_freq": float(high)}), said

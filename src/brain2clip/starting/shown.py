@@ -339,8 +339,8 @@ def parsed(text: str) -> tuple[str, str | None, tuple[str, ...]]:
     by, _, column = where.partition(":")
     if by not in ("column", "concepts", *ENTITIES) or (by == "column") != bool(column):
         raise InputError(
-            f"--split: found {text!r}; expected run, session, task or concepts, or column:NAME, with the values of the "
-            "test after = if they are not to be chosen here, as in run=02,04 or column:part=test"
+            f"--split: found {text!r}; expected run, session, task or concepts, or column:NAME, with the test values "
+            "after = unless they are to be chosen here, as in run=02,04 or column:part=test"
         )
     return by, column or None, tuple(value for value in values.split(",") if value)
 

@@ -86,7 +86,7 @@ def with_templates(table: pd.DataFrame, given: dict[str, str], where: str) -> pd
     if (tested["image"] == "").any():
         raise InputError(f"{where}: test stimuli without a picture; class templates (templates) are means of pictures")
     if templates.digest(given["files"]) != given["digest"]:
-        raise InputError(f"{given['files']}: other files than when this job was planned; run snakemake again")
+        raise InputError(f"{given['files']}: the files have changed since this job was planned; run snakemake again")
     found = templates.rows(given["files"], tested["concept"].unique().tolist(), tested["image"])
     further = pd.DataFrame(found, columns=["stimulus_id", "concept", "image"])
     empty: list[list[str]] = [[] for _ in found]

@@ -98,7 +98,7 @@ def _loaded(tower: Tower) -> Clip:
         raise InputError(
             f"tower {tower.model!r} with pretrained {tower.pretrained!r} could not be loaded: "
             f"{type(error).__name__}: {told}\n"
-            "The weights may be cut short, or of another model. Check towers.*.model and towers.*.pretrained; "
+            "The weights may be cut short, or belong to another model. Check towers.*.model and towers.*.pretrained; "
             "pretrained may be the path of a checkpoint file."
         ) from None
     _check_finite(model, tower)
@@ -157,7 +157,7 @@ def _check_reachable(tower: Tower) -> None:
     if not _cached(tower) and not hub.reachable():
         raise InputError(
             f"towers.*.pretrained: the weights {tower.pretrained!r} of {tower.model} are not on this machine and the "
-            "model hub cannot be reached. Download the checkpoint where there is network, and give its path as "
+            "model hub cannot be reached. Download the checkpoint where there is a network, and give its path as "
             "towers.*.pretrained: /path/to/open_clip_model.safetensors (or model: 'local-dir:FOLDER')."
         )
 

@@ -45,9 +45,9 @@ def check(visual: Any, vector: Vector) -> None:
     """
     depth, grid = len(open_clip.blocks(visual)), open_clip.patch_grid(visual)
     if vector.block is not None and vector.block > depth:
-        raise InputError(f"readout: block is {vector.block}, the tower has {depth} blocks")
+        raise InputError(f"readout: block is {vector.block}, but the tower has {depth} blocks")
     if vector.grid is not None and vector.grid > min(grid):
-        raise InputError(f"readout: grid is {vector.grid}, the tower has {grid[0]} x {grid[1]} patches")
+        raise InputError(f"readout: grid is {vector.grid}, but the tower has {grid[0]} x {grid[1]} patches")
 
 
 def read(visual: Any, x: Tensor, vector: Vector) -> Tensor:

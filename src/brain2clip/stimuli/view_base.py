@@ -36,8 +36,8 @@ def build(settings: ViewBase) -> Callable[[Picture], Picture]:
         if not isinstance(found, np.ndarray) or (found.shape, found.dtype) != (picture.shape, np.uint8):
             told = f"{found.dtype} {list(found.shape)}" if isinstance(found, np.ndarray) else type(found).__name__
             raise InputError(
-                f"view {settings.kind!r} of a picture: expected uint8 {list(picture.shape)}, as it was given; found "
-                f"{told}; its class must give 8-bit pictures of the same size"
+                f"view {settings.kind!r} of a picture: expected uint8 {list(picture.shape)}, like the input; found "
+                f"{told}; its class must return 8-bit pictures of the same size"
             )
         return found
 

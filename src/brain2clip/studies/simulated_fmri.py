@@ -86,7 +86,7 @@ class Study(SimulatedStudy, VoxelStudy):
             absent = [name for name in ("signal", "stimulus", "split", "run", "voxel", "region") if name not in file]
             if absent:
                 raise InputError(
-                    f"{path}: {', '.join(absent)} is missing; found {', '.join(file)}. Delete the file and let "
-                    "snakemake make it again."
+                    f"{path}: {', '.join(absent)} is missing; found {', '.join(file)}. Delete the file and run "
+                    "snakemake again."
                 )
             yield file

@@ -72,7 +72,7 @@ class Augmenting:
         for one in settings:
             if one.over_time and not inputs.sfreq:
                 raise InputError(
-                    f"augmentation of kind {one.kind} is of responses over time, and voxels have no time axis; "
+                    f"augmentation of kind {one.kind} needs responses over time, but voxels have no time axis; "
                     "expected noise, channel-dropout, mixup, or none"
                 )
         made = [(one.drawn == "once", kinds.load("augmentations", one.kind)(one, inputs)) for one in settings]

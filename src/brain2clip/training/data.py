@@ -267,7 +267,7 @@ def names_in_words(names: list[str]) -> str:
 def _way_out(responses: Responses) -> str:
     """What to do about subjects whose inputs differ."""
     if responses.values.ndim == 2:
-        return "voxels are a subject's own: take protocol intra-subject, or joint with a method of kind mapping"
+        return "each subject has other voxels: take protocol intra-subject, or joint with a method of kind mapping"
     return "name the channels in studies.*.responses.channels so that all subjects have the same in the same order"
 
 
@@ -326,7 +326,7 @@ class Stimuli:
             return self["embedding"]
         if wanted.name not in self.vectors:
             there = ", ".join(self.vectors) or "none"
-            raise InputError(f"no file of the vector {wanted.name} was given (--input vectors=PATH); there are {there}")
+            raise InputError(f"no file of the vector {wanted.name} was given (--input vectors=PATH); found {there}")
         return self.vectors[wanted.name]
 
     def widths(self) -> dict[str, int]:
@@ -435,8 +435,7 @@ def open_stimuli(
             if not np.array_equal(other["stimulus_id"][:], ids):
                 raise artefact.ArtefactError(
                     f"{own}: its {len(other['stimulus_id'])} stimuli are not the {len(ids)} of {path}, in their "
-                    "order; run "
-                    "snakemake so that both are made again"
+                    "order; run snakemake, which makes both again"
                 )
             found[str(other.attrs["name"])] = other["vector"]
         yield Stimuli(file, found)
@@ -466,7 +465,7 @@ def placed(responses: Responses, file: Stimuli, path: Path) -> Responses:
     elif lost:
         raise artefact.ArtefactError(
             f"{path}: {len(lost)} of the {len(responses.stimulus_id)} stimuli of the responses are not among its "
-            f"{len(ids)}, the first is {lost[0]}; run snakemake so that both are made again"
+            f"{len(ids)}, the first is {lost[0]}; run snakemake, which makes both again"
         )
     found = replace(responses, stimulus=_renumbered(responses, ids), stimulus_id=ids)
     if not responses.is_averaged:

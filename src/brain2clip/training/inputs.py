@@ -80,7 +80,7 @@ def check_inputs(tensors: Mapping[str, torch.Tensor], responses: Responses, subj
     trained, what = names_from_tensor(tensors[f"{CHANNELS}{ending}"]), inputs_of(responses)
     if trained != responses.channel:
         advice = (
-            "make responses and model again from the same voxels (snakemake)"
+            "run snakemake, which makes responses and model again from the same voxels"
             if what == "voxels"
             else "name them in studies.*.responses.channels so that all subjects agree"
         )
@@ -138,11 +138,13 @@ def normalised(tensors: Mapping[str, torch.Tensor], responses: Responses, subjec
     if f"{OPERATOR}{ending}" not in tensors:
         raise InputError(
             "these responses have no training trial to fit whitening or z-scores to, and the model was trained on "
-            "responses to which none was fitted; make them with the settings of the training (responses.whitening, "
+            "responses without these; make them with the settings of the training (responses.whitening, "
             "voxels.normalise)"
         )
     fitted = Normalisation(*(tensors[f"{name}{ending}"].numpy() for name in (MEAN, OPERATOR)))
-    log.info("normalised as the training of the model: these responses have no training trial")
+    log.info(
+        "normalised with whitening or z-scores from the training of the model: these responses have no training trial"
+    )
     return replace(responses, values=fitted.apply(responses.values, responses.clamp), is_normalised=True)
 
 

@@ -180,7 +180,7 @@ def loop(
         if not np.isfinite(found).all():
             raise stage.InputError(
                 f"training diverged in epoch {epoch} (loss {found[~np.isfinite(found)][0]}): lower optimiser.lr (and "
-                "lr_visual where there is one), or check how the responses are normalised (responses.whitening, "
+                "lr_visual if the method has it), or check how the responses are normalised (responses.whitening, "
                 "voxels.normalise)"
             )
         spent = meter.read()
@@ -203,7 +203,7 @@ def loop(
                 row["held_out_loss"] = held_out_loss(learner, validation, count, seed)
             history.append(row)
             if watch is not None and watch.enough(row, model):
-                log.info("train: epoch %d, no better one than %d; enough", epoch, watch.epoch)
+                log.info("train: stopped at epoch %d; the best is still epoch %d", epoch, watch.epoch)
                 break
     if average is not None:
         average.use()
@@ -250,8 +250,8 @@ def held_out_rows(concepts: np.ndarray, share: float, seed: int) -> np.ndarray:
     count = max(2, round(share * len(names)))
     if count >= len(names):
         raise stage.InputError(
-            f"selection.share {share} of {len(names)} training concepts leaves none to train on; "
-            "use selection.rule: last"
+            f"selection.share {share} of {len(names)} training concepts leaves none to train on; set selection.rule: "
+            "last"
         )
     chosen = np.random.default_rng(seed).choice(names, count, replace=False)
     return np.flatnonzero(np.isin(concepts, chosen))

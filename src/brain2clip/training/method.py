@@ -122,7 +122,7 @@ class Trained:
         InputError
             Where the method has none.
         """
-        raise InputError(f"{type(self).__module__} has no prompts to look at; take a method of kind contrastive")
+        raise InputError(f"{type(self).__module__} has no prompts to inspect; take a method of kind contrastive")
 
 
 class Method(Protocol):

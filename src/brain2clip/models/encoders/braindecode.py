@@ -73,8 +73,8 @@ def network_of(name: str) -> Any:
 def _broken(error: Exception) -> str:
     """What an installed braindecode fails at."""
     return (
-        f"encoder.kind: braindecode is installed and cannot be imported ({_said(error)}); its needs (as torchaudio) "
-        "must be made for the installed torch: install a version that is, or take another encoder.kind"
+        f"encoder.kind: braindecode is installed, but cannot be imported ({_said(error)}); libraries that it needs "
+        "(such as torchaudio) must match the installed torch: install matching versions, or take another encoder.kind"
     )
 
 

@@ -28,9 +28,8 @@ class Reduced(nn.Module):
         self.width = n_in if settings.components is None else settings.components
         if self.width > n_in:
             raise InputError(
-                f"readout: {settings.components} components of {settings.vector.name}, which holds {n_in} numbers; "
-                "take as "
-                "many at most"
+                f"readout: {settings.components} components of {settings.vector.name}, which has {n_in} numbers; "
+                "expected at most as many"
             )
         self.register_buffer("mean", torch.zeros(n_in))
         self.register_buffer("basis", None if settings.components is None else torch.zeros(n_in, self.width))
@@ -69,8 +68,8 @@ def components(x: Tensor, count: int, what: str) -> Tensor:
 
     if count >= len(x):
         raise InputError(
-            f"readout: {count} components of {what} are fitted on training pictures, of which there are {len(x)}; take "
-            "fewer components"
+            f"readout: {count} components of {what} are fitted on training pictures, but there are only {len(x)}; "
+            "take fewer components"
         )
     # A full decomposition of thousands of numbers takes minutes, the randomised one seconds.
     solver = "full" if min(x.shape) <= 1000 else "randomized"

@@ -46,8 +46,8 @@ class PictureSide(PictureSideBase):
         if len(set(widths)) > 1:
             named = ", ".join(f"{one.name} ({width})" for one, width in zip(settings.levels, widths))
             raise InputError(
-                f"visual.kind: uncertainty takes vectors of one width for its levels, found {named}; "
-                "take low, medium and high at one place of the tower"
+                f"visual.kind: uncertainty takes vectors of the same width for its levels, found {named}; take low, "
+                "medium and high from the same place in the tower"
             )
         self.width = self.inner = widths[0]
         self.head = head(settings.head, self.width)

@@ -28,7 +28,7 @@ class Metric(MetricBase):
 
     def per_query(self, rank: ArrayLike, n_candidates: int) -> NoReturn:
         """Refused: ranks of two candidates do not hold it."""
-        raise ValueError("an AUC is made of the margins of all queries of a run, not of the rank of one")
+        raise ValueError("an AUC is computed from the margins of all queries of a run, not from the rank of one query")
 
     def of_run(self, rank: ArrayLike, n_candidates: int, target: ArrayLike, margin: ArrayLike) -> NDArray[np.float64]:
         """Doubled placements, [n_queries]; NaN where only one of the two classes has queries."""
