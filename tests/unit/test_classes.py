@@ -444,7 +444,7 @@ def test_tables_say_how_unequal_classes_are_and_what_decides(class_job: stage.Jo
     text = {name: " ".join(class_job.output(f"{name}.md").read_text().split()) for name in class_job.settings["tables"]}
     share = artefact.read_table(class_job.output("plain.parquet")).query("level == 'mean'")["largest_class"].mean()
     balanced = artefact.read_table(class_job.output("balanced.parquet")).query("level == 'mean'").set_index("method")
-    told = f"the largest has {100 * share:.1f} % of them"
+    told = f"always naming the largest class gives a Top-1 of {100 * share:.1f} %"
     for name in ("balanced", "plain", "classes", "overview"):
         assert told in text[name]
     assert f"chance {100 * share:.1f} %" in text["plain"]
@@ -457,7 +457,7 @@ def test_tables_say_how_unequal_classes_are_and_what_decides(class_job: stage.Jo
     assert "Ridge (1 seed)" in text["balanced"]
     assert "Net (" not in text["balanced"]
     for name in ("balanced", "classes", "overview", "contrast"):
-        assert "Student's t over the means of 3 subjects (as always below 8 subjects)" in text[name]
+        assert "Student's t over the means of 3 subjects (always used below 8 subjects)" in text[name]
         assert "share training subjects" in text[name]
     assert "t 95 % CI (decides)" in text["contrast"]
 

@@ -419,7 +419,7 @@ def test_unknown_figure_and_missing_input_are_named(inputs: dict[str, list[Path]
 def test_figures_of_single_runs_show_the_method_that_the_settings_name(inputs: dict[str, list[Path]]) -> None:
     for method, label in METHODS.items():
         assert drawn("gallery", inputs, {method: label}).get_suptitle().startswith(f"{label}: ")
-    with pytest.raises(stage.InputError, match="holds no row of other; found frozen, neuroclip, ridge"):
+    with pytest.raises(stage.InputError, match="has no row of other; found frozen, neuroclip, ridge"):
         drawn("gallery", inputs, {"other": "Other"})
 
 
@@ -462,7 +462,7 @@ def test_generated_pictures_stand_beside_what_was_seen(inputs: dict[str, list[Pa
         start = ALL_IDS[:N_CANDIDATES][::-1][number]
         for found, name in zip((*pixels[:2], pixels[5]), (IDS[number], start, ALL_IDS[number % N_TRAINING])):
             np.testing.assert_array_equal(found, of_study(name))
-    assert "never picked by result" in " ".join(made.get_suptitle().split())
+    assert "never chosen by result" in " ".join(made.get_suptitle().split())
 
 
 def test_gallery_queries_do_not_depend_on_results(inputs: dict[str, list[Path]]) -> None:
@@ -783,7 +783,7 @@ def test_few_classes_are_named_and_numbered() -> None:
     axis = made_.axes[0]
     assert [text.get_text() for text in axis.get_yticklabels()] == ["face", "house", "tool"]
     assert [text.get_text() for text in axis.texts] == ["75", "25", "10", "90", "100"]
-    assert (axis.get_ylabel(), axis.get_xlabel()) == ("seen", "came first, of 3")
+    assert (axis.get_ylabel(), axis.get_xlabel()) == ("seen", "candidate with rank 1, of 3")
 
 
 def test_accuracy_over_time_is_that_of_each_window(inputs: dict[str, list[Path]]) -> None:

@@ -247,7 +247,7 @@ def test_the_page_of_applied_models_labels_seen_concepts(results, monkeypatch):
     page = apply.page(results.plan, results.plan.applied())
     zero_shot, seen = page.split("\n## ")[1:]
     assert zero_shot.startswith("again: eeg\n")
-    assert seen.startswith("categories: fmri (seen concepts)\n\nSeen concepts: the test asks for")
+    assert seen.startswith("categories: fmri (seen concepts)\n\nSeen concepts: the test concepts occur")
     rows = results.rows(method="mapping")
     top1 = (rows.loc[rows["repetitions"] == "all", "rank"] == 1).mean()
     (line,) = [line for line in zero_shot.splitlines() if line.startswith("| mapping")]

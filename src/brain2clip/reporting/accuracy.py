@@ -22,7 +22,7 @@ TASKS: Mapping[Sought, str] = {
     "stimulus": "seen stimulus",
     "category": "class by its prompts",
     "caption": "caption",
-    "template": "class by its other pictures",
+    "template": "class by other pictures of it",
 }
 
 

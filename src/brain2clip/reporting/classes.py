@@ -30,8 +30,8 @@ def notes(part: Part, metric: str, context: Context) -> list[str]:
         return []
     shown = Numbers(given[0])
     text = (
-        f"the {n_classes} classes have unequally many queries: the largest has {shown.number(largest)} % of them, "
-        "which is what naming it always gives in Top-1"
+        f"the {n_classes} classes have unequal numbers of queries: always naming the largest class gives a Top-1 of "
+        f"{shown.number(largest)} %"
     )
     if metric_base.load(name.base).of_classes:
         return [text]

@@ -13,8 +13,8 @@ from brain2clip.training import cost
 COLUMNS = ["study", "signal", "protocol", "method", "subject", "seed", "epochs", *cost.COLUMNS, "device"]
 #: What the numbers are, for captions.
 WORDS = (
-    "training of one model, from its first to its last epoch, and where the epoch was searched for with that search; "
-    "without loading data and CLIP. CPU seconds are those of all threads of the process"
+    "training of one model, from its first to its last epoch, including the search for the epoch if there was one; "
+    "without loading data and CLIP. CPU seconds are summed over all threads of the process"
 )
 
 

@@ -93,7 +93,7 @@ def _checked(path: Path) -> pd.DataFrame:
             f"{path}, line {line}: scoring: found {table['scoring'][line - 2]!r}; expected {' or '.join(SCORINGS)}"
         )
     if not pd.api.types.is_numeric_dtype(table["value"]):
-        raise InputError(f"{path}: column value must hold numbers; shares from 0 to 1")
+        raise InputError(f"{path}: column value: expected numbers, as shares from 0 to 1")
     return table[COLUMNS]
 
 

@@ -180,10 +180,10 @@ class TableBase(Generic[Settings]):
                 digests = ", ".join(one[:12] for one in self.context.digests.get(method, [])[:3])
                 count = len(self.context.digests.get(method, []))
                 files = f"{counted(count, 'file')}, SHA-256 {digests}{', …' if count > 3 else ''}"
-                ties = "; its ranks as given, however it broke ties" if said["holds"] == "ranks" else ""
+                ties = "; its ranks as given, with unknown handling of ties" if said["holds"] == "ranks" else ""
                 lines.append(
-                    f"{self.context.label(method)}: made elsewhere, ranked here ({said['source']}); by its maker's "
-                    f"word test repetitions averaged: {repetitions}, choice of the epoch: {said['selection']}{ties} "
+                    f"{self.context.label(method)}: made elsewhere, ranked here ({said['source']}); as stated by its "
+                    f"author, test repetitions averaged: {repetitions}, choice of the epoch: {said['selection']}{ties} "
                     f"({files})"
                 )
         return lines

@@ -47,8 +47,8 @@ def difference_of(part: Part, method: str, reference: str, metric: str, context:
     """Record of the paired difference of a method to the reference."""
     if reference not in part.methods:
         raise stage.InputError(
-            f"no run of the reference method {reference} for {part.title}; found {', '.join(part.methods)}. "
-            "Name it in the table's experiments, or choose another reference."
+            f"no run of the reference method {reference} for {part.title}; found {', '.join(part.methods)}. Add it "
+            "to the table's experiments, or choose another reference."
         )
     options = context.settings["retrieval"]
     found = statistics.paired_difference(

@@ -144,7 +144,7 @@ def parts(name: str, table: settings.TableBase, context: Context) -> Iterator[Pa
         if summary.empty:
             raise stage.InputError(
                 f"table {name}: no run of study {study}, signal {signal}, protocol {protocol} among the inputs; "
-                "expected those of its experiments: let snakemake make them"
+                "expected the runs of its experiments: run snakemake, which makes them"
             )
         present = set(summary["method"])
         methods = sorted((method for method in seeds if method in present), key=context.is_ceiling)

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 EMPTY = "–"
 #: Label of results on concepts that training showed, and what it means.
 SEEN = "seen concepts"
-SEEN_WORDS = "Seen concepts: the test asks for concepts that training showed, in other trials; this is not zero-shot."
+SEEN_WORDS = "Seen concepts: the test concepts occur in training, in other trials; this is not zero-shot."
 #: Label of results that are computed from all queries of the test at once, and what it means.
 TRANSDUCTIVE = "transductive"
 TRANSDUCTIVE_WORDS = (
-    "Transductive: the score of a query uses all queries of the test at once, which a decoder of one response does not "
-    "have; do not compare with inductive numbers."
+    "Transductive: the score of a query uses all queries of the test at once, which are not available when a single "
+    "response is decoded; do not compare with inductive results."
 )
 #: What is said of results that others made.
 MADE_ELSEWHERE = "made elsewhere"
 #: What stands in every table of a debug version.
-DEBUG = "DEBUG VERSION (few subjects, pictures and epochs; no result)"
+DEBUG = "DEBUG VERSION (few subjects, pictures and epochs; not a result)"
 #: What a task is in words, by its name; the number is that of the candidates.
 TASKS: Mapping[Task, str] = {
     "stimulus": "finding the seen stimulus among {}",
@@ -156,7 +156,7 @@ def resampling(records: Sequence[dict[str, Any]], context: Context) -> str:
     by_t = [record["n_subjects"] for record in pooled if record["decides"] == "t"]
     if by_t:
         text = (
-            f"Student's t over the means of {span(by_t)} subjects (as always below {statistics.FEWEST_SUBJECTS} "
+            f"Student's t over the means of {span(by_t)} subjects (always used below {statistics.FEWEST_SUBJECTS} "
             f"subjects); other intervals: {text}"
         )
     shared = "leave-one-subject-out"
@@ -170,7 +170,7 @@ def common(records: Sequence[dict[str, Any]], shown: Numbers, queries: bool = Tr
     seeds = span(record["n_seeds"] for record in records if record["level"] == "subject")
     text = f"{seeds} training {plural('seed', seeds)}"
     if " to " in seeds:
-        text += " (fewer where marked: without randomness, all seeds give the same)"
+        text += " (fewer where marked: without randomness, all seeds give the same result)"
     if queries:
         counts = span(record["n_queries"] for record in records if record["level"] == "subject")
         text += f", {counts} queries per subject"

@@ -125,7 +125,7 @@ def _matrix(axis: Axes, found: Confusion) -> None:
     image = axis.imshow(100 * found.share, cmap="Blues", vmin=0, vmax=100, aspect="equal")
     axis.figure.colorbar(image, ax=axis, shrink=0.8, label="queries (%)")
     axis.grid(visible=False)
-    axis.set(xlabel=f"came first, of {n}", ylabel="seen")
+    axis.set(xlabel=f"candidate with rank 1, of {n}", ylabel="seen")
 
 
 def _pairs(axis: Axes, found: Confusion) -> None:
@@ -139,7 +139,7 @@ def _pairs(axis: Axes, found: Confusion) -> None:
     order = np.argsort(-both[first, second], kind="stable")[:N_PAIRS]
     order = order[both[first[order], second[order]] > 0]
     if not len(order):
-        style.note(axis, "nothing was confused")
+        style.note(axis, "no class was confused with another")
         return
     values = 100 * both[first[order], second[order]]
     names = [
@@ -148,6 +148,6 @@ def _pairs(axis: Axes, found: Confusion) -> None:
     ]
     axis.barh(range(len(order)), values, color=style.colour(0), height=0.7)
     axis.set_yticks(range(len(order)), names)
-    axis.set(ylim=(len(order) - 0.4, -0.6), xlabel="queries that found the other (%)")
+    axis.set(ylim=(len(order) - 0.4, -0.6), xlabel="queries in which the other came first (%)")
     axis.grid(visible=False, axis="y")
     axis.set_title("most often confused")

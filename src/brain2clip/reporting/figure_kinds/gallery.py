@@ -48,8 +48,8 @@ class Figure(figure_base.FigureBase):
         rows = statistics.of_metric(reading.of_shown(job, "rows"), "top-1")
         if rows.empty:
             raise stage.InputError(
-                "figure gallery: no rows of its method for the task stimulus with all repetitions averaged "
-                "(retrieval.tasks, retrieval.repetitions)"
+                "figure gallery: no rows of its method for the task stimulus with all repetitions averaged; expected "
+                "stimulus in retrieval.tasks and all in retrieval.repetitions"
             )
         first = rows.iloc[0]
         names = list(RUN)

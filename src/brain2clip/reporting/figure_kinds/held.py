@@ -51,8 +51,9 @@ class Figure(figure_base.FigureBase):
         drives = _drives(*job.each("truth")[0], ids)
         found = held(features, drives, concept, training)
         title = (
-            f"{job.settings['study']}: share of what simulated brains answer to that a linear readout of a picture's "
-            f"vectors predicts\n{training.sum()} training pictures, R² on {(~training).sum()} test pictures"
+            f"{job.settings['study']}: variance of the picture features that drive the simulated responses, "
+            f"explained by linear regression on a picture's vectors\n{training.sum()} training pictures, R² on "
+            f"{(~training).sum()} test pictures"
         )
         sizes = {name: values.shape[1] for name, values in {**features, **drives}.items()}
         return figure_held(found, sizes, title)
@@ -132,7 +133,7 @@ def _in_rows(values: NDArray[np.floating], file: Any, ids: list[str], path: Path
     lost = [name for name in ids if name not in place]
     if lost:
         raise stage.InputError(
-            f"{path}: knows nothing of {lost[0]} ({len(lost)} stimuli in all), which the features have; run snakemake "
-            "so that both are made again"
+            f"{path}: has no {lost[0]} ({len(lost)} stimuli in all), which the features have; run snakemake, which "
+            "makes both again"
         )
     return values[[place[name] for name in ids]]

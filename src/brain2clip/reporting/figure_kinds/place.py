@@ -219,7 +219,7 @@ def _sensors(axis: Axes, eeg: Reliability) -> None:
     axis.set_yticks(range(0, len(order), every), [eeg.channels[place] for place in order[::every]], fontsize=7)
     axis.grid(visible=False)
     axis.axvline(0, color="white", linewidth=0.8)
-    axis.set(xlabel="time from picture onset (ms)", ylabel="sensors, front to back" if known.all() else "sensors")
+    axis.set(xlabel="time from picture onset (ms)", ylabel="sensors, from front to back" if known.all() else "sensors")
     plural = "" if eeg.n_subjects == 1 else "s"
     axis.set_title(
         f"EEG, {eeg.title}: odd against even presentations\n"

@@ -65,9 +65,9 @@ class Figure(figure_base.FigureBase):
         bank = Bank(embedding, kept[0], kept[1], thumbnails.candidates_of(job))
         block = f"{run['study']}, {run['protocol']}, {run['signal']}, subject {run['subject']}, seed {run['seed']}"
         title = (
-            f"{job.settings['methods'][run['method']]}: {block}. "
-            f"Nearest in a bank of {len(bank.stimulus_id)} training and test stimuli without the seen one, whose rank "
-            "stands beside it; green: same class"
+            f"{job.settings['methods'][run['method']]}: {block}. Nearest stimuli in a bank of "
+            f"{len(bank.stimulus_id)} training and test stimuli without the seen one; beside the seen stimulus, its "
+            "rank; green: same class"
         )
         return figure_reconstruction(predicted, bank, title)
 

@@ -333,7 +333,7 @@ def answer(block: Block, compared: Sequence[Contrasts]) -> list[str]:
     """Which method is best, by how much and how certain that is, in sentences."""
     ranked = block.ranked
     if not ranked:
-        return ["No method was measured here."]
+        return ["No method has results here."]
     best, unit, shown = ranked[0], block.shown.unit, block.shown
     said = [f"{best.label} has the best mean: {best.mean}{unit} {best.interval} over {_subjects(best.n_subjects)}."]
     if len(ranked) > 1:
@@ -372,7 +372,7 @@ def answer(block: Block, compared: Sequence[Contrasts]) -> list[str]:
 
 def _certain(one: Contrast, unit: str, table: str) -> str:
     verdict = (
-        "the interval leaves zero out" if one.excludes_zero else "the interval holds zero, so no difference is shown"
+        "the interval excludes zero" if one.excludes_zero else "the interval contains zero, so no difference is shown"
     )
     points = " points" if unit else ""
     return f"On the same queries {one.words} is {one.value}{points} {one.interval} (table {table}): {verdict}."
@@ -425,9 +425,7 @@ def _curve(table: str, key: tuple[str, str, str], metric: str, places: Sequence[
             for place in places
         ]
         series.append(drawing.Series(own["label"].iloc[0], [(a, b, c) for a, b, c in points]))
-    words = (
-        f"{shown.short} by averaged test repetitions for {len(series)} methods; the numbers stand in the table below"
-    )
+    words = f"{shown.short} by averaged test repetitions for {len(series)} methods; the numbers are in the table below"
     chance = times * float(part["chance"].mean())
     drawn = drawing.curve(places, series, chance, "averaged test repetitions", shown.short, words)
     names = [(drawing.key(number, len(series)), one.label) for number, one in enumerate(series)]

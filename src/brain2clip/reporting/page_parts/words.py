@@ -61,16 +61,16 @@ def split(kind: Any) -> str:
     match known:
         case "intra-subject":
             return (
-                "Within subjects: a model learns from the training trials of one subject and is tested on that "
-                "subject's test trials."
+                "Within subjects: a model is trained on the training trials of one subject and tested on the test "
+                "trials of the same subject."
             )
         case "leave-one-subject-out":
             return (
-                "Across subjects: a model learns from the training trials of all other subjects and is tested on the "
-                "one left out."
+                "Across subjects: a model is trained on the training trials of all other subjects and tested on the "
+                "subject that is left out."
             )
         case "joint":
-            return "Jointly: one model learns from the training trials of all subjects and is tested on each."
+            return "Jointly: one model is trained on the training trials of all subjects and tested on each subject."
         case other:
             assert_never(other)
 
@@ -114,15 +114,15 @@ def rule(method: str, given: Mapping[str, Any]) -> str:
     """How the epoch or the penalty of a method was chosen."""
     chosen = given["chosen"].get(method, {})
     if method in given.get("imported", {}):
-        return f"made elsewhere; by its maker's word {given['imported'][method]['selection']}"
+        return f"made elsewhere; as stated by its author: {given['imported'][method]['selection']}"
     if (given_rule := chosen.get("selection")) is not None:
         epochs = chosen.get("optimiser", {}).get("epochs")
         match given_rule["rule"]:
             case "last":
-                return f"a fixed number of epochs ({epochs}), nothing is chosen"
+                return f"a fixed number of epochs ({epochs}), without selection"
             case "held-out-concepts":
                 how = "the lowest loss" if given_rule.get("criterion") == "loss" else "the best Top-1"
-                then = "kept" if given_rule.get("retrain") is False else "then trained anew on all"
+                then = "kept" if given_rule.get("retrain") is False else "then trained again on all"
                 part = f"{100 * given_rule['share']:g} % of the training concepts"
                 return f"the epoch with {how} on {part}, kept aside; {then}"
             case _:

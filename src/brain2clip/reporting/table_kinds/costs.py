@@ -73,7 +73,7 @@ class Table(TableBase[settings.CostsTable]):
             notes.append("Protocol joint: one model for all subjects together.")
         spent = pd.concat([self._of(part, method) for method in part.methods])
         if spent["device"].dropna().nunique() > 1:
-            notes.append("Do not compare seconds of different devices; CPU seconds of a GPU are those of its host.")
+            notes.append("Do not compare seconds of different devices; for a GPU, CPU seconds are those of its host.")
         if any(spent["method"].ne(method).all() for method in part.methods):
             notes.append(f"{EMPTY}: nothing is trained, or its time was not measured.")
         return notes
