@@ -1,4 +1,4 @@
-"""``brain2clip estimate``: what a configuration takes, before its first run. Nothing runs and nothing is written."""
+"""``brain2clip estimate``: time, memory and disk of a configuration before its first run; nothing is written."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def estimate(config: Path, cores: int | None, device: Literal["auto", "cpu", "gp
     ----------
     config : path
     cores : int, optional
-        Without it those of this machine.
+        Default: the cores of this machine.
     device : {'auto', 'cpu', 'gpu'}
-        Where features and training run; auto: on a GPU where this machine has one.
+        Device of features and training; auto: a GPU if this machine has one.
     """
     source = str(config)
     sys.path.append(str(ROOT))  # kinds from outside
@@ -49,7 +49,7 @@ def estimate(config: Path, cores: int | None, device: Literal["auto", "cpu", "gp
 
 
 def told(plan: Plan, source: str, cores: int, gpu: bool) -> str:
-    """The table of a plan, and what it means."""
+    """The table of a plan, with its explanation."""
     found = costs.estimate(plan, cores, gpu)
     whole = costs.total(found)
     where = "one GPU (times are those of an NVIDIA H200)" if gpu else "no GPU"

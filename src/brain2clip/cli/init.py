@@ -22,7 +22,7 @@ from brain2clip.starting.shown import Asked, parsed
 
 @dataclass(frozen=True)
 class Flags:
-    """What the command was given."""
+    """The flags of the command."""
 
     out: Path | None
     name: str | None
@@ -36,7 +36,7 @@ class Flags:
 
 
 def init(path: Path, flags: Flags) -> None:
-    """Look at data and write a configuration; nothing that is there is written over.
+    """Look at data and write a configuration; existing files are not overwritten.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def init(path: Path, flags: Flags) -> None:
 
 
 def write(path: Path, flags: Flags) -> list[str]:
-    """The same; what is said in the end."""
+    """The same; returns the text for the terminal."""
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; expected a BIDS dataset or voxel signals")
     path = path.resolve()
@@ -117,7 +117,7 @@ def _name(text: str) -> str:
 
 
 def _free_results(name: str) -> str:
-    """A folder of results that is not there yet, and that no configuration of the project names."""
+    """A folder of results that does not exist yet and is not in a configuration of the project."""
     taken = {path.stem: files.read(path).get("results") for path in ROOT.glob("workflow/studies/*.yaml")}.values()
     names = (f"results/{name}", *(f"results/{name}-{number}" for number in range(2, 1000)))
     return next(one for one in names if one not in taken and not (ROOT / one).exists())

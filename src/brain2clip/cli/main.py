@@ -1,4 +1,4 @@
-"""The command ``brain2clip``, whose parts are imported when they are asked for."""
+"""The command ``brain2clip``, whose subcommands are imported when they are used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``brain2clip weights``: fetch the weights of a CLIP, or say what to copy where there is no network."""
+"""``brain2clip weights``: download the weights of a CLIP, or say what to copy if there is no network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from brain2clip.settings import Tower
 from brain2clip.stimuli.weights import CONFIG, WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[3]
-#: Weights that are taken where none are named, by model.
+#: Default weights by model.
 USUAL = {
     "ViT-B-32": "laion2b_s34b_b79k",
     "ViT-B-16": "laion2b_s34b_b88k",
@@ -32,7 +32,7 @@ HUB = "https://huggingface.co"
 
 @dataclass(frozen=True)
 class Source:
-    """Where weights come from and where they go.
+    """Source and folder of weights.
 
     Attributes
     ----------
@@ -41,11 +41,11 @@ class Source:
     repository : str
         ``owner/name`` on the hub.
     file : str
-        Name of the weights there; :data:`OLDER` where the hub has no such file.
+        Name of the weights there; :data:`OLDER` if the hub has no such file.
     folder : Path
         Below the root of the repository.
     sha256 : str or None
-        Of the file at the original address, where that tells it.
+        SHA-256 of the file at the original address, if it is known.
     """
 
     model: str
@@ -57,13 +57,13 @@ class Source:
 
     @property
     def path(self) -> Path:
-        """File of the weights, which may lie there by its older name."""
+        """File of the weights, which may have its older name."""
         older = self.folder / OLDER
         return older if (ROOT / older).is_file() else self.folder / self.file
 
 
 def weights(name: str) -> None:
-    """Fetch weights unless they lie there, and say how a configuration names them.
+    """Download weights unless they exist, and show how a configuration names them.
 
     Parameters
     ----------
@@ -87,9 +87,9 @@ def weights(name: str) -> None:
 
 
 def found(name: str, tags: Mapping[str, Mapping[str, open_clip_files.Tag]]) -> Source:
-    """Source of weights by their names; of a model with the wrong activation the right one.
+    """Source of weights by their names; for a model with the wrong activation, the right model.
 
-    A name that open_clip does not know, and weights that the hub does not have, end the program.
+    Ends the program if open_clip does not know the name or the hub does not have the weights.
     """
     model, _, tag = name.partition("/")
     if model not in tags:
@@ -133,7 +133,7 @@ def fetch(source: Source) -> None:
 
 
 def by_hand(source: Source, why: str) -> str:
-    """What to copy where there is no network."""
+    """Which files to copy if there is no network."""
     size = _size(source.model)
     pages = [f"    {HUB}/{source.repository}/resolve/main/{file}" for file in (source.file, CONFIG)]
     there = [f"    {ROOT / source.folder / file}" for file in (source.file, CONFIG)]

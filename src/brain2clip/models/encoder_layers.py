@@ -1,4 +1,4 @@
-"""What encoders of brain responses of all kinds share: the projection at the end, and the refusal of voxels."""
+"""Parts that encoders share: the projection at the end, and the refusal of voxels."""
 
 from __future__ import annotations
 

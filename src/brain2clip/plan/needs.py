@@ -1,7 +1,7 @@
-"""What can be refused before anything runs: methods that a study cannot serve, exports of a part, files that are none.
+"""Errors that are found before anything runs: methods without the stimuli they need, incomplete exports, wrong files.
 
 Methods say what they need of a study (:attr:`brain2clip.settings.MethodBase.needs`), studies what their stimuli have
-(:attr:`brain2clip.settings.StudyBase.has`); the two meet here and nowhere else.
+(:attr:`brain2clip.settings.StudyBase.has`); the two are compared here only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Tasks that compare brain responses with texts.
 OF_TEXTS = tuple(task for task in TASKS if task.startswith(("category", "caption")))
-#: What to do where a study lacks what a method needs.
+#: Advice if a study lacks what a method needs.
 ADVICE = {
     "pictures": "give the study its pictures, or take visual.kind: frozen with the embedding only",
     "captions": "give the study captions, or add prompts to supervision.sentences",
@@ -38,12 +38,12 @@ WITH_POINTS = (
 
 
 def check(plan: Plan) -> None:
-    """Refuse what cannot end well.
+    """Refuse configurations that cannot work.
 
     Raises
     ------
     brain2clip.stage.InputError
-        With all that was found, setting by setting.
+        With all errors, by setting.
     """
     if found := problems(plan):
         raise InputError("\n".join(found))
@@ -51,14 +51,14 @@ def check(plan: Plan) -> None:
 
 
 def problems(plan: Plan) -> list[str]:
-    """What the settings of methods, studies and exports make impossible, a sentence each."""
+    """Contradictions between settings of methods, studies and exports, one sentence each."""
     studies = [*_sources(plan), *_categories(plan), *_templates(plan)]
     pictures = [*_generating(plan), *_generators(plan), *_judges(plan)]
     return [*studies, *_methods(plan), *pictures, *_imported(plan), *_exports(plan)]
 
 
 def check_towers(plan: Plan, attempt: Attempt = strictly) -> None:
-    """What is asked of towers and of epochs that others made, each on its own."""
+    """Checks of towers and of the authors' epochs, one by one."""
     for study, tower in plan.towers_run():
         attempt(None, plan.vectors_of, study, tower)
     experiments = plan.config.experiments.values()
@@ -75,7 +75,7 @@ def check_towers(plan: Plan, attempt: Attempt = strictly) -> None:
 
 
 def _known_tower(model: str, pretrained: str | None) -> None:
-    """Refuse files that are not there, what open_clip does not know, and weights of another activation."""
+    """Refuse missing files, towers that open_clip does not know, and weights with another activation."""
     known = open_clip_files.known()
     own_file = pretrained is not None and weights.is_path(pretrained)
     if known is not None:
@@ -86,7 +86,7 @@ def _known_tower(model: str, pretrained: str | None) -> None:
 
 
 def drawn_towers(plan: Plan) -> list[str]:
-    """A line for each study of photographs whose pictures go through the CLIP of the drawn world."""
+    """A line for each study of photographs that uses the small CLIP of the simulated studies."""
     found = []
     for study, tower in plan.towers_run():
         block = plan.block(study)
@@ -113,7 +113,7 @@ def _sources(plan: Plan) -> Iterator[str]:
 
 
 def _categories(plan: Plan) -> Iterator[str]:
-    """Studies of categories without a text, which are the candidates."""
+    """Studies with categories that have no text prompts, although these are the candidates."""
     for study in plan.studies_ranked:
         categories = getattr(plan.block(study), "categories", None)
         where = f"studies.{study}.categories"
@@ -138,7 +138,7 @@ def _templates(plan: Plan) -> Iterator[str]:
 
 
 def _methods(plan: Plan) -> Iterator[str]:
-    """Methods of experiments on studies that lack what they need, those that are applied to others included."""
+    """Methods on studies that lack what they need, including studies of ``apply``."""
     experiments = plan.config.experiments
     asked = [(f"experiments.{label}.methods", one.study, one.methods) for label, one in experiments.items()]
     asked += [
@@ -187,7 +187,7 @@ def _methods(plan: Plan) -> Iterator[str]:
 
 
 def _generating(plan: Plan) -> Iterator[str]:
-    """Experiments of whose predictions no picture can be made, or none that could be compared with a seen one."""
+    """Experiments with generators whose predictions give no pictures, or that have no seen pictures to compare with."""
     for label, one in plan.config.experiments.items():
         if not one.generators:
             continue
@@ -230,7 +230,7 @@ def _of_another_space(plan: Plan, where: str, name: str, method: MethodBase, gen
 
 
 def _generators(plan: Plan) -> Iterator[str]:
-    """Generators of experiments whose tower is none that their weights take, or whose library is not there."""
+    """Generators with a tower that does not fit their weights, or whose library is not installed."""
     for name in sorted({name for one in plan.config.experiments.values() for name in one.generators}):
         block = plan.config.generators[name]
         tower, where = plan.config.towers[block.tower], f"generators.{name}"
@@ -263,7 +263,7 @@ def _generators(plan: Plan) -> Iterator[str]:
 
 
 def _may_be(tower: Tower, model: str, tag: str) -> bool:
-    """Whether a tower is that of open_clip, as far as names tell; a folder is told by its width."""
+    """Whether a tower is this one of open_clip, by its names; for a folder, by its width."""
     if tower.model.startswith(weights.LOCAL):
         return _width(tower.model) in (None, _width(model))
     own_file = tower.pretrained is not None and weights.is_path(tower.pretrained)
@@ -271,7 +271,7 @@ def _may_be(tower: Tower, model: str, tag: str) -> bool:
 
 
 def _width(model: str) -> int | None:
-    """Numbers of an embedding of a tower; None where no file here says it."""
+    """Width of the embeddings of a tower; None if no local file has it."""
     found = (weights.architecture(model) or {}).get("embed_dim")
     return found if isinstance(found, int) else None
 
@@ -300,7 +300,7 @@ def _of_eeg(method: Any) -> str | None:
 
 
 def _imported(plan: Plan) -> Iterator[str]:
-    """Results of one file that experiments would show as several, and such as no table could show."""
+    """Files of imported results that would be used for several runs, or whose task or repetitions are not computed."""
     retrieval = plan.config.retrieval
     for name in plan.methods(ranked_by="imported"):
         method: Any = plan.method(name)
@@ -325,7 +325,7 @@ def _imported(plan: Plan) -> Iterator[str]:
 
 
 def _exports(plan: Plan) -> Iterator[str]:
-    """Exports, arrays of all pictures by repetitions, of a study that leaves some unshown."""
+    """Exports of a study with only part of its trials; the formats are arrays of all pictures by repetitions."""
     for label, export in plan.config.exports.items():
         part = plan.block(export.study).part
         if part is not None:
@@ -337,7 +337,7 @@ def _exports(plan: Plan) -> Iterator[str]:
 
 
 def _judges(plan: Plan) -> Iterator[str]:
-    """Judges of generated pictures whose weights are not there, and tables of pictures that nobody generates."""
+    """Judges whose weights are missing, and tables of generated pictures without generators."""
     if any(one.generators for one in plan.config.experiments.values()):
         yield from generator_files.problems(plan.config.judges)
         for name, judge in plan.config.judges.items():

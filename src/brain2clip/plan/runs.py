@@ -1,4 +1,4 @@
-"""Runs: which models a configuration asks for, and whose trials they learn from."""
+"""Runs: the models of a configuration, and the subjects whose trials train them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from brain2clip.stage import InputError
 if TYPE_CHECKING:
     from brain2clip.settings import Config, Experiment, MethodBase, StudyBase
 
-#: Stands for all subjects in the name of a model that was trained on them together.
+#: Takes the place of the subject in the name of a joint model.
 EVERYONE = "all"
 
 
@@ -68,7 +68,7 @@ class Runs:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.results = config.results
-        # Answers are asked for many times over; they belong to this plan and go with it.
+        # Results are cached as long as this plan exists.
         for name in ("study", "subjects", "runs_of", "applied", "methods_on"):
             setattr(self, name, cache(getattr(self, name)))
 
@@ -176,7 +176,7 @@ class Runs:
         return sorted({(run, name) for one in experiments for name in one.generators for run in self.runs_of(one)})
 
     def generated(self) -> list[tuple[Run, str]]:
-        """Runs of whose predictions pictures are made, each with the name of a generator; sorted."""
+        """Runs with generated pictures, each with the name of a generator; sorted."""
         return self._generated
 
     def oracles(self) -> list[tuple[str, str]]:
@@ -224,12 +224,12 @@ class Runs:
         return found
 
     def sources(self, run: Run) -> list[str]:
-        """Subjects whose training trials the model of a run learns from.
+        """Subjects whose training trials train the model of a run.
 
         Raises
         ------
         InputError
-            Where there is nobody else to learn from.
+            If there is no other subject.
         """
         everyone = self.subjects(run.study)
         kind = self.config.protocols[run.protocol].kind

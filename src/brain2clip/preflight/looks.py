@@ -1,4 +1,4 @@
-"""What a look at a study has seen, and how much of the samples it may read."""
+"""Findings of the check of a study, and the amount of samples that it may read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Budget:
-    """Samples that may still be read, bytes in double precision; what does not fit is looked at in part."""
+    """Samples that may still be read, bytes in double precision; larger files are read in part."""
 
     left: int
 
@@ -28,7 +28,7 @@ class Budget:
 
 @dataclass
 class Look:
-    """What was seen of a study.
+    """Findings of the check of a study.
 
     Attributes
     ----------
@@ -43,7 +43,8 @@ class Look:
     untrained : set of str
         Subjects with test trials only.
     seconds : (int, int)
-        Seconds of EEG that were read, and those in which some channel moved by more than an artefact's amplitude.
+        Seconds of EEG that were read, and seconds in which some channel changed by more than the amplitude of an
+        artefact.
     samples : dict
         What was read of the samples, in words, with how often.
     absent : list of str

@@ -1,4 +1,4 @@
-"""What this machine has: room on the disk, memory, a GPU, the weights of towers. Without torch, which takes seconds."""
+"""Disk, memory, GPU and weights of towers on this machine, without importing torch, which takes seconds."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def check_weights(name: str, tower: Tower) -> str | None:
     Returns
     -------
     str or None
-        A sentence where they must still be fetched from the hub.
+        A sentence if they must still be downloaded from the hub.
 
     Raises
     ------
     brain2clip.stage.InputError
-        Where a file that is named does not exist, or nothing may be fetched.
+        If a named file does not exist, or downloads are forbidden.
     """
     for path in map(Path, weights.of(tower.model, tower.pretrained)):
         if not path.is_file():

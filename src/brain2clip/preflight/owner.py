@@ -1,4 +1,4 @@
-"""Whose a folder of results is: two configurations that share one by mistake would write over each other's results.
+"""Owner of a folder of results: two configurations with the same folder would overwrite each other's results.
 
 A run leaves the names of its configuration's files in the folder. Another configuration is refused there as long as
 those files are where they were and still name that folder. So an edited configuration keeps its results, one that was
@@ -52,7 +52,7 @@ def check(results: str, given: Sequence[str]) -> None:
 
 
 def claim(results: str, given: Sequence[str], made: Mapping[str, Any] | None = None) -> None:
-    """Write down whose a folder of results is. A disk that does not let us is told by the first job.
+    """Note the configuration of a folder of results. If the disk is not writable, the first job reports it.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""A look at the recordings of a study of EEG: names, events, headers; of the samples what is quickly read.
+"""Check of the recordings of an EEG study: names, events, headers, and as many samples as can be read quickly.
 
-Every question is one that the stage ``epochs`` asks, by the same functions.
+All checks are those of the stage ``epochs``, by the same functions.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A look at the voxel signals of a study of fMRI and the tables of their rows.
+"""Check of the voxel signals of an fMRI study and the tables of their rows.
 
-Every question is one that the stage ``voxels`` asks, by the same functions.
+All checks are those of the stage ``voxels``, by the same functions.
 """
 
 from __future__ import annotations

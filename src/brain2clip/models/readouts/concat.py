@@ -1,4 +1,4 @@
-"""Vectors one after the other, each centred, scaled, and reduced to principal components where asked for."""
+"""Concatenated vectors, each centred, scaled, and, if set, reduced to principal components."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from brain2clip.stage import InputError
 
 
 class Reduced(nn.Module):
-    """A part: (x - mean) B, times a number that makes its mean square length the square of the part's weight.
+    """A part: (x - mean) B, scaled so that its mean square length is the square of the part's weight.
 
     B [d, k] are the first principal components of the training pictures, or the identity.
     """
@@ -92,7 +92,7 @@ class Readout(ReadoutModule):
             part.fit(vector)  # type: ignore[operator]  # a Reduced
 
     def of_texts(self, texts: Tensor, centred: bool = False) -> Tensor:
-        """Texts in the parts of the joint space; where they say nothing (what is where), the training mean: zeros."""
+        """Texts in the parts of the joint space; in other parts (the layout of the picture) the mean, zero."""
         found = []
         for part in self.parts:
             assert isinstance(part, Reduced)
