@@ -2,7 +2,7 @@
 
 ``dataset`` (or ``dataSet``) is float64 [n_rows, n_columns]. ``metadata`` (or ``metaData``) holds ``key`` [K] and
 ``value`` [K, n_columns]: 1 where a column belongs to a key, NaN where the key says nothing of it, other numbers for
-attributes such as ``voxel_x``. ``vmap/<key>/<number>``, where there is one, is the text that a number stands for.
+attributes such as ``voxel_x``. ``vmap/<key>/<number>``, if it exists, is the text for a number.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class BData:
     Raises
     ------
     brain2clip.stage.InputError
-        At the first reading, when the file is absent, no HDF5, or of another layout.
+        At the first reading, if the file is absent, not HDF5, or has another layout.
     """
 
     def __init__(self, path: Path) -> None:
@@ -157,7 +157,7 @@ class BData:
             return np.stack([matrix[:, column].astype(float) for column in columns], axis=1)
 
     def texts(self, key: str) -> list[str]:
-        """What the first column of a key says, by its ``vmap``.
+        """Texts of the first column of a key, by its ``vmap``.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Whether the content of a file is here: links of git-annex and DataLad and pointer files stand for what is not."""
+"""Whether the content of a file is on this machine, or only a link or pointer file of git-annex, DataLad or Git LFS."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from brain2clip.stage import InputError
 
-#: How files begin that stand for content kept elsewhere (git-annex, unlocked; Git LFS).
+#: How pointer files begin (git-annex, unlocked; Git LFS).
 POINTERS = (b"/annex/objects/", b"version https://git-lfs.github.com/spec/")
 #: Pointer files are shorter than this, bytes.
 POINTER_SIZE = 1024
@@ -15,7 +15,7 @@ GET = "download its content (datalad get, git annex get, git lfs pull), or remov
 
 
 def check_here(path: Path) -> None:
-    """Refuse what is no file, a link to nothing, and a pointer file.
+    """Refuse folders, broken links and pointer files.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""HDF5 files of users, which must hold their data themselves.
+"""HDF5 files of users, which must contain their data themselves.
 
-HDF5 lets a dataset be put together from other files: virtual datasets, external links, external storage. Such a file is
-not what its own bytes say, so that its digest says nothing, and what is missing behind it reads as zeros.
+An HDF5 dataset may take data from other files: virtual datasets, external links, external storage. Then the digest of
+the file does not cover its data, and data that are missing in the other files are read as zeros.
 """
 
 from __future__ import annotations

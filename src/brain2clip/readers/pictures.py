@@ -1,4 +1,4 @@
-"""The one reader of pictures: whatever a file stores, 8-bit RGB as a person would see it, or a refusal."""
+"""The only reader of pictures: 8-bit RGB as a person would see it, or an error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-#: What transparent parts are laid over.
+#: Background of transparent parts.
 BACKGROUND = "white"
 #: Largest value of 16-bit grey, and the number of values of 12-bit data, which cameras and scanners store in 16 bits.
 DEEP, SHALLOW = 65535, 4096
@@ -24,7 +24,7 @@ HINT = (
 
 
 def read(path: Path | str) -> Image.Image:
-    """A picture as 8-bit RGB. One that the pipeline drew or unpacked must be as it was put there.
+    """A picture as 8-bit RGB. Pictures that the pipeline drew or unpacked must match their record.
 
     The orientation that a camera noted (EXIF) is applied. Transparent parts are laid over white, so that the colours
     that a file keeps under them never show. 16-bit grey is scaled to 8 bits by its full range and float grey from

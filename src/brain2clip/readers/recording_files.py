@@ -1,4 +1,4 @@
-"""The files of one recording on disk, and whether they are whole: what the header of each format says.
+"""The files of one recording on disk, and whether they are complete according to the header of each format.
 
 The samples of a recording are in files of its own name, and in no others: a header that was renamed by hand still names
 the data of another run. Standard library only: the Snakefile imports this.
@@ -54,7 +54,7 @@ def data_files(path: Path) -> list[Path]:
 
 
 def check_complete(path: Path) -> None:
-    """Stop where a file of a recording is no data, or shorter or longer than the header says.
+    """Refuse files of a recording that are not data, or shorter or longer than the header says.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Files of voxel signals that users have: NIfTI, npz, npy and HDF5, behind one way of reading some voxels of them."""
+"""Files of voxel signals of users: NIfTI, npz, npy and HDF5, with a common way to read some of the voxels."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def open_signals(path: Path, mask: str | None, setting: str, space: Literal["aff
     setting : str
         Start of the names of settings (``studies.NAME``), for messages.
     space : str
-        What tells that a mask has the voxels of the signals: ``affine``, their places; ``grid``, the shape alone.
+        How masks are matched with the voxels of the signals: ``affine``, by position; ``grid``, by the shape only.
 
     Raises
     ------
@@ -218,7 +218,7 @@ def _unpack(path: Path) -> None:
 
 
 def _say_values(values: NDArray[Any], source: str) -> None:
-    """Probabilities and atlases are no masks, and may be meant as one."""
+    """Warn of probabilities and atlases, which may be used as a mask by mistake."""
     marked = values[np.isfinite(values) & (values != 0)]
     if marked.size and marked.min() != marked.max():
         log.warning(

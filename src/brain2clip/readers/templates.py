@@ -1,4 +1,4 @@
-"""Further pictures of test concepts, whose mean stands for a concept (task ``template``). Light to import.
+"""Further pictures of test concepts, whose mean represents a concept (task ``template``). Light to import.
 
 A test picture is never among them: files that are copies of one, or have the name of one (the same picture at another
 size has other pixels), are left out here, and pictures with the pixels of one are refused where pixels are read (stage
@@ -18,7 +18,7 @@ from brain2clip.stage import InputError
 
 log = logging.getLogger("brain2clip")
 
-#: Stands for the concept in the pattern of the files.
+#: Place of the concept in the pattern of the files.
 CONCEPT = "{concept}"
 #: Side of the split that such pictures are on.
 SIDE = "template"

@@ -1,7 +1,7 @@
-"""The stimuli of a user's dataset: a table of pictures or named categories, and which are training and which test.
+"""The stimuli of a user's dataset: a table of pictures or named categories, and their split into training and test.
 
-Shared by the studies of a user's own data, whatever was recorded. What responses ask for (ids, concepts, the written
-split) is read without a look at pictures, captions or prompts, which therefore do not matter to them.
+Common to all studies of a user's own data. Responses need ids, concepts and the written split only; these are read
+without pictures, captions and prompts, so changes of these do not rerun responses.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MISSING = ("n/a", "")
 
 
 class UserStudy(contract.Study):
-    """Base of studies of a user's own data, found where the settings say; a kind adds what was recorded."""
+    """Base of studies of a user's own data; a kind adds the recordings or signals."""
 
     stimuli: UserStimuli
 
@@ -86,7 +86,7 @@ class UserStudy(contract.Study):
         return self.stimuli.table(self.stimuli.splits(self._all_shown), complete)
 
     def _all_shown(self) -> Iterator[tuple[str, str]]:
-        """Stimulus id and side of what all subjects see, each at least once."""
+        """Stimulus id and side of the split of all trials of all subjects, each at least once."""
         for subject in self.subjects():
             for table in self._shown_to(subject):
                 shown = table.loc[table["stimulus"] != "", ["stimulus", "split"]].drop_duplicates()

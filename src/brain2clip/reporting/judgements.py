@@ -19,7 +19,7 @@ COLUMNS = [
     *(*RUN, "generator", "source", "stimulus_id", "sample"),
     *("judge", "metric", "value", "n_candidates", "partial"),
 ]
-#: What is judged, and what each is in plain words.
+#: Sources of judged pictures, with descriptions.
 SOURCES = {
     "generated": "generated from the prediction",
     "nearest": "the training picture nearest to the prediction, unchanged",

@@ -1,7 +1,7 @@
-"""Stage ``page``: everything that a configuration measured on one page, opened from disk, with what it loads beside it.
+"""Stage ``page``: all results of a configuration on one page that is opened from disk, with the files that it loads.
 
-The page can be read without JavaScript; with it, tables can be sorted and filtered, and single queries explored. What
-it shows can be taken from it as CSV and Parquet. Numbers are those of the tables and of the retrieval rows.
+The page can be read without JavaScript; with it, tables can be sorted and filtered, and single queries explored.
+Everything that is shown is also there as CSV and Parquet. Numbers come from the tables and the retrieval rows.
 
 Settings: those of the tables that say how these were made; ``order`` of the tables; ``about``, what is said of a study,
 and whether its ``pictures`` are shown; ``signals``, ``chosen`` (settings of methods), ``towers``; ``tasks``,

@@ -1,4 +1,4 @@
-"""Figure ``confusion``: what is taken for what."""
+"""Figure ``confusion``: which candidates come first for which stimuli."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class Confusion:
     Attributes
     ----------
     names : list of str
-        Words for the candidates, neighbours in CLIP beside each other.
+        Words for the candidates, with neighbours in CLIP side by side.
     share : array [n, n]
-        Of the queries of a row's stimulus, the share for which the column's came first; rows sum to 1, those without a
-        query are 0.
+        Share of the queries of a row's stimulus in which the candidate of the column came first; rows sum to 1, rows
+        without a query are 0.
     """
 
     names: list[str]
@@ -86,7 +86,7 @@ def by_likeness(embedding: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def figure_confusion(found: Confusion, title: str) -> drawn.Figure:
-    """Matrix of what came first, by what was seen; with names where they can be read, else with the commonest pairs.
+    """Matrix of candidates with rank 1 by seen stimulus, with names or, if these are too many, frequent pairs.
 
     Parameters
     ----------

@@ -178,7 +178,7 @@ def _sphere(places: dict[str, NDArray[np.float64]]) -> tuple[float, float, float
 
 
 def _front_to_back(y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Colour of every channel by its place between front (light) and back (dark); grey where unknown."""
+    """Colour of every channel by its position from front (light) to back (dark); grey if unknown."""
     import matplotlib
     import numpy as np
     from matplotlib.colors import Normalize

@@ -90,7 +90,7 @@ def figure_gallery(rows: pd.DataFrame, candidates: Candidates, title: str) -> dr
 
 
 def chosen(rows: pd.DataFrame) -> pd.DataFrame:
-    """Queries that are shown: evenly spaced in the order of the queries, never picked by result."""
+    """Queries that are shown: evenly spaced in the order of the queries, never chosen by result."""
     from brain2clip.reporting import thumbnails
 
     ordered = rows.sort_values("query")

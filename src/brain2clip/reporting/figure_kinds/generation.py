@@ -1,4 +1,4 @@
-"""Figure ``generation``: what was seen, what was generated of the prediction, and what stands beside it."""
+"""Figure ``generation``: seen pictures, pictures generated from the predictions, and pictures to compare with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figure ``held``: what the vectors of a picture hold of what simulated brains answer to."""
+"""Figure ``held``: how well vectors of a picture predict the features that drive simulated responses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from brain2clip.reporting.figure_base import Inputs
     from brain2clip.stage import Job
 
-#: Share of a drive below which a bar ends; its number stands beside it.
+#: R² below which a bar ends; its number is written beside it.
 _LOWEST = -0.5
 
 
@@ -31,7 +31,7 @@ class Figure(figure_base.FigureBase):
 
     @staticmethod
     def inputs(plan: Plan, study: str) -> Inputs | None:
-        """The embedding and further vectors of all pictures, and the truth about what brains answer to in them."""
+        """The embedding and further vectors of all pictures, and the features that drive simulated responses."""
         read = plan.picture_files(study) if study in plan.simulated_studies() else {}
         if not read.get("vectors"):
             return None
@@ -60,7 +60,7 @@ class Figure(figure_base.FigureBase):
 
 
 def figure_held(found: pd.DataFrame, sizes: Mapping[str, int], title: str) -> drawn.Figure:
-    """One panel per drive, a bar for each vector; 0 tells nothing, 1 tells all.
+    """One panel for each level of features, a bar for each vector; 0: no variance is explained, 1: all.
 
     Parameters
     ----------

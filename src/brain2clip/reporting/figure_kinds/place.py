@@ -1,4 +1,4 @@
-"""Figure ``place``: when sensors answer to pictures (EEG), and which regions tell pictures apart (fMRI)."""
+"""Figure ``place``: when sensors respond to pictures (EEG), and which regions distinguish pictures (fMRI)."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def split_half(response: Any, rows: NDArray[np.int64], stimulus: NDArray[np.int6
     """Correlation over pictures between the means of the odd and of the even presentations.
 
     Pearson's, for every channel and time; presentations in the order of the file, pictures that were shown at least
-    twice. It is that of half the presentations: no correction for length is applied.
+    twice. It is the reliability of half the presentations: no correction for length is applied.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Figure ``prompts``: what the prompts do to the distance between a picture and its own brain response."""
+"""Figure ``prompts``: effect of prompts on the similarity between a picture and the response to it."""
 
 from __future__ import annotations
 

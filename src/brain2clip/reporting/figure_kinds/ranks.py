@@ -1,4 +1,4 @@
-"""Figure ``ranks``: how often the true candidate has which rank."""
+"""Figure ``ranks``: distribution of the rank of the right candidate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figure ``subjects``: accuracy of every subject, with its interval, and of all together."""
+"""Figure ``subjects``: accuracy of every subject with its interval, and the mean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figure ``where``: which places of a picture a trained head weighs."""
+"""Figure ``where``: the weights of a trained head by place in the picture."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What tables measured, as the page shows it: methods of a block with their dots, contrasts, curves, published rows.
+"""Results of the tables for the page: methods of a block with their subjects, contrasts, curves, published rows.
 
-No number is computed here: all of them are those of the tables' Parquet files, but for means of costs over models.
+No number is computed here: all come from the Parquet files of the tables, except means of costs over models.
 """
 
 from __future__ import annotations
