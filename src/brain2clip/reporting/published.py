@@ -1,6 +1,6 @@
-"""Published numbers: which rows may stand beside measured ones.
+"""Published results: which rows may be shown beside measured ones.
 
-A row belongs to one study, task and number of repetitions; it is shown only beside measurements of just that, and never
+A row belongs to one study, task and number of repetitions; it is shown only beside results for exactly these, and never
 beside simulated data.
 """
 
@@ -16,7 +16,7 @@ from brain2clip.names import MetricName, Task, scoring_of
 from brain2clip.stage import InputError
 
 COLUMNS = ["study", "protocol", "scoring", "method", "metric", "value", "subject", "selection", "source", "note"]
-#: What a row may say of ``scoring``: each query on its own, or all of the test set at once.
+#: Values of ``scoring``: each query by itself, or all queries of the test at once.
 SCORINGS = ("inductive", "transductive")
 _NEEDED = ["study", "protocol", "method", "metric", "value", "source"]
 

@@ -1,4 +1,4 @@
-"""What is asked of the trials of every study, whatever was recorded."""
+"""Checks of the trials of every study, for all modalities."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from brain2clip.stage import InputError
 SOURCES = {"eeg": "a recording or events.tsv", "fmri": "the file of signals or the table of its rows"}
 
 
-#: Trials of one recording closer than this are one that occurs twice in the table, s: no screen shows two pictures so
-#: soon after each other.
+#: Trials of a recording that are closer than this are one trial that occurs twice in the table, s: no screen shows two
+#: pictures so fast.
 SAME_TIME = 0.005
 
 
 def check_doubled(trials: pd.DataFrame, events: Path) -> None:
-    """Refuse trials at the same time, as triggers of software and hardware side by side leave them.
+    """Refuse trials at the same time, as from parallel triggers of software and hardware.
 
     Parameters
     ----------
@@ -46,9 +46,9 @@ def check_doubled(trials: pd.DataFrame, events: Path) -> None:
 
 
 def check_apart(study: Study, trials: pd.DataFrame, tmin: float, tmax: float, events: Path) -> None:
-    """Refuse epochs of training and test with common samples, where the test asks for what training showed.
+    """Refuse epochs of training and test with common samples, if the test shows stimuli or concepts of training.
 
-    Neighbours then often show the same, and a response of the test would partly be one of training.
+    Neighbouring trials then often show the same stimulus, and a test response would partly be a training response.
 
     Parameters
     ----------
@@ -79,13 +79,13 @@ def check_apart(study: Study, trials: pd.DataFrame, tmin: float, tmax: float, ev
 
 
 def check_trials(study: Study, subject: str, trials: pd.DataFrame) -> None:
-    """Refuse other counts than expected, an empty split, categories never shown, and what stands on both its sides.
+    """Refuse unexpected counts, an empty split, categories that are never shown, and stimuli on both sides.
 
     Parameters
     ----------
     trials : pandas.DataFrame
-        ``stimulus`` (id), ``concept``, ``split``, ``session``, ``run``; of this subject alone. What stands on both
-        sides among several subjects is seen when the table of stimuli is made.
+        ``stimulus`` (id), ``concept``, ``split``, ``session``, ``run``; of this subject only. Stimuli on both sides in
+        several subjects are found when the table of stimuli is made.
     """
     found = {side: int((trials["split"] == side).sum()) for side in SPLITS}
     expected = study.expected_counts(subject)
@@ -107,7 +107,7 @@ def check_trials(study: Study, subject: str, trials: pd.DataFrame) -> None:
 
 
 def sides(study: Study, trials: pd.DataFrame) -> tuple[str, ...]:
-    """Sides of the split of which a subject must have trials: no training where the study says so and there is none."""
+    """Sides of the split of which a subject must have trials: training may be optional."""
     alone = study.training_optional and not (trials["split"] == "train").any()
     return ("test",) if alone else SPLITS
 
@@ -127,7 +127,7 @@ def check_split(study: Study, subject: str, trials: pd.DataFrame, when: str, wan
 
 
 def _check_asked(study: Study, subject: str, trials: pd.DataFrame) -> None:
-    """Refuse categories that no trial shows: as candidates they would lower chance, and nobody asks for them."""
+    """Refuse categories that no trial shows: as candidates they would lower chance without any query."""
     shown = set(trials["stimulus"])
     lost = [name for name in study.asked if name not in shown]
     if lost:

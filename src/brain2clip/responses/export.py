@@ -1,4 +1,4 @@
-"""Stage ``export``: the responses of a subject in the files that other projects read; also a command for one file.
+"""Stage ``export``: the responses of a subject in the formats of other projects; also a command for one file.
 
 As a stage: settings ``format``, ``name``, ``study``, ``results``, ``subject``; input ``responses`` (and ``table``,
 where the study's own table of pictures is not to be used); outputs ``training`` and ``test``. By hand, without a spec::
@@ -7,8 +7,8 @@ where the study's own table of pictures is not to be used); outputs ``training``
     python -m brain2clip.responses.export RESPONSES.h5 FOLDER --format ubp --stimuli results/stimuli/STUDY/TOWER.h5
 
 Names of concepts and pictures come from ``--stimuli``: a stimuli artefact, or a table with the columns
-``stimulus_id``, ``concept``, ``image`` (stimuli.tsv). Without it the id of a picture stands for both, and a picture
-that was never shown is not known to be missing.
+``stimulus_id``, ``concept``, ``image`` (stimuli.tsv). Without it the id of a picture is used for both, and pictures
+that were never shown are not noticed.
 
 A file has one row per picture of its split, in the order of the table (without one, of ids), so every picture must have
 been shown equally often. Its presentations are in the order of the artefact: session, run, time.
@@ -73,7 +73,7 @@ AT_ONCE = 2**26
 
 @dataclass(frozen=True)
 class Pictures:
-    """What is known about the rows of the stimulus table.
+    """Rows of the stimulus table.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class Pictures:
         ``train``, ``test`` or ``both``; None where it is not known.
     concept : list of str
     image : list of str
-        Paths, or what stands for them.
+        Paths, or ids in place of them.
     """
 
     stimulus_id: list[str]
@@ -99,7 +99,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Block:
-    """Where the trials of a split go.
+    """Arrangement of the trials of a split.
 
     Attributes
     ----------
@@ -221,7 +221,7 @@ def read_pictures(path: Path) -> Pictures:
 
 
 def _or_ids(pictures: Pictures | None, ids: list[str], form: str) -> Pictures:
-    """The pictures, or ids that stand for them."""
+    """The pictures, or ids in place of them."""
     if pictures is not None:
         return pictures
     if form == "ubp":
@@ -318,7 +318,7 @@ def gather(response: h5py.Dataset, trials: np.ndarray, dtype: str) -> np.ndarray
 
 
 def _check_format(file: h5py.File, form: str, path: Path) -> None:
-    """What the format cannot hold is refused; what its reader takes for granted is said."""
+    """Refuse what the format cannot hold; warn of the assumptions of its reader."""
     if form != "ubp":
         return
     if file.attrs.get("unit") == "V":

@@ -4,9 +4,9 @@ The archive ``derivatives/preprocessed_eeg/sub-XX.zip`` holds two pickled dictio
 ``preprocessed_eeg_training.npy`` [16540 pictures, 4 repetitions, 17 channels, 100 samples] and
 ``preprocessed_eeg_test.npy`` [200, 80, 17, 100] (Gifford et al. 2022): no filter, -0.2 to 0.8 s at 100 Hz, baseline
 before the onset, whitened per recording session by the mean covariance of training **and test** conditions, repetitions
-of all sessions mixed. Settings that choose otherwise come too late and are refused.
+of all sessions mixed. Settings with other choices are refused.
 
-What is unknown is stored as unknown: session and run of a trial (``n/a``), its onset (NaN), how many surplus
+Unknown values are stored as unknown: session and run of a trial (``n/a``), its onset (NaN), how many surplus
 presentations were dropped (no counts), the signal before whitening (``quality`` is of the whitened epochs, the stored
 operator is the identity). Electrodes are where a template head has them. Memory holds one array of the archive at a
 time.
@@ -73,7 +73,7 @@ class Archived(Protocol):
 
 @dataclass(frozen=True)
 class Selection:
-    """What of the authors' epochs is kept.
+    """The part of the authors' epochs that is kept.
 
     Attributes
     ----------
@@ -131,7 +131,7 @@ def run(job: stage.Job) -> None:
 
 
 def refuse(name: str, study: dict[str, Any], band: Band, responses: Responses) -> None:
-    """Stop at a setting that is another choice than the authors made.
+    """Refuse settings that differ from the authors' choices.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The samples of one recording in V: loaded, in the right unit, and channels that are bad made from the others."""
+"""The samples of one recording in V: loaded, in the right unit, with bad channels interpolated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("brain2clip")
 
-#: Deviation within a second of what can be EEG, V: noise of an amplifier, and ten times the strongest seizures.
+#: Limits of the deviation of EEG within a second, V: noise of an amplifier, and ten times the strongest seizures.
 EEG_V = (1e-7, 5e-3)
 #: Deviation of ordinary EEG, V.
 USUAL_V = 2e-5
@@ -63,10 +63,10 @@ def _multiply(raw: mne.io.BaseRaw, names: Sequence[str], factor: float) -> None:
 
 
 def check_amplitude(raw: mne.io.BaseRaw, scale: float = 1.0) -> None:
-    """Refuse samples whose amplitude no EEG in V has, as where a unit is wrong or missing.
+    """Refuse samples whose amplitude is impossible for EEG in V, because the unit is wrong or missing.
 
-    What counts is the deviation within a second, as the median over seconds and channels: offsets and drifts of an
-    amplifier do not matter, nor some channels that are off.
+    The criterion is the median deviation within a second over seconds and channels: offsets, drifts and a few
+    disconnected channels do not matter.
     """
     found = _deviation(raw)
     low, high = EEG_V

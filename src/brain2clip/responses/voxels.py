@@ -1,8 +1,8 @@
 """Stage ``voxels``: voxel signals of one subject to single-trial brain responses in one named region.
 
 Everything is done voxel by voxel, so that signals are read and written some thousand voxels at a time and memory does
-not grow with the region. What a test response is made of (drift and deviation of its run, for ``normalise: run``) is
-never read for another run, and statistics over runs come from training responses alone.
+not grow with the region. The statistics of a test run (its drift and deviation, for ``normalise: run``) are never used
+for another run, and statistics over runs come from training responses only.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def plan_responses(rows: pd.DataFrame, steps: Voxels) -> Plan:
 
 
 def _say_late(rows: pd.DataFrame, plan: Plan, delay: int) -> None:
-    """Count rows with a stimulus whose answer would come after the end of their run."""
+    """Count rows with a stimulus whose response would come after the end of their run."""
     shown = (rows["stimulus"] != "").to_numpy()
     late = sum(int(shown[own[len(own) - min(delay, len(own)) :]].sum()) for own in plan.runs.values())
     if late:
@@ -208,7 +208,7 @@ def _say_late(rows: pd.DataFrame, plan: Plan, delay: int) -> None:
 
 
 def _delayed(rows: NDArray[np.int64], delay: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of a run that answer, and the rows that they answer."""
+    """Rows of a run with responses, and the rows of their stimuli."""
     return rows[delay:], rows[: max(len(rows) - delay, 0)]
 
 
@@ -223,10 +223,10 @@ def _blocks(
 
 
 def check_runs(study: VoxelStudy, subject: str, rows: pd.DataFrame, plan: Plan, steps: Voxels) -> None:
-    """Refuse runs that a step would take for what they are not.
+    """Refuse runs that a step would misinterpret.
 
-    These are runs with training and test trials, whose test rows would count in what training responses are made of,
-    and runs with rows of another one between theirs: most likely two runs of two sessions under one number.
+    These are runs with training and test trials, whose test rows would change training responses, and runs with rows of
+    another run between their own: most likely two runs of two sessions with the same number.
     """
     ordered = [f"voxels.detrend: {steps.detrend}"] if steps.detrend != "none" else []
     by_run = [*ordered, "voxels.normalise: run"] if steps.normalise == "run" else ordered
@@ -389,7 +389,7 @@ def finite(study: VoxelStudy, subject: str, chosen: NDArray[np.int64], n_rows: i
 
 
 def detrend(signals: NDArray[np.float64], plan: Plan) -> None:
-    """Take the least-squares line over each run away, in place; what is then only rounding becomes zero."""
+    """Subtract the least-squares line of each run, in place; rounding errors become zero."""
     from scipy import signal
 
     for own in plan.runs.values():

@@ -1,7 +1,7 @@
 """Stage ``apply``: models of an experiment rank the test trials of another study's recordings.
 
-The rows are those of the stage ``rank``, with a column more: ``seen``, whether the model was trained on the concept
-that is asked for. New recordings without training trials are normalised as the training of the model was.
+The rows are those of the stage ``rank`` with a further column ``seen``: whether the model was trained on the concept of
+the query. New recordings without training trials are normalised like the training of the model.
 """
 
 from __future__ import annotations

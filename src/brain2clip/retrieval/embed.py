@@ -1,7 +1,7 @@
-"""Stage ``embed``: predicted embeddings of the averaged test responses, for whatever shows or draws pictures from them.
+"""Stage ``embed``: predicted embeddings of averaged test responses, for figures and generators.
 
-Directions, and where they are asked for, points of the tower's raw space, as generators take them. What comes after
-takes this artefact and a stimuli artefact, and neither responses nor model.
+Directions and, for generators, points of the tower's raw space. Later stages read this artefact and a stimuli artefact,
+but neither responses nor model.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Stage ``imported``: retrieval rows of a result that was made elsewhere, from a file of ranks or of similarities.
 
 A row of the file is a query: a response to one test stimulus, by its id. Ids, subjects, seeds, ranks and similarities
-are checked here; what no file can prove (how many test repetitions were averaged, how the epoch was chosen) its maker
-says in the settings, and the tables repeat it. docs/import.md has the forms of the file.
+are checked here; the author states in the settings what no file can prove (how many test repetitions were averaged, how
+the epoch was chosen), and the tables repeat it. docs/import.md has the forms of the file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = logging.getLogger("brain2clip")
 STIMULUS, SUBJECT, SEED, REPETITIONS, GROUP = "stimulus_id", "subject", "seed", "repetitions", "group"
 RUNS = (SUBJECT, SEED, REPETITIONS, GROUP)
 RANK, COUNT, CANDIDATE, SIMILARITY = "rank", "n_candidates", "candidate", "similarity"
-#: What the file of a result may hold, for messages.
+#: Forms of the file of a result, for messages.
 FORMS = {
     "ranks": f"{STIMULUS}, {RANK} and, if needed, {COUNT}, {', '.join(RUNS)}",
     "similarities": f"{STIMULUS} and a column for each candidate (its id), or {STIMULUS}, {CANDIDATE}, {SIMILARITY}; "

@@ -25,7 +25,7 @@ COLUMNS = (
     *("repetitions", "query", "target", "n_candidates", "rank", "similarity", "top_ids", "top_similarities"),
     *("task", "pool", "margin", "classes"),
 )
-#: Under this name rows of a result that was made elsewhere keep what they were read from (pandas' ``attrs``).
+#: Key of the source files in the notes of imported rows (pandas' ``attrs``).
 NOTE = "imported"
 #: Best candidates that a row names.
 KEPT = 10
@@ -62,7 +62,7 @@ def table(queries: list[Queries], run: Mapping[str, object], pools: dict[str, An
 
 
 def of_ranks(queries: Queries, rank: NDArray[np.int64], run: Mapping[str, object]) -> pd.DataFrame:
-    """Retrieval rows where no more is known of queries than the rank of the true candidate: no similarity, no margin.
+    """Retrieval rows from ranks only, without similarity and margin.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def write(job: stage.Job, queries: list[Queries], recordings: Recordings | None 
 
 
 def checked(job: stage.Job, queries: list[Queries]) -> pd.DataFrame:
-    """The rows of a job, whose queries say something (:func:`check`)."""
+    """The rows of a job, after :func:`check`."""
     retrieval = parse(Retrieval, job.settings["retrieval"])
     if not queries:
         raise stage.InputError(
@@ -99,7 +99,7 @@ def checked(job: stage.Job, queries: list[Queries]) -> pd.DataFrame:
 
 
 def check(queries: Queries, run: Mapping[str, object]) -> None:
-    """Refuse queries whose score would say nothing.
+    """Refuse queries whose score would be meaningless.
 
     Raises
     ------

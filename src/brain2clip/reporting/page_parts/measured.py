@@ -110,7 +110,7 @@ class Block:
 
 
 def blocks(tables: Mapping[str, pd.DataFrame], given: Mapping[str, Any], spent: pd.DataFrame) -> list[Block]:
-    """A block for each study, signal and protocol: from the first table of methods that has it, else from the first.
+    """A block for each study, signal and protocol: from the first table of methods that has it, or from any table.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def _block(
 
 
 def _cost(spent: pd.DataFrame, key: Sequence[str], method: str) -> tuple[str, float]:
-    """What training of one model took, in words, and its seconds: means over models, as in a table of costs."""
+    """Cost of training one model, in words, and its seconds: means over models, as in a table of costs."""
     own = spent[(spent[[*BLOCK, "method"]] == [*key, method]).all(axis=1)] if len(spent) else spent
     if own.empty or own["seconds"].isna().all():
         return "", math.nan
@@ -228,7 +228,7 @@ def _worded(shown: Numbers, record: Mapping[str, Any], signed: bool = False) -> 
 
 
 def _count(number: Any) -> int:
-    """A number of subjects and the like; 0 where a table from outside does not say."""
+    """A count, such as that of subjects; 0 if a table from outside does not have it."""
     return 0 if pd.isna(number) else int(number)
 
 
@@ -250,7 +250,7 @@ class Contrast:
     method, reference : str
     value, interval, p : str
     excludes_zero : bool
-        Whether the interval that decides does not hold zero.
+        Whether the interval that decides excludes zero.
     drawn : Markup
     n_subjects : int
     number : float
@@ -454,7 +454,7 @@ class Published:
 def published_rows(
     tables: Mapping[str, pd.DataFrame], given: Mapping[str, Any], known: pd.DataFrame
 ) -> list[Published]:
-    """Published rows that stand in the tables, each once, with what their source says of how they were chosen."""
+    """Published rows of the tables, each once, with the selection rule of their source."""
     found: dict[tuple[Any, ...], Published] = {}
     for study, protocol, metric in _beside(tables):
         kinds = given.get("studies", {}).get(study), given.get("protocols", {}).get(protocol)

@@ -56,7 +56,7 @@ def protocol(
 
 
 def split(kind: Any) -> str:
-    """Whose trials a model learns from."""
+    """Whose trials train a model."""
     known: Any = Protocol(kind=kind).kind
     match known:
         case "intra-subject":
@@ -103,7 +103,7 @@ def signal(name: str, block: Mapping[str, Any]) -> str:
 
 
 def selection(block: Block, given: Mapping[str, Any]) -> str:
-    """How each method's epoch or penalty was chosen, methods with the same rule together; never by test data."""
+    """How the epoch or penalty of each method was chosen, without test data; methods with the same rule together."""
     by_rule: dict[str, list[str]] = {}
     for line in block.lines:
         by_rule.setdefault(rule(line.method, given), []).append(line.label)

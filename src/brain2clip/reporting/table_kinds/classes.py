@@ -1,4 +1,4 @@
-"""Recall of each class by every method, above what all classes give together: balanced accuracy, AUC of two, Top-1."""
+"""Recall of each class by every method, and below it metrics over all classes: balanced accuracy, AUC, Top-1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training cost beside what it brought: accuracy, epochs, seconds, CPU seconds and device of every method."""
+"""Cost of training and accuracy: accuracy, epochs, seconds, CPU seconds and device of every method."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Table(TableBase[settings.CostsTable]):
                 yield {**base, "metric": metric, "value": known[metric].mean()}
 
     def _notes(self, part: Part) -> list[str]:
-        """What must be known to compare the lines."""
+        """Notes for the comparison of lines."""
         notes = []
         if self.context.kind_of_protocol(part.protocol) == "joint":
             notes.append("Protocol joint: one model for all subjects together.")

@@ -1,4 +1,4 @@
-"""Generated pictures against the seen ones, beside the nearest training pictures, a perfect prediction, and chance."""
+"""Generated pictures compared with the seen ones; also nearest training pictures, a perfect prediction, and chance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from brain2clip.retrieval import metric_base, statistics
 
 #: Judges that stand side by side in one sheet, pixels being one.
 AT_ONCE = 3
-#: Sources that what was generated is compared with.
+#: Sources that generated pictures are compared with.
 AGAINST = ("nearest", "another")
 MARK = "†"
 

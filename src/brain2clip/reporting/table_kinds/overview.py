@@ -73,7 +73,7 @@ class Table(TableBase[settings.OverviewTable]):
 
 
 def _shown(name: MetricName, task: Task, part: Part) -> str:
-    """Metric of a column: where classes are looked for, Top-1 is balanced accuracy, if that is computed."""
+    """Metric of a column: for classes, balanced accuracy takes the place of Top-1 if it is computed."""
     balanced = str(name._replace(task=task, base=classes.BALANCED))
     if name.base == "top-1" and task == "category" and (part.summary["metric"] == balanced).any():
         return balanced
