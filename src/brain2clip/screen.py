@@ -1,8 +1,8 @@
-"""What a person sees of a run: a line for each running job, one for all of them, and in the end why something failed.
+"""What a run shows: a line for each running job, a line for all of them, and at the end the reasons of failures.
 
 On a terminal the lines are redrawn in place; elsewhere (a file, a pipe) they are printed now and then. Nothing here
-knows Snakemake: who tells is :mod:`brain2clip.internals.snakemake_log`. How far a job is, it says in its own log
-(:func:`brain2clip.stage.progress`), which lies where every machine of a run can read it.
+knows Snakemake: :mod:`brain2clip.internals.snakemake_log` calls it. The progress of a job is in its log
+(:func:`brain2clip.stage.progress`), which every machine of a run can read.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import NamedTuple, TextIO
 REDRAWN_S = 1.0
 #: When running jobs are listed where there is no terminal: first after so long, then more and more seldom, s.
 LISTED_S, SELDOM, LONGEST_S = 30.0, 1.5, 600.0
-#: At most so many running jobs are listed.
+#: At most this many running jobs are listed.
 RUNNING = 12
-#: What is said in the end of failures takes so many lines, that of one of them so many: a glance, not a log.
+#: Lines on all failures at the end, and on each of them.
 LINES, LINES_OF_ONE = 10, 6
 #: Of a log, the end is read, bytes.
 TAIL = 1 << 14
@@ -172,7 +172,7 @@ class Failure:
     said : str
         Its sentence, as far as it is known.
     stopped : bool
-        Whether it ended as those do that are told to.
+        Whether it was stopped on request.
     doubtful : bool
         Whether another job of its group may be the one that failed.
     """
@@ -476,7 +476,7 @@ class Screen:
 
 
 def _by_code(code: int | None) -> str:
-    """A sentence on an exit code, for a job whose log says nothing."""
+    """A sentence on an exit code, for a job without a reason in its log."""
     if code in (-9, 137):
         return (
             "killed (signal 9), maybe because memory ran out: give it more memory, or run fewer jobs at once (--cores)"

@@ -1,4 +1,4 @@
-"""Stage ``timecourse``: when responses tell what was seen; ridge regression in windows of time, of one subject.
+"""Stage ``timecourse``: accuracy over time of one subject, by ridge regression in windows of time.
 
 The mean of every channel in a window predicts CLIP's joint embedding of the stimulus. Scales, means, weights and the
 penalty (by leave-one-out error) are those of training trials; test trials are only ranked. Of pictures all
@@ -25,9 +25,9 @@ log = logging.getLogger("brain2clip")
 #: Penalties, on standardised inputs.
 ALPHAS = tuple(10.0**power for power in range(7))
 TRIALS_AT_ONCE = 1024
-#: In the place of the row of a stimulus that is not among those of a part.
+#: Replaces the row of stimuli that are left out.
 LEFT_OUT = -1
-#: Columns of retrieval rows that nobody reads here.
+#: Columns of retrieval rows that are not needed here.
 UNUSED = ["top_ids", "top_similarities"]
 
 

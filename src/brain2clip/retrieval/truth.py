@@ -1,4 +1,4 @@
-"""The noise-free responses of a simulated subject as its responses artefact has them: through the very same steps.
+"""The noise-free responses of a simulated subject after the same processing as its responses artefact.
 
 A trial is ``evoked[g] + weights[stimulus] @ basis[g]`` plus noise, where g is the group of trials that were processed
 alike: a recording session of EEG, a run of fMRI.
@@ -45,7 +45,7 @@ class Trials:
 
 @dataclass(frozen=True)
 class Known:
-    """What an ideal observer knows about a subject, and what it sees.
+    """Knowledge of an ideal observer about a subject, and the test trials.
 
     Attributes
     ----------

@@ -10,7 +10,7 @@ from brain2clip.settings.base import EXTERNAL, EachOnce, Kind, from_outside, neu
 
 
 class AdapterBase(Kind):
-    """Trained change of the weights of a frozen tower: what all kinds have."""
+    """Trained change of the weights of a frozen tower: settings of all kinds."""
 
     family: ClassVar[str] = "adapters"
 

@@ -8,7 +8,7 @@ from brain2clip.settings.base import Block, Name
 
 
 class Apply(Block):
-    """Models of an experiment rank the test trials of another study, recorded as theirs was."""
+    """Models of an experiment rank the test trials of another study with the same recording setup."""
 
     experiment: Name = Field(description="name of the experiment whose models are used (all of them)")
     study: Name = Field(

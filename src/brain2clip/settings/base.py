@@ -1,4 +1,4 @@
-"""What all blocks of settings share: strictness, neutral values, kinds, canonical text."""
+"""Base of all blocks of settings: strict validation, neutral values, kinds, canonical text."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ class SettingsError(ValueError):
 class Block(BaseModel):
     """Base of all blocks: frozen, and an unknown key is an error.
 
-    In JSON, which is what stages get and what decides about reruns, a field at its neutral value is left out.
+    In JSON, which stages get and which decides about reruns, a field at its neutral value is left out.
     """
 
-    #: Keys of earlier versions, each with what it is called now.
+    #: Keys of earlier versions, each with its present name.
     renamed: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -146,7 +146,7 @@ class Kind(Block):
 def neutral(value: Any, **given: Any) -> Any:
     """A field with a default at which the option does nothing: leaving it out must be the same, bit for bit.
 
-    So a new option costs nobody a rerun. Give it to no other default: what is left out is read as the default.
+    So a new option reruns nothing. Do not use it with another default: a field that is left out is read as the default.
     """
     return Field(value, json_schema_extra={"neutral": True}, **given)
 

@@ -29,7 +29,7 @@ from brain2clip.settings.towers import Tower
 
 
 def _a_folder(path: str) -> str:
-    """A folder of its own; braces in it would be Snakemake's wildcards."""
+    """A folder; braces would be Snakemake's wildcards."""
     if Path(path).name in ("", "..") or "{" in path or "}" in path:
         raise ValueError(f"expected the path of a folder, without braces; found {path!r}")
     return path
@@ -140,11 +140,11 @@ class Config(Block):
         return self
 
     def _signals_of(self, study: str) -> str:
-        """Block whose names stand in an experiment's signals."""
+        """Block whose entries are the signals of an experiment."""
         return "rois" if study in self.studies and self.studies[study].modality == "fmri" else "bands"
 
     def _ceilings_need_truth(self) -> list[str]:
-        """An ideal observer exists only where the truth is known."""
+        """An ideal observer needs a simulated study, whose truth is known."""
         return [
             f"experiments.{label}.methods: {name!r} is an ideal observer, but study {one.study!r} is not simulated"
             for label, one in self.experiments.items()
@@ -173,7 +173,7 @@ class Config(Block):
         return problems
 
     def _recorded_alike(self) -> list[str]:
-        """A model takes responses that were made as those of its training."""
+        """A model needs responses that were made like its training responses."""
         problems = []
         for label, one in self.apply.items():
             new, of_model = self.studies[one.study], self.studies[self.experiments[one.experiment].study]
@@ -194,7 +194,7 @@ class Config(Block):
         return problems
 
     def _tables_are_filled(self) -> list[str]:
-        """What a table shows must be computed."""
+        """The metrics of tables must be computed."""
         problems = []
         for label, table in self.tables.items():
             name = MetricName.read(table.metric)

@@ -1,4 +1,4 @@
-"""How files are fetched."""
+"""How files are downloaded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from brain2clip.settings.base import Block
 
 
 class Download(Block):
-    """How files are fetched; no part of what is computed from them, so that a change re-runs nothing."""
+    """How files are downloaded; results do not depend on it, so that a change reruns nothing."""
 
     sources: dict[str, str] = Field(
         default_factory=dict,

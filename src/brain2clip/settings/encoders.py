@@ -11,7 +11,7 @@ from brain2clip.settings.base import EXTERNAL, Kind, from_outside, neutral, tag
 
 
 class EncoderBase(Kind):
-    """Network from a brain response to an embedding: what all kinds have."""
+    """Network from a brain response to an embedding: settings of all kinds."""
 
     family: ClassVar[str] = "encoders"
     renamed: ClassVar[dict[str, str]] = {"name": "kind"}
@@ -60,7 +60,7 @@ class Nice(EncoderBase):
 
 
 class ShallowNet(EncoderBase):
-    """ShallowNet of the field's tables, with full convolutions; not the network of that name in braindecode."""
+    """ShallowNet of tables on EEG retrieval, with full convolutions; not braindecode's network of that name."""
 
     convolves: ClassVar[bool] = True
     effort: ClassVar[float] = 0.4
@@ -70,7 +70,7 @@ class ShallowNet(EncoderBase):
 
 
 class DeepNet(EncoderBase):
-    """DeepNet of the field's tables, with full convolutions; not the network of that name in braindecode."""
+    """DeepNet of tables on EEG retrieval, with full convolutions; not braindecode's network of that name."""
 
     convolves: ClassVar[bool] = True
     effort: ClassVar[float] = 0.45
@@ -80,7 +80,7 @@ class DeepNet(EncoderBase):
 
 
 class EegNet(EncoderBase):
-    """EEGNet of the field's tables, with full convolutions; not the network of that name in braindecode."""
+    """EEGNet of tables on EEG retrieval, with full convolutions; not braindecode's network of that name."""
 
     convolves: ClassVar[bool] = True
     effort: ClassVar[float] = 1.4
@@ -90,7 +90,7 @@ class EegNet(EncoderBase):
 
 
 class Stae(EncoderBase):
-    """Learned weights of time before that of kind eegproject (ATS)."""
+    """Learned weights over time, then the network of kind eegproject (ATS)."""
 
     kind: Literal["stae"] = "stae"
     dropout: float = Field(0.3, ge=0, lt=1, description="dropout probability in the residual block")
@@ -104,7 +104,7 @@ class BrainMlp(EncoderBase):
 
 
 class Atm(EncoderBase):
-    """Transformer over channels with a token of the subject, then that of kind nice (ATM-S)."""
+    """Transformer over channels with a token of the subject, then the network of kind nice (ATM-S)."""
 
     convolves: ClassVar[bool] = True
     effort: ClassVar[float] = 2.8

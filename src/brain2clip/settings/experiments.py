@@ -10,7 +10,7 @@ from brain2clip.settings.base import Block, EachOnce, Name, Seed, neutral
 
 
 class Experiment(Block):
-    """A block of runs: every combination of what is listed."""
+    """A block of runs: every combination of the listed values."""
 
     renamed: ClassVar[dict[str, str]] = {"bands": "signals"}
 

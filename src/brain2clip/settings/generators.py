@@ -1,4 +1,4 @@
-"""Generators: what makes pictures of predicted points of a tower's space."""
+"""Generators of pictures from predicted points of a tower's space."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from brain2clip.settings.base import EXTERNAL, Block, Filled, Kind, Name, Seed, 
 
 
 class Start(Block):
-    """Image-to-image: where generation starts, instead of from noise alone."""
+    """Image-to-image: the picture from which generation starts, instead of noise only."""
 
     picture: Literal["nearest"] = Field(
         "nearest", description="nearest: the training picture whose embedding is nearest to the prediction"

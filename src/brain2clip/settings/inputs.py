@@ -1,4 +1,4 @@
-"""What of the responses a method gets: one study serves methods of fewer channels, times, repetitions or pictures."""
+"""The part of the responses that a method gets: fewer channels, times, repetitions or pictures."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class JudgeBase(Kind):
 
 
 class OpenClipJudge(JudgeBase):
-    """Image embeddings of an open_clip tower; the one that the generator is told about is a partial judge."""
+    """Image embeddings of an open_clip tower; the tower that the generator takes points of is a partial judge."""
 
     kind: Literal["open-clip"] = "open-clip"
     model: Filled = Field(description="open_clip architecture, or 'local-dir:FOLDER'")

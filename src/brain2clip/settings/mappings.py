@@ -11,7 +11,7 @@ from brain2clip.settings.base import EXTERNAL, Block, EachOnce, Kind, from_outsi
 
 
 class NetworkBase(Kind):
-    """Mapping network from a response to the frozen CLIP space: what all kinds have."""
+    """Mapping network from a response to the frozen CLIP space: settings of all kinds."""
 
     family: ClassVar[str] = "mappings"
     renamed: ClassVar[dict[str, str]] = {"name": "kind"}
@@ -127,7 +127,7 @@ class Supervision(Block):
 
 
 class Augmentation(Block):
-    """What is done to responses in training, never to test responses."""
+    """Random changes of responses in training, never of test responses."""
 
     noise: float = Field(0.1, ge=0, description="deviation of Gaussian noise, in units of the responses")
     dropout: float = Field(0.2, ge=0, lt=1, description="probability that an input (voxel) is set to zero")

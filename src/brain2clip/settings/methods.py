@@ -1,4 +1,4 @@
-"""Methods: one class for each kind; what each does is in :mod:`brain2clip.training.methods`."""
+"""Methods: one class for each kind; the code is in :mod:`brain2clip.training.methods`."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from brain2clip.settings.visual import NeuroClipVisual, Visual
 
 
 class MethodBase(Kind):
-    """Settings that every method has, and what the plan must know of its kind."""
+    """Settings of every method, and the properties of its kind that the plan needs."""
 
     family: ClassVar[str] = "methods"
-    #: Whether it leaves a checkpoint; a method without one has a stage of its own that ranks.
+    #: Whether it writes a checkpoint; a method without one has its own ranking stage.
     trained: ClassVar[bool] = True
     #: Stage that makes its retrieval rows.
     ranked_by: ClassVar[str] = "rank"
@@ -33,13 +33,13 @@ class MethodBase(Kind):
     on_gpu: ClassVar[bool] = False
     #: Whether it learns epoch by epoch, so that its history is a curve.
     by_epoch: ClassVar[bool] = False
-    #: Whether its history says what training took (:mod:`brain2clip.training.cost`).
+    #: Whether its history has the cost of training (:mod:`brain2clip.training.cost`).
     timed: ClassVar[bool] = False
     #: Whether its training draws random numbers, so that seeds differ.
     random: ClassVar[bool] = False
-    #: Whether it predicts frozen vectors of pictures themselves, rather than a space that is shared with them.
+    #: Whether it predicts frozen vectors of pictures, and not embeddings in a shared space.
     predicts: ClassVar[bool] = False
-    #: Whether it tells apart only the classes that it was trained on, and knows no texts.
+    #: Whether it knows only the classes that it was trained on, and no texts.
     known_classes: ClassVar[bool] = False
     #: Whether it knows the truth of a simulated study, and is a ceiling.
     knows_truth: ClassVar[bool] = False
@@ -50,7 +50,7 @@ class MethodBase(Kind):
 
     @property
     def joint(self) -> bool:
-        """Whether one model can train on several subjects whom it knows apart (protocol joint)."""
+        """Whether one model can be trained on several subjects that it distinguishes (protocol joint)."""
         return False
 
     @property
@@ -60,7 +60,7 @@ class MethodBase(Kind):
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the stimuli of a study must have, of ``pictures`` and ``captions``."""
+        """What the stimuli of a study must have: ``pictures``, ``captions`` or both."""
         return frozenset()
 
     @property
@@ -75,12 +75,12 @@ class MethodBase(Kind):
 
     @property
     def leaves_joint_space(self) -> str | None:
-        """The setting by which its pictures leave CLIP's joint space, where texts cannot follow; None: they stay."""
+        """The setting by which its pictures leave CLIP's joint space, where texts are; None: they stay."""
         return None
 
     @property
     def without_texts(self) -> str | None:
-        """The setting by which texts have no place beside its pictures; None: they have one."""
+        """The setting by which texts cannot be compared with its pictures; None: they can."""
         return self.leaves_joint_space
 
     @property
@@ -90,7 +90,7 @@ class MethodBase(Kind):
 
     @property
     def no_points(self) -> str | None:
-        """Why its predictions are no points of its tower's raw space, as generators take them; None: they are."""
+        """Why its predictions are not points of its tower's raw space, which generators take; None: they are."""
         return f"a method of kind {self.kind} does not predict the embedding of a picture"
 
     @property
@@ -115,7 +115,7 @@ class MethodBase(Kind):
 
 
 class TrainedMethod(MethodBase):
-    """Settings of every method that learns from training trials."""
+    """Settings of every trained method."""
 
     on_gpu: ClassVar[bool] = True
 
@@ -346,7 +346,7 @@ class Ridge(ReadMethod):
 
 
 class Lda(TrainedMethod):
-    """Linear discriminant analysis on the responses themselves, without CLIP: what they say about known classes."""
+    """Linear discriminant analysis of the responses, without CLIP, for classes that were in training."""
 
     known_classes: ClassVar[bool] = True
     on_gpu: ClassVar[bool] = False
@@ -365,7 +365,7 @@ class Lda(TrainedMethod):
 
 
 class BrainMapping(ReadMethod):
-    """A mapping network from brain responses to the frozen CLIP space under image and text supervision: BrainCLIP."""
+    """A mapping network from brain responses to the frozen CLIP space with image and text supervision: BrainCLIP."""
 
     by_epoch: ClassVar[bool] = True
     timed: ClassVar[bool] = True
@@ -439,7 +439,7 @@ class IdealObserver(MethodBase):
 
 
 class Imported(MethodBase):
-    """A result that was made elsewhere: ranks, or similarities of queries and candidates, from a file."""
+    """An imported result: ranks, or similarities of queries and candidates, from a file."""
 
     trained: ClassVar[bool] = False
     ranked_by: ClassVar[str] = "imported"

@@ -10,7 +10,7 @@ from brain2clip.settings.base import Block, EachOnce, neutral
 
 
 class Mmd(Block):
-    """Distance between the distributions of brain and picture embeddings of a batch, as a further part of the loss.
+    """Distance between the distributions of brain and picture embeddings of a batch, as a further term of the loss.
 
     Its weight falls linearly over the first epochs, and after them it is off.
     """

@@ -14,7 +14,7 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class SecondStage(Block):
-    """The rest of a training, as one of its own: a new optimiser, with the schedule and its warm-up over its epochs.
+    """Second stage of a training: a new optimiser, with schedule and warm-up over the epochs of this stage.
 
     The schedule of the first stage ends where it begins.
     """
@@ -29,7 +29,7 @@ class SecondStage(Block):
 
 
 class Budget(Block):
-    """AdamW (or Adam) and its budget; a baseline gets the same."""
+    """AdamW (or Adam) and its budget; baselines get the same."""
 
     epochs: int = Field(50, ge=1, description="passes over the training pictures")
     batch_size: int = Field(

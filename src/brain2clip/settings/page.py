@@ -8,7 +8,7 @@ from brain2clip.settings.base import Block, neutral
 
 
 class Page(Block):
-    """What the results page shows."""
+    """Settings of the results page."""
 
     pictures: Literal["hide", "show"] | None = neutral(
         None,

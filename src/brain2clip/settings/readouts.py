@@ -1,4 +1,4 @@
-"""Readouts: from the vectors of a picture to the one that brain responses are compared with."""
+"""Readouts: from the vectors of a picture to the one vector that brain responses are compared with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from brain2clip.settings.vectors import Vector
 
 
 class ReadoutBase(Kind):
-    """From the vectors of a picture to one: what all kinds have."""
+    """From the vectors of a picture to one vector: settings of all kinds."""
 
     family: ClassVar[str] = "readouts"
     #: Whether it has parameters that train with the model.
@@ -66,7 +66,7 @@ def outside(vectors: tuple[Vector, ...]) -> str | None:
 
 
 class OneVector(Vector, ReadoutBase):
-    """One vector; the joint embedding where nothing else is said."""
+    """One vector; by default the joint embedding."""
 
     kind: Literal["one"] = "one"
 
@@ -144,7 +144,7 @@ class InParts(ReadoutBase):
 
 
 class Concatenation(InParts):
-    """Parts one after the other, each centred and scaled to a mean square length of 1 on training pictures."""
+    """Concatenated parts, each centred and scaled to a mean square length of 1 on training pictures."""
 
     kind: Literal["concat"] = "concat"
     parts: Annotated[tuple[Part, ...], Field(min_length=1), EachOnce] = Field(
@@ -157,7 +157,7 @@ class Concatenation(InParts):
 
 
 class Spatial(InParts):
-    """The joint embedding beside principal components of the patch tokens on a grid: what is where in the picture."""
+    """The joint embedding and principal components of a grid of patch tokens, which hold the picture's layout."""
 
     kind: Literal["spatial"] = "spatial"
     block: int | None = Field(
@@ -174,7 +174,7 @@ class Spatial(InParts):
 
 
 class Mix(ReadoutBase):
-    """Weighted mean of vectors; the weights are a softmax that is learned."""
+    """Weighted mean of vectors; the weights are a learned softmax."""
 
     learned: ClassVar[bool] = True
 

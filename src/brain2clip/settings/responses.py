@@ -59,7 +59,7 @@ Whitening = Annotated[
 
 
 class Repetitions(Block):
-    """What happens to presentations of a picture beyond the intended number."""
+    """Which trials are kept if a picture has more presentations than intended."""
 
     train: int | None = neutral(
         None, ge=1, description="training trials kept per picture and recording session (null: all)"

@@ -33,7 +33,7 @@ Metric = Annotated[str, AfterValidator(_known)]
 
 
 class Pools(Block):
-    """Candidates drawn at random: metrics for galleries of another size than the test set."""
+    """Candidates drawn at random: metrics for other numbers of candidates than the test set."""
 
     size: int = Field(ge=2, description="number of candidates in a pool, including the right one, e.g. 300")
     draws: int = Field(

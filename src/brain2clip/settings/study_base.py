@@ -26,7 +26,7 @@ Values = Annotated[tuple[Filled, ...], Field(min_length=1), EachOnce]
 
 
 class Split(Block):
-    """How training and test trials of a user's dataset are told apart; the other trials are training."""
+    """How the trials of a user's dataset are divided into training and test; trials that are not test are training."""
 
     by: Literal["column", "run", "session", "task", "concepts"] = Field(
         description="column: a column of events.tsv; run, session, task: the BIDS entity; concepts: a list"
@@ -67,7 +67,7 @@ class Split(Block):
 
 @dataclass(frozen=True)
 class Extent:
-    """How much was recorded, as far as the settings tell.
+    """Amount of recorded data, as far as settings tell.
 
     Attributes
     ----------

@@ -70,7 +70,7 @@ class MethodsTable(TableBase):
 
 
 class AblationTable(ComparisonBase):
-    """Every method, and its difference to the reference."""
+    """Every method, and its difference from the reference."""
 
     kind: Literal["ablation"] = "ablation"
 
@@ -90,7 +90,7 @@ class ContrastTable(ComparisonBase):
 
 
 class ClassesTable(TableBase):
-    """Recall of each class, and what all classes give together: for studies whose candidates are classes."""
+    """Recall of each class, and metrics over all classes: for studies whose candidates are classes."""
 
     kind: Literal["classes"] = "classes"
 
@@ -106,7 +106,7 @@ class OverviewTable(TableBase):
 
 
 class CostsTable(TableBase):
-    """What training cost, beside what it brought."""
+    """Cost of training, and accuracy."""
 
     of_costs: ClassVar[bool] = True
 
@@ -114,7 +114,7 @@ class CostsTable(TableBase):
 
 
 class GenerationTable(TableBase):
-    """Generated pictures beside the nearest ones of the training bank, those of a perfect prediction, and chance."""
+    """Generated pictures compared with the nearest training pictures, a perfect prediction, and chance."""
 
     of_pictures: ClassVar[bool] = True
 

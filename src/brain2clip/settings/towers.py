@@ -22,7 +22,7 @@ class FilterBank(Block):
 
 
 class Tower(Block):
-    """A frozen CLIP and how its features are kept."""
+    """A frozen CLIP, and how its features are stored."""
 
     model: Filled = Field(
         description="open_clip architecture, or 'local-dir:FOLDER' (open_clip_config.json and weights)"

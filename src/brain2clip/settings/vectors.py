@@ -1,4 +1,4 @@
-"""Vectors of a picture: which numbers of it, of which view, by which part of the tower."""
+"""Vectors of a picture: from which view, and from which part of the tower."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from brain2clip.settings.views import View
 
 
 class Vector(Block):
-    """One vector of every picture: where it is taken from the frozen tower, or whose file it comes from."""
+    """One vector of every picture: from a place in the frozen tower, or from a file."""
 
     view: View | None = Field(None, description="change of the picture before the tower reads it (null: no change)")
     block: int | None = Field(

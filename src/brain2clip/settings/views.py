@@ -23,7 +23,7 @@ Kernel = Annotated[int, Field(ge=1, le=999), AfterValidator(_odd)]
 
 
 class ViewBase(Kind):
-    """Picture, as the tower sees it, degraded in one way: what all kinds have."""
+    """Picture as the tower reads it, degraded in one way: settings of all kinds."""
 
     family: ClassVar[str] = "views"
 

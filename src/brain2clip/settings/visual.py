@@ -49,10 +49,10 @@ class SharedPrompts(Block):
 
 
 class VisualBase(Kind):
-    """The picture side: what all kinds have."""
+    """The picture side: settings of all kinds."""
 
     family: ClassVar[str] = "visuals"
-    #: Whether it drives the frozen tower from patch tokens; else the cached embedding is all that it takes.
+    #: Whether it runs the frozen tower from patch tokens; else it reads cached embeddings only.
     drives_tower: ClassVar[bool] = False
     #: Whether it is told in training how similar pictures are to their responses, and changes by it.
     watches: ClassVar[bool] = False

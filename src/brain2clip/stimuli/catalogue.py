@@ -1,4 +1,4 @@
-"""Stage ``catalogue``: the table of stimuli of a study, which features read instead of the study.
+"""Stage ``catalogue``: the table of stimuli of a study, which the stage ``features`` reads.
 
 Settings ``name``, ``study`` (what its stimuli depend on), ``results``, ``digest`` (of a table that the user may edit,
 else none), ``first_concepts`` (only where not all are taken), ``templates`` (files of further pictures of the test

@@ -210,7 +210,7 @@ def check_templates(table: pd.DataFrame, digests: Sequence[str]) -> None:
 
 
 def _check_equal(table: pd.DataFrame, digests: list[Any], allowed: bool, study: str) -> None:
-    """Refuse test pictures that are training pictures under another id; say which others are equal.
+    """Refuse test pictures that are training pictures under another id; log other equal pictures.
 
     Parameters
     ----------
@@ -264,7 +264,7 @@ def _band_curves(tower: Tower) -> dict[str, np.ndarray]:
 def _cache_kind(tower: Tower, clip: frozen_clip.Clip, n: int) -> str:
     """``tokens`` or ``pictures``: auto takes tokens while they fit into the limit.
 
-    A picture side that is no Vision Transformer has no patch tokens; it serves as a frozen one, from its embedding.
+    A picture encoder that is not a Vision Transformer has no patch tokens; only its embedding can be used.
     """
     if not open_clip.is_vision_transformer(clip.model.visual):
         return "pictures"
@@ -278,7 +278,7 @@ def _cache_kind(tower: Tower, clip: frozen_clip.Clip, n: int) -> str:
 
 
 def check_images(table: pd.DataFrame) -> None:
-    """Refuse a table of stimuli whose pictures are not all there."""
+    """Refuse a table of stimuli with missing pictures."""
     missing = [path for path in table["image"] if not Path(path).is_file()]
     if missing:
         raise stage.InputError(

@@ -5,8 +5,8 @@ of all seeds stand side by side in one whose parameters have the seed as their f
 one of another. Each seed draws from a generator of its own what it draws when it trains alone (weights, order of the
 batches, dropout), so its model is that one up to rounding, whichever seeds are beside it.
 
-What is known here is listed: settings by name (:data:`KNOWN`), layers by class (:func:`side_by_side`). Anything else,
-and so every setting that comes later, lets each seed train by itself.
+Supported settings are listed by name (:data:`KNOWN`), layers by class (:func:`side_by_side`). With any other setting or
+layer, each seed trains separately.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ KNOWN = {
 
 
 class UnknownError(Exception):
-    """These models cannot be trained together; says why."""
+    """These models cannot be trained together; the message says why."""
 
 
 def unknown(settings: Contrastive) -> str | None:
-    """A setting by which seeds of a method train by themselves; None where they can train together."""
+    """A setting by which seeds of a method train separately; None if they can train together."""
     given = dump(settings)
     for block, known in KNOWN.items():
         for name in given[block] if block else given:

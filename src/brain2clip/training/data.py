@@ -153,11 +153,11 @@ def load_responses(
     split : str
         ``"train"`` or ``"test"``.
     expected : mapping or list of mapping
-        What the files must carry (one for each).
+        Expected provenance of the files (one for each).
     average : bool
         Average repetitions file by file: at no time are single trials of two subjects in memory.
     choose : callable, optional
-        What takes a part of the trials of each file before they are averaged.
+        Selects a part of the trials of each file before they are averaged.
 
     Raises
     ------
@@ -194,7 +194,7 @@ def together(loaded: Sequence[Responses], files: Sequence[Path] = ()) -> Respons
 
 
 def _together(loaded: Sequence[Responses]) -> Normalisation | None:
-    """What normalises responses like those that were loaded; subjects without any do not count."""
+    """Normalisation of the loaded responses, the mean over subjects that have one."""
     found = [part.normalisation for part in loaded if len(part.values)]
     known = [one for one in found if one is not None]
     return Normalisation.mean_of(known) if known and len(known) == len(found) else None
@@ -245,7 +245,7 @@ def _responses(source: h5py.File, rows: np.ndarray, number: int) -> Responses:
 
 
 def first_difference(one: Responses, other: Responses) -> str | None:
-    """What keeps two sets of responses from going through one model, in words, or None."""
+    """Why two sets of responses cannot go through the same model, in words, or None."""
     if one.channel != other.channel:
         return f"other {inputs_of(one)} ({names_in_words(other.channel)} instead of {names_in_words(one.channel)})"
     if one.sfreq != other.sfreq or not np.array_equal(one.times, other.times):
@@ -255,7 +255,7 @@ def first_difference(one: Responses, other: Responses) -> str | None:
 
 
 def inputs_of(responses: Responses) -> str:
-    """What the inputs of a model of these responses are called."""
+    """Word for the inputs of a model of these responses."""
     return "voxels" if responses.values.ndim == 2 else "channels"
 
 

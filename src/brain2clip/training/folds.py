@@ -1,4 +1,4 @@
-"""Folds of training responses, for what is chosen or fitted on predictions of responses that were left out."""
+"""Folds of training responses, for choices and fits on predictions of left-out responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a checkpoint says about the inputs of its model, and the check of responses against it."""
+"""The description of a model's inputs in its checkpoint, and the check of responses against it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def inputs_as_tensors(parts: Sequence[Responses], subjects: Sequence[str] | None
 
 
 def check_inputs(tensors: Mapping[str, torch.Tensor], responses: Responses, subject: str | None) -> None:
-    """Responses must have the inputs and the shape that the model was trained on, and samples of their own.
+    """Responses must have the inputs and the shape that the model was trained on, and must not be training recordings.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def _check_times(tensors: Mapping[str, torch.Tensor], responses: Responses) -> N
 
 
 def normalised(tensors: Mapping[str, torch.Tensor], responses: Responses, subject: str | None) -> Responses:
-    """Responses as the model wants them: those without training trials are normalised as its training was.
+    """Responses for a model: those without training trials are normalised like its training.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def chosen_for(method: Mapping[str, Any], test: Responses) -> Responses:
 
 
 def check_recordings(tensors: Mapping[str, torch.Tensor], responses: Responses) -> None:
-    """Refuse a test with samples that were trained on under another name, as of a subject who is there twice."""
+    """Refuse a test with samples of training under another name, as from a subject who occurs twice."""
     if SKETCHES not in tensors or not responses.recordings.names:
         return
     names = names_from_tensor(tensors[RECORDINGS])[: len(tensors[SKETCHES])]

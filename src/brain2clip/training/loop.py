@@ -1,7 +1,7 @@
 """The training loop, the same for every method, and the choice of the epoch.
 
 The epoch is fixed in advance, or that in which the training loss has stopped falling, or chosen on training concepts
-kept aside; the model is then trained again on all training concepts for that many epochs, where nothing else is said.
+kept aside; by default the model is then trained again on all training concepts for that many epochs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ log = logging.getLogger("brain2clip")
 
 
 class Learner(Protocol):
-    """What the loop trains.
+    """A learner, which the loop trains.
 
     Attributes
     ----------
@@ -55,10 +55,10 @@ class Learner(Protocol):
         """Groups for the optimiser, each with its learning rate; ``joins``: whether it waits for ``frozen_epochs``."""
 
     def settle(self) -> None:
-        """Put back what a step took out of its range, as CLIP does with its scale."""
+        """Put values back into their range after a step, as CLIP does with its scale."""
 
     def measured(self) -> dict[str, float]:
-        """What else the history says of the epoch that has just passed."""
+        """Further columns of the history for the epoch that has just passed."""
 
     def loss(self, data: Pairs, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
         """Loss of a batch, the responses ``rows``; ``rng`` is for its draws. Augmented in training mode only."""

@@ -1,4 +1,4 @@
-"""Memory of a training with a driven tower: what it will need, and how many pictures a GPU can take at once."""
+"""Memory of a training with prompts or adapters: how much it needs, and how many pictures a GPU can take at once."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def at_once(optimiser: Optimiser, need: Need, n_pictures: int, device: torch.dev
 
 
 def advice(optimiser: Any) -> str:
-    """What to do where memory is short."""
+    """Advice if memory is short."""
     steps = ["a smaller optimiser.batch_size, which changes the training"]
     if isinstance(optimiser, Optimiser):
         if not optimiser.checkpointing:

@@ -60,7 +60,7 @@ def scaled(brain: Tensor, scale: Tensor, scaling: Literal["softplus", "exp", "li
 
 @torch.no_grad()
 def keep_scale(scale: Tensor) -> None:
-    """Put the logarithm of a scale back into its range, after a step: clamped in a product, it would have no gradient.
+    """Put the logarithm of a scale back into its range after a step; a clamp in the product would have no gradient.
 
     As CLIP does.
     """

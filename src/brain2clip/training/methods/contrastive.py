@@ -1,4 +1,4 @@
-"""Brain encoder and picture side under a softened contrastive loss: NeuroCLIP and its baseline."""
+"""Brain encoder and picture side with a softened contrastive loss: NeuroCLIP and its baseline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ideal observer of a simulated study. It is not trained: the stage ``ceiling`` ranks for it."""
+"""The ideal observer of a simulated study. It is not trained: the stage ``ceiling`` computes its ranks."""
 
 from __future__ import annotations
 

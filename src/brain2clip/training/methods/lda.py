@@ -1,4 +1,4 @@
-"""Linear discriminant analysis on the responses themselves: what they say about classes, without CLIP.
+"""Linear discriminant analysis of the responses for known classes, without CLIP.
 
 Shrinkage as for event-related potentials (Blankertz et al. 2011, NeuroImage 56:814): the covariance within classes is
 shrunk towards uncorrelated inputs (Ledoit-Wolf unless set). It is scikit-learn's.
