@@ -321,7 +321,7 @@ def test_contrastive_methods_have_points_where_pictures_stay_where_the_tower_put
     assert method.points == "calibrated"
     assert not method.joint_space  # its figures are what they were
     calibrated(folder, tmp_path, method, ["eeg-0.h5"])
-    with pytest.raises(stage.InputError, match="contrastive has a shared space of its own"):
+    with pytest.raises(stage.InputError, match="contrastive has its own shared space"):
         embedded(folder, tmp_path, method, ["eeg-0.h5"])
     settings = {"run": RUN, "method": method.model_dump(mode="json"), "points": True}
     job = job_of(folder, method, ["eeg-0.h5"], {"embeddings": tmp_path / "points.h5"})

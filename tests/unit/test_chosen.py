@@ -200,7 +200,7 @@ def test_channels_of_responses_that_would_be_normalised_as_a_whole_are_refused()
 
 def test_voxels_have_no_channels_or_times(files):
     voxels = settings_of(responses(), values=np.zeros((6, len(NAMES)), np.float32), times=np.zeros(0), sfreq=0.0)
-    for given, words in (({"channels": ["Oz"]}, "signals"), ({"window": [0, 1]}, "no times")):
+    for given, words in (({"channels": ["Oz"]}, "chosen by rois"), ({"window": [0, 1]}, "no times")):
         with pytest.raises(stage.InputError, match=words):
             chosen.of_training(voxels, Inputs(**given))
     raw = {

@@ -475,7 +475,7 @@ def test_tables_say_how_unequal_classes_are_and_what_decides(class_job: stage.Jo
 def test_a_table_of_classes_needs_classes(make_job) -> None:  # noqa: F811
     job = make_job(seeds=(0,))
     job.settings["tables"] = {"it": {"kind": "classes", "experiments": ["demo"], "metric": "top-1"}}
-    with pytest.raises(stage.InputError, match="candidates of task stimulus are no classes"):
+    with pytest.raises(stage.InputError, match="candidates of task stimulus are not classes"):
         tables.run(job)
 
 

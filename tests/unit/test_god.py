@@ -340,5 +340,5 @@ def test_sessions_that_are_numbered_by_date_are_told_apart(tmp_path):
     assert found["session"].tolist() == ["20180101", "20180102", "20180102"]
     assert found["run"].tolist() == ["1", "1", "2"]
     columns["Run"] = np.array([1.0, np.nan, 2])
-    with pytest.raises(InputError, match="Run of 1 rows is no number"):
+    with pytest.raises(InputError, match="Run of 1 rows is not a number"):
         god.read_labels(BData(bdata_files.write(tmp_path / "c.h5", columns)), "train")

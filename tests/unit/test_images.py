@@ -294,8 +294,8 @@ def bomb(file: zipfile.ZipFile) -> None:
         (link, "is a link or device"),
         (bomb, "50.0 MB unpacked from 0.1 MB"),
         (lambda file: file.writestr("one.jpg", b"x"), "expected all pictures to have paths such as 00001_aard"),
-        (lambda file: file.writestr("other/00001_thing00/one.jpg", b"x"), "throughout"),
-        (lambda file: file.writestr("a/b/00001_thing00/one.jpg", b"x"), "throughout"),
+        (lambda file: file.writestr("other/00001_thing00/one.jpg", b"x"), "all pictures to have paths"),
+        (lambda file: file.writestr("a/b/00001_thing00/one.jpg", b"x"), "all pictures to have paths"),
     ],
 )
 def test_unsafe_archives_are_refused(place, tmp_path, write, message):
@@ -397,7 +397,7 @@ def test_absent_archive_and_foreign_records_are_refused(place):
     assert "test_images.zip: in no record of a download" in place.refused()
     place.record("test").write_text("[]")
     text = place.refused()
-    assert f"{place.record('test')}: no record of files" in text
+    assert f"{place.record('test')}: not a record of files" in text
 
 
 def test_full_disk_is_told_beforehand(place, monkeypatch):

@@ -206,7 +206,7 @@ def changed(name: str, value: Any, row: int = 2):
         (changed("n_candidates", 200), "line 4: found n_candidates 200; expected 10"),
         (lambda table: table.assign(subject="1"), "no row of subject 01; the column subject has 1.*01, not 1"),
         (lambda table: table.drop(columns="subject"), r"expected a column subject, or \{subject\} in the setting file"),
-        (lambda table: table.assign(seed="0"), "a column seed beside seeds: false"),
+        (lambda table: table.assign(seed="0"), "a column seed, but seeds: false"),
         (lambda table: table.assign(repetitions="4"), r"found repetitions '4' \(10 such rows\); expected one of"),
         (lambda table: table.assign(ranke=1), "unknown column 'ranke'.*did you mean 'rank'"),
         (lambda table: table.drop(columns="rank"), "no column rank; found stimulus_id, n_candidates, subject"),

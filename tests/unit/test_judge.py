@@ -438,7 +438,7 @@ def test_judges_without_weights_are_refused_before_anything_runs(tmp_path: Path)
     assert len(sentences) == 3
     check(plan(study, ["image"], **blocks))  # nobody is judged
     shown = {"it": {"kind": "generation", "experiments": ["main"]}}
-    with pytest.raises(InputError, match=r"tables\.it\.experiments: found main, of which none has generators"):
+    with pytest.raises(InputError, match=r"tables\.it\.experiments: found main, and none of them has generators"):
         check(plan(study, ["image"], tables=shown))
     taken = settings.parse(settings.Judge, {"kind": "open-clip", "model": "ViT-B-32", "pretrained": "openai"})
     assert [*files.problems({"pixels": taken})] == [

@@ -155,7 +155,7 @@ def test_settings_of_a_run_survive_as_one_word():
 def test_a_few_differences_are_told_and_the_rest_is_counted():
     told = records.told(2, [f"file-{number}: made by other code\nmore" for number in range(9)])
     assert "Results of 11 jobs" in told
-    assert "2 fit and stay" in told
+    assert "2 fit and are kept" in told
     assert "9 do not fit" in told
     assert "file-4" in told
     assert "file-5" not in told

@@ -170,7 +170,7 @@ def test_what_was_left_is_taken_only_where_it_is_whole_and_of_the_same_inputs(
             content[-1] ^= 1
             path.write_bytes(content)
         train.run(one)
-        assert "is not taken" in caplog.text
+        assert "is not used" in caplog.text
         caplog.clear()
         assert "together" not in results(one)[1]
         assert artefact.stored_provenance(one.outputs["checkpoint"]) == one.provenance()

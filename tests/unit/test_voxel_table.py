@@ -141,7 +141,7 @@ def test_a_mask_names_the_voxels_at_its_places(tmp_path, caplog, role, values, o
     if role == "mask":
         planted = nibabel.load(given["signals"]).get_fdata()[0, 0, 1]
         np.testing.assert_array_equal(one.signals("01", np.array([0]))[:, 0], planted.astype(np.float32))
-    assert ("its axes are LAS, those of" in caplog.text) == (own is BACKWARDS)
+    assert ("its axes are LAS, but the axes of" in caplog.text) == (own is BACKWARDS)
 
 
 @pytest.mark.parametrize(

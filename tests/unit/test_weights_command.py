@@ -137,6 +137,6 @@ def test_a_driver_that_is_too_old_is_told(text, runtime, old, tmp_path: Path, mo
     if old is None:
         assert on_cpu == "on cpu (no CUDA device found)"
     else:
-        assert line.startswith(f"The driver of the GPU is {old}, and the CUDA 13 of the installed torch needs 580")
+        assert line.startswith(f"The driver of the GPU is {old}, but CUDA 13 of the installed torch needs 580")
         assert line in on_cpu
         assert not costs.has_gpu(), "nothing will run on it"
