@@ -1,4 +1,4 @@
-"""What Snakemake's SLURM executor lacks: a killed run is taken over, and no job is waited for that does not exist.
+"""Additions to Snakemake's SLURM executor: a killed run is taken over, and no run waits for a job that does not exist.
 
 A snakemake that is killed leaves its jobs in the queue, and the executor would submit them again: two jobs would write
 the same files. So each submission is noted in ``results/logs/slurm/submitted.jsonl`` with a digest of what the job was

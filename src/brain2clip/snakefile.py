@@ -1,4 +1,4 @@
-"""What the Snakefile asks: here the plan and Snakemake meet. Light to import, because every scheduled job parses it."""
+"""Functions for the Snakefile, which connect the plan with Snakemake. Light to import: every job parses it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from brain2clip.screen import Screen, places
 from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
-#: From so many jobs on, one loaded Python forks for all of them.
+#: From this many jobs on, one loaded Python forks for all of them.
 MANY = 3
 
 
 class Asked:
-    """A plan whose refusals are Snakemake's own kind of error: a sentence, no traceback."""
+    """A plan whose errors are Snakemake's own kind of error: a sentence without a traceback."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -102,7 +102,7 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
 
 
 def _check_data(workflow: Any, plan: Plan, given: list[str]) -> None:
-    """Refuse what does not fit, and another configuration's results; whose they are is written down where jobs run."""
+    """Refuse errors and results of another configuration; if jobs run, note the configuration in the folder."""
     from brain2clip.preflight import owner, planning  # who runs a job needs none of it
 
     _refusing(lambda: planning.refuse(plan, given))
@@ -171,7 +171,7 @@ def amount(listed: Iterable[Any]) -> str:
 
 
 def _screen(plan: Plan, stream: TextIO, live: bool, quiet: bool) -> Screen:
-    """What shows a run of this plan."""
+    """The display of a run of this plan."""
 
     def means() -> dict[str, float]:
         return {one.stage: one.wall_s / one.jobs for one in costs.estimate(plan, 1, costs.has_gpu())}
@@ -203,7 +203,7 @@ def _ending(plan: Plan) -> str:
 
 
 def _tell_costs(workflow: Any, plan: Plan) -> None:
-    """In one line, what all would take; in a dry run by method as well. A report takes none of it.
+    """The cost of everything in one line; in a dry run also by method; nothing for a report.
 
     Work that is too much for any processor is estimated for a GPU, wherever the plan is made, also on the front end of
     a cluster.
@@ -229,7 +229,7 @@ def _headline(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _tell_downloads(plan: Plan) -> None:
-    """What is still to be fetched, and whether there is room for it."""
+    """Files that are still to be downloaded, and whether there is space for them."""
     missing: list[Any] = plan.missing_downloads()
     if not missing:
         return

@@ -208,10 +208,10 @@ def test_values_of_keep_that_match_nothing_are_told(recorded, tmp_path, monkeypa
     none = configuration(study_settings(recorded, keep={"trial_type": ["picture"]}))
     assert "keep.trial_type: no event of sub-01 has 'hose' (did you mean 'house'?)" in faults(some, tmp_path)[0]
     (fault,) = faults(none, tmp_path)
-    assert "no trial is left of 20 events" in fault
+    assert "none of 20 events is a trial" in fault
     assert "values found: trial_type: face, house" in fault
     assert fault.endswith("found in: sub-01, sub-02, sub-03")
-    assert "no trial is left of 20 events" in refused(none, tmp_path, monkeypatch)
+    assert "none of 20 events is a trial" in refused(none, tmp_path, monkeypatch)
 
 
 def test_what_is_wrong_with_single_subjects_is_told_of_each_and_once(data, tmp_path, monkeypatch):

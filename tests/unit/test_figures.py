@@ -406,7 +406,7 @@ def test_erp_without_positions_says_so(tmp_path: Path) -> None:
     write_responses(path, 1, known=False)
     made = drawn("erp", {"responses": [path]})
     words = [text.get_text() for panel in made.subfigs for axis in panel.axes for text in axis.texts]
-    assert any("positions of the channels are unknown" in text for text in words)
+    assert any("channel positions are unknown" in text for text in words)
 
 
 def test_unknown_figure_and_missing_input_are_named(inputs: dict[str, list[Path]], tmp_path: Path) -> None:

@@ -239,7 +239,9 @@ def test_points_that_are_not_finite_are_refused_by_their_stimulus(models, draw):
 
 
 def test_a_size_that_the_pipeline_would_round_is_refused(models, draw):
-    with pytest.raises(InputError, match=r"generators\.\*\.size: .* a multiple of 16 pixels, found 24; the next larger size is 32"):
+    with pytest.raises(
+        InputError, match=r"generators\.\*\.size: .* a multiple of 16 pixels, found 24; the next larger size is 32"
+    ):
         draw({**models["decoder"], "size": 24})
 
 

@@ -216,9 +216,7 @@ def test_what_cannot_be_applied_is_refused_while_planning(tmp_path):
     given = configuration(tmp_path)
     given["studies"]["more"] = {"kind": "simulated", "subjects": 2}
     given["apply"] = {"later": {"experiment": "eeg", "study": "more"}}
-    with pytest.raises(
-        InputError, match=r"'eeg' has no model of subject 02, only of 01; set apply\.later\.sub"
-    ):
+    with pytest.raises(InputError, match=r"'eeg' has no model of subject 02, only of 01; set apply\.later\.sub"):
         Plan(load(given)).jobs()
     given["apply"]["later"]["subject"] = "01"
     made = [path for path, job in Plan(load(given)).jobs().items() if job.stage == "apply"]

@@ -193,7 +193,7 @@ def test_parts_of_a_split_recording_are_its_own_and_all_are_read(tmp_path):
     with pytest.raises(InputError, match=r"run-02_split-01_eeg\.fif: MNE cannot read"):
         recording.open_recording(item)
     fif(two[0], signal(2))  # whose head names no further part
-    with pytest.raises(InputError, match=r"run-02_split-02_eeg\.fif lies beside it as a part of it"):
+    with pytest.raises(InputError, match=r"run-02_split-02_eeg\.fif seems to be a part of it"):
         recording.open_recording(item)
 
 

@@ -726,7 +726,7 @@ def test_other_studies_refuse_the_same_table(there):
         onsets = study.trials(one)["onset"].to_numpy()
         raw = recorded(3000)
         if refused:
-            with pytest.raises(InputError, match=r"onset looks like milliseconds.*BIDS wants seconds"):
+            with pytest.raises(InputError, match=r"onset looks like milliseconds.*BIDS needs seconds"):
                 epoching.check_onsets(raw, onsets, one.events)
         else:
             epoching.check_onsets(raw, onsets, one.events)

@@ -421,7 +421,7 @@ def test_a_sidecar_that_no_download_brought_is_refused(there):
     stray = there.root / "task-test_eeg.json"
     stray.write_text("{}")
     try:
-        with pytest.raises(InputError, match=r"task-test_eeg\.json: not listed in .*take the file away"):
+        with pytest.raises(InputError, match=r"task-test_eeg\.json: not listed in .*remove the file"):
             there.trials(recording(there, "01", "01", "test", None))
     finally:
         stray.unlink()

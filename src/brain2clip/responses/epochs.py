@@ -271,7 +271,11 @@ def _empty(
             "or interpolate them (studies.*.responses.bad_channels)"
         )
     if len(channels) < len(named):
-        log.warning("epochs: %d of %d channels are bad somewhere and left out", len(named) - len(channels), len(named))
+        log.warning(
+            "epochs: %d of %d channels left out, because they are bad in some recording",
+            len(named) - len(channels),
+            len(named),
+        )
     log.info("epochs: responses of %d channels: %s", len(channels), ", ".join(channels))
     epoching.check_rate(raw, responses)
     sfreq = raw.info["sfreq"]
@@ -298,7 +302,7 @@ def check_same(raw: mne.io.BaseRaw, item: Recording, collected: Collected, first
     if not np.isclose(raw.info["sfreq"], collected.sfreq):
         raise InputError(
             f"{item.path}: sampled at {raw.info['sfreq']:.10g} Hz, but {first.path} at {collected.sfreq:.10g} Hz; "
-            "expected one rate for all recordings of a subject: leave the others out, or resample their files"
+            "expected one rate for all recordings of a subject: leave recordings out, or resample their files"
         )
     epoching.channel_names(raw, collected.channels)
 
@@ -325,7 +329,7 @@ def _cut_recording(
     session = item.session or NO_LABEL
     fits = epoching.complete(raw, group["onset"].to_numpy(float), responses)
     if not fits.all():
-        log.warning("epochs: %s: %d epochs reach over an end of the recording, dropped", item.name, (~fits).sum())
+        log.warning("epochs: %s: %d epochs dropped, because they reach beyond the recording", item.name, (~fits).sum())
         for side, count in group.loc[~fits, "split"].value_counts().items():
             _count(collected.cut_off[side], session, int(count))
     touched = _touched(group["onset"].to_numpy(float), recording.bad_spans(raw, item), responses)
@@ -417,7 +421,10 @@ def session_operators(collected: Collected, kept: pd.DataFrame, responses: Respo
     operators = {}
     if not collected.trained:
         if responses.whitening.scaled:
-            log.warning("epochs: no training trial: left in V, to be whitened as the training of the model that ranks")
+            log.warning(
+                "epochs: no training trial: not whitened here (V); whitened later like the training of the "
+                "model that ranks them"
+            )
             return {}
         fit = whitening.kind_of(responses.whitening)(responses.whitening, collected.channels, 0)
         return {session: fit.operator() for session in sorted(set(kept["session"]))}
@@ -428,7 +435,9 @@ def session_operators(collected: Collected, kept: pd.DataFrame, responses: Respo
             raise InputError(f"session {session}: {error}") from None
     mean = whitening.average(operators.values())
     for session in sorted(set(kept["session"]) - set(operators)):
-        log.warning("epochs: session %s has no training trial: whitened by the mean of the others", session)
+        log.warning(
+            "epochs: session %s has no training trial: whitened by the mean operator of the other sessions", session
+        )
         operators[session] = mean
     return operators
 

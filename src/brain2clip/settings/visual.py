@@ -82,17 +82,17 @@ class VisualBase(Kind):
 
     @property
     def without_texts(self) -> str | None:
-        """The setting by which texts have no place beside pictures; None: they have one."""
+        """The setting by which texts cannot be compared with pictures; None: they can."""
         return self.leaves_joint_space
 
     @property
     def tunes(self) -> tuple[str, ...]:
-        """The settings by which the tower does not give what it gives frozen."""
+        """The settings by which the tower differs from the frozen tower."""
         return (f"visual.kind: {self.kind}",) if self.drives_tower else ()
 
     @property
     def moved(self) -> tuple[str, ...]:
-        """The settings by which its embeddings are not where the frozen tower puts pictures; none: they are."""
+        """The settings by which its embeddings differ from those of the frozen tower; none: they do not."""
         away = () if self.leaves_joint_space is None else (self.leaves_joint_space,)
         head = () if self.head.kind == "none" else (f"visual.head.kind: {self.head.kind}",)
         return (*away, *self.tunes, *head, *(("visual.head.norm: true",) if self.head.norm else ()))
@@ -161,7 +161,7 @@ class FrozenVisual(ReadVisual):
 
 
 class UncertaintyVisual(VisualBase):
-    """Three levels of blur: in training each picture has one by how well its responses fit it, in tests the medium."""
+    """Three levels of blur: in training by how well responses fit their picture, in tests the medium one."""
 
     watches: ClassVar[bool] = True
 
@@ -198,7 +198,7 @@ class UncertaintyVisual(VisualBase):
 
 
 class NeuroClipVisual(ReadVisual):
-    """The prompted tower; vectors of other views and ready ones are those of the frozen tower."""
+    """The prompted tower; vectors of other views and ready vectors come from the frozen tower."""
 
     drives_tower: ClassVar[bool] = True
 

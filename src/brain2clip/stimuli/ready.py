@@ -1,4 +1,4 @@
-"""Vectors of stimuli that others made: embeddings in place of pictures that cannot be had, or of other models."""
+"""Ready vectors of stimuli: embeddings in place of pictures that are not available, or vectors of other models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vectors of a picture from the states of its tower: what is read where."""
+"""Vectors of a picture from the states of its tower."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check(visual: Any, vector: Vector) -> None:
     Raises
     ------
     InputError
-        With what it has.
+        With the blocks or patches that it has.
     """
     depth, grid = len(open_clip.blocks(visual)), open_clip.patch_grid(visual)
     if vector.block is not None and vector.block > depth:

@@ -1,7 +1,7 @@
 """Stage ``vectors``: one further vector of every stimulus of a study, in the rows of its features.
 
-Of a view of the picture, after a block of the tower, pooled in some way; or from a file of somebody else. One file
-each: what another method asks for is another file, and nothing is computed again.
+Of a view of the picture, after a block of the tower, pooled in some way; or from a file of ready vectors. Each vector
+is one file, so another method adds files and nothing is computed again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Local files that define a tower, and its names that open_clip knows. Light to import: the Snakefile asks."""
+"""Local files of a tower, and the names that open_clip knows. Light to import: the Snakefile uses it."""
 
 from __future__ import annotations
 

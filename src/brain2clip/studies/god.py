@@ -3,7 +3,7 @@
 Training shows 1200 pictures (150 classes of ImageNet, 8 each), the test 50 pictures of 50 other classes. Source
 ``figshare`` (article 7387130): 5 subjects, every training picture once, every test picture 35 times, 500 rows of
 imagery, which are not read. Source ``fmriprep``: newer files of three people who saw the same pictures more often,
-training and test in a file each. What the files do not tell at first sight:
+training and test in a file each. Details that the files do not show:
 
 - A stimulus is a number such as 1518878.010042: class n01518878, picture 10042, so image id ``n01518878_10042``. It is
   exact in double precision only. Newer files have ``stimulus_name``, a number whose text is in the ``vmap``.

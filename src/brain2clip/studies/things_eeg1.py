@@ -2,7 +2,7 @@ r"""THINGS-EEG1 (Grootswagers, Zhou, Robinson, Hebart, Carlson 2022) as its BIDS
 
 50 subjects, one recording each at 1000 Hz. All 1854 concepts of THINGS are shown with 12 pictures each, every picture
 once, in rapid streams: one picture every 0.1 s, so that an epoch of 0.7 s overlaps with the next six. A test block
-follows: 200 other pictures, 12 times each. What the tables do not tell at first sight:
+follows: 200 other pictures, 12 times each. Details that the tables do not show:
 
 - ``onset`` is in milliseconds in the version of 2021 (against BIDS) and in seconds since version 1.2.0, which also has
   a column ``sample``. ``duration`` is 50 in both, milliseconds. 19 tables are of 2021 and pinned by their hash; of the

@@ -1,8 +1,8 @@
 """THINGS-EEG2 (Gifford et al. 2022) as its BIDS version, NEMAR nm000232 v1.0.1, has it.
 
 10 subjects, 4 recording sessions each, 63 electrodes at 1000 Hz. A session has 5 training runs and a test run (and rest
-runs, which are not read). Pictures come every 0.2 s, so that epochs of a second overlap. What the tables do not tell at
-first sight:
+runs, which are not read). Pictures come every 0.2 s, so that epochs of a second overlap. Details that the tables do not
+show:
 
 - The label of an event is ``tot_img_number`` (from 1 within the task). The trigger ``value`` is none: in training it
   goes round from 1 to 99, so that up to 1111 pictures share a code; only in the test it equals the number.

@@ -8,7 +8,7 @@
 - ``sub-01_StimulusMetadata.csv``: trial_id, session, run, trial_type (train, test), stimulus (``dog_01b.jpg``).
 - ``sub-01_VoxelMetadata.csv``: coordinates, noise ceilings and, in columns of zeros and ones, regions.
 
-What the files do not tell at first sight: numbers of runs begin anew in every session; the test pictures show concepts
+Details that the files do not show: numbers of runs begin anew in every session; the test pictures show concepts
 of the training pictures (other pictures of them), so that retrieval is zero-shot only without the training trials of
 those concepts (setting ``keep_test_concepts``). Prompts and the folder of pictures are those of the EEG studies of
 THINGS, so that the same tower gives the same features.
