@@ -1,9 +1,9 @@
-"""Fingerprint of the code that a stage can reach: of what can change content, and of nothing else.
+"""Fingerprint of the code that a stage can reach, limited to code that can change content.
 
 The Snakefile puts it into the parameters of each rule: a changed formula re-runs the stage, a reworded message does
 not. Only the standard library is imported here, because every scheduled job parses the Snakefile.
 
-What is left out of a module:
+Parts of a module that are left out:
 
 - comments, docstrings and formatting; ``from __future__``, ``__all__`` and ``__version__``;
 - annotations, but for those that compute: of the fields of pydantic's models and of classes that are not known here.

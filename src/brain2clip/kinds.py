@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 class KindError(ValueError):
-    """A kind does not exist or is not what its family expects; the message says what was looked for."""
+    """A kind does not exist or does not fit its family; the message says what was looked for."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Stage ``download``: the files of one unit of a dataset, each of the size and hash that the manifest says.
+"""Stage ``download``: the files of one unit of a dataset, each with the size and hash of the manifest.
 
 Output ``record`` (JSON: what is there now). Files are fetched into a hidden folder ``.download`` of the dataset,
 checked, and renamed into place one by one, so that a name never stands for a part and nothing finished is fetched

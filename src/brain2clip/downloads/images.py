@@ -1,4 +1,4 @@
-"""Stage ``images``: unpack the pictures of THINGS-EEG2, check that they are what the labels count on.
+"""Stage ``images``: unpack the pictures of THINGS-EEG2, and check that they match the labels.
 
 Inputs ``record`` (records of the downloads, among them those of both archives); outputs ``stimuli`` (stimuli.tsv: one
 row per picture in the order of the stimulus table, ``image`` relative to the table) and ``record`` (size and hash of

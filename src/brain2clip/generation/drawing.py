@@ -1,4 +1,4 @@
-"""From points of a tower's space to an artefact of pictures: what stages ``generate`` and ``oracle`` have in common."""
+"""From points of a tower's space to an artefact of pictures: common code of the stages ``generate`` and ``oracle``."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ log = logging.getLogger("brain2clip")
 
 @dataclass(frozen=True)
 class Points:
-    """What pictures are made of.
+    """Points that pictures are generated from.
 
     Attributes
     ----------
     value : ndarray [n, d]
         Points of the tower's raw space, with their length.
     stimulus_id : list of str
-        Of the test stimuli that they stand for.
+        Ids of their test stimuli.
     direction : ndarray [n, d]
-        The same at unit length and without ``centre``: what is compared with pictures.
+        The same at unit length after subtracting ``centre``, for the comparison with pictures.
     centre : ndarray [d]
-        What embeddings of pictures lose, at unit length, before they are compared.
+        Subtracted from unit-length embeddings of pictures before they are compared.
     """
 
     value: NDArray[np.floating]

@@ -1,4 +1,4 @@
-"""Stage ``generate``: pictures of what a run predicts.
+"""Stage ``generate``: pictures from the predictions of a run.
 
 Settings: ``run`` (its columns), ``generator`` (settings without tower and batch size), ``generator_name``,
 ``batch_size``. Inputs ``embeddings`` (of ``embed``, with points), ``stimuli`` (of ``features``), ``negative``,

@@ -1,9 +1,10 @@
-"""Stage ``judge``: how generated pictures compare with the seen ones, and three others beside them.
+"""Stage ``judge``: comparison of generated pictures, and of three other sources, with the seen pictures.
 
-Beside what was generated (``generated``) are judged the picture of the training bank that lies nearest to the
-prediction (``nearest``), what the generator makes of the seen picture's own embedding (``oracle``), and what was
-generated of another test picture (``another``), by pixels and by networks (:mod:`brain2clip.generation.judges`).
-Pictures are compared as the generator was told of them: upright, the square in their middle.
+The sources are the generated pictures (``generated``), the training picture nearest to the prediction (``nearest``),
+pictures generated from the embedding of the seen picture itself (``oracle``), and pictures generated from the
+prediction for another test picture (``another``). They are judged by pixels and by networks
+(:mod:`brain2clip.generation.judges`). Pictures are compared in the form that towers read: upright, the square in their
+middle.
 
 Settings: ``run``, ``generator_name``, ``judges`` (name to settings), ``tower`` (``model``, ``pretrained``).
 """

@@ -1,4 +1,4 @@
-"""What judges share: pictures as networks take them, weights from a file, and how a network is asked."""
+"""Base of judges: pictures as network inputs, weights from a file, and features of a network."""
 
 from __future__ import annotations
 

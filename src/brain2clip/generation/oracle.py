@@ -1,4 +1,4 @@
-"""Stage ``oracle``: pictures of the own embeddings of the test pictures, as if they had been predicted without error.
+"""Stage ``oracle``: pictures from the embeddings of the test pictures themselves, as for perfect predictions.
 
 Settings: ``name`` of the study, and the others as of ``generate``. Inputs ``stimuli`` (of ``features``), ``negative``,
 ``weights``. Output ``pictures``: :func:`brain2clip.generation.drawing.write`, in the order of the stimuli.

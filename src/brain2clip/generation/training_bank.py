@@ -1,4 +1,4 @@
-"""The training pictures of a study, of which the nearest to a prediction is what retrieval alone would show."""
+"""The training pictures of a study: the nearest to a prediction shows what retrieval alone would give."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is used of open_clip that is no promise of its: parts of its towers, and where it keeps what it knows of them.
+"""Uses of open_clip's internals: parts of its towers, and its lists of models and weights.
 
 Models and stages ask here and know no name of open_clip's modules. open_clip itself is imported where it is needed
 only: that takes seconds. What is taken for granted is in ``tests/unit/test_internals_open_clip.py``.

@@ -1,4 +1,4 @@
-"""What is used of Snakemake's SLURM plugin that is no promise of its: its executor, and two functions that it calls.
+"""Uses of internals of Snakemake's SLURM plugin: its executor, and two functions that it calls.
 
 The executor is extended by what :mod:`brain2clip.slurm` knows of queues, where it is the one that runs the jobs. Its
 methods are Snakemake's interface of executors, but what they do besides is the plugin's. It calls two functions by

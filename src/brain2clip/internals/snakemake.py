@@ -1,4 +1,4 @@
-"""What is used of Snakemake that is no promise of its: its workflow, and the methods that decide what runs.
+"""Uses of Snakemake's internals: its workflow, and the methods that decide what runs.
 
 Snakemake has no place where others may have a say before it decides. So three methods are preceded by ours, on the one
 workflow that runs and not on their classes:

@@ -1,4 +1,4 @@
-"""Locks of a Snakemake that was killed: known as such, and removed.
+"""Locks of a killed Snakemake are recognised and removed.
 
 Snakemake's lock is a list of files that says nothing of whom it belongs to, and it stays after a kill. So a file is put
 beside it that says whose it is and that is free when that process is dead (:mod:`brain2clip.processes`). Locks of

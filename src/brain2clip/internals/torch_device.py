@@ -1,4 +1,4 @@
-"""The device that a stage computes on, and what is used of PyTorch to ask it: one place for all stages."""
+"""The device that a stage computes on: one place for all stages."""
 
 from __future__ import annotations
 

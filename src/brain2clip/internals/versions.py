@@ -1,4 +1,4 @@
-"""Versions of the libraries whose internals are touched: those that the tests of this project have run with.
+"""Tested versions of the libraries whose internals are used.
 
 In no stage's fingerprint: a wider range makes no result again.
 """

@@ -1,4 +1,4 @@
-"""A look at a BIDS dataset of EEG: tasks, events, rates, channels, sessions and runs."""
+"""Inspection of a BIDS dataset of EEG: tasks, events, rates, channels, sessions and runs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from brain2clip.starting.shown import Asked, Pictures, Rows
 if TYPE_CHECKING:
     import mne
 
-#: Rate of responses that is wanted, about, Hz; and the epoch, s.
+#: Approximate rate of responses, Hz; and the epoch, s.
 RATE, EPOCH = 100.0, (-0.2, 0.8)
-#: The band: its low edge, and its high one where the rate allows it, Hz. A filter takes 3.3 s over its low edge (Hz).
+#: The band: its low edge, and its high edge if the rate allows it, Hz. A filter takes 3.3 s over its low edge (Hz).
 BAND, FILTER_S = (0.5, 40.0), 3.4
 
 
 def is_dataset(path: Path) -> bool:
-    """Whether a folder holds recordings of EEG as BIDS lays them."""
+    """Whether a folder has EEG recordings in BIDS layout."""
     return path.is_dir() and any(
         True for end in ("sub-*/eeg/*_eeg.*", "sub-*/ses-*/eeg/*_eeg.*") for _ in path.glob(end)
     )
@@ -42,16 +42,16 @@ def look(root: Path, given: str, tasks: Sequence[str], asked: Asked) -> Found:
     ----------
     root : Path
     given : str
-        How the configuration is to name it.
+        Path of the dataset in the configuration.
     tasks : sequence of str
         Tasks to read; none: the only one, or a training and a test task.
     asked : Asked
-        What flags choose.
+        Choices by flags.
 
     Raises
     ------
     brain2clip.stage.InputError
-        What readers refuse, or where a flag must choose.
+        On errors of readers, or if a flag must choose.
     """
     every = bids_files.all_entities(root, bids_files.find_subjects(root))
     there = Counter(one["task"] for one in every if "task" in one)
@@ -110,7 +110,7 @@ def _counted(found: Counter[str]) -> str:
 
 
 def _tasks(there: Counter[str]) -> tuple[str, ...]:
-    """All tasks, where there is one, or a training and a test; else a flag must say which."""
+    """All tasks, if there is one, or a training and a test task; else a flag must choose."""
     tests = [task for task in there if shown.TEST.search(task)]
     if len(there) <= 1 or (len(there) == 2 and len(tests) == 1):
         return tuple(sorted(there))
@@ -121,7 +121,7 @@ def _tasks(there: Counter[str]) -> tuple[str, ...]:
 
 
 def _folders(root: Path, asked: Asked) -> list[Path]:
-    """Where pictures are looked for."""
+    """Folders that are searched for pictures."""
     if asked.pictures is not None:
         folder = Path(asked.pictures)
         if not folder.is_dir():
@@ -155,7 +155,7 @@ def _channels(headers: dict[str, mne.io.BaseRaw]) -> list[str]:
 def _steps(
     headers: dict[str, mne.io.BaseRaw],
 ) -> tuple[dict[str, object], tuple[str, dict[str, object]], list[str]]:
-    """Settings of the responses and of the band that the rates allow, and what was seen."""
+    """Settings of the responses and of the band that fit the rates, and findings."""
     rates = Counter(float(raw.info["sfreq"]) for raw in headers.values())
     slowest = min(rates)
     channels = Counter(len(raw.ch_names) for raw in headers.values())

@@ -1,4 +1,4 @@
-"""The text of a configuration: what was found, what was chosen, and what else is possible, as comments."""
+"""The text of a configuration, with findings, choices and alternatives as comments."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from brain2clip.internals import open_clip_files
 from brain2clip.preflight.machine import cached
 from brain2clip.starting.found import Found
 
-#: The tower that is part of the project, taken where there are no other weights.
+#: The tower of the project, used if there are no other weights.
 DRAWN = "grammar-vit"
-#: Towers whose weights are taken where the hub's cache of this machine has them, the best first.
+#: Towers that are used if the hub's cache of this machine has their weights, the best first.
 TOWERS = (
     ("ViT-H-14", "laion2b_s32b_b79k"),
     ("ViT-L-14", "laion2b_s32b_b82k"),
@@ -40,11 +40,11 @@ def text(found: Found, name: str, results: str, tower: str | None, pictures: str
     results : str
         Folder of the results.
     tower : str or None
-        ``MODEL:TAG``, ``MODEL:PATH`` or ``local-dir:FOLDER``; None: what this machine has.
+        ``MODEL:TAG``, ``MODEL:PATH`` or ``local-dir:FOLDER``; None: a tower on this machine.
     pictures : str or None
         Table of the pictures.
     source : str
-        What was looked at.
+        Path of the inspected data.
     """
     lines = [
         *_comment(
@@ -126,7 +126,7 @@ def _other_protocol(found: Found) -> Iterator[str]:
 
 
 def _tower(given: str | None, pictures: bool) -> Iterator[str]:
-    """The tower that is asked for or that this machine has."""
+    """The requested tower, or one on this machine."""
     model, pretrained = _tower_of(given)
     if model == f"local-dir:workflow/towers/{DRAWN}":
         drawn = "The small CLIP of the simulated studies, because this machine has no other weights: it runs everywhere"
@@ -159,7 +159,7 @@ def _tower_of(given: str | None) -> tuple[str, str | None]:
 
 
 def _methods(found: Found, pictures: bool) -> Iterator[str]:
-    """A trained model, ridge regression, and a control that must give chance."""
+    """A trained model, ridge regression, and a control whose results must be at chance."""
     yield "methods:"
     if found.kind == "voxel_table":
         main = "mapping"

@@ -1,4 +1,4 @@
-"""A look at voxel signals with a table of their rows: files that belong together, columns, runs, masks."""
+"""Inspection of voxel signals with a table of their rows: files that belong together, columns, runs, masks."""
 
 from __future__ import annotations
 

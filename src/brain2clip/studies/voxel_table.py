@@ -1,7 +1,7 @@
 """Any voxel data on disk as a study, by settings alone (:class:`brain2clip.settings.VoxelTableStudy`).
 
-A file of signals and a table of its rows per subject. What is shown is a picture of a table of the user or, without
-pictures, a named category with text prompts. Values of the split may hold ``{subject}``: so one person's runs become
+A file of signals and a table of its rows for each subject. Stimuli are pictures of a table of the user or, without
+pictures, named categories with text prompts. Values of the split may hold ``{subject}``: so one person's runs become
 folds, each a "subject" whose label is the run that it leaves out.
 """
 
