@@ -103,7 +103,7 @@ def ranks(correlation: NDArray[np.floating], own: NDArray[np.int64]) -> NDArray[
 
 
 def two_way(rank: NDArray[np.int64], n_candidates: int) -> NDArray[np.float64]:
-    """Two-way identification: share of other test pictures that are less similar to it than the seen one; chance 1/2."""
+    """Two-way identification: share of other test pictures that are less similar than the seen one; chance 1/2."""
     return (n_candidates - rank) / (n_candidates - 1)
 
 
