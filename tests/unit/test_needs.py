@@ -100,7 +100,7 @@ def test_an_export_of_some_runs_or_of_one_session_is_refused(part, refused):
     if not refused:
         check(asked)
         return
-    with pytest.raises(InputError, match=r"exports\.nice\.study: 'mine' shows part of its pictures \(studies\.mine\."):
+    with pytest.raises(InputError, match=r"exports\.nice\.study: 'mine' has only part of its trials \(studies\.mine\."):
         check(asked)
 
 
@@ -169,7 +169,7 @@ def test_methods_with_points_of_the_tower_that_a_generator_takes_are_planned(met
         ("frozen", "visual.head.kind: linear"),
         ("spoken", "target: text"),
         ("grid", "readout.pool: grid"),
-        ("known", "a method of kind lda predicts no embedding"),
+        ("known", "a method of kind lda does not predict the embedding"),
     ],
 )
 def test_a_method_without_points_is_refused_by_the_setting_that_takes_them(method, words):
@@ -189,7 +189,7 @@ def test_a_tower_that_no_public_generator_takes_is_told_with_those_that_they_tak
     )
     assert "only model: ViT-bigG-14" not in told
     assert "raw embeddings of model: ViT-bigG-14, pretrained: laion2b_s39b_b160k, 1280 numbers only" in told
-    assert "No public generator takes the 512 numbers of ViT-B-32; they take ViT-bigG-14 / laion2b_s39b_b160k" in told
+    assert "takes the 512 numbers of ViT-B-32; public generators take ViT-bigG-14 / laion2b_s39b_b160k" in told
     assert "ViT-H-14 / laion2b_s32b_b79k (h94/IP-Adapter)" in told
     (told,) = drawing("ridge", BIG_H)
     assert "No public generator" not in told
@@ -221,7 +221,7 @@ def test_a_folder_that_takes_another_width_is_refused(tmp_path):
     own = {"kind": "kandinsky", "model": f"local-dir:{tmp_path}"}
     (told,) = drawing("ridge", generator=own)
     assert told.startswith(
-        f"generators.g.model: local-dir:{tmp_path} takes 64 numbers, and tower 'small' (ViT-B-32) gives 512"
+        f"generators.g.model: local-dir:{tmp_path} takes 64 numbers, but tower 'small' (ViT-B-32) gives 512"
     )
     blocks = {"embed_dim": 64, "vision_cfg": {}, "text_cfg": {}}
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": blocks}))
@@ -234,7 +234,7 @@ def test_a_folder_that_takes_another_width_is_refused(tmp_path):
 
 def test_studies_without_pictures_have_nothing_to_draw():
     (told,) = drawing("ridge", BIG_G, study=MINE)
-    assert told.startswith("experiments.main.generators: found g, and the stimuli of study 'mine' are no pictures")
+    assert told.startswith("experiments.main.generators: found g, but the stimuli of study 'mine' are not pictures")
     ready = {**FMRI, "stimuli": "p.tsv", "ready_features": {"small": "r.h5"}}
     (told,) = drawing("ridge", BIG_G, study=ready, rois={"all": {}})
     assert "studies.mine.ready_features has embeddings of tower 'small' in place of pictures" in told

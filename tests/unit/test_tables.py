@@ -187,7 +187,7 @@ def test_markdown_shows_the_same_numbers(make_job) -> None:
         "20 queries per subject",
         "chance 5.0 %",
         "subjects and stimuli resampled",
-        "Student's t over the means of 3 subjects (as always below 8 subjects)",
+        "Student's t over the means of 3 subjects (always used below 8 subjects)",
     ):
         assert words in flat
 
@@ -330,9 +330,9 @@ def test_generated_pictures_by_hand(make_job, tmp_path: Path) -> None:
     assert "† Own CLIP: the tower whose embeddings the generator is given, so a partial judge." in text
     flat = " ".join(text.split())
     for words in (
-        "which is chance",
+        "which gives chance",
         "a perfect prediction",
-        "nearest of 12 test pictures",
+        "most similar of 12 test pictures",
         "over 2 samples, 2 training",
     ):
         assert words in flat
@@ -391,7 +391,7 @@ def test_costs_are_means_over_models_with_the_search_for_the_epoch(make_job, tmp
     ]
     assert body[-1][:2] == ["chance", "5.0"]
     text = " ".join(outputs["costs.md"].read_text().split())
-    assert "and where the epoch was searched for with that search" in text
+    assert "including the search for the epoch if there was one" in text
     assert "–: nothing is trained, or its time was not measured." in text
     assert "different devices" not in text
 
@@ -626,7 +626,7 @@ def test_seen_concepts_are_labelled_and_never_stand_in_a_sheet_with_unseen_ones(
     page = both_job.output("overview.md").read_text()
     zero_shot, seen = page.split("\n## ")[1:]
     assert seen.startswith(
-        "EEG and fMRI side by side (seen concepts)\n\nSeen concepts: the test asks for concepts that training"
+        "EEG and fMRI side by side (seen concepts)\n\nSeen concepts: the test concepts occur in training"
     )
     assert {row[1] for row in cells(zero_shot)[2:]} == {"eeg", ""}
     assert {row[1] for row in cells(seen)[2:]} == {"fmri", ""}

@@ -1,10 +1,9 @@
-"""Which stages each setting re-runs, asked of the plan.
+"""Which stages each setting reruns, according to the plan.
 
-Every setting of an example configuration is changed to another valid value, one at a time, and what each job would be
-given (its spec) is compared with before. A job whose own settings differ reads the setting; a job that only expects
-something else of its inputs follows; a job that was not there before is new. A setting without an effect on the
-example has none; a block that the example lacks is an error, so that a new study, method or table has to be added
-below.
+Every setting of an example configuration is changed to another valid value, one at a time, and the specs of all jobs
+are compared with those before. A job whose settings differ reads the setting; a job that only expects other inputs
+follows; a job that did not exist before is new. A block that is missing in the example is an error, so that a new
+study, method or table has to be added below.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
 
-#: A configuration with every kind of block in it, small: all its specs are made for each setting of each block.
+#: A small configuration with every kind of block; its specs are made for each setting of each block.
 EXAMPLE = """
 presets:
   short: {tmax: 0.6, crop: [0.0, 0.5]}
@@ -202,7 +201,7 @@ exports:
 #: Subjects of the example's datasets.
 SUBJECTS = ("01", "02", "03")
 
-#: Studies whose pictures ready features can stand in for.
+#: Studies in which ready features can replace pictures.
 READY = ("SimulatedFmriStudy", "GodStudy", "ThingsFmriStudy", "NsdStudy", "Bold5000Study", "VoxelTableStudy")
 
 #: All studies.
@@ -217,7 +216,7 @@ TABLES = (
     *("ClassesTable", "GenerationTable", "SessionsTable"),
 )
 
-#: Other values of settings for which none can be guessed from the type.
+#: Other values of settings whose type does not give one.
 VALUES: dict[tuple[str, str], list[Any]] = {
     ("BidsStudy", "subjects"): [["01"]],
     ("BidsStudy", "tasks"): [["view", "other"]],
@@ -270,7 +269,7 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     **{(budget, "ema"): [0.999] for budget in BUDGETS},
     ("Apply", "subject"): ["01"],
 }
-#: Settings that name entries: block of the configuration that these stand in, by name of the setting.
+#: Settings that name entries: the block of the configuration with these entries, by name of the setting.
 NAMED = {
     **{name: name for name in ("protocols", "methods", "experiments", "generators")},
     **{
@@ -298,7 +297,7 @@ NAMING = {
     "Apply",
 }
 
-#: Blocks that are the same for many entries, which all read them alike: one place is enough.
+#: Blocks that many entries have, with the same effect in each: one place is enough.
 ONCE = {"Inputs"}
 
 Effect = Literal["reads", "follows", "new"]
@@ -341,9 +340,9 @@ class Setting:
 
 @cache
 def effects() -> dict[tuple[type[BaseModel], str], dict[str, Effect]]:
-    """Strongest effect of every setting by stage over all places of the example at which it stands, by class and field.
+    """Strongest effect of every setting by stage, over all its places in the example, by class and field.
 
-    A setting that the example does not have, or for which no other value is valid, is not there.
+    Settings that are missing in the example, or that have no other valid value, are left out.
     """
     found: dict[tuple[type[BaseModel], str], dict[str, Effect]] = {}
     with example() as raw:
@@ -403,7 +402,7 @@ def _write_of_meg(folder: Path) -> None:
 
 
 def _write_recordings(folder: Path, subject: str, suffix: str) -> None:
-    """Recordings of two tasks as a plan sees them: by their names."""
+    """Recordings of two tasks, as empty files with the right names, which is all that a plan reads."""
     folder.mkdir(parents=True)
     for recording in ("view_run-01", "view_run-02", "other_run-01"):
         for ending in (suffix, "events.tsv"):
@@ -411,7 +410,7 @@ def _write_recordings(folder: Path, subject: str, suffix: str) -> None:
 
 
 def _shortened(manifest: str) -> str:
-    """The lines of a few subjects: whole manifests take most of the time."""
+    """The lines of a few subjects, because complete manifests take most of the time."""
     listed = re.compile(rf"sub-({'|'.join(SUBJECTS)})(?!\d)")
     return "".join(line for line in manifest.splitlines(True) if "sub-" not in line or listed.search(line))
 
@@ -455,7 +454,7 @@ def _stronger(one: Effect | None, other: Effect) -> Effect:
 
 
 def leaves(block: BaseModel, path: tuple[str | int, ...] = ()) -> Iterator[Setting]:
-    """Every setting of a block that is no block itself; the names of kinds are left out."""
+    """Every setting of a block that is not a block itself, without the names of kinds."""
     for name in type(block).model_fields:
         value = getattr(block, name)
         if isinstance(value, BaseModel):
@@ -471,7 +470,7 @@ def leaves(block: BaseModel, path: tuple[str | int, ...] = ()) -> Iterator[Setti
 
 
 def changed(raw: Mapping[str, Any], setting: Setting, own: str) -> dict[str, Planned] | None:
-    """Plan with a setting at the first other value that is valid, or None where this place allows none.
+    """Plan with a setting at its first other valid value, or None if there is none at this place.
 
     ``own`` is the canonical text of the configuration as it stands.
     """
@@ -492,7 +491,7 @@ def changed(raw: Mapping[str, Any], setting: Setting, own: str) -> dict[str, Pla
 
 
 def others(setting: Setting, raw: Mapping[str, Any], annotation: Any) -> list[Any]:
-    """Values to try in place of the one that stands there."""
+    """Other values to try."""
     given = VALUES.get((setting.block.__name__, setting.name))
     if given is not None:
         return given

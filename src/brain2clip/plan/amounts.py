@@ -1,8 +1,8 @@
-"""How much each stage of a configuration has to do: jobs, trials, pictures, work of towers, arrays, files.
+"""Amount of work of each stage of a configuration: jobs, trials, pictures, work of towers, arrays, files.
 
-All of it is reckoned from settings, manifests and descriptions of towers, and where only the data tell, from the
-events of one subject. No job is planned for that, so it takes seconds for any number of subjects. What each unit takes
-is in :mod:`brain2clip.plan.costs`.
+All of it is computed from settings, manifests and descriptions of towers, and if only the data have it, from the events
+of one subject. No job is planned for this, so it takes seconds for any number of subjects. :mod:`brain2clip.plan.costs`
+has the cost of each unit.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 #: Channels of named sets.
 NAMED = {"occipital-parietal-17": 17, "nice-63": 63}
-#: What a region is reckoned as, whose channels only the data tell.
+#: Assumed number of channels of a named region; the true number is known from the data only.
 REGION = 12
-#: What is taken for recordings of which nothing is known.
+#: Assumptions for recordings without information.
 UNKNOWN = Extent((4000, 800), (1000, 100), 1000.0, 64)
 #: Work of a tower without a description: that of ViT-B-32.
 COMMON = 8.7
@@ -39,7 +39,7 @@ COMMON = 8.7
 PNG_GB = 3.5e-4
 #: Sessions of a study of which only the data tell how many it has.
 SESSIONS = 10
-#: Folds of the stage ``calibrate``, each of which trains without one.
+#: Folds of the stage ``calibrate``; the method is trained without each fold.
 FOLDS = 5
 #: Singular value decomposition of directions [n, d], and the error of leaving one out by penalties, FLOP / (n d^2).
 REGRESSION = 50.0
@@ -58,18 +58,18 @@ class Work:
     stage : str
     jobs : int
     of : mapping
-        Units to how many of them one job has to do (``workflow/costs.csv``).
+        Number of units of work of one job, by unit (``workflow/costs.csv``).
     memory : mapping
         Units to how many of them it holds: ``GB`` of arrays, ``tokens`` of pictures and ``weights`` of a tower (GB),
         ``gflop`` of a batch, ``prompted``: 1 where a tower takes part in training.
     disk : float
-        What one job leaves, GB.
+        Files that one job leaves, GB.
     known : bool
-        Whether settings or data tell all of that, or some was guessed.
+        Whether all of this is known from settings or data, or some of it was guessed.
     on_gpu : bool
         Whether they ask for a GPU.
     method : str
-        Whose jobs they are; empty: they serve several methods.
+        Method of the jobs; empty: several methods use them.
     """
 
     stage: str
@@ -83,7 +83,7 @@ class Work:
 
 
 class Amounts:
-    """What a plan amounts to.
+    """Counts the work of a plan.
 
     Parameters
     ----------

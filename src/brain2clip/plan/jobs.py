@@ -73,7 +73,7 @@ class Job:
 
 
 class Plan(Shown):
-    """What a configuration asks for: a method per rule, and :meth:`jobs` for all of them."""
+    """The jobs of a configuration: a method for each rule, and :meth:`jobs` for all."""
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -226,17 +226,17 @@ class Plan(Shown):
         Raises
         ------
         InputError
-            Where the configuration asks for no such file.
+            If the configuration has no such file.
         """
         names = {name: getattr(w, name) for name in ("apply", "signal", "protocol", "method", "subject", "seed")}
         path = "{apply}/{signal}/{protocol}/{method}/sub-{subject}_seed-{seed}".format(**names)
         found = [one for one in self.applied() if one.path == path]
         if not found:
-            raise InputError(f"apply: the configuration asks for no {path}")
+            raise InputError(f"apply: the configuration has no entry that writes {path}")
         return found[0]
 
     def inspect_job(self, run: Run) -> Job:
-        """What the prompts of a run do."""
+        """Gains and prompts of a run."""
         made = tuple(f"{self.results}/retrieval/{run.path}.{name}.parquet" for name in ("gains", "prompts"))
         return Job(self.inspect_spec(run), self.rank_job(run).inputs, made)
 
@@ -248,7 +248,7 @@ class Plan(Shown):
         return Job(self.embed_spec(run), inputs, (self.embeddings(run),))
 
     def calibrate_job(self, model: Run) -> Job:
-        """What makes points of the predictions of a model."""
+        """Calibration of the predictions of a model to points."""
         trained = self.train_job(model)
         return Job(self.calibrate_spec(model), trained.inputs, (self.calibration(model),), trained.on_gpu)
 
@@ -267,7 +267,7 @@ class Plan(Shown):
         return Job(self.generate_spec(run, generator), inputs, made, on_gpu=True)
 
     def oracle_job(self, study: str, generator: str) -> Job:
-        """Pictures that a generator makes of the test pictures' own embeddings."""
+        """Pictures that a generator makes from the embeddings of the test pictures themselves."""
         inputs = self._generating_inputs(study, generator)
         return Job(self.oracle_spec(study, generator), inputs, (self.oracle(study, generator),), on_gpu=True)
 
@@ -282,7 +282,7 @@ class Plan(Shown):
         }
 
     def judge_job(self, run: Run, generator: str) -> Job:
-        """How pictures of a run compare with the seen ones."""
+        """Judgements of the pictures of a run."""
         from brain2clip.generation import files as generator_files
 
         block = self.config.generators[generator]
@@ -349,7 +349,7 @@ class Plan(Shown):
     # -------------------------------------------------------------------------------------------- all
 
     def targets(self) -> list[str]:
-        """Files that the configuration asks for in the end."""
+        """Target files of the configuration."""
         return [
             *self.descriptions(),
             *self.tables(),
@@ -379,7 +379,7 @@ class Plan(Shown):
         return self._jobs
 
     def _possible(self) -> Iterator[Job]:
-        """Jobs of everything that the configuration names, wanted or not."""
+        """Jobs of everything in the configuration, needed or not."""
         for dataset, units in self.downloads().items():
             yield from (self.download_job(dataset, unit) for unit in units)
         yield from map(self.images_job, self.bringing_pictures())
@@ -439,5 +439,5 @@ class Plan(Shown):
         yield self.page_job()
 
     def room(self) -> Path:
-        """The nearest folder there is on the way to the downloads."""
+        """The nearest existing folder above the downloads."""
         return next(path for path in Path(self.results, "raw").absolute().parents if path.exists())

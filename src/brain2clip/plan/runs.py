@@ -1,4 +1,4 @@
-"""Runs: which models a configuration asks for, and whose trials they learn from."""
+"""Runs: the models of a configuration, and the subjects whose trials train them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from brain2clip.stage import InputError
 if TYPE_CHECKING:
     from brain2clip.settings import Config, Experiment, MethodBase, StudyBase
 
-#: Stands for all subjects in the name of a model that was trained on them together.
+#: Takes the place of the subject in the name of a joint model.
 EVERYONE = "all"
 
 
@@ -70,7 +70,7 @@ class Runs:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.results = config.results
-        # Answers are asked for many times over; they belong to this plan and go with it.
+        # Results are cached as long as this plan exists.
         for name in ("study", "subjects", "runs_of", "applied", "methods_on"):
             setattr(self, name, cache(getattr(self, name)))
 
@@ -178,7 +178,7 @@ class Runs:
         return sorted({(run, name) for one in experiments for name in one.generators for run in self.runs_of(one)})
 
     def generated(self) -> list[tuple[Run, str]]:
-        """Runs of whose predictions pictures are made, each with the name of a generator; sorted."""
+        """Runs with generated pictures, each with the name of a generator; sorted."""
         return self._generated
 
     def oracles(self) -> list[tuple[str, str]]:
@@ -243,7 +243,8 @@ class Runs:
                 if whose not in known:
                     raise InputError(
                         f"apply.{name}: experiment {one.experiment!r} has no model of subject {whose}, only of "
-                        f"{', '.join(known)}; name whose model ranks those of {one.study!r} (apply.{name}.subject)"
+                        f"{', '.join(known)}; set apply.{name}.subject to the subject whose models rank the subjects "
+                        f"of {one.study!r}"
                     )
                 found += [
                     Applied(name, run._replace(study=one.study, subject=subject), run)
@@ -253,12 +254,12 @@ class Runs:
         return found
 
     def sources(self, run: Run) -> list[str]:
-        """Subjects whose training trials the model of a run learns from.
+        """Subjects whose training trials train the model of a run.
 
         Raises
         ------
         InputError
-            Where there is nobody else to learn from.
+            If there is no other subject.
         """
         everyone = self.subjects(run.study)
         if run.protocol not in self.config.protocols and run.protocol.startswith(WITHOUT):
@@ -282,6 +283,6 @@ class Runs:
             name = ", ".join(named) if kind == "new-subject" else run.protocol
             raise InputError(
                 f"protocols.{name}: {kind} needs at least two subjects in {run.study}; "
-                "name more, or leave the protocol out of the experiments of this study"
+                "name more subjects, or leave the protocol out of the experiments of this study"
             )
         return others

@@ -91,8 +91,8 @@ class Specs(Runs):
             for unit, files in study.downloads().items():
                 if units.setdefault(unit, files) != files:
                     raise InputError(
-                        f"studies.{name}: another study takes other files for {unit} of {study.dataset}; "
-                        "give both the same manifest"
+                        f"studies.{name}: another study has other files for {unit} of {study.dataset}; give both "
+                        "studies the same manifest"
                     )
         return found
 
@@ -100,7 +100,7 @@ class Specs(Runs):
         """Files of a download and nothing else: neither code nor how they are fetched makes it run again."""
         files = self.downloads()[dataset].get(unit)
         if files is None:
-            raise InputError(f"{dataset}: no download named {unit!r}; the manifest of the study does not list it")
+            raise InputError(f"{dataset}: no download named {unit!r}; it is not in the manifest of the study")
         fields = ("path", "size", "algorithm", "hash")
         listed = [{name: getattr(file, name) for name in fields} for file in files]
         values = {"dataset": dataset, "root": f"{self.results}/raw/{dataset}", "files": listed}
@@ -267,13 +267,14 @@ class Specs(Runs):
             for vector in self.method(method).vectors:
                 if not re.fullmatch("[A-Za-z0-9_.-]+", vector.name):  # as in the Snakefile
                     raise InputError(
-                        f"methods.{method}: a vector of its readout has the name {vector.name!r}, which becomes that "
-                        "of a file; expected letters, digits, dots and hyphens (property name of the view's settings)"
+                        f"methods.{method}: a vector of its readout has the name {vector.name!r}, which becomes the "
+                        "name of a file; expected letters, digits, dots and hyphens (property name of the view's "
+                        "settings)"
                     )
                 if found.setdefault(vector.name, vector) != vector:
                     raise InputError(
                         f"methods.{method}: two vectors of study {study!r} by tower {tower!r} have the name "
-                        f"{vector.name!r}, which becomes that of a file: {canonical(found[vector.name])} and "
+                        f"{vector.name!r}, which becomes the name of a file: {canonical(found[vector.name])} and "
                         f"{canonical(vector)}; give their views other names (property name of their settings)"
                     )
         return dict(sorted(found.items()))
@@ -290,7 +291,7 @@ class Specs(Runs):
         others = (one for method in self.config.methods.values() if method.tower == tower for one in method.vectors)
         found = wanted.get(name) or next((one for one in others if one.name == name), None)
         if found is None:
-            raise InputError(f"no method of tower {tower!r} reads a vector named {name!r}{suggest(name, wanted)}")
+            raise InputError(f"no method with tower {tower!r} reads a vector named {name!r}{suggest(name, wanted)}")
         return found
 
     def towers_run(self) -> list[tuple[str, str]]:
@@ -370,16 +371,18 @@ class Specs(Runs):
         """A method that knows its own classes only cannot serve a study whose test concepts are new, nor texts."""
         if not self.method(run.method).known_classes:
             return
-        where = f"methods.{run.method} of kind {self.method(run.method).kind} knows the classes that it was trained on"
+        kind = self.method(run.method).kind
+        where = f"methods.{run.method} of kind {kind} knows only the classes that it was trained on"
         if self.study(run.study).zero_shot:
             raise InputError(
-                f"{where}, and the test concepts of studies.{run.study} are none of these; take it out of the "
-                "experiments of this study, or take a method with prompts"
+                f"{where}, but the test concepts of studies.{run.study} are others; remove the method from the "
+                "experiments of this study, or take a method that compares with prompts"
             )
         texts = [task for task in self.config.retrieval.tasks if task.startswith(("caption", "template"))]
         if texts:
             raise InputError(
-                f"{where}, no texts and no pictures; take {', '.join(texts)} out of retrieval.tasks, or the method out"
+                f"{where}, and can be compared neither with texts nor with pictures; remove {', '.join(texts)} from "
+                "retrieval.tasks, or remove the method"
             )
 
     def rank_spec(self, run: Run) -> Spec:

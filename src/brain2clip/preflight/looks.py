@@ -1,4 +1,4 @@
-"""What a look at a study has seen, and how much of the samples it may read."""
+"""Findings of the check of a study, and the amount of samples that it may read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Budget:
-    """Samples that may still be read, bytes in double precision; what does not fit is looked at in part."""
+    """Samples that may still be read, bytes in double precision; larger files are read in part."""
 
     left: int
 
@@ -28,7 +28,7 @@ class Budget:
 
 @dataclass
 class Look:
-    """What was seen of a study.
+    """Findings of the check of a study.
 
     Attributes
     ----------
@@ -100,4 +100,4 @@ class Look:
         if self.samples:
             yield "samples read: " + ", ".join(f"{what} of {count}" for what, count in self.samples.items())
         if self.absent:
-            yield f"still to be made or fetched, and not looked at: sub-{', sub-'.join(self.absent)}"
+            yield f"not checked, because still to be made or downloaded: sub-{', sub-'.join(self.absent)}"

@@ -1,4 +1,4 @@
-"""Files of voxel signals that users have: NIfTI, npz, npy and HDF5, behind one way of reading some voxels of them."""
+"""Files of voxel signals of users: NIfTI, npz, npy and HDF5, with a common way to read some of the voxels."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def open_signals(path: Path, mask: str | None, setting: str, space: Literal["aff
     setting : str
         Start of the names of settings (``studies.NAME``), for messages.
     space : str
-        What tells that a mask has the voxels of the signals: ``affine``, their places; ``grid``, the shape alone.
+        How masks are matched with the voxels of the signals: ``affine``, by position; ``grid``, by the shape only.
 
     Raises
     ------
@@ -80,8 +80,8 @@ def open_signals(path: Path, mask: str | None, setting: str, space: Literal["aff
         return Volumes(path, mask, setting, space)
     if mask is not None:
         raise InputError(
-            f"{setting}.mask: {mask!r} is for NIfTI signals, but {path} has no places of voxels; "
-            "leave mask out, and name regions of the file in rois"
+            f"{setting}.mask: {mask!r} is for NIfTI signals, but {path} has no positions of voxels; leave mask out, "
+            "and choose regions of the file by rois"
         )
     if path.suffix == ".npz":
         return Archive(path, setting)
@@ -171,8 +171,8 @@ class Volumes:
             raise InputError(
                 f"{source}: a mask of {mask.shape} voxels{shown[0]} (setting {setting}), but {self.path} has "
                 f"{self.grid}{shown[1]}\n  expected the same voxels in space: resample the mask to the signals "
-                "(nilearn.image.resample_to_img, interpolation='nearest'); where only a header is wrong and voxel "
-                f"belongs to voxel, set {self.setting}.space to grid"
+                "(nilearn.image.resample_to_img, interpolation='nearest'); if only a header is wrong and the grids "
+                f"agree voxel by voxel, set {self.setting}.space to grid"
             )
         return placed
 
@@ -188,10 +188,10 @@ class Volumes:
                 f"{path}: the header does not say where the voxels are (qform and sform code "
                 f"{int(image.header['qform_code'])} and {int(image.header['sform_code'])}), so that masks cannot be "
                 f"compared with signals (setting {setting})\n  write the affine into the header (fslcpgeom, "
-                f"nilearn.image.new_img_like); where voxel belongs to voxel, set {self.setting}.space to grid"
+                f"nilearn.image.new_img_like); if the grids agree voxel by voxel, set {self.setting}.space to grid"
             )
         if differ:
-            log.warning("%s: sform and qform place the voxels differently; the sform counts", path)
+            log.warning("%s: sform and qform place the voxels differently; the sform is used", path)
         return found
 
 
@@ -228,11 +228,11 @@ def _unpack(path: Path) -> None:
 
 
 def _say_values(values: NDArray[Any], source: str) -> None:
-    """Probabilities and atlases are no masks, and may be meant as one."""
+    """Warn of probabilities and atlases, which may be used as a mask by mistake."""
     marked = values[np.isfinite(values) & (values != 0)]
     if marked.size and marked.min() != marked.max():
         log.warning(
-            "%s: not a mask of two values, but of %g to %g; every voxel above 0 counts",
+            "%s: not a mask of two values, values from %g to %g; every voxel above 0 is in the mask",
             *(source, marked.min(), marked.max()),
         )
 
@@ -242,7 +242,7 @@ def _say_order(source: str, other: NDArray[np.float64], path: Path, own: NDArray
 
     stored, wanted = ("".join(nibabel.aff2axcodes(one)) for one in (other, own))
     if stored != wanted:
-        log.info("%s: its axes are %s, those of %s are %s: put into their order", source, stored, path, wanted)
+        log.info("%s: its axes are %s, but the axes of %s are %s: the axes are reordered", source, stored, path, wanted)
 
 
 def _rows(affine: NDArray[np.float64]) -> str:
@@ -274,9 +274,7 @@ class Array:
 
     def region(self, source: str, setting: str) -> NDArray[np.bool_]:
         """Refused: there is no second array in the file."""
-        raise InputError(
-            f"{setting}: {source!r}, but {self.path} holds no masks; expected .npz or .h5 signals for rois"
-        )
+        raise InputError(f"{setting}: {source!r}, but {self.path} has no masks; expected .npz or .h5 signals for rois")
 
     def read(self, voxels: NDArray[np.int64]) -> NDArray[np.float32]:
         """Columns of the matrix."""

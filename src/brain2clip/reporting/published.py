@@ -1,6 +1,6 @@
-"""Published numbers: which rows may stand beside measured ones.
+"""Published results: which rows may be shown beside measured ones.
 
-A row belongs to one study, task and number of repetitions; it is shown only beside measurements of just that, and never
+A row belongs to one study, task and number of repetitions; it is shown only beside results for exactly these, and never
 beside simulated data.
 """
 
@@ -19,7 +19,7 @@ COLUMNS = [
     *("study", "protocol", "scoring", "method", "metric", "value", "subject", "selection", "source", "note"),
     "concepts",
 ]
-#: What a row may say of ``scoring``: each query on its own, or all of the test set at once.
+#: Values of ``scoring``: each query by itself, or all queries of the test at once.
 SCORINGS = ("inductive", "transductive")
 #: ... and of ``concepts``: whether its test asks for what training showed in other pictures.
 CONCEPTS = ("unseen", "seen")
@@ -99,7 +99,7 @@ def _checked(path: Path) -> pd.DataFrame:
                 f"{path}, line {line}: {name}: found {table[name][line - 2]!r}; expected {' or '.join(words)}"
             )
     if not pd.api.types.is_numeric_dtype(table["value"]):
-        raise InputError(f"{path}: column value must hold numbers; shares from 0 to 1")
+        raise InputError(f"{path}: column value: expected numbers, as shares from 0 to 1")
     return table[COLUMNS]
 
 

@@ -1,4 +1,4 @@
-"""A small version of any configuration, which goes the whole way in a minute or two."""
+"""A small version of any configuration, which runs from start to end in a minute or two."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def _merged_onto_bases(entries: Mapping[Any, Any], block: str, told: _Told) -> d
     def resolve(name: Any, chain: tuple[Any, ...]) -> Any:
         if name in chain:
             circle = " -> ".join(map(str, (*chain, name)))
-            told.problems.append(f"{block}.{name}.base: goes round in a circle: {circle}")
+            told.problems.append(f"{block}.{name}.base: refers to itself in a circle: {circle}")
             return {}
         if name in resolved:
             return resolved[name]
@@ -272,7 +272,7 @@ def _wrong_kind(path: str, block: Any, union: Any) -> str:
         return f"{path}.kind: {kind!r} was renamed to {now!r}"
     close = suggest(str(kind), known)
     meant = close if "mean" in close else ""
-    return f"{path}.kind: no kind {kind!r}{meant}; expected one of {listed}"
+    return f"{path}.kind: unknown kind {kind!r}{meant}; expected one of {listed}"
 
 
 def _renamed(union: Any) -> Mapping[str, str]:
@@ -297,7 +297,7 @@ def _based(keys: list[Any], written: Mapping[str, Any]) -> str:
 def _listing(lines: list[str], source: str) -> str:
     count = "1 error" if len(lines) == 1 else f"{len(lines)} errors"
     listed = "\n".join(f"  - {line}" for line in lines)
-    return f"{source}: {count} in the settings\n{listed}\nSee docs/configuration.md for every key."
+    return f"{source}: {count} in the settings\n{listed}\ndocs/configuration.md describes every key."
 
 
 def _in_yaml(text: str) -> str:

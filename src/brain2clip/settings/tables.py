@@ -57,7 +57,7 @@ class TableBase(Kind):
 class ComparisonBase(TableBase):
     """Settings of a table of differences to a method."""
 
-    reference: Name = Field(description="method that differences are taken to")
+    reference: Name = Field(description="method that the other methods are compared with")
 
     @property
     def compared_with(self) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ class MethodsTable(TableBase):
 
 
 class AblationTable(ComparisonBase):
-    """Every method, and its difference to the reference."""
+    """Every method, and its difference from the reference."""
 
     kind: Literal["ablation"] = "ablation"
 
@@ -100,7 +100,7 @@ class ContrastTable(ComparisonBase):
 
 
 class ClassesTable(TableBase):
-    """Recall of each class, and what all classes give together: for studies whose candidates are classes."""
+    """Recall of each class, and metrics over all classes: for studies whose candidates are classes."""
 
     kind: Literal["classes"] = "classes"
 
@@ -116,7 +116,7 @@ class OverviewTable(TableBase):
 
 
 class CostsTable(TableBase):
-    """What training cost, beside what it brought."""
+    """Cost of training, and accuracy."""
 
     of_costs: ClassVar[bool] = True
 
@@ -124,7 +124,7 @@ class CostsTable(TableBase):
 
 
 class GenerationTable(TableBase):
-    """Generated pictures beside the nearest ones of the training bank, those of a perfect prediction, and chance."""
+    """Generated pictures compared with the nearest training pictures, a perfect prediction, and chance."""
 
     of_pictures: ClassVar[bool] = True
 

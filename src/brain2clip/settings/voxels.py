@@ -15,7 +15,7 @@ class Voxels(Block):
     not_finite: Literal["refuse", "drop"] = neutral(
         "refuse",
         description="voxels with NaN or an infinite value in any row (outside of the brain in some files). refuse: "
-        "stop; drop: leave them out of the region, counted in the log",
+        "stop; drop: leave these voxels out of the region; the log gives their number",
     )
     detrend: Literal["none", "linear"] = neutral(
         "none",

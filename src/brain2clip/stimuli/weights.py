@@ -1,4 +1,4 @@
-"""Local files that define a tower, and its names that open_clip knows. Light to import: the Snakefile asks."""
+"""Local files of a tower, and the names that open_clip knows. Light to import: the Snakefile uses it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def check(model: str, pretrained: str | None) -> None:
         if os.path.isdir(path):
             raise InputError(f"towers.*.pretrained: {path} is a folder; give the file of the weights in it")
         if os.path.isfile(path) and (instead := user_files.stands_in(path)) is not None:
-            raise InputError(f"{path}: expected a file of the tower {model!r}, found that it is {instead}")
+            raise InputError(f"{path}: expected a file of the tower {model!r}, found {instead}")
         if os.path.isfile(path) and path.name == CONFIG:
             config(path)
 
@@ -137,8 +137,8 @@ def check_activation(model: str, pretrained: str | None, known: Known) -> str | 
         found = None if repository is None else known.repository_with_quick_gelu(repository)
         if found is None:
             return (
-                f"{pretrained}: no {CONFIG} beside it, so nothing says which activation the weights were trained with; "
-                f"taken as {'QuickGELU' if has else 'GELU'}"
+                f"{pretrained}: no {CONFIG} in its folder, so the activation that the weights were trained with is "
+                f"unknown; assumed {'QuickGELU' if has else 'GELU'}"
             )
         wanted, source = found, f"open_clip's list of {repository}"
     else:

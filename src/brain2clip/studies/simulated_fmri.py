@@ -1,4 +1,4 @@
-"""The simulated fMRI study as its readers see it: where its files are and what they say.
+"""The simulated fMRI study for readers: paths and content of its files.
 
 Its pictures are those of the simulated EEG study with the same seed and counts. What writes the files is in
 ``simulate_pictures`` and ``simulate_voxels``; this module does not import them, so that a change of the generator does
@@ -87,7 +87,7 @@ class Study(SimulatedStudy, VoxelStudy):
             absent = [name for name in ("signal", "stimulus", "split", "run", "voxel", "region") if name not in file]
             if absent:
                 raise InputError(
-                    f"{path}: {', '.join(absent)} is missing; found {', '.join(file)}. Delete the file and let "
-                    "snakemake make it again."
+                    f"{path}: {', '.join(absent)} is missing; found {', '.join(file)}. Delete the file and run "
+                    "snakemake again."
                 )
             yield file
