@@ -396,8 +396,8 @@ def _check_name(path: Path, subject: str) -> None:
     keys = [part.partition("-")[0] for part in parts]
     if any("-" not in part for part in parts) or len(set(keys)) < len(keys):
         raise InputError(
-            f"{path}: no BIDS name; expected a name such as sub-{subject}_task-NAME_run-01{path.stem[-4:]}{path.suffix}, "
-            "each entity once and with a hyphen before its label: rename the file, or remove it"
+            f"{path}: no BIDS name; expected a name such as sub-{subject}_task-NAME_run-01{path.stem[-4:]}{path.suffix}"
+            ", each entity once and with a hyphen before its label: rename the file, or remove it"
         )
     labels = sidecars.entities(path.name)
     session = path.parent.parent.name if path.parent.parent.name.startswith("ses-") else None
