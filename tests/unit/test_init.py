@@ -107,11 +107,11 @@ def test_categories_of_a_bids_dataset(here):
 
 def test_a_bids_dataset_of_meg(here):
     kinds = meg_files.names()
-    for number, (subject, run) in enumerate(itertools.product(("01", "02"), ("01", "02", "03"))):
+    for number, (subject, label) in enumerate(itertools.product(("01", "02"), ("01", "02", "03"))):
         meg_files.write_run(
             *(here / "heads", meg_files.noise(number, kinds, 14.0), kinds, regular_events(20)),
             subject=subject,
-            run=run,
+            run=label,
             types=dict.fromkeys(kinds, "OTHER"),
         )
     told = init.write(here / "heads", flags())
