@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import bids_fixtures
+import bold5000_world
 import download_records
+import nsd_world
 import numpy as np
 import pandas as pd
 import test_simulated
 import test_things_eeg1
 import test_things_fmri
+import things_meg_files as meg
 import voxel_tables
 import voxel_world
 from bdata_files import write_god
@@ -132,6 +135,18 @@ def things_fmri(folder: Path) -> World:
     return World({"kind": "things_fmri", "root": str(root), "subjects": ["01"]}, folder, wrong=({"root": None},))
 
 
+def nsd(folder: Path) -> World:
+    root = nsd_world.write(folder / "bucket")
+    nsd_world.unpack(root, folder, "mine")
+    return World(nsd_world.settings(root), folder, wrong=({"accept_terms": False}, {"root": None}, {"test": "100"}))
+
+
+def bold5000(folder: Path) -> World:
+    root = bold5000_world.write_arrays(folder / "betas", "CSI4")
+    given = {"kind": "bold5000", "root": str(root), "trials": str(MANIFESTS / "bold5000-trials.csv.gz")}
+    return World({**given, "subjects": ["CSI4"]}, folder, "CSI4", wrong=({"root": None}, {"betas": "TYPEB-FITHRF"}))
+
+
 def things_eeg1(folder: Path) -> World:
     manifest = test_things_eeg1.manifest(folder)
     given = {
@@ -185,6 +200,19 @@ def things_eeg2_(folder: Path) -> World:
     return world
 
 
+def things_meg(folder: Path) -> World:
+    root, given = folder / "raw/things-meg", {"kind": "things_meg", "subjects": ["BIGMEG1"], "sessions": ["01"]}
+    for run, events in enumerate(meg.session(1)[:2], 1):
+        stem = meg.stem("BIGMEG1", "01", f"{run:02d}")
+        meg.write_events(root / f"{stem}_events.tsv", events)
+        meg.write_fif(root / f"{stem}_meg.fif", events, sensors=1)
+    manifest = meg.write_manifest(root, folder / "manifest.csv")
+    given |= {"manifest": str(manifest), "images": str(MANIFESTS / "things-meg-images.csv"), "runs": ["01", "02"]}
+    world = World(given, folder, "BIGMEG1", wrong=({"onset": "moon"}, {"subjects": ["a/b"]}))
+    download_records.write(world.study())
+    return world
+
+
 def fill(study: Any, one: contract.Recording) -> None:
     """Signals of a recording as small files of zeros, and the other files of its unit as empty ones."""
     for unit in study.subject_units(one.subject):
@@ -200,12 +228,15 @@ def fill(study: Any, one: contract.Recording) -> None:
 
 WORLDS: dict[str, Callable[[Path], World]] = {
     "bids": bids,
+    "bold5000": bold5000,
     "god": god,
+    "nsd": nsd,
     "simulated": simulated,
     "simulated_fmri": simulated_fmri,
     "things_eeg1": things_eeg1,
     "things_eeg2": things_eeg2_,
     "things_fmri": things_fmri,
+    "things_meg": things_meg,
     "voxel_table": voxel_table,
 }
 

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import meg_files
 import numpy as np
 import pytest
 import voxel_tables
@@ -104,7 +105,7 @@ def test_what_fits_is_summed_up_and_nothing_is_written(data, tmp_path, monkeypat
         "test trials: 60, 20 of each subject",
         "samples read: all of the wanted channels of 6",
         "2 of them in the test (face, house); chance of top-1 50 %",
-        "no fault found",
+        "no errors found",
     ):
         assert line in told
     assert sorted(tmp_path.rglob("*")) == before
@@ -208,10 +209,10 @@ def test_values_of_keep_that_match_nothing_are_told(recorded, tmp_path, monkeypa
     none = configuration(study_settings(recorded, keep={"trial_type": ["picture"]}))
     assert "keep.trial_type: no event of sub-01 has 'hose' (did you mean 'house'?)" in faults(some, tmp_path)[0]
     (fault,) = faults(none, tmp_path)
-    assert "no trial is left of 20 events" in fault
+    assert "none of 20 events is a trial" in fault
     assert "values found: trial_type: face, house" in fault
     assert fault.endswith("found in: sub-01, sub-02, sub-03")
-    assert "no trial is left of 20 events" in refused(none, tmp_path, monkeypatch)
+    assert "none of 20 events is a trial" in refused(none, tmp_path, monkeypatch)
 
 
 def test_what_is_wrong_with_single_subjects_is_told_of_each_and_once(data, tmp_path, monkeypatch):
@@ -264,9 +265,47 @@ def test_artefacts_are_told_where_they_are_many_and_kept(tmp_path, every):
         report = check.looked(Plan(settings.load({**config, "results": str(tmp_path / "results")})), ["mine.yaml"])
         assert list(report.faults()) == []
         told.append(" ".join(report.notes))
-    assert ("in 25 % of the seconds that were read some channel moves" in told[0]) == (every == 4)
+    assert ("in 25 % of the seconds that were read, some channel changes" in told[0]) == (every == 4)
     assert ("reject_uv" in told[0]) == (every == 4)
     assert "reject_uv" not in told[1]
+
+
+def test_recordings_of_meg_that_do_not_go_together_are_told(tmp_path):
+    kinds = meg_files.names(8, 4)
+    for run, header in (("01", {"grade": 3}), ("02", {"shift_mm": 6.0})):
+        events, info = regular_events(20), meg_files.info_of(kinds, **header)
+        meg_files.write_run(tmp_path / "bids", meg_files.noise(int(run), kinds), kinds, events, run=run, info=info)
+    steps = {"whitening": {"kind": "none"}, "head_movement_mm": 5.0, "without": ["MRO11-1609"], "reject_ft_cm": 9e4}
+    study = meg_files.study_settings(tmp_path / "bids", responses=steps)
+    told = "\n".join(faults(configuration(study), tmp_path))
+    assert "no channel 'MRO11-1609'" in told
+    study["responses"] = {**steps, "without": ["MLO11-1609"]}
+    told = "\n".join(faults(configuration(study), tmp_path))
+    for line in (
+        "channels in T and T/m side by side",
+        "gradient compensation of grade 0, but 3 in",
+        "the head lies 6.0 mm from where it lay in",
+    ):
+        assert line in told
+    study["responses"], study["picks"] = {"reject_ft_cm": 9e4}, "mag"
+    assert "reject_ft_cm is of channels of type grad" in "\n".join(faults(configuration(study), tmp_path))
+
+
+def test_what_fits_of_meg_is_summed_up(tmp_path):
+    kinds = meg_files.names()
+    for run in ("01", "02"):
+        info = meg_files.info_of(kinds, shift_mm=2.0 * int(run))
+        samples = meg_files.noise(int(run), kinds, 24.0)
+        samples[1, :] += 5e-12 * (np.arange(samples.shape[1]) % 500 < 60)
+        types = dict.fromkeys(kinds, "OTHER")
+        meg_files.write_run(tmp_path / "bids", samples, kinds, regular_events(20), run=run, info=info, types=types)
+    config = configuration(meg_files.study_settings(tmp_path / "bids", responses={"without": ["MLO11-1609"]}))
+    report = check.looked(Plan(settings.load({**config, "results": str(tmp_path / "results")})), ["mine.yaml"])
+    assert list(report.faults()) == []
+    told = "\n".join(report.lines)
+    assert "7 of 8 MEG channels, recorded at 250 Hz" in told
+    assert "heads lie up to 2.0 mm from where they lay in the first recording" in told
+    assert "moves by more than 4000 fT (blinks, movement); responses.reject_ft: 4000 leaves" in " ".join(report.notes)
 
 
 def test_long_recordings_are_looked_at_in_part_and_said_so(recorded, tmp_path, monkeypatch):
@@ -300,7 +339,7 @@ def test_concepts_on_both_sides_and_classes_of_the_training_are_told(data, tmp_p
     config = pictures(data)
     config["methods"]["ridge"] = {"kind": "lda", "tower": "small"}
     (fault,) = faults(config, tmp_path)
-    assert "'ridge' (kind lda) tells apart only the classes that it was trained on" in fault
+    assert "'ridge' (kind lda) knows only the classes that it was trained on" in fault
     assert "split.concepts: seen" not in fault  # a list of unseen ones cannot be that
     config["studies"]["mine"]["split"] = {"by": "run", "test": ["02"]}
     (told,) = (fault for fault in faults(config, tmp_path) if "(kind lda)" in fault)
@@ -318,7 +357,7 @@ def test_rates_of_recordings_that_are_still_to_be_simulated_are_told(tmp_path):
     config = configuration({"kind": "simulated", "subjects": 2})
     report = check.looked(Plan(settings.load({**config, "results": str(tmp_path / "results")})), ["mine.yaml"])
     assert list(report.faults()) == []
-    assert any("still to be made or fetched, and not looked at: sub-01, sub-02" in line for line in report.lines)
+    assert any("not checked, because still to be made or downloaded: sub-01, sub-02" in line for line in report.lines)
 
 
 def test_absent_weights_are_told(recorded, tmp_path):
@@ -362,7 +401,7 @@ def test_voxels_that_are_no_numbers_and_unknown_regions_are_told(tmp_path):
     values[7, 3] = np.nan
     config = configuration(voxel_tables.study(voxel_tables.write(tmp_path / "data", values)))
     (fault,) = faults(config, tmp_path)
-    assert "1 voxels hold NaN or infinite signals, the first is 3 in row 8" in fault
+    assert "1 voxels have NaN or infinite signals, the first is 3 in row 8" in fault
     config["rois"] = {"all": {"include": ["V1"]}}
     (fault,) = faults(config, tmp_path)
     assert "no region 'V1'" in fault

@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import meg_files
 import nibabel
 import numpy as np
 import pytest
@@ -104,6 +105,38 @@ def test_categories_of_a_bids_dataset(here):
     assert Path("again.yaml").read_text() == own, "each configuration has results of its own, before any run as well"
 
 
+def test_a_bids_dataset_of_meg(here):
+    kinds = meg_files.names()
+    for number, (subject, label) in enumerate(itertools.product(("01", "02"), ("01", "02", "03"))):
+        meg_files.write_run(
+            *(here / "heads", meg_files.noise(number, kinds, 14.0), kinds, regular_events(20)),
+            subject=subject,
+            run=label,
+            types=dict.fromkeys(kinds, "OTHER"),
+        )
+    told = init.write(here / "heads", flags())
+    assert told[0].startswith("bids: 2 subjects, 2 categories (face, house)")
+    study: Any = fitting("heads.yaml").studies["heads"]
+    assert (study.datatype, study.technique, study.responses.channels) == ("meg", "meg", "all")
+    text = Path("heads.yaml").read_text()
+    for line in (
+        "# 2 subjects, 6 recordings of .fif (run: 01 2, 02 2, 03 2)",
+        "# MEG channels: 8 (2 subjects): MLO11-1609",
+        "# Types by the files: 8 mag. without: [NAME] leaves one out; picks chooses a type",
+        "# reject_ft: 4000.0",
+    ):
+        assert line in text
+    assert "reject_uv" not in text
+
+
+def test_both_datatypes_are_told(here):
+    root = categories(here / "both", subjects=("01",))
+    kinds = meg_files.names()
+    meg_files.write_run(root, meg_files.noise(1, kinds, 14.0), kinds, regular_events(20), task="rest")
+    init.write(root, flags())
+    assert "# There is MEG as well: datatype: meg reads it." in Path("both.yaml").read_text()
+
+
 def test_pictures_of_a_bids_dataset(here):
     told = init.write(pictures(here / "rsvp"), flags())
     assert "12 pictures by the column stim_file" in told[0]
@@ -115,7 +148,7 @@ def test_pictures_of_a_bids_dataset(here):
     assert set(study.split.test) < set(CONCEPTS)
     assert study.responses.sfreq == 100  # of 500
     assert "of 6 concepts" in Path("rsvp.yaml").read_text()
-    assert "knows nothing of photographs" in Path("rsvp.yaml").read_text().replace("\n# ", " ")
+    assert "was not trained on photographs" in Path("rsvp.yaml").read_text().replace("\n# ", " ")
 
 
 def test_pictures_that_every_run_shows_are_zero_shot_by_concepts_or_seen_ones_by_runs(here):
@@ -195,7 +228,7 @@ def test_runs_of_fmri_with_events_are_refused_with_what_to_make_of_them(here, ev
         init.write(bold_runs(here / "bids", events), flags())
     told = str(error.value)
     assert "2 time series (as sub-01/func/sub-01_task-see_run-1_bold.nii.gz, 6 volumes)" in told
-    assert "what a trial evoked must be estimated first" in told
+    assert "the response to each trial must be estimated first" in told
     assert not list(here.glob("*.yaml"))
 
 
@@ -234,7 +267,7 @@ def test_nothing_is_written_over_and_results_are_its_own(here):
     init.write(root, flags())
     assert settings.read("data.yaml")["results"] == "results/data-2"
     before = Path("data.yaml").read_text()
-    with pytest.raises(InputError, match="exists, and no file is written over"):
+    with pytest.raises(InputError, match="this file exists and is not overwritten"):
         init.write(root, flags())
     assert Path("data.yaml").read_text() == before
 
@@ -249,7 +282,7 @@ def test_nothing_is_written_over_and_results_are_its_own(here):
         ({"split": "session"}, "no split is possible by --split session"),
         ({"split": "run=09"}, "expected trials of each category (face, house) of every subject on both sides"),
         ({"tasks": ["look"]}, "no recording of the tasks look; found see"),
-        ({"pictures": Path("nowhere")}, "--pictures: nowhere is no folder"),
+        ({"pictures": Path("nowhere")}, "--pictures: nowhere is not a folder"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import brain_files
+import h5py
 import mne
 import numpy as np
 import oddball
@@ -17,7 +19,7 @@ import pytest
 from in_process import do
 
 import brain2clip
-from brain2clip import artefact
+from brain2clip import artefact, sealing
 from brain2clip.cli import apply
 from brain2clip.plan import Plan, Run
 from brain2clip.responses import same_samples
@@ -163,7 +165,7 @@ def test_other_candidates_and_what_cannot_be(results):
         "no stimulus named 'test-00' (did you mean 'test-009'?); expected one of": lambda: model.similarity(
             epochs, ["test-00"]
         ),
-        "no candidate for what a response shows named 'test-004'": lambda: model.rank(epochs, some),
+        "no candidate for the stimulus of a response named 'test-004'": lambda: model.rank(epochs, some),
         "expected stimulus ids, each once; found 2": lambda: model.similarity(epochs, ["test-001"] * 2),
         "trained on the channels E0, E1, E2, E3, E4, E5, these responses have E0, E1; name": lambda: model.embed(
             epochs.copy().pick(["E0", "E1"])
@@ -171,11 +173,11 @@ def test_other_candidates_and_what_cannot_be(results):
         "trained on 10 samples at 50 Hz from 0 s, these responses have 5 samples at 25 Hz": lambda: model.embed(
             epochs.copy().decimate(2, verbose="error")
         ),
-        "do not say what they show": lambda: model.rank(
+        "these responses have no stimuli": lambda: model.rank(
             mne.EpochsArray(epochs.get_data(), epochs.info, verbose="error")
         ),
-        "to which none was fitted": lambda: model.embed(epochs, normalised=False),
-        "4 runs are chosen, expected one; say more (method: frozen, mapping, prompted, ridge)": lambda: results.model(
+        "trained on responses without these": lambda: model.embed(epochs, normalised=False),
+        "found 4 runs, expected one; give more details (method: frozen, mapping, prompted, ridg": lambda: results.model(
             study="eeg"
         ),
         "no column named 'methods' (did you mean 'method'?)": lambda: results.rows(methods="ridge"),
@@ -202,6 +204,47 @@ def test_models_applied_to_the_recordings_of_their_own_test_rank_as_the_runs_did
     )
 
 
+def features_of(results, path: Path, what: str | None = None) -> str:
+    """A copy of the features with names and pixels of pictures; a training stimulus may be known as one of the test.
+
+    Returns the id of the latter.
+    """
+    shutil.copy(results.folder / results.plan.features("eeg", "tiny"), path)
+    with h5py.File(path, "r+") as file:
+        sides = file["split"].asstr()[:].tolist()
+        for name, ending in (("image", ".png"), ("pixel_digest", "")):
+            if name in file:
+                del file[name]
+            told = [f"{name}-{row}{ending}" for row in range(len(sides))]
+            file.create_dataset(name, data=told, dtype=h5py.string_dtype())
+        own, other = sides.index("test"), sides.index("train")
+        if what is not None:
+            file[what][other] = file[what].asstr()[own]
+        target = str(file["stimulus_id"].asstr()[own])
+    sealing.seal_h5(path)
+    return target
+
+
+@pytest.mark.parametrize("what", ["concept", "image", "pixel_digest"])
+def test_a_test_that_asks_for_what_training_showed_is_refused_unless_said(results, tmp_path, what):
+    """By concept, by the name of the picture, by its pixels; the study as if the models were of another one."""
+    one = next(one for one in results.plan.applied() if one.name == "again" and one.model.method == "ridge")
+    job = results.plan.apply_job(one)
+    target = features_of(results, tmp_path / "trained.h5", what)
+    features_of(results, tmp_path / "stimuli.h5")
+    paths = {name: [str(tmp_path / f"{name}.h5")] for name in ("trained", "stimuli")}
+    job = replace(job, inputs={**job.inputs, **paths}, outputs=(str(tmp_path / "rows.parquet"),))
+    unsaid = {key: value for key, value in job.spec.settings.items() if key != "concepts"}
+    with pytest.raises(InputError, match=rf"1 of the stimuli.*\({target}\)[^$]*apply\.\*\.concepts: seen"):
+        do(replace(job, spec=replace(job.spec, settings=unsaid)), results.folder, check=False)
+    assert not (tmp_path / "rows.parquet").exists()
+    assert job.spec.settings["concepts"] == "seen"
+    do(job, results.folder, check=False)
+    rows = pd.read_parquet(tmp_path / "rows.parquet")
+    assert set(rows.loc[rows["seen"], "target"]) == {target}
+    assert not rows["seen"].all()
+
+
 def test_of_two_studies_a_recording_of_one_name_is_compared_and_a_copy_refused():
     sketch = np.arange(same_samples.KEPT, dtype=np.uint64)[None]
     empty = Responses(np.zeros((1, 2), np.float32), *[np.zeros(1, int)] * 2, np.zeros(0), 0.0, ["a", "b"], ["x"])
@@ -216,9 +259,7 @@ def test_what_cannot_be_applied_is_refused_while_planning(tmp_path):
     given = configuration(tmp_path)
     given["studies"]["more"] = {"kind": "simulated", "subjects": 2}
     given["apply"] = {"later": {"experiment": "eeg", "study": "more"}}
-    with pytest.raises(
-        InputError, match=r"'eeg' has no model of subject 02, only of 01; name whose .*apply\.later\.sub"
-    ):
+    with pytest.raises(InputError, match=r"'eeg' has no model of subject 02, only of 01; set apply\.later\.sub"):
         Plan(load(given)).jobs()
     given["apply"]["later"]["subject"] = "01"
     made = [path for path, job in Plan(load(given)).jobs().items() if job.stage == "apply"]
@@ -247,7 +288,7 @@ def test_the_page_of_applied_models_labels_seen_concepts(results, monkeypatch):
     page = apply.page(results.plan, results.plan.applied())
     zero_shot, seen = page.split("\n## ")[1:]
     assert zero_shot.startswith("again: eeg\n")
-    assert seen.startswith("categories: fmri (seen concepts)\n\nSeen concepts: the test asks for")
+    assert seen.startswith("categories: fmri (seen concepts)\n\nSeen concepts: the test concepts occur")
     rows = results.rows(method="mapping")
     top1 = (rows.loc[rows["repetitions"] == "all", "rank"] == 1).mean()
     (line,) = [line for line in zero_shot.splitlines() if line.startswith("| mapping")]

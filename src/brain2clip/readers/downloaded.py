@@ -120,7 +120,7 @@ class DownloadedStudy(contract.Study):
         if self.relative(path) not in self.entries:
             raise InputError(
                 f"{path}: not listed in {self.manifest} (setting {self.setting('manifest')}), so it is never "
-                "downloaded; complete the manifest, or take the file away"
+                "downloaded; complete the manifest, or remove the file"
             )
         self._record_of(path).check(path)
 
@@ -149,8 +149,8 @@ class PublishedTable:
     def wrong(self, what: str) -> InputError:
         """A refusal with what to do about it."""
         return InputError(
-            f"{self.path}: {what}\n  this is not the table that was published; delete {self.record} and start "
-            "snakemake again, so that it is fetched"
+            f"{self.path}: {what}\n  this is not the published table; delete {self.record} and start snakemake "
+            "again, which downloads it"
         )
 
     def require(self, names: Iterable[str]) -> None:

@@ -163,7 +163,7 @@ def check(entry: Entry, where: str) -> None:
     if "\\" in entry.path or not entry.path.isprintable():
         raise InputError(f"{where}: path {entry.path!r}; expected '/' between folders and no control characters")
     if entry.size is not None and entry.size < 0:
-        raise InputError(f"{where}: size {entry.size} of {entry.path}; expected bytes, or nothing where it is unknown")
+        raise InputError(f"{where}: size {entry.size} of {entry.path}; expected bytes, or nothing if it is unknown")
     if entry.algorithm not in DIGITS:
         raise InputError(f"{where}: hash algorithm {entry.algorithm!r}; expected one of {', '.join(DIGITS)}")
     digits = DIGITS[entry.algorithm]
@@ -276,7 +276,7 @@ def _read(path: Path, mtime_ns: int, size: int) -> tuple[Entry, ...]:
         where = f"{path}: line {lines.line_num}"
         entry = _entry(row, where)
         if entry.path in found:
-            raise InputError(f"{where}: path {entry.path!r} for the second time; keep one of the two rows")
+            raise InputError(f"{where}: path {entry.path!r} occurs twice; keep one of the two rows")
         found[entry.path] = entry
     if not found:
         raise InputError(f"{path}: no row below the header; a manifest lists at least one file")
@@ -301,7 +301,7 @@ def _entry(row: list[str], where: str) -> Entry:
         raise InputError(f"{where}: {len(row)} cells; expected {len(COLUMNS)}: {','.join(COLUMNS)}")
     path, size, algorithm, digest, url = row
     if size and not re.fullmatch("[0-9]+", size):
-        raise InputError(f"{where}: size_bytes {size!r}; expected bytes, or nothing where the size is unknown")
+        raise InputError(f"{where}: size_bytes {size!r}; expected bytes, or nothing if the size is unknown")
     entry = Entry(path, int(size) if size else None, algorithm, digest, url)
     check(entry, where)
     return entry

@@ -1,17 +1,18 @@
 """Stage ``apply``: models of an experiment rank the test trials of another study's recordings.
 
 The rows are those of the stage ``rank``, with a column more: ``seen``, whether the model was trained on the concept
-that is asked for. New recordings without training trials are normalised as the training of the model was.
+that is asked for, or on a picture of that name or with its pixels. A zero-shot study is refused where it is, unless the
+settings allow it. New recordings without training trials are normalised as the training of the model was.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
-
-import numpy as np
+from dataclasses import dataclass, replace
+from typing import Any
 
 from brain2clip import artefact, stage
+from brain2clip.readers import overlap
 from brain2clip.responses.same_samples import Recordings
 from brain2clip.retrieval import query_table, tasks
 from brain2clip.retrieval.rank import queries_of
@@ -33,20 +34,69 @@ def run(job: stage.Job) -> None:
         test = replace(test, recordings=named_apart(test.recordings, own["study"]))
     test = normalised(tensors, test, of_model["subject"])
     with open_stimuli(job.input("trained"), job.expects.get("trained")) as trained:
-        shown = np.isin(trained["split"].asstr()[:], ["train", "both"])
-        known = set(trained["concept"].asstr()[:][shown].tolist())
+        known = Known.of(trained)
     with stimuli_of(job) as stimuli:
         test = placed(test, stimuli, job.input("stimuli"))
         candidates = tasks.candidate_rows(stimuli["split"].asstr()[:])
         given = (job.settings["method"], job.settings["tower"], tensors, test, stimuli, candidates)
         predictor = Predictor(*given, of_model["subject"])
         queries = queries_of(predictor, test, parse(Retrieval, job.settings["retrieval"]))
-        concept = dict(zip(stimuli["stimulus_id"].asstr()[:].tolist(), stimuli["concept"].asstr()[:].tolist()))
+        seen = known.seen(stimuli)
     rows = query_table.checked(job, queries)
-    rows["seen"] = [concept.get(target, target) in known for target in rows["target"]]  # a class is a concept itself
+    # A class is a concept itself.
+    rows["seen"] = [seen.get(target, overlap.plain(target) in known.shown.concepts) for target in rows["target"]]
     log.info("apply: of %d queries %d ask for concepts that the model was trained on", len(rows), rows["seen"].sum())
+    if rows["seen"].any() and job.settings.get("concepts") != "seen":
+        names = sorted({target for target, is_seen in zip(rows["target"], rows["seen"]) if is_seen})
+        raise stage.InputError(
+            f"apply: {len(names)} of the stimuli or classes that the test of study {own['study']!r} asks for "
+            f"({', '.join(names[:3])}{', …' if len(names) > 3 else ''}) were in the training of the models of study "
+            f"{of_model['study']!r}, by concept, by name of the picture or by its pixels\n  expected none, for the "
+            "test is zero-shot: leave them out of training, or set apply.*.concepts: seen; rows then say which they are"
+        )
     test.recordings.note(rows)
     artefact.write_table(job.output("rows"), rows, job.provenance())
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a model was trained on.
+
+    Attributes
+    ----------
+    shown : Shown
+        Concepts and names of pictures.
+    digests : frozenset of str
+        Of the pixels of pictures.
+    """
+
+    shown: overlap.Shown
+    digests: frozenset[str]
+
+    @classmethod
+    def of(cls, file: Any) -> Known:
+        """Of the training stimuli of a stimuli artefact."""
+        ids, concepts, images, digests, sides = columns(file)
+        rows = [row for row, side in enumerate(sides) if side in ("train", "both")]
+        shown = overlap.shown((ids[row], concepts[row], images[row]) for row in rows)
+        return cls(shown, frozenset(digests[row] for row in rows) - {""})
+
+    def seen(self, file: Any) -> dict[str, bool]:
+        """Whether each stimulus of an artefact was in that training, by its id."""
+        return {
+            stimulus_id: overlap.plain(concept) in self.shown.concepts
+            or overlap.picture(stimulus_id, image) in self.shown.pictures
+            or digest in self.digests
+            for stimulus_id, concept, image, digest, _ in zip(*columns(file))
+        }
+
+
+def columns(file: Any) -> list[list[str]]:
+    """Id, concept, path of the picture, digest of its pixels (empty without one) and side of all stimuli."""
+    names = ("stimulus_id", "concept", "image", "pixel_digest", "split")
+    found = [file[name].asstr()[:].tolist() if name in file else [""] * len(file["stimulus_id"]) for name in names]
+    found[3] = [digest if image else "" for digest, image in zip(found[3], found[2])]
+    return found
 
 
 def named_apart(recordings: Recordings, study: str) -> Recordings:

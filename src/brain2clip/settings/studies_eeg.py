@@ -1,11 +1,11 @@
-"""Published datasets of EEG."""
+"""Published datasets of EEG and MEG."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from brain2clip.settings.base import Filled
 from brain2clip.settings.study_base import (
@@ -76,8 +76,9 @@ class ThingsEeg1Study(EegStudyBase):
     kind: Literal["things_eeg1"] = "things_eeg1"
     subjects: Labels | Literal["all"] = Field(
         "all",
-        description="labels 01 to 50; all: without the four that the authors exclude (01, 06, 18, 23). 49 and 50 have "
-        "caps of 128 channels, the others of 63: across subjects name responses.channels that all have",
+        description="labels 01 to 50; all: without the four that the authors exclude (01, 06, 18, 23). 49 and 50 "
+        "have caps of 128 channels, the other subjects caps of 63: for models across subjects name in "
+        "responses.channels the channels that all have",
     )
     test: Literal["concepts", "block"] = Field(
         "concepts",
@@ -118,3 +119,97 @@ class ThingsEeg1Study(EegStudyBase):
         """As for every study; of the folder of pictures only that there is one, which decides what a stimulus is."""
         found = super().for_responses()
         return {**found, "pictures": found["pictures"] and "given"}
+
+
+class ThingsMegStudy(EegStudyBase):
+    """THINGS-MEG (Hebart et al. 2023) from OpenNeuro ds004212, downloaded file by file."""
+
+    of_stimuli: ClassVar[frozenset[str]] = frozenset({"pictures"})
+    stimuli_read: ClassVar[frozenset[str] | None] = frozenset({"kind", "pictures", "keep_test_concepts", "images"})
+
+    kind: Literal["things_meg"] = "things_meg"
+    subjects: Labels | Literal["all"] = Field("all", description="labels BIGMEG1 to BIGMEG4")
+    sessions: Labels | Literal["all"] = Field("all", description="recording sessions, labels 01 to 12")
+    runs: Labels | Literal["all"] = Field("all", description="runs of each session, labels 01 to 10")
+    source: Literal["raw", "preprocessed"] = Field(
+        "raw",
+        description="raw: the recordings (62 GB per subject); preprocessed: the dataset authors' own epochs (8.25 GB "
+        "per subject: 271 sensors, 0.1 to 40 Hz, z-score by the baseline, 200 Hz)",
+    )
+    epochs: Filled | None = Field(
+        None,
+        description="for source: preprocessed, folder of the authors' files preprocessed_P1-epo.fif and so on with "
+        "their parts -1, -2, -3; null: they are downloaded, and the manifest must list derivatives/preprocessed",
+    )
+    keep_test_concepts: bool = Field(
+        False,
+        description="the 200 test pictures show concepts of training pictures. false: training trials of those "
+        "concepts are left out (1,654 x 12 are left), so that retrieval is zero-shot, as in the field; true: all "
+        "22,248 are kept, as in NeuralBench, and reports say so",
+    )
+    onset: Literal["events", "trigger"] = Field(
+        "events",
+        description="when a picture came. events: events.tsv, which follows the optical sensor on the projector since "
+        "version 2.0.0; trigger: the pulse of the channel UPPT001 that belongs to the event. The log of every "
+        "recording says by how much the two differ",
+    )
+    dropouts: Literal["median", "keep"] = Field(
+        "median",
+        description="two stretches of 0.2 s in which all sensors drop out (BIGMEG1 ses-11 run-05 at 13.4 s, BIGMEG2 "
+        "ses-10 run-03 at 59.8 s). median: replaced by the median of each sensor before the filter, as by the "
+        "authors; keep: left as recorded",
+    )
+    pictures: Filled | None = Field(
+        None,
+        description="folder of the THINGS pictures, <folder>/<concept>/<file>.jpg, which are on request; null: "
+        "text prompts of the concepts are the candidates",
+    )
+    manifest: Filled = Field(
+        "workflow/manifests/things-meg.csv.gz", description="what to download: path, size, hash, url"
+    )
+    images: Filled = Field(
+        "workflow/manifests/things-meg-images.csv",
+        description="number, kind (exp, test), concept number, file name of each picture",
+    )
+
+    @property
+    def technique(self) -> Literal["eeg", "meg", "fmri"]:
+        """Recordings of MEG."""
+        return "meg"
+
+    @model_validator(mode="after")
+    def _whole_epochs(self) -> Self:
+        if self.epochs is not None and self.source != "preprocessed":
+            raise ValueError("epochs is the folder of the authors' epochs; expected source: preprocessed beside it")
+        return self
+
+    @property
+    def has(self) -> frozenset[str] | None:
+        """Pictures, where their folder is given."""
+        return frozenset({"pictures"} if self.pictures else ())
+
+    @property
+    def n_stimuli(self) -> int | None:
+        """All pictures, or those that are left without training pictures of test concepts."""
+        return 22448 if self.keep_test_concepts else 20048
+
+    @property
+    def part(self) -> str | None:
+        """A session shows one picture of each concept, a run a tenth of them."""
+        if self.runs != "all":
+            return f"runs: {list(self.runs)}"
+        return f"sessions: {list(self.sessions)}" if self.sessions != "all" else None
+
+    @property
+    def extent(self) -> Extent | None:
+        """Twelve pictures of each concept once over twelve sessions, and 200 pictures in each of them."""
+        share = (12 if self.sessions == "all" else len(self.sessions)) * (10 if self.runs == "all" else len(self.runs))
+        concepts = 1854 if self.keep_test_concepts else 1654
+        pictures = concepts * 12 * share // 120
+        return Extent((pictures, 20 * share), (pictures, 200), 1200.0, 271, (concepts, 200))
+
+    def smaller(self, subjects: Sequence[str]) -> dict[str, Any]:
+        """Two runs of one session."""
+        sessions = ["01"] if self.sessions == "all" else list(self.sessions[:1])
+        runs = ["01", "02"] if self.runs == "all" else list(self.runs[:2])
+        return {**super().smaller(subjects), "sessions": sessions, "runs": runs}

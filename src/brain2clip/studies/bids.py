@@ -87,16 +87,16 @@ class Study(UserStudy, EegStudy):
         stray = bids_files.stray_folders(self.root)
         if stray:
             raise InputError(
-                f"{self.root}: {some(list(map(repr, stray)))} begins as the folder of a subject, but only letters and "
-                f"digits make a label\n  take it away, or name the subjects: {self._naming(found)}"
+                f"{self.root}: {some(list(map(repr, stray)))} looks like the folder of a subject, but labels have "
+                f"letters and digits only\n  remove it, or name the subjects: {self._naming(found)}"
             )
         having = tuple(one for one in found if bids_files.wanted_files(self.root, one, self.selection))
         if having and having != found:
             lost = [one for one in found if one not in having]
             raise InputError(
                 f"{self.root}: {len(lost)} of {len(found)} subjects have no {self.block.datatype.upper()} recording "
-                f"that is asked for (tasks {', '.join(self.block.tasks)}): {some(lost)}\n"
-                f"  name the others: {self._naming(having)}"
+                f"that the settings ask for (tasks {', '.join(self.block.tasks)}): {some(lost)}\n"
+                f"  name the other subjects: {self._naming(having)}"
             )
 
     @property
@@ -199,7 +199,9 @@ class Study(UserStudy, EegStudy):
             self._checked.add(recording.subject)
         trials = pd.DataFrame({"onset": onsets, "stimulus": names, "concept": concepts, "split": sides})
         if None in sides:
-            log.info("%s: %d trials are on neither side of the split, left out", recording.name, sides.count(None))
+            log.info(
+                "%s: %d trials left out, because they are neither training nor test", recording.name, sides.count(None)
+            )
         trials = trials[trials["split"].notna()]
         return trials.sort_values("onset", kind="stable", ignore_index=True)
 
@@ -251,11 +253,11 @@ class Study(UserStudy, EegStudy):
                 if value not in everywhere:
                     known = own[setting] | everywhere
                     raise InputError(
-                        f"{self.setting(setting)}: no event of sub-{subject} has {value!r}{suggestion(value, known)}, "
-                        f"nor has one of another subject in {self.root}\n"
-                        f"  values found: {some(sorted(known))}; fix the name, or take it out"
+                        f"{self.setting(setting)}: no event of sub-{subject} has "
+                        f"{value!r}{suggestion(value, known)}, nor has an event of another subject in {self.root}\n  "
+                        f"values found: {some(sorted(known))}; fix the name, or remove it"
                     )
-                log.warning("sub-%s: no event has %r, which %s names", subject, value, self.setting(setting))
+                log.warning("sub-%s: no event has %r, which is in %s", subject, value, self.setting(setting))
 
     def _wanted_values(self) -> dict[str, tuple[str, ...]]:
         """Values that settings name, by setting."""
@@ -308,7 +310,7 @@ class Study(UserStudy, EegStudy):
         if not kept:
             found = "; ".join(f"{name}: {some(sorted(set(events[name])))}" for name in self.block.keep)
             raise InputError(
-                f"{path}: no trial is left of {len(events['onset'])} events\n"
+                f"{path}: none of {len(events['onset'])} events is a trial\n"
                 f"  {self.setting('keep')} wants {_plain(self.block.keep)}\n"
                 f"  values found: {found or 'none'}"
             )
@@ -347,11 +349,11 @@ class Study(UserStudy, EegStudy):
             if plain or name in events or name not in ENTITIES:
                 columns[name] = column(events, name, recording.events, setting)
             elif entities[name] is None:
-                raise InputError(f"{recording.path}: no {name} in the file name, which {setting} = {wanted!r} wants")
+                raise InputError(f"{recording.path}: no {name} in the file name, which {setting} = {wanted!r} needs")
         unknown = [row for row in kept if any(cells[row] in MISSING for cells in columns.values())]
         if unknown:
             raise InputError(
-                f"{recording.events}: {len(unknown)} of {len(kept)} trials do not say what was shown "
+                f"{recording.events}: {len(unknown)} of {len(kept)} trials do not name a stimulus "
                 f"({', '.join(columns)} is n/a, first in event {unknown[0] + 1})\n"
                 f"  expected a stimulus in each trial; leave other events out by {self.setting('keep')}"
             )
