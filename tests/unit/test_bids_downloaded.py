@@ -80,6 +80,16 @@ def test_with_a_folder_nothing_is_downloaded(tmp_path, mirror):
     assert not hasattr(study, "downloads")
 
 
+def test_a_kind_made_of_this_one_that_reads_folders_refuses_a_manifest(tmp_path, manifest):
+    class Mine(bids.Study):
+        pass
+
+    given = {**study_settings(tmp_path), "manifest": str(manifest)}
+    del given["root"]
+    with pytest.raises(InputError, match=r"studies\.mine\.manifest: Mine reads a folder only"):
+        Mine("mine", given, tmp_path)
+
+
 @pytest.mark.parametrize("given", [{"root": "a", "manifest": "ds000117"}, {"root": None}])
 def test_either_a_folder_or_a_manifest(given):
     block = {**study_settings(Path("a")), **given}
@@ -306,6 +316,7 @@ def test_places_and_units_of_files():
     assert bids_manifest.unit_of("sub-01/sub-01_scans.tsv") == "sub-01"
     assert bids_manifest.unit_of("sub-01/eeg/sub-01_electrodes.tsv") == "sub-01_eeg"
     assert bids_manifest.unit_of("README") == "dataset"
+    assert bids_manifest.unit_of("sub-01/old eeg/x_eeg.edf") == "sub-01_oldeeg"
     assert bids_manifest.unit_of("stimuli/a/b.png") == bids_manifest.unit_of("stimuli/c.png") == "stimuli_files"
     paths = [
         *(meg, "sub-01/meg/sub-01_task-b_meg/config", "sub-02/meg/sub-02_task-a_meg.fif"),

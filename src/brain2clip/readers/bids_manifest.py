@@ -59,7 +59,7 @@ def unit_of(path: str) -> str:
     if found is None:
         top, slash, _ = path.partition("/")
         return f"{top}_files" if slash and re.fullmatch(r"[A-Za-z0-9_]+", top) else unit
-    return unit if found.datatype is None else f"{unit}_{found.datatype}"
+    return unit if found.datatype is None else f"{unit}_{re.sub('[^A-Za-z0-9]', '', found.datatype) or 'other'}"
 
 
 @dataclass(frozen=True)

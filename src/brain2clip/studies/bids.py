@@ -51,6 +51,8 @@ class Study(UserStudy, EegStudy):
 
     def __init__(self, name: str, settings: dict[str, Any], results: Path) -> None:
         super().__init__(name, settings, results)
+        if self.block.root is None and not isinstance(self, DownloadedStudy):  # a kind from outside made of this one
+            raise InputError(f"{self.setting('manifest')}: {type(self).__name__} reads a folder only; name root")
         self.root = Path(self.block.root or "")
         self.selection = bids_files.Wanted(
             self.block.tasks,
@@ -392,6 +394,10 @@ class Fetched(DownloadedStudy, Study):
     there; everything else is read from disk as of any dataset, after each file was compared with its record.
     """
 
+    def __init__(self, name: str, settings: dict[str, Any], results: Path) -> None:
+        super().__init__(name, settings, results)
+        self._units_of: dict[str, list[str]] = {}
+
     @cached_property
     def dataset(self) -> str:  # type: ignore[override]
         """Accession, or name of the manifest without its ending."""
@@ -424,7 +430,10 @@ class Fetched(DownloadedStudy, Study):
     def subject_units(self, subject: str) -> list[str]:
         """Units of the recordings that are read, and of what belongs to all of them or to a session."""
         labels.check(self.name, subject, self._having)
-        return bids_manifest.units_for(self.units, subject, self._read_ones, self.block.datatype)
+        if subject not in self._units_of:
+            found = bids_manifest.units_for(self.units, subject, self._read_ones, self.block.datatype)
+            self._units_of[subject] = found
+        return self._units_of[subject]
 
     def unit_of(self, path: str) -> str:
         """Name of the download unit of a file, by datatype."""
