@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import meg_files
 import numpy as np
 import pytest
 import voxel_tables
@@ -267,6 +268,44 @@ def test_artefacts_are_told_where_they_are_many_and_kept(tmp_path, every):
     assert ("in 25 % of the seconds that were read some channel moves" in told[0]) == (every == 4)
     assert ("reject_uv" in told[0]) == (every == 4)
     assert "reject_uv" not in told[1]
+
+
+def test_recordings_of_meg_that_do_not_go_together_are_told(tmp_path):
+    kinds = meg_files.names(8, 4)
+    for run, header in (("01", {"grade": 3}), ("02", {"shift_mm": 6.0})):
+        events, info = regular_events(20), meg_files.info_of(kinds, **header)
+        meg_files.write_run(tmp_path / "bids", meg_files.noise(int(run), kinds), kinds, events, run=run, info=info)
+    steps = {"whitening": {"kind": "none"}, "head_movement_mm": 5.0, "without": ["MRO11-1609"], "reject_ft_cm": 9e4}
+    study = meg_files.study_settings(tmp_path / "bids", responses=steps)
+    told = "\n".join(faults(configuration(study), tmp_path))
+    assert "no channel 'MRO11-1609'" in told
+    study["responses"] = {**steps, "without": ["MLO11-1609"]}
+    told = "\n".join(faults(configuration(study), tmp_path))
+    for line in (
+        "channels in T and T/m side by side",
+        "gradient compensation of grade 0, but 3 in",
+        "the head lies 6.0 mm from where it lay in",
+    ):
+        assert line in told
+    study["responses"], study["picks"] = {"reject_ft_cm": 9e4}, "mag"
+    assert "reject_ft_cm is of channels of type grad" in "\n".join(faults(configuration(study), tmp_path))
+
+
+def test_what_fits_of_meg_is_summed_up(tmp_path):
+    kinds = meg_files.names()
+    for run in ("01", "02"):
+        info = meg_files.info_of(kinds, shift_mm=2.0 * int(run))
+        samples = meg_files.noise(int(run), kinds, 24.0)
+        samples[1, :] += 5e-12 * (np.arange(samples.shape[1]) % 500 < 60)
+        types = dict.fromkeys(kinds, "OTHER")
+        meg_files.write_run(tmp_path / "bids", samples, kinds, regular_events(20), run=run, info=info, types=types)
+    config = configuration(meg_files.study_settings(tmp_path / "bids", responses={"without": ["MLO11-1609"]}))
+    report = check.looked(Plan(settings.load({**config, "results": str(tmp_path / "results")})), ["mine.yaml"])
+    assert list(report.faults()) == []
+    told = "\n".join(report.lines)
+    assert "7 of 8 MEG channels, recorded at 250 Hz" in told
+    assert "heads lie up to 2.0 mm from where they lay in the first recording" in told
+    assert "moves by more than 4000 fT (blinks, movement); responses.reject_ft: 4000 leaves" in " ".join(report.notes)
 
 
 def test_long_recordings_are_looked_at_in_part_and_said_so(recorded, tmp_path, monkeypatch):

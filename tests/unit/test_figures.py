@@ -5,7 +5,9 @@ from __future__ import annotations
 import warnings
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +20,7 @@ from brain2clip.reporting import blocks, figure_base, figures, style, thumbnails
 from brain2clip.reporting.accuracy import by_region
 from brain2clip.reporting.figure_kinds import (
     confusion,
+    erp,
     gains,
     gallery,
     pictures,
@@ -74,7 +77,7 @@ def made(stage_name: str) -> artefact.Provenance:
     return artefact.Provenance(stage_name, {}, "code")
 
 
-def write_responses(path: Path, seed: int, known: bool = True) -> None:
+def write_responses(path: Path, seed: int, known: bool = True, kinds: list[str] | None = None) -> None:
     names = list(PLACES)
     flat = np.array(list(PLACES.values()))
     position = 0.095 * np.column_stack([flat, np.sqrt(1 - (flat**2).sum(axis=1))])
@@ -89,6 +92,7 @@ def write_responses(path: Path, seed: int, known: bool = True) -> None:
     psd = 1e-11 / (1 + freqs) + 2e-12 * np.exp(-(((freqs - 10) / 1.5) ** 2)) + 1e-15
     with artefact.create_h5(path, made("epochs"), unknown={"position"}) as file:
         file["channel"] = names
+        file["channel_type"] = kinds or ["eeg"] * len(names)
         file["times"] = times
         file["position"] = position if known else np.full_like(position, np.nan)
         file["response"], file["stimulus"] = response.astype(np.float32), stimulus.astype(np.int32)
@@ -407,6 +411,67 @@ def test_erp_without_positions_says_so(tmp_path: Path) -> None:
     made = drawn("erp", {"responses": [path]})
     words = [text.get_text() for panel in made.subfigs for axis in panel.axes for text in axis.texts]
     assert any("positions of the channels are unknown" in text for text in words)
+
+
+def meg(path: Path, **changes: Any) -> Path:
+    """Eight magnetometers and six planar gradiometers in T and T/m, two of which lie at one place."""
+    write_responses(path, 1, kinds=["mag"] * 8 + ["grad"] * 6)
+    with h5py.File(path, "r+") as file:
+        file["quality/erp"][:8] *= 1e-7  # 4 uV become 400 fT
+        file["quality/erp"][8:] *= 1e-6
+        file["quality/psd"][:8] *= 1e-14
+        file["position"][13] = file["position"][12]
+        for name, unit in changes.items():
+            file[f"quality/{name}"].attrs["unit"] = unit
+    return path
+
+
+def test_fields_are_drawn_by_type_of_sensor_in_their_units(tmp_path: Path) -> None:
+    path = meg(tmp_path / "responses" / "mine" / "broad" / "sub-01.h5")
+    made = drawn("erp", {"responses": [path]})
+    curves = [axis for panel in made.subfigs for axis in panel.axes if axis.get_xlabel()]
+    assert [axis.get_ylabel() for axis in curves] == ["magnetic field (fT)", "field gradient (fT/cm)"]
+    assert "8 MEG sensors (mag), mean over 1 subject" in titles(curves[0])
+    assert "6 MEG sensors (grad), mean over 1 subject" in titles(curves[1])
+    assert 100 < max(np.abs(line.get_ydata()).max() for line in curves[0].lines[:8]) < 1000
+    bars = [axis.get_ylabel() for panel in made.subfigs for axis in panel.axes if not axis.get_xlabel()]
+    assert {"magnetic field (fT)", "pairs: field gradient (fT/cm)"} <= set(bars)
+
+
+def titles(axis: Any) -> str:
+    return " ".join(axis.get_title(loc=place) for place in ("left", "center", "right"))
+
+
+def test_scaled_fields_are_drawn_as_they_are(tmp_path: Path) -> None:
+    path = meg(tmp_path / "responses" / "mine" / "broad" / "sub-01.h5", erp="baseline standard deviation")
+    made = drawn("erp", {"responses": [path]})
+    labels = {axis.get_ylabel() for panel in made.subfigs for axis in panel.axes if axis.get_xlabel()}
+    assert labels == {"response (baseline standard deviations)"}
+
+
+def test_spectra_of_meg_have_a_line_for_each_type(tmp_path: Path) -> None:
+    path = meg(tmp_path / "responses" / "mine" / "broad" / "sub-01.h5")
+    (axis,) = drawn("spectra", {"responses": [path]}).axes
+    assert [line.get_label() for line in axis.lines] == ["mine, broad, mag", "mine, broad, grad"]
+    assert axis.get_ylabel() == "power spectral density (dB re 1 (fT/cm)²/Hz or 1 fT²/Hz)"
+    with h5py.File(path) as file:
+        expected = 10 * np.log10(np.nanmean(file["quality/psd"][:8], axis=0)[1:] * 1e30)
+    np.testing.assert_allclose(axis.lines[0].get_ydata(), expected, rtol=1e-6)
+
+
+def test_pairs_of_gradiometers_are_their_root_mean_square() -> None:
+    place = np.array([[0.0, 0.1, 0.0], [0.0, 0.1, 0.0002], [0.1, 0.0, 0.0]])
+    names, position, values, paired = erp._in_places(["a", "b", "c"], place, np.array([[3.0], [4.0], [-2.0]]))
+    assert paired
+    assert dict(zip(names, values[:, 0])) == {"a": pytest.approx(np.sqrt(12.5)), "c": 2.0}
+    assert len(position) == 2
+
+
+def test_the_sphere_of_a_helmet_is_fitted() -> None:
+    turn = np.linspace(0, 6, 40)
+    around = np.stack([np.cos(turn), np.sin(turn), np.cos(3 * turn)], axis=1)
+    sensors = 0.11 * around / np.linalg.norm(around, axis=1, keepdims=True) + [0.0, 0.01, 0.05]
+    np.testing.assert_allclose(erp._fitted_sphere(sensors), (0.0, 0.01, 0.05, 0.11), atol=1e-6)
 
 
 def test_unknown_figure_and_missing_input_are_named(inputs: dict[str, list[Path]], tmp_path: Path) -> None:

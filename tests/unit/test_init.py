@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import meg_files
 import nibabel
 import numpy as np
 import pytest
@@ -102,6 +103,38 @@ def test_categories_of_a_bids_dataset(here):
     init.write(here / "My data_2", flags(out=Path("again.yaml")))
     own = text.replace("results: results/My-data-2", "results: results/again")
     assert Path("again.yaml").read_text() == own, "each configuration has results of its own, before any run as well"
+
+
+def test_a_bids_dataset_of_meg(here):
+    kinds = meg_files.names()
+    for number, (subject, label) in enumerate(itertools.product(("01", "02"), ("01", "02", "03"))):
+        meg_files.write_run(
+            *(here / "heads", meg_files.noise(number, kinds, 14.0), kinds, regular_events(20)),
+            subject=subject,
+            run=label,
+            types=dict.fromkeys(kinds, "OTHER"),
+        )
+    told = init.write(here / "heads", flags())
+    assert told[0].startswith("bids: 2 subjects, 2 categories (face, house)")
+    study: Any = fitting("heads.yaml").studies["heads"]
+    assert (study.datatype, study.technique, study.responses.channels) == ("meg", "meg", "all")
+    text = Path("heads.yaml").read_text()
+    for line in (
+        "# 2 subjects, 6 recordings of .fif (run: 01 2, 02 2, 03 2)",
+        "# MEG channels: 8 (2 subjects): MLO11-1609",
+        "# Types by the files: 8 mag. without: [NAME] leaves one out; picks chooses a type",
+        "# reject_ft: 4000.0",
+    ):
+        assert line in text
+    assert "reject_uv" not in text
+
+
+def test_both_datatypes_are_told(here):
+    root = categories(here / "both", subjects=("01",))
+    kinds = meg_files.names()
+    meg_files.write_run(root, meg_files.noise(1, kinds, 14.0), kinds, regular_events(20), task="rest")
+    init.write(root, flags())
+    assert "# There is MEG as well: datatype: meg reads it." in Path("both.yaml").read_text()
 
 
 def test_pictures_of_a_bids_dataset(here):

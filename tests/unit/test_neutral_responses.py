@@ -22,7 +22,7 @@ from pydantic import BaseModel
 
 from brain2clip import settings
 from brain2clip.readers import bids_files, grids, user_stimuli
-from brain2clip.responses import epoching, epochs, same_samples, samples, voxels, whitening
+from brain2clip.responses import channels, epoching, epochs, same_samples, samples, voxels, whitening
 from brain2clip.settings.base import neutral_fields
 from brain2clip.stage import Job
 from brain2clip.studies import bids, voxel_table
@@ -70,11 +70,19 @@ CASES: dict[tuple[str, str], Case] = {
     ("Responses", "bad_channels"): Case(RESPONSES, "drop", epochs, "bad_anywhere"),
     ("Responses", "bad_segments"): Case(RESPONSES, "drop", epochs, "_without"),
     ("Responses", "reject_uv"): Case(RESPONSES, 200.0, epochs, "_too_large"),
+    ("Responses", "reject_ft"): Case(RESPONSES, 4000.0, epoching, "_by_channel"),
+    ("Responses", "reject_ft_cm"): Case(RESPONSES, 4000.0, epoching, "_by_channel"),
+    ("Responses", "without"): Case(RESPONSES, ["Fz"], epoching, "_left_out"),
+    ("Responses", "baseline_mode"): Case(RESPONSES, "zscore", epoching, "_deviation"),
+    ("Responses", "head_movement_mm"): Case(RESPONSES, 5.0, epochs, "refuse_movement"),
     ("Repetitions", "train"): Case(REPETITIONS, 5, epochs, "_ranks"),
     ("Repetitions", "test"): Case(REPETITIONS, 5, epochs, "_ranks"),
     ("BidsStudy", "keep"): Case(("study",), {"trial_type": ["face", "house"]}, bids.Study, "_only"),
     ("BidsStudy", "entities"): Case(("study",), {"acq": None}, bids_files, "_chosen"),
     ("BidsStudy", "extension"): Case(("study",), ".vhdr", bids_files, "_of_extension"),
+    ("BidsStudy", "datatype"): Case(("study",), "meg", bids_files, "_without_calibration"),
+    ("BidsStudy", "picks"): Case(("study",), "eeg", bids, "_picked"),
+    ("BidsStudy", "channel_types"): Case(("study",), "file", channels, "_of_file"),
     ("Split", "training"): Case(("study", "split"), "optional", user_stimuli.UserStudy, "_need_no_training"),
     ("Split", "concepts"): Case(("study", "split"), "seen", user_stimuli.UserStimuli, "_show_again"),
     ("Voxels", "detrend"): Case(("voxels",), "linear", voxels, "detrend", "voxels"),

@@ -47,6 +47,9 @@ studies:
     {kind: bids, root: FOLDER, tasks: [view], stimulus: trial_type, split: {by: run, test: ["02"]},
      responses: {whitening: {kind: robust}},
      categories: {face: [a photo of a face], house: [a photo of a house]}}
+  meg:
+    {kind: bids, root: FOLDER, datatype: meg, tasks: [view], stimulus: trial_type, split: {by: run, test: ["02"]},
+     categories: {face: [a photo of a face], house: [a photo of a house]}}
   things-eeg2:
     {kind: things_eeg2, subjects: ["01"], sessions: ["01"], runs: ["01"], manifest: FOLDER/things-eeg2.csv,
      ready_vectors: *ready}
@@ -151,6 +154,7 @@ experiments:
   readouts: {study: simulated, signals: [one], protocols: [intra], methods: [one, ready, mean, concat]}
   pictures: {study: pictures, signals: [one], protocols: [intra], methods: [ready]}
   prompts: {study: prompts, signals: [one], protocols: [intra], methods: [ridge, lda]}
+  meg: {study: meg, signals: [one], protocols: [intra], methods: [ridge]}
   things-eeg2: {study: things-eeg2, signals: [one], protocols: [intra], methods: [ready]}
   things-eeg2-epochs: {study: things-eeg2-epochs, signals: [one], protocols: [intra], methods: [ridge]}
   things-eeg1: {study: things-eeg1, signals: [two], protocols: [intra], methods: [ready]}
@@ -351,7 +355,8 @@ def example() -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as name, contextlib.chdir(ROOT):
         folder = Path(os.path.relpath(name))
         for subject in SUBJECTS:
-            _write_recordings(folder / f"sub-{subject}" / "eeg", subject)
+            for datatype, ending in (("eeg", "edf"), ("meg", "fif")):
+                _write_recordings(folder / f"sub-{subject}" / datatype, subject, f"{datatype}.{ending}")
         table = "stimulus_id\tconcept\timage\tsplit\na\tface\ta.png\ttrain\nb\thouse\tb.png\ttest\n"
         (folder / "pictures.tsv").write_text(table, encoding="utf-8")
         for manifest in (ROOT / "workflow" / "manifests").glob("*.csv"):
@@ -370,11 +375,11 @@ def _write_of_meg(folder: Path) -> None:
         (folder / f"preprocessed_P{number}-epo.fif").touch()
 
 
-def _write_recordings(folder: Path, subject: str) -> None:
+def _write_recordings(folder: Path, subject: str, suffix: str) -> None:
     """Recordings of two tasks as a plan sees them: by their names."""
     folder.mkdir(parents=True)
     for recording in ("view_run-01", "view_run-02", "other_run-01"):
-        for ending in ("eeg.edf", "events.tsv"):
+        for ending in (suffix, "events.tsv"):
             (folder / f"sub-{subject}_task-{recording}_{ending}").touch()
 
 
