@@ -62,8 +62,8 @@ studies:
     {kind: things_eeg1, subjects: ["02"], manifest: FOLDER/things-eeg1.csv, responses: {whitening: {kind: none}},
      ready_vectors: *ready}
   things-meg:
-    {kind: things_meg, subjects: [BIGMEG1], sessions: ["01"], runs: ["01"], manifest: FOLDER/things-meg.csv,
-     responses: {whitening: {kind: none}}, ready_vectors: *ready}
+    {kind: things_meg, subjects: [BIGMEG1], manifest: FOLDER/things-meg.csv, responses: {whitening: {kind: none}},
+     ready_vectors: *ready}
   things-meg-epochs:
     {kind: things_meg, subjects: [BIGMEG1], source: preprocessed, epochs: FOLDER, manifest: FOLDER/things-meg.csv}
   simulated-fmri:
@@ -396,9 +396,11 @@ def _write_of_meg(folder: Path) -> None:
     with gzip.open(ROOT / "workflow/manifests/things-meg.csv.gz", "rt", encoding="utf-8") as manifest:
         head, *lines = manifest
     some = [line for line in lines if re.match(r"sub-BIGMEG[12]/ses-0[12]/.*_run-0[12]_", line)]
+    epochs = [f"preprocessed_P{number}-epo.fif" for number in (1, 2)]
+    some += [f"derivatives/preprocessed/{name},,none,,https://example.org/{name}\n" for name in epochs]
     (folder / "things-meg.csv").write_text("".join([head, *some]), encoding="utf-8")
-    for number in (1, 2):
-        (folder / f"preprocessed_P{number}-epo.fif").touch()
+    for name in epochs:
+        (folder / name).touch()
 
 
 def _write_recordings(folder: Path, subject: str, suffix: str) -> None:

@@ -263,11 +263,13 @@ class Source:
                 if len(own):
                     digests[side].append(same_samples.RowDigests(len(own)))
                     digests[side][-1].add(own.reshape(len(own), -1))
-            cut = values[..., self.samples]
-            made = [
-                operators[session].apply(one, responses.whitening.clamp) for one, session in zip(cut, sessions[rows])
-            ]
-            writing.store(response, begin, np.stack(made))
+            made, clamp = values[..., self.samples], responses.whitening.clamp
+            if responses.whitening.scaled:
+                of_epochs = zip(made, sessions[rows])
+                made = np.stack([operators[session].apply(one, clamp) for one, session in of_epochs])
+            elif clamp is not None:
+                made = whitening.clamped(made, clamp)
+            writing.store(response, begin, made)
             begin += len(rows)
         places = [self.epochs.ch_names.index(name) for name in self.channels]
         position = np.array([self.epochs.info["chs"][place]["loc"][:3] for place in places], dtype=float)

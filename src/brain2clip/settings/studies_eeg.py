@@ -209,7 +209,10 @@ class ThingsMegStudy(EegStudyBase):
         return Extent((pictures, 20 * share), (pictures, 200), 1200.0, 271, (concepts, 200))
 
     def smaller(self, subjects: Sequence[str]) -> dict[str, Any]:
-        """Two runs of one session."""
+        """Two runs of one session, which show a fifth of the concepts; the authors' epochs are of all of them."""
+        found = {**super().smaller(subjects), "first_concepts": 200}
+        if self.source == "preprocessed":
+            return found
         sessions = ["01"] if self.sessions == "all" else list(self.sessions[:1])
         runs = ["01", "02"] if self.runs == "all" else list(self.runs[:2])
-        return {**super().smaller(subjects), "sessions": sessions, "runs": runs}
+        return {**found, "sessions": sessions, "runs": runs}
