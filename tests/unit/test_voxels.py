@@ -132,9 +132,9 @@ def test_sessions_are_normalised_by_their_own_training_responses(make, sessions)
         np.testing.assert_allclose(found[f"normalisation/session/{session}/mean"], mean)
         np.testing.assert_allclose(found[f"normalisation/session/{session}/deviation"], deviation)
     assert found["attributes"]["unit"] == "standard deviation"
-    with pytest.raises(InputError, match=r"session b: 0 training responses of 14; voxels.normalise: session needs"):
+    with pytest.raises(InputError, match=r"session b: 0 training responses of 40; voxels.normalise: session needs"):
         sessions({"normalise": "session"}, split={"by": "session", "test": ["b"]})
-    with pytest.raises(InputError, match="session n/a: 21 training responses"):
+    with pytest.raises(InputError, match="session n/a: 60 training responses"):
         make(steps={"normalise": "session"})
 
 
