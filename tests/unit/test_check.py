@@ -335,7 +335,7 @@ def test_missing_and_damaged_pictures_are_told(data, tmp_path, monkeypatch):
 def test_concepts_on_both_sides_and_classes_of_the_training_are_told(data, tmp_path):
     config = pictures(data)
     config["studies"]["mine"]["split"] = {"by": "run", "test": ["02"]}
-    assert any("stand on both sides of the split" in fault for fault in faults(config, tmp_path))
+    assert any("are on both sides of the split" in fault for fault in faults(config, tmp_path))
     config = pictures(data)
     config["methods"]["ridge"] = {"kind": "lda", "tower": "small"}
     (fault,) = faults(config, tmp_path)

@@ -211,7 +211,7 @@ def test_voxels_have_no_channels_or_times(files):
         "methods": {"ridge": {"kind": "ridge", "tower": "t", "inputs": {"window": [0, 0.1]}}},
         "experiments": {"main": {"study": "mine", "signals": ["all"], "protocols": ["intra"], "methods": ["ridge"]}},
     }
-    assert "methods.ridge.inputs.window is of EEG" in problems(Plan(settings.load(raw)))[0]
+    assert "methods.ridge.inputs.window is for EEG" in problems(Plan(settings.load(raw)))[0]
 
 
 @pytest.mark.parametrize(

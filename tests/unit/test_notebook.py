@@ -266,7 +266,9 @@ def test_what_cannot_be_applied_is_refused_while_planning(tmp_path):
     assert "results/apply/later/s/p/ridge/sub-02_seed-0.parquet" in made
     assert len(made) == 8
     given["studies"]["more"]["responses"] = {"tmax": 0.5}
-    with pytest.raises(SettingsError, match=r"its responses differ from those .* on \(tmax\); set studies\.more\.resp"):
+    with pytest.raises(
+        SettingsError, match=r"its responses differ from the settings .* with \(tmax\); set studies\.more\.resp"
+    ):
         load(given)
     given["apply"]["later"]["study"] = "fmri"
     with pytest.raises(SettingsError, match="'fmri' is a study of fmri, and the models are of eeg"):

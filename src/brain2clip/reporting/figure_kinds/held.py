@@ -51,8 +51,8 @@ class Figure(figure_base.FigureBase):
         drives = _drives(*job.each("truth")[0], ids)
         found = held(features, drives, concept, training)
         title = (
-            f"{job.settings['study']}: variance of the picture features that drive the simulated responses, "
-            f"explained by linear regression on a picture's vectors\n{training.sum()} training pictures, R² on "
+            f"{job.settings['study']}: how well the vectors of a picture predict the features that drive "
+            f"responses\n{training.sum()} training pictures, R² on "
             f"{(~training).sum()} test pictures"
         )
         sizes = {name: values.shape[1] for name, values in {**features, **drives}.items()}
