@@ -138,7 +138,7 @@ def test_a_strangers_meg_runs_to_a_table_by_configuration_alone(tmp_path):
     assert "no MEG sensor of type mag or grad (found 24 OTHER, 1 MEGREFMAG, 1 TRIG)" in told
     assert "take the types of the file (studies.*.channel_types: file)" in told
     project.write_config(configuration())
-    assert "epochs" in project.planned(made[0]), "the table of channels is an input"
+    assert "epochs" in project.planned("--", made[0]), "the table of channels is an input"
     responses = "results/responses/mine/broad/sub-01.h5"
     before = h5py.File(project.folder / responses)["response"][:]
     project.run_preloaded(responses)
