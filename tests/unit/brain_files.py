@@ -102,6 +102,7 @@ def write_responses(path: Path, embedding: np.ndarray, subject: int = 0, noise: 
         file.attrs.update(sfreq=SFREQ, unit="standard deviation")
         file["response"], file["stimulus"], file["split"] = values, stimulus.astype(np.int32), split
         file["channel"] = [f"E{number}" for number in range(CHANNELS)]
+        file["channel_type"] = ["eeg"] * CHANNELS
         file["times"] = np.arange(TIMES) / SFREQ
         file["stimulus_id"] = stimulus_ids()
         file["session"] = file["run"] = ["01"] * len(stimulus)

@@ -55,7 +55,7 @@ def info_of(kinds: Mapping[str, str], sfreq: float = SFREQ, shift_mm: float = 0.
     for one in info["chs"]:
         kind = kinds[one["ch_name"]]
         if kind in COILS:
-            one["coil_type"] = COILS[kind] | (grade << 16 if kind == "mag" else 0)
+            one["coil_type"] = COILS[kind] | (grade << 16 if kind != "ref_meg" else 0)
             one["coord_frame"] = FIFF.FIFFV_COORD_DEVICE
             one["loc"][:] = np.r_[where.get(one["ch_name"], np.array([0.0, 0.0, 0.3])), np.eye(3).ravel()]
     with info._unlock():

@@ -296,7 +296,7 @@ def test_what_fits_of_meg_is_summed_up(tmp_path):
     for run in ("01", "02"):
         info = meg_files.info_of(kinds, shift_mm=2.0 * int(run))
         samples = meg_files.noise(int(run), kinds, 24.0)
-        samples[1, :] += 5e-12 * (np.arange(samples.shape[1]) % 500 < 60)
+        samples[2, :] += 5e-12 * (np.arange(samples.shape[1]) % 500 < 60)
         types = dict.fromkeys(kinds, "OTHER")
         meg_files.write_run(tmp_path / "bids", samples, kinds, regular_events(20), run=run, info=info, types=types)
     config = configuration(meg_files.study_settings(tmp_path / "bids", responses={"without": ["MLO11-1609"]}))

@@ -228,7 +228,7 @@ def test_ubp_warns_of_channels_that_its_reader_does_not_expect(tmp_path, caplog)
 
 
 def test_ubp_refuses_what_float16_cannot_hold(tmp_path):
-    with pytest.raises(InputError, match=r"volts would underflow .*responses\.whitening\.kind"):
+    with pytest.raises(InputError, match=r"responses in V would underflow .*responses\.whitening\.kind"):
         exported(write_artefact(tmp_path / "volts.h5", unit="V"), tmp_path, "ubp")
     exported(write_artefact(tmp_path / "volts.h5", unit="V"), tmp_path, "nice")
     values = np.full((len(presentations()), 3, TIMES), 1e5, np.float32)

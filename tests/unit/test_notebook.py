@@ -271,7 +271,7 @@ def test_what_cannot_be_applied_is_refused_while_planning(tmp_path):
     ):
         load(given)
     given["apply"]["later"]["study"] = "fmri"
-    with pytest.raises(SettingsError, match="'fmri' is a study of fmri, and the models are of eeg"):
+    with pytest.raises(SettingsError, match="'fmri' is a study of fMRI, and the models are of EEG"):
         load(given)
 
 

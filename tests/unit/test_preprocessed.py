@@ -172,7 +172,7 @@ def test_the_readers_of_responses_read_it(root, tmp_path):
     averaged = load_responses([path], "test", None, average=True)
     expected = planted("test")["preprocessed_eeg_data"].mean(axis=1)
     np.testing.assert_allclose(averaged.values, expected, rtol=1e-5)
-    erp = figure._read(path, None, "title")
+    erp = figure._read(path, None, "title")["eeg"]
     assert erp.potential.shape == (17, 100)
     with artefact.open_h5(path) as file:
         assert np.isfinite(file["quality/psd"][:]).all()
