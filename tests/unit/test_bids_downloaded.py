@@ -172,7 +172,7 @@ def test_a_file_that_changed_or_went_or_came_is_refused(tmp_path, manifest, mirr
     (first, _) = study.recordings("01")
     signal = first.path.with_suffix(".eeg")
     published.other_byte(signal)
-    with pytest.raises(InputError, match=r"_eeg\.eeg: its content is not what .*run-01_eeg\.json says"):
+    with pytest.raises(InputError, match=r"_eeg\.eeg: its content does not match .*run-01_eeg\.json"):
         load(tmp_path, manifest).trials(first)
     signal.unlink()
     with pytest.raises(InputError, match=r"_eeg\.eeg is not there; delete .*run-01_eeg\.json and start snakemake"):
@@ -225,7 +225,7 @@ def test_pictures_that_come_with_the_dataset_are_fetched(tmp_path, manifest, mir
     found = study.stimulus_table()
     assert list(found["split"]) == ["train", "train", "test", "test"]
     published.other_byte(study.root / "stimuli/cat-1.png")
-    with pytest.raises(InputError, match=r"cat-1\.png: its content is not what"):
+    with pytest.raises(InputError, match=r"cat-1\.png: its content does not match"):
         load(results, manifest, stimuli=str(table), categories=None, stimulus="picture").stimulus_table()
 
 

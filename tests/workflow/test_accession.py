@@ -162,7 +162,7 @@ def test_a_changed_byte_is_refused(mirror, tmp_path):
     project.run(unit, "results/downloads/ds000999/dataset.json")
     published.other_byte(project.folder / "results/raw/ds000999" / signal)
     done = project.run("--show-failed-logs", "results/responses/faces/raw/sub-01.h5", check=False)
-    assert "its content is not what" in done.stdout + done.stderr
+    assert "its content does not match" in done.stdout + done.stderr
 
 
 def test_without_a_manifest_the_command_is_said(mirror, tmp_path):
