@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,9 @@ def made(stage_name: str) -> artefact.Provenance:
     return artefact.Provenance(stage_name, {}, "code")
 
 
-def write_responses(path: Path, seed: int, known: bool = True, kinds: list[str] | None = None) -> None:
+def write_responses(
+    path: Path, seed: int, known: bool = True, change: Callable[[h5py.File], None] | None = None
+) -> None:
     names = list(PLACES)
     flat = np.array(list(PLACES.values()))
     position = 0.095 * np.column_stack([flat, np.sqrt(1 - (flat**2).sum(axis=1))])
@@ -92,7 +95,7 @@ def write_responses(path: Path, seed: int, known: bool = True, kinds: list[str] 
     psd = 1e-11 / (1 + freqs) + 2e-12 * np.exp(-(((freqs - 10) / 1.5) ** 2)) + 1e-15
     with artefact.create_h5(path, made("epochs"), unknown={"position"}) as file:
         file["channel"] = names
-        file["channel_type"] = kinds or ["eeg"] * len(names)
+        file["channel_type"] = ["eeg"] * len(names)
         file["times"] = times
         file["position"] = position if known else np.full_like(position, np.nan)
         file["response"], file["stimulus"] = response.astype(np.float32), stimulus.astype(np.int32)
@@ -100,6 +103,8 @@ def write_responses(path: Path, seed: int, known: bool = True, kinds: list[str] 
         file["quality/erp"] = erp
         file["quality/freqs"] = freqs
         file["quality/psd"] = psd * rng.uniform(0.5, 2, (len(names), 1))
+        if change is not None:
+            change(file)
 
 
 def write_stimuli(path: Path, pictures: Path | None) -> None:
@@ -413,26 +418,30 @@ def test_erp_without_positions_says_so(tmp_path: Path) -> None:
     assert any("positions of the channels are unknown" in text for text in words)
 
 
-def meg(path: Path, **changes: Any) -> Path:
+def meg(folder: Path, **units: str) -> Path:
     """Eight magnetometers and six planar gradiometers in T and T/m, two of which lie at one place."""
-    write_responses(path, 1, kinds=["mag"] * 8 + ["grad"] * 6)
-    with h5py.File(path, "r+") as file:
+
+    def change(file: h5py.File) -> None:
+        file["channel_type"][...] = ["mag"] * 8 + ["grad"] * 6
         file["quality/erp"][:8] *= 1e-7  # 4 uV become 400 fT
         file["quality/erp"][8:] *= 1e-6
         file["quality/psd"][:8] *= 1e-14
         file["position"][13] = file["position"][12]
-        for name, unit in changes.items():
+        for name, unit in units.items():
             file[f"quality/{name}"].attrs["unit"] = unit
+
+    path = folder / "responses" / "mine" / "broad" / "sub-01.h5"
+    write_responses(path, 1, change=change)
     return path
 
 
 def test_fields_are_drawn_by_type_of_sensor_in_their_units(tmp_path: Path) -> None:
-    path = meg(tmp_path / "responses" / "mine" / "broad" / "sub-01.h5")
+    path = meg(tmp_path)
     made = drawn("erp", {"responses": [path]})
     curves = [axis for panel in made.subfigs for axis in panel.axes if axis.get_xlabel()]
     assert [axis.get_ylabel() for axis in curves] == ["magnetic field (fT)", "field gradient (fT/cm)"]
-    assert "8 MEG sensors (mag), mean over 1 subject" in titles(curves[0])
-    assert "6 MEG sensors (grad), mean over 1 subject" in titles(curves[1])
+    assert "8 mag sensors, mean over 1 subject" in titles(curves[0])
+    assert "6 grad sensors, mean over 1 subject" in titles(curves[1])
     assert 100 < max(np.abs(line.get_ydata()).max() for line in curves[0].lines[:8]) < 1000
     bars = [axis.get_ylabel() for panel in made.subfigs for axis in panel.axes if not axis.get_xlabel()]
     assert {"magnetic field (fT)", "pairs: field gradient (fT/cm)"} <= set(bars)
@@ -443,14 +452,14 @@ def titles(axis: Any) -> str:
 
 
 def test_scaled_fields_are_drawn_as_they_are(tmp_path: Path) -> None:
-    path = meg(tmp_path / "responses" / "mine" / "broad" / "sub-01.h5", erp="baseline standard deviation")
+    path = meg(tmp_path, erp="baseline standard deviation")
     made = drawn("erp", {"responses": [path]})
     labels = {axis.get_ylabel() for panel in made.subfigs for axis in panel.axes if axis.get_xlabel()}
     assert labels == {"response (baseline standard deviations)"}
 
 
 def test_spectra_of_meg_have_a_line_for_each_type(tmp_path: Path) -> None:
-    path = meg(tmp_path / "responses" / "mine" / "broad" / "sub-01.h5")
+    path = meg(tmp_path)
     (axis,) = drawn("spectra", {"responses": [path]}).axes
     assert [line.get_label() for line in axis.lines] == ["mine, broad, mag", "mine, broad, grad"]
     assert axis.get_ylabel() == "power spectral density (dB re 1 (fT/cm)²/Hz or 1 fT²/Hz)"

@@ -56,8 +56,8 @@ failures.
 """
 INIT = """\
 Look at your own data and write a configuration that runs, with what was found in its comments. The data are a BIDS
-dataset of EEG or MEG, or voxel signals (NIfTI of four dimensions, .npz, .npy, HDF5) with a table of their rows. It asks no
-questions; flags make other choices than its own. No existing file is written over.
+dataset of EEG or MEG, or voxel signals (NIfTI of four dimensions, .npz, .npy, HDF5) with a table of their rows. It asks
+no questions; flags make other choices than its own. No existing file is written over.
 """
 INIT_MORE = """\
 examples:

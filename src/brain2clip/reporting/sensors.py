@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 #: Unit in which values of a unit are drawn, and the factor to it.
 DRAWN = {"V": ("µV", 1e6), "T": ("fT", 1e15), "T/m": ("fT/cm", 1e13)}
 #: What channels of a type are called.
-NAMES = {"eeg": "channels", "mag": "MEG sensors (mag)", "grad": "MEG sensors (grad)"}
+NAMES = {"eeg": "channels", "mag": "mag sensors", "grad": "grad sensors"}
 #: What they measure.
 QUANTITIES = {"V": "potential", "T": "magnetic field", "T/m": "field gradient"}
 

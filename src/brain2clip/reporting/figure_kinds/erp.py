@@ -134,7 +134,8 @@ def _butterfly(axis: Axes, data: Erp, times: Sequence[float]) -> None:
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set(xlabel="time from picture onset (ms)", ylabel=data.label, xlim=data.times[[0, -1]] * 1e3)
     count = f"{len(data.channels)} {sensors.NAMES[data.kind]}, mean over {counted(data.n_subjects, 'subject')}"
-    shade = "; light: front, dark: back of the head" if _known(data).any() and not few else ""
+    of = " of the head" if data.kind == "eeg" else ""
+    shade = f"; light: front, dark: back{of}" if _known(data).any() and not few else ""
     axis.set_title(f"{data.title}: {count}{shade}")
     low, high = axis.get_ylim()
     axis.set_ylim(low, high + 0.15 * (high - low))
