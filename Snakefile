@@ -8,7 +8,18 @@ min_version("9.27")
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from brain2clip.internals.snakemake import given_configurations
-from brain2clip.snakefile import amount, asked, by_name, either, files, growing, look_at_files, planned, prefix
+from brain2clip.snakefile import (
+    amount,
+    asked,
+    by_name,
+    either,
+    files,
+    growing,
+    look_at_files,
+    other_than,
+    planned,
+    prefix,
+)
 
 
 report: "workflow/report/workflow.rst"

@@ -1,6 +1,6 @@
-"""brain2clip: from raw brain recordings to tables that say how well seen pictures can be found again.
+"""brain2clip: from raw brain recordings to tables of how well the seen pictures can be found from them.
 
-In a notebook, ``brain2clip.Results("mine.yaml")`` opens what a configuration's run left (docs/notebook.md).
+In a notebook, ``brain2clip.Results("mine.yaml")`` opens the results of a configuration (docs/notebook.md).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["Model", "Results"]
 
 
 def __getattr__(name: str) -> Any:
-    """What a notebook uses, loaded when it is asked for: every stage imports this package."""
+    """Names for notebooks, imported only when they are used, because every stage imports this package."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.notebook"), name)

@@ -1,9 +1,9 @@
 """The only place that writes or opens the pipeline's HDF5, Parquet and safetensors files.
 
-Every artefact is written aside and renamed when complete, and carries its provenance: the stage, the settings and
-the code fingerprint that made it, the identities of its inputs, and library versions. A reader says what it
-expects; a difference stops it with both sides shown. It also carries a digest of its content, which is verified when it
-is read (:mod:`brain2clip.sealing`), and holds no number that is not finite but where the writer says that it may.
+Every artefact is written to a temporary file, renamed when complete, and carries its provenance: the stage, the
+settings and the code fingerprint that made it, the identities of its inputs, and library versions. A reader says what
+it expects; a difference is an error that shows both sides. An artefact also carries a digest of its content, which is
+verified when it is read (:mod:`brain2clip.sealing`). Its numbers are finite, except where the writer allows NaN.
 """
 
 from __future__ import annotations
@@ -33,19 +33,20 @@ if TYPE_CHECKING:
 
 P = TypeVar("P")
 KEY = "brain2clip"
-#: Name in the provenance for pictures that a dataset of the same artefact lists: too many to be inputs of a job.
+#: Name in the provenance for pictures that a dataset of the same artefact lists; they are too many to be inputs of a
+#: job.
 PICTURES = "pictures"
 #: That dataset.
 PICTURE_PATHS = "image"
 #: How artefacts are written and jobs are called. The code of this module and of ``stage.py`` is in no fingerprint, so
-#: that a reworded message costs nothing: raise this number by one when other bytes or another layout come out of here,
-#: or when a job is called in another way, so far that results of before must not stay. Every result is made again then.
-#: ``tests/unit/test_format.py`` notices the bytes and holds what they are.
+#: that a reworded message costs nothing. Raise this number by one when the bytes or the layout of artefacts change,
+#: or when jobs are called in another way and older results must not be kept. Every result is then made again.
+#: ``tests/unit/test_format.py`` has the digests of reference artefacts.
 FORMAT = 2
 KINDS = {".h5": "HDF5", ".parquet": "Parquet", ".safetensors": "safetensors", ".json": "JSON"}
-#: What to do about a file that is not whole.
-REMEDY = "delete it and start snakemake again, which makes it anew; a file of your own: get it once more"
-#: Bytes of an array that are looked at together.
+#: What to do about a damaged file.
+REMEDY = "delete it and start snakemake again, which makes it again; if it is a file of your own, get it again"
+#: Bytes of an array that are checked at once.
 AT_ONCE = 1 << 24
 LIBRARIES = ("brain2clip", "torch", "open_clip_torch", "mne", "h5py", "numpy", "pandas", "pyarrow", "scipy")
 
@@ -71,10 +72,9 @@ class Provenance:
     versions : mapping
         Library versions.
     origin : str
-        Digest of stage, format, settings, code and of everything that the stage expected of its inputs, and they of
-        theirs (:func:`origin`).
+        Digest of stage, format, settings and code of this stage and of all stages before it (:func:`origin`).
     format : int
-        :data:`FORMAT` of the version that wrote it; 0 for files from before there were numbers.
+        :data:`FORMAT` of the version that wrote it; 0 for files without a format number.
     """
 
     stage: str
@@ -109,10 +109,13 @@ def provenance(
     Raises
     ------
     ValueError
-        Where an input has the name under which such pictures stand.
+        If an input has the name that is reserved for such pictures.
     """
     if PICTURES in inputs:
-        raise ValueError(f"stage {stage}: no input may be called {PICTURES}; that is what an artefact lists itself")
+        raise ValueError(
+            f"stage {stage}: no input may be named {PICTURES}; this name is reserved for the pictures "
+            "that an artefact lists"
+        )
     identities = {name: identity(path) for name, path in sorted(inputs.items())}
     if len(pictures):
         identities[PICTURES] = together(pictures)
@@ -120,19 +123,19 @@ def provenance(
 
 
 def origin(spec: Mapping[str, Any]) -> str:
-    """Digest of the spec of a job and, through what it expects, of those of all jobs before it.
+    """Digest of the specs of a job and of all jobs before it.
 
     Parameters
     ----------
     spec : mapping
-        ``stage``, ``format``, ``settings``, ``code`` and, where it expects something, ``expects``.
+        ``stage``, ``format``, ``settings``, ``code`` and, if it has expectations, ``expects``.
     """
     read = [*(spec[key] for key in ("stage", "format", "settings", "code")), spec.get("expects", {})]
     return hashlib.sha256(_json(read).encode()).hexdigest()[:16]
 
 
 def named(inputs: Mapping[str, Sequence[P]]) -> dict[str, P]:
-    """Inputs by the names that provenance has for them: numbered where there are several of one name."""
+    """Inputs by their names in the provenance: numbered if there are several of the same name."""
     return {
         name if len(paths) == 1 else f"{name}.{index:03d}": path
         for name, paths in inputs.items()
@@ -149,7 +152,7 @@ def together(paths: Iterable[Path | str]) -> str:
 
 
 def identity(path: Path | str) -> str:
-    """Identity of an input: that of its provenance for an artefact, else the SHA-256 of its bytes."""
+    """Identity of an input: the digest of its provenance for an artefact, else the SHA-256 of its bytes."""
     path = Path(path)
     made = stored_provenance(path)
     if made is not None:
@@ -162,9 +165,10 @@ def identity(path: Path | str) -> str:
 
 
 def stored_provenance(path: Path | str) -> Provenance | None:
-    """Provenance embedded in a file, or None where the file is not one of ours.
+    """Provenance in a file, or None if the file is not an artefact.
 
-    Of HDF5 and safetensors only what says it is read: plans ask thousands of files. Whoever reads a file verifies it.
+    Of HDF5 and safetensors only the provenance is read, because plans ask thousands of files. Readers verify the
+    content.
 
     Raises
     ------
@@ -187,7 +191,7 @@ def stored_provenance(path: Path | str) -> Provenance | None:
 
 
 def _made(text: str | None, path: Path, sealed: bool = True) -> Provenance | None:
-    """Provenance from its text; a file of this format that carries no digest is not whole."""
+    """Provenance from its text; a file of this format without a digest is incomplete."""
     made = None if text is None else parsed(text, path)
     if made is not None and made.format == FORMAT and not sealed:
         raise _incomplete(path, str(sealing.UnsealedError()))
@@ -199,11 +203,11 @@ def parsed(text: str, path: Path) -> Provenance:
     try:
         return Provenance(**{"format": 0, **json.loads(text)})
     except (TypeError, ValueError):
-        raise ArtefactError(f"{path}: provenance that this version cannot read; {REMEDY}") from None
+        raise ArtefactError(f"{path}: this version cannot read its provenance; {REMEDY}") from None
 
 
 def check(path: Path | str, expected: Mapping[str, Any] | None) -> None:
-    """Stop where a file was not made by what its reader expects, or in another format than this version's.
+    """Refuse a file with other provenance than its reader expects, or in another format than this version's.
 
     Parameters
     ----------
@@ -217,11 +221,11 @@ def check(path: Path | str, expected: Mapping[str, Any] | None) -> None:
 
 def _check(made: Provenance | None, path: Path | str, expected: Mapping[str, Any] | None) -> None:
     if made is None:
-        raise ArtefactError(f"{path}: carries no provenance, so it was not written by this pipeline; {REMEDY}")
+        raise ArtefactError(f"{path}: has no provenance, so it was not written by this pipeline; {REMEDY}")
     if made.format != FORMAT:
         raise ArtefactError(
             f"{path}: written in format {made.format}, this version reads format {FORMAT}\n"
-            "Delete the file, or run snakemake so that it is made again."
+            "Delete the file, or run snakemake, which makes it again."
         )
     for key in ("stage", "settings", "code", "origin"):
         if expected is None or key not in expected:
@@ -232,7 +236,7 @@ def _check(made: Provenance | None, path: Path | str, expected: Mapping[str, Any
             raise ArtefactError(
                 f"{path}: made {what} than its reader expects\n"
                 f"{_difference(found, wanted)}\n"
-                "Delete the file, or run snakemake so that it is made again."
+                "Delete the file, or run snakemake, which makes it again."
             )
 
 
@@ -241,7 +245,7 @@ def _check(made: Provenance | None, path: Path | str, expected: Mapping[str, Any
 
 @contextlib.contextmanager
 def aside(path: Path | str) -> Iterator[Path]:
-    """A path beside the target to write to; renamed to the target on success, removed on failure."""
+    """A temporary path in the folder of the target; renamed to the target on success, removed on failure."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
@@ -266,9 +270,9 @@ def create_h5(
     path : path
     made : Provenance
     unknown : collection of str
-        Datasets in which NaN stands for what is not known; all other numbers must be finite.
+        Datasets in which NaN means unknown; all other numbers must be finite.
     begun : path, optional
-        HDF5 file on the same disk that holds some of the datasets already; it becomes the artefact.
+        HDF5 file on the same disk that already has some of the datasets; it becomes the artefact.
     """
     import h5py
 
@@ -290,7 +294,7 @@ def create_h5(
 def write_table(
     path: Path | str, table: pd.DataFrame | pa.Table, made: Provenance, unknown: Collection[str] = ()
 ) -> None:
-    """Write a Parquet artefact; of numbers only those in the columns ``unknown`` may be missing or NaN."""
+    """Write a Parquet artefact; only numbers in the columns ``unknown`` may be missing or NaN."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -304,7 +308,7 @@ def write_table(
 
 
 def write_tensors(path: Path | str, tensors: Mapping[str, Any], made: Provenance) -> None:
-    """Write a safetensors artefact from torch tensors (contiguous, on any device), all of whose numbers are finite."""
+    """Write a safetensors artefact from torch tensors (contiguous, on any device) of finite numbers."""
     from safetensors.torch import save
 
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -315,13 +319,13 @@ def write_tensors(path: Path | str, tensors: Mapping[str, Any], made: Provenance
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write a text file aside and rename it."""
+    """Write a text file to a temporary path and rename it."""
     with aside(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path | str, value: Mapping[str, Any]) -> None:
-    """Write a record, aside and with its digest."""
+    """Write a record with its digest, to a temporary path that is then renamed."""
     write_text(path, json.dumps(sealing.sealed_json(value), indent=1) + "\n")
 
 
@@ -330,7 +334,7 @@ def write_json(path: Path | str, value: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def open_h5(path: Path | str, expected: Mapping[str, Any] | None = None) -> Iterator[h5py.File]:
-    """Open an HDF5 artefact for reading after checking what made it; what is read of it is verified."""
+    """Open an HDF5 artefact for reading after checking its provenance; everything that is read is verified."""
     path = Path(path)
     check(path, expected)
     with _opened_h5(path) as file:
@@ -338,7 +342,7 @@ def open_h5(path: Path | str, expected: Mapping[str, Any] | None = None) -> Iter
 
 
 def read_table(path: Path | str, expected: Mapping[str, Any] | None = None) -> pd.DataFrame:
-    """Read a Parquet artefact after checking its content and what made it."""
+    """Read a Parquet artefact after checking its content and provenance."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -351,7 +355,7 @@ def read_table(path: Path | str, expected: Mapping[str, Any] | None = None) -> p
 
 
 def read_tensors(path: Path | str, expected: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Read a safetensors artefact (torch tensors on the CPU) after checking its content and what made it."""
+    """Read a safetensors artefact (torch tensors on the CPU) after checking its content and provenance."""
     from safetensors.torch import load
 
     check(path, expected)
@@ -376,7 +380,7 @@ def read_json(path: Path | str) -> dict[str, Any]:
 
 
 class _Shared(dict[str, Any]):
-    """Notes of a table. Pandas copies them whole into every table that is made of one, which was most of a summary."""
+    """Notes of a table. Pandas copies them into every derived table, which took most of the time of a summary."""
 
     def __deepcopy__(self, memo: object) -> _Shared:
         return self
@@ -384,12 +388,12 @@ class _Shared(dict[str, Any]):
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise ArtefactError(f"{path}: no such file; run snakemake so that it is made")
+        raise ArtefactError(f"{path}: no such file; run snakemake, which makes it")
     return path
 
 
 def _remove_parts(path: Path) -> None:
-    """Remove what killed processes left of a target; snakemake never makes one file twice at a time."""
+    """Remove temporary files of killed processes; snakemake never makes a file in two jobs at once."""
     part = re.compile(rf"\.{re.escape(path.stem)}\.\d+\.part{re.escape(path.suffix)}")
     for entry in path.parent.iterdir():
         if part.fullmatch(entry.name):
@@ -398,12 +402,12 @@ def _remove_parts(path: Path) -> None:
 
 @contextlib.contextmanager
 def _opened_h5(path: Path) -> Iterator[h5py.File]:
-    """A sealed HDF5 file; what is read of it is verified.
+    """A sealed HDF5 file; everything that is read is verified.
 
     Raises
     ------
     brain2clip.sealing.UnsealedError
-        Where it carries no digest.
+        If it has no digest.
     """
     import h5py
 
@@ -418,7 +422,9 @@ def _opened_h5(path: Path) -> Iterator[h5py.File]:
             sealed.raises = True
             if sealed.damage is None:
                 yield file
-    except Exception:  # the library and the reader make anything of a damaged block; the damage itself is told below
+    except (
+        Exception
+    ):  # on a damaged block the library or the reader may raise anything; the damage itself is reported below
         if sealed.damage is None:
             raise
     finally:
@@ -428,7 +434,7 @@ def _opened_h5(path: Path) -> Iterator[h5py.File]:
 
 
 def _plain_h5(path: Path) -> str | None:
-    """What an HDF5 file without a digest carries: one of another format, or of a user."""
+    """Provenance of an HDF5 file without a digest: of another format, or of a user."""
     import h5py
 
     try:
@@ -460,7 +466,7 @@ def _tensor_metadata(path: Path) -> Mapping[str, str]:
 
 
 def _is_sealed(verify: Callable[[bytes], None], content: bytes, path: Path | str) -> bool:
-    """Whether content carries a digest; stops where it has another one."""
+    """Whether content has a digest; refuses content with another digest."""
     try:
         verify(content)
     except sealing.UnsealedError:
@@ -485,7 +491,7 @@ def _damaged(path: Path | str, error: sealing.DamagedError) -> ArtefactError:
 def _refuse_infinite(
     parts: Iterable[tuple[str, int, NDArray[Any]]], path: Path | str, unknown: Collection[str]
 ) -> None:
-    """Stop at a number that is not finite.
+    """Refuse numbers that are not finite.
 
     Parameters
     ----------
@@ -510,8 +516,8 @@ def _refuse_infinite(
         listed = "; ".join(f"{name}: {count}, the first {first}" for name, (count, first) in wrong.items())
         raise ArtefactError(
             f"{path}: not written, because of numbers that are not finite\n  {listed}\n"
-            "  look for them in the inputs of this job (a recording, weights, embeddings), or for a setting\n"
-            "  that makes them, as a penalty of 0 or a learning rate at which training diverges"
+            "  check the inputs of this job (a recording, weights, embeddings), and settings that can cause\n  such "
+            "numbers, such as a penalty of 0 or a learning rate at which training diverges"
         )
 
 
@@ -536,7 +542,7 @@ def _numbers_of(file: h5py.File) -> Iterator[tuple[str, int, NDArray[Any]]]:
 
 
 def _numbers_in(table: pa.Table) -> Iterator[tuple[str, int, NDArray[Any]]]:
-    """All columns of floating point, and the numbers of lists one after the other; what is missing is NaN."""
+    """All columns of floating point, and the numbers of lists one after the other; missing values are NaN."""
     import pyarrow as pa
 
     for name, column in zip(table.column_names, table.columns):
@@ -558,11 +564,11 @@ def _plain(value: Any) -> Any:
         return value.item()
     if isinstance(value, Path):
         return str(value)
-    raise TypeError(f"{type(value).__name__} does not belong into provenance")
+    raise TypeError(f"{type(value).__name__} cannot be part of provenance")
 
 
 def _difference(found: Any, wanted: Any) -> str:
-    """The lines in which two settings differ, both sides shown."""
+    """The lines in which two settings differ, from both sides."""
     have, want = (json.dumps(side, sort_keys=True, indent=1, default=_plain).splitlines() for side in (found, wanted))
     lines = difflib.unified_diff(have, want, "in the file", "expected", lineterm="", n=1)
     return "\n".join(f"  {line}" for line in lines)

@@ -1,9 +1,9 @@
-"""Fingerprint of the code that a stage can reach: of what can change content, and of nothing else.
+"""Fingerprint of the code that a stage can reach, limited to code that can change content.
 
 The Snakefile puts it into the parameters of each rule: a changed formula re-runs the stage, a reworded message does
 not. Only the standard library is imported here, because every scheduled job parses the Snakefile.
 
-What is left out of a module:
+Parts of a module that are left out:
 
 - comments, docstrings and formatting; ``from __future__``, ``__all__`` and ``__version__``;
 - annotations, but for those that compute: of the fields of pydantic's models and of classes that are not known here.
@@ -552,7 +552,9 @@ class _Source:
                 node.level or (node.names[0].name == "*" and _ours(node.module or ""))
             ):
                 what = "relative import" if node.level else "import of everything"
-                raise ValueError(f"fingerprint: {what} in {self.module}; write it in full so that it is seen")
+                raise ValueError(
+                    f"fingerprint: {what} in {self.module}; write it in full, so that the fingerprint can follow it"
+                )
             for alias, (name, origin) in zip(node.names, _imported(node)):
                 if not _ours(origin[0]):
                     text = f"import {'.'.join(filter(None, origin))} {alias.name} as {name};"

@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 class KindError(ValueError):
-    """A kind does not exist or is not what its family expects; the message says what was looked for."""
+    """A kind does not exist or does not fit its family; the message says what was looked for."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def place(family: str, kind: str) -> tuple[str, str]:
     for entry in metadata.entry_points(group=f"brain2clip.{family}", name=kind):
         return entry.module, entry.attr
     raise KindError(
-        f"no kind {kind!r} in {family}; known are {', '.join(shipped(family))}, and package.module:Class for one of "
+        f"unknown kind {kind!r} in {family}; expected {', '.join(shipped(family))}, or package.module:Class for one of "
         "your own"
     )
 
@@ -112,8 +112,8 @@ def load(family: str, kind: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except ImportError as error:
         raise KindError(
-            f"kind {kind!r} in {family}: cannot import {module} ({error}); its folder must be on PYTHONPATH, or be the "
-            "one in which snakemake starts"
+            f"kind {kind!r} in {family}: cannot import {module} ({error}); its folder must be on PYTHONPATH, or "
+            "snakemake must start in it"
         ) from None
     except AttributeError:
         raise KindError(f"kind {kind!r} in {family}: {module} has no {name}") from None

@@ -1,4 +1,4 @@
-"""Words that several rooms share, and the grammar of a metric's name. Imports nothing of the project."""
+"""Names that several rooms share, and the grammar of a metric's name. Imports nothing from the project."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, cast, get_args
 
-#: Sides of a study's split; a picture may be on ``both`` where categories are the candidates.
+#: Sides of a study's split; a stimulus may be on ``both`` if categories are the candidates.
 SPLITS = ("train", "test")
 Split = Literal["train", "test"]
-#: Stands for a session or run that a study does not have.
+#: Label if a study has no sessions or runs.
 NO_LABEL = "n/a"
 
 #: What is recorded of brains, in words.
@@ -18,7 +18,7 @@ TECHNIQUES = {"eeg": "EEG", "meg": "MEG", "fmri": "fMRI"}
 #: Unit of the samples by type of channel, as MNE calls them (axial gradiometers are mag).
 UNITS = {"eeg": "V", "mag": "T", "grad": "T/m"}
 
-#: What is looked for in a retrieval.
+#: Tasks: what is looked for in a retrieval.
 Task = Literal[
     "stimulus",
     "category",
@@ -34,15 +34,15 @@ TASKS: tuple[Task, ...] = get_args(Task)
 #: Ending of the tasks in which brain responses are the candidates.
 TO_BRAIN = "-to-brain"
 #: Scorings (kinds of the family ``scorings``) that stand at the end of a task's name. They see all queries of the test
-#: at once: their numbers are transductive, and stand in no column with others.
+#: at once: their results are transductive, and are never in a column with others.
 SCORINGS = ("csls",)
-#: What a brain response is compared with.
+#: What brain responses are compared with.
 Sought = Literal["stimulus", "category", "caption", "template"]
 SOUGHT: tuple[Sought, ...] = get_args(Sought)
 
 #: Columns that name a run, in paths and in every table.
 RUN = ("study", "signal", "protocol", "method", "subject", "seed")
-#: Stands for a study in the paths of figures that show an EEG and an fMRI study together.
+#: Takes the place of a study in the paths of figures that show an EEG and an fMRI study together.
 BOTH = "both"
 
 _METRIC = re.compile(
@@ -54,7 +54,7 @@ _NUMBER_FIRST = re.compile(r"(?P<number>[1-9]\d*)(?P<kind>-.+)")
 
 
 class MetricName(NamedTuple):
-    """A metric of a task, as it is written in summaries, tables and their settings.
+    """A metric of a task, as written in summaries, tables and settings.
 
     Attributes
     ----------
@@ -74,12 +74,12 @@ class MetricName(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """Kind of the metric: its name with a letter for its number, as in ``top-k`` and ``n-way``."""
+        """Kind of the metric: its name with a letter in place of its number, as in ``top-k`` and ``n-way``."""
         return self._kind_and_number()[0]
 
     @property
     def number(self) -> int | None:
-        """Number in the metric's name, None where there is none."""
+        """Number in the metric's name, None if there is none."""
         return self._kind_and_number()[1]
 
     def _kind_and_number(self) -> tuple[str, int | None]:
@@ -93,36 +93,36 @@ class MetricName(NamedTuple):
 
     @property
     def transductive(self) -> bool:
-        """Whether it is computed from all queries of the test at once, so that one alone would have another answer."""
+        """Whether it uses all queries of the test at once, so that a query alone could have another rank."""
         return scoring_of(self.task) is not None
 
     def __str__(self) -> str:
-        """``[TASK[/SIZE]:]metric[@repetitions]``, without what is the default: ``top-1``, ``category:top-1@4``."""
+        """``[TASK[/SIZE]:]metric[@repetitions]``, without defaults: ``top-1``, ``category:top-1@4``."""
         where = self.task + ("" if self.pool is None else f"/{self.pool}")
         before = "" if where == "stimulus" else f"{where}:"
         return before + self.base + ("" if self.repetitions == "all" else f"@{self.repetitions}")
 
     @classmethod
     def read(cls, text: str) -> MetricName:
-        """What a written name stands for: ``caption/300:top-5@2`` is Top-5 in pools of 300, 2 repetitions averaged.
+        """Read a name: ``caption/300:top-5@2`` is Top-5 of task caption in pools of 300, 2 repetitions averaged.
 
         Raises
         ------
         ValueError
-            Where it has another form, or names no task.
+            If it has another form, or an unknown task.
         """
         found = _METRIC.fullmatch(text)
         if found is None:
             raise ValueError(
                 f"no metric is named {text!r}; expected [TASK[/SIZE]:]METRIC[@REPETITIONS] as in category:top-1@1, "
-                f"TASK being one of {', '.join(TASKS)}"
+                f"where TASK is one of {', '.join(TASKS)}"
             )
         pool = int(found["pool"]) if found["pool"] else None
         return cls(found["base"], found["repetitions"] or "all", cast(Task, found["task"] or "stimulus"), pool)
 
 
 def scoring_of(task: str) -> str | None:
-    """Scoring at the end of a task's name; None where similarities count as they are."""
+    """Scoring at the end of a task's name; None if similarities are used unchanged."""
     return next((name for name in SCORINGS if task.endswith(f"-{name}")), None)
 
 

@@ -1,7 +1,7 @@
-"""Results of a run in a notebook: responses, features, rows and summaries as tables, and trained models to use.
+"""Results of a run for notebooks: responses, features, rows and summaries as tables, and trained models.
 
-Everything is read through the same readers as the pipeline's own stages, and a model ranks by the code of the stage
-``rank``. Nothing is written. Libraries are imported where they are needed.
+The readers are those of the pipeline's stages, and a model ranks with the code of the stage ``rank``. Nothing is
+written. Libraries are imported where they are needed.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
     from brain2clip.training.predict import Predictor
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Columns that say what a trial was, in metadata of epochs and in the index of voxel responses.
+#: Columns that describe a trial, in metadata of epochs and in the index of voxel responses.
 TRIAL = ("stimulus", "split", "session", "run")
 
 
 class Results:
-    """The results of a configuration that was run.
+    """Results of a configuration after its run.
 
     Parameters
     ----------
     config : path or mapping
         A complete configuration, as for ``brain2clip run``.
     folder : path, optional
-        Where its relative paths start: the folder where snakemake was started; without it the repository.
+        Folder of relative paths: the one where snakemake was started. Default: the repository.
     strict : bool
-        Whether an artefact must be what this configuration and this code would make. False: whatever lies there is
-        opened, damaged files excepted.
+        Whether an artefact must be what this configuration and this code would make. False: existing files are opened
+        in any case, unless they are damaged.
 
     Raises
     ------
@@ -64,7 +64,7 @@ class Results:
 
     @contextlib.contextmanager
     def _there(self) -> Iterator[None]:
-        """Relative paths of a configuration start in the folder of its results."""
+        """Work in the folder that relative paths of the configuration refer to."""
         with contextlib.chdir(self.folder):
             yield
 
@@ -89,7 +89,7 @@ class Results:
     def rows(self, **which: Any) -> pd.DataFrame:
         """Retrieval rows, one per query, of the runs that ``which`` chooses (see :meth:`runs`).
 
-        Columns stand in docs/architecture.md.
+        docs/architecture.md lists the columns.
         """
         import pandas as pd
 
@@ -147,21 +147,21 @@ class Results:
     def responses(
         self, study: str, signal: str, subject: str, split: str | None = None
     ) -> mne.EpochsArray | pd.DataFrame:
-        """Single-trial responses of a subject, as models are given them.
+        """Single-trial responses of a subject, as models get them.
 
         Parameters
         ----------
         study, signal, subject : str
             The signal is a band of EEG or a region of fMRI.
         split : str, optional
-            ``train`` or ``test``; without it both.
+            ``train`` or ``test``. Default: both.
 
         Returns
         -------
         mne.EpochsArray or pandas.DataFrame
-            EEG: channels over time, whitened as the study says (then in standard deviations, whatever MNE writes
-            beside them), what each trial was in ``metadata``. fMRI: trials by voxels, labelled by the names of the
-            voxels and by an index of what each trial was.
+            EEG: channels over time, whitened as in the settings of the study (then the unit is standard deviations,
+            even if MNE shows volts), with a description of each trial in ``metadata``. fMRI: trials by voxels, with the
+            names of the voxels as columns and a description of each trial as index.
         """
         with self._there():
             _known(study, self.plan.config.studies, "study")
@@ -179,12 +179,12 @@ class Results:
         Parameters
         ----------
         **which
-            What chooses one run of :meth:`runs`; what all runs have in common can be left out.
+            Values that choose one run of :meth:`runs`; values that all runs have in common can be left out.
 
         Raises
         ------
         InputError
-            Where it chooses none or several, or a run whose method is not trained.
+            If no run or several runs match, or the method of the run is not trained.
         """
         with self._there():
             found = self._runs(which)
@@ -193,7 +193,7 @@ class Results:
                 listed = "; ".join(
                     f"{name}: {', '.join(sorted({str(getattr(run, name)) for run in found}))}" for name in differ
                 )
-                raise InputError(f"{len(found)} runs are chosen, expected one; say more ({listed})")
+                raise InputError(f"found {len(found)} runs, expected one; give more details ({listed})")
             (run,) = found
             if not self.plan.method(run.method).trained:
                 raise InputError(f"methods.{run.method} is not trained here; choose another method")
@@ -206,18 +206,18 @@ class Results:
         every = self.plan.runs()
         found = _chosen(pd.DataFrame(every, columns=Run._fields), which)
         if found.empty:
-            raise InputError(f"no run has {_words(which)}; see runs() for those of the configuration")
+            raise InputError(f"no run has {_words(which)}; runs() lists the runs of the configuration")
         return [every[number] for number in found.index]
 
 
 class Model:
-    """A trained model in use; :meth:`Results.model` opens one.
+    """A trained model; :meth:`Results.model` opens one.
 
     Parameters
     ----------
     plan : Plan
     run : Run
-        Whose model it is; of a joint model ``run.subject`` is whose input layer it takes.
+        Run of the model; for a joint model ``run.subject`` chooses the input layer.
     folder : path
         Where relative paths start.
     strict : bool
@@ -248,7 +248,7 @@ class Model:
 
     @property
     def candidates(self) -> list[str]:
-        """Stimuli of the test: the candidates, if you name no others."""
+        """Stimuli of the test: the default candidates."""
         ids = self._stimuli["stimulus_id"].asstr()[:]
         return [str(ids[row]) for row in self._rows(None)]
 
@@ -259,15 +259,15 @@ class Model:
         ----------
         epochs : mne.BaseEpochs or pandas.DataFrame
             Responses on the channels (in any order) and times that the model was trained on, or voxels by name:
-            those of :meth:`Results.responses`, or made in the same way.
+            from :meth:`Results.responses`, or made in the same way.
         normalised : bool, optional
-            False: not whitened (V) or z-scored yet, which is then done as it was for the training of the model. Without
-            it, what :meth:`Results.responses` says of its own; True for others.
+            False: not whitened (V) or z-scored yet; this is then done as for the training of the model. Default: as
+            noted in responses from :meth:`Results.responses`, True for other responses.
 
         Raises
         ------
         InputError
-            Where channels, voxels, rate or times are others than those of the training.
+            If channels, voxels, rate or times differ from the training.
         """
         responses = self._taken(epochs, normalised)
         return self._predictor(responses, self._rows(None)).brains(responses.values)
@@ -280,7 +280,7 @@ class Model:
     ) -> pd.DataFrame:
         """Cosine similarity [n, n_candidates] of single responses to candidates, by stimulus id.
 
-        The right answer need not be known.
+        The right candidates need not be known.
 
         Parameters are those of :meth:`rank`.
         """
@@ -303,18 +303,18 @@ class Model:
         Parameters
         ----------
         epochs : mne.BaseEpochs or pandas.DataFrame
-            As for :meth:`embed`; the column ``stimulus`` of their metadata (index) says what each shows.
+            As for :meth:`embed`; the column ``stimulus`` of their metadata (index) names the stimulus of each response.
         candidates : sequence of str, optional
-            Stimulus ids of the study, whichever side of the split they are on; without it those of the test.
+            Stimulus ids of the study, from either side of the split. Default: the test stimuli.
         normalised : bool, optional
             As for :meth:`embed`.
         **retrieval
-            Settings of ``retrieval`` (tasks, repetitions, pools, seed) in place of those of the configuration.
+            Settings of ``retrieval`` (tasks, repetitions, pools, seed) that replace those of the configuration.
 
         Raises
         ------
         InputError
-            Where a candidate is unknown, or a response shows none of the candidates; and as :meth:`embed`.
+            If a candidate is unknown, or the stimulus of a response is not a candidate; and as :meth:`embed`.
         """
         from brain2clip.retrieval import query_table
         from brain2clip.retrieval.rank import queries_of
@@ -323,12 +323,12 @@ class Model:
         responses, rows = self._taken(epochs, normalised), self._rows(candidates)
         if not responses.stimulus_id:
             raise InputError(
-                "these responses do not say what they show (a column stimulus of their metadata or a level of their "
-                "index); add it, or take similarity(), which needs no truth"
+                "these responses have no stimuli (a column stimulus of their metadata or a level of their index); "
+                "add them, or use similarity(), which needs no truth"
             )
         ids = self._stimuli["stimulus_id"].asstr()[:][rows].tolist()
         for name in responses.stimulus_id:
-            _known(name, ids, "candidate for what a response shows")
+            _known(name, ids, "candidate for the stimulus of a response")
         given = {**self._plan.config.retrieval.ranking(), **retrieval}
         asked = settings.parse(settings.Retrieval, given)
         test = placed(responses, self._stimuli, self._path)
@@ -357,7 +357,7 @@ class Model:
         return np.array([place[name] for name in candidates])
 
     def _taken(self, epochs: mne.BaseEpochs | pd.DataFrame, normalised: bool | None) -> data.Responses:
-        """Responses for the model, normalised as its training was."""
+        """Responses for the model, normalised as in its training."""
         from brain2clip.training.inputs import CHANNELS, SUBJECTS, chosen_for, names_from_tensor
         from brain2clip.training.inputs import normalised as as_trained
 

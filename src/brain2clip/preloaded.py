@@ -1,6 +1,6 @@
-"""One Python that has loaded what jobs need, and forks for each of them.
+"""One Python that has loaded the libraries of jobs, and forks for each job.
 
-A small job computes for a second and would import torch and its like for three. So whoever runs jobs on this machine
+A small job computes for a second and would import torch and other libraries for three. So a run on this machine
 starts ``python -P preloaded.py HOW SOCKET SOURCE`` beside itself; in the shell of the jobs, ``python`` is then a
 function (:func:`function`) that calls ``preloaded_client.py``, which hands command line, folder, environment, streams,
 umask, CPUs and limits of the job to it. Nothing else changes: a job is a process of its own, with its log, its outputs

@@ -1,4 +1,4 @@
-"""Processes of a run: its jobs, by its name in their environment, and its snakemake, by a file that it keeps locked."""
+"""Processes of a run: its jobs, by the run's name in their environment, and its snakemake, by a locked file."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""Results that Snakemake has no record of are judged by what they carry. Light to import: the Snakefile does.
+"""Results without a record of Snakemake are judged by their provenance. Light to import: the Snakefile does.
 
 Snakemake decides what to run by its records in ``.snakemake/`` and by file times. Results that were copied without the
-records, or laid over those of another run, have neither: settings that changed would go unnoticed, and times that a
-copy made up would run everything again. Artefacts say themselves what made them (:mod:`brain2clip.artefact`), so they
-are asked where a record is missing, or is about another file than the one that lies there:
+records, or over those of another run, have neither: changed settings would go unnoticed, and new file times would run
+everything again. Artefacts carry their provenance (:mod:`brain2clip.artefact`), which is used if a record is missing or
+belongs to another file:
 
-- they fit where their ``origin`` is the planned one and the inputs that lie there are those that they were made from;
-  then their times do not matter;
+- they fit if their ``origin`` is the planned one and they were made from the existing inputs; then their times do not
+  matter;
 - they do not fit otherwise, and Snakemake is told to make them again.
 
 A file with a record of its own is opened where its job reads what no job makes, as recordings and pictures: Snakemake
@@ -33,7 +33,7 @@ from brain2clip import artefact
 
 #: Environment variable with the settings of the run that a job belongs to.
 PLANNED = "BRAIN2CLIP_PLANNED"
-#: Differences that are told one by one.
+#: At most this many differences are listed.
 TOLD = 5
 #: Stages whose artefacts list the pictures that they were made from.
 LISTING_PICTURES = frozenset({"features", "vectors"})
@@ -48,7 +48,7 @@ def difference(
     spec: Mapping[str, Any],
     seen: Seen | None = None,
 ) -> str | None:
-    """Why files are not what a job would make from the inputs that lie there, or None where they are.
+    """Why files are not what a job would make from the existing inputs, or None if they are.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def difference(
 def other_inputs(
     outputs: Iterable[Path | str], inputs: Mapping[str, Path | str], seen: Seen, since: float | None = None
 ) -> str | None:
-    """Why files were not made from the content that some of their inputs have now, or None where they were.
+    """Which inputs have changed since files were made, or None.
 
     For files with a record of Snakemake's, which knows settings and code, but contents by the times of files alone.
 
@@ -205,7 +205,7 @@ def _without_provenance(paths: Iterable[Path], spec: Mapping[str, Any]) -> str |
     """The same for a job whose files do not say what made them: downloads and tables of pictures are only listed."""
     for path in paths:
         if spec["expects"]:
-            return f"{path}: carries no provenance"
+            return f"{path}: has no provenance"
         if spec["stage"] == "download":
             listed = artefact.read_json(path).get("files", [])
             planned = spec["settings"]["files"]
@@ -234,7 +234,7 @@ def provenance(path: Path) -> artefact.Provenance | None:
 
 def _what_differs(made: artefact.Provenance, spec: Mapping[str, Any]) -> str:
     changed = [key for key in ("stage", "format", "settings", "code") if _text(getattr(made, key)) != _text(spec[key])]
-    return f"made by other {' and '.join(changed)}" if changed else "made from what other settings or code made"
+    return f"made by other {' and '.join(changed)}" if changed else "made from files that other settings or code made"
 
 
 def _text(value: Any) -> str:
@@ -242,11 +242,11 @@ def _text(value: Any) -> str:
 
 
 def told(fitting: int, differing: list[str]) -> str:
-    """What is said of results without a record: how many fit, and why some do not."""
+    """Message on results without a record: how many fit, and why others do not."""
     lines = [f"Results of {fitting + len(differing)} jobs without a record of Snakemake, judged by their provenance:"]
     if fitting:
         lines.append(
-            f"  {fitting} fit and stay (`snakemake --touch --forceall` with the same configuration writes records)"
+            f"  {fitting} fit and are kept (`snakemake --touch --forceall` with the same configuration writes records)"
         )
     if differing:
         lines.append(listed(f"  {len(differing)} do not fit and are made again", differing, "    "))

@@ -1,8 +1,8 @@
-"""What a person sees of a run: a line for each running job, one for all of them, and in the end why something failed.
+"""What a run shows: a line for each running job, a line for all of them, and at the end the reasons of failures.
 
 On a terminal the lines are redrawn in place; elsewhere (a file, a pipe) they are printed now and then. Nothing here
-knows Snakemake: who tells is :mod:`brain2clip.internals.snakemake_log`. How far a job is, it says in its own log
-(:func:`brain2clip.stage.progress`), which lies where every machine of a run can read it.
+knows Snakemake: :mod:`brain2clip.internals.snakemake_log` calls it. The progress of a job is in its log
+(:func:`brain2clip.stage.progress`), which every machine of a run can read.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import NamedTuple, TextIO
 REDRAWN_S = 1.0
 #: When running jobs are listed where there is no terminal: first after so long, then more and more seldom, s.
 LISTED_S, SELDOM, LONGEST_S = 30.0, 1.5, 600.0
-#: At most so many running jobs are listed.
+#: At most this many running jobs are listed.
 RUNNING = 12
-#: What is said in the end of failures takes so many lines, that of one of them so many: a glance, not a log.
+#: Lines on all failures at the end, and on each of them.
 LINES, LINES_OF_ONE = 10, 6
 #: Of a log, the end is read, bytes.
 TAIL = 1 << 14
@@ -172,7 +172,7 @@ class Failure:
     said : str
         Its sentence, as far as it is known.
     stopped : bool
-        Whether it ended as those do that are told to.
+        Whether it was stopped on request.
     doubtful : bool
         Whether another job of its group may be the one that failed.
     """
@@ -311,7 +311,7 @@ class Screen:
         with self._above():
             if not self.interrupted:
                 self.interrupted, self._ending = True, set(self.running)
-                self._write("Stopping: the running jobs are being ended.\n")
+                self._write("Stopping: the running jobs are being stopped.\n")
 
     def close(self) -> None:
         """The run is over: say how, and why, and nothing after it."""
@@ -375,8 +375,8 @@ class Screen:
             before = sum(one.stopped and number not in self._ending for number, one in self.failures.items())
             running = len(self._ending) + before
             told.append(
-                f"Stopped on request: {self.done} of {total} steps done, which stay; {running} running ended. The same "
-                "command goes on from here."
+                f"Stopped on request: {self.done} of {total} steps done and kept; {running} running stopped. The "
+                "same command continues from here."
             )
         elif not wrong and self.done == total and self.ending is not None:
             told += [self._total([]), self.ending()]
@@ -392,7 +392,7 @@ class Screen:
             by_sentence.setdefault(one.said, []).append(one)
         told = 0
         for said, jobs in by_sentence.items():
-            words = said.splitlines()[:LINES_OF_ONE] or ["no reason is known; the log says what there is"]
+            words = said.splitlines()[:LINES_OF_ONE] or ["the reason is unknown; see the log"]
             if told and len(lines) + 1 + len(words) > LINES:
                 break
             others = f" and {len(jobs) - 1} more" if jobs[1:] else ""
@@ -402,7 +402,7 @@ class Screen:
         if rest := [one for jobs in list(by_sentence.values())[told:] for one in jobs]:
             logs = [str(Path(log).parent) for one in rest for log in one.logs[:1]]
             where = f" (logs in {os.path.commonpath(logs)})" if logs else ""
-            lines.append(f"and {len(rest)} more with reasons of their own{where}")
+            lines.append(f"and {len(rest)} more for other reasons{where}")
         return "\n".join(lines)
 
     # -------------------------------------------------------------------------------------------- time left
@@ -476,9 +476,11 @@ class Screen:
 
 
 def _by_code(code: int | None) -> str:
-    """A sentence on an exit code, for a job whose log says nothing."""
+    """A sentence on an exit code, for a job without a reason in its log."""
     if code in (-9, 137):
-        return "killed (signal 9), as where memory runs out; give it more memory, or run fewer jobs at once (--cores)"
+        return (
+            "killed (signal 9), maybe because memory ran out: give it more memory, or run fewer jobs at once (--cores)"
+        )
     if code is not None and code < 0:
         return f"ended by signal {-code}"
-    return "" if code is None else f"ended with exit code {code}, and its log does not say why"
+    return "" if code is None else f"ended with exit code {code}, without a reason in its log"

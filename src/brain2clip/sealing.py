@@ -1,7 +1,7 @@
-"""Digests that files carry of their own content, so that a file that was damaged is not read.
+"""Digests of content inside the files, so that damaged files are not read.
 
-A digest covers every byte of its file but itself and stands inside of it, where other readers of the format do not
-look; so it goes with the file, however it is moved:
+A digest covers every byte of its file except itself. It is inside the file at a place that other readers ignore, so it
+stays with the file when that is moved:
 
 - HDF5: behind the end of what the library reads. There is one for each block, so that whoever reads some rows of a
   large file verifies what is read and no more (CRC-32: every change of up to 32 bits in a row is found, any other but
@@ -10,7 +10,7 @@ look; so it goes with the file, however it is moved:
 - safetensors: in the metadata;
 - JSON: in a key of the object.
 
-Nothing here knows what files are for; :mod:`brain2clip.artefact` does.
+The purpose of files is not known here; see :mod:`brain2clip.artefact`.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _TENSOR_SEAL = re.compile(_TENSOR_KEY + rb'([0-9a-f]{64})"')
 
 
 class DamagedError(Exception):
-    """A file is not what was written, or not whole; the message says how that is known."""
+    """A file is not as it was written, or incomplete; the message says why."""
 
 
 class UnsealedError(DamagedError):
-    """A file carries no digest."""
+    """A file has no digest."""
 
     def __init__(self) -> None:
-        super().__init__("it carries no digest, so it was cut short or changed by another program")
+        super().__init__("it has no digest, so it was cut short or changed by another program")
 
 
 # ------------------------------------------------------------------------------------------------ HDF5
@@ -147,7 +147,7 @@ class SealedH5:
         if zlib.crc32(os.pread(self._file.fileno(), size, begin)) == self._sums[block]:
             self._verified[block] = 1
             return True
-        self.damage = DamagedError(f"bytes {begin} to {begin + size} are not those that were written")
+        self.damage = DamagedError(f"bytes {begin} to {begin + size} are not as they were written")
         if self.raises:
             raise self.damage
         return False
@@ -330,4 +330,4 @@ def _of_json(value: Mapping[str, Any]) -> str:
 
 def _compare(found: object, written: object) -> None:
     if found != written:
-        raise DamagedError("its content is not what was written (another digest)")
+        raise DamagedError("its content is not as it was written (another digest)")

@@ -1,9 +1,9 @@
-"""What a loaded Python reads once for the jobs that it forks (:mod:`brain2clip.preloaded`).
+"""Values that a loaded Python reads once for the jobs that it forks (:mod:`brain2clip.preloaded`).
 
-Models of one subject are ranked, and trained, by jobs that all read the same responses and the same tower. The module
-of a stage says in ``share(job)`` what that is; it is called in the loaded Python, and what it reads there through
-:func:`kept` is in the memory of every job that is forked afterwards. Of each name the latest is kept; a job gets it
-once, and what it does to it stays in the job. In any other process :func:`kept` only calls what makes the value.
+Jobs that rank and train models of one subject read the same responses and the same tower. ``share(job)`` of a stage's
+module is called in the loaded Python; values that it reads through :func:`kept` are in the memory of every job that is
+forked afterwards. The latest value of each name is kept. A job gets it once, and its changes stay in the job. In any
+other process :func:`kept` only makes the value.
 """
 
 from __future__ import annotations

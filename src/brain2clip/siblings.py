@@ -1,14 +1,13 @@
-"""Models that one process trains for several jobs: those of other seeds, alike in everything else.
+"""Models that one process trains for several jobs, which differ only by their seed.
 
-Each job stays one model with its own spec, log and outputs. Where the configuration says ``seeds_together``, whoever
-runs jobs on this machine (those of a run, or of a group that SLURM has sent here) writes down beside the loaded Python
-(:mod:`brain2clip.preloaded`) which models that are due differ by their seed alone. The first job of such a family
-trains the others with its own, and leaves each there as its own job would have made it; that job waits meanwhile, looks
-at what it finds, and takes it. The folder is gone with the loaded Python: what nobody took is gone with it, and a
-killed run leaves nothing.
+Each job is one model with its own spec, log and outputs. With ``seeds_together``, the process that runs jobs on this
+machine (of a run, or of a group that SLURM has sent here) lists in the folder of the loaded Python
+(:mod:`brain2clip.preloaded`) the models that differ only by their seed. The first job of such a family trains all of
+them, and leaves each model there as its own job would have made it; that job waits, checks the model, and takes it. The
+folder is removed with the loaded Python, including models that no job took, so a killed run leaves nothing.
 
-Nothing of this stands in a spec. Where something is missing (no loaded Python, a single seed that is due, no room in
-the folder, a model that does not fit), a job trains by itself, as it always could.
+Nothing of this is in a spec. If something is missing (no loaded Python, a single seed, no space in the folder, a model
+that does not fit), a job trains its model separately.
 """
 
 from __future__ import annotations
@@ -112,7 +111,7 @@ class Family:
                 if found is None or found.identity != made.identity:
                     raise artefact.ArtefactError(f"{path}: made from other inputs than this job's")
         except artefact.ArtefactError as error:
-            log.warning("%s: what a job of another seed left is not taken: %s", self.job.stage, error)
+            log.warning("%s: the result from the job of another seed is not used: %s", self.job.stage, error)
             return False
         for name, path in left.items():
             with artefact.aside(self.job.outputs[name]) as part:
@@ -133,7 +132,7 @@ class Family:
         try:
             yield
         except (OSError, InputError, artefact.ArtefactError) as error:
-            log.warning("%s: the model of seed %s is not left for its job: %s", job.stage, job.settings["seed"], error)
+            log.warning("%s: the model of seed %s is not kept for its job: %s", job.stage, job.settings["seed"], error)
 
     def part(self) -> None:
         """From now on each job of the family trains by itself."""
@@ -187,5 +186,5 @@ def _wait(lock: IO[str], stage: str) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        log.info("%s: the job of another seed is at work for this model too: waiting for it", stage)
+        log.info("%s: the job of another seed is training this model, too: waiting for it", stage)
         fcntl.flock(lock, fcntl.LOCK_EX)

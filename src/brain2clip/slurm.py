@@ -1,4 +1,4 @@
-"""What Snakemake's SLURM executor lacks: a killed run is taken over, and no job is waited for that does not exist.
+"""Additions to Snakemake's SLURM executor: a killed run is taken over, and no run waits for a job that does not exist.
 
 A snakemake that is killed leaves its jobs in the queue, and the executor would submit them again: two jobs would write
 the same files. So each submission is noted in ``results/logs/slurm/submitted.jsonl`` with a digest of what the job was
@@ -223,7 +223,9 @@ def cancel(jobs: Iterable[str], run: str) -> None:
     end = time.monotonic() + GONE_S
     while jobs & {job for job, listed in queue([run]).items() if listed.state not in ENDED}:
         if time.monotonic() > end:
-            raise QueueError(f"SLURM jobs {' '.join(sorted(jobs))} were cancelled and are still there; see squeue")
+            raise QueueError(
+                f"SLURM jobs {' '.join(sorted(jobs))} were cancelled, but are still in the queue; see squeue"
+            )
         time.sleep(1)
 
 
@@ -276,18 +278,18 @@ def gone(listed: Listed | None, log: Path | None, finished: Callable[[], bool]) 
         Whether all its files have been there for a while and fit.
     """
     if listed is None:
-        return "SLURM no longer knows it; the controller was restarted without it, or has forgotten how it ended"
+        return "SLURM no longer lists it; the controller was restarted without it, or has no record of how it ended"
     if listed.state in ENDED:  # the plugin takes all other ends for what they are
-        return f"it has ended as {listed.state}, and SLURM does not start it again"
+        return f"it ended as {listed.state}, and SLURM does not start it again"
     if listed.state == "PENDING" and listed.reason.replace("_", " ").startswith(NOT_STARTED):
-        return f"its node could not start it, and SLURM holds it back ({listed.reason})"
+        return f"its node could not start it, and SLURM holds it ({listed.reason})"
     if listed.state != "RUNNING":
         return None
     # A controller that was restarted takes what ended in its last seconds to be running, until it next asks the node
     # what runs there (33 minutes where nothing else is configured). Then it starts the job again.
     if (cancelled := last_words(log)) and cancelled >= listed.start:
         return f"SLURM lists it as running, but it was cancelled at {cancelled}"
-    return "SLURM lists it as running, but its files have been there for a while" if finished() else None
+    return "SLURM lists it as running, but its files have existed for a while" if finished() else None
 
 
 def last_words(log: Path | None) -> str | None:

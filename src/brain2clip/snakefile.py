@@ -1,4 +1,4 @@
-"""What the Snakefile asks: here the plan and Snakemake meet. Light to import, because every scheduled job parses it."""
+"""Functions for the Snakefile, which connect the plan with Snakemake. Light to import: every job parses it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from brain2clip.screen import Screen, places
 from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
-#: From so many jobs on, one loaded Python forks for all of them.
+#: From this many jobs on, one loaded Python forks for all of them.
 MANY = 3
 
 
 class Asked:
-    """A plan whose refusals are Snakemake's own kind of error: a sentence, no traceback."""
+    """A plan whose errors are Snakemake's own kind of error: a sentence without a traceback."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -102,7 +102,7 @@ def planned(workflow: Any, config: dict[str, Any]) -> Asked:
 
 
 def _check_data(workflow: Any, plan: Plan, given: list[str]) -> None:
-    """Refuse what does not fit, and another configuration's results; whose they are is written down where jobs run."""
+    """Refuse errors and results of another configuration; if jobs run, note the configuration in the folder."""
     from brain2clip.preflight import owner, planning  # who runs a job needs none of it
 
     _refusing(lambda: planning.refuse(plan, given))
@@ -135,7 +135,7 @@ def files(job: Job) -> dict[str, list[str]]:
         Where a name has braces: Snakemake would take them for wildcards.
     """
     for path in (path for paths in job.inputs.values() for path in paths if "{" in path or "}" in path):
-        raise snakemake.refusal(f"{path}: found braces, which Snakemake takes for wildcards; rename the file")
+        raise snakemake.refusal(f"{path}: found braces, which Snakemake reads as wildcards; rename the file")
     return {name: list(paths) for name, paths in job.inputs.items() if paths}
 
 
@@ -164,6 +164,11 @@ def either(names: Iterable[str]) -> str:
     return "|".join(sorted(names)) or "(?!)"
 
 
+def other_than(names: Iterable[str]) -> str:
+    """Wildcard pattern of all names but some, in a path between slashes."""
+    return "".join(f"(?!{name}/)" for name in sorted(names)) + "[A-Za-z0-9-]+"
+
+
 def amount(listed: Iterable[Any]) -> str:
     """Number and size of files in words."""
     sizes = [file.size or 0 for file in listed]
@@ -171,7 +176,7 @@ def amount(listed: Iterable[Any]) -> str:
 
 
 def _screen(plan: Plan, stream: TextIO, live: bool, quiet: bool) -> Screen:
-    """What shows a run of this plan."""
+    """The display of a run of this plan."""
 
     def means() -> dict[str, float]:
         return {one.stage: one.wall_s / one.jobs for one in costs.estimate(plan, 1, costs.has_gpu())}
@@ -203,9 +208,10 @@ def _ending(plan: Plan) -> str:
 
 
 def _tell_costs(workflow: Any, plan: Plan) -> None:
-    """In one line, what all would take; in a dry run by method as well. A report takes none of it.
+    """The cost of everything in one line; in a dry run also by method; nothing for a report.
 
-    What is beyond any processor is reckoned for a GPU, wherever the plan is made, as on the front end of a cluster.
+    Work that is too much for any processor is estimated for a GPU, wherever the plan is made, also on the front end of
+    a cluster.
     """
     if snakemake.executes(workflow):
         gpu = costs.has_gpu() or costs.for_a_gpu(plan)
@@ -218,7 +224,7 @@ def _tell_not_inherited(given: dict[str, Any], source: str) -> None:
     dropped = settings.not_inherited(given, source)
     if dropped:
         listed = "; ".join(f"{where} ({', '.join(keys)})" for where, keys in dropped.items())
-        snakemake.log().info(f"Not inherited, because the block is of another kind than in its base: {listed}.")
+        snakemake.log().info(f"Not inherited, because the block has another kind than in its base: {listed}.")
 
 
 def _headline(plan: Plan) -> list[dict[str, Any]]:
@@ -228,7 +234,7 @@ def _headline(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _tell_downloads(plan: Plan) -> None:
-    """What is still to be fetched, and whether there is room for it."""
+    """Files that are still to be downloaded, and whether there is space for them."""
     missing: list[Any] = plan.missing_downloads()
     if not missing:
         return
@@ -237,7 +243,7 @@ def _tell_downloads(plan: Plan) -> None:
     room = shutil.disk_usage(plan.room()).free
     if sum(file.size or 0 for file in missing) > room:
         log.warning(
-            f"Only {room / 1e9:.3g} GB are free there: make room, or let {plan.results} be a link to another disk"
+            f"Only {room / 1e9:.3g} GB are free there: free some space, or make {plan.results} a link to another disk"
         )
 
 

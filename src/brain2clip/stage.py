@@ -1,4 +1,4 @@
-"""The same skeleton for every stage: ``python -m brain2clip.<package>.<stage> --spec JSON --input … --output …``.
+"""The common skeleton of all stages: ``python -m brain2clip.<package>.<stage> --spec JSON --input … --output …``.
 
 A stage module ends with::
 
@@ -32,10 +32,10 @@ from brain2clip.fingerprint import fingerprint
 T = TypeVar("T")
 log = logging.getLogger("brain2clip")
 
-_ROOM = "make room there, or let the setting results be a folder (or a link to one) on another disk"
-_RIGHTS = "make it writable, or let the setting results be a folder that you may write to"
-_DEVICE = "look at the disk or the network file system"
-#: What is wrong with a disk by the number of the error, and what to do.
+_ROOM = "free some space, or set results to a folder (or a link to one) on another disk"
+_RIGHTS = "make it writable, or set results to a folder that you may write to"
+_DEVICE = "check the disk or the network file system"
+#: Problem of a disk by the number of the error, and advice.
 DISKS = {
     errno.ENOSPC: ("the disk is full", _ROOM),
     errno.EDQUOT: ("the quota is used up", _ROOM),
@@ -67,12 +67,12 @@ class Job:
     stage : str
         Name of the stage.
     settings : dict
-        What this stage reads, complete.
+        All settings of the stage.
     code : str
         Fingerprint of the stage's code.
     expects : dict
-        What the artefacts that are read must carry (:func:`brain2clip.artefact.check`): by upstream stage, or by name
-        of input as a list in its order.
+        Expected provenance of the inputs (:func:`brain2clip.artefact.check`): by upstream stage, or by name of input as
+        a list in its order.
     inputs, outputs : dict
         Names to paths; an input given several times is a list.
     origin : str
@@ -98,7 +98,7 @@ class Job:
         return paths[0]
 
     def each(self, name: str) -> list[tuple[Path, dict[str, Any] | None]]:
-        """Inputs of that name (at least one), each with what it must carry where the spec says so."""
+        """Inputs of that name (at least one), each with its expected provenance if the spec has it."""
         paths = self.inputs.get(name, [])
         if not paths:
             raise InputError(f"stage {self.stage}: no --input {name}=PATH")
@@ -124,7 +124,7 @@ def main(run: Callable[[Job], None], arguments: list[str] | None = None) -> None
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[_Log(sys.stderr)]
     )
-    # A scheduler ends jobs by SIGTERM: leave through the same door as Ctrl-C, so that parts are removed.
+    # A scheduler stops jobs by SIGTERM: handle it like Ctrl-C, so that temporary files are removed.
     signal.signal(signal.SIGTERM, _leave)
     job = parse(sys.argv[1:] if arguments is None else arguments)
     started = time.perf_counter()
@@ -151,7 +151,7 @@ def _leave(*_: object) -> None:
 
 
 class _Log(logging.StreamHandler[TextIO]):
-    """The log. Where it cannot be written, as on a full disk, errors are told where Snakemake tells its own."""
+    """The log. If it cannot be written, as on a full disk, errors go to the error stream of Snakemake."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         """No traceback for the log itself."""
@@ -161,10 +161,10 @@ class _Log(logging.StreamHandler[TextIO]):
 
 
 def disk_error(error: BaseException, job: Job, place: Path | None = None) -> str | None:
-    """A sentence on an error that comes from a disk, or None for any other.
+    """A sentence on an error of a disk, or None for any other error.
 
-    Libraries wrap such errors in their own, some with the number in the text alone; so the whole chain is looked at.
-    Where none names a file, it is about ``place``, or the folder of the first output.
+    Libraries wrap such errors in their own, some with the number only in the text, so the whole chain is searched. If
+    no error names a file, ``place`` or the folder of the first output is used.
     """
     chain: list[BaseException] = []
     one: BaseException | None = error
@@ -181,14 +181,16 @@ def disk_error(error: BaseException, job: Job, place: Path | None = None) -> str
         where = named or place or next((path.parent for path in job.outputs.values()), Path.cwd())
         if number in DISKS:
             what, advice = DISKS[number]
-            return f"{where}: cannot be read or written: {what}; {advice}. Nothing half-written stays; start again then"
+            return (
+                f"{where}: cannot be read or written: {what}; {advice}. No half-written file is left; start again then"
+            )
         if number is not None and isinstance(named, (str, os.PathLike)):  # no such file, a folder in place of a file
             return f"{where}: cannot be read or written: {os.strerror(number)}; check it, then start again"
     return None
 
 
 def check_code(job: Job) -> None:
-    """Stop where the code was edited between the planning of a job and its start: its record would be wrong."""
+    """Refuse code that was edited between the planning of a job and its start, because its record would be wrong."""
     if job.modules and fingerprint(*job.modules) != job.code:
         raise InputError(
             f"stage {job.stage}: the source code of {', '.join(job.modules)} (or what it imports) has changed since "
@@ -249,7 +251,7 @@ def progress(items: Iterable[T], label: str, total: int | None = None, every_s: 
 
 
 def on_device(device: object) -> str:
-    """A torch device in words, for a log: that a job runs on the CPU must not be found out by waiting."""
+    """A torch device in words, for the log, which shows at once that a job runs on the CPU."""
     return f"on {device}" if str(device) != "cpu" else f"on cpu ({no_cuda()})"
 
 

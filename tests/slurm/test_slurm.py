@@ -251,7 +251,7 @@ def test_a_job_that_the_controller_has_forgotten(accounted_project):
     states = {job["JobId"]: job["JobState"] for job in project.jobs("rule_train")}
     assert states.pop(first["JobId"]) == "CANCELLED"  # a second time, and by us
     assert list(states.values()) == ["COMPLETED"]
-    assert "SLURM no longer knows it" in project.said()
+    assert "SLURM no longer lists it" in project.said()
     assert epochs_trained(project.folder / BOTH[0]) == EPOCHS
     assert project.planned("--", BOTH[0]) == {}
 
@@ -329,7 +329,7 @@ def test_snakemake_killed_and_started_again_neither_doubles_nor_repeats_a_job(pr
     training = project.jobs("rule_train")
     assert [job["JobState"] for job in training] == ["COMPLETED"] * 4
     said = project.said()
-    assert "fit and stay" in said  # those that ended meanwhile
+    assert "fit and are kept" in said  # those that ended meanwhile
     assert said.count("has been submitted with SLURM jobid") + said.count("Submitted array job") == 1
     assert len({job["JobName"] for job in project.jobs()}) == 1
     assert project.planned("--", *FOUR) == {}

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import bids_fixtures
+import bold5000_world
 import download_records
+import nsd_world
 import numpy as np
 import pandas as pd
 import test_simulated
@@ -133,6 +135,18 @@ def things_fmri(folder: Path) -> World:
     return World({"kind": "things_fmri", "root": str(root), "subjects": ["01"]}, folder, wrong=({"root": None},))
 
 
+def nsd(folder: Path) -> World:
+    root = nsd_world.write(folder / "bucket")
+    nsd_world.unpack(root, folder, "mine")
+    return World(nsd_world.settings(root), folder, wrong=({"accept_terms": False}, {"root": None}, {"test": "100"}))
+
+
+def bold5000(folder: Path) -> World:
+    root = bold5000_world.write_arrays(folder / "betas", "CSI4")
+    given = {"kind": "bold5000", "root": str(root), "trials": str(MANIFESTS / "bold5000-trials.csv.gz")}
+    return World({**given, "subjects": ["CSI4"]}, folder, "CSI4", wrong=({"root": None}, {"betas": "TYPEB-FITHRF"}))
+
+
 def things_eeg1(folder: Path) -> World:
     manifest = test_things_eeg1.manifest(folder)
     given = {
@@ -214,7 +228,9 @@ def fill(study: Any, one: contract.Recording) -> None:
 
 WORLDS: dict[str, Callable[[Path], World]] = {
     "bids": bids,
+    "bold5000": bold5000,
     "god": god,
+    "nsd": nsd,
     "simulated": simulated,
     "simulated_fmri": simulated_fmri,
     "things_eeg1": things_eeg1,

@@ -192,7 +192,7 @@ def test_key_order_is_no_difference(path):
 def test_no_provenance(tmp_path):
     path = tmp_path / "foreign.parquet"
     TABLE.to_parquet(path)
-    with pytest.raises(artefact.ArtefactError, match="carries no provenance"):
+    with pytest.raises(artefact.ArtefactError, match="has no provenance"):
         artefact.read_table(path)
     assert artefact.stored_provenance(path) is None
 
@@ -203,7 +203,7 @@ def test_provenance_of_another_version(tmp_path):
     path = tmp_path / "old.h5"
     with h5py.File(path, "w") as file:
         file.attrs[artefact.KEY] = '{"recipe": 1}'
-    with pytest.raises(artefact.ArtefactError, match=r"old\.h5: provenance that this version"):
+    with pytest.raises(artefact.ArtefactError, match=r"old\.h5: this version cannot read its provenance"):
         artefact.check(path, None)
 
 
@@ -295,7 +295,7 @@ def test_a_file_without_its_digest_is_not_read(path):
     else:
         without = content.replace(b'"digest":"', b'"DIGEST":"')
     path.write_bytes(without)
-    with pytest.raises(artefact.ArtefactError, match="it carries no digest"):
+    with pytest.raises(artefact.ArtefactError, match="it has no digest"):
         read(path)
 
 
@@ -327,9 +327,9 @@ def test_a_record_is_verified_by_what_it_says(tmp_path):
     assert artefact.read_json(path)["dataset"] == "d"  # the same, written in another way
     for damaged, words in (
         (text.replace('"size": 1', '"size": 3'), "damaged"),
-        (text.replace('"digest"', '"digesT"'), "carries no digest"),
+        (text.replace('"digest"', '"digesT"'), "has no digest"),
         (text[:-30], "not a complete JSON file"),
-        ("[]", "carries no digest"),
+        ("[]", "has no digest"),
     ):
         path.write_text(damaged)
         with pytest.raises(artefact.ArtefactError, match=words):
@@ -459,5 +459,5 @@ def test_notes_of_a_table_are_not_copied_with_what_is_made_of_it(tmp_path):
 def test_no_input_takes_the_name_of_listed_pictures(tmp_path):
     """A job with such an input would be asked for pictures that its files do not list."""
     (tmp_path / "a.h5").touch()
-    with pytest.raises(ValueError, match="no input may be called pictures"):
+    with pytest.raises(ValueError, match="no input may be named pictures"):
         artefact.provenance("judge", {}, "code", {artefact.PICTURES: tmp_path / "a.h5"})

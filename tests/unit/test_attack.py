@@ -97,7 +97,7 @@ def test_a_disk_without_room_is_a_sentence_for_every_way_to_write_and_nothing_is
     [
         (
             OSError(errno.ENOSPC, "No space left on device", "results/a.tsv"),
-            "results/a.tsv: .* the disk is full; make room",
+            "results/a.tsv: .* the disk is full; free some space",
         ),
         (
             OSError("Can't write data (file write failed: time = x, errno = 28, error message = 'No')"),
@@ -110,7 +110,7 @@ def test_a_disk_without_room_is_a_sentence_for_every_way_to_write_and_nothing_is
             "/data/x.eeg: .*permission denied; make it",
         ),
         (FileNotFoundError(errno.ENOENT, "No such file", "/data/x.eeg"), "/data/x.eeg: .*No such file or directory"),
-        (OSError(errno.EIO, "Input/output error"), "out: .* input/output error; look at the disk"),
+        (OSError(errno.EIO, "Input/output error"), "out: .* input/output error; check the disk"),
         (ValueError("exit code: 28"), None),
         (ZeroDivisionError(), None),
     ],

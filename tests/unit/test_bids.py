@@ -171,7 +171,7 @@ def test_written_split_must_agree_with_the_events(tmp_path):
 
 def test_concept_on_both_sides_is_refused(tmp_path):
     study = load(picture_study(tmp_path, [["cat-1", "dog-1"], ["dog-1", "cup-1"]]))
-    with pytest.raises(InputError, match=r"1 concepts stand on both sides of the split: dog"):
+    with pytest.raises(InputError, match=r"1 concepts are on both sides of the split: dog"):
         study.stimulus_table()
 
 
@@ -203,7 +203,7 @@ def test_missing_picture_is_refused(tmp_path):
     ("columns", "message"),
     [
         ({"stimulus_id": ["cat-1", "cat-1", "cup-1", "key-1"]}, "cat-1 occurs more than once"),
-        ({"split": ["train", "train", "Test", "test"]}, "column split holds Test"),
+        ({"split": ["train", "train", "Test", "test"]}, "column split has Test"),
     ],
 )
 def test_bad_stimulus_table(tmp_path, columns, message):
@@ -281,13 +281,17 @@ def changed(**columns):
         (regular_events(4), {"stimulus": "{trial_type:>5}"}, "plain column names in braces"),
         (regular_events(4), {"stimulus": "{session}-{trial_type}"}, "no session in the file name"),
         (regular_events(4), {"keep": {"type": ["image"]}}, r"no column 'type'.*studies\.tiny\.keep"),
-        (regular_events(4), {"keep": {"trial_type": ["image"]}}, r"no trial is left of 4[\s\S]*found: .*face, house"),
+        (
+            regular_events(4),
+            {"keep": {"trial_type": ["image"]}},
+            r"none of 4 events is a trial[\s\S]*found: .*face, house",
+        ),
         (regular_events(4), {"split": {"by": "column", "column": "block", "test": ["2"]}}, r"no column 'block'"),
         (regular_events(4), {"split": {"by": "session", "test": ["2"]}}, "no session in the file name"),
         (changed(onset=["1", "2", "x", "4"]), {}, r"the onset of trial 3 is 'x'; expected a number of seconds"),
         (changed(onset=["1", "2", "n/a", "4"]), {}, r"the onset of trial 3 is 'n/a'"),
         (changed(onset=["1", "2", "inf", "4"]), {}, r"the onset of trial 3 is 'inf'"),
-        (changed(trial_type=["face", "n/a", "house", "face"]), {}, r"1 of 4 trials do not say what was shown"),
+        (changed(trial_type=["face", "n/a", "house", "face"]), {}, r"1 of 4 trials do not name a stimulus"),
         (
             changed(trial_type=["face", "hause", "house", "face"]),
             {},
@@ -372,12 +376,12 @@ def test_the_log_counts_what_keep_leaves_out(tmp_path, caplog):
     ("events", "changes", "message"),
     [
         (changed(trial_type=["face", "Face", "house", "Face"]), {"keep": {"trial_type": ["face", "house"]}},
-         r"column trial_type: 'Face' \(2 times\) is only another writing of 'face'.*keep"),
-        (changed(value=["1.0", "1", "2", "2"]), {"keep": {"value": ["1"]}}, r"'1\.0' .* writing of '1'"),
+         r"column trial_type: 'Face' \(2 times\) is only another spelling of 'face'.*keep"),
+        (changed(value=["1.0", "1", "2", "2"]), {"keep": {"value": ["1"]}}, r"'1\.0' .* spelling of '1'"),
         (changed(part=["test", "Test", "train", "train"]),
          {"split": {"by": "column", "column": "part", "test": ["test"]}},
          r"column part: 'Test' .*split"),
-        (regular_events(4), {"split": {"by": "run", "test": ["1"]}}, r"run: '01' .* writing of '1'.*split"),
+        (regular_events(4), {"split": {"by": "run", "test": ["1"]}}, r"run: '01' .* spelling of '1'.*split"),
     ],
 )  # fmt: skip
 def test_another_writing_of_a_label_is_not_passed_over(tmp_path, events, changes, message):

@@ -66,7 +66,7 @@ REFUSED = [
     (("eeg.edf",), {"entities": {"acq": "clean"}}, r"tasks see, acq clean\n  .*files found: sub-01_task-see_eeg\.edf"),
     (("eeg.edf",), {"extension": ".bdf"}, r"tasks see, format \.bdf\n"),
     (("eeg.gdf", "eeg.cnt", "eeg.json"), {}, r"formats that are not read: \.cnt, \.gdf, only \.vhdr, \.edf"),
-    (("loud_eeg.edf",), {}, r"no BIDS name; expected such as sub-01_task-NAME_run-01_eeg\.edf"),
+    (("loud_eeg.edf",), {}, r"no BIDS name; expected a name such as sub-01_task-NAME_run-01_eeg\.edf"),
     (("run-01_run-02_eeg.edf",), {}, "no BIDS name"),
     (("split-01_eeg.edf", "split-02_eeg.edf"), {}, r"only FIF files can be .*join them"),
     (
@@ -75,7 +75,7 @@ REFUSED = [
         r"parts split-01, split-02 and so on without a gap: get the missing",
     ),
     (("split-02_eeg.fif",), {}, "without a gap"),
-    (("eeg.fif", "split-01_eeg.fif"), {}, "take away what is there twice"),
+    (("eeg.fif", "split-01_eeg.fif"), {}, "remove what is there twice"),
 ]
 
 
@@ -156,7 +156,7 @@ def test_stray_folders_are_refused_and_naming_the_subjects_helps(tmp_path, folde
     two_subjects(tmp_path)
     (tmp_path / folder).mkdir()
     (tmp_path / "sub-03.txt").touch()
-    with pytest.raises(InputError, match=rf"'{folder}' begins as the folder .*\n.*subjects: \['01', '02'\]"):
+    with pytest.raises(InputError, match=rf"'{folder}' looks like the folder .*\n.*subjects: \['01', '02'\]"):
         load(tmp_path).subjects()
     assert load(tmp_path, subjects=["01", "02"]).subjects() == ("01", "02")
 
@@ -207,9 +207,9 @@ def test_a_label_of_another_subject_or_a_session_and_run_is_known(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"entities": {"task": "see"}}, "its setting is tasks"),
+        ({"entities": {"task": "see"}}, "set tasks instead"),
         ({"entities": {"split": "01"}}, "all parts of a recording are read"),
-        ({"entities": {"acq-clean": "x"}}, "no BIDS entity"),
+        ({"entities": {"acq-clean": "x"}}, "is not a BIDS entity"),
     ],
 )
 def test_settings_that_say_nothing_are_refused(tmp_path, changes, message):

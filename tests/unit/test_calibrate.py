@@ -321,7 +321,7 @@ def test_contrastive_methods_have_points_where_pictures_stay_where_the_tower_put
     assert method.points == "calibrated"
     assert not method.joint_space  # its figures are what they were
     calibrated(folder, tmp_path, method, ["eeg-0.h5"])
-    with pytest.raises(stage.InputError, match="contrastive has a shared space of its own"):
+    with pytest.raises(stage.InputError, match="contrastive has its own shared space"):
         embedded(folder, tmp_path, method, ["eeg-0.h5"])
     settings = {"run": RUN, "method": method.model_dump(mode="json"), "points": True}
     job = job_of(folder, method, ["eeg-0.h5"], {"embeddings": tmp_path / "points.h5"})
@@ -344,7 +344,7 @@ def test_a_control_is_calibrated_on_the_pictures_that_it_was_trained_on(folder: 
 @pytest.mark.parametrize(
     ("method", "words"),
     [
-        (RIDGE, "predictions have a length of their own"),
+        (RIDGE, "predictions have a meaningful length"),
         (Contrastive.model_validate({**IN_CLIP, "shared_head": True}), r"shared_head: true"),
     ],
 )

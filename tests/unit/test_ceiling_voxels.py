@@ -235,7 +235,7 @@ def test_responses_that_the_truth_is_not_about_are_refused(study, tmp_path):
         with pytest.raises(stage.InputError, match=r"Set voxels.delay to 0 \(found 2\)"):
             truth.known(known, responses, ids_of(study), {"voxels": {"delay": 2}, "roi": {}})
         responses["voxel"][3] = "V9-001"
-        with pytest.raises(stage.InputError, match=r"voxel V9-001 \(1 in all\) is none of the"):
+        with pytest.raises(stage.InputError, match=r"voxel V9-001 \(1 in all\) is not among the"):
             truth.known(known, responses, ids_of(study), {"voxels": {}, "roi": {}})
     with h5py.File(truth_of(study, "02")) as known, h5py.File(tmp_path / "responses.h5") as responses:
         with pytest.raises(stage.InputError, match=r"responses are not the 512 trials of .*one by one"):

@@ -44,15 +44,15 @@ def test_the_table_decides_wherever_it_lies(tmp_path, caplog, place):
     where = tmp_path / (place or "sub-01/eeg/sub-01_task-see_channels.tsv")
     assert f"sub-01_task-see: 3 EEG channels (types in {where}): Fz, O1, VEOG" in caplog.text
     assert "left out, of another type: O2 (misc), Status (stim), targetPosX (misc)" in caplog.text
-    assert "EEG by channels.tsv, but not by name: VEOG" in caplog.text
+    assert "EEG according to channels.tsv, but not according to their names: VEOG" in caplog.text
 
 
 def test_without_a_table_what_is_plainly_no_eeg_is_left_out_and_that_is_said(tmp_path, caplog):
     kinds = ["eeg", "eeg", "misc", "eeg", "stim", "eeg"]
     assert taken(tmp_path, None, kinds=kinds) == ["Fz", "O1"]
-    assert "2 EEG channels (types in sub-01_task-see_eeg.vhdr alone, no channels.tsv tells): Fz, O1" in caplog.text
+    assert "2 EEG channels (types in sub-01_task-see_eeg.vhdr only, without channels.tsv): Fz, O1" in caplog.text
     assert "left out, of another type: O2 (misc), Status (stim)" in caplog.text
-    assert "their names are not of EEG: VEOG, targetPosX" in caplog.text
+    assert "their names are not names of EEG channels: VEOG, targetPosX" in caplog.text
     assert [record.levelname for record in caplog.records] == ["INFO", "INFO", "WARNING"]
 
 
@@ -60,13 +60,13 @@ def test_what_the_table_does_not_tell_is_taken_on_the_files_word_and_said(tmp_pa
     rows = {"Fz": "EEG", "O1": "n/a", "VEOG": "n/a", "targetPosX": "MISC"}
     assert taken(tmp_path, rows) == ["Fz", "O1", "O2"]
     assert "channels.tsv): Fz\n" in caplog.text
-    assert "no channels.tsv tells): O1, O2\n" in caplog.text
-    assert "their names are not of EEG: VEOG, Status" in caplog.text
+    assert "without channels.tsv): O1, O2\n" in caplog.text
+    assert "their names are not names of EEG channels: VEOG, Status" in caplog.text
 
 
 def test_a_name_that_no_electrode_has_is_said(tmp_path, caplog):
     taken(tmp_path, None, ["EEG Fp1-REF", "FFC1h", "E17", "A32", "T5", "Cz..", "target"])
-    assert "no electrode is called so and no channels.tsv tells their type: target" in caplog.text
+    assert "no electrode has such a name and no channels.tsv has their type: target" in caplog.text
     caplog.clear()
     taken(tmp_path, None, ["left", "right"])  # a montage of its own
     assert "no electrode" not in caplog.text

@@ -105,7 +105,7 @@ def test_what_fits_is_summed_up_and_nothing_is_written(data, tmp_path, monkeypat
         "test trials: 60, 20 of each subject",
         "samples read: all of the wanted channels of 6",
         "2 of them in the test (face, house); chance of top-1 50 %",
-        "no fault found",
+        "no errors found",
     ):
         assert line in told
     assert sorted(tmp_path.rglob("*")) == before
@@ -209,10 +209,10 @@ def test_values_of_keep_that_match_nothing_are_told(recorded, tmp_path, monkeypa
     none = configuration(study_settings(recorded, keep={"trial_type": ["picture"]}))
     assert "keep.trial_type: no event of sub-01 has 'hose' (did you mean 'house'?)" in faults(some, tmp_path)[0]
     (fault,) = faults(none, tmp_path)
-    assert "no trial is left of 20 events" in fault
+    assert "none of 20 events is a trial" in fault
     assert "values found: trial_type: face, house" in fault
     assert fault.endswith("found in: sub-01, sub-02, sub-03")
-    assert "no trial is left of 20 events" in refused(none, tmp_path, monkeypatch)
+    assert "none of 20 events is a trial" in refused(none, tmp_path, monkeypatch)
 
 
 def test_what_is_wrong_with_single_subjects_is_told_of_each_and_once(data, tmp_path, monkeypatch):
@@ -265,7 +265,7 @@ def test_artefacts_are_told_where_they_are_many_and_kept(tmp_path, every):
         report = check.looked(Plan(settings.load({**config, "results": str(tmp_path / "results")})), ["mine.yaml"])
         assert list(report.faults()) == []
         told.append(" ".join(report.notes))
-    assert ("in 25 % of the seconds that were read some channel moves" in told[0]) == (every == 4)
+    assert ("in 25 % of the seconds that were read, some channel changes" in told[0]) == (every == 4)
     assert ("reject_uv" in told[0]) == (every == 4)
     assert "reject_uv" not in told[1]
 
@@ -335,11 +335,11 @@ def test_missing_and_damaged_pictures_are_told(data, tmp_path, monkeypatch):
 def test_concepts_on_both_sides_and_classes_of_the_training_are_told(data, tmp_path):
     config = pictures(data)
     config["studies"]["mine"]["split"] = {"by": "run", "test": ["02"]}
-    assert any("stand on both sides of the split" in fault for fault in faults(config, tmp_path))
+    assert any("are on both sides of the split" in fault for fault in faults(config, tmp_path))
     config = pictures(data)
     config["methods"]["ridge"] = {"kind": "lda", "tower": "small"}
     (fault,) = faults(config, tmp_path)
-    assert "'ridge' (kind lda) tells apart only the classes that it was trained on" in fault
+    assert "'ridge' (kind lda) knows only the classes that it was trained on" in fault
     assert "split.concepts: seen" not in fault  # a list of unseen ones cannot be that
     config["studies"]["mine"]["split"] = {"by": "run", "test": ["02"]}
     (told,) = (fault for fault in faults(config, tmp_path) if "(kind lda)" in fault)
@@ -357,7 +357,7 @@ def test_rates_of_recordings_that_are_still_to_be_simulated_are_told(tmp_path):
     config = configuration({"kind": "simulated", "subjects": 2})
     report = check.looked(Plan(settings.load({**config, "results": str(tmp_path / "results")})), ["mine.yaml"])
     assert list(report.faults()) == []
-    assert any("still to be made or fetched, and not looked at: sub-01, sub-02" in line for line in report.lines)
+    assert any("not checked, because still to be made or downloaded: sub-01, sub-02" in line for line in report.lines)
 
 
 def test_absent_weights_are_told(recorded, tmp_path):
@@ -401,7 +401,7 @@ def test_voxels_that_are_no_numbers_and_unknown_regions_are_told(tmp_path):
     values[7, 3] = np.nan
     config = configuration(voxel_tables.study(voxel_tables.write(tmp_path / "data", values)))
     (fault,) = faults(config, tmp_path)
-    assert "1 voxels hold NaN or infinite signals, the first is 3 in row 8" in fault
+    assert "1 voxels have NaN or infinite signals, the first is 3 in row 8" in fault
     config["rois"] = {"all": {"include": ["V1"]}}
     (fault,) = faults(config, tmp_path)
     assert "no region 'V1'" in fault

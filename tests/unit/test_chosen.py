@@ -60,7 +60,7 @@ def test_a_named_set_is_whole():
         ({"channels": ["occipital-parietal-17"]}, "no channel .*P7.* of occipital-parietal-17 in the responses"),
         ({"without": ["frontal", "central", "temporal", "parietal", "occipital", "EOG"]}, "leaves no channel"),
         ({"window": [0.5, 1.0]}, r"inputs\.window: \[0\.5, 1\.0\] s is not within the responses, .* -0\.2 to 0\.8 s"),
-        ({"window": [0.101, 0.119]}, "with a sample at least"),
+        ({"window": [0.101, 0.119]}, "with at least one sample"),
         ({"repetitions": 4}, "found at most 3 training trials of a stimulus; expected 4"),
     ],
 )
@@ -200,7 +200,7 @@ def test_channels_of_responses_that_would_be_normalised_as_a_whole_are_refused()
 
 def test_voxels_have_no_channels_or_times(files):
     voxels = settings_of(responses(), values=np.zeros((6, len(NAMES)), np.float32), times=np.zeros(0), sfreq=0.0)
-    for given, words in (({"channels": ["Oz"]}, "signals"), ({"window": [0, 1]}, "no times")):
+    for given, words in (({"channels": ["Oz"]}, "chosen by rois"), ({"window": [0, 1]}, "no times")):
         with pytest.raises(stage.InputError, match=words):
             chosen.of_training(voxels, Inputs(**given))
     raw = {
@@ -211,7 +211,7 @@ def test_voxels_have_no_channels_or_times(files):
         "methods": {"ridge": {"kind": "ridge", "tower": "t", "inputs": {"window": [0, 0.1]}}},
         "experiments": {"main": {"study": "mine", "signals": ["all"], "protocols": ["intra"], "methods": ["ridge"]}},
     }
-    assert "methods.ridge.inputs.window is of EEG" in problems(Plan(settings.load(raw)))[0]
+    assert "methods.ridge.inputs.window is for EEG" in problems(Plan(settings.load(raw)))[0]
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ def test_lda_is_scikit_learns_with_more_and_with_fewer_responses_than_inputs(n, 
 
 def test_too_many_inputs_for_lda_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lda, "LARGEST", 100)
-    with pytest.raises(stage.InputError, match="found 128, and at most 100"):
+    with pytest.raises(stage.InputError, match="found 128, expected at most 100"):
         trained(tmp_path, changed(tmp_path, lambda stimulus, split: split >= 0), kind="lda")
 
 
@@ -380,7 +380,7 @@ def queries(**changes: Any) -> tasks.Queries:
         ({"similarity": np.full((40, 2), np.nan)}, "80 of 80 similarities are not finite"),
         ({"similarity": np.where(np.arange(80).reshape(40, 2) == 5, np.inf, 0.1)}, "1 of 80 similarities"),
         ({"ids": np.array(["face"], dtype=object), "target": np.zeros(40, int), "similarity": np.ones((40, 1)),
-          "classes": False}, "1 candidate, so that every answer is right"),
+          "classes": False}, "1 candidate, so every answer is right"),
     ],
 )  # fmt: skip
 def test_scores_that_would_say_nothing_are_refused(changes: dict[str, Any], words: str) -> None:
@@ -391,7 +391,7 @@ def test_scores_that_would_say_nothing_are_refused(changes: dict[str, Any], word
 
 def test_a_test_response_to_no_candidate_is_refused() -> None:
     np.testing.assert_array_equal(tasks.shown(np.array([3, 5, 8]), [8, 3]), [2, 0])
-    with pytest.raises(stage.InputError, match="1 averaged test responses answer stimuli that are no candidates"):
+    with pytest.raises(stage.InputError, match="1 averaged test responses show stimuli that are not candidates"):
         tasks.shown(np.array([3, 5, 8]), [3, 4])
 
 
@@ -444,7 +444,7 @@ def test_tables_say_how_unequal_classes_are_and_what_decides(class_job: stage.Jo
     text = {name: " ".join(class_job.output(f"{name}.md").read_text().split()) for name in class_job.settings["tables"]}
     share = artefact.read_table(class_job.output("plain.parquet")).query("level == 'mean'")["largest_class"].mean()
     balanced = artefact.read_table(class_job.output("balanced.parquet")).query("level == 'mean'").set_index("method")
-    told = f"the largest has {100 * share:.1f} % of them"
+    told = f"always naming the largest class gives a Top-1 of {100 * share:.1f} %"
     for name in ("balanced", "plain", "classes", "overview"):
         assert told in text[name]
     assert f"chance {100 * share:.1f} %" in text["plain"]
@@ -457,7 +457,7 @@ def test_tables_say_how_unequal_classes_are_and_what_decides(class_job: stage.Jo
     assert "Ridge (1 seed)" in text["balanced"]
     assert "Net (" not in text["balanced"]
     for name in ("balanced", "classes", "overview", "contrast"):
-        assert "Student's t over the means of 3 subjects (as always below 8 subjects)" in text[name]
+        assert "Student's t over the means of 3 subjects (always used below 8 subjects)" in text[name]
         assert "share training subjects" in text[name]
     assert "t 95 % CI (decides)" in text["contrast"]
 
@@ -475,7 +475,7 @@ def test_tables_say_how_unequal_classes_are_and_what_decides(class_job: stage.Jo
 def test_a_table_of_classes_needs_classes(make_job) -> None:  # noqa: F811
     job = make_job(seeds=(0,))
     job.settings["tables"] = {"it": {"kind": "classes", "experiments": ["demo"], "metric": "top-1"}}
-    with pytest.raises(stage.InputError, match="candidates of task stimulus are no classes"):
+    with pytest.raises(stage.InputError, match="candidates of task stimulus are not classes"):
         tables.run(job)
 
 
@@ -499,11 +499,11 @@ def test_a_study_of_prompts_has_classes_whatever_its_task_is_called(tmp_path: Pa
 @pytest.mark.parametrize(
     ("tasks", "study", "words"),
     [
-        (["category"], {"kind": "simulated", "subjects": 2}, r"methods\.lda .*test concepts of studies\.s are none"),
+        (["category"], {"kind": "simulated", "subjects": 2}, r"methods\.lda .*test concepts of studies\.s are others"),
         (
             ["category", "caption"],
             None,
-            r"methods\.lda .*no texts and no pictures; take caption out of retrieval\.tasks",
+            r"methods\.lda .*neither with texts nor with pictures; remove caption from retrieval\.tasks",
         ),
     ],
 )

@@ -47,6 +47,7 @@ def test_help_says_what_a_newcomer_asks(tmp_path):
         ("why", ("CONFIG KEY VALUE", "KEY=VALUE", "bands.broad.h_freq 30", "nothing runs")),
         ("apply", ("CONFIG [NAME ...]", "--cores", "--dry-run", "results/apply", "apply: {later: ")),
         ("weights", ("MODEL/WEIGHTS", "ViT-B-32", "docs/reproducing.md")),
+        ("manifest", ("ACCESSION", "--source", "--derivatives", "git clone --bare", "manifests/ds004212.csv.gz")),
         ("report", ("CONFIG", "report.zip", "report.html")),
         ("docs", ("--check", "docs/configuration.md")),
     ],
@@ -104,7 +105,7 @@ def test_outside_of_a_checkout_is_one_clear_sentence(tmp_path):
     shutil.copytree(ROOT / "src", tmp_path / "lib/python3/site/src", ignore=shutil.ignore_patterns("__pycache__"))
     told = called("report", "mine.yaml", cwd=tmp_path, source=tmp_path / "lib/python3/site/src")
     assert told.returncode == 1
-    assert "there is no Snakefile" in told.stderr
+    assert "has no Snakefile" in told.stderr
     assert "pip install --editable" in told.stderr
     assert len(told.stderr.strip().splitlines()) == 1
 

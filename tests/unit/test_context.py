@@ -80,7 +80,7 @@ def test_a_name_that_does_not_fit_is_refused(grammar):
 
 
 def test_a_foreign_text_tower_is_refused():
-    with pytest.raises(InputError, match="own text tower"):
+    with pytest.raises(InputError, match="needs a text tower of open_clip"):
         token_embedding(torch.nn.Linear(2, 2))
 
 

@@ -185,11 +185,11 @@ def test_a_wrong_file_in_place_is_replaced(tmp_path, server, how, bad):
 FAULTS = {
     "drop": (lambda: drop(1000), "connection broken"),
     "truncated": (lambda: truncate(1000), "connection broken"),
-    "truncated, no length": (lambda: truncate(1000, declared=False), "1000 bytes came, expected 300000"),
-    "nothing": (lambda: truncate(0, declared=False), "0 bytes came, expected 300000"),
-    "too long": (lambda: page(bytes(3_000_000)), f"{2 * download.CHUNK} bytes came, expected 300000"),  # given up early
+    "truncated, no length": (lambda: truncate(1000, declared=False), "received 1000 bytes, expected 300000"),
+    "nothing": (lambda: truncate(0, declared=False), "received 0 bytes, expected 300000"),
+    "too long": (lambda: page(bytes(3_000_000)), f"received {2 * download.CHUNK} bytes, expected 300000"),  # stopped
     "wrong bytes": (wrong, "wrong content: its sha256 is not"),
-    "html": (page, "the server sent an HTML page instead of the file; 57 bytes came"),
+    "html": (page, "the server sent an HTML page instead of the file; received 57 bytes"),
     "long html": (lambda: page(b"\n <HTML>" + b" " * 400_000), "the server sent an HTML page"),
     "html of right size": (lambda: page(b"<html>".ljust(300_000)), "the server sent an HTML page"),
     "json": (lambda: page(b'{ "error": "quota"}'), "the server sent a JSON message instead of the file"),
@@ -328,9 +328,9 @@ def test_progress(tmp_path, server, how, monkeypatch, caplog):
         fetch(tmp_path, files(server))
         fetch(tmp_path / "2", [entry(BDF, server.url, size=None)])
     lines = [record.message for record in caplog.records]
-    assert any(line.startswith("fetched 0.3 of 0.3 MB (100%), ") and line.endswith(" MB/s") for line in lines)
-    assert any(line.startswith("fetched 0.3 MB, ") for line in lines)
-    assert not any(line.startswith("fetched 0.5") for line in lines)  # a broken attempt does not count
+    assert any(line.startswith("downloaded 0.3 of 0.3 MB (100%), ") and line.endswith(" MB/s") for line in lines)
+    assert any(line.startswith("downloaded 0.3 MB, ") for line in lines)
+    assert not any(line.startswith("downloaded 0.5") for line in lines)  # a broken attempt does not count
     assert "pooch" not in {record.name for record in caplog.records}
 
 
@@ -377,7 +377,7 @@ def test_an_address_of_the_manifest_may_be_a_folder(tmp_path, source, how):
         ('{"retry": 5}', "retry Extra inputs are not permitted"),
         ('{"retries": -1}', "retries Input should be greater than or equal to 0"),
         ('{"timeout_s": 0}', "timeout_s Input should be greater than 0"),
-        ('{"sources": {"mine": "/data"}}', "sources.mine: '/data' is no address"),
+        ('{"sources": {"mine": "/data"}}', "sources.mine: '/data' is not an address"),
     ],
 )
 def test_wrong_settings_of_downloads(tmp_path, server, monkeypatch, value, words):
@@ -400,7 +400,7 @@ def test_a_wrong_spec(tmp_path, server, how, changed, words):
     with pytest.raises(InputError, match="stage download: file 1 of mine") as error:
         fetch(tmp_path, [entry(BDF, server.url) | changed])
     assert words in str(error.value)
-    with pytest.raises(InputError, match="no files to fetch for mine"):
+    with pytest.raises(InputError, match="no files to download for mine"):
         fetch(tmp_path, [])
     assert server.requests == []
 

@@ -364,7 +364,7 @@ def test_braindecode_that_is_not_there_or_broken_is_refused(monkeypatch):
     missing = refusal(ModuleNotFoundError("No module named 'braindecode'", name="braindecode"))
     assert "not installed; install the extra (pip install 'brain2clip[braindecode]')" in missing
     inner = refusal(ModuleNotFoundError("No module named 'torchaudio'", name="torchaudio"))
-    assert "installed and cannot be imported (ModuleNotFoundError: No module named 'torchaudio')" in inner
+    assert "installed, but cannot be imported (ModuleNotFoundError: No module named 'torchaudio')" in inner
     assert "undefined symbol: x" in refusal(OSError("libtorchaudio.so: undefined symbol: x"))
 
 

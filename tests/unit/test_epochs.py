@@ -399,7 +399,7 @@ def refused(tmp_path, message: str, study: dict | None = None, **options) -> Non
 
 @pytest.mark.parametrize(
     ("factor", "hint"),
-    [(1000, "looks like milliseconds .median step 500.; BIDS wants seconds"), (250, "looks like samples at 250 Hz")],
+    [(1000, "looks like milliseconds .median step 500.; BIDS needs seconds"), (250, "looks like samples at 250 Hz")],
 )
 def test_onsets_in_another_unit(tmp_path, factor, hint):
     write_dataset(tmp_path)

@@ -98,7 +98,7 @@ def test_every_stage_has_rates_and_every_unit_is_one_of_them() -> None:
         {stage for stage, on in rates if on == "cpu"} == set(STAGES) == {stage for stage, on in rates if on == "memory"}
     )
     of_pictures = {"calibrate", "generate", "oracle", "judge"}
-    assert {stage for stage, on in rates if on == "gpu"} == {"features", "vectors", "train", *of_pictures}
+    assert {stage for stage, on in rates if on == "gpu"} == {"features", "vectors", "train", "tune", *of_pictures}
     for path in (DEMO, "tests/workflow/tiny-fmri.yaml", "config.yaml"):
         for work in Amounts(plan(path)).works():
             for on in ("cpu", "gpu") if work.on_gpu else ("cpu",):
@@ -159,7 +159,7 @@ def test_pictures_cost_what_is_asked_of_their_generator(tmp_path: Path) -> None:
     assert drawn(gb=1.0).cpu_s > 4 * few.cpu_s
     assert drawn(gb=1.0).memory == pytest.approx(few.memory + 3 * 0.997)
     assert drawn(size=512).disk == pytest.approx(64 * few.disk)
-    assert (few.basis, drawn(model="somebody/something").basis) == ("scaled", "reckoned")
+    assert (few.basis, drawn(model="somebody/something").basis) == ("scaled", "estimated")
 
 
 def test_memory_holds_patch_tokens_once_and_no_more_than_training_keeps() -> None:
@@ -212,7 +212,7 @@ def test_own_benchmarks_count_before_the_shipped_ones(tmp_path: Path) -> None:
     assert costs.total(found.values()).basis == "scaled"
 
 
-def test_what_nobody_knows_is_called_reckoned(tmp_path: Path) -> None:
+def test_what_nobody_knows_is_called_estimated(tmp_path: Path) -> None:
     """A folder that is not there yet: the amounts are guessed, and said to be."""
     study = {
         **{"kind": "voxel_table", "signals": "nowhere/{subject}.npy", "table": "nowhere/{subject}.tsv"},
@@ -229,7 +229,7 @@ def test_what_nobody_knows_is_called_reckoned(tmp_path: Path) -> None:
     raw["experiments"]["main"]["methods"] = ["brainclip"]
     raw["retrieval"] = {}
     found = by_stage(Plan(settings.load(raw)))
-    assert found["voxels"].basis == found["train"].basis == "reckoned"
+    assert found["voxels"].basis == found["train"].basis == "estimated"
     assert found["catalogue"].basis == "scaled"
 
 
@@ -246,7 +246,7 @@ def test_recordings_are_as_large_as_their_sidecars_say(tmp_path: Path, described
     found = by_stage(plan(TINY, studies={"mine": study}, experiments={"main": main}, tables={}, retrieval=retrieval))
     channels = 4 if described else UNKNOWN.inputs
     assert found["epochs"].disk == pytest.approx(40 * channels * 50 * 4 / 1e9)
-    assert found["epochs"].basis == ("scaled" if described else "reckoned")
+    assert found["epochs"].basis == ("scaled" if described else "estimated")
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_the_table_says_what_a_person_asks(capsys: pytest.CaptureFixture[str]) -
     for word in ("CPU hours", "GPU hours", "with 16 cores", "memory GB", "disk GB", "by"):
         assert word in head
     assert [line.split()[0] for line in lines][-1] == "total"
-    assert {line.split()[-1] for line in lines} <= {"measured", "scaled", "reckoned"}
+    assert {line.split()[-1] for line in lines} <= {"measured", "scaled", "estimated"}
     estimate.estimate(ROOT / "config.yaml", 16, "cpu")
     told = capsys.readouterr().out
     assert "GPU hours" not in told

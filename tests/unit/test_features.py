@@ -257,7 +257,7 @@ def test_ready_features_stand_in_for_pictures(make, table, tmp_path):
     with artefact.open_h5(path) as content:
         assert content.attrs["kind"] == "embeddings"
     np.savez(file, stimulus_id=["spare", *table["stimulus_id"]], embedding=vectors[:, 1:])
-    with pytest.raises(stage.InputError, match=rf"embeddings of width {width - 1}, but those of .* have {width}"):
+    with pytest.raises(stage.InputError, match=rf"embeddings of width {width - 1}, but embeddings of .* have {width}"):
         make(absent, "narrow", ready=file)
 
 
@@ -287,14 +287,14 @@ def test_a_test_picture_that_is_a_training_picture_is_refused_unless_a_setting_s
         make()
     found = read(make(equal_pictures="allow"))
     assert found["pixel_digest"][1] == found["pixel_digest"][6]
-    assert "2 stimuli have the pixels of another one on the other side of the split" in caplog.text
+    assert "2 stimuli have the pixels of a stimulus on the other side of the split" in caplog.text
 
 
 def test_equal_pictures_within_a_side_are_said(make, table, caplog):
     twins(table, 0, 3)
     twins(table, 5, 6)
     make()
-    assert "2 stimuli have the pixels of another of their side, as picture-h and picture-e" in caplog.text
+    assert "of another stimulus on the same side of the split, such as picture-h and picture-e" in caplog.text
 
 
 def test_equal_ready_features_across_the_split_are_refused_too(make, table, tmp_path):
@@ -316,7 +316,7 @@ def test_features_that_are_not_finite_are_refused_with_their_stimulus(make, monk
         return tokens
 
     monkeypatch.setattr(BandTokens, "of_bands", spoilt)
-    with pytest.raises(stage.InputError, match="tokens of stimulus 'picture-a' has a number that is not finite, as"):
+    with pytest.raises(stage.InputError, match="tokens of stimulus 'picture-a' has a number that is not finite, and"):
         make(dtype=dtype)
 
 
@@ -332,7 +332,7 @@ def test_an_embedding_that_is_not_finite_is_refused(make, monkeypatch, table):
     monkeypatch.setattr(frozen_clip, "load", spoilt)
     with pytest.raises(stage.InputError, match="embedding of the sentence 'a 0' has a number"):
         make()
-    with pytest.raises(stage.InputError, match="embedding of stimulus 'picture-c' has a number that is not finite, as"):
+    with pytest.raises(stage.InputError, match="of stimulus 'picture-c' has a number that is not finite, and"):
         make(table.assign(captions=[[] for _ in range(N)], prompts=[[] for _ in range(N)]))
 
 
@@ -341,7 +341,7 @@ def test_a_picture_that_is_none_is_named(make, table):
     with open(path, "wb") as file:
         file.write(b"version https://git-lfs.github.com/spec/v1")
     with pytest.raises(
-        stage.InputError, match=rf"{path}: expected a picture, found that it is a pointer file of git-annex or Git LFS"
+        stage.InputError, match=rf"{path}: expected a picture, found a pointer file of git-annex or Git LFS"
     ):
         make()
 

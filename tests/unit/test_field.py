@@ -200,7 +200,7 @@ def test_a_tower_of_that_name_is_the_users() -> None:
 
 
 def test_a_name_that_nobody_has_is_refused_with_the_nearest_one() -> None:
-    with pytest.raises(settings.SettingsError, match=r"methods\.mine\.base: no method of the field named 'ubb'.*'ubp'"):
+    with pytest.raises(settings.SettingsError, match=r"methods\.mine\.base: no published method named 'ubb'.*'ubp'"):
         loaded({"mine": {"base": "field/ubb"}})
     with pytest.raises(settings.SettingsError, match="no method named 'ubp'"):
         loaded({"mine": {"base": "ubp"}})

@@ -126,9 +126,9 @@ def test_learned_vectors_are_mixed_as_they_are_number_by_number():
     ("changed", "words"),
     [
         ({"prior_places": [1, 2]}, "found 2; expected one for each of the 5"),
-        ({"prior_places": None}, "all name their block, or prior_places"),
+        ({"prior_places": None}, "expected a block in every vector, or prior_places"),
         ({"start": "uniform"}, "expected no prior_block"),
-        ({"width": None}, "expected a width beside it"),
+        ({"width": None}, "expected width as well"),
     ],
 )
 def test_settings_of_a_mix_that_make_no_sense_are_refused(changed, words):
@@ -286,7 +286,7 @@ def test_in_training_each_picture_has_its_level_and_in_tests_all_have_the_medium
     torch.testing.assert_close(module(shown), torch.stack([high[0], low[1], medium[2], medium[3]]))
     torch.testing.assert_close(module.eval()(shown), medium)
     assert not module.state_dict()
-    with pytest.raises(InputError, match=r"one width for its levels, found ready-low \(8\), picture \(24\)"):
+    with pytest.raises(InputError, match=r"the same width for its levels, found ready-low \(8\), picture \(24\)"):
         side(medium={})
 
 

@@ -415,7 +415,7 @@ def test_erp_without_positions_says_so(tmp_path: Path) -> None:
     write_responses(path, 1, known=False)
     made = drawn("erp", {"responses": [path]})
     words = [text.get_text() for panel in made.subfigs for axis in panel.axes for text in axis.texts]
-    assert any("positions of the channels are unknown" in text for text in words)
+    assert any("channel positions are unknown" in text for text in words)
 
 
 def meg(folder: Path, **units: str) -> Path:
@@ -484,7 +484,7 @@ def test_the_sphere_of_a_helmet_is_fitted() -> None:
 
 
 def test_unknown_figure_and_missing_input_are_named(inputs: dict[str, list[Path]], tmp_path: Path) -> None:
-    with pytest.raises(stage.InputError, match="no kind 'raincloud' in figures"):
+    with pytest.raises(stage.InputError, match="unknown kind 'raincloud' in figures"):
         figures.run(job("raincloud", inputs, tmp_path / "x.svg"))
     with pytest.raises(stage.InputError, match="--input rows=PATH"):
         figures.run(job("ranks", {**inputs, "rows": []}, tmp_path / "x.svg"))
@@ -493,7 +493,7 @@ def test_unknown_figure_and_missing_input_are_named(inputs: dict[str, list[Path]
 def test_figures_of_single_runs_show_the_method_that_the_settings_name(inputs: dict[str, list[Path]]) -> None:
     for method, label in METHODS.items():
         assert drawn("gallery", inputs, {method: label}).get_suptitle().startswith(f"{label}: ")
-    with pytest.raises(stage.InputError, match="holds no row of other; found frozen, neuroclip, ridge"):
+    with pytest.raises(stage.InputError, match="has no row of other; found frozen, neuroclip, ridge"):
         drawn("gallery", inputs, {"other": "Other"})
 
 
@@ -536,7 +536,7 @@ def test_generated_pictures_stand_beside_what_was_seen(inputs: dict[str, list[Pa
         start = ALL_IDS[:N_CANDIDATES][::-1][number]
         for found, name in zip((*pixels[:2], pixels[5]), (IDS[number], start, ALL_IDS[number % N_TRAINING])):
             np.testing.assert_array_equal(found, of_study(name))
-    assert "never picked by result" in " ".join(made.get_suptitle().split())
+    assert "never chosen by result" in " ".join(made.get_suptitle().split())
 
 
 def test_gallery_queries_do_not_depend_on_results(inputs: dict[str, list[Path]]) -> None:
@@ -669,7 +669,7 @@ def test_held_shows_what_was_planted_and_finds_pictures_by_id(inputs: dict[str, 
 def test_held_refuses_vectors_of_other_pictures(inputs: dict[str, list[Path]], tmp_path: Path) -> None:
     with artefact.create_h5(tmp_path / "truth.h5", made("simulate_pictures")) as file:
         file["stimulus_id"], file["low"] = ALL_IDS[1:], np.zeros((len(ALL_IDS) - 1, 2))
-    with pytest.raises(stage.InputError, match=r"truth\.h5: knows nothing of training-000 \(1 stimuli in all\)"):
+    with pytest.raises(stage.InputError, match=r"truth\.h5: has no training-000 \(1 stimuli in all\)"):
         drawn("held", {**inputs, "truth": [tmp_path / "truth.h5"]}, {})
 
 
@@ -857,7 +857,7 @@ def test_few_classes_are_named_and_numbered() -> None:
     axis = made_.axes[0]
     assert [text.get_text() for text in axis.get_yticklabels()] == ["face", "house", "tool"]
     assert [text.get_text() for text in axis.texts] == ["75", "25", "10", "90", "100"]
-    assert (axis.get_ylabel(), axis.get_xlabel()) == ("seen", "came first, of 3")
+    assert (axis.get_ylabel(), axis.get_xlabel()) == ("seen", "candidate with rank 1, of 3")
 
 
 def test_accuracy_over_time_is_that_of_each_window(inputs: dict[str, list[Path]]) -> None:

@@ -49,7 +49,7 @@ def test_a_changed_or_absent_file_of_a_simulated_subject_is_refused(world, patte
     trials(world)
     change(path)
     again = f"delete {record} and start snakemake again"
-    with pytest.raises(InputError, match=rf"{path}: its content is not what {record} says .*{again}"):
+    with pytest.raises(InputError, match=rf"{path}: its content does not match {record} .*{again}"):
         trials(world)
     path.unlink()
     with pytest.raises(InputError, match=rf"{path}: no such file, .*{again}"):
@@ -60,7 +60,7 @@ def test_a_file_that_the_simulation_did_not_write_is_not_read(world):
     """It would count as a sidecar of the recording, by the inheritance principle."""
     stray = world.study().root / "task-test_eeg.json"
     stray.write_text('{"SamplingFrequency": 100}')
-    with pytest.raises(InputError, match=rf"{stray}: not listed in .*take the file away"):
+    with pytest.raises(InputError, match=rf"{stray}: not listed in .*remove the file"):
         trials(world)
 
 
@@ -72,10 +72,10 @@ def test_the_record_of_a_subject_is_verified_and_lists_every_file(world):
     text = record.read_text()
     record.write_text(text.replace('"size": 30', '"size": 31'))
     assert record.read_text() != text
-    with pytest.raises(InputError, match=rf"{record}: no record of files .*damaged"):
+    with pytest.raises(InputError, match=rf"{record}: not a record of files .*damaged"):
         trials(world)
     record.unlink()
-    with pytest.raises(InputError, match=rf"{record}: no record of files .*no such file"):
+    with pytest.raises(InputError, match=rf"{record}: not a record of files .*no such file"):
         trials(world)
 
 
@@ -90,7 +90,7 @@ def test_a_changed_table_of_pictures_is_refused(world):
     table.write_text(whole)
     study.stimulus_table()
     (table.parent / file_records.NAME).unlink()
-    with pytest.raises(InputError, match=f"{table}: no {file_records.NAME} beside it"):
+    with pytest.raises(InputError, match=f"{table}: no {file_records.NAME} in its folder"):
         study.stimulus_table()
 
 
@@ -120,7 +120,7 @@ def test_a_download_that_changed_is_refused(tmp_path, kind, pattern):
     size = path.stat().st_size
     change(path)
     assert path.stat().st_size == size
-    with pytest.raises(InputError, match=rf"{path}: its content is not what {world.study().files(subject)[0]} says"):
+    with pytest.raises(InputError, match=rf"{path}: its content does not match {world.study().files(subject)[0]}"):
         study_worlds.trials_of(world.study(), subject)
 
 

@@ -213,7 +213,7 @@ def test_by_path_in_the_hubs_cache_its_repository_decides_and_else_it_is_said(ar
     (tmp_path / "tower/open_clip_config.json").unlink()
     file = tmp_path / "tower/open_clip_model.safetensors"
     frozen_clip.load(Tower(model=architecture, pretrained=str(file)))
-    assert "nothing says which activation the weights were trained with; taken as GELU" in caplog.text
+    assert "the activation that the weights were trained with is unknown; assumed GELU" in caplog.text
     cached = tmp_path / "models--timm--vit_base_patch32_clip_224.openai/snapshots/0/weights.safetensors"
     cached.parent.mkdir(parents=True)
     file.rename(cached)
@@ -265,8 +265,8 @@ WEIGHTS, CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
     ("name", "damage", "words"),
     [
         (WEIGHTS, lambda path: path.write_bytes(POINTER), r"open_clip_model\.safetensors: .*a pointer file"),
-        (WEIGHTS, lambda path: path.write_bytes(b"<html>404</html>"), "it is a web page"),
-        (WEIGHTS, lambda path: path.write_bytes(b""), "it is an empty file"),
+        (WEIGHTS, lambda path: path.write_bytes(b"<html>404</html>"), "found a web page"),
+        (WEIGHTS, lambda path: path.write_bytes(b""), "found an empty file"),
         (WEIGHTS, cut, r"could not be loaded: SafetensorError(.|\n)*cut short"),
         (WEIGHTS, spoilt("visual.conv1.weight", float("nan")), r"1 of \d+ numbers of the weight visual\.conv1\.weight"),
         (WEIGHTS, spoilt("logit_scale", float("inf")), "1 of 1 numbers of the weight logit_scale are not finite"),
@@ -289,7 +289,7 @@ def test_damaged_files_of_a_folder_are_a_sentence(tmp_path, name, damage, words)
     [
         (POINTER, "a pointer file"),
         ("cut", r"could not be loaded(.|\n)*cut short"),
-        ({"a": torch.zeros(9)}, r"could not be loaded(.|\n)*of another model"),
+        ({"a": torch.zeros(9)}, r"could not be loaded(.|\n)*belong to another model"),
         ({}, "could not be loaded"),
         (torch.zeros(3), "could not be loaded"),
         (None, "is a folder; give the file of the weights in it"),

@@ -228,9 +228,7 @@ def test_a_start_is_the_square_in_the_middle(tmp_path):
 @pytest.mark.parametrize("name", ["decoder", "adapter"])
 def test_points_of_another_width_are_refused_with_both_numbers(models, draw, name):
     points = {one: np.ones(WIDTH + 3, np.float32) for one in IDS}
-    with pytest.raises(
-        InputError, match=rf"generators\.mine\.model: .* width {WIDTH}, .*\.tower names have {WIDTH + 3}"
-    ):
+    with pytest.raises(InputError, match=rf"generators\.mine\.model: .* width {WIDTH}, .*\.tower have {WIDTH + 3}"):
         draw(models[name], IDS, points)
 
 
@@ -241,7 +239,9 @@ def test_points_that_are_not_finite_are_refused_by_their_stimulus(models, draw):
 
 
 def test_a_size_that_the_pipeline_would_round_is_refused(models, draw):
-    with pytest.raises(InputError, match=r"generators\.\*\.size: .* multiples of 16 pixels, found 24; the next is 32"):
+    with pytest.raises(
+        InputError, match=r"generators\.\*\.size: .* a multiple of 16 pixels, found 24; the next larger size is 32"
+    ):
         draw({**models["decoder"], "size": 24})
 
 

@@ -118,7 +118,7 @@ def test_two_files_of_other_voxels_are_refused(tmp_path):
     kept = training.read_bytes()
     write_fmriprep(tmp_path / "raw/god/fmriprep", 1, voxels=9)
     training.write_bytes(kept)
-    with pytest.raises(InputError, match="9 voxels in other places than the 12 of"):
+    with pytest.raises(InputError, match="9 voxels at other positions than the 12 of"):
         load(tmp_path, source="fmriprep").regions("01")
 
 
@@ -133,11 +133,11 @@ def test_other_pictures_than_the_datasets_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"1199 train pictures of 150 classes, \[7, 8\] of a class; expected 150"):
         load(tmp_path).stimulus_table()
     write_god(path, ids=[name.replace("n01443537", "n01443538") for name in ids])
-    with pytest.raises(InputError, match="test classes n01443538 are not those of the dataset"):
+    with pytest.raises(InputError, match="test classes n01443538 are not test classes of the dataset"):
         load(tmp_path).stimulus_table()
     # A picture of the test among those of training, whose class is then on both sides of the split.
     write_god(path, ids=[TEST[0][:9] + name[9:] if name[:9] == IDS[0][:9] else name for name in ids])
-    with pytest.raises(InputError, match="n01443537 of those stand in training"):
+    with pytest.raises(InputError, match="n01443537 of the test classes are in training"):
         load(tmp_path).stimulus_table()
 
 
@@ -156,7 +156,7 @@ def test_stimuli_that_are_none_are_refused(tmp_path):
     path = write_god(tmp_path / "raw/god/figshare/Subject1.h5")
     with h5py.File(path, "a") as file:
         file["dataset"][3, -1] = 17.0
-    with pytest.raises(InputError, match=r"stimulus_id of 1 rows is no stimulus, the first is 17.0 in row 4"):
+    with pytest.raises(InputError, match=r"stimulus_id of 1 rows is not a stimulus, the first is 17.0 in row 4"):
         load(tmp_path).rows("01")
 
 
@@ -340,5 +340,5 @@ def test_sessions_that_are_numbered_by_date_are_told_apart(tmp_path):
     assert found["session"].tolist() == ["20180101", "20180102", "20180102"]
     assert found["run"].tolist() == ["1", "1", "2"]
     columns["Run"] = np.array([1.0, np.nan, 2])
-    with pytest.raises(InputError, match="Run of 1 rows is no number"):
+    with pytest.raises(InputError, match="Run of 1 rows is not a number"):
         god.read_labels(BData(bdata_files.write(tmp_path / "c.h5", columns)), "train")

@@ -167,7 +167,7 @@ def test_ranks_give_the_numbers_of_the_house_in_summaries_tables_and_contrasts(t
         "Doe 2026",
         "test repetitions averaged: all",
         "best test epoch",
-        "broke ties",
+        "with unknown handling of ties",
         digest,
     ):
         assert words in told, words
@@ -206,7 +206,7 @@ def changed(name: str, value: Any, row: int = 2):
         (changed("n_candidates", 200), "line 4: found n_candidates 200; expected 10"),
         (lambda table: table.assign(subject="1"), "no row of subject 01; the column subject has 1.*01, not 1"),
         (lambda table: table.drop(columns="subject"), r"expected a column subject, or \{subject\} in the setting file"),
-        (lambda table: table.assign(seed="0"), "a column seed beside seeds: false"),
+        (lambda table: table.assign(seed="0"), "a column seed, but seeds: false"),
         (lambda table: table.assign(repetitions="4"), r"found repetitions '4' \(10 such rows\); expected one of"),
         (lambda table: table.assign(ranke=1), "unknown column 'ranke'.*did you mean 'rank'"),
         (lambda table: table.drop(columns="rank"), "no column rank; found stimulus_id, n_candidates, subject"),
@@ -223,8 +223,8 @@ def test_ranks_that_do_not_fit_are_refused(tmp_path, house, edit, words):
     [
         (changed(IDS[3], "nan"), r"line 4: found similarity 'nan' to test-003; expected a finite number"),
         (changed(IDS[3], ""), "line 4: found similarity '' to test-003"),
-        (lambda table: table.drop(columns=IDS[3]), "9 candidates, without test-003"),
-        (lambda table: table.assign(other=1.0), "column 'other' .* is none of the 10 candidates"),
+        (lambda table: table.drop(columns=IDS[3]), "9 candidates, but not test-003"),
+        (lambda table: table.assign(other=1.0), "column 'other' .* is not among the 10 candidates"),
         (lambda table: long(table)[1:], "found similarity nan to"),
         (lambda table: pd.concat([long(table), long(table)[:1]]), "the similarity of .* a second time"),
     ],

@@ -148,7 +148,7 @@ def test_pictures_of_a_bids_dataset(here):
     assert set(study.split.test) < set(CONCEPTS)
     assert study.responses.sfreq == 100  # of 500
     assert "of 6 concepts" in Path("rsvp.yaml").read_text()
-    assert "knows nothing of photographs" in Path("rsvp.yaml").read_text().replace("\n# ", " ")
+    assert "was not trained on photographs" in Path("rsvp.yaml").read_text().replace("\n# ", " ")
 
 
 def test_pictures_that_every_run_shows_are_zero_shot_by_concepts_or_seen_ones_by_runs(here):
@@ -228,7 +228,7 @@ def test_runs_of_fmri_with_events_are_refused_with_what_to_make_of_them(here, ev
         init.write(bold_runs(here / "bids", events), flags())
     told = str(error.value)
     assert "2 time series (as sub-01/func/sub-01_task-see_run-1_bold.nii.gz, 6 volumes)" in told
-    assert "what a trial evoked must be estimated first" in told
+    assert "the response to each trial must be estimated first" in told
     assert not list(here.glob("*.yaml"))
 
 
@@ -267,7 +267,7 @@ def test_nothing_is_written_over_and_results_are_its_own(here):
     init.write(root, flags())
     assert settings.read("data.yaml")["results"] == "results/data-2"
     before = Path("data.yaml").read_text()
-    with pytest.raises(InputError, match="exists, and no file is written over"):
+    with pytest.raises(InputError, match="this file exists and is not overwritten"):
         init.write(root, flags())
     assert Path("data.yaml").read_text() == before
 
@@ -282,7 +282,7 @@ def test_nothing_is_written_over_and_results_are_its_own(here):
         ({"split": "session"}, "no split is possible by --split session"),
         ({"split": "run=09"}, "expected trials of each category (face, house) of every subject on both sides"),
         ({"tasks": ["look"]}, "no recording of the tasks look; found see"),
-        ({"pictures": Path("nowhere")}, "--pictures: nowhere is no folder"),
+        ({"pictures": Path("nowhere")}, "--pictures: nowhere is not a folder"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )  # fmt: skip

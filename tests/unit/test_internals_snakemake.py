@@ -225,7 +225,7 @@ def test_a_plan_that_did_not_ask_us_stops(probe):
     assert NOTHING in probe.plan(do="watch")
     told = probe.run("-n", code=1, do="unwatched")
     assert "snakemake has planned without update_needrun" in told
-    assert f"brain2clip works with snakemake {versions.TESTED['snakemake']}" in told
+    assert f"brain2clip needs snakemake {versions.TESTED['snakemake']}" in told
     assert "Traceback" not in told
 
 
@@ -301,7 +301,7 @@ def test_the_lock_of_a_killed_process_is_removed(probe, locks):
 def test_jobs_that_outlive_their_snakemake_are_named(probe, locks):
     killed(probe, "without its job")
     told = third(probe, code=1, do="locks")
-    assert "still run: wait for them, or end them with: kill " in told
+    assert "still run: wait for them, or stop them with: kill " in told
     assert REMOVED not in told
     for pid in told.rpartition("with: kill ")[2].split():
         os.kill(int(pid), signal.SIGKILL)

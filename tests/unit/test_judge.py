@@ -237,7 +237,7 @@ def test_what_cannot_be_judged_says_so(job: stage.Job, tmp_path: Path) -> None:
     absent = {"absent": {"kind": "swav", "weights": str(tmp_path / "no.pth")}}
     for wrong, words in (
         (changed(job, tmp_path, few), "no picture of 2 test stimuli, the first is test-4"),
-        (changed(job, tmp_path, one), "one test picture, which is told from no other"),
+        (changed(job, tmp_path, one), "one test picture, which cannot be compared with others"),
         (changed(job, tmp_path, judges={"mine": {"kind": "own_judges:Broken"}}), "judges.mine: features that are not"),
         (changed(job, tmp_path, judges=absent), "no.pth: no such file of weights (setting judges.absent.weights)"),
     ):
@@ -319,7 +319,7 @@ def test_files_that_are_no_weights_are_refused(weights: Path) -> None:
     with pytest.raises(InputError, match=r"tiny\.pth: not readable as weights .*download it again"):
         classifier(weights)
     torch.save([1, 2], weights)
-    with pytest.raises(InputError, match=r"tiny\.pth: holds no state dict"):
+    with pytest.raises(InputError, match=r"tiny\.pth: not a state dict"):
         classifier(weights)
     with pytest.raises(InputError, match=r"no\.pth: no such file of weights \(setting judges\.\*\.weights\)"):
         classifier(weights.with_name("no.pth"))
@@ -429,18 +429,18 @@ def test_judges_without_weights_are_refused_before_anything_runs(tmp_path: Path)
         check(asked)
     sentences = str(told.value).splitlines()
     assert sentences[0] == (
-        "judges.alex-2.weights: no such file 'no.pth', and nothing is fetched; expected the published weights: "
-        "alexnet-owt-7be5be79.pth (torchvision.models.AlexNet_Weights.IMAGENET1K_V1.url says from where). Get the file "
-        "and name it there, or take the judge out"
+        "judges.alex-2.weights: no such file 'no.pth', and it is not downloaded; expected the published weights: "
+        "alexnet-owt-7be5be79.pth (torchvision.models.AlexNet_Weights.IMAGENET1K_V1.url says from where). Download the "
+        "file and set its path there, or remove the judge"
     )
-    assert sentences[1].startswith(f"judges.swav.weights: {tmp_path}/page.pth: expected a file of weights, found that")
+    assert sentences[1].startswith(f"judges.swav.weights: {tmp_path}/page.pth: expected a file of weights, found a")
     assert sentences[2].startswith("judges.clip.pretrained: 'opnai' is neither a file nor a tag of ViT-L-14")
     assert len(sentences) == 3
     check(plan(study, ["image"], **blocks))  # nobody is judged
     shown = {"it": {"kind": "generation", "experiments": ["main"]}}
-    with pytest.raises(InputError, match=r"tables\.it\.experiments: found main, of which none has generators"):
+    with pytest.raises(InputError, match=r"tables\.it\.experiments: found main, and none of them has generators"):
         check(plan(study, ["image"], tables=shown))
     taken = settings.parse(settings.Judge, {"kind": "open-clip", "model": "ViT-B-32", "pretrained": "openai"})
     assert [*files.problems({"pixels": taken})] == [
-        "judges.pixels: the comparison by pixels alone has this name; expected another"
+        "judges.pixels: this name is reserved for the comparison by pixels; expected another name"
     ]

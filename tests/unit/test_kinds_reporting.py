@@ -154,7 +154,7 @@ def test_metric_needs_as_many_candidates_as_its_number(kind: str) -> None:
 @pytest.mark.parametrize(
     ("metrics", "words"),
     [
-        (["top-0"], "no kind 'top-0' in metrics"),
+        (["top-0"], "unknown kind 'top-0' in metrics"),
         (["top-1@4"], "expected a metric alone, as in 'top-1'"),
         (["category:top-1"], "expected a metric alone"),
         (["top-1", "top-5", "top-1"], "found top-1 more than once"),
@@ -235,7 +235,8 @@ def test_table_says_the_same_in_all_three_files(kind: str, make_job, tmp_path: P
     shown = {"it": {**sample(kind), "experiments": ["demo"]}}
     outputs = {f"it.{ending}": tmp_path / f"it.{ending}" for ending in ("parquet", "md", "tex")}
     outputs["summary"] = tmp_path / "summary.parquet"
-    tables.run(stage.Job("tables", {**job.settings, "tables": shown}, "code", {}, job.inputs, outputs))
+    first = {"sessions": {"intra-subject": {"kind": "intra-subject", "sessions": 1}}} if kind == "sessions" else {}
+    tables.run(stage.Job("tables", {**job.settings, **first, "tables": shown}, "code", {}, job.inputs, outputs))
     frame = artefact.read_table(outputs["it.parquet"])
     assert frame.columns.tolist() == COLUMNS
     assert len(frame)
@@ -605,7 +606,7 @@ def test_a_figure_from_outside(outside: str, inputs: dict[str, list[Path]], tmp_
     figures.run(test_figures.job(kind, inputs, path, {}))
     assert records.provenance(path).settings["figure"] == kind
     for wrong, words in (
-        ([kind, kind], "called 'methods' already"),
+        ([kind, kind], "already a figure named 'methods'"),
         (["erp"], "expected package.module:Class"),
         ([f"{outside}:Nothing"], "its class needs inputs and draw"),
         ([f"{outside}:Absent"], "has no Absent"),

@@ -218,7 +218,7 @@ def test_a_concept_on_both_sides_over_all_subjects_stops_the_catalogue_and_not_t
     first = next((tmp_path / "bids/sub-02").rglob("*run-01_events.tsv"))
     first.write_text(first.read_text().replace("cat-1", "dog-1"))
     study = world.study()
-    with pytest.raises(InputError, match="1 concepts stand on both sides of the split: cat"):
+    with pytest.raises(InputError, match="1 concepts are on both sides of the split: cat"):
         study.stimulus_table()
     for subject in ("01", "02"):
         epochs.checks.check_trials(study, subject, trials_of(study, subject).assign(session="n/a", run="n/a"))

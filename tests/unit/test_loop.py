@@ -308,7 +308,7 @@ def test_a_name_that_is_of_no_parameter_is_refused_before_training(freeze):
     with pytest.raises(InputError, match=rf"found '{freeze[-1]}'.*parts of this model are first, norm, scale, shared"):
         run(learner, epochs=2, second={"after": 1, "lr": 0.1, "freeze": freeze})
     assert not learner.batches
-    with pytest.raises(InputError, match="all trained parameters would stay"):
+    with pytest.raises(InputError, match="no parameter would be trained in the second stage"):
         run(learner, epochs=2, second={"after": 1, "lr": 0.1, "freeze": ["first", "norm", "shared", "scale"]})
 
 
@@ -410,11 +410,11 @@ def test_patience_begins_anew_where_something_begins():
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"rule": "training-loss"}, "rule training-loss stops by it"),
+        ({"rule": "training-loss"}, "rule training-loss needs it to stop"),
         ({"patience": 3}, "rule last trains a fixed number"),
-        ({"rule": "held-out-concepts", "min_delta": 0.1}, "min_delta: is of patience"),
-        ({"rule": "training-loss", "patience": 3, "retrain": False}, "retrain: is of rule held-out-concepts"),
-        ({"criterion": "loss"}, "criterion: is of rule held-out-concepts"),
+        ({"rule": "held-out-concepts", "min_delta": 0.1}, "min_delta: has no effect"),
+        ({"rule": "training-loss", "patience": 3, "retrain": False}, "retrain: only rule held-out-concepts uses it"),
+        ({"criterion": "loss"}, "criterion: only rule held-out-concepts uses it"),
         ({"rule": "test"}, "Input should be"),
     ],
 )

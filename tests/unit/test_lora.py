@@ -146,7 +146,7 @@ def test_under_autocast_the_change_keeps_full_precision():
 
 
 def test_what_cannot_be_adapted_is_refused():
-    with pytest.raises(InputError, match="last_blocks is 4, the tower runs through 3 blocks"):
+    with pytest.raises(InputError, match="last_blocks is 4, but the tower uses 3 blocks"):
         side(tiny_clip(), last_blocks=4)
     clip = tiny_clip()
     clip.visual.transformer.resblocks[1].mlp = torch.nn.Linear(32, 32)

@@ -88,7 +88,7 @@ def test_refusals_of_tables(tmp_path):
     with pytest.raises(InputError, match=r"none\.csv: no such manifest"):
         manifests.read(tmp_path / "none.csv")
     row = f"a,1,sha256,{SHA},{URL}"
-    with pytest.raises(InputError, match="line 3: path 'a' for the second time"):
+    with pytest.raises(InputError, match="line 3: path 'a' occurs twice"):
         manifests.read(table(tmp_path, row, row))
     with pytest.raises(InputError, match="header 'path,size,hash'; expected 'path,size_bytes,"):
         manifests.read(table(tmp_path, row, header="path,size,hash\n"))

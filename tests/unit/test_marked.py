@@ -163,8 +163,8 @@ def test_bad_segments_are_said_counted_and_done_with_as_asked(tmp_path, caplog, 
 @pytest.mark.parametrize(
     ("shift", "other", "message"),
     [
-        (0.0, False, r"40 of 80 trials follow another within 5 ms, the first at 1 s \(face and face\); 0 of them show"),
-        (0.004, False, "40 of 80 trials follow another within 5 ms"),
+        (0.0, False, r"80 trials follow another trial within 5 ms, the first at 1 s \(face and face\); 0 of them show"),
+        (0.004, False, "40 of 80 trials follow another trial within 5 ms"),
         (0.0, True, "40 of them show another stimulus"),
     ],
 )

@@ -181,7 +181,7 @@ def test_auto_takes_as_many_as_fit_into_the_memory_of_the_card_and_says_so(files
     said = caplog.records[0].getMessage()
     assert f"for {found or 20} pictures in the tower" in said
     assert f"of the {room:.1f} free on cpu" in said
-    assert any("more than there is" in record.getMessage() for record in caplog.records) == (share < 0)
+    assert any("more than the available memory" in record.getMessage() for record in caplog.records) == (share < 0)
 
 
 def test_what_is_kept_grows_with_pictures_and_not_with_weights():

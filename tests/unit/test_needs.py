@@ -37,7 +37,7 @@ def plan(study: dict, methods: list[str], model: str = "ViT-B-32", /, **blocks) 
     raw = {
         "studies": {"mine": study},
         "bands" if not fmri else "rois": {"all": {}},
-        "towers": {"small": {"model": model, "pretrained": None if ":" in model else "weights/small.safetensors"}},
+        "towers": {"small": {"model": model, "pretrained": None if ":" in model else "laion2b_s34b_b79k"}},
         "protocols": {"intra": {"kind": "intra-subject"}},
         "methods": METHODS,
         "experiments": {"main": {"study": "mine", "signals": ["all"], "protocols": ["intra"], "methods": methods}},
@@ -100,7 +100,7 @@ def test_an_export_of_some_runs_or_of_one_session_is_refused(part, refused):
     if not refused:
         check(asked)
         return
-    with pytest.raises(InputError, match=r"exports\.nice\.study: 'mine' shows part of its pictures \(studies\.mine\."):
+    with pytest.raises(InputError, match=r"exports\.nice\.study: 'mine' has only part of its trials \(studies\.mine\."):
         check(asked)
 
 
@@ -169,7 +169,7 @@ def test_methods_with_points_of_the_tower_that_a_generator_takes_are_planned(met
         ("frozen", "visual.head.kind: linear"),
         ("spoken", "target: text"),
         ("grid", "readout.pool: grid"),
-        ("known", "a method of kind lda predicts no embedding"),
+        ("known", "a method of kind lda does not predict the embedding"),
     ],
 )
 def test_a_method_without_points_is_refused_by_the_setting_that_takes_them(method, words):
@@ -189,7 +189,7 @@ def test_a_tower_that_no_public_generator_takes_is_told_with_those_that_they_tak
     )
     assert "only model: ViT-bigG-14" not in told
     assert "raw embeddings of model: ViT-bigG-14, pretrained: laion2b_s39b_b160k, 1280 numbers only" in told
-    assert "No public generator takes the 512 numbers of ViT-B-32; they take ViT-bigG-14 / laion2b_s39b_b160k" in told
+    assert "takes the 512 numbers of ViT-B-32; public generators take ViT-bigG-14 / laion2b_s39b_b160k" in told
     assert "ViT-H-14 / laion2b_s32b_b79k (h94/IP-Adapter)" in told
     (told,) = drawing("ridge", BIG_H)
     assert "No public generator" not in told
@@ -221,7 +221,7 @@ def test_a_folder_that_takes_another_width_is_refused(tmp_path):
     own = {"kind": "kandinsky", "model": f"local-dir:{tmp_path}"}
     (told,) = drawing("ridge", generator=own)
     assert told.startswith(
-        f"generators.g.model: local-dir:{tmp_path} takes 64 numbers, and tower 'small' (ViT-B-32) gives 512"
+        f"generators.g.model: local-dir:{tmp_path} takes 64 numbers, but tower 'small' (ViT-B-32) gives 512"
     )
     blocks = {"embed_dim": 64, "vision_cfg": {}, "text_cfg": {}}
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": blocks}))
@@ -234,7 +234,7 @@ def test_a_folder_that_takes_another_width_is_refused(tmp_path):
 
 def test_studies_without_pictures_have_nothing_to_draw():
     (told,) = drawing("ridge", BIG_G, study=MINE)
-    assert told.startswith("experiments.main.generators: found g, and the stimuli of study 'mine' are no pictures")
+    assert told.startswith("experiments.main.generators: found g, but the stimuli of study 'mine' are not pictures")
     ready = {**FMRI, "stimuli": "p.tsv", "ready_features": {"small": "r.h5"}}
     (told,) = drawing("ridge", BIG_G, study=ready, rois={"all": {}})
     assert "studies.mine.ready_features has embeddings of tower 'small' in place of pictures" in told
@@ -289,12 +289,10 @@ def test_towers_that_open_clip_does_not_know_stop_the_plan(tmp_path, model, tag,
         check(asked)
 
 
-@pytest.mark.parametrize("tag", ["laion2b_s34b_b79k", "gone/weights.pt"])
-def test_towers_are_checked_without_torch(tag):
-    """And a checkpoint that is not there is Snakemake's to name."""
+def test_towers_are_checked_without_torch():
     code = (
         "import sys; sys.path.insert(0, 'tests/unit'); from test_needs import MINE, check, plan\n"
-        f"check(plan(MINE, ['frozen'], towers={{'small': {{'model': 'ViT-B-32', 'pretrained': {tag!r}}}}}))\n"
+        "check(plan(MINE, ['frozen'], towers={'small': {'model': 'ViT-B-32', 'pretrained': 'laion2b_s34b_b79k'}}))\n"
         "print({'torch', 'open_clip'} & set(sys.modules), end='')"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -306,3 +304,31 @@ def test_what_is_shipped_is_not_refused(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     raw = yaml.safe_load(path.read_text())
     check(Plan(settings.load(raw)))
+
+
+@pytest.mark.parametrize(
+    ("tower", "told"),
+    [
+        (
+            {"model": "local-dir:nowhere"},
+            r"towers\.\*\.model: nowhere: no such folder; expected open_clip_config\.json and",
+        ),
+        (
+            {"model": "local-dir:tests"},
+            r"towers\.\*\.model: tests: no open_clip_config\.json and no open_clip_model\.safe",
+        ),
+        (
+            {"model": "ViT-B-32", "pretrained": "gone/weights.pt"},
+            r"towers\.\*\.pretrained: no file gone/weights\.pt; expec",
+        ),
+    ],
+)
+def test_files_of_a_tower_that_are_not_there_are_told_with_their_setting(tower, told):
+    with pytest.raises(InputError, match=told):
+        check(plan(MINE, ["frozen"], towers={"small": tower}))
+
+
+def test_a_folder_of_a_judging_tower_that_is_not_there_is_told_with_its_setting():
+    judge = {"kind": "open-clip", "model": "local-dir:nowhere"}
+    (told,) = drawing("ridge", BIG_G, HUB, judges={"other": judge})
+    assert told.startswith("judges.other.model: nowhere: no such folder")

@@ -25,7 +25,8 @@ from brain2clip.readers import bids_files, grids, user_stimuli
 from brain2clip.responses import channels, epoching, epochs, same_samples, samples, voxels, whitening
 from brain2clip.settings.base import neutral_fields
 from brain2clip.stage import Job
-from brain2clip.studies import bids, voxel_table
+from brain2clip.studies import bids as bids_study
+from brain2clip.studies import voxel_table
 
 
 class Poisoned(Exception):
@@ -50,6 +51,8 @@ class Case:
         What is poisoned.
     stage : str
         ``epochs`` or ``voxels``.
+    instead : str or None
+        Setting of the same block that the other value takes the place of.
     """
 
     place: tuple[str, ...]
@@ -57,6 +60,7 @@ class Case:
     target: Any
     name: str
     stage: str = "epochs"
+    instead: str | None = None
 
 
 BAND, RESPONSES, REPETITIONS = ("band",), ("responses",), ("responses", "repetitions")
@@ -77,11 +81,12 @@ CASES: dict[tuple[str, str], Case] = {
     ("Responses", "head_movement_mm"): Case(RESPONSES, 5.0, epochs, "refuse_movement"),
     ("Repetitions", "train"): Case(REPETITIONS, 5, epochs, "_ranks"),
     ("Repetitions", "test"): Case(REPETITIONS, 5, epochs, "_ranks"),
-    ("BidsStudy", "keep"): Case(("study",), {"trial_type": ["face", "house"]}, bids.Study, "_only"),
+    ("BidsStudy", "keep"): Case(("study",), {"trial_type": ["face", "house"]}, bids_study.Study, "_only"),
+    ("BidsStudy", "manifest"): Case(("study",), "x.csv", bids_study, "_fetched", instead="root"),
     ("BidsStudy", "entities"): Case(("study",), {"acq": None}, bids_files, "_chosen"),
     ("BidsStudy", "extension"): Case(("study",), ".vhdr", bids_files, "_of_extension"),
     ("BidsStudy", "datatype"): Case(("study",), "meg", bids_files, "_without_calibration"),
-    ("BidsStudy", "picks"): Case(("study",), "eeg", bids, "_picked"),
+    ("BidsStudy", "picks"): Case(("study",), "eeg", bids_study, "_picked"),
     ("BidsStudy", "channel_types"): Case(("study",), "file", channels, "_of_file"),
     ("Split", "training"): Case(("study", "split"), "optional", user_stimuli.UserStudy, "_need_no_training"),
     ("Split", "concepts"): Case(("study", "split"), "seen", user_stimuli.UserStimuli, "_show_again"),
@@ -114,13 +119,14 @@ def test_every_neutral_option_of_these_blocks_is_covered():
               settings.MvnnWhitening, settings.ZscoreWhitening, settings.RobustWhitening, settings.NoWhitening,
               settings.FilterBank, settings.Tower, settings.SimulatedStudy, settings.BidsStudy,
               settings.ThingsEeg2Study, settings.ThingsEeg1Study, settings.SimulatedFmriStudy, settings.GodStudy,
-              settings.ThingsMegStudy,
-              settings.ThingsFmriStudy, settings.VoxelTableStudy, settings.Split]  # fmt: skip
+             settings.ThingsMegStudy, settings.ThingsFmriStudy, settings.NsdStudy, settings.Bold5000Study,
+             settings.VoxelTableStudy, settings.Split]  # fmt: skip
     of_all = set(settings.StudyBase.model_fields)
     found = {
         ("StudyBase" if name in of_all else block.__name__, name) for block in blocks for name in neutral_fields(block)
     }
-    assert found == COVERED
+    of_simulations = {("SimulatedFmriStudy", "sessions")}  # test_simulated_fmri.py
+    assert found == COVERED | of_simulations
 
 
 @pytest.fixture(scope="module")
@@ -202,5 +208,7 @@ def test_the_code_of_a_neutral_option_is_not_run(tmp_path, monkeypatch, bids, si
         assert found.keys() == clean.keys()
         for name, value in clean.items():
             np.testing.assert_array_equal(found[name], value, err_msg=name)
+    if case.instead is not None:
+        values = with_value(values, case.place, case.instead)
     with pytest.raises(Poisoned):
         arrays(tmp_path, case.stage, with_value(values, case.place, field, case.other))

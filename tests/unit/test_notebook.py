@@ -165,7 +165,7 @@ def test_other_candidates_and_what_cannot_be(results):
         "no stimulus named 'test-00' (did you mean 'test-009'?); expected one of": lambda: model.similarity(
             epochs, ["test-00"]
         ),
-        "no candidate for what a response shows named 'test-004'": lambda: model.rank(epochs, some),
+        "no candidate for the stimulus of a response named 'test-004'": lambda: model.rank(epochs, some),
         "expected stimulus ids, each once; found 2": lambda: model.similarity(epochs, ["test-001"] * 2),
         "trained on the channels E0, E1, E2, E3, E4, E5, these responses have E0, E1; name": lambda: model.embed(
             epochs.copy().pick(["E0", "E1"])
@@ -173,11 +173,11 @@ def test_other_candidates_and_what_cannot_be(results):
         "trained on 10 samples at 50 Hz from 0 s, these responses have 5 samples at 25 Hz": lambda: model.embed(
             epochs.copy().decimate(2, verbose="error")
         ),
-        "do not say what they show": lambda: model.rank(
+        "these responses have no stimuli": lambda: model.rank(
             mne.EpochsArray(epochs.get_data(), epochs.info, verbose="error")
         ),
-        "to which none was fitted": lambda: model.embed(epochs, normalised=False),
-        "4 runs are chosen, expected one; say more (method: frozen, mapping, prompted, ridge)": lambda: results.model(
+        "trained on responses without these": lambda: model.embed(epochs, normalised=False),
+        "found 4 runs, expected one; give more details (method: frozen, mapping, prompted, ridg": lambda: results.model(
             study="eeg"
         ),
         "no column named 'methods' (did you mean 'method'?)": lambda: results.rows(methods="ridge"),
@@ -259,16 +259,16 @@ def test_what_cannot_be_applied_is_refused_while_planning(tmp_path):
     given = configuration(tmp_path)
     given["studies"]["more"] = {"kind": "simulated", "subjects": 2}
     given["apply"] = {"later": {"experiment": "eeg", "study": "more"}}
-    with pytest.raises(
-        InputError, match=r"'eeg' has no model of subject 02, only of 01; name whose .*apply\.later\.sub"
-    ):
+    with pytest.raises(InputError, match=r"'eeg' has no model of subject 02, only of 01; set apply\.later\.sub"):
         Plan(load(given)).jobs()
     given["apply"]["later"]["subject"] = "01"
     made = [path for path, job in Plan(load(given)).jobs().items() if job.stage == "apply"]
     assert "results/apply/later/s/p/ridge/sub-02_seed-0.parquet" in made
     assert len(made) == 8
     given["studies"]["more"]["responses"] = {"tmax": 0.5}
-    with pytest.raises(SettingsError, match=r"its responses differ from those .* on \(tmax\); set studies\.more\.resp"):
+    with pytest.raises(
+        SettingsError, match=r"its responses differ from the settings .* with \(tmax\); set studies\.more\.resp"
+    ):
         load(given)
     given["apply"]["later"]["study"] = "fmri"
     with pytest.raises(SettingsError, match="'fmri' is a study of fmri, and the models are of eeg"):
@@ -290,7 +290,7 @@ def test_the_page_of_applied_models_labels_seen_concepts(results, monkeypatch):
     page = apply.page(results.plan, results.plan.applied())
     zero_shot, seen = page.split("\n## ")[1:]
     assert zero_shot.startswith("again: eeg\n")
-    assert seen.startswith("categories: fmri (seen concepts)\n\nSeen concepts: the test asks for")
+    assert seen.startswith("categories: fmri (seen concepts)\n\nSeen concepts: the test concepts occur")
     rows = results.rows(method="mapping")
     top1 = (rows.loc[rows["repetitions"] == "all", "rank"] == 1).mean()
     (line,) = [line for line in zero_shot.splitlines() if line.startswith("| mapping")]

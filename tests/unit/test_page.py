@@ -336,7 +336,7 @@ def test_a_missing_picture_is_told_by_its_file(world, tmp_path):
 
 
 def test_another_design_than_planned_is_refused(world, tmp_path):
-    with pytest.raises(stage.InputError, match="changed since planning"):
+    with pytest.raises(stage.InputError, match="changed since snakemake planned this job"):
         page.run(page_world.again(world, tmp_path, design="0" * 64))
 
 

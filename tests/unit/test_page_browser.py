@@ -216,7 +216,7 @@ def test_hidden_pictures_leave_names(browser, world, tmp_path):
     browser.open(hidden.output("page.html"), "#study=world")
     browser.until(SHOWN)
     assert browser.run("return document.querySelectorAll('img').length") == 0
-    assert "names stand for them" in browser.run("return document.querySelector('.status').textContent")
+    assert "their names are shown instead" in browser.run("return document.querySelector('.status').textContent")
     assert browser.run("return document.querySelector('.candidates li').textContent").startswith("1. concept")
 
 

@@ -230,5 +230,5 @@ def test_other_voxels_are_refused(folder, stimuli):
     method, tower, tensors = trained(folder, METHODS["linear"])
     test = load_responses([folder / "voxels.h5"], "test", None)
     test.channel[3] = "another"
-    with pytest.raises(InputError, match=r"trained on the voxels .*make responses and model again"):
+    with pytest.raises(InputError, match=r"trained on the voxels .*makes responses and model again"):
         Predictor(method, tower, tensors, test, stimuli, TEST)

@@ -148,7 +148,7 @@ def test_every_value_is_the_planted_one(root, tmp_path):
 
 def test_the_archive_of_another_subject_is_refused(root, tmp_path):
     write_archive(root, folder="sub-02/")
-    with pytest.raises(InputError, match="lies in the folder sub-02, so it is another subject's; expected sub-01"):
+    with pytest.raises(InputError, match="is in the folder sub-02, so it belongs to another subject; expected sub-01"):
         preprocessed.run(job(tmp_path))
 
 
@@ -367,7 +367,7 @@ DAMAGED = {
     "not finite": (with_nan(), r"training\.npy: values that are NaN or infinite, first in picture 2"),
     "no pickle": ({"train": b"<html>"}, r"training\.npy: not a complete pickle"),
     "half a pickle": ({"test": pickle.dumps(planted("test"))[:-1000]}, r"test\.npy: not a complete pickle"),
-    "a program": ({"test": pickle.dumps(Hostile())}, r"asks for posix\.system; .* nothing of it was run"),
+    "a program": ({"test": pickle.dumps(Hostile())}, r"asks for posix\.system; .* no code of the pickle was run"),
     "a list": ({"test": pickle.dumps([1, 2])}, "holds a list"),
     "empty": ({"train": None}, "not a complete pickle"),
 }  # fmt: skip

@@ -132,8 +132,8 @@ def test_vectors_of_several_widths_need_layers_of_their_own():
 @pytest.mark.parametrize(
     ("block", "widths", "words"),
     [
-        ({"kind": "spatial", "components": 40}, [12, 30], "40 components of picture_grid-4, which holds 30 numbers"),
-        ({"kind": "spatial", "components": 60}, [12, 80], "60 components .* of which there are 60"),
+        ({"kind": "spatial", "components": 40}, [12, 30], "40 components of picture_grid-4, which has 30 numbers"),
+        ({"kind": "spatial", "components": 60}, [12, 80], "60 components .* but there are only 60"),
     ],
 )
 def test_more_components_than_there_are_are_refused(block, widths, words):
@@ -158,7 +158,7 @@ def test_a_vector_that_never_changes_is_refused():
         ({"grid": 2}, "goes with pool: grid"),
         ({"ready": "dino", "block": 2, "pool": "class"}, "expected no block and no pool"),
         ({"kind": "mean", "vectors": [{}, {}]}, "more than once"),
-        ({"kind": "mix", "vectors": [{}], "prior_block": 3}, "all name their block"),
+        ({"kind": "mix", "vectors": [{}], "prior_block": 3}, "expected a block in every vector"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(block, words):

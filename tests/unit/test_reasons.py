@@ -175,6 +175,6 @@ def test_a_reason_has_its_price(finished):
     costs = {"epochs": Cost(100.0, 0.0, 3), "train": Cost(40.0, 0.0, 3)}
     assert reasons.priced(epochs[:1], {}) == "1 job, no GPU"
     assert reasons.priced(epochs, costs) == "2 jobs, about 3 min, no GPU"
-    assert reasons.priced([*epochs, *training], costs) == "4 jobs, about 5 min, 80 s of it for a GPU"
+    assert reasons.priced([*epochs, *training], costs) == "4 jobs, about 5 min, 80 s of this on a GPU"
     assert reasons.priced(jobs, costs).startswith(f"{len(jobs)} jobs, more than ")
-    assert reasons.priced(training, {}) == "2 jobs, 2 of them for a GPU"
+    assert reasons.priced(training, {}) == "2 jobs, 2 of them on a GPU"

@@ -193,7 +193,7 @@ def test_parts_of_a_split_recording_are_its_own_and_all_are_read(tmp_path):
     with pytest.raises(InputError, match=r"run-02_split-01_eeg\.fif: MNE cannot read"):
         recording.open_recording(item)
     fif(two[0], signal(2))  # whose head names no further part
-    with pytest.raises(InputError, match=r"run-02_split-02_eeg\.fif lies beside it as a part of it"):
+    with pytest.raises(InputError, match=r"run-02_split-02_eeg\.fif seems to be a part of it"):
         recording.open_recording(item)
 
 
@@ -260,7 +260,7 @@ def test_what_is_damaged_is_one_sentence_with_the_name_of_the_file(tmp_path, dam
     harm(item.path)
     with pytest.raises(InputError, match=re.escape(item.path.stem)) as error:
         read(item)
-    assert any(word in str(error.value) for word in ("get ", "fetch", "expected", "save it again", "write its name"))
+    assert any(word in str(error.value) for word in ("get ", "download", "expected", "save it again", "write its name"))
 
 
 def test_a_file_at_which_its_reader_crashes_does_not_end_the_job(tmp_path, monkeypatch):
@@ -273,7 +273,7 @@ def test_a_file_at_which_its_reader_crashes_does_not_end_the_job(tmp_path, monke
 def test_a_part_of_a_sample_is_a_file_that_was_cut_short(tmp_path):
     item = written(tmp_path, "vhdr")
     cut(item.path.with_suffix(".eeg"), 0.601)
-    with pytest.raises(InputError, match=r"4808 bytes, but the header .* goes with 4816; the file was cut short"):
+    with pytest.raises(InputError, match=r"4808 bytes, but the header .* promises 4816; the file was cut short"):
         read(item)
 
 
@@ -302,7 +302,7 @@ def test_units_of_edf(tmp_path, unit, per_volt, in_table, right):
         table = {"name": NAMES, "type": ["EEG"] * 4, "units": [in_table] * 4}
         write_tsv(item.path.with_name(f"{item.path.stem.removesuffix('_eeg')}_channels.tsv"), table)
     if not right:
-        with pytest.raises(InputError, match=r"vary by .* V within a second .* which no EEG does") as error:
+        with pytest.raises(InputError, match=r"vary by .* V within a second .* which is impossible for EEG") as error:
             read(item)
         (advice,) = re.findall(r"responses\.scale: (\S+)", str(error.value))
         np.testing.assert_allclose(read(item, float(advice)), signal(1), atol=2e-8)
@@ -315,7 +315,7 @@ def test_units_of_edf(tmp_path, unit, per_volt, in_table, right):
 def test_amplitudes_that_no_eeg_has_are_refused_in_every_format(tmp_path, form, amplitude):
     item = written(tmp_path, form)
     WRITERS[form](item.path, amplitude * np.random.default_rng(0).standard_normal((4, N_SAMPLES)))
-    with pytest.raises(InputError, match="which no EEG does"):
+    with pytest.raises(InputError, match="which is impossible for EEG"):
         read(item)
 
 

@@ -60,7 +60,7 @@ def test_what_was_made_by_the_plan_fits_whatever_its_times(chain):
         ({"code": "other"}, "made by other code"),
         ({"format": artefact.FORMAT + 1}, "made by other format"),
         ({"settings": {}, "code": "other"}, "made by other settings and code"),
-        ({"expects": {"raw": {"origin": "1"}}}, "made from what other settings or code made"),
+        ({"expects": {"raw": {"origin": "1"}}}, "made from files that other settings or code made"),
     ],
 )
 def test_another_plan_does_not_fit(chain, change, words):
@@ -98,7 +98,7 @@ def test_a_text_beside_an_artefact_is_trusted_with_it(chain, tmp_path):
     outputs = [tmp_path / "rows.md", files["rows.parquet"], tmp_path / "not-there.tex"]
     assert records.difference(outputs, [files["epochs.h5"]], specs["rows.parquet"]) is None
     alone = records.difference([tmp_path / "rows.md"], [files["epochs.h5"]], specs["rows.parquet"])
-    assert alone == f"{tmp_path / 'rows.md'}: carries no provenance"
+    assert alone == f"{tmp_path / 'rows.md'}: has no provenance"
 
 
 def test_figures_say_what_made_them(chain, tmp_path):
@@ -110,7 +110,7 @@ def test_figures_say_what_made_them(chain, tmp_path):
     other = {**drawn, "settings": {"label": "a"}}
     assert records.difference([path], [files["rows.parquet"]], other) == f"{path}: made by other settings"
     path.write_text("<svg><metadata></metadata></svg>")
-    assert records.difference([path], [], drawn) == f"{path}: carries no provenance"
+    assert records.difference([path], [], drawn) == f"{path}: has no provenance"
 
 
 def test_results_of_before_formats_were_numbered_do_not_fit(chain, tmp_path):
@@ -155,7 +155,7 @@ def test_settings_of_a_run_survive_as_one_word():
 def test_a_few_differences_are_told_and_the_rest_is_counted():
     told = records.told(2, [f"file-{number}: made by other code\nmore" for number in range(9)])
     assert "Results of 11 jobs" in told
-    assert "2 fit and stay" in told
+    assert "2 fit and are kept" in told
     assert "9 do not fit" in told
     assert "file-4" in told
     assert "file-5" not in told

@@ -295,7 +295,7 @@ def test_after_a_kill_of_snakemake_alone_the_next_run_goes_on(run, folder, capfd
     assert stopped.value.code == 128 + signal.SIGKILL
     told = capfd.readouterr().err
     assert "snakemake was killed (signal 9). Start again" in told
-    assert "Ending 1 processes of jobs" in told
+    assert "Stopping 1 processes of jobs" in told
     job = int(calls(folder)[1].removeprefix("job "))
     assert not alive(job)
     (folder / "dies").unlink()
@@ -341,7 +341,7 @@ def test_a_full_disk_is_told_after_a_failure(run, folder, monkeypatch, capfd):
     monkeypatch.setattr(run.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(SystemExit):
         run.run(folder / "mine.yaml")
-    assert f"{folder}: the disk is full; make room there" in capfd.readouterr().err
+    assert f"{folder}: the disk is full; free some space" in capfd.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------------- lock

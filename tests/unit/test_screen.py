@@ -147,7 +147,7 @@ def test_what_failed_is_said_last_and_once_with_the_jobs_that_say_the_same(shown
         f"Train 1 and 1 more (log: {tmp_path / '1'})",
         "  mine.yaml: no such column",
         f"Train 3 (log: {tmp_path / 'none'})",
-        "  killed (signal 9), as where memory runs out; give it more memory, or run fewer jobs at once (--cores)",
+        "  killed (signal 9), maybe because memory ran out: give it more memory, or run fewer jobs at once (--cores)",
     ]
 
 
@@ -164,7 +164,7 @@ def test_many_different_failures_stay_a_glance(clock, tmp_path):
     lines = text(made).rpartition("\n\n")[2].splitlines()
     assert len(lines) <= screen.LINES
     assert lines[2] == "  sub-0: wrong"
-    assert lines[-1] == f"and 15 more with reasons of their own (logs in {tmp_path})"
+    assert lines[-1] == f"and 15 more for other reasons (logs in {tmp_path})"
 
 
 def test_a_job_that_succeeds_in_another_attempt_did_not_fail(clock, tmp_path):
@@ -192,8 +192,8 @@ def test_jobs_that_were_stopped_are_not_called_errors(shown, tmp_path, clock):
     told = text(shown)
     assert "ailed" not in told
     assert "KeyError" not in told
-    assert "Stopped on request: 1 of 5 steps done, which stay; 3 running ended." in told
-    assert told.rstrip().endswith("The same command goes on from here.")
+    assert "Stopped on request: 1 of 5 steps done and kept; 3 running stopped." in told
+    assert told.rstrip().endswith("The same command continues from here.")
 
 
 def test_a_job_that_somebody_killed_is_an_error(shown, tmp_path, clock):

@@ -93,7 +93,7 @@ def test_every_table_and_figure_says_seen_concepts(plan):
         else:
             text = " ".join((folder / path).read_text().split())
             assert "(seen concepts)" in text, path
-            assert "Seen concepts: the test asks for concepts that training showed" in text, path
+            assert "Seen concepts: the test concepts occur in training" in text, path
     assert len(made.figures()) >= 3
     for path in made.figures():
         assert "SEEN CONCEPTS" in (folder / path).read_text(), path
@@ -105,6 +105,6 @@ def test_without_the_setting_it_is_refused_with_its_name(plan):
     del given["studies"]["again"]["split"]["concepts"]
     given["experiments"]["main"]["methods"] = ["ridge"]
     with pytest.raises(
-        ValueError, match=r"6 concepts stand on both sides.*\n.*set studies\.again\.split\.concepts: seen"
+        ValueError, match=r"6 concepts are on both sides.*\n.*set studies\.again\.split\.concepts: seen"
     ):
         Plan(load({**given, "tables": {}})).study("again").stimulus_table()

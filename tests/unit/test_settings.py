@@ -145,7 +145,7 @@ def test_band_upside_down(low, high):
         ({"studies__mine__responses__channels": 5}, "studies.mine.responses.channels: "),
         ({"studies__mine__responses__channels": ["Oz", 5]}, "studies.mine.responses.channels.1: "),
         ({"retrieval__repetitions": [1, "most"]}, "retrieval.repetitions.1: "),
-        ({"methods__neuroclip__visual__head__width": 64}, "brain and picture must meet in one space"),
+        ({"methods__neuroclip__visual__head__width": 64}, "responses and of pictures must have the same size"),
         ({"methods__neuroclip__visual__fusion": {"heads": 3}}, "methods.neuroclip.visual.fusion: fusion.width"),
         ({"tables__gain": {"kind": "contrast", "experiments": ["main"]}}, "tables.gain.reference: field required"),
         ({"tables__methods__reference": "ridge"}, "tables.methods.reference: unknown key"),
@@ -157,7 +157,7 @@ def test_band_upside_down(low, high):
         ({"retrieval__top_k": [1]}, "retrieval.top_k: renamed to metrics"),
         ({"retrieval__n_way": [2]}, "retrieval.n_way: renamed to metrics"),
         ({"methods__neuroclip__visual": {"kind": "frozen", "fusion": {}}}, "visual.fusion: unknown key"),
-        ({"studies__mine__split__train": ["01", "02"]}, "split: '02' stands in train and in test"),
+        ({"studies__mine__split__train": ["01", "02"]}, "split: '02' is listed in train and in test"),
         ({"studies__mine__responses__baseline": [0.1, -0.1]}, "mine.responses: baseline [0.1, -0.1] must lie inside"),
         ({"studies__mine__responses__baseline": [-9, None]}, "mine.responses: baseline [-9.0, 0.8] must lie inside"),
         ({"towers__small__model": "local-dir:x"}, "whose folder has weights of its own; expected null"),
@@ -200,7 +200,7 @@ def test_a_value_that_can_only_be_nonsense_is_refused_with_its_key(path, value):
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("methods__neuroclip__optimiser__epochs", True, "expected no yes or no; found True"),
+        ("methods__neuroclip__optimiser__epochs", True, "expected a value other than true or false; found True"),
         ("methods__neuroclip__visual__prompts__depth", False, "write the word in quotes"),
         ("methods__neuroclip__visual__filter__kind", False, "write the word in quotes"),
         ("methods__neuroclip__label", True, "write the word in quotes"),
@@ -310,17 +310,17 @@ def test_own_keys_of_another_kind_are_refused_inherited_or_not():
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("encoder", {"kind": "tsconf"}, "encoder.kind: no kind 'tsconf' (did you mean 'tsconv'?); expected one of "
+        ("encoder", {"kind": "tsconf"}, "encoder.kind: unknown kind 'tsconf' (did you mean 'tsconv'?); expected one of "
          "'eegproject', 'tsconv', 'nice', 'shallownet', 'deepnet', 'eegnet', 'stae', 'brainmlp', 'atm', "
          "'spatial-filters', 'braindecode', or package.module:Class for one of your own"),
         ("encoder", {"kind": "nowhere:Net"}, "encoder: kind 'nowhere:Net' in encoders: cannot import nowhere"),
         ("encoder", {"kind": "json:JSONDecoder"}, "needs a class attribute Settings that is a subclass of"),
-        ("encoder", {"kind": 3}, "encoder.kind: no kind 3; expected one of 'eegproject', 'tsconv'"),
+        ("encoder", {"kind": 3}, "encoder.kind: unknown kind 3; expected one of 'eegproject', 'tsconv'"),
         ("encoder", "tsconv", "encoder: expected a block of keys (as {kind: tsconv}); found 'tsconv'"),
-        ("optimiser__schedule", "cosin", "optimiser.schedule.kind: no kind 'cosin' (did you mean 'cosine'?)"),
+        ("optimiser__schedule", "cosin", "optimiser.schedule.kind: unknown kind 'cosin' (did you mean 'cosine'?)"),
         ("visual__adapter", {"kind": "lora", "rang": 4}, "visual.adapter.rang: unknown key (did you mean 'rank'?)"),
         ("visual__filter", {"kind": "off", "init": "lowpass"}, "visual.filter.init: unknown key"),
-        ("kind", "contrastiv", "methods.neuroclip.kind: no kind 'contrastiv' (did you mean 'contrastive'?)"),
+        ("kind", "contrastiv", "methods.neuroclip.kind: unknown kind 'contrastiv' (did you mean 'contrastive'?)"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_kind_is_said_where_it_stands(path, value, words):
@@ -343,13 +343,13 @@ def test_base_does_not_change_what_was_given():
 
 def test_base_in_a_circle():
     message = refusal(methods__a={"base": "b"}, methods__b={"base": "a"})
-    assert "methods.a.base: goes round in a circle: a -> b -> a" in message
+    assert "methods.a.base: refers to itself in a circle: a -> b -> a" in message
 
 
 def test_base_unknown_and_both_problems_shown():
     message = refusal(methods__a={"base": "neuroklip"}, methods__b={"base": "b"}, methods__c={"base": ["ridge"]})
     assert "methods.a.base: no method named 'neuroklip' (did you mean 'neuroclip'?)" in message
-    assert "methods.b.base: goes round in a circle: b -> b" in message
+    assert "methods.b.base: refers to itself in a circle: b -> b" in message
     assert "methods.c.base: no method named ['ridge']" in message
 
 
@@ -385,7 +385,7 @@ def test_a_default_written_out_changes_nothing():
 
 
 def test_canonical_refuses_what_is_not_a_setting():
-    with pytest.raises(TypeError, match="does not belong into settings"):
+    with pytest.raises(TypeError, match="cannot be a value in settings"):
         settings.canonical({"path": Path("x")})
 
 

@@ -138,7 +138,7 @@ def test_only_what_is_due_is_trained_and_each_model_once(run, counted, caplog):
     with caplog.at_level(logging.INFO, logger="brain2clip"):
         train.run(jobs[0])
         train.run(jobs[1])
-    assert "made by the job of another seed" in caplog.text
+    assert "already trained by the job of another seed" in caplog.text
     train.run(jobs[0])  # asked for again, as by --forcerun: of the others none is due
     train.run(jobs[7])
     assert counted == ([0, 7], [[0, 1]])
@@ -170,7 +170,7 @@ def test_what_was_left_is_taken_only_where_it_is_whole_and_of_the_same_inputs(
             content[-1] ^= 1
             path.write_bytes(content)
         train.run(one)
-        assert "is not taken" in caplog.text
+        assert "is not used" in caplog.text
         caplog.clear()
         assert "together" not in results(one)[1]
         assert artefact.stored_provenance(one.outputs["checkpoint"]) == one.provenance()

@@ -106,7 +106,7 @@ def test_the_space_of_the_electrodes_is_chosen_by_a_setting(tmp_path):
     bare = "sub-01/eeg/sub-01_electrodes.tsv sub-01/eeg/sub-01_coordsystem.json"
     files = [bare.replace("sub-01_", f"sub-01_space-{space}_") for space in ("CapTrak", "EEGLAB")]
     root = touch(tmp_path, " ".join(["sub-01/eeg/sub-01_task-see_eeg.edf events.tsv", bare, *files]))
-    with pytest.raises(InputError, match=r"both belong .*\n.*setting entities where they differ in .*space"):
+    with pytest.raises(InputError, match=r"both belong .*\n.*setting entities if they differ in .*space"):
         found(root)
     for space, wanted in (("EEGLAB", files[1]), (None, bare)):
         assert found(root, wanted=replace(SEE, entities={"space": space}))[2:] == wanted.split()
@@ -129,7 +129,7 @@ def test_a_broken_link_or_pointer_is_no_absent_file(tmp_path, name):
     path = touch(tmp_path, files) / "sub-01" / "eeg" / name
     path.unlink(missing_ok=True)
     path.symlink_to("../../.git/annex/objects/xx/MD5E-s120--0")
-    with pytest.raises(InputError, match=rf"{name}: a link to \.\./\.\./\.git/annex/.*, which is not there; fetch"):
+    with pytest.raises(InputError, match=rf"{name}: a link to \.\./\.\./\.git/annex/.*, which does not exist; down"):
         found(tmp_path)
     path.unlink()
     for text in ("/annex/objects/MD5E-s120--0.tsv\n", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"):

@@ -392,5 +392,5 @@ def test_features_of_other_pictures_are_refused(study, tmp_path):
     _, features = make_pictures(other, {**TINY, "test_concepts": 5})
     inputs = {"stimuli": Path(study.stimulus_files()[0]), "features": features}
     outputs = {"record": tmp_path / "sub-01" / file_records.NAME, "truth": tmp_path / "sub-01.h5"}
-    with pytest.raises(stage.InputError, match="make them again"):
+    with pytest.raises(stage.InputError, match="Delete both files and run snakemake again"):
         simulate_recordings.run(job("simulate_recordings", {"study": TINY, "subject": "01"}, inputs, outputs))

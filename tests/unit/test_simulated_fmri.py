@@ -14,6 +14,8 @@ from voxel_world import TINY, features_of, job, make, make_voxels, noise_free, t
 
 from brain2clip import artefact, sealing, settings, stage
 from brain2clip.readers import contract, drawn_pictures, file_records
+from brain2clip.responses import voxels
+from brain2clip.retrieval import truth
 from brain2clip.simulation import simulate_pictures, simulate_voxels, world
 
 SMALL = ("V1", "V2", "V3", "V4", "LOC", "FFA", "PPA")
@@ -115,6 +117,58 @@ def test_runs_are_of_one_split_and_begin_and_end_with_rest(study):
         assert set(run["split"][~rest]) == {run["run"].iloc[0].split("-")[0]}
         assert set(run["split"][rest]) == {""}
     assert set(rows["session"]) == {"n/a"}
+
+
+def test_sessions_divide_what_is_shown_and_one_session_changes_nothing(tmp_path):
+    """Trials of either side in their order; the runs of a single session are those from before there were several."""
+    one, three = (
+        settings.SimulatedFmriStudy.model_validate({**TINY, "sessions": count} if count else TINY) for count in (0, 3)
+    )
+    assert settings.canonical(one) == settings.canonical(one.model_copy(update={"sessions": 1}))
+    rng, expected = simulate_voxels.generator(one, "order", 1), []
+    numbers = {"train": (np.arange(24), 2), "test": (24 + np.arange(8), 5)}
+    for split, (pictures, repetitions) in numbers.items():
+        order = np.concatenate([rng.permutation(pictures) for _ in range(repetitions)])
+        expected += [(split, part) for part in np.array_split(order, -(-len(order) // TINY["run_trials"]))]
+    runs = simulate_voxels.plan(one, "01")
+    assert [(run.split, run.label, run.session) for run in runs] == [
+        *(("train", f"train-{n:02d}", "") for n in (1, 2, 3, 4)),
+        *(("test", f"test-{n:02d}", "") for n in (1, 2, 3)),
+    ]
+    for run, (_, part) in zip(runs, expected, strict=True):
+        np.testing.assert_array_equal(run.shown[3:-3], part)
+    parted = simulate_voxels.plan(three, "01")
+    assert [run.session for run in parted] == sorted(run.session for run in parted)
+    assert {run.session for run in parted} == {"01", "02", "03"}
+    assert len({run.name for run in parted}) == len({run.label for run in parted}) == len(parted)
+    for split in numbers:
+        shown = [np.concatenate([run.shown[3:-3] for run in part if run.split == split]) for part in (runs, parted)]
+        np.testing.assert_array_equal(*shown)
+        counts = [
+            sum((run.shown >= 0).sum() for run in parted if (run.split, run.session) == (split, session))
+            for session in ("01", "02", "03")
+        ]
+        assert max(counts) - min(counts) <= 1
+    with pytest.raises(ValueError, match="sessions: found 41, among which 40 trials of a side are divided"):
+        settings.SimulatedFmriStudy.model_validate({**TINY, "sessions": 41})
+
+
+@pytest.mark.parametrize("normalise", ["run", "training"])
+def test_the_ceiling_knows_the_deviation_of_every_run_of_sessions(tmp_path, normalise):
+    study = make(tmp_path, {**TINY, "sessions": 3})
+    rows = study.rows("01")
+    assert list(dict.fromkeys(rows["session"])) == ["01", "02", "03"]
+    output = tmp_path / "responses.h5"
+    given = {"name": study.name, "study": study.block.model_dump(mode="json"), "subject": "01", "labels": None}
+    given |= {"results": str(study.results), "voxels": {"normalise": normalise}, "roi": {}}
+    voxels.run(stage.Job("voxels", given, "code", {}, {}, {"responses": output}))
+    with h5py.File(output) as responses, h5py.File(truth_of(study, "01")) as known:
+        runs = known["run"].asstr()[:]
+        found = truth.deviations(responses, runs)
+        for run, one in zip(runs, found, strict=True):
+            group = f"normalisation/{run if normalise == 'run' else 'training'}"
+            np.testing.assert_array_equal(one, responses[group]["deviation"][:])
+        assert set(responses["session"].asstr()[:]) == {"01", "02", "03"}
 
 
 def test_all_pictures_are_shown_once_before_any_is_shown_again(study):

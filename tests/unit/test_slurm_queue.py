@@ -219,7 +219,7 @@ def test_what_will_not_go_on_by_itself(state, reason, why):
 
 
 def test_a_job_that_nobody_knows_is_gone():
-    assert "no longer knows it" in slurm.gone(None, None, lambda: False)
+    assert "no longer lists it" in slurm.gone(None, None, lambda: False)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_a_running_job_whose_files_lie_there_for_a_while_is_gone(planned):
     os.utime(job.output[1], (old, old))
     assert slurm.settled(job)
     running = slurm.Listed("RUNNING", "2026-01-31T12:00:00")
-    assert "its files have been there" in slurm.gone(running, None, lambda: slurm.settled(job))
+    assert "its files have existed" in slurm.gone(running, None, lambda: slurm.settled(job))
     make(job.output[0], code="other")
     os.utime(job.output[0], (old, old))
     assert not slurm.settled(job)
@@ -419,7 +419,7 @@ def test_a_controller_that_is_silent_loses_no_job(executor, squeue, caplog):
     squeue(None)
     assert [executor.look() for _ in range(2)] == [["a", "b"]] * 2
     assert [record.message for record in caplog.records].count(
-        "SLURM does not answer; jobs that wait or run are looked for when it does."
+        "SLURM does not answer; jobs that wait or run are checked when it does."
     ) == 1
     squeue(listed(("1", "COMPLETED"), ("2", "FAILED")))
     assert executor.look() == []
@@ -437,8 +437,8 @@ def test_a_forgotten_job_is_reported_as_failed_after_some_looks(executor, squeue
     looks += [executor.look() for _ in range(slurm.LOOKS - 1)]
     assert looks == [["a", "b"]] * slurm.LOOKS + [["b"]]
     assert executor.reported == [("a", "failed")]
-    assert "SLURM job 1 (a: a.out): SLURM no longer knows it" in caplog.text
-    assert "It is tried again." in caplog.text
+    assert "SLURM job 1 (a: a.out): SLURM no longer lists it" in caplog.text
+    assert "It is submitted again." in caplog.text
 
 
 def test_a_forgotten_job_whose_files_fit_is_done(executor, squeue, monkeypatch):

@@ -312,7 +312,7 @@ def test_median_rank_uses_medians_of_subjects() -> None:
 
 def test_other_targets_for_the_same_queries_are_refused() -> None:
     rank = np.array([1, 2, 3])
-    with pytest.raises(ValueError, match="subject 01: queries of one number ask for different stimuli"):
+    with pytest.raises(ValueError, match="subject 01: queries with the same number have different stimuli"):
         statistics.paired_difference(rows_of(rank), rows_of(rank, target=np.array([7, 8, 9])))
 
 

@@ -187,7 +187,7 @@ def test_markdown_shows_the_same_numbers(make_job) -> None:
         "20 queries per subject",
         "chance 5.0 %",
         "subjects and stimuli resampled",
-        "Student's t over the means of 3 subjects (as always below 8 subjects)",
+        "Student's t over the means of 3 subjects (always used below 8 subjects)",
     ):
         assert words in flat
 
@@ -225,6 +225,58 @@ def test_repetitions_in_order(make_job) -> None:
     body = cells(job.output("curve.md").read_text())
     assert body[0] == ["method", "1", "all"]
     assert {"top-1", "top-1@1"} == set(artefact.read_table(job.output("curve.parquet"))["metric"])
+
+
+def test_sessions_in_order_with_what_the_others_bring(tmp_path: Path) -> None:
+    """A line for each start, a column for each number; differences are paired over subjects and queries."""
+    shares = {"few-2": 0.5, "few-10": 0.8, "few-all": 0.9, "fresh-2": 0.2, "fresh-all": 0.85, "alone-2": 0.1}
+    inputs: dict[str, list[Path]] = {"summary": [], "rows": [], "history": [], "judged": [], "published": [PUBLISHED]}
+    for protocol, subject in itertools.product(shares, ("01", "02", "03")):
+        rows = rows_of("simulated", "neuroclip", subject, 0, shares[protocol]).assign(protocol=protocol)
+        path = tmp_path / protocol / f"sub-{subject}.parquet"
+        made = artefact.Provenance("rank", {"path": str(path)}, "code")
+        artefact.write_table(path, rows, made)
+        artefact.write_table(summary := path.with_suffix(".s.parquet"), statistics.summary(rows, RETRIEVAL), made,
+                             statistics.UNKNOWN)  # fmt: skip
+        inputs["rows"].append(path)
+        inputs["summary"].append(summary)
+    counted: dict[str, dict[str, object]] = {}
+    for name in shares:
+        kind, _, sessions = name.partition("-")
+        counted[name] = {"kind": "intra-subject" if kind == "alone" else "new-subject"}
+        counted[name] |= {"sessions": sessions if sessions == "all" else int(sessions)}
+        counted[name] |= {"start": "random"} if kind == "fresh" else {}
+    demo = {"study": "simulated", "signals": ["broad"], "protocols": list(shares), "methods": ["neuroclip"]}
+    given = {"tables": {"it": {"kind": "sessions", "experiments": ["demo"], "metric": "top-1"}}, "sessions": counted}
+    given |= {"experiments": {"demo": {**demo, "seeds": [0]}}, "methods": METHODS, "retrieval": RETRIEVAL}
+    given |= {"published": True, "protocols": {name: one["kind"] for name, one in counted.items()}}
+    outputs = {f"it.{ending}": tmp_path / f"it.{ending}" for ending in ("parquet", "md", "tex")}
+    outputs["summary"] = tmp_path / "summary.parquet"
+    tables.run(stage.Job("tables", given, "code", {}, inputs, outputs))
+    text = outputs["it.md"].read_text()
+    body = cells(text)
+    assert body[0] == ["method", "training", "2", "10", "all"], "numbers by size, all of them last"
+    frame = artefact.read_table(outputs["it.parquet"])
+    means = frame[frame["level"] == "mean"].set_index("protocol")["value"]
+    for line, words, names in (
+        (2, "after other subjects", ("few-2", "few-10", "few-all")),
+        (3, "from random weights, the same network", ("fresh-2", None, "fresh-all")),
+        (4, "the subject alone", ("alone-2", None, None)),
+    ):
+        assert body[line][:2] == ["NeuroCLIP", words]
+        for cell, name in zip(body[line][2:], names, strict=True):
+            assert cell.split(" ")[0] == ("–" if name is None else f"{100 * means[name]:.1f}")
+    assert body[5][0] == "chance"
+    assert "share training subjects, so means of subjects are not independent" in " ".join(text.split())
+    differences = frame[frame["level"] == "difference"].set_index("protocol")
+    assert differences.index.tolist() == ["few-2", "few-all"]
+    for name in ("2", "all"):
+        expected = means[f"few-{name}"] - means[f"fresh-{name}"]
+        assert differences.loc[f"few-{name}", "value"] == pytest.approx(expected)
+    assert differences["reference"].unique().tolist() == ["NeuroCLIP, from random weights, the same network"]
+    assert body[6][1] == "after other subjects − from random weights, the same network"
+    with pytest.raises(stage.InputError, match="none of which says how many sessions it takes"):
+        tables.run(stage.Job("tables", {**given, "sessions": {}}, "code", {}, inputs, outputs))
 
 
 def test_generated_pictures_by_hand(make_job, tmp_path: Path) -> None:
@@ -278,9 +330,9 @@ def test_generated_pictures_by_hand(make_job, tmp_path: Path) -> None:
     assert "† Own CLIP: the tower whose embeddings the generator is given, so a partial judge." in text
     flat = " ".join(text.split())
     for words in (
-        "which is chance",
+        "which gives chance",
         "a perfect prediction",
-        "nearest of 12 test pictures",
+        "most similar of 12 test pictures",
         "over 2 samples, 2 training",
     ):
         assert words in flat
@@ -339,7 +391,7 @@ def test_costs_are_means_over_models_with_the_search_for_the_epoch(make_job, tmp
     ]
     assert body[-1][:2] == ["chance", "5.0"]
     text = " ".join(outputs["costs.md"].read_text().split())
-    assert "and where the epoch was searched for with that search" in text
+    assert "including the search for the epoch if there was one" in text
     assert "–: nothing is trained, or its time was not measured." in text
     assert "different devices" not in text
 
@@ -574,7 +626,7 @@ def test_seen_concepts_are_labelled_and_never_stand_in_a_sheet_with_unseen_ones(
     page = both_job.output("overview.md").read_text()
     zero_shot, seen = page.split("\n## ")[1:]
     assert seen.startswith(
-        "EEG and fMRI side by side (seen concepts)\n\nSeen concepts: the test asks for concepts that training"
+        "EEG and fMRI side by side (seen concepts)\n\nSeen concepts: the test concepts occur in training"
     )
     assert {row[1] for row in cells(zero_shot)[2:]} == {"eeg", ""}
     assert {row[1] for row in cells(seen)[2:]} == {"fmri", ""}

@@ -45,11 +45,11 @@ def test_each_concept_gets_its_own_pictures_and_no_copy_of_a_test_picture(tmp_pa
         ("template-dog-002", "dog", f"{tmp_path}/dog/b.png"),
         ("template-cat [1]-001", "cat [1]", f"{tmp_path}/cat [1]/a.png"),
     ]
-    assert "2 files are copies of test pictures or have the name of one" in caplog.text
+    assert "2 files left out, because they are copies of test pictures or have the name of one" in caplog.text
     before = templates.digest(pattern)
     further(tmp_path, "dog/c.png")
     assert templates.digest(pattern) != before
-    with pytest.raises(stage.InputError, match=r"no picture but those of the test for 1 of 2 .*is 'cow'"):
+    with pytest.raises(stage.InputError, match=r"no picture other than the test pictures for 1 of 2 .*is 'cow'"):
         templates.rows(pattern, ["dog", "cow"], [])
     with pytest.raises(stage.InputError, match="no such file for any concept"):
         templates.digest(f"{tmp_path}/nowhere/{{concept}}.png")
@@ -204,7 +204,7 @@ def test_templates_reach_the_catalogue_and_no_response(tmp_path):
     assert "templates" not in before.catalogue_spec("mine").settings
     assert problems(planned({**study, "templates": pattern}, ["template"])) == []
     assert (
-        "studies.mine.templates: found nothing, and retrieval.tasks has template"
+        "studies.mine.templates: found nothing, but retrieval.tasks has template"
         in problems(planned(study, ["template"]))[0]
     )
     with pytest.raises(settings.SettingsError, match=r"studies\.mine\.templates: expected \{concept\}"):

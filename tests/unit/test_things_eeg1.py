@@ -436,7 +436,7 @@ def test_block_as_test(there, tables):
 
 @pytest.mark.parametrize("subject", ["01", "06"])
 def test_no_test_block_is_said(there, subject):
-    words = f"sub-{subject} has no test block, which test: block asks for"
+    words = f"sub-{subject} has no test block, which test: block needs"
     with pytest.raises(InputError, match=words):
         load(there, test="block", subjects=["02", subject]).subjects()
     study = load(there, test="block")
@@ -608,7 +608,7 @@ def test_a_picture_that_comes_twice(spoil):
         table.loc[9, same] = table.loc[8, same].to_numpy()
         return table
 
-    with pytest.raises(InputError, match="1 main pictures come once more, first stim of event 10"):
+    with pytest.raises(InputError, match="1 main pictures occur again, first stim of event 10"):
         spoil(change)
 
 
@@ -726,7 +726,7 @@ def test_other_studies_refuse_the_same_table(there):
         onsets = study.trials(one)["onset"].to_numpy()
         raw = recorded(3000)
         if refused:
-            with pytest.raises(InputError, match=r"onset looks like milliseconds.*BIDS wants seconds"):
+            with pytest.raises(InputError, match=r"onset looks like milliseconds.*BIDS needs seconds"):
                 epoching.check_onsets(raw, onsets, one.events)
         else:
             epoching.check_onsets(raw, onsets, one.events)
@@ -793,7 +793,7 @@ def test_download_by_size_warns(tmp_path, fetch, caplog):
 
 
 def test_download_by_size_refuses_another_size(tmp_path, fetch):
-    with Loopback(tmp_path / "source") as server, pytest.raises(InputError, match="300 bytes came, expected 301"):
+    with Loopback(tmp_path / "source") as server, pytest.raises(InputError, match="received 300 bytes, expected 301"):
         fetch(server.url, len(TSV) + 1)
     assert not (tmp_path / "raw" / FILE).exists()
 

@@ -290,7 +290,7 @@ def test_unpacked_paths_are_taken(tmp_path):
     with pytest.raises(InputError, match=rf"{table}: \d+ bytes, expected \d+ .*delete {record}"):
         study.stimulus_table()
     file_records.write(record, study.dataset, [table])
-    with pytest.raises(InputError, match=r"unpacked by another index"):
+    with pytest.raises(InputError, match=r"unpacked with another index"):
         study.stimulus_table()
 
 
@@ -323,7 +323,7 @@ def test_order_of_rows_in_the_index_does_not_matter(tmp_path):
     ("old", "new", "message"),
     [
         ("concept_folder", "folder", "no column concept_folder"),
-        ("3,train", "2,train", "every number from 1 on once"),
+        ("3,train", "2,train", "each number from 1 on exactly once"),
         ("20,train,00002_thing1", "20,train,00001_thing0", "expected a file of folder 00002_"),
         ("20,train,00002_thing1", "20,train,00002_thingy", "expected a file of folder 00002_"),
         ("thing1_05s.jpg", "../thing1_05s.jpg", "expected a file of folder 00002_"),
@@ -421,7 +421,7 @@ def test_a_sidecar_that_no_download_brought_is_refused(there):
     stray = there.root / "task-test_eeg.json"
     stray.write_text("{}")
     try:
-        with pytest.raises(InputError, match=r"task-test_eeg\.json: not listed in .*take the file away"):
+        with pytest.raises(InputError, match=r"task-test_eeg\.json: not listed in .*remove the file"):
             there.trials(recording(there, "01", "01", "test", None))
     finally:
         stray.unlink()
@@ -434,7 +434,7 @@ def test_absent_events_are_refused(there):
     for entry in there.units[one.name]:
         (there.root / entry.path).write_bytes(bytes(SIGNAL))
     one.events.unlink()
-    with pytest.raises(InputError, match=rf"{one.name}\.json: no record of files .*start snakemake again"):
+    with pytest.raises(InputError, match=rf"{one.name}\.json: not a record of files .*start snakemake again"):
         there.trials(one)
     download_records.write(there, one.name)
     assert "no such file" in refused(there, one)
@@ -502,7 +502,7 @@ def test_trigger_value_is_no_label(there, spoil):
 
     text = refused(there, spoil(change))
     assert "labels and concepts disagree in 33" in text
-    assert "a trigger that goes round from 1 to 99 and is no label" in text
+    assert "a trigger that cycles from 1 to 99 and is not a label" in text
 
 
 @REAL

@@ -122,7 +122,7 @@ def test_a_run_is_that_of_its_session(there):
 def test_trials_that_are_told_twice_are_refused(tmp_path):
     table = labels(1)
     table.loc[5, "trial_id"] = 4
-    with pytest.raises(InputError, match="two of one trial_id"):
+    with pytest.raises(InputError, match="with the same trial_id"):
         load(write(tmp_path, table=table)).rows("01")
 
 
@@ -152,8 +152,8 @@ def replaced(column, old, new):
     [
         (lambda table: table.drop(columns="run"), "no column 'run'"),
         (lambda table: table.iloc[:-1], "expected 720 concepts with 12 pictures each"),
-        (replaced("stimulus", "thing_000_01b.jpg", "dog.png"), r"1 trials are not understood, the first is 'dog.png'"),
-        (replaced("trial_type", "test", "catch"), "1200 trials are not understood"),
+        (replaced("stimulus", "thing_000_01b.jpg", "dog.png"), r"1 trials cannot be read, the first is 'dog.png'"),
+        (replaced("trial_type", "test", "catch"), "1200 trials cannot be read"),
         (replaced("stimulus", "thing_000_01b", "thing_000_02b"), "expected 720 concepts with 12 pictures each"),
     ],
 )

@@ -115,7 +115,7 @@ def test_trials_of_what_a_debug_version_leaves_out_are_not_used(tmp_path: Path) 
             del file[name]
             file[name] = values
     sealing.seal_h5(inputs["stimuli"][0])
-    with pytest.raises(stage.InputError, match="lacks the stimulus stimulus-000"):
+    with pytest.raises(stage.InputError, match="has no stimulus stimulus-000"):
         ran(tmp_path, inputs)
     with h5py.File(inputs["stimuli"][0], "r+") as file:
         file.attrs["part"] = True

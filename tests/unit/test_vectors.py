@@ -164,7 +164,7 @@ def test_a_tower_without_patches_has_views_of_its_embedding_and_nothing_from_ins
     sharp, blurred = make({}), make({"view": {"kind": "low-resolution", "share": 0.1}})
     assert sharp.shape == blurred.shape == (N, 24)
     assert 0 < np.abs(sharp - blurred).max() < np.abs(sharp).max()
-    with pytest.raises(InputError, match=r"picture_block-2_grid-2 is taken from inside .* is a OtherTower"):
+    with pytest.raises(InputError, match=r"picture_block-2_grid-2 is read from a block of .* is a OtherTower"):
         make(GRID)
 
 
@@ -217,7 +217,7 @@ def test_two_views_of_one_name_are_refused_while_planning(monkeypatch):
         with pytest.raises(InputError, match=r"two vectors of study 'simulated' .* have the name 'mine'"):
             check(planned(readouts))
     monkeypatch.setattr(Blur, "name", "../mine")
-    with pytest.raises(InputError, match=r"has the name '\.\./mine', which becomes that of a file"):
+    with pytest.raises(InputError, match=r"has the name '\.\./mine', which becomes the name of a file"):
         check(planned({"a": kernels[0]}))
 
 
@@ -236,7 +236,7 @@ def test_sizes_are_said_before_anything_runs(tmp_path, monkeypatch):
     assert list(sizes.unmade(plan).values()) == [rows * config["embed_dim"] * 2 / 1e9, rows * wide * 4 * 2 / 1e9]
     ready = planned({**both, "dino": {"ready": "dino"}}, {"ready_vectors": {"dino": "dino.npz"}})
     assert "still to be made: 2 of" in str(sizes.told(ready))
-    assert "1 whose size is not known yet (in results/vectors)" in str(sizes.told(ready))
+    assert "1 of unknown size (in results/vectors)" in str(sizes.told(ready))
     assert sizes.told(planned({"one": {}})) is None
     (path,) = sizes.unmade(planned({"grid": GRID}))
     plan = planned({"grid": GRID})

@@ -141,7 +141,7 @@ def test_a_mask_names_the_voxels_at_its_places(tmp_path, caplog, role, values, o
     if role == "mask":
         planted = nibabel.load(given["signals"]).get_fdata()[0, 0, 1]
         np.testing.assert_array_equal(one.signals("01", np.array([0]))[:, 0], planted.astype(np.float32))
-    assert ("its axes are LAS, those of" in caplog.text) == (own is BACKWARDS)
+    assert ("its axes are LAS, but the axes of" in caplog.text) == (own is BACKWARDS)
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,8 @@ def test_headers_with_two_places_and_masks_with_many_values_are_told(tmp_path, c
     image.set_qform(image.affine @ SHIFT, 1)
     nibabel.save(image, tmp_path / "m.nii.gz")
     assert load(study(tmp_path, **given, mask=str(tmp_path / "m.nii.gz"))).voxel_names("01") == NAMED
-    assert "m.nii.gz: sform and qform place the voxels differently; the sform counts" in caplog.text
-    assert "m.nii.gz: not a mask of two values, but of 1 to 2; every voxel above 0 counts" in caplog.text
+    assert "m.nii.gz: sform and qform place the voxels differently; the sform is used" in caplog.text
+    assert "m.nii.gz: not a mask of two values, values from 1 to 2; every voxel above 0 is in the mask" in caplog.text
 
 
 # -------------------------------------------------------------------------------------------------- rows
@@ -316,7 +316,7 @@ def test_pictures_of_a_table(tmp_path, split, written):
 
 def test_a_picture_or_concept_on_both_sides_is_refused(tmp_path):
     by_run = {"by": "run", "test": ["4"]}
-    with pytest.raises(InputError, match="2 concepts stand on both sides of the split: face, house"):
+    with pytest.raises(InputError, match="2 concepts are on both sides of the split: face, house"):
         load(picture_study(tmp_path, by_run)).stimulus_table()
     with pytest.raises(InputError, match=r"stimuli are on the other side of the split than the column split"):
         load(picture_study(tmp_path, by_run, with_split=True)).rows("01")
@@ -372,7 +372,7 @@ def test_two_writings_of_a_value_of_the_split_are_refused(tmp_path, writing, wan
     (folder / "rows.csv").write_text("\n".join(map(",".join, zip(lines, parts))))
     split = {"by": "column", "column": "part", "test": [wanted]}
     with pytest.raises(
-        InputError, match=rf"{writing}' \(1 times\) is only another writing of '{wanted}', which studies"
+        InputError, match=rf"{writing}' \(1 times\) is only another spelling of '{wanted}', which studies"
     ):
         load(study(folder, split=split)).rows("01")
 
@@ -387,10 +387,10 @@ def test_another_number_of_rows_is_refused(tmp_path):
 def test_rows_that_name_nothing_are_refused(tmp_path):
     folder = write(tmp_path)
     table = (folder / "rows.csv").read_text().splitlines()
-    for line, words in ((",1", "what was shown"), ("face,n/a", "their run")):
+    for line, words in ((",1", "their stimulus"), ("face,n/a", "their run")):
         table[6] = line
         (folder / "rows.csv").write_text("\n".join(table))
-        with pytest.raises(InputError, match=rf"1 rows do not say {words} .* first in row 6"):
+        with pytest.raises(InputError, match=rf"1 rows do not name {words} .* first in row 6"):
             load(study(folder)).rows("01")
 
 
@@ -442,7 +442,7 @@ def test_files_of_another_layout_are_refused(tmp_path):
         ({"signals": str(tmp_path / "broken.h5")}, "not a complete HDF5 file"),
         ({"signals": str(tmp_path / "short.npz"), "rois": {"V1": "V1"}}, r"V1 is bool \(3,\) .* a mask of 2 voxels"),
         ({"signals": str(tmp_path / "short.npz"), "rois": {"V1": "v1"}}, r"no 'v1' \(did you mean 'V1'\?\)"),
-        ({"rois": {"V1": "v1"}}, r"studies.mine.rois.V1: 'v1', but .* holds no masks"),
+        ({"rois": {"V1": "v1"}}, r"studies.mine.rois.V1: 'v1', but .* has no masks"),
     ]
     for changes, message in cases:
         with pytest.raises(InputError, match=message):

@@ -120,18 +120,36 @@ def test_runs_of_one_number_in_two_sessions_are_two(make, sessions, steps):
         sessions(steps, header="condition,run,part", session=None, split=split)
 
 
+def test_sessions_are_normalised_by_their_own_training_responses(make, sessions):
+    """Whatever the rows of the test are: the second session has a run of either side."""
+    found = sessions({"normalise": "session"})
+    values = signals().astype(np.float32).astype(float)[ROWS_SHOWN]
+    for session, runs in (("a", "12"), ("b", "34")):
+        own = np.isin(RUN_OF[ROWS_SHOWN], list(runs))
+        fitted = values[own & ~IS_TEST]
+        mean, deviation = fitted.mean(axis=0), fitted.std(axis=0, ddof=1)
+        np.testing.assert_allclose(found["response"][own], (values[own] - mean) / deviation, atol=1e-5)
+        np.testing.assert_allclose(found[f"normalisation/session/{session}/mean"], mean)
+        np.testing.assert_allclose(found[f"normalisation/session/{session}/deviation"], deviation)
+    assert found["attributes"]["unit"] == "standard deviation"
+    with pytest.raises(InputError, match=r"session b: 0 training responses of 40; voxels.normalise: session needs"):
+        sessions({"normalise": "session"}, split={"by": "session", "test": ["b"]})
+    with pytest.raises(InputError, match="session n/a: 60 training responses"):
+        make(steps={"normalise": "session"})
+
+
 def test_rows_of_a_known_run_need_no_order_for_its_deviation(sessions):
     order = np.random.default_rng(3).permutation(len(RUN_OF))
     found, mixed = (sessions({"normalise": "run"}, order=one) for one in (None, order))
     place = np.argsort(order[SHOWN[order] != "rest"])
     np.testing.assert_allclose(mixed["response"][place], found["response"], atol=1e-6)
-    with pytest.raises(InputError, match=r"run .* is in several pieces .* and voxels\.detrend: linear would take them"):
+    with pytest.raises(InputError, match=r"run .* in several pieces .* and voxels\.detrend: linear would treat them"):
         sessions({"normalise": "run", "detrend": "linear"}, order=order)
 
 
 def test_labels_that_differ_by_a_slash_alone_are_refused():
     rows = pd.DataFrame({"session": ["n/a"] * 2, "run": ["1/2", "1-2"], "stimulus": "x", "split": "train"})
-    with pytest.raises(InputError, match=r"without the slashes in these names \(1-2\)"):
+    with pytest.raises(InputError, match=r"without the slashes, its name \(1-2\)"):
         voxels.plan_responses(rows, Voxels())
 
 
@@ -139,7 +157,7 @@ def test_labels_that_differ_by_a_slash_alone_are_refused():
 def test_a_row_is_answered_some_rows_later_in_the_same_run(make, delay, caplog):
     steps = {"normalise": "none", "delay": delay}
     if delay >= ROWS:
-        with pytest.raises(InputError, match=r"no train trial with the delay of voxels\.delay"):
+        with pytest.raises(InputError, match=r"no train trial with the delay voxels\.delay"):
             make(steps=steps)
         return
     found = make(steps=steps)
@@ -147,7 +165,7 @@ def test_a_row_is_answered_some_rows_later_in_the_same_run(make, delay, caplog):
     np.testing.assert_array_equal(found["response"], signals().astype(np.float32)[[row + delay for row in answered]])
     np.testing.assert_array_equal(found["stimulus"], (SHOWN[answered] == "house").astype(int))
     assert len(answered) == len(ROWS_SHOWN) - RUNS * delay
-    assert (f"{RUNS * delay} rows with a stimulus end before their answer" in caplog.text) == (delay > 0)
+    assert (f"{RUNS * delay} rows with a stimulus left out" in caplog.text) == (delay > 0)
 
 
 def test_blocks_become_their_means(make):
@@ -241,7 +259,7 @@ def test_voxels_that_hold_no_numbers_are_counted_and_the_first_is_named(make, mo
     values = signals()
     values[7:9, 3] = value
     values[2, 6] = value
-    with pytest.raises(InputError, match="2 voxels hold NaN or infinite signals, the first is 3 in row 8"):
+    with pytest.raises(InputError, match="2 voxels have NaN or infinite signals, the first is 3 in row 8"):
         make(values)
     assert not list(tmp_path.glob("*.h5"))
 
@@ -256,8 +274,8 @@ def test_voxels_that_hold_no_numbers_are_left_out_where_the_setting_says_so(make
     assert [name.decode() for name in found["voxel"]] == [str(voxel) for voxel in kept]
     np.testing.assert_array_equal(found["response"], clean["response"][:, kept])
     assert found["attributes"]["not_finite"] == 2
-    assert f"2 of {N_VOXELS} voxels hold NaN or infinite signals, left out" in caplog.text
-    with pytest.raises(InputError, match=rf"all {N_VOXELS} voxels hold NaN or infinite signals"):
+    assert f"2 of {N_VOXELS} voxels left out, because of NaN or infinite signals" in caplog.text
+    with pytest.raises(InputError, match=rf"all {N_VOXELS} voxels have NaN or infinite signals"):
         make(np.full_like(values, np.nan), steps={"not_finite": "drop"})
 
 
@@ -315,11 +333,11 @@ def test_regions_that_are_not_there_are_refused():
 
 
 def test_regions_without_a_voxel_are_not_passed_over(caplog):
-    with pytest.raises(InputError, match=r"no voxel in the region 'empty', which rois.\*.include names beside others"):
+    with pytest.raises(InputError, match=r"no voxel in the region 'empty', which is one of several in rois.\*.include"):
         voxels.voxels_of(Roi(include=("V1", "empty")), MASKS, 5, "here")
     found = voxels.voxels_of(Roi(include=("V1",), exclude=("empty",)), MASKS, 5, "here")
     assert found.tolist() == [0, 1]
-    assert "rois.*.exclude names empty, which holds none of the voxels" in caplog.text
+    assert "rois.*.exclude names empty, which contains no voxel" in caplog.text
 
 
 def test_masks_of_all_regions_with_a_voxel_here_are_kept(tmp_path):
@@ -361,7 +379,7 @@ def test_two_runs_with_the_same_samples_are_refused(make, steps, caplog):
     with pytest.raises(InputError, match=r"sub-01, run 2 and sub-01, run 4 hold the same samples \(100%"):
         make(values, steps=steps)
     assert "recording/sketch" in make(values, steps=steps, equal_recordings="allow")
-    assert "taken all the same" in caplog.text
+    assert "used nevertheless" in caplog.text
 
 
 @pytest.mark.parametrize("meant", ["refuse", "allow"])
@@ -401,7 +419,7 @@ def test_a_stimulus_on_both_sides_of_the_split_is_refused(make, monkeypatch):
         self.both_sides = False
 
     monkeypatch.setattr(voxel_table.Study, "__init__", one_side)
-    with pytest.raises(InputError, match=r"2 stimuli stand on both sides of the split, e\.g\. face, house"):
+    with pytest.raises(InputError, match=r"2 stimuli are on both sides of the split, e\.g\. face, house"):
         make()
 
 
@@ -413,7 +431,7 @@ def test_a_concept_on_both_sides_of_a_zero_shot_study_is_refused(make, monkeypat
         self.zero_shot = True
 
     monkeypatch.setattr(voxel_table.Study, "__init__", zero_shot)
-    with pytest.raises(InputError, match=r"2 concepts stand on both sides of the split, e\.g\. face, house"):
+    with pytest.raises(InputError, match=r"2 concepts are on both sides of the split, e\.g\. face, house"):
         make()
 
 
@@ -423,7 +441,7 @@ def test_runs_of_one_row_have_no_deviation(tmp_path):
     alone = [f"{line},{number}" for number, line in enumerate(lines[1:])]
     (folder / "rows.csv").write_text("\n".join([f"{lines[0]},alone", *alone]) + "\n")
     given = study(folder, run="alone", split={"by": "column", "column": "run", "test": ["4"]})
-    with pytest.raises(InputError, match=r"run 0: one row, which has no deviation"):
+    with pytest.raises(InputError, match=r"run 0: found one row, which has no standard deviation"):
         voxels.run(job(tmp_path / "out.h5", given, {"normalise": "run"}))
 
 

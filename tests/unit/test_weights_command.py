@@ -53,7 +53,7 @@ def test_weights_are_fetched_once_and_named(hub, file: str, tmp_path: Path, caps
     assert (tmp_path / path).read_bytes() == b"numbers"
     hub.clear()
     weights.weights("ViT-B-32/laion2b_s34b_b79k")
-    assert "is there" in capsys.readouterr().out
+    assert "exists" in capsys.readouterr().out
 
 
 def test_without_a_network_it_says_what_to_copy(hub, tmp_path: Path, capsys) -> None:
@@ -75,7 +75,7 @@ def test_without_a_network_it_says_what_to_copy(hub, tmp_path: Path, capsys) -> 
     [
         ("vit-b-32", "did you mean 'ViT-B-32'"),
         ("ViT-B-32/laion2b_s34b", "did you mean 'laion2b_s34b_b79k'"),
-        ("ViT-g-14", "several weights; name some of "),
+        ("ViT-g-14", "several weights; choose one of "),
     ],
 )
 def test_a_wrong_name_is_answered_with_a_suggestion(name: str, message: str) -> None:
@@ -137,6 +137,6 @@ def test_a_driver_that_is_too_old_is_told(text, runtime, old, tmp_path: Path, mo
     if old is None:
         assert on_cpu == "on cpu (no CUDA device found)"
     else:
-        assert line.startswith(f"The driver of the GPU is {old}, and the CUDA 13 of the installed torch needs 580")
+        assert line.startswith(f"The driver of the GPU is {old}, but CUDA 13 of the installed torch needs 580")
         assert line in on_cpu
         assert not costs.has_gpu(), "nothing will run on it"

@@ -67,7 +67,7 @@ def test_of_no_whitening_nothing_is_fitted_and_nothing_asked(tmp_path, eeg):
 def test_what_cannot_be_is_refused(tmp_path, eeg):
     split = {"by": "run", "test": ["02"]}
     with pytest.raises(
-        InputError, match=r"no train trial in all rec[\s\S]*models of others, split\.training: optional"
+        InputError, match=r"no train trial in all rec[\s\S]*models of other subjects rank this subject, set split"
     ):
         made_epochs(eeg, tmp_path / "a.h5", "02", {}, split=split)
     with pytest.raises(InputError, match="no train trial after rejection"):
@@ -84,7 +84,7 @@ def test_what_cannot_be_is_refused(tmp_path, eeg):
         normalised(tensors, load_responses([alone], "test", None), "02")
     unfitted = {name: value for name, value in tensors.items() if not name.startswith("normalisation")}
     slow = made_epochs(eeg, tmp_path / "slow.h5", "02", {"sfreq": 62.5})
-    with pytest.raises(InputError, match="trained on responses to which none was fitted"):
+    with pytest.raises(InputError, match="trained on responses without these"):
         normalised(unfitted, load_responses([slow], "test", None), "02")
 
 
@@ -102,7 +102,7 @@ def test_voxels_of_test_rows_only_are_z_scored_as_the_training_was(tmp_path, cap
         with caplog.at_level(logging.WARNING):
             voxels.run(voxel_tables.job(one / "out.h5", given, {"dtype": "float16"}))
         made.append(one / "out.h5")
-    assert "left as they are, to be z-scored as the training" in caplog.text
+    assert "z-scored later with mean and deviation from the training" in caplog.text
     tensors = inputs_as_tensors([load_responses(made[:1], "train", None)], None)
     expected, own = (load_responses([path], "test", None) for path in made)
     assert own.values.mean() > 100

@@ -102,7 +102,7 @@ FAULTS = {
     "subject": Fault("studies.mine.subjects: '19' is not in", {"subjects": [*SUBJECTS, "19"]}),
     "task": Fault("has the label 'sea' (did you mean 'see'?)", {"tasks": ["see", "sea"]}),
     "rate": Fault("responses.sfreq = 60 Hz is 4.16", {"responses": {"sfreq": 60}}),
-    "keep": Fault("no trial is left of 20 events", {"keep": {"value": ["7"]}}),
+    "keep": Fault("none of 20 events is a trial", {"keep": {"value": ["7"]}}),
     "results": Fault("results/mine belongs to another configuration, other.yaml", {}, claimed),
 }
 

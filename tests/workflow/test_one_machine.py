@@ -31,7 +31,7 @@ def test_one_gpu_queues_training_and_no_gpu_is_told(project, monkeypatch):
     times, taken = [], []
     for target in targets:
         log = (project.folder / target.replace("/training/", "/logs/train/")).with_suffix(".log").read_text()
-        taken.append("train: made by the job of another seed" in log)
+        taken.append("train: already trained by the job of another seed" in log)
         assert taken[-1] or re.search(r"train: \d+ responses .* on cpu \(no CUDA device found\)", log)
         clocks = re.findall(r"^(\d\d:\d\d:\d\d) train: (?:start|done)", log, re.MULTILINE)
         times.append(tuple(map(seconds, clocks)))

@@ -121,7 +121,7 @@ def test_code_in_a_configuration_is_refused_and_who_runs_it_before_is_known(tmp_
     project.replace("config.yaml", "results:", "__use_yte__: true\nran: ?open('ran', 'w').close()\nresults:")
     done = planner().run(project.folder, ["-n", *given], project.environment())
     assert done.returncode
-    assert "has the file run as code" in done.stdout + done.stderr
+    assert "would run code" in done.stdout + done.stderr
     assert (project.folder / "ran").exists() == ran
 
 

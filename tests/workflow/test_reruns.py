@@ -494,10 +494,10 @@ def test_results_without_records_are_asked_and_not_trusted(project):
     pd.testing.assert_frame_equal(summary[~slow], before[before["signal"] != "slow"])
     assert not summary[slow]["value"].equals(before[before["signal"] == "slow"]["value"])
     assert project.planned() == {}
-    assert "fit and stay" in project.run("-n").stdout
+    assert "fit and are kept" in project.run("-n").stdout
     project.run("--touch", "--forceall", "--quiet", "all")
     assert project.planned() == {}
-    assert "fit and stay" not in project.run("-n").stdout
+    assert "fit and are kept" not in project.run("-n").stdout
 
 
 def test_files_that_were_laid_over_newer_ones_are_noticed(project, finished):

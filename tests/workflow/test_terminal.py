@@ -73,9 +73,9 @@ def test_what_a_person_stops_ends_quietly(tmp_path):
     code, _, shown = on_terminal(project, command, {}, press)  # jobs that a signal reaches
     assert pressed, shown
     assert code
-    assert "Stopping: the running jobs are being ended." in shown
+    assert "Stopping: the running jobs are being stopped." in shown
     assert last(shown, 1) == (
-        "Stopped on request: 0 of 1 steps done, which stay; 1 running ended. The same command goes on from here."
+        "Stopped on request: 0 of 1 steps done and kept; 1 running stopped. The same command continues from here."
     )
     assert not re.search("error|failed", shown, re.IGNORECASE)
     assert not list((project.folder / "results").rglob("*.part*"))

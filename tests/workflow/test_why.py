@@ -63,7 +63,7 @@ def test_hours_are_means_of_what_was_recorded(tmp_path):
     assert lines[1].split() == ["train", "360", "0", "20.0", "3.0", "1.3"]
     assert lines[3].split() == ["figures", "3", "0", "no", "record"]
     assert lines[4].split() == ["total", "364", "1", "3.0", "1.3"]
-    assert "3 jobs are of stages without a benchmark and not in the hours." in lines
+    assert "3 jobs belong to stages without a benchmark and are not in the hours." in lines
     assert why.report({}, {}, costs, {}) == "Nothing would run."
 
 

@@ -51,3 +51,30 @@ rule images:
     shell:
         "python -m brain2clip.downloads.images --spec {params.spec:q} --input {params.given:q}"
         " --output stimuli={output.stimuli:q} --output record={output.record:q} > {log:q} 2>&1"
+
+
+# Pictures that a dataset keeps as rows of one array: those that the subjects of a study were shown, as PNG.
+rule bricks:
+    input:
+        unpack(asked(lambda w: files(PLAN.bricks_job(w.study)))),
+    output:
+        pictures=f"{RESULTS}/raw/{{study}}/pictures/pictures.tsv",
+        record=f"{RESULTS}/raw/{{study}}/pictures/brain2clip-files.json",
+    log:
+        f"{RESULTS}/logs/bricks/{{study}}.log",
+    wildcard_constraints:
+        study=either(PLAN.bricked()),
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(60),
+    params:
+        spec=asked(lambda w: PLAN.bricks_job(w.study).spec.json),
+        given=by_name,
+    message:
+        "Unpack the pictures of {wildcards.study}"
+    shell:
+        "python -m brain2clip.downloads.bricks --spec {params.spec:q} --input {params.given:q}"
+        " --output pictures={output.pictures:q} --output record={output.record:q} > {log:q} 2>&1"

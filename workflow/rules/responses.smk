@@ -78,3 +78,31 @@ rule voxels:
     shell:
         "python -m brain2clip.responses.voxels --spec {params.spec:q} --input {params.given:q}"
         " --output responses={output.responses:q} > {log:q} 2>&1"
+
+
+# Responses as if training had ended after some sessions.
+rule sessions:
+    input:
+        unpack(asked(lambda w: files(PLAN.sessions_job(w.study, w.signal, w.subject, int(w.sessions))))),
+    output:
+        responses=f"{RESULTS}/responses/{{study}}/{{signal}}/sub-{{subject}}.sessions-{{sessions}}.h5",
+    log:
+        f"{RESULTS}/logs/sessions/{{study}}/{{signal}}/sub-{{subject}}.sessions-{{sessions}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/sessions/{{study}}/{{signal}}/sub-{{subject}}.sessions-{{sessions}}.tsv"
+    wildcard_constraints:
+        sessions="[1-9][0-9]*",
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(30),
+    params:
+        spec=asked(lambda w: PLAN.sessions_job(w.study, w.signal, w.subject, int(w.sessions)).spec.json),
+        given=by_name,
+    message:
+        "Responses of {wildcards.study} sub-{wildcards.subject}, {wildcards.signal}, training of {wildcards.sessions} session(s)"
+    shell:
+        "python -m brain2clip.responses.sessions --spec {params.spec:q} --input {params.given:q}"
+        " --output responses={output.responses:q} > {log:q} 2>&1"

@@ -1,4 +1,4 @@
-"""``brain2clip apply``: trained models on other recordings, and what comes of it on the terminal."""
+"""``brain2clip apply``: rank other recordings with trained models, and show the accuracy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def apply(config: Path, names: Sequence[str] = (), cores: str | None = None, dry: bool = False) -> None:
-    """Rank the recordings of entries of ``apply``, make what is missing for it, and show how well that went.
+    """Rank the recordings of entries of ``apply``, after making missing files, and show the accuracy.
 
     Parameters
     ----------
@@ -54,12 +54,12 @@ def apply(config: Path, names: Sequence[str] = (), cores: str | None = None, dry
 
 
 def chosen(plan: Plan, names: Sequence[str]) -> list[Applied]:
-    """Models and recordings of some entries, of all where none is named.
+    """Models and recordings of the named entries, or of all.
 
     Raises
     ------
     InputError
-        Where there is no such entry, or none at all.
+        If there is no such entry, or no entry at all.
     """
     known = plan.config.apply
     if not known:
@@ -69,12 +69,14 @@ def chosen(plan: Plan, names: Sequence[str]) -> list[Applied]:
         )
     for name in names:
         if name not in known:
-            raise InputError(f"apply: no entry named {name!r}{suggestion(name, known)}; there are {', '.join(known)}")
+            raise InputError(
+                f"apply: no entry named {name!r}{suggestion(name, known)}; the entries are {', '.join(known)}"
+            )
     return [one for one in plan.applied() if not names or one.name in names]
 
 
 def page(plan: Plan, wanted: Sequence[Applied]) -> str:
-    """Accuracy on the new recordings as Markdown; what the models were trained on stands apart and is labelled."""
+    """Accuracy on the new recordings as Markdown; queries of concepts from training are separate and labelled."""
     import pandas as pd
 
     from brain2clip.reporting import typeset
@@ -88,7 +90,7 @@ def page(plan: Plan, wanted: Sequence[Applied]) -> str:
 
 
 def _sheets(plan: Plan, name: str, rows: pd.DataFrame) -> Iterator[Sheet]:
-    """A sheet of an entry for zero-shot queries, and one for those of seen concepts."""
+    """A sheet of an entry for zero-shot queries, and one for queries of seen concepts."""
     from brain2clip.reporting import typeset, wording
     from brain2clip.retrieval import statistics
 

@@ -1,4 +1,4 @@
-"""``brain2clip check``: what does not fit, all at once, before anything runs."""
+"""``brain2clip check``: all errors of a configuration and its data at once, before anything runs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from brain2clip.stage import InputError
 
 
 def check(config: Path) -> None:
-    """Print what was found; exit code 1 where something does not fit.
+    """Print the findings; exit code 1 if there are errors.
 
     Parameters
     ----------
     config : path
-        From where the user stands; paths in it count from the root of the repository, as for a run.
+        Relative to the working directory; paths in the file are relative to the root of the repository, as for a run.
     """
     started = time.monotonic()
     sys.path.append(str(ROOT))  # kinds from outside
@@ -39,12 +39,12 @@ def check(config: Path) -> None:
 
 
 def told(report: preflight.Report, name: str, seconds: float) -> str:
-    """What was seen, and what is wrong last, where it is read."""
+    """What was checked, and then the errors, which are read best at the end."""
     parts = [f"Checked in {seconds:.1f} s (nothing was computed or written):"]
     parts += [f"  {line}" for line in report.lines]
     parts += [f"Note: {note}" for note in report.notes]
     faults = list(report.faults())
     if not faults:
-        return "\n".join([*parts, f"\n{name}: no fault found; next: brain2clip run {name}"])
+        return "\n".join([*parts, f"\n{name}: no errors found; next: brain2clip run {name}"])
     listed = [f"{number}. {fault}" for number, fault in enumerate(faults, 1)]
     return "\n".join([*parts, f"\n{name}: {counted(len(faults), 'fault')}", *listed])

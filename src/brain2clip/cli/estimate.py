@@ -1,4 +1,4 @@
-"""``brain2clip estimate``: what a configuration takes, before its first run. Nothing runs and nothing is written."""
+"""``brain2clip estimate``: time, memory and disk of a configuration before its first run; nothing is written."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from brain2clip.stage import InputError
 ROOT = Path(__file__).resolve().parents[3]
 NOTES = """\
 measured: from benchmarks of earlier runs of this configuration; scaled: from the benchmarks in workflow/costs.csv, for
-the amount of work; reckoned: calculated, partly without any measurement. Expect up to twice or half as much, and more
-on a machine that others use. All jobs are counted, also those whose results are up to date.
+the amount of work; estimated: computed from counts, partly without any measurement. Expect up to twice or half as much,
+and more on a machine that others use. All jobs are counted, also those whose results are up to date.
 """
 
 
@@ -29,9 +29,9 @@ def estimate(config: Path, cores: int | None, device: Literal["auto", "cpu", "gp
     ----------
     config : path
     cores : int, optional
-        Without it those of this machine.
+        Default: the cores of this machine.
     device : {'auto', 'cpu', 'gpu'}
-        Where features and training run; auto: on a GPU where this machine has one.
+        Device of features and training; auto: a GPU if this machine has one.
     """
     source = str(config)
     sys.path.append(str(ROOT))  # kinds from outside
@@ -49,7 +49,7 @@ def estimate(config: Path, cores: int | None, device: Literal["auto", "cpu", "gp
 
 
 def told(plan: Plan, source: str, cores: int, gpu: bool) -> str:
-    """The table of a plan, and what it means."""
+    """The table of a plan, with its explanation."""
     found = costs.estimate(plan, cores, gpu)
     whole = costs.total(found)
     where = "one GPU (times are those of an NVIDIA H200)" if gpu else "no GPU"
@@ -61,9 +61,11 @@ def told(plan: Plan, source: str, cores: int, gpu: bool) -> str:
         other = costs.total(costs.estimate(plan, cores, True))
         if other.cpu_s < whole.cpu_s / 2:
             lines.append(
-                f"With one GPU: {costs.hours(other.wall_s)} in place of {costs.hours(whole.wall_s)} (--device gpu)."
+                f"With one GPU: {costs.hours(other.wall_s)} instead of {costs.hours(whole.wall_s)} (--device gpu)."
             )
     free = shutil.disk_usage(plan.room()).free / 1e9
     if free < whole.disk:
-        lines.append(f"Only {free:.3g} GB are free for {plan.results}: make room, or let it be a link to another disk.")
+        lines.append(
+            f"Only {free:.3g} GB are free for {plan.results}: free some space, or make it a link to another disk."
+        )
     return "\n".join(lines)

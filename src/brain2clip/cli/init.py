@@ -22,7 +22,7 @@ from brain2clip.starting.shown import Asked, parsed
 
 @dataclass(frozen=True)
 class Flags:
-    """What the command was given."""
+    """The flags of the command."""
 
     out: Path | None
     name: str | None
@@ -36,7 +36,7 @@ class Flags:
 
 
 def init(path: Path, flags: Flags) -> None:
-    """Look at data and write a configuration; nothing that is there is written over.
+    """Look at data and write a configuration; existing files are not overwritten.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def init(path: Path, flags: Flags) -> None:
 
 
 def write(path: Path, flags: Flags) -> list[str]:
-    """The same; what is said in the end."""
+    """The same; returns the text for the terminal."""
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; expected a BIDS dataset or voxel signals")
     path = path.resolve()
@@ -62,7 +62,7 @@ def write(path: Path, flags: Flags) -> list[str]:
     table = out.with_name(f"{out.stem}-pictures.tsv")
     for there in (out, table):
         if there.exists():
-            raise InputError(f"{there}: exists, and no file is written over; choose another name with --out")
+            raise InputError(f"{there}: this file exists and is not overwritten; choose another name with --out")
     found = looked(path, flags)
     pictures = shown(table) if found.choice.pictures else None
     results = flags.results or _free_results(_name(out.stem))
@@ -100,7 +100,7 @@ def looked(path: Path, flags: Flags) -> Found:
         return bids.look(path, shown(path), flags.tasks, asked)
     below = [one for one in sorted(path.iterdir()) if bids.is_dataset(one)] if path.is_dir() else []
     if below:
-        raise InputError(f"{path}: no folders sub-*; the BIDS dataset is in {below[0]}, give that folder")
+        raise InputError(f"{path}: no folders sub-*; the BIDS dataset is in {below[0]}, so give that folder")
     return voxels.look(path, shown(path if path.is_dir() else path.parent), asked)
 
 
@@ -117,7 +117,7 @@ def _name(text: str) -> str:
 
 
 def _free_results(name: str) -> str:
-    """A folder of results that is not there yet, and that no configuration of the project names."""
+    """A folder of results that does not exist yet and is not in a configuration of the project."""
     taken = {path.stem: files.read(path).get("results") for path in ROOT.glob("workflow/studies/*.yaml")}.values()
     names = (f"results/{name}", *(f"results/{name}-{number}" for number in range(2, 1000)))
     return next(one for one in names if one not in taken and not (ROOT / one).exists())

@@ -1,4 +1,4 @@
-"""``brain2clip run``: snakemake, the report where it is out of date, the tables; and ``brain2clip report``."""
+"""``brain2clip run``: snakemake, the report if it is out of date, the tables; and ``brain2clip report``."""
 
 from __future__ import annotations
 
@@ -88,14 +88,14 @@ def run(config: Path, cores: str | None = None, dry: bool = False, further: Sequ
 
 
 def silent(further: Sequence[str]) -> bool:
-    """Whether arguments for snakemake want nothing said but what fails (``--quiet all``)."""
+    """Whether the arguments for snakemake ask for failures only (``--quiet all``)."""
     words = [part for word in further for part in word.split("=")]
     at = next((place for place, word in enumerate(words) if word in ("--quiet", "-q")), len(words))
     return "all" in itertools.takewhile(lambda word: not word.startswith("-"), words[at + 1 :])
 
 
 def report(config: Path) -> None:
-    """Make the report of what was run, and no more."""
+    """Make only the report of a run."""
     started = time.monotonic()
     config = config.resolve()
     path = results_of(read(config)) / "report.zip"
@@ -105,7 +105,7 @@ def report(config: Path) -> None:
 
 
 def read(config: Path) -> dict[str, Any]:
-    """The configuration as it stands; snakemake is the one to validate it."""
+    """The configuration as it is written; snakemake validates it."""
     try:
         return files.read(config)
     except SettingsError as error:
@@ -145,7 +145,7 @@ def results_of(settings: dict[str, Any]) -> Path:
 
 
 def shown(path: Path) -> str:
-    """A path as it is printed and passed on: below the root of the repository, or whole where it lies outside."""
+    """A path as it is printed and passed on: relative to the root of the repository, or absolute outside of it."""
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
@@ -153,7 +153,7 @@ def shown(path: Path) -> str:
 
 
 def snakemake(config: Path, *arguments: str, lock: int | None = None, places: Sequence[Path] = ()) -> None:
-    """Call snakemake in the root of the repository; its failure is ours.
+    """Call snakemake in the root of the repository; the program ends with its exit code.
 
     Parameters
     ----------
@@ -161,14 +161,15 @@ def snakemake(config: Path, *arguments: str, lock: int | None = None, places: Se
     arguments : str
         Of snakemake.
     lock : int, optional
-        The lock of this folder (:func:`held`), where jobs run; snakemake inherits it.
+        The lock of this folder (:func:`held`), if jobs run; snakemake inherits it.
     places : sequence of path
-        Where it writes: whether a disk is full is looked at where it fails, for a log on that disk cannot say so.
+        Folders that it writes to. After a failure their disks are checked, because a log on a full disk cannot report
+        it.
     """
     command = [sys.executable, "-m", "snakemake", "--configfile", shown(config), *arguments]
     name = uuid.uuid4().hex
     with contextlib.ExitStack() as stack:
-        # Dies of whatever signal goes to the whole process group, and with us.
+        # It dies from any signal to the whole process group, and with this process.
         witness = stack.enter_context(subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL))
         interrupted = stack.enter_context(leaving_signals_to_snakemake(witness))
         kept = [] if lock is None else [lock]
@@ -193,12 +194,12 @@ def tell_full_disks(places: Sequence[Path]) -> None:
     for place in places:
         there = next(path for path in (place, *place.parents) if path.exists())
         if shutil.disk_usage(there).free < FULL:
-            print(f"\n{there}: the disk is full; make room there, or let the setting results be a folder (or a link to "
-                  "one) on another disk, then start again: what is finished is kept.", file=sys.stderr)  # fmt: skip
+            print(f"\n{there}: the disk is full; free some space, or set results to a folder (or a link to one) on "
+            "another disk, then start again: finished results are kept.", file=sys.stderr)  # fmt: skip
 
 
 class Interrupted:
-    """The snakemake that a signal is for, and the first signal that came (0: none)."""
+    """The snakemake that a signal is for, and the first signal that was received (0: none)."""
 
     process: subprocess.Popen[bytes] | None = None
     by: int = 0
@@ -206,10 +207,11 @@ class Interrupted:
 
 @contextlib.contextmanager
 def leaving_signals_to_snakemake(witness: subprocess.Popen[bytes]) -> Iterator[Interrupted]:
-    """While snakemake runs, Ctrl-C and SIGTERM end its jobs, then it, then us, whoever they were sent to.
+    """While snakemake runs, Ctrl-C and SIGTERM stop its jobs, then snakemake, then this process.
 
-    A terminal sends Ctrl-C to the whole process group, so snakemake and its jobs have it already; twice would disturb
-    snakemake while it cleans up. A signal that the witness did not get was for us alone and is passed on, once.
+    A terminal sends Ctrl-C to the whole process group, so snakemake and its jobs have already received it; a second
+    signal would disturb snakemake while it cleans up. A signal that the witness process did not get was sent to this
+    process only, and is passed on once.
     """
     state = Interrupted()
 
@@ -223,7 +225,7 @@ def leaving_signals_to_snakemake(witness: subprocess.Popen[bytes]) -> Iterator[I
             if state.process is not None:
                 pass_on(number, state.process.pid)
 
-    # A signal that is ignored (in the background of a script) stays so, for us and for snakemake.
+    # A signal that is ignored (in the background of a script) stays ignored, here and in snakemake.
     heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, handle) for number in heard}
     try:
@@ -247,16 +249,16 @@ def pass_on(number: int, pid: int) -> None:
 
 @contextlib.contextmanager
 def held() -> Iterator[int | None]:
-    """Hold the lock of this folder; None where its file system knows no locks.
+    """Hold the lock of this folder; None if its file system has no locks.
 
-    It belongs to an open file, which snakemake inherits: whoever of us lives longer holds it, and nobody has to remove
-    it after a kill. Jobs do not inherit it (see :func:`end_jobs`).
+    The lock belongs to an open file, which snakemake inherits. It is held until both processes have ended, and need not
+    be removed after a kill. Jobs do not inherit it (see :func:`end_jobs`).
     """
     try:
         HELD.parent.mkdir(exist_ok=True)
         file = os.open(HELD, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        sys.exit(f"{error.filename}: {error.strerror}; snakemake keeps its records there, make it writable")
+        sys.exit(f"{error.filename}: {error.strerror}; snakemake keeps its records there, so make it writable")
     lock: int | None = file
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -275,18 +277,18 @@ def held() -> Iterator[int | None]:
 
 @contextlib.contextmanager
 def marked(pid: int, name: str) -> Iterator[None]:
-    """Leave word of a running snakemake, for the run after one that is killed."""
+    """Note the running snakemake in a file, for the next run in case this one is killed."""
     MARKER.write_text(json.dumps(processes.word(pid, name)) + "\n", encoding="utf-8")
     try:
         yield
     finally:
-        # Snakemake that ends by itself removes its locks; those of a killed one are ours as long as the word stays.
+        # Snakemake removes its locks when it ends; the locks of a killed one can be removed while the note exists.
         if not any(LOCKS.glob("*")):
             MARKER.unlink(missing_ok=True)
 
 
 def marker() -> dict[str, Any]:
-    """What the marker says; nothing where there is none."""
+    """Content of the marker; empty if there is none."""
     try:
         return dict(json.loads(MARKER.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -294,9 +296,9 @@ def marker() -> dict[str, Any]:
 
 
 def clear_away() -> None:
-    """End the jobs that a killed run left and remove its locks; any other lock is left to the user.
+    """Stop the jobs that a killed run left and remove its locks; any other lock is left to the user.
 
-    A lock beside which stands whose it is, is left to the snakemake that starts now, with what stands there.
+    A lock with a note of its owner is left to the snakemake that starts now.
     """
     owners = {path.name.removesuffix(processes.OWNER) for path in LOCKS.glob(f"*{processes.OWNER}")}
     locks = [path for path in LOCKS.glob("*.lock") if path.name not in owners]
@@ -319,14 +321,14 @@ def clear_away() -> None:
 
 
 def end_jobs(made: Mapping[str, Any]) -> None:
-    """End jobs on this machine that outlived their snakemake: the next one would start them beside themselves.
+    """Stop jobs on this machine that outlived their snakemake: the next one would start them a second time.
 
-    Jobs of a cluster are not ours to end; the next run takes them over.
+    Jobs of a cluster are not stopped; the next run takes them over.
     """
     left = processes.jobs(made)
     if not left:
         return
-    print(f"Ending {len(left)} processes of jobs that a killed run left.", file=sys.stderr)
+    print(f"Stopping {len(left)} processes of jobs that a killed run left behind.", file=sys.stderr)
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
@@ -337,7 +339,7 @@ def end_jobs(made: Mapping[str, Any]) -> None:
 
 
 def is_snakemake(pid: int) -> bool:
-    """Whether a process is there and runs snakemake; numbers of processes are used again."""
+    """Whether a process exists and runs snakemake; process numbers are used again."""
     try:
         return runs_snakemake(psutil.Process(pid).cmdline())
     except psutil.NoSuchProcess:
@@ -365,7 +367,7 @@ def out_of_date(report: Path, results: Path) -> bool:
 
 
 def make_report(config: Path, report: Path) -> None:
-    """Write the report aside and move it to its place, so that a killed run leaves no half of it there."""
+    """Write the report to a temporary path and rename it, so that a killed run leaves no partial file."""
     report.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=report.parent, prefix=".report-") as folder:
         part = Path(folder) / report.name
@@ -374,13 +376,13 @@ def make_report(config: Path, report: Path) -> None:
 
 
 def show_tables(tables: Mapping[str, Path]) -> None:
-    """Print the Markdown tables that the configuration names; others may lie there from before."""
+    """Print the Markdown tables of the configuration; the folder may have older ones, too."""
     for name, table in tables.items():
         print(f"\n== {name} ({shown(table)})\n")
         print(table.read_text(encoding="utf-8").strip())
 
 
 def tell_time(started: float) -> None:
-    """How long it took since a time of the monotonic clock."""
+    """Elapsed time since a time of the monotonic clock."""
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     print(f"Elapsed time: {minutes} min {seconds} s")

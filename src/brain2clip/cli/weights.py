@@ -1,4 +1,4 @@
-"""``brain2clip weights``: fetch the weights of a CLIP, or say what to copy where there is no network."""
+"""``brain2clip weights``: download the weights of a CLIP, or say what to copy if there is no network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from brain2clip.settings import Tower
 from brain2clip.stimuli.weights import CONFIG, WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[3]
-#: Weights that are taken where none are named, by model.
+#: Default weights by model.
 USUAL = {
     "ViT-B-32": "laion2b_s34b_b79k",
     "ViT-B-16": "laion2b_s34b_b88k",
@@ -32,7 +32,7 @@ HUB = "https://huggingface.co"
 
 @dataclass(frozen=True)
 class Source:
-    """Where weights come from and where they go.
+    """Source and folder of weights.
 
     Attributes
     ----------
@@ -41,11 +41,11 @@ class Source:
     repository : str
         ``owner/name`` on the hub.
     file : str
-        Name of the weights there; :data:`OLDER` where the hub has no such file.
+        Name of the weights there; :data:`OLDER` if the hub has no such file.
     folder : Path
         Below the root of the repository.
     sha256 : str or None
-        Of the file at the original address, where that tells it.
+        SHA-256 of the file at the original address, if it is known.
     """
 
     model: str
@@ -57,13 +57,13 @@ class Source:
 
     @property
     def path(self) -> Path:
-        """File of the weights, which may lie there by its older name."""
+        """File of the weights, which may have its older name."""
         older = self.folder / OLDER
         return older if (ROOT / older).is_file() else self.folder / self.file
 
 
 def weights(name: str) -> None:
-    """Fetch weights unless they lie there, and say how a configuration names them.
+    """Download weights unless they exist, and show how a configuration names them.
 
     Parameters
     ----------
@@ -72,10 +72,10 @@ def weights(name: str) -> None:
     """
     known = open_clip_files.known()
     if known is None:
-        sys.exit("open_clip's list of weights cannot be read; `make env` installs a version that is known")
+        sys.exit("open_clip's list of weights cannot be read; `make env` installs a version that works")
     source = found(name, known.tags)
     if (ROOT / source.path).is_file() and (ROOT / source.folder / CONFIG).is_file():
-        print(f"{source.folder} is there.\n\n{as_yaml(source)}")
+        print(f"{source.folder} exists.\n\n{as_yaml(source)}")
         return
     try:
         fetch(source)
@@ -87,27 +87,27 @@ def weights(name: str) -> None:
 
 
 def found(name: str, tags: Mapping[str, Mapping[str, open_clip_files.Tag]]) -> Source:
-    """Source of weights by their names; of a model with the wrong activation the right one.
+    """Source of weights by their names; for a model with the wrong activation, the right model.
 
-    A name that open_clip does not know, and weights that the hub does not have, end the program.
+    Ends the program if open_clip does not know the name or the hub does not have the weights.
     """
     model, _, tag = name.partition("/")
     if model not in tags:
         sys.exit(
-            f"open_clip has no weights for a model {model!r}{suggestion(model, tags)}; usual ones: {', '.join(USUAL)}"
+            f"open_clip has no weights for a model {model!r}{suggestion(model, tags)}; common ones: {', '.join(USUAL)}"
         )
     tag = tag or USUAL.get(model, "")
     if tag not in tags[model]:
         what = f"no weights {tag!r} of {model}{suggestion(tag, tags[model])}" if tag else f"{model} has several weights"
         example = f"brain2clip weights {model}/{next(iter(tags[model]))}"
-        sys.exit(f"{what}; name some of {', '.join(tags[model])}, as in {example}")
+        sys.exit(f"{what}; choose one of {', '.join(tags[model])}, as in {example}")
     one = tags[model][tag]
     if one.quick_gelu and f"{model}{open_clip_files.QUICK_GELU}" in tags:
         model += open_clip_files.QUICK_GELU
     repository, _, file = one.hub.rpartition("/")
     if not repository:
         sys.exit(
-            f"{model}/{tag} is not on the hub of open_clip; fetch {one.url or 'it'} and name the file in pretrained"
+            f"{model}/{tag} is not on the hub of open_clip; download {one.url or 'it'} and give the file as pretrained"
         )
     sha = re.search(r"/([0-9a-f]{64})/", one.url)
     folder = Path("weights", f"{model}-{tag}")
@@ -133,7 +133,7 @@ def fetch(source: Source) -> None:
 
 
 def by_hand(source: Source, why: str) -> str:
-    """What to copy where there is no network."""
+    """Which files to copy if there is no network."""
     size = _size(source.model)
     pages = [f"    {HUB}/{source.repository}/resolve/main/{file}" for file in (source.file, CONFIG)]
     there = [f"    {ROOT / source.folder / file}" for file in (source.file, CONFIG)]
@@ -141,10 +141,10 @@ def by_hand(source: Source, why: str) -> str:
     if source.sha256:
         known = f"They hold the numbers of OpenAI's own file, whose SHA-256 is {source.sha256}. {known}"
     lines = [
-        f"{source.model}/{source.tag} could not be fetched ({why}).",
-        f"On a machine with a network fetch{size}, of the repository {source.repository}:",
+        f"{source.model}/{source.tag} could not be downloaded ({why}).",
+        f"On a machine with a network download{size}, from the repository {source.repository}:",
         *pages,
-        f"(where there is no {source.file}: {OLDER}) and copy them to:",
+        f"(if there is no {source.file}: {OLDER}) and copy them to:",
         *there,
         known,
         f"HTTPS_PROXY names a proxy, HF_ENDPOINT a mirror of the hub (now {os.environ.get('HF_ENDPOINT', HUB)}). Then:",

@@ -1,9 +1,9 @@
 """``brain2clip why``: what an edit would cost, before it is made, in jobs by stage and hours from earlier benchmarks.
 
-Without an edit, what the configuration as it is now makes of the results that lie there, and for which reasons.
+Without an edit: which results would be made again with the configuration as it is now, and why.
 
-The plan is asked (:mod:`brain2clip.plan`), with the configuration as it is and with the edit; which jobs would run is
-told by the results that lie there (:mod:`brain2clip.plan.due`). Nothing runs and nothing is written.
+The plan is made with the configuration as it is and with the edit (:mod:`brain2clip.plan`), and compared with the
+existing results (:mod:`brain2clip.plan.due`). Nothing runs and nothing is written.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from brain2clip.preflight import owner
 from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
-#: What plans keep of the contents of large inputs.
+#: Digests of large inputs that plans keep.
 SEEN = ROOT / ".snakemake" / internals.SEEN
 
 #: Blocks of the configuration whose keys are names.
@@ -46,7 +46,7 @@ class EditError(ValueError):
 
 
 def why(config: Path, words: Sequence[str]) -> None:
-    """Print what an edit would cost, or without one what runs now: the file against the results that lie there.
+    """Print what an edit would cost, or without an edit which jobs would run now.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def told_of(before: settings.Config, after: settings.Config, given: Mapping[str,
 
 
 def told_now(config: settings.Config, given: Mapping[str, Any]) -> str:
-    """The report on the results that lie there: what would run, and which settings were others when they were made."""
+    """The report on the existing results: which jobs would run, and which settings have changed since."""
     disk, plan = Disk(records.Seen(SEEN)), Plan(config)
     check(plan)
     jobs = due(plan.jobs(), plan.targets(), disk)
@@ -92,7 +92,7 @@ def told_now(config: settings.Config, given: Mapping[str, Any]) -> str:
 def _refuse_lacking(plan: Plan, jobs: Sequence[Job], disk: Disk) -> None:
     if absent := lacking(plan.jobs(), jobs, disk):
         more = f" (and {len(absent) - 1} more)" if absent[1:] else ""
-        raise EditError(f"{absent[0]}{more}: a job would read this file, and it is not there")
+        raise EditError(f"{absent[0]}{more}: a job would read this file, but it does not exist")
 
 
 def _told(
@@ -128,11 +128,11 @@ def edits_of(words: Sequence[str]) -> dict[str, Any]:
 
 
 def value_of(text: str) -> Any:
-    """A value as it would stand in the file."""
+    """A value, read as YAML."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise EditError(f"VALUE: {text!r} is no YAML: {error}") from None
+        raise EditError(f"VALUE: {text!r} is not valid YAML: {error}") from None
 
 
 def edited(raw: Mapping[str, Any], edits: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def edited(raw: Mapping[str, Any], edits: Mapping[str, Any], source: str) -> dic
     EditError
         Where there is no such key.
     brain2clip.settings.SettingsError
-        Where the values are not valid, all of them set.
+        If the configuration with these values is not valid.
     """
     whole = as_read(settings.load(raw, source))
     new = copy.deepcopy(dict(raw))
@@ -166,13 +166,13 @@ def edited(raw: Mapping[str, Any], edits: Mapping[str, Any], source: str) -> dic
 
 
 def as_read(config: settings.Config) -> dict[str, Any]:
-    """Every key with its value, defaults included, neutral ones as well."""
+    """Every key with its value, including defaults and neutral values."""
     found: dict[str, Any] = to_jsonable_python(config.model_dump())
     return found
 
 
 def value_at(config: settings.Config, key: str) -> Any:
-    """What stands at a key; None where nothing does."""
+    """The value at a key; None if there is none."""
     place: Any = as_read(config)
     for name in key.split("."):
         place = place.get(name) if isinstance(place, dict) else None
@@ -199,7 +199,7 @@ def _below(place: Any, name: str, path: list[str]) -> Any:
 def report(
     jobs: Mapping[str, int], anyway: Mapping[str, int] | None, costs: Mapping[str, Cost], gpu: Mapping[str, int]
 ) -> str:
-    """A table of what would run; ``anyway`` holds what would run without the edit, None where there is no edit.
+    """A table of the jobs that would run; ``anyway`` has the jobs that would run without the edit, if there is one.
 
     ``gpu`` says how many of the jobs of a stage ask for a GPU.
     """
@@ -246,7 +246,7 @@ def _remarks(
         lines.append("GPU hours: elapsed time of the jobs that ask for a GPU, on the machine that ran them.")
     missing = sum(count for stage, count in jobs.items() if stage not in known)
     if missing:
-        lines.append(f"{missing} jobs are of stages without a benchmark and not in the hours.")
+        lines.append(f"{missing} jobs belong to stages without a benchmark and are not in the hours.")
     if sum(anyway.values()):
-        lines.append("Jobs that are due anyway would run without the edit, too.")
+        lines.append("Jobs that are due anyway would also run without the edit.")
     return lines

@@ -1,1 +1,1 @@
-"""Documents that are made from the code: the reference of settings, and what each of them re-runs."""
+"""Documents that are generated from the code: the reference of settings, and what a change of each setting reruns."""

@@ -105,7 +105,7 @@ def _counted(one: field.FieldMethod) -> list[str]:
 
 
 def _published(one: field.FieldMethod, table: pd.DataFrame) -> list[str]:
-    """Means over subjects as they were published."""
+    """Published means over subjects."""
     rows = table[table["method"].isin(one.published) & table["subject"].isna()]
     if rows.empty:
         return []
@@ -127,7 +127,7 @@ def _published(one: field.FieldMethod, table: pd.DataFrame) -> list[str]:
 
 
 def _recorded(one: field.FieldMethod) -> list[str]:
-    """How it did in the recorded run of ``docs/field.md``, where it was part of it."""
+    """Its results in the recorded run of ``docs/field.md``, if it was part of that run."""
     lines = ["", "## How it did here", ""]
     table = []
     for protocol, words in (("intra", "within subjects"), ("inter", "across subjects")):

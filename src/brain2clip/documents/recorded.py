@@ -1,12 +1,12 @@
-"""Tables of recorded runs in pages that people write, made from CSV files of ``docs/data`` and JSON files of ``bench``.
+"""Tables of recorded runs in hand-written pages, made from CSV files of ``docs/data`` and JSON files of ``bench``.
 
-A page says where a table stands by a pair of comments, and :mod:`.reference` writes what is between them::
+A pair of comments marks the place of a table in a page, and :mod:`.reference` writes the table between them::
 
     <!-- table: field.csv, Accuracy within subjects -->
     <!-- end of table -->
 
-A file of ``docs/data`` holds one table, or several with their names in its first column, ``table``. Cells are text as
-it is shown. A column that begins with ``>`` is aligned to the right. A JSON file is one that ``bench/gpu.py`` wrote.
+A file of ``docs/data`` has one table, or several with their names in its first column, ``table``. Cells are shown as
+they are. A column that begins with ``>`` is aligned to the right. A JSON file is one that ``bench/gpu.py`` wrote.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def pages(root: Path = ROOT) -> dict[Path, str]:
 
 
 def filled(text: str, root: Path) -> str:
-    """A page with its tables, whatever stood between the comments before."""
+    """A page with its tables in place of the text between the comments."""
 
     def table(found: re.Match[str]) -> str:
         file, name = Path(found["file"]), found["name"] or ""
@@ -65,13 +65,13 @@ def _read(path: Path) -> dict[str, list[list[str]]]:
 
 
 def rows(path: Path, name: str = "") -> list[list[str]]:
-    """A table of a file, its heads first.
+    """A table of a file, header first.
 
     Parameters
     ----------
     path : Path
     name : str
-        Which one, of a file with several.
+        Name of the table, in a file with several.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def rows(path: Path, name: str = "") -> list[list[str]]:
 
 
 def measured(path: Path, name: str) -> list[list[str]]:
-    """A table of what ``bench/gpu.py`` measured, its heads first: ``step`` or ``epochs``.
+    """A table of measurements by ``bench/gpu.py``, header first: ``step`` or ``epochs``.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def measured(path: Path, name: str) -> list[list[str]]:
 
 
 def markdown(table: list[list[str]]) -> str:
-    """A table, its heads first, in Markdown."""
+    """A table, header first, in Markdown."""
     head, *body = table
     right = [name.startswith(">") for name in head]
     heads = [name.removeprefix(">") for name in head]

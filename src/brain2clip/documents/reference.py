@@ -1,6 +1,6 @@
 """Reference of all settings, generated from the settings classes: ``python -m brain2clip.documents.reference``.
 
-What a setting re-runs is asked of the plan (:mod:`brain2clip.documents.reruns`). Writes ``docs/configuration.md`` and a
+The plan says what a setting reruns (:mod:`brain2clip.documents.reruns`). Writes ``docs/configuration.md`` and a
 page per block in ``docs/settings`` for people, ``workflow/schemas/config.schema.json`` for editors, the pages of the
 field's methods (:mod:`brain2clip.documents.field`) and the tables of recorded runs
 (:mod:`brain2clip.documents.recorded`). With ``--check`` nothing is written; files that no longer match are named and
@@ -112,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
             artefact.write_text(target, text)
             print(f"wrote {path.as_posix()}")
     if stale:
-        sys.exit(f"not what the settings classes and the plan say: {', '.join(stale)}; run `make docs`")
+        sys.exit(f"out of date with the settings classes and the plan: {', '.join(stale)}; run `make docs`")
 
 
 def generated() -> dict[Path, str]:
@@ -122,7 +122,7 @@ def generated() -> dict[Path, str]:
 
 
 def left_over(root: Path, made: Iterable[Path]) -> list[Path]:
-    """Pages of blocks that are no more, relative to the root."""
+    """Pages of blocks that no longer exist, relative to the root."""
     return sorted({path.relative_to(root) for path in (root / PAGES).glob("*.md")} - set(made))
 
 
@@ -131,7 +131,7 @@ def schema() -> dict[str, Any]:
     made = _any_kind(Config.model_json_schema(by_alias=True))
     made["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     made["title"] = "brain2clip configuration"
-    # What has a base may leave out what it inherits, its kind included: only its keys can be checked here.
+    # An entry with a base may leave out what it inherits, including its kind: only its keys can be checked here.
     methods = made["properties"]["methods"]["patternProperties"]
     ((pattern, method),) = methods.items()
     members = [made["$defs"][member["$ref"].rpartition("/")[2]] for member in method["anyOf"] if "$ref" in member]
@@ -198,9 +198,9 @@ def documents() -> dict[Path, str]:
 
 
 def _page(path: str) -> str:
-    """Name of the page on which the block at a path stands; nothing for the whole configuration.
+    """Name of the page that has the block at a path; empty for the whole configuration.
 
-    A page per entry of the configuration; those of methods are many, so each of their blocks has its own.
+    There is a page for each entry of the configuration; methods have many blocks, so each of these has a page.
     """
     parts = re.sub(r" \(kind: [^)]*\)", "", path).split(".")
     if "readout" in parts:
@@ -228,14 +228,14 @@ def _section(block: type[BaseModel], paths: list[str], names: dict[type[BaseMode
 
 
 def _links(field: FieldInfo, name: str, names: dict[type[BaseModel], str], page: str) -> list[str]:
-    """Pages of the blocks inside a setting, as links from a page; none where they are on that page."""
+    """Links to the pages of the blocks inside a setting; none if they are on the same page."""
     targets = dict.fromkeys(names[child] for _, child in _children(field.annotation, name))
     folder = "" if page else "settings/"
     return [f"[{target.replace('-', '.', 1)}]({folder}{target}.md)" for target in targets if target != page]
 
 
 def blocks() -> dict[type[BaseModel], list[str]]:
-    """Every block and the paths at which it stands, in the order of the configuration."""
+    """Every block and its paths, in the order of the configuration."""
     found: dict[type[BaseModel], list[str]] = {}
 
     def visit(path: str, block: type[BaseModel]) -> None:
@@ -252,7 +252,7 @@ def blocks() -> dict[type[BaseModel], list[str]]:
 
 
 def _children(annotation: Any, name: str) -> Iterator[tuple[str, type[BaseModel]]]:
-    """Blocks inside an annotation, each with what its path adds to the path of its field."""
+    """Blocks inside an annotation, each with the path relative to its field."""
     annotation = _bare(annotation)
     if isinstance(annotation, type) and issubclass(annotation, Block):
         yield "", annotation
@@ -290,7 +290,7 @@ def _row(name: str, field: FieldInfo, links: list[str]) -> str:
 
 
 def _reruns(block: type[BaseModel], name: str, field: FieldInfo) -> str:
-    """What a change of a setting re-runs; nothing for blocks, whose own tables say it, and for names of kinds."""
+    """What a change of a setting reruns; empty for blocks, which have their own tables, and for names of kinds."""
     fixed = _fixed(field) and len(typing.get_args(field.annotation)) == 1
     if fixed or any(_children(field.annotation, name)):
         return ""
@@ -320,7 +320,7 @@ def _type(field: FieldInfo, name: str) -> str:
 
 
 def _type_name(annotation: Any, name: str) -> str:
-    """Type in the words of a YAML file."""
+    """Type in the terms of YAML."""
     annotation = _bare(annotation)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Literal:

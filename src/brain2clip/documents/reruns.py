@@ -1,10 +1,9 @@
-"""Which stages each setting re-runs, asked of the plan.
+"""Which stages each setting reruns, according to the plan.
 
-Every setting of an example configuration is changed to another valid value, one at a time, and what each job would be
-given (its spec) is compared with before. A job whose own settings differ reads the setting; a job that only expects
-something else of its inputs follows; a job that was not there before is new. A setting without an effect on the
-example has none; a block that the example lacks is an error, so that a new study, method or table has to be added
-below.
+Every setting of an example configuration is changed to another valid value, one at a time, and the specs of all jobs
+are compared with those before. A job whose settings differ reads the setting; a job that only expects other inputs
+follows; a job that did not exist before is new. A block that is missing in the example is an error, so that a new
+study, method or table has to be added below.
 """
 
 from __future__ import annotations
@@ -29,11 +28,12 @@ from pydantic_core import to_jsonable_python
 
 from brain2clip import settings
 from brain2clip.plan import Plan
+from brain2clip.readers import manifests, nsd_files
 from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
 
-#: A configuration with every kind of block in it, small: all its specs are made for each setting of each block.
+#: A small configuration with every kind of block; its specs are made for each setting of each block.
 EXAMPLE = """
 presets:
   short: {tmax: 0.6, crop: [0.0, 0.5]}
@@ -49,6 +49,9 @@ studies:
      categories: {face: [a photo of a face], house: [a photo of a house]}}
   meg:
     {kind: bids, root: FOLDER, datatype: meg, tasks: [view], stimulus: trial_type, split: {by: run, test: ["02"]},
+      categories: {face: [a photo of a face], house: [a photo of a house]}}
+  fetched:
+    {kind: bids, manifest: FOLDER/view.csv, tasks: [view], stimulus: trial_type, split: {by: run, test: ["02"]},
      categories: {face: [a photo of a face], house: [a photo of a house]}}
   things-eeg2:
     {kind: things_eeg2, subjects: ["01"], sessions: ["01"], runs: ["01"], manifest: FOLDER/things-eeg2.csv,
@@ -64,10 +67,14 @@ studies:
   things-meg-epochs:
     {kind: things_meg, subjects: [BIGMEG1], source: preprocessed, epochs: FOLDER, manifest: FOLDER/things-meg.csv}
   simulated-fmri:
-    {kind: simulated_fmri, subjects: 2, training_concepts: 4, pictures_per_concept: 2, test_concepts: 3,
+    {kind: simulated_fmri, subjects: 2, sessions: 2, training_concepts: 4, pictures_per_concept: 2, test_concepts: 3,
      ready_vectors: *ready}
   god: {kind: god, subjects: ["01"], manifest: FOLDER/god.csv, ready_vectors: *ready}
   things-fmri: {kind: things_fmri, root: FOLDER, subjects: ["01"], ready_vectors: *ready}
+  nsd: {kind: nsd, accept_terms: true, manifest: FOLDER/nsd.csv, subjects: ["01"], sessions: 1, ready_vectors: *ready}
+  nsd-folder: {kind: nsd, accept_terms: true, root: FOLDER, subjects: ["01"], sessions: 1}
+  bold5000: {kind: bold5000, root: FOLDER, subjects: [CSI1], ready_vectors: *ready}
+  bold5000-volumes: {kind: bold5000, root: FOLDER, subjects: [CSI1], source: volumes}
   voxels:
     {kind: voxel_table, signals: "FOLDER/sub-{subject}.npz", table: "FOLDER/sub-{subject}.tsv", subjects: ["01"],
      stimulus: name, run: run, split: {by: run, test: ["02"]},
@@ -89,6 +96,7 @@ protocols:
   intra: {kind: intra-subject}
   inter: {kind: leave-one-subject-out}
   joint: {kind: joint}
+  new: {kind: new-subject, sessions: 1}
 generators:
   kandinsky: {kind: kandinsky, model: "local-dir:FOLDER/generator", tower: small, start: {}}
   sdxl: {kind: ip-adapter, model: "local-dir:FOLDER/sdxl", adapter: "local-dir:FOLDER/adapter", tower: small}
@@ -155,6 +163,7 @@ experiments:
   pictures: {study: pictures, signals: [one], protocols: [intra], methods: [ready]}
   prompts: {study: prompts, signals: [one], protocols: [intra], methods: [ridge, lda]}
   meg: {study: meg, signals: [one], protocols: [intra], methods: [ridge]}
+  fetched: {study: fetched, signals: [one], protocols: [intra], methods: [ridge]}
   things-eeg2: {study: things-eeg2, signals: [one], protocols: [intra], methods: [ready]}
   things-eeg2-epochs: {study: things-eeg2-epochs, signals: [one], protocols: [intra], methods: [ridge]}
   things-eeg1: {study: things-eeg1, signals: [two], protocols: [intra], methods: [ready]}
@@ -162,9 +171,14 @@ experiments:
   things-meg-epochs: {study: things-meg-epochs, signals: [one], protocols: [intra], methods: [ridge]}
   simulated-fmri:
     {study: simulated-fmri, signals: [vc], protocols: [intra, joint], methods: [mapping, mlp, vae, mixer, ceiling]}
+  new: {study: simulated-fmri, signals: [vc], protocols: [new], methods: [mapping]}
   ready: {study: simulated-fmri, signals: [vc], protocols: [intra], methods: [ready]}
   god: {study: god, signals: [vc], protocols: [intra], methods: [ready]}
   things-fmri: {study: things-fmri, signals: [vc], protocols: [intra], methods: [ready]}
+  nsd: {study: nsd, signals: [vc], protocols: [intra], methods: [ready]}
+  nsd-folder: {study: nsd-folder, signals: [vc], protocols: [intra], methods: [ridge]}
+  bold5000: {study: bold5000, signals: [vc], protocols: [intra], methods: [ready]}
+  bold5000-volumes: {study: bold5000-volumes, signals: [vc], protocols: [intra], methods: [ridge]}
   voxels: {study: voxels, signals: [vc], protocols: [intra], methods: [ridge]}
   voxels-pictures: {study: voxels-pictures, signals: [vc], protocols: [intra], methods: [ready]}
 retrieval: {tasks: [stimulus, stimulus-csls], repetitions: [1, 2, all], pools: {size: 2}}
@@ -177,6 +191,7 @@ tables:
   costs: {kind: costs, experiments: [main]}
   classes: {kind: classes, experiments: [prompts]}
   generation: {kind: generation, experiments: [generated]}
+  sessions: {kind: sessions, experiments: [new]}
 apply:
   later: {experiment: voxels, study: voxels-pictures}
 exports:
@@ -186,8 +201,8 @@ exports:
 #: Subjects of the example's datasets.
 SUBJECTS = ("01", "02", "03")
 
-#: Studies whose pictures ready features can stand in for.
-READY = ("SimulatedFmriStudy", "GodStudy", "ThingsFmriStudy", "VoxelTableStudy")
+#: Studies in which ready features can replace pictures.
+READY = ("SimulatedFmriStudy", "GodStudy", "ThingsFmriStudy", "NsdStudy", "Bold5000Study", "VoxelTableStudy")
 
 #: All studies.
 STUDIES = (*READY, "SimulatedStudy", "BidsStudy", "ThingsEeg1Study", "ThingsEeg2Study", "ThingsMegStudy")
@@ -198,10 +213,10 @@ BUDGETS = ("Optimiser", "MappingBudget")
 #: Classes of the tables' settings.
 TABLES = (
     *("MethodsTable", "AblationTable", "RepetitionsTable", "ContrastTable", "OverviewTable", "CostsTable"),
-    *("ClassesTable", "GenerationTable"),
+    *("ClassesTable", "GenerationTable", "SessionsTable"),
 )
 
-#: Other values of settings for which none can be guessed from the type.
+#: Other values of settings whose type does not give one.
 VALUES: dict[tuple[str, str], list[Any]] = {
     ("BidsStudy", "subjects"): [["01"]],
     ("BidsStudy", "tasks"): [["view", "other"]],
@@ -232,6 +247,8 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     ("Mmd", "sigmas"): [[1.0]],
     ("GodStudy", "subjects"): [["02"]],
     ("ThingsFmriStudy", "subjects"): [["02"]],
+    ("NsdStudy", "subjects"): [["02"]],
+    ("Bold5000Study", "subjects"): [["CSI2"]],
     ("VoxelTableStudy", "columns"): [["name", "run", "part"]],
     ("VoxelTableStudy", "rois"): [{"VC": "vc.nii.gz"}],
     ("VoxelTableStudy", "categories"): [{"face": ["a face"], "house": ["a house"]}],
@@ -252,7 +269,7 @@ VALUES: dict[tuple[str, str], list[Any]] = {
     **{(budget, "ema"): [0.999] for budget in BUDGETS},
     ("Apply", "subject"): ["01"],
 }
-#: Settings that name entries: block of the configuration that these stand in, by name of the setting.
+#: Settings that name entries: the block of the configuration with these entries, by name of the setting.
 NAMED = {
     **{name: name for name in ("protocols", "methods", "experiments", "generators")},
     **{
@@ -280,7 +297,7 @@ NAMING = {
     "Apply",
 }
 
-#: Blocks that are the same for many entries, which all read them alike: one place is enough.
+#: Blocks that many entries have, with the same effect in each: one place is enough.
 ONCE = {"Inputs"}
 
 Effect = Literal["reads", "follows", "new"]
@@ -323,9 +340,9 @@ class Setting:
 
 @cache
 def effects() -> dict[tuple[type[BaseModel], str], dict[str, Effect]]:
-    """Strongest effect of every setting by stage over all places of the example at which it stands, by class and field.
+    """Strongest effect of every setting by stage, over all its places in the example, by class and field.
 
-    A setting that the example does not have, or for which no other value is valid, is not there.
+    Settings that are missing in the example, or that have no other valid value, are left out.
     """
     found: dict[tuple[type[BaseModel], str], dict[str, Effect]] = {}
     with example() as raw:
@@ -357,11 +374,20 @@ def example() -> Iterator[dict[str, Any]]:
         for subject in SUBJECTS:
             for datatype, ending in (("eeg", "edf"), ("meg", "fif")):
                 _write_recordings(folder / f"sub-{subject}" / datatype, subject, f"{datatype}.{ending}")
+        recordings = [path.relative_to(folder).as_posix() for path in sorted(folder.glob("sub-*/eeg/*"))]
+        listed = [manifests.Entry(path, 1, "md5", "0" * 32, f"https://example.org/{path}") for path in recordings]
+        manifests.write(folder / "view.csv", listed)
         table = "stimulus_id\tconcept\timage\tsplit\na\tface\ta.png\ttrain\nb\thouse\tb.png\ttest\n"
         (folder / "pictures.tsv").write_text(table, encoding="utf-8")
         for manifest in (ROOT / "workflow" / "manifests").glob("*.csv"):
             (folder / manifest.name).write_text(_shortened(manifest.read_text(encoding="utf-8")), encoding="utf-8")
         _write_of_meg(folder)
+        files = [nsd_files.DESIGN, nsd_files.BRICK, nsd_files.betas("01", "betas_fithrf_GLMdenoise_RR", 1, "hdf5")]
+        files += [
+            nsd_files.roi("01", family) for family in ("nsdgeneral", *settings.NsdStudy.model_fields["regions"].default)
+        ]
+        entries = [manifests.Entry(path, 1, "size", "", f"{nsd_files.BUCKET}/{path}") for path in files]
+        (folder / "nsd.csv").write_text(manifests.text(entries), encoding="utf-8")
         yield yaml.safe_load(EXAMPLE.replace("FOLDER", str(folder)))
 
 
@@ -378,7 +404,7 @@ def _write_of_meg(folder: Path) -> None:
 
 
 def _write_recordings(folder: Path, subject: str, suffix: str) -> None:
-    """Recordings of two tasks as a plan sees them: by their names."""
+    """Recordings of two tasks, as empty files with the right names, which is all that a plan reads."""
     folder.mkdir(parents=True)
     for recording in ("view_run-01", "view_run-02", "other_run-01"):
         for ending in (suffix, "events.tsv"):
@@ -386,7 +412,7 @@ def _write_recordings(folder: Path, subject: str, suffix: str) -> None:
 
 
 def _shortened(manifest: str) -> str:
-    """The lines of a few subjects: whole manifests take most of the time."""
+    """The lines of a few subjects, because complete manifests take most of the time."""
     listed = re.compile(rf"sub-({'|'.join(SUBJECTS)})(?!\d)")
     return "".join(line for line in manifest.splitlines(True) if "sub-" not in line or listed.search(line))
 
@@ -430,7 +456,7 @@ def _stronger(one: Effect | None, other: Effect) -> Effect:
 
 
 def leaves(block: BaseModel, path: tuple[str | int, ...] = ()) -> Iterator[Setting]:
-    """Every setting of a block that is no block itself; the names of kinds are left out."""
+    """Every setting of a block that is not a block itself, without the names of kinds."""
     for name in type(block).model_fields:
         value = getattr(block, name)
         if isinstance(value, BaseModel):
@@ -446,7 +472,7 @@ def leaves(block: BaseModel, path: tuple[str | int, ...] = ()) -> Iterator[Setti
 
 
 def changed(raw: Mapping[str, Any], setting: Setting, own: str) -> dict[str, Planned] | None:
-    """Plan with a setting at the first other value that is valid, or None where this place allows none.
+    """Plan with a setting at its first other valid value, or None if there is none at this place.
 
     ``own`` is the canonical text of the configuration as it stands.
     """
@@ -467,7 +493,7 @@ def changed(raw: Mapping[str, Any], setting: Setting, own: str) -> dict[str, Pla
 
 
 def others(setting: Setting, raw: Mapping[str, Any], annotation: Any) -> list[Any]:
-    """Values to try in place of the one that stands there."""
+    """Other values to try."""
     given = VALUES.get((setting.block.__name__, setting.name))
     if given is not None:
         return given

@@ -61,17 +61,17 @@ API: dict[str, tuple[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Run:
-    """A folder of results that has a page.
+    """A folder of results that gets a page.
 
     Attributes
     ----------
     title : str
     command : str
-        What makes it.
+        Command that makes the results.
     configuration : str
         Path of its configuration.
     about : str
-        What it is, in a sentence.
+        Description in one sentence.
     """
 
     title: str
@@ -128,7 +128,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"the site needs {', '.join(missing)}: install the extra `docs` (pip install --editable .[docs])")
     for name, run in RUNS.items():
         if not (ROOT / "results" / name / "tables").is_dir():
-            print(f"results/{name} is not there, so its page says so ({run.command} makes it)")
+            print(f"results/{name} does not exist, which its page says ({run.command} makes it)")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(given.out.resolve())]
     # The hooks are this module: mkdocs must find the package of this checkout.
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "NO_MKDOCS_2_WARNING": "1"}
@@ -142,7 +142,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def place(path: str) -> str | None:
-    """Where a file of the repository stands on the site; None where there is no such file.
+    """Path of a repository file on the site; None if there is no such file.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def api_index() -> str:
 
 
 def results_index(root: Path = ROOT) -> str:
-    """The list of runs, those that are there and those that are not."""
+    """The list of runs, with and without results."""
     lines = [
         "# Results",
         "",
@@ -265,8 +265,8 @@ def results_page(name: str, root: Path = ROOT) -> str:
     lines = [f"# {run.title}", "", run.about, "", SIMULATED, ""]
     tables = _tables(folder)
     if not tables:
-        lines += [f"This site was built where `results/{name}` is not there. `{run.command}` makes it", ""]
-        lines += [f"(configuration: `{run.configuration}`); build the site again after it.", ""]
+        lines += [f"This site was built without `results/{name}`. `{run.command}` makes it", ""]
+        lines += [f"(configuration: `{run.configuration}`); then build the site again.", ""]
         return "\n".join(lines)
     lines += [f"Made from `results/{name}` (`{run.command}`, configuration `{run.configuration}`).", ""]
     if (folder / "page.html").is_file():
@@ -348,7 +348,7 @@ def _pages_of(folder: str) -> list[str]:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add what is made while the site is built (called by mkdocs)."""
+    """Add the generated pages (called by mkdocs)."""
     from mkdocs.structure.files import File
 
     def page(path: str, text: str) -> None:
@@ -375,12 +375,12 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Links that hold on the site (called by mkdocs)."""
+    """Change links so that they work on the site (called by mkdocs)."""
     return relinked(markdown, page.file.src_uri)
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
-    """Without the roles of docstrings, which are of another markup (called by mkdocs)."""
+    """Remove the roles of docstrings, which are not Markdown (called by mkdocs)."""
     return without_roles(html) if page.file.src_uri.startswith("api/") else html
 
 

@@ -1,4 +1,4 @@
-"""Stage ``download``: the files of one unit of a dataset, each of the size and hash that the manifest says.
+"""Stage ``download``: the files of one unit of a dataset, each with the size and hash of the manifest.
 
 Output ``record`` (JSON: what is there now). Files are fetched into a hidden folder ``.download`` of the dataset,
 checked, and renamed into place one by one, so that a name never stands for a part and nothing finished is fetched
@@ -90,7 +90,7 @@ def run(job: stage.Job) -> None:
         for entry in entries:
             if entry.algorithm in manifests.WITHOUT_HASH:
                 checked = "nothing was checked" if entry.size is None else "only its size was checked"
-                log.warning("%s: %s, because the manifest has no hash of it", root / entry.path, checked)
+                log.warning("%s: %s, because the manifest has no hash for it", root / entry.path, checked)
         _write_record(record, file_records.content(job.settings["dataset"], [_listed(one, root) for one in entries]))
 
 
@@ -127,7 +127,9 @@ def _entries(job: stage.Job) -> tuple[Entry, ...]:
         manifests.check(entry, where)
         found[entry.path] = entry
     if not found:
-        raise InputError(f"stage {job.stage}: no files to fetch for {job.settings['dataset']} (setting files is empty)")
+        raise InputError(
+            f"stage {job.stage}: no files to download for {job.settings['dataset']} (setting files is empty)"
+        )
     return tuple(found[path] for path in sorted(found))
 
 
@@ -226,9 +228,9 @@ class _Transfer:
         self.page = _page(Path(output_file), self.entry)
         size = os.path.getsize(output_file)
         if self.entry.size is not None and size != self.entry.size:
-            raise self._wrong(f"{size} bytes came, expected {self.entry.size}")
+            raise self._wrong(f"received {size} bytes, expected {self.entry.size}")
         if self.entry.algorithm in manifests.WITHOUT_HASH and self.page:
-            raise self._wrong("no hash is known that could clear it")
+            raise self._wrong("there is no hash to check it by")
         if self.entry.algorithm == "git-sha1" and not _has_hash(Path(output_file), self.entry):
             raise self._wrong(f"wrong content: its git-sha1 is not {self.entry.hash}")
 
@@ -313,7 +315,7 @@ class _Progress:
             return
         done = self.finished + self.current
         share = f" of {self.total / 1e6:.1f} MB ({done / self.total:.0%})" if self.total else " MB"
-        log.info("fetched %.1f%s, %.2f MB/s", done / 1e6, share, self.since / 1e6 / passed)
+        log.info("downloaded %.1f%s, %.2f MB/s", done / 1e6, share, self.since / 1e6 / passed)
         self.since, self.shown = 0, time.perf_counter()
 
 
@@ -338,7 +340,7 @@ def _is_there(entry: Entry, root: Path) -> bool:
     if entry.size in (None, path.stat().st_size) and _has_hash(path, entry):
         log.info("%s: already there", path)
         return True
-    log.info("%s: there, but not the file that the manifest lists; fetched again", path)
+    log.info("%s: not the file that the manifest lists; downloaded again", path)
     return False
 
 
@@ -398,7 +400,7 @@ def _remove_stale(parts: Path) -> None:
     for folder in parts.glob("*.*.*"):
         with contextlib.suppress(FileNotFoundError):  # another process removes it, too
             if _is_stale(folder):
-                log.info("%s: left by a process that was killed; removed", folder)
+                log.info("%s: removed; it was left by a process that was killed", folder)
                 shutil.rmtree(folder)
 
 
@@ -424,7 +426,7 @@ def _check_space(missing: Sequence[Entry], root: Path) -> None:
 def _place(part: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(part, target)
-    log.info("%s: fetched, %.1f MB", target, target.stat().st_size / 1e6)
+    log.info("%s: downloaded, %.1f MB", target, target.stat().st_size / 1e6)
 
 
 def _write_record(path: Path, record: dict[str, Any]) -> None:

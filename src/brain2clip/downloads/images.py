@@ -1,4 +1,4 @@
-"""Stage ``images``: unpack the pictures of THINGS-EEG2, check that they are what the labels count on.
+"""Stage ``images``: unpack the pictures of THINGS-EEG2, and check that they match the labels.
 
 Inputs ``record`` (records of the downloads, among them those of both archives); outputs ``stimuli`` (stimuli.tsv: one
 row per picture in the order of the stimulus table, ``image`` relative to the table) and ``record`` (size and hash of
@@ -78,7 +78,9 @@ class Archive:
 
     def wrong(self, what: str) -> InputError:
         """A refusal of a file that is not what was downloaded."""
-        return InputError(f"{self.path}: {what}\n  delete {self.record} and start snakemake again: it is fetched anew")
+        return InputError(
+            f"{self.path}: {what}\n  delete {self.record} and start snakemake again, which downloads it again"
+        )
 
 
 def run(job: stage.Job) -> None:
@@ -132,7 +134,7 @@ def _open(archive: Archive) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(archive.path)
     except DAMAGE as error:
-        raise archive.wrong(f"no complete zip archive ({type(error).__name__}: {error})") from None
+        raise archive.wrong(f"not a complete zip archive ({type(error).__name__}: {error})") from None
 
 
 def _read(file: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Archive) -> bytes:
@@ -167,10 +169,12 @@ def pictures_in(file: zipfile.ZipFile, archive: Archive) -> dict[Name, zipfile.Z
         parts = PurePosixPath(member.filename).parts
         around.add(parts[:-2])
         if len(parts) not in (2, 3) or len(around) > 1:
-            raise archive.wrong(f"{member.filename!r}; expected pictures as 00001_aardvark/aardvark_01b.jpg throughout")
+            raise archive.wrong(
+                f"{member.filename!r}; expected all pictures to have paths such as 00001_aardvark/aardvark_01b.jpg"
+            )
         folder, name = parts[-2:]
         if (folder, name) in found:
-            raise archive.wrong(f"{member.filename!r} is there twice")
+            raise archive.wrong(f"{member.filename!r} occurs twice")
         found[folder, name] = member
     return found
 
@@ -229,7 +233,7 @@ def in_order(found: dict[Name, zipfile.ZipInfo], rows: pd.DataFrame, archive: Ar
     if other:
         folder, count = next(iter(other.items()))
         raise _disagree(
-            archive, index, f"{count} pictures in {folder}, expected {expected[folder]} (so in {len(other)} folders)"
+            archive, index, f"{count} pictures in {folder}, expected {expected[folder]} ({len(other)} such folders)"
         )
     order = [(folder, name) for folder in expected.index for name in files[folder]]
     _check_names(order, rows, archive, index)
@@ -257,11 +261,11 @@ def _check_names(order: list[Name], rows: pd.DataFrame, archive: Archive, index:
         raise _disagree(
             archive,
             index,
-            f"{len(published)} pictures have other names than published, e.g. {'; '.join(published[:5])}",
+            f"{len(published)} pictures differ in name from the published list, e.g. {'; '.join(published[:5])}",
         )
     if texts:
         log.warning(
-            "images: %s: %d of %d file names differ from those that %s infers; the archive is right: %s",
+            "images: %s: %d of %d file names differ from those that %s infers; the names in the archive are used: %s",
             *(archive.path, len(texts), len(names), index, "; ".join(texts[:5])),
         )
 
@@ -269,7 +273,7 @@ def _check_names(order: list[Name], rows: pd.DataFrame, archive: Archive, index:
 def _disagree(archive: Archive, index: str, what: str) -> InputError:
     return InputError(
         f"{archive.path}: {what}\n  archive and index ({index}, setting images of the study) are of different versions "
-        "of the dataset, so that labels would name other pictures; correct the index or the manifest"
+        "of the dataset, so that labels would belong to other pictures; correct the index or the manifest"
     )
 
 
@@ -300,7 +304,7 @@ def unpack(archive: Archive, rows: pd.DataFrame, folder: Path, index: str) -> li
         order = in_order(found, rows, archive, index)
         sizes = {name: member.file_size for name, member in found.items()}
         if _sizes(folder) == sizes and _sums(folder, sizes) == {name: member.CRC for name, member in found.items()}:
-            log.info("images: %s: all %d pictures are there", folder, len(order))
+            log.info("images: %s: all %d pictures found", folder, len(order))
         else:
             _extract(file, archive, {name: found[name] for name in order}, folder)
     return [name for _, name in order]
@@ -350,7 +354,7 @@ def _check_picture(content: bytes, name: str, archive: Archive) -> None:
         with Image.open(io.BytesIO(content)) as image:
             image.verify()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise archive.wrong(f"{name} is no picture ({type(error).__name__}: {error})") from None
+        raise archive.wrong(f"{name} is not a picture ({type(error).__name__}: {error})") from None
 
 
 def _check_space(folder: Path, needed: int) -> None:

@@ -1,1 +1,1 @@
-"""Pictures of what brains predict, and how they compare with what was seen; ``generators/``, ``judges/``."""
+"""Pictures from predictions, and their comparison with the seen pictures; ``generators/``, ``judges/``."""

@@ -1,4 +1,4 @@
-"""From points of a tower's space to an artefact of pictures: what stages ``generate`` and ``oracle`` have in common."""
+"""From points of a tower's space to an artefact of pictures: common code of the stages ``generate`` and ``oracle``."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ log = logging.getLogger("brain2clip")
 
 @dataclass(frozen=True)
 class Points:
-    """What pictures are made of.
+    """Points that pictures are generated from.
 
     Attributes
     ----------
     value : ndarray [n, d]
         Points of the tower's raw space, with their length.
     stimulus_id : list of str
-        Of the test stimuli that they stand for.
+        Ids of their test stimuli.
     direction : ndarray [n, d]
-        The same at unit length and without ``centre``: what is compared with pictures.
+        The same at unit length after subtracting ``centre``, for the comparison with pictures.
     centre : ndarray [d]
-        What embeddings of pictures lose, at unit length, before they are compared.
+        Subtracted from unit-length embeddings of pictures before they are compared.
     """
 
     value: NDArray[np.floating]
@@ -73,8 +73,8 @@ def write(job: stage.Job, points: Points, attributes: Mapping[str, Any]) -> None
     width = points.value.shape[1]
     if generator.width != width:
         raise InputError(
-            f"generators.{name}.model: {settings.model} takes image embeddings of width {generator.width}, but those "
-            f"of the tower that generators.{name}.tower names have {width}; name the tower that the generator was "
+            f"generators.{name}.model: {settings.model} takes image embeddings of width {generator.width}, but "
+            f"embeddings of the tower in generators.{name}.tower have {width}; set the tower that the generator was "
             "trained with, also as methods.*.tower"
         )
     drawing = _Drawing(settings, generator, points, negative, starts)
@@ -161,8 +161,8 @@ class _Drawing:
         wanted = (len(asked), settings.size, settings.size, 3)
         if found.shape != wanted or found.dtype != np.uint8:
             raise InputError(
-                f"generators.*.size: expected pictures {wanted} of 8 bits, found {found.shape} of type {found.dtype}; "
-                f"choose a size that {settings.model} makes"
+                f"generators.*.size: expected pictures {wanted} of 8 bits, found {found.shape} of type "
+                f"{found.dtype}; choose a size that {settings.model} can make"
             )
         return found
 
@@ -171,6 +171,6 @@ def _check_finite(points: Points) -> None:
     wrong = ~np.isfinite(points.value).all(axis=1)
     if wrong.any():
         raise InputError(
-            f"the point of stimulus {points.stimulus_id[int(wrong.argmax())]} has a number that is not finite, as that "
-            f"of {wrong.sum() - 1} more; nothing can be drawn of it. Look at the model that predicts it"
+            f"the point of stimulus {points.stimulus_id[int(wrong.argmax())]} has a number that is not finite, and "
+            f"so have {wrong.sum() - 1} more; no picture can be generated from it. Check the model that predicts it"
         )

@@ -56,20 +56,20 @@ def of_judge(block: JudgeBase) -> list[str]:
 def problems(judges: Mapping[str, JudgeBase]) -> Iterator[str]:
     """A sentence for each judge whose weights are not there, or are something else.
 
-    Files of open_clip towers that are missing are left to Snakemake, as those of other towers.
+    Files of open_clip towers are checked as those of every tower (:func:`brain2clip.stimuli.weights.check_there`).
     """
     if "pixels" in judges:
-        yield "judges.pixels: the comparison by pixels alone has this name; expected another"
+        yield "judges.pixels: this name is reserved for the comparison by pixels; expected another name"
     for name, block in judges.items():
         for path in () if block.clip is not None else of_judge(block):
             if not os.path.isfile(path):
                 source = f": {block.published_as}" if block.published_as else ""
                 yield (
-                    f"judges.{name}.weights: no such file {path!r}, and nothing is fetched; expected the published "
-                    f"weights{source}. Get the file and name it there, or take the judge out"
+                    f"judges.{name}.weights: no such file {path!r}, and it is not downloaded; expected the published "
+                    f"weights{source}. Download the file and set its path there, or remove the judge"
                 )
             elif (instead := user_files.stands_in(Path(path))) is not None:
-                yield f"judges.{name}.weights: {path}: expected a file of weights, found that it is {instead}"
+                yield f"judges.{name}.weights: {path}: expected a file of weights, found {instead}"
 
 
 def same_tower(block: JudgeBase, tower: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Stage ``generate``: pictures of what a run predicts.
+"""Stage ``generate``: pictures from the predictions of a run.
 
 Settings: ``run`` (its columns), ``generator`` (settings without tower and batch size), ``generator_name``,
 ``batch_size``. Inputs ``embeddings`` (of ``embed``, with points), ``stimuli`` (of ``features``), ``negative``,
@@ -16,9 +16,7 @@ def run(job: stage.Job) -> None:
     path = job.input("embeddings")
     with artefact.open_h5(path, job.expects.get("embed")) as file:
         if "point" not in file:
-            raise stage.InputError(
-                f"{path}: no points of the tower's raw space; run snakemake so that it is made again"
-            )
+            raise stage.InputError(f"{path}: no points of the tower's raw space; run snakemake, which makes it again")
         ids = file["stimulus_id"].asstr()[:].tolist()
         points = drawing.Points(file["point"][:], ids, file["predicted"][:], file["centre"][:])
     drawing.write(job, points, job.settings["run"])

@@ -1,9 +1,10 @@
-"""Stage ``judge``: how generated pictures compare with the seen ones, and three others beside them.
+"""Stage ``judge``: comparison of generated pictures, and of three other sources, with the seen pictures.
 
-Beside what was generated (``generated``) are judged the picture of the training bank that lies nearest to the
-prediction (``nearest``), what the generator makes of the seen picture's own embedding (``oracle``), and what was
-generated of another test picture (``another``), by pixels and by networks (:mod:`brain2clip.generation.judges`).
-Pictures are compared as the generator was told of them: upright, the square in their middle.
+The sources are the generated pictures (``generated``), the training picture nearest to the prediction (``nearest``),
+pictures generated from the embedding of the seen picture itself (``oracle``), and pictures generated from the
+prediction for another test picture (``another``). They are judged by pixels and by networks
+(:mod:`brain2clip.generation.judges`). Pictures are compared in the form that towers read: upright, the square in their
+middle.
 
 Settings: ``run``, ``generator_name``, ``judges`` (name to settings), ``tower`` (``model``, ``pretrained``).
 """
@@ -73,7 +74,9 @@ def run(job: stage.Job) -> None:
         ids = [str(name) for name in file["stimulus_id"].asstr()[:]]
         predicted, centre = file["predicted"][:], file["centre"][:]
     if len(ids) < 2:
-        raise InputError(f"{job.input('embeddings')}: one test picture, which is told from no other; expected several")
+        raise InputError(
+            f"{job.input('embeddings')}: one test picture, which cannot be compared with others; expected several"
+        )
     with (
         artefact.open_h5(*_input(job, "stimuli", "features")) as stimuli,
         artefact.open_h5(*_input(job, "generated", "generate")) as made,
@@ -83,7 +86,7 @@ def run(job: stage.Job) -> None:
         if lost := [name for name in ids if not images.get(name)]:
             raise InputError(
                 f"{job.input('stimuli')}: no picture of {len(lost)} test stimuli, the first is {lost[0]}; generated "
-                "pictures are compared with the seen ones: take experiments.*.generators out of this study"
+                "pictures are compared with the seen ones: remove experiments.*.generators for this study"
             )
         seen = _of_study(images, ids)
         near = training_bank.nearest(stimuli, ids, predicted, centre)
@@ -99,7 +102,7 @@ def run(job: stage.Job) -> None:
             block: JudgeBase = parse(Judge, settings)
             judge = _loaded(name, block, device)
             partial = files.same_tower(block, job.settings["tower"])
-            log.info("judge %s %s%s", name, stage.on_device(device), ", which the generator is told of" * partial)
+            log.info("judge %s %s%s", name, stage.on_device(device), ", which the generator takes points of" * partial)
             found = _by_network(judge, seen, given, elsewhere, name)
             parts += [one.assign(judge=name, partial=partial) for one in found]
         parts += _by_pixels(seen, given, elsewhere)
@@ -184,7 +187,7 @@ def _by_pixels(seen: Reading, given: Sequence[Given], elsewhere: NDArray[np.int6
             values[number, :, place] = picture_metrics.pixcorr(own, other), picture_metrics.ssim(own, other)
     if flat:
         log.warning(
-            "judge: of %d pictures %d have one colour, so their correlation counts as 0", values[:, 0].size, flat
+            "judge: of %d pictures, %d have one colour, so their correlation is set to 0", values[:, 0].size, flat
         )
     for one, (correlation, similarity) in zip(pairs, values, strict=True):
         for metric, found in (("pixcorr", correlation), ("ssim", similarity)):
@@ -223,7 +226,7 @@ def _features(judge: Any, read: Reading, count: int, name: str) -> Iterator[NDAr
         for _, alike in itertools.groupby(some, key=np.shape):
             found = judge.features(np.stack(list(alike)))
             if not np.isfinite(found).all():
-                raise InputError(f"judges.{name}: features that are not finite; look at its weights")
+                raise InputError(f"judges.{name}: features that are not finite; check its weights")
             yield picture_metrics.standardised(found)
 
 

@@ -1,4 +1,4 @@
-"""What judges share: pictures as networks take them, weights from a file, and how a network is asked."""
+"""Base of judges: pictures as network inputs, weights from a file, and features of a network."""
 
 from __future__ import annotations
 
@@ -116,8 +116,8 @@ def fill(network: nn.Module, path: str, setting: str, unused: tuple[str, ...] = 
         told = {"absent": lacking, "unknown": strange, "of another shape or not finite": wrong}
         said = "; ".join(f"{len(names)} {what}, as {names[0]}" for what, names in told.items() if names)
         raise InputError(
-            f"{path}: not the weights of {type(network).__name__}: {said} (setting {setting}). Take the file that the "
-            "setting's description names"
+            f"{path}: not the weights of {type(network).__name__}: {said} (setting {setting}). Use the file that the "
+            "description of the setting names"
         )
     network.load_state_dict(given, strict=False)
 
@@ -131,5 +131,5 @@ def _read(path: Path, setting: str) -> Mapping[str, Tensor]:
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(found, dict) or not all(isinstance(one, Tensor) for one in found.values()):
-            raise InputError(f"{path}: holds no state dict, names with their tensors (setting {setting})")
+            raise InputError(f"{path}: not a state dict, which has a tensor for each name (setting {setting})")
         return found

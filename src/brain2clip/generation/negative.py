@@ -1,6 +1,6 @@
 """Stage ``negative``: embedding of a picture that is zero after the tower's normalisation.
 
-It is what guidance points away from, as in ``diffusers.KandinskyV22PriorPipeline.get_zero_embed``. Settings: ``tower``.
+Guidance points away from it, as in ``diffusers.KandinskyV22PriorPipeline.get_zero_embed``. Settings: ``tower``.
 Output: HDF5 with ``embedding [d]``, float32, with the length that the tower gives it.
 """
 

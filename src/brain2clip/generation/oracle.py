@@ -1,4 +1,4 @@
-"""Stage ``oracle``: pictures of the own embeddings of the test pictures, as if they had been predicted without error.
+"""Stage ``oracle``: pictures from the embeddings of the test pictures themselves, as for perfect predictions.
 
 Settings: ``name`` of the study, and the others as of ``generate``. Inputs ``stimuli`` (of ``features``), ``negative``,
 ``weights``. Output ``pictures``: :func:`brain2clip.generation.drawing.write`, in the order of the stimuli.
@@ -19,8 +19,8 @@ def run(job: stage.Job) -> None:
     with artefact.open_h5(path, job.expects.get("features")) as file:
         if file.attrs["kind"] == "prompts":
             raise stage.InputError(
-                f"{path}: its stimuli are texts; pictures are generated of the embeddings of pictures only. Take "
-                "generators out of the experiments of this study"
+                f"{path}: its stimuli are texts, but pictures are generated only from embeddings of pictures. Remove "
+                "generators from the experiments of this study"
             )
         rows = tasks.candidate_rows(file["split"].asstr()[:])
         ids = file["stimulus_id"].asstr()[:][rows].tolist()

@@ -1,6 +1,6 @@
-"""How alike two pictures are, and whether one is told from others: the field's metrics of generation. Arrays only.
+"""Similarity and identification of pictures: the usual metrics of generated pictures. Arrays only.
 
-A correlation that is not defined, because one side is constant, counts as 0: such a picture tells nothing.
+An undefined correlation, because one side is constant, is set to 0.
 """
 
 from __future__ import annotations
@@ -87,9 +87,9 @@ def _window(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def ranks(correlation: NDArray[np.floating], own: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rank of the seen picture among all test pictures by their correlation to a given one, 1 (best) to N.
+    """Rank of the seen picture among all test pictures by their correlation with a given one, 1 (best) to N.
 
-    A tie counts against: a picture that is as near to all has the last rank.
+    A tie counts as an error: a picture that is equally similar to all has the last rank.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def ranks(correlation: NDArray[np.floating], own: NDArray[np.int64]) -> NDArray[
 
 
 def two_way(rank: NDArray[np.int64], n_candidates: int) -> NDArray[np.float64]:
-    """Two-way identification: share of the other test pictures that are less like it than the seen one; chance 1/2."""
+    """Two-way identification: share of other test pictures that are less similar than the seen one; chance 1/2."""
     return (n_candidates - rank) / (n_candidates - 1)
 
 

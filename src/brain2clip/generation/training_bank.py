@@ -1,4 +1,4 @@
-"""The training pictures of a study, of which the nearest to a prediction is what retrieval alone would show."""
+"""The training pictures of a study: the nearest to a prediction shows what retrieval alone would give."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def nearest(
     rows = np.flatnonzero(np.isin(splits, ["train", "both"]) & ~tested)
     if not len(rows):
         raise InputError(
-            f"{stimuli.filename}: no training picture that is no test picture, so none is nearest to a prediction"
+            f"{stimuli.filename}: every training picture is also a test picture, so there is no training picture to "
+            "start from"
         )
     found = bank.similarity(predicted, stimuli["embedding"][:][rows], centre).argmax(axis=1)
     return [str(ids[row]) for row in rows[found]]

@@ -1,1 +1,1 @@
-"""Where other libraries' internals are touched: one module per library, checked at start, tested by their own tests."""
+"""Uses of other libraries' internals: one module for each library, checked at start, with separate tests."""

@@ -1,4 +1,4 @@
-"""What is used of open_clip that is no promise of its: parts of its towers, and where it keeps what it knows of them.
+"""Uses of open_clip's internals: parts of its towers, and its lists of models and weights.
 
 Models and stages ask here and know no name of open_clip's modules. open_clip itself is imported where it is needed
 only: that takes seconds. What is taken for granted is in ``tests/unit/test_internals_open_clip.py``.
@@ -39,7 +39,7 @@ def needed(owner: Any, *names: str) -> None:
     if lacking := [name for name in names if not hasattr(owner, name)]:
         raise InputError(
             f"{type(owner).__name__} of open_clip {metadata.version('open_clip_torch')} has no "
-            f"{' and no '.join(lacking)}, which brain2clip uses; `make env` installs a version that has"
+            f"{' and no '.join(lacking)}, which brain2clip uses; `make env` installs a version that has it"
         )
 
 

@@ -1,4 +1,4 @@
-"""What is used of Snakemake's SLURM plugin that is no promise of its: its executor, and two functions that it calls.
+"""Uses of internals of Snakemake's SLURM plugin: its executor, and two functions that it calls.
 
 The executor is extended by what :mod:`brain2clip.slurm` knows of queues, where it is the one that runs the jobs. Its
 methods are Snakemake's interface of executors, but what they do besides is the plugin's. It calls two functions by
@@ -94,8 +94,8 @@ def executor(journal: slurm.Journal) -> type:
                     del self.left_over.jobs[job]
                 self.logger.info(
                     f"{len(self.left_over.jobs)} jobs of an earlier run are still in the queue "
-                    f"({' '.join(sorted(self.left_over.jobs))}): going on as run {self.run_uuid}. "
-                    "Those that do what is planned are waited for, others are cancelled."
+                    f"({' '.join(sorted(self.left_over.jobs))}): continuing as run {self.run_uuid}. Jobs that do "
+                    "what is planned are waited for; other jobs are cancelled."
                 )
             journal.note(run=self.run_uuid)
             self.arrays = threading.local()
@@ -190,7 +190,9 @@ def executor(journal: slurm.Journal) -> type:
             if self.look is not None:
                 self.silent = False
                 if returned := self.awaited.returned(self.look):
-                    self.logger.warning(f"Cancelling SLURM jobs that have ended and are back: {' '.join(returned)}")
+                    self.logger.warning(
+                        f"Cancelling SLURM jobs that had ended and are in the queue again: {' '.join(returned)}"
+                    )
                     subprocess.run(["scancel", *returned], capture_output=True, text=True)
                 return
             # The plugin drops all jobs where the controller is silent, and the run waits for them without looking.
@@ -198,7 +200,7 @@ def executor(journal: slurm.Journal) -> type:
                 yield one
             if current and not self.silent:
                 self.silent = True
-                self.logger.warning("SLURM does not answer; jobs that wait or run are looked for when it does.")
+                self.logger.warning("SLURM does not answer; jobs that wait or run are checked when it does.")
 
         def given_up(self, one: Any, look: slurm.Look) -> bool:
             """Whether a job that the plugin would wait for has been taken as done or failed."""
@@ -206,8 +208,8 @@ def executor(journal: slurm.Journal) -> type:
             listed = look.jobs.get(number)
             if held := self.awaited.newly_held(number, listed):
                 self.logger.warning(
-                    f"SLURM job {number} ({slurm.named(job)}) is held ({held}): it waits until somebody lets it go, "
-                    f"with: scontrol release {number}"
+                    f"SLURM job {number} ({slurm.named(job)}) is held ({held}): it waits until it is released, with: "
+                    f"scontrol release {number}"
                 )
             if listed is None and (not look.complete or any(job.resources.get(name) for name in slurm.CLUSTERS)):
                 return False  # this queue says nothing about it
@@ -227,7 +229,7 @@ def executor(journal: slurm.Journal) -> type:
             """Take a job as done where its files are there and fit, and as failed otherwise."""
             done = slurm.fit(one.job)
             left = one.job.restart_times > one.job.attempt - 1
-            what = "Its files are there and fit." if done else "It is tried again." if left else "It has failed."
+            what = "Its files exist and fit." if done else "It is submitted again." if left else "It has failed."
             self.logger.warning(f"SLURM job {one.external_jobid} ({slurm.named(one.job)}): {why}. {what}")
             if done:
                 self.report_job_success(one)

@@ -1,4 +1,4 @@
-"""What is used of Snakemake that is no promise of its: its workflow, and the methods that decide what runs.
+"""Uses of Snakemake's internals: its workflow, and the methods that decide what runs.
 
 Snakemake has no place where others may have a say before it decides. So three methods are preceded by ours, on the one
 workflow that runs and not on their classes:
@@ -278,8 +278,8 @@ def _precede(workflow: Any) -> None:
     async def settled(*given: Any, **named: Any) -> None:
         if missed := {"check_incomplete", "update_needrun"} - called:
             raise refusal(
-                f"snakemake has planned without {' and '.join(sorted(missed))}, so that nobody has looked at results "
-                f"without a record; {versions.which(LIBRARY)}"
+                f"snakemake has planned without {' and '.join(sorted(missed))}, so results without a record were not "
+                f"checked; {versions.which(LIBRARY)}"
             )
         await settle(*given, **named)
         while ended and not workflow.dryrun:  # jobs have numbers now, which a record needs
@@ -326,7 +326,7 @@ async def judge(dag: Any, persistence: Any, times: dict[Any, Any], seen: records
     if fitting or differing:
         log().info(records.told(fitting, differing))
     if changed:
-        log().info(records.listed(f"{len(changed)} jobs read something that has changed since and run again", changed))
+        log().info(records.listed(f"{len(changed)} jobs read files that have changed since, and run again", changed))
 
 
 async def finished_unseen(dag: Any, persistence: Any) -> list[Any]:
@@ -344,7 +344,7 @@ async def finished_unseen(dag: Any, persistence: Any) -> list[Any]:
             if carried and records.difference(job.output, job.input, json.loads(text), seen) is None:
                 done.append(job)
     if done:
-        log().info(f"{len(done)} jobs of a run that was killed have ended since; their files fit and stay.")
+        log().info(f"{len(done)} jobs of a run that was killed have ended since; their files fit and are kept.")
     known = set(done)
 
     async def others(job: Any) -> list[Any]:

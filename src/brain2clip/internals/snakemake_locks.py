@@ -1,4 +1,4 @@
-"""Locks of a Snakemake that was killed: known as such, and removed.
+"""Locks of a killed Snakemake are recognised and removed.
 
 Snakemake's lock is a list of files that says nothing of whom it belongs to, and it stays after a kill. So a file is put
 beside it that says whose it is and that is free when that process is dead (:mod:`brain2clip.processes`). Locks of
@@ -75,7 +75,7 @@ def remove_dead(folder: Path) -> None:
     for path, made in processes.dead_owners(folder):
         if left := psutil.wait_procs(processes.jobs(made), timeout=ENDING_S)[1]:
             raise snakemake.refusal(
-                f"Jobs of a snakemake that was killed (process {made['pid']}) still run: wait for them, or end them "
+                f"Jobs of a snakemake that was killed (process {made['pid']}) still run: wait for them, or stop them "
                 f"with: kill {' '.join(str(process.pid) for process in left)}"
             )
         for gone in (path.with_name(path.name.removesuffix(processes.OWNER)), path):

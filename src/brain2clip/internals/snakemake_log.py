@@ -1,4 +1,4 @@
-"""What Snakemake prints, put in our own words: another handler stands where its own one wrote to the terminal.
+"""Output of Snakemake in our own words: another handler replaces its handler of the terminal.
 
 A logger plugin would have to be named on every command line, and Snakemake looks for it among installed packages alone.
 The handler is therefore exchanged when the plan is made, on the logger that Snakemake has set up: so whoever starts it,

@@ -1,4 +1,4 @@
-"""Attention where PyTorch's own is slow: what is known of its kernels, in one place."""
+"""Attention for cases in which PyTorch's own is slow."""
 
 from __future__ import annotations
 

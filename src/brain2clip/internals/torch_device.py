@@ -1,4 +1,4 @@
-"""The device that a stage computes on, and what is used of PyTorch to ask it: one place for all stages."""
+"""The device that a stage computes on: one place for all stages."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def chosen(asked: bool = False) -> torch.device:
         return torch.device("cuda")
     if asked and (by := given()) and os.environ.get(MISSING, "stop") != "cpu":
         raise InputError(
-            f"this job was given a GPU ({by}), and PyTorch {torch.__version__} cannot use it: {no_cuda()}. Look at "
-            "nvidia-smi on that machine; to compute on its CPU all the same, set missing_gpu: cpu in the configuration"
+            f"this job was given a GPU ({by}), but PyTorch {torch.__version__} cannot use it: {no_cuda()}. Check "
+            "nvidia-smi on that machine; to compute on its CPU instead, set missing_gpu: cpu in the configuration"
         )
     return torch.device("cpu")
 

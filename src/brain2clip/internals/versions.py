@@ -1,4 +1,4 @@
-"""Versions of the libraries whose internals are touched: those that the tests of this project have run with.
+"""Tested versions of the libraries whose internals are used.
 
 In no stage's fingerprint: a wider range makes no result again.
 """
@@ -37,7 +37,7 @@ def old_driver() -> str | None:
     if found is None or needed is None or int(found[1]) >= needed:
         return None
     return (
-        f"The driver of the GPU is {found[0]}, and the CUDA {cuda} of the installed torch needs {needed} or newer: "
+        f"The driver of the GPU is {found[0]}, but CUDA {cuda} of the installed torch needs {needed} or newer: "
         "everything runs on the CPU. Update the driver, or install a torch for an older CUDA into .venv."
     )
 
@@ -54,8 +54,8 @@ def untested() -> list[str]:
     """A line for each library that is there in a version outside of its range."""
     found = {library: installed(library) for library in TESTED}
     return [
-        f"{library} {version} is outside of the versions that brain2clip was tested with ({TESTED[library]}), and it "
-        "uses parts of it that may be others there: results may be wrong. `make env` installs a tested one."
+        f"{library} {version} is outside of the versions that brain2clip was tested with ({TESTED[library]}), and "
+        "uses internal parts of it that may differ there: results may be wrong. `make env` installs a tested version."
         for library, version in found.items()
         if version is not None and not SpecifierSet(TESTED[library]).contains(version, prereleases=True)
     ]
@@ -75,6 +75,6 @@ def what_is_lacking(library: str, owner: object, names: list[str]) -> str:
 def which(library: str) -> str:
     """The version that is installed and those that were tested, for a message."""
     return (
-        f"{library} {installed(library)} is installed, and brain2clip works with {library} {TESTED[library]}: "
-        "`make env` installs it."
+        f"{library} {installed(library)} is installed, but brain2clip needs {library} {TESTED[library]}: `make env` "
+        "installs it."
     )

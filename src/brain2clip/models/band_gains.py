@@ -1,4 +1,4 @@
-"""Common parts of dynamic filters that give frequency bands a gain."""
+"""Common parts of dynamic filters with a gain for each spatial frequency band."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOWPASS_LOGIT = 1.5
 
 
 class BandGains(nn.Module):
-    """Filtered stream by gains of the picture's frequency bands.
+    """Filtered stream: the picture's frequency bands weighted by gains.
 
     A kind defines :meth:`gains`.
     """

@@ -1,4 +1,4 @@
-"""The brain side: an encoder of any kind, and what is common to all kinds."""
+"""The brain side: an encoder of any kind, and the parts that all kinds share."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from brain2clip.stage import InputError
 
 @dataclass(frozen=True)
 class Inputs:
-    """What an encoder takes.
+    """Shape of the responses that an encoder takes.
 
     Attributes
     ----------
     n_channels : int
-        C; of responses without a time axis the number V of voxels.
+        C; for voxels their number V.
     n_times : int
         T; 1 for voxels.
     sfreq : float
         Sampling rate, Hz; 0 for voxels.
     subjects : int
-        Number of those whose responses train it, for encoders that take their number.
+        Number of training subjects, for encoders that take the number of the subject.
     """
 
     n_channels: int
@@ -51,7 +51,7 @@ class Smoothing(nn.Module):
 
 
 class Smoothed(nn.Sequential):
-    """An encoder behind a moving average; what it takes beside the response goes past that."""
+    """An encoder after a moving average of the responses; its other arguments are passed on."""
 
     def forward(self, x: Tensor, *beside: Tensor | None) -> Tensor:
         """As the encoder."""
@@ -62,19 +62,19 @@ class Smoothed(nn.Sequential):
 
 @runtime_checkable
 class Settles(Protocol):
-    """A layer that puts something back after each step."""
+    """A layer that limits its weights after each step."""
 
     def settle(self) -> None:
-        """Put back what a step took out of its range."""
+        """Put weights back into their range after a step."""
 
 
 def settling(network: nn.Module) -> list[Settles]:
-    """Layers of an encoder that put something back after each step."""
+    """Layers of an encoder that limit their weights after each step."""
     return [layer for layer in network.modules() if isinstance(layer, Settles)]
 
 
 def build(settings: Encoder, inputs: Inputs) -> nn.Module:
-    """Encoder of the settings for responses [B, C, T] or [B, V], smoothed before it if the settings say so."""
+    """Encoder for responses [B, C, T] or [B, V], which are smoothed first if the settings say so."""
     network: nn.Module = kinds.load("encoders", settings.kind)(settings, inputs)
     if settings.init == "normal":
         start_normal(network)

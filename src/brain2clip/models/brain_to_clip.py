@@ -1,4 +1,4 @@
-"""A brain encoder and a picture side that meet in one space: NeuroCLIP and its frozen-CLIP baseline."""
+"""A brain encoder and a picture side with a shared space: NeuroCLIP and its frozen-CLIP baseline."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class BrainToClip(nn.Module):
     inputs : Inputs
         Channels, times and rate of the responses.
     frozen : Frozen
-        What there is of the frozen CLIP.
+        The parts of the frozen CLIP.
 
     Attributes
     ----------
     shared : nn.Linear or None
-        A last layer that both sides go through, and texts; None without one.
+        Last layer of both sides and of texts; None if there is none.
     """
 
     def __init__(self, settings: Contrastive, inputs: Inputs, frozen: Frozen) -> None:
@@ -54,8 +54,8 @@ class BrainToClip(nn.Module):
         brain = settings.encoder.width if settings.brain_head.kind == "none" else settings.brain_head.width
         if picture != brain:
             raise InputError(
-                f"visual.head.kind: none gives picture embeddings of width {picture}, the brain side gives {brain}; "
-                f"set brain_head.width (or encoder.width) to {picture}, or take visual.head.kind: linear"
+                f"visual.head.kind: none gives picture embeddings of width {picture}, but the brain side gives "
+                f"{brain}; set brain_head.width (or encoder.width) to {picture}, or take visual.head.kind: linear"
             )
 
     def brain(self, responses: Tensor, subject: Tensor | None = None) -> Tensor:
@@ -68,7 +68,7 @@ class BrainToClip(nn.Module):
         return self._met(self.visual(pictures))
 
     def seen_by(self, pictures: Pictures, subjects: Sequence[int]) -> list[Tensor]:
-        """Embedding [B, shared] of pictures as each of some subjects sees them in training."""
+        """Embedding [B, shared] of pictures for each given subject, in training."""
         return [self._met(one) for one in self.visual.seen_by(pictures, subjects)]
 
     def texts(self, texts: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class BrainToClip(nn.Module):
         return self._met(self.visual.of_texts(texts))
 
     def effect(self, pictures: Pictures) -> PromptEffect:
-        """What prompts do to pictures."""
+        """Effect of the prompts on pictures."""
         found = self.visual.effect(pictures)
         before = None if found.before is None else self._met(found.before)
         return found._replace(before=before, after=self._met(found.after))
@@ -89,7 +89,7 @@ class BrainToClip(nn.Module):
         return through
 
     def parameter_groups(self, lr: float, lr_visual: float) -> list[dict]:
-        """Trained parameters: what tunes the tower (``joins``) with its own learning rate; no decay on vectors."""
+        """Trained parameters: those in the tower (``joins``) have another learning rate; no weight decay on vectors."""
         tuned = tuple(f"visual.{name}" for name in self.visual.tuned)
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for name, parameter in self.named_parameters():

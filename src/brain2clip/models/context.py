@@ -1,8 +1,8 @@
 """Learned context before a class name, through the frozen CLIP text tower (CoOp: Zhou et al., IJCV 2022).
 
 The tower is open_clip's own: its ``encode_text`` runs as it is, only the embeddings of the tokens at the places of the
-context are put in the place of those of its vocabulary. So position embedding, mask, pooling and projection are the
-model's own whatever they are; with the embeddings of real tokens the result is that of the real prompt, bit for bit.
+context are put in the place of those of its vocabulary. So position embedding, mask, pooling and projection are those
+of the model; with the embeddings of real tokens the result equals the real prompt, bit for bit.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def token_embedding(clip: Any) -> nn.Embedding:
     found = open_clip.token_embedding(clip)
     if found is None:
         raise InputError(
-            f"classifier.kind: context needs open_clip's own text tower; this one is a {type(clip).__name__} with "
+            f"classifier.kind: context needs a text tower of open_clip; found a {type(clip).__name__} with "
             f"{type(getattr(clip, 'text', None)).__name__}. Take classifier.kind: ensemble or prompt"
         )
     return found

@@ -1,4 +1,4 @@
-"""Convolutions that encoders of brain responses share, written as the fewest products."""
+"""Convolutions that encoders of brain responses share, written with as few products as possible."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Window(NamedTuple):
 
 
 def samples(seconds: float, rate: float) -> int:
-    """Samples of a kernel whose length is kept in seconds, one at least."""
+    """Samples of a kernel whose length is given in seconds, at least one."""
     return max(1, round(seconds * rate))
 
 
@@ -35,7 +35,7 @@ def time_left(kind: str, inputs: Inputs, windows: Sequence[Window]) -> int:
     Raises
     ------
     InputError
-        Where responses have no time axis, or are too short for one sample to be left.
+        If responses have no time axis, or are too short for one window.
     """
     check_time(kind, inputs, "convolves over time")
     needed, left = 1, inputs.n_times

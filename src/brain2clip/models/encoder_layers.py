@@ -1,4 +1,4 @@
-"""What encoders of brain responses of all kinds share: the projection at the end, and the refusal of voxels."""
+"""Parts that encoders share: the projection at the end, and the refusal of voxels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check_time(kind: str, inputs: Inputs, does: str) -> None:
     """
     if not inputs.sfreq:
         raise InputError(
-            f"encoder.kind: {kind} {does}, and voxels have no time axis; take encoder.kind: eegproject, or a method of "
+            f"encoder.kind: {kind} {does}, but voxels have no time axis; take encoder.kind: eegproject, or a method of "
             "kind mapping"
         )
 

@@ -19,7 +19,7 @@ class MappingNetwork(nn.Module):
     """Responses of one or several subjects to the frozen CLIP space.
 
     For one subject (or subjects with the same channels) the network takes the flattened response. For joint training
-    every subject has a linear layer of its own from its inputs to ``subject_width`` numbers, and the network is shared.
+    every subject has a linear layer from its inputs to ``subject_width`` numbers, and the network is shared.
 
     Parameters
     ----------
@@ -29,9 +29,10 @@ class MappingNetwork(nn.Module):
     inputs : int or mapping
         Size of a flattened response, or that of every subject by label.
     width : int
-        d of the CLIP space, or of what the readout gives.
+        d of the CLIP space, or width of the readout's output.
     readout : ReadoutModule, optional
-        From frozen vectors of pictures to the space that is mapped to; it trains with the network where it is learned.
+        From frozen vectors of pictures to the target space; it is trained with the network if it has trained
+        parameters.
     """
 
     def __init__(

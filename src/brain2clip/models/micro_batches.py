@@ -1,8 +1,9 @@
 """A batch in the memory of a few of its pictures: gradient caching (Gao et al., RepL4NLP 2021; written anew).
 
-A contrastive loss needs the embeddings of the whole batch, but not what a tower keeps of all pictures for its backward
-pass. Every few pictures are embedded without keeping anything; the loss is that of all; and when its gradient comes to
-the embeddings of some, they go through the tower again. What is drawn within is drawn the same both times.
+A contrastive loss needs the embeddings of the whole batch, but not the activations of all pictures at once. First, a
+few pictures at a time are embedded without storing activations, and the loss of the whole batch is computed. When its
+gradient reaches the embeddings of a part, this part goes through the tower again. Random numbers are the same in both
+passes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 def in_parts(
     run: Callable[..., Sequence[Tensor]], size: int, arrays: Sequence[Tensor | None], *given: Sequence[Tensor]
 ) -> list[Tensor]:
-    """What a function of a batch gives, computed of ``size`` rows at a time, and again in the backward pass.
+    """Output of a function of a batch, computed for ``size`` rows at a time, and again in the backward pass.
 
     Parameters
     ----------
@@ -26,9 +27,9 @@ def in_parts(
     size : int
         Rows at a time, at most; parts are of equal size, give or take one.
     arrays : sequence of Tensor [B, ...] or None
-        What is cut into parts.
+        Arrays that are divided into parts.
     given : sequence of Tensor
-        What every part gets whole.
+        Arguments that every part gets unchanged.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Pictures as a picture side takes them, and what all picture sides share."""
+"""Pictures as input of a picture side, and the base of all picture sides."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Pictures:
     vectors : mapping of str to Tensor [B, d_i]
         Further frozen vectors by name (:attr:`brain2clip.settings.Vector.name`).
     rows : Tensor [B] or None
-        Which they are, in the stimulus table; for picture sides whose settings say ``watches``.
+        Rows in the stimulus table; for picture sides whose settings say ``watches``.
     """
 
     embedding: Tensor
@@ -56,7 +56,7 @@ class Pictures:
 
 
 class Frozen(NamedTuple):
-    """What a picture side is given of the frozen CLIP.
+    """The parts of the frozen CLIP that a picture side gets.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Frozen(NamedTuple):
     widths : mapping of str to int
         Sizes of the further vectors by name.
     subjects : int
-        Number of those whose responses train the model.
+        Number of training subjects.
     bands : int
         K of the filter bank.
     tower : nn.Module or None
@@ -101,7 +101,7 @@ class PromptEffect(NamedTuple):
     shift : Tensor [B]
         Norm of the instance prompt over the norm of the patch tokens.
     before : Tensor [B, shared] or None
-        Embedding by the frozen tower, through the same trained head; None where it has another space.
+        Embedding by the frozen tower, through the same trained head; None if the frozen tower has another space.
     after : Tensor [B, shared]
         Embedding with prompts.
     """
@@ -121,17 +121,18 @@ class PictureSideBase(nn.Module):
     Attributes
     ----------
     tuned : tuple of str
-        Beginnings of the names of parameters that train with ``optimiser.lr_visual``.
+        First parts of the names of parameters that are trained with ``optimiser.lr_visual``.
     takes_parts : bool
-        Whether it minds ``micro_batch``.
+        Whether it supports ``micro_batch``.
     head : nn.Module
         Last projection, [B, width] to [B, shared].
     width : int
         Size of the embedding before the head.
     inner : int
-        Width of what is computed with: decides about the precision.
+        Width of the computations, which decides about the precision.
     micro_batch : int or None
-        Pictures that a driven tower sees at once in training (:mod:`brain2clip.models.micro_batches`); None: all.
+        Pictures that go through a tower with trained prompts or adapters at once in training
+        (:mod:`brain2clip.models.micro_batches`); None: all.
     """
 
     tuned: ClassVar[tuple[str, ...]] = ()
@@ -143,25 +144,25 @@ class PictureSideBase(nn.Module):
     micro_batch: int | None = None
 
     def fit(self, pictures: Pictures) -> None:
-        """Fit what is not trained step by step to training pictures, where the settings say ``fitted``.
+        """Fit to training pictures before training, if the settings say ``fitted``.
 
-        They come with all the vectors that the settings name, and without tokens.
+        The pictures have all vectors of the settings, and no tokens.
         """
 
     def begin(self, epoch: int, n_rows: int) -> None:
-        """Make ready for an epoch, counted from 1, with pictures of rows below ``n_rows``; where settings ``watch``."""
+        """Prepare an epoch, counted from 1, with pictures of rows below ``n_rows``; if the settings say ``watches``."""
 
     def learn(self, rows: Tensor, similarity: Tensor) -> None:
-        """Cosine [B] of pictures of some rows to the responses of a step, their mean; where settings ``watch``."""
+        """Note the mean cosine [B] between pictures of a step and their responses; if settings say ``watches``."""
 
     def forward(self, pictures: Pictures) -> Tensor:
-        """Embedding [B, shared], as no subject in particular sees the pictures."""
+        """Embedding [B, shared], without a subject."""
         raise NotImplementedError
 
     def seen_by(self, pictures: Pictures, subjects: Sequence[int]) -> list[Tensor]:
-        """Embedding [B, shared] as each of some subjects sees the pictures in training.
+        """Embedding [B, shared] for each given subject, in training.
 
-        Asked for only where the settings say ``by_subject``.
+        Used only if the settings say ``by_subject``.
         """
         raise NotImplementedError
 
@@ -170,16 +171,16 @@ class PictureSideBase(nn.Module):
         return self.head(texts)
 
     def check_texts(self) -> None:
-        """Texts can go through the head only where pictures do from CLIP's joint space.
+        """Refuse texts if pictures leave CLIP's joint space, because texts are in that space only.
 
         Raises
         ------
         InputError
-            Where pictures leave that space.
+            If pictures leave that space.
         """
 
     def merge(self) -> None:
-        """Make ready for use after training; the result may differ by rounding only."""
+        """Prepare for use after training; results change by rounding only."""
 
     @torch.inference_mode()
     def effect(self, pictures: Pictures) -> PromptEffect:
@@ -190,7 +191,7 @@ class PictureSideBase(nn.Module):
         InputError
             Where the kind has no prompts.
         """
-        raise InputError(f"{type(self).__module__} has no prompts to look at; take a method of visual.kind: neuroclip")
+        raise InputError(f"{type(self).__module__} has no prompts to inspect; take a method of visual.kind: neuroclip")
 
 
 class ReadPictureSide(PictureSideBase):
@@ -211,7 +212,7 @@ class ReadPictureSide(PictureSideBase):
 
     @property
     def rescales(self) -> bool:
-        """Whether pictures stay in CLIP's joint space, at another length than the tower gives them."""
+        """Whether pictures stay in CLIP's joint space, but with another length than in the tower."""
         return self.settings.leaves_joint_space is None and not isinstance(self.settings, OneVector)
 
     def vectors(self, pictures: Pictures) -> list[Tensor]:
@@ -232,11 +233,12 @@ class ReadPictureSide(PictureSideBase):
         return self.head(self.readout.of_texts(texts))
 
     def check_texts(self) -> None:
-        """Texts have no place where nothing of a picture is of CLIP's joint space."""
+        """Refuse texts if no part of the picture vector is in CLIP's joint space."""
         where = self.settings.without_texts
         if where is not None:
             raise InputError(
                 "the tasks category and caption are impossible for a method whose pictures leave CLIP's joint space "
-                f"(visual.{where}), because texts are in that space only; take the tasks out of retrieval.tasks, the "
-                "method out of the experiments, or take a readout that stays there (leave visual.readout out)"
+                f"(visual.{where}), because texts are in that space only; remove the tasks from retrieval.tasks, "
+                "remove the method from the experiments, or take a readout that stays in the joint space (leave "
+                "visual.readout out)"
             )

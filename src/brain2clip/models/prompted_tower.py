@@ -1,7 +1,7 @@
 """The frozen CLIP picture tower, driven block by block so that prompts can be put in.
 
 With everything off it is open_clip's own ``encode_image``, bit for bit in fp32: the same is computed in the same
-order. No weight of the tower ever wants a gradient.
+order. No weight of the tower ever requires a gradient.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class PromptedTower(nn.Module):
     """Patch tokens through a frozen open_clip ``VisionTransformer`` with shared prompt tokens.
 
     Prompts stand after the class token and before the patches, carry no position embedding, and in deep mode are
-    replaced at every block (Jia et al., ECCV 2022, visual prompt tuning; written anew).
+    replaced at every block (Jia et al., ECCV 2022, visual prompt tuning; own implementation).
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class PromptedTower(nn.Module):
         ``model.visual`` of an open_clip model; frozen here.
     prompts : SharedPrompts
     vectors : sequence of Vector
-        What is read out of the tower; the last of their blocks is the last that is run through.
+        The vectors that are read out; the tower runs up to the last of their blocks.
     checkpointing : bool
         Recompute activations of each block in the backward pass.
     compiling : bool
@@ -60,7 +60,7 @@ class PromptedTower(nn.Module):
         super().__init__()
         if not open_clip.is_vision_transformer(visual):
             raise InputError(
-                f"prompt tokens need open_clip's VisionTransformer; this tower's picture side is a "
+                "prompt tokens need open_clip's VisionTransformer; the picture encoder of this tower is a "
                 f"{type(visual).__name__}. Take a ViT (e.g. ViT-B-32), or visual.kind: frozen"
             )
         self.visual: Any = open_clip.driven(visual).eval().requires_grad_(False)
@@ -112,7 +112,7 @@ class PromptedTower(nn.Module):
         extra : Tensor [B, E, D], optional
             Extra tokens that stay behind the patches through all blocks.
         prompts : sequence of Tensor [m, D], optional
-            As they were drawn for a whole batch of which these pictures are a part; None draws them.
+            Prompts that were drawn for a whole batch that these pictures are a part of; None: draw them.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""What a readout is: the contract of the kinds in :mod:`brain2clip.models.readouts`."""
+"""The contract of readouts (:mod:`brain2clip.models.readouts`)."""
 
 from __future__ import annotations
 
@@ -15,50 +15,50 @@ class ReadoutModule(nn.Module):
     """Base of readouts: the vectors of pictures [B, d_i] to one vector [B, width].
 
     A kind is a module of :mod:`brain2clip.models.readouts` whose class ``Readout(settings, widths, subjects)`` derives
-    from this one, sets ``width`` and defines :meth:`forward`. What it is fitted to stays in buffers, which a checkpoint
-    holds beside the trained parameters.
+    from this one, sets ``width`` and defines :meth:`forward`. Fitted values are buffers, which a checkpoint holds
+    beside the trained parameters.
 
     Attributes
     ----------
     width : int
-        Size of what :meth:`forward` gives.
+        Size of the output of :meth:`forward`.
     """
 
     width: int
 
     def fit(self, vectors: Sequence[Tensor]) -> None:
-        """Fit to the vectors [n, d_i] of training pictures, as the frozen tower gives them; before anything trains."""
+        """Fit to the vectors [n, d_i] of training pictures from the frozen tower, before the training."""
 
     def of_texts(self, texts: Tensor, centred: bool = False) -> Tensor:
-        """Embeddings of texts [n, d] of CLIP's joint space at the place of pictures [n, width], where they have one.
+        """Embeddings of texts [n, d] in CLIP's joint space, changed like those of pictures to [n, width].
 
-        ``centred``: a mean was taken away from them already.
+        ``centred``: a mean was already subtracted.
         """
         return texts
 
     def forward(self, vectors: Sequence[Tensor], subject: int | None = None) -> Tensor:
-        """One vector [B, width] of each picture, as a subject sees it (in training), or as none in particular."""
+        """One vector [B, width] of each picture, for a subject (in training) or without a subject."""
         raise NotImplementedError
 
 
 def build(settings: ReadoutBase, widths: Sequence[int], subjects: int = 1) -> ReadoutModule:
-    """A readout of vectors of the given widths; ``subjects`` is the number of those who train it."""
+    """A readout of vectors of the given widths; ``subjects`` is the number of training subjects."""
     found: ReadoutModule = kinds.load("readouts", settings.kind)(settings, tuple(widths), subjects)
     return found
 
 
 def one_width(settings: ReadoutBase, widths: Sequence[int]) -> int:
-    """Width that all vectors of a readout have.
+    """Common width of all vectors of a readout.
 
     Raises
     ------
     InputError
-        Where they have several.
+        If the widths differ.
     """
     if len(set(widths)) > 1:
         named = ", ".join(f"{one.name} ({width})" for one, width in zip(settings.inputs, widths))
         raise InputError(
-            f"readout.kind: {settings.kind} takes vectors of one width, found {named}; take kind mix with a width, to "
-            "which each has a layer of its own, or kind concat"
+            f"readout.kind: {settings.kind} takes vectors of the same width, found {named}; take kind mix with a "
+            "width, which maps each vector to this width, or kind concat"
         )
     return widths[0]

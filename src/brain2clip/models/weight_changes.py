@@ -24,7 +24,7 @@ class Changed(nn.Module):
 
 
 class WeightChanges(nn.Module):
-    """Base of adapters: holds the changes, and nothing of the tower."""
+    """Base of adapters: holds the changes, but no part of the tower."""
 
     places: list[tuple[nn.Module, str]]
 
@@ -34,13 +34,13 @@ class WeightChanges(nn.Module):
         self.__dict__["places"] = []  # modules of the tower are not parts of the adapter
 
     def add(self, label: str, module: Any, name: str, change: nn.Module) -> None:
-        """Let a weight of a module of the tower be the frozen one plus what ``change()`` gives."""
+        """Replace a weight of a module of the tower by the frozen weight plus ``change()``."""
         self.changes[label] = change.to(getattr(module, name).device)
         parametrize.register_parametrization(module, name, Changed(change))
         self.places.append((module, name))
 
     def merge(self) -> None:
-        """Put the changes into weights of their own; those that the tower shares with others stay as they are."""
+        """Put the changes into new weights; weights that the tower shares with other models are not changed."""
         for module, name in self.places:
             with torch.no_grad():
                 merged = getattr(module, name).detach().clone()

@@ -1,8 +1,8 @@
-"""How much each stage of a configuration has to do: jobs, trials, pictures, work of towers, arrays, files.
+"""Amount of work of each stage of a configuration: jobs, trials, pictures, work of towers, arrays, files.
 
-All of it is reckoned from settings, manifests and descriptions of towers, and where only the data tell, from the
-events of one subject. No job is planned for that, so it takes seconds for any number of subjects. What each unit takes
-is in :mod:`brain2clip.plan.costs`.
+All of it is computed from settings, manifests and descriptions of towers, and if only the data have it, from the events
+of one subject. No job is planned for this, so it takes seconds for any number of subjects. :mod:`brain2clip.plan.costs`
+has the cost of each unit.
 """
 
 from __future__ import annotations
@@ -29,13 +29,17 @@ if TYPE_CHECKING:
 
 #: Channels of named sets.
 NAMED = {"occipital-parietal-17": 17, "nice-63": 63}
-#: What a region is reckoned as, whose channels only the data tell.
+#: Assumed number of channels of a named region; the true number is known from the data only.
 REGION = 12
-#: What is taken for recordings of which nothing is known.
+#: Assumptions for recordings without information.
 UNKNOWN = Extent((4000, 800), (1000, 100), 1000.0, 64)
 #: Work of a tower without a description: that of ViT-B-32.
 COMMON = 8.7
-#: Folds of the stage ``calibrate``, each of which trains without one.
+#: A photograph of 425 x 425 as PNG, GB.
+PNG_GB = 3.5e-4
+#: Sessions of a study of which only the data tell how many it has.
+SESSIONS = 10
+#: Folds of the stage ``calibrate``; the method is trained without each fold.
 FOLDS = 5
 #: Singular value decomposition of directions [n, d], and the error of leaving one out by penalties, FLOP / (n d^2).
 REGRESSION = 50.0
@@ -54,18 +58,18 @@ class Work:
     stage : str
     jobs : int
     of : mapping
-        Units to how many of them one job has to do (``workflow/costs.csv``).
+        Number of units of work of one job, by unit (``workflow/costs.csv``).
     memory : mapping
         Units to how many of them it holds: ``GB`` of arrays, ``tokens`` of pictures and ``weights`` of a tower (GB),
         ``gflop`` of a batch, ``prompted``: 1 where a tower takes part in training.
     disk : float
-        What one job leaves, GB.
+        Files that one job leaves, GB.
     known : bool
-        Whether settings or data tell all of that, or some was guessed.
+        Whether all of this is known from settings or data, or some of it was guessed.
     on_gpu : bool
         Whether they ask for a GPU.
     method : str
-        Whose jobs they are; empty: they serve several methods.
+        Method of the jobs; empty: several methods use them.
     """
 
     stage: str
@@ -79,7 +83,7 @@ class Work:
 
 
 class Amounts:
-    """What a plan amounts to.
+    """Counts the work of a plan.
 
     Parameters
     ----------
@@ -126,6 +130,19 @@ class Amounts:
         kept = (round(trials * training), round(asked * test)), (round(pictures * training), round(shown * test))
         return replace(extent, trials=kept[0], pictures=kept[1]), known
 
+    def learned(self, model: Run) -> tuple[Extent, bool]:
+        """The same of what a model learns from each of its subjects: of first sessions, where that is asked for."""
+        (extent, known), count = self.used(model.study), self.plan.first_sessions(model, model.subject)
+        if count is None:
+            return extent, known
+        there = self.plan.block(model.study).recorded_sessions
+        share = min(1.0, count / (there or SESSIONS))
+        (trials, asked), (pictures, shown) = extent.trials, extent.pictures
+        kept = max(1, round(trials * share))
+        # Pictures of one session are rarely those of another.
+        part = replace(extent, trials=(kept, asked), pictures=(min(pictures, kept), shown))
+        return part, known and there is not None
+
     def _looked_at(self, study: str) -> tuple[Extent, bool]:
         own, rate, inputs, known = self.plan.study(study), 0.0, 500, True
         subject = own.subjects()[0]
@@ -136,7 +153,8 @@ class Amounts:
             import pandas as pd
 
             recordings = own.recordings(subject)
-            table = pd.concat([own.trials(recording) for recording in recordings])
+            shown = own.shown(subject) if hasattr(own, "shown") else map(own.trials, recordings)
+            table = pd.concat(list(shown))
             rate, inputs, known = _described(recordings[0])
         sides = [table[table["split"] == side] for side in ("train", "test")]
         trials, pictures, concepts = zip(
@@ -200,6 +218,9 @@ class Amounts:
             if study in used:
                 gb = 0.05e-3 * sum(self.extent(study)[0].pictures)
                 yield Work("images", 1, {"GB": gb}, disk=gb, known=False)
+        for study in plan.bricked():
+            if study in used:
+                yield Work("bricks", 1, {"picture": self.n_stimuli(study)}, disk=PNG_GB * self.n_stimuli(study))
         for study in (name for name in used if plan.block(name).simulated):
             extent, _ = self.extent(study)
             pictures, trials, subjects = sum(extent.pictures), sum(extent.trials), len(plan.subjects(study))
@@ -232,6 +253,12 @@ class Amounts:
                 samples = trials * channels * (given.tmax - given.tmin) * extent.rate
                 held = {"GB": whole / 4}  # a session at a time
                 yield Work(stage, count, {"sample": samples}, held, disk, known and said)
+        for (study, signal, sessions), count in Counter(
+            (study, signal, sessions) for study, signal, _, sessions in plan.first_sessions_read()
+        ).items():
+            share = min(1.0, sessions / (plan.block(study).recorded_sessions or SESSIONS))
+            gb = share * self.response_gb(study, signal, 0) + self.response_gb(study, signal, 1)
+            yield Work("sessions", count, {"GB": gb}, disk=gb, known=self.extent(study)[1])
         for (study, signal), count in Counter((one[1], one[2]) for one in plan.exported()).items():
             gb = self.response_gb(study, signal)
             yield Work("export", count, {"GB": gb}, {"GB": gb}, gb)
@@ -256,7 +283,8 @@ class Amounts:
 
     def _models(self) -> Iterator[Work]:
         plan, runs = self.plan, self.plan.runs()
-        for model, count in _equal(plan.models(runs), plan).items():
+        models = plan.models(runs)
+        for model, count in _equal([*plan.starts(models), *models], plan).items():
             yield replace(self._train(model, count), method=model.method)
         wanted = [run for run in sorted(plan.points_wanted) if plan.method(run.method).points == "calibrated"]
         for model, count in _equal(plan.models(wanted), plan).items():
@@ -305,7 +333,8 @@ class Amounts:
     def _train(self, model: Run, count: int) -> Work:
         plan = self.plan
         method: Any = plan.method(model.method)
-        extent, known = self.used(model.study)
+        stage = "train" if plan.started_from(model) is None else "tune"
+        extent, known = self.learned(model)
         channels, times, said = self.taken(model)
         flop, weights, of_tower = self.tower(method.tower)
         sources = len(plan.sources(model))
@@ -315,7 +344,7 @@ class Amounts:
         disk = min(inputs * 512 * 4 / 1e9 * (sources if method.joint and hasattr(method, "network") else 1), 2.0) + 4e-3
         if not method.by_epoch:
             work = {"solved": _solved(method, responses, inputs, self._joint(method.tower)) / 1e9}
-            return Work("train", count, work, {"GB": 2 * gb}, disk, known and said, method.on_gpu)
+            return Work(stage, count, work, {"GB": 2 * gb}, disk, known and said, method.on_gpu)
         budget, searched = method.optimiser, method.selection
         pictures = min(extent.pictures[0], responses)
         # Where the epoch is searched for, the model trains twice: at most so long.
@@ -338,12 +367,12 @@ class Amounts:
             batch = flop * min(part if isinstance(part, int) else budget.batch_size, budget.batch_size, pictures)
             held |= {"tokens": tokens, "weights": weights, "gflop": batch, "prompted": 1.0}
         certain = known and said and (of_tower or not method.prompted)
-        return Work("train", count, of, held, disk, certain, method.on_gpu)
+        return Work(stage, count, of, held, disk, certain, method.on_gpu)
 
     def _calibrate(self, model: Run, count: int) -> Work:
         """Trainings without each of some folds, and the regressions, in the end and without each."""
         trained, method = self._train(model, count), self.plan.method(model.method)
-        pictures, width = self.used(model.study)[0].pictures[0], self._joint(method.tower)
+        pictures, width = self.learned(model)[0].pictures[0], self._joint(method.tower)
         subjects = len(self.plan.sources(model)) if model.subject == EVERYONE else 1
         of = {unit: (FOLDS - 1) * amount for unit, amount in trained.of.items()}
         solved = subjects * (FOLDS + 1) * REGRESSION * pictures * width**2 / 1e9

@@ -1,7 +1,7 @@
-"""What a configuration takes: time, memory and disk by stage, from benchmarks of earlier runs or from those shipped.
+"""Cost of a configuration: time, memory and disk by stage, from benchmarks of earlier runs or of the project.
 
-``workflow/costs.csv`` says what each unit of :mod:`brain2clip.plan.amounts` takes on a reference machine (2 cores of an
-AMD EPYC at 2.5 to 3.5 GHz, one thread a job; one NVIDIA H200), and whether that was measured or reckoned.
+``workflow/costs.csv`` has the cost of each unit of :mod:`brain2clip.plan.amounts` on a reference machine (2 cores of an
+AMD EPYC at 2.5 to 3.5 GHz, one thread a job; one NVIDIA H200), and whether that was measured or estimated.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 TABLE = Path("workflow/costs.csv")
-#: More processor time than anybody waits for, s.
+#: Processor time that is too long for anybody to wait, s.
 WEEKS = 14 * 86400.0
-#: How sure a number is, from the best to the worst: of this configuration's own runs; shipped benchmarks times what is
-#: to be done; with a rate or an amount that nobody measured.
-Basis = Literal["measured", "scaled", "reckoned"]
-BASES: tuple[Basis, ...] = ("measured", "scaled", "reckoned")
+#: Basis of a number, from the best to the worst. measured: in earlier runs of this configuration; scaled: benchmarks
+#: of the project times the amount of work; estimated: with a rate or an amount that was not measured.
+Basis = Literal["measured", "scaled", "estimated"]
+BASES: tuple[Basis, ...] = ("measured", "scaled", "estimated")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _means(benchmarks: Path, key_of: Callable[[tuple[str, ...]], K | None]) -> d
 
 
 def _number(text: str) -> float:
-    """A number of a benchmark, which may be a dash or NA for a job that was too short to be looked at."""
+    """A number of a benchmark, which may be a dash or NA for a job that was too short to be measured."""
     try:
         return float(text)
     except ValueError:
@@ -90,7 +90,7 @@ def _number(text: str) -> float:
 
 
 class Rates:
-    """What units take on the reference machine.
+    """Cost of units on the reference machine.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ class Rates:
 
 @dataclass
 class Estimate:
-    """What all jobs of a stage, or of a method, take.
+    """Cost of all jobs of a stage, or of a method.
 
     Attributes
     ----------
@@ -144,12 +144,12 @@ class Estimate:
     basis: Basis = "measured"
 
     def worsen(self, basis: Basis) -> None:
-        """As sure as the least sure part."""
+        """The basis is that of the least certain part."""
         self.basis = max(self.basis, basis, key=BASES.index)
 
 
 def estimate(plan: Plan, cores: int, gpu: bool, table: Path = TABLE) -> list[Estimate]:
-    """What every stage takes, in the order of the pipeline, everything made anew.
+    """Cost of every stage in the order of the pipeline, if everything is made from the start.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def estimate(plan: Plan, cores: int, gpu: bool, table: Path = TABLE) -> list[Est
 
 
 def by_method(plan: Plan, cores: int, gpu: bool, table: Path = TABLE) -> list[Estimate]:
-    """The same for every method: training, ranking and what looks into its models; first what methods share.
+    """The same for every method: training, ranking and inspection of its models; first the part that methods share.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def _add(one: Estimate, work: Work, rates: Rates, own: Cost | None, cores: int, 
         seconds, measured = rates.of(work.stage, "gpu" if gpu else "cpu", work.of)
         memory, _ = rates.of(work.stage, "memory", work.memory)
         cpu = seconds
-        one.worsen("scaled" if measured and work.known else "reckoned")
+        one.worsen("scaled" if measured and work.known else "estimated")
     one.memory = max(one.memory, memory)
     one.cpu_s += work.jobs * cpu
     if gpu:
@@ -223,7 +223,7 @@ def total(estimates: Iterable[Estimate]) -> Estimate:
 
 
 def has_gpu() -> bool:
-    """Whether this machine has a GPU of NVIDIA with a driver that serves, without importing torch."""
+    """Whether this machine has a GPU of NVIDIA with a working driver, without importing torch."""
     there = versions.DRIVER.exists() or shutil.which("nvidia-smi") is not None
     return there and versions.old_driver() is None
 
@@ -232,23 +232,23 @@ def has_gpu() -> bool:
 
 
 def for_a_gpu(plan: Plan) -> bool:
-    """Whether a configuration takes weeks of a processor, and a tenth of that or less with a GPU."""
+    """Whether a configuration takes weeks on a processor, but at most a tenth of that with a GPU."""
     alone, helped = (total(estimate(plan, 1, gpu)).cpu_s for gpu in (False, True))
     return alone > WEEKS and 10 * helped <= alone
 
 
 def told(plan: Plan, gpu: bool) -> str:
-    """One line: what all of a configuration takes."""
+    """The cost of the whole configuration in one line."""
     whole = total(estimate(plan, 1, gpu))
-    on_gpu = f", of these {hours(whole.gpu_s)} with a GPU" if gpu else ""
+    on_gpu = f", including {hours(whole.gpu_s)} with a GPU" if gpu else ""
     return (
-        f"All of this configuration, made anew: about {hours(whole.cpu_s)} of processor time{on_gpu}, up to "
+        f"This configuration, run from the start: about {hours(whole.cpu_s)} of processor time{on_gpu}, up to "
         f"{whole.memory:.2g} GB of memory, {whole.disk:.2g} GB of disk (by stage and method: brain2clip estimate)."
     )
 
 
 def hours(seconds: float) -> str:
-    """Time as it is said: seconds, minutes, hours."""
+    """Time in words: seconds, minutes, hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

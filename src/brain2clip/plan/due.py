@@ -1,9 +1,8 @@
-"""Which jobs of a plan would run, judged by the files that lie there; nothing is written, and Snakemake is not asked.
+"""Which jobs of a plan would run, judged by the existing files; nothing is written, and Snakemake is not used.
 
-The rule is Snakemake's, with what artefacts carry in place of its records: a job runs where a file that is asked for is
-missing, where what made its files is not what is planned, or where what it reads and no job makes has another content
-now; then also whatever reads its files, and whoever makes what it reads and what is not there. Times of files are not
-looked at.
+The rule is Snakemake's, with the provenance of artefacts in place of its records. A job runs if a requested file is
+missing, if its files were made by another spec than the planned one, or if an input that no job makes has changed. Then
+the jobs that read its files run, too, and the jobs that make its missing inputs. Times of files are ignored.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from brain2clip.plan.jobs import Job
 
 
 class Disk:
-    """What lies there; each file is looked at once, for all plans.
+    """Existing files; each file is read once, for all plans.
 
     Parameters
     ----------
@@ -36,7 +35,7 @@ class Disk:
 
     @staticmethod
     def _origin(path: str) -> str | None:
-        """Origin that a file carries; None where it carries none, empty where it cannot be read."""
+        """Origin that a file carries; None if it carries none, empty if it cannot be read."""
         try:
             made = records.provenance(Path(path))
         except (artefact.ArtefactError, OSError, UnicodeDecodeError):
@@ -44,7 +43,7 @@ class Disk:
         return None if made is None else made.origin
 
     def changed(self, job: Job, made: Container[str]) -> bool:
-        """Whether a job read another content of its inputs, of those that are not made by jobs, than they have now."""
+        """Whether inputs that no job makes have changed since the job read them."""
         named = artefact.named(job.inputs)
         leaves = {name: path for name, path in named.items() if path not in made}
         if not leaves and job.stage not in records.LISTING_PICTURES:
@@ -68,7 +67,7 @@ def due(
         Files that are asked for.
     disk : Disk
     before : mapping, optional
-        Jobs of the plan that the files were made by, where they do not say so themselves (downloads, exports).
+        Jobs of the plan that made the files, for files without provenance (downloads, exports).
     """
     makers = {output: job for job in jobs.values() for output in job.outputs}
     readers: dict[str, list[Job]] = {}
@@ -95,14 +94,14 @@ def due(
 
 
 def lacking(jobs: Mapping[str, Job], running: Iterable[Job], disk: Disk) -> list[str]:
-    """Files that running jobs read and that neither lie there nor are made by any job, sorted."""
+    """Files that the jobs read, but that do not exist and are made by no job, sorted."""
     made = {output for job in jobs.values() for output in job.outputs}
     read = {path for job in running for path in _inputs(job)}
     return sorted(path for path in read - made if not disk.has(path))
 
 
 def _differs(job: Job, disk: Disk, before: Job | None) -> bool:
-    """Whether the files of a job that lie there are those of another plan."""
+    """Whether existing files of a job belong to another plan."""
     there = [path for path in job.outputs if disk.has(path)]
     if not there:
         return False

@@ -1,4 +1,4 @@
-"""Files: what every job reads and writes, below the folder of the results."""
+"""Files that jobs read and write, below the folder of the results."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ EXPORTED = {
 }
 #: Endings of the files of a table.
 ENDINGS = ("parquet", "md", "tex")
-#: Endings of what can be taken from the results page.
+#: Endings of the data files of the results page.
 TAKEN = ("csv", "parquet")
-#: Numbers that others published, which stand beside ours.
+#: Published results, which are shown beside the computed ones.
 PUBLISHED = Path("workflow/published")
 
 
@@ -27,7 +27,7 @@ class Files(Specs):
     """Paths of artefacts."""
 
     def record(self, dataset: str, unit: str) -> str:
-        """What a finished download leaves."""
+        """Record of a finished download."""
         return f"{self.results}/downloads/{dataset}/{unit}.json"
 
     def raw(self, study: str, path: str) -> str:
@@ -41,6 +41,17 @@ class Files(Specs):
     def responses(self, study: str, signal: str, subject: str) -> str:
         """Responses of a subject."""
         return f"{self.results}/responses/{study}/{signal}/sub-{subject}.h5"
+
+    def first_responses(self, study: str, signal: str, subject: str, sessions: int) -> str:
+        """Responses of a subject with training trials of the first sessions only."""
+        return f"{self.results}/responses/{study}/{signal}/sub-{subject}.sessions-{sessions}.h5"
+
+    def responses_of(self, run: Run, subject: str) -> str:
+        """Responses of a subject that a run reads, of those sessions that its protocol takes."""
+        sessions = self.first_sessions(run, subject)
+        if sessions is None:
+            return self.responses(run.study, run.signal, subject)
+        return self.first_responses(run.study, run.signal, subject, sessions)
 
     def catalogue(self, study: str) -> str:
         """Table of the stimuli of a study."""
@@ -85,7 +96,7 @@ class Files(Specs):
         return f"{self.results}/apply/{one.path}.parquet"
 
     def calibration(self, model: Run) -> str:
-        """What makes points of the predictions of a model (:meth:`Runs.model_of`)."""
+        """Calibration of the predictions of a model to points (:meth:`Runs.model_of`)."""
         return f"{self.results}/calibrate/{model.path}.safetensors"
 
     def embeddings(self, run: Run) -> str:
@@ -105,7 +116,7 @@ class Files(Specs):
         return f"{self.results}/oracle/{study}/{generator}.h5"
 
     def judged(self, run: Run, generator: str) -> str:
-        """How pictures of a run compare with the seen ones."""
+        """Judgements of the pictures of a run."""
         return f"{self.results}/judge/{run.path}.{generator}.parquet"
 
     def timecourse(self, study: str, signal: str, subject: str) -> str:
@@ -124,7 +135,7 @@ class Files(Specs):
     # ----------------------------------------------------------------------------------------- targets
 
     def descriptions(self) -> list[str]:
-        """What makes a BIDS dataset of the recordings; downloaded datasets bring their own."""
+        """Files that complete simulated recordings to a BIDS dataset; downloaded datasets have their own."""
         simulated = [
             self.raw(study, "dataset_description.json")
             for study in self.studies_used
@@ -211,13 +222,13 @@ class Files(Specs):
         }
 
     def drive_file(self, study: str) -> dict[str, Spec]:
-        """What simulated brains answer to in every picture, with the spec that makes it."""
+        """Features of every picture that drive the simulated responses, with the spec that makes them."""
         return {self.raw(study, "derivatives/truth/features.h5"): self.simulate_pictures_spec(study)}
 
     # ---------------------------------------------------------------------------------------- download
 
     def missing_downloads(self) -> list[object]:
-        """Files that experiments and exports need and that no finished download has brought."""
+        """Files that experiments and exports need and that are not downloaded yet."""
         return [
             file
             for dataset, units in self.downloads(*self.studies_used).items()

@@ -16,16 +16,26 @@ from brain2clip.stage import InputError
 
 #: Stages in the order of the pipeline.
 STAGES = (
-    *("download", "images", "simulate_pictures", "simulate_recordings", "simulate_voxels", "simulate_dataset"),
+    *(
+        "download",
+        "images",
+        "bricks",
+        "simulate_pictures",
+        "simulate_recordings",
+        "simulate_voxels",
+        "simulate_dataset",
+    ),
     *(
         "epochs",
         "preprocessed",
         "voxels",
+        "sessions",
         "catalogue",
         "features",
         "vectors",
         "export",
         "train",
+        "tune",
         "rank",
         "apply",
         "ceiling",
@@ -63,7 +73,7 @@ class Job:
 
 
 class Plan(Shown):
-    """What a configuration asks for: a method per rule, and :meth:`jobs` for all of them."""
+    """The jobs of a configuration: a method for each rule, and :meth:`jobs` for all."""
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -109,6 +119,12 @@ class Plan(Shown):
         names = ("stimuli/stimuli.tsv", f"stimuli/{file_records.NAME}")
         return Job(self.images_spec(dataset), inputs, tuple(self.raw(dataset, name) for name in names))
 
+    def bricks_job(self, study: str) -> Job:
+        """Unpack the pictures of a study that are rows of one array."""
+        names = ("pictures/pictures.tsv", f"pictures/{file_records.NAME}")
+        inputs = {"brick": self.study(study).brick_files()}
+        return Job(self.bricks_spec(study), inputs, tuple(self.raw(study, name) for name in names))
+
     def responses_job(self, study: str, signal: str, subject: str) -> Job:
         """Responses of a subject: ``epochs``, ``preprocessed`` or ``voxels``."""
         own = self.study(study)
@@ -117,6 +133,12 @@ class Plan(Shown):
         inputs = {"signals": own.files(subject), "stimuli": labels}
         made = (self.responses(study, signal, subject),)
         return Job(self.responses_spec(study, signal, subject), inputs, made)
+
+    def sessions_job(self, study: str, signal: str, subject: str, sessions: int) -> Job:
+        """Responses of a subject with training trials of the first sessions only."""
+        inputs = {"responses": [self.responses(study, signal, subject)]}
+        made = (self.first_responses(study, signal, subject, sessions),)
+        return Job(self.sessions_spec(study, signal, subject, sessions), inputs, made)
 
     def catalogue_job(self, study: str) -> Job:
         """Table of the stimuli of a study."""
@@ -159,20 +181,23 @@ class Plan(Shown):
         return Job(self.export_spec(form, study, signal, subject), inputs, made)
 
     def train_job(self, run: Run) -> Job:
-        """A model."""
+        """A model, of stage ``tune`` where it goes on from another."""
         inputs = {
-            "responses": [self.responses(run.study, run.signal, source) for source in self.sources(run)],
+            "responses": [self.responses_of(run, source) for source in self.sources(run)],
             "stimuli": [self.features_of(run)],
             "vectors": self.vector_files(run),
         }
+        if (start := self.started_from(run)) is not None:
+            inputs["start"] = [self.checkpoint(start)]
         made = (self.checkpoint(run), self.history(run))
         return Job(self.train_spec(run), inputs, made, on_gpu=self.method(run.method).on_gpu)
 
     def rank_job(self, run: Run) -> Job:
         """Retrieval rows of a run by its model, an ideal observer (stage ``ceiling``) or a file (``imported``)."""
-        inputs = {"responses": [self.responses(run.study, run.signal, run.subject)], "stimuli": [self.features_of(run)]}
+        inputs = {"responses": [self.responses_of(run, run.subject)], "stimuli": [self.features_of(run)]}
         match self.method(run.method).ranked_by:
-            case "ceiling":
+            case "ceiling":  # knows the response to every trial, whichever others train on
+                inputs["responses"] = [self.responses(run.study, run.signal, run.subject)]
                 inputs["truth"] = [self.truth(run.study, run.subject)]
             case "imported":
                 inputs = {"stimuli": [self.features_of(run)], "result": [self.imported_file(run)]}
@@ -201,17 +226,17 @@ class Plan(Shown):
         Raises
         ------
         InputError
-            Where the configuration asks for no such file.
+            If the configuration has no such file.
         """
         names = {name: getattr(w, name) for name in ("apply", "signal", "protocol", "method", "subject", "seed")}
         path = "{apply}/{signal}/{protocol}/{method}/sub-{subject}_seed-{seed}".format(**names)
         found = [one for one in self.applied() if one.path == path]
         if not found:
-            raise InputError(f"apply: the configuration asks for no {path}")
+            raise InputError(f"apply: the configuration has no entry that writes {path}")
         return found[0]
 
     def inspect_job(self, run: Run) -> Job:
-        """What the prompts of a run do."""
+        """Gains and prompts of a run."""
         made = tuple(f"{self.results}/retrieval/{run.path}.{name}.parquet" for name in ("gains", "prompts"))
         return Job(self.inspect_spec(run), self.rank_job(run).inputs, made)
 
@@ -223,7 +248,7 @@ class Plan(Shown):
         return Job(self.embed_spec(run), inputs, (self.embeddings(run),))
 
     def calibrate_job(self, model: Run) -> Job:
-        """What makes points of the predictions of a model."""
+        """Calibration of the predictions of a model to points."""
         trained = self.train_job(model)
         return Job(self.calibrate_spec(model), trained.inputs, (self.calibration(model),), trained.on_gpu)
 
@@ -242,7 +267,7 @@ class Plan(Shown):
         return Job(self.generate_spec(run, generator), inputs, made, on_gpu=True)
 
     def oracle_job(self, study: str, generator: str) -> Job:
-        """Pictures that a generator makes of the test pictures' own embeddings."""
+        """Pictures that a generator makes from the embeddings of the test pictures themselves."""
         inputs = self._generating_inputs(study, generator)
         return Job(self.oracle_spec(study, generator), inputs, (self.oracle(study, generator),), on_gpu=True)
 
@@ -257,7 +282,7 @@ class Plan(Shown):
         }
 
     def judge_job(self, run: Run, generator: str) -> Job:
-        """How pictures of a run compare with the seen ones."""
+        """Judgements of the pictures of a run."""
         from brain2clip.generation import files as generator_files
 
         block = self.config.generators[generator]
@@ -324,7 +349,7 @@ class Plan(Shown):
     # -------------------------------------------------------------------------------------------- all
 
     def targets(self) -> list[str]:
-        """Files that the configuration asks for in the end."""
+        """Target files of the configuration."""
         return [
             *self.descriptions(),
             *self.tables(),
@@ -354,10 +379,11 @@ class Plan(Shown):
         return self._jobs
 
     def _possible(self) -> Iterator[Job]:
-        """Jobs of everything that the configuration names, wanted or not."""
+        """Jobs of everything in the configuration, needed or not."""
         for dataset, units in self.downloads().items():
             yield from (self.download_job(dataset, unit) for unit in units)
         yield from map(self.images_job, self.bringing_pictures())
+        yield from map(self.bricks_job, self.bricked())
         for study in self.studies_used:
             if self.block(study).simulated:
                 yield self.simulate_pictures_job(study)
@@ -378,11 +404,15 @@ class Plan(Shown):
             if self.method(run.method).ranked_by != "imported"
             for subject in {run.subject, *self.sources(run)}
         }
+        models = self.models(runs)
+        starts = self.starts(models)
+        asked |= {(run.study, run.signal, subject) for run in starts for subject in self.sources(run)}
         asked |= {(one.run.study, one.run.signal, one.run.subject) for one in applied}
         for one in sorted(asked | {one[1:] for one in self.exported()}):
             yield self.responses_job(*one)
+        yield from (self.sessions_job(*one) for one in self.first_sessions_read())
         yield from (self.export_job(*one) for one in self.exported())
-        yield from map(self.train_job, self.models(runs))
+        yield from map(self.train_job, [*starts, *models])
         yield from map(self.rank_job, runs)
         yield from map(self.apply_job, applied)
         yield from (self.inspect_job(run) for run in runs if self.method(run.method).prompted)
@@ -409,5 +439,5 @@ class Plan(Shown):
         yield self.page_job()
 
     def room(self) -> Path:
-        """The nearest folder there is on the way to the downloads."""
+        """The nearest existing folder above the downloads."""
         return next(path for path in Path(self.results, "raw").absolute().parents if path.exists())

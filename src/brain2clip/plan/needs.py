@@ -1,12 +1,11 @@
-"""What can be refused before anything runs: methods that a study cannot serve, exports of a part, files that are none.
+"""Errors that are found before anything runs: methods without the stimuli they need, incomplete exports, wrong files.
 
 Methods say what they need of a study (:attr:`brain2clip.settings.MethodBase.needs`), studies what their stimuli have
-(:attr:`brain2clip.settings.StudyBase.has`); the two meet here and nowhere else.
+(:attr:`brain2clip.settings.StudyBase.has`); the two are compared here only.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
 
 #: Tasks that compare brain responses with texts.
 OF_TEXTS = tuple(task for task in TASKS if task.startswith(("category", "caption")))
-#: What to do where a study lacks what a method needs.
+#: Advice if a study lacks what a method needs.
 ADVICE = {
-    "pictures": "give the study its pictures, or take visual.kind: frozen with the embedding alone",
+    "pictures": "give the study its pictures, or take visual.kind: frozen with the embedding only",
     "captions": "give the study captions, or add prompts to supervision.sentences",
 }
 #: Towers that published generators take.
@@ -40,12 +39,12 @@ WITH_POINTS = (
 
 
 def check(plan: Plan) -> None:
-    """Refuse what cannot end well.
+    """Refuse configurations that cannot work.
 
     Raises
     ------
     brain2clip.stage.InputError
-        With all that was found, setting by setting.
+        With all errors, by setting.
     """
     if found := problems(plan):
         raise InputError("\n".join(found))
@@ -53,14 +52,14 @@ def check(plan: Plan) -> None:
 
 
 def problems(plan: Plan) -> list[str]:
-    """What the settings of methods, studies and exports make impossible, a sentence each."""
+    """Contradictions between settings of methods, studies and exports, one sentence each."""
     studies = [*_sources(plan), *_categories(plan), *_templates(plan)]
     pictures = [*_generating(plan), *_generators(plan), *_judges(plan)]
     return [*studies, *_shared(plan), *_methods(plan), *pictures, *_imported(plan), *_exports(plan)]
 
 
 def check_towers(plan: Plan, attempt: Attempt = strictly) -> None:
-    """What is asked of towers and of epochs that others made, each on its own."""
+    """Checks of towers and of the authors' epochs, one by one."""
     for study, tower in plan.towers_run():
         attempt(None, plan.vectors_of, study, tower)
     experiments = plan.config.experiments.values()
@@ -78,28 +77,27 @@ def check_towers(plan: Plan, attempt: Attempt = strictly) -> None:
 
 
 def _known_tower(model: str, pretrained: str | None) -> None:
-    """Refuse what open_clip does not know, and weights of another activation, by open_clip's files.
-
-    A checkpoint that does not lie there is left to Snakemake, which names all files that are missing.
-    """
+    """Refuse missing files, towers that open_clip does not know, and weights with another activation."""
     known = open_clip_files.known()
-    absent = pretrained is not None and weights.is_path(pretrained) and not os.path.isfile(pretrained)
+    own_file = pretrained is not None and weights.is_path(pretrained)
     if known is not None:
-        weights.check_names(model, None if absent else pretrained, known)
-        if not absent:
-            weights.check_activation(model, pretrained, known)
+        weights.check_names(model, None if own_file else pretrained, known)
+    weights.check_there(model, pretrained)
+    if known is not None:
+        weights.check_activation(model, pretrained, known)
 
 
 def drawn_towers(plan: Plan) -> list[str]:
-    """A line for each study of photographs whose pictures go through the CLIP of the drawn world."""
+    """A line for each study of photographs that uses the small CLIP of the simulated studies."""
     found = []
     for study, tower in plan.towers_run():
         block = plan.block(study)
         photographs = not block.simulated and "pictures" in (block.has or ()) and not plan.ready(study, tower)
         if photographs and weights.of_drawn_world(plan.config.towers[tower].model):
             found.append(
-                f"experiments on studies.{study}: towers.{tower} is the small CLIP of the simulated studies, which has "
-                "never seen a photograph; its numbers say little here. Take another one (brain2clip weights ViT-B-32, "
+                f"experiments on studies.{study}: towers.{tower} is the small CLIP of the simulated studies, which "
+                "was never trained on photographs; its results mean little here. Take another tower (brain2clip "
+                "weights ViT-B-32, "
                 "docs/reproducing.md)"
             )
     return found
@@ -117,15 +115,15 @@ def _sources(plan: Plan) -> Iterator[str]:
 
 
 def _categories(plan: Plan) -> Iterator[str]:
-    """Studies of categories without a text, which are the candidates."""
+    """Studies with categories that have no text prompts, although these are the candidates."""
     for study in plan.studies_ranked:
         categories = getattr(plan.block(study), "categories", None)
         where = f"studies.{study}.categories"
         if categories is not None and len(categories) < 2:
-            yield f"{where}: found {', '.join(categories) or 'none'}; expected at least two, to be told apart"
+            yield f"{where}: found {', '.join(categories) or 'none'}; expected at least two categories"
         for name, texts in (categories or {}).items():
             if not texts:
-                yield f"{where}.{name}: found no text prompt; expected a list of texts, one at least"
+                yield f"{where}.{name}: found no text prompt; expected a list of at least one text"
 
 
 def _shared(plan: Plan) -> Iterator[str]:
@@ -150,15 +148,15 @@ def _templates(plan: Plan) -> Iterator[str]:
         study = plan.block(name)
         if "template" in plan.config.retrieval.tasks and study.templates is None:
             yield (
-                f"studies.{name}.templates: found nothing, and retrieval.tasks has template; expected files of further "
-                "pictures of its test concepts, as in more/{concept}/*.jpg, or no such task"
+                f"studies.{name}.templates: found nothing, but retrieval.tasks has template; expected files of "
+                f"further pictures of the test concepts, such as more/{{concept}}/*.jpg, or no task template"
             )
         if study.templates is not None and study.has is not None and "pictures" not in study.has:
-            yield f"studies.{name}.templates: the study has no pictures to compare with; leave it out"
+            yield f"studies.{name}.templates: the study has no pictures to compare with; leave templates out"
 
 
 def _methods(plan: Plan) -> Iterator[str]:
-    """Methods of experiments on studies that lack what they need, those that are applied to others included."""
+    """Methods on studies that lack what they need, including studies of ``apply``."""
     experiments = plan.config.experiments
     asked = [(f"experiments.{label}.methods", one.study, one.methods) for label, one in experiments.items()]
     asked += [
@@ -174,19 +172,18 @@ def _methods(plan: Plan) -> Iterator[str]:
                 missing |= method.needs & {"pictures"}
             where = f"{setting}: {name!r}"
             for needed in sorted(missing):
-                what = f"{method.needed_for} needs {needed}, and the stimuli of study {on!r} have none"
+                what = f"{method.needed_for} needs {needed}, but the stimuli of study {on!r} have none"
                 yield f"{where}: {what} for tower {method.tower!r}; {ADVICE[needed]}"
             if plan.is_voxels(on) and (of_eeg := _of_eeg(method)):
                 yield (
-                    f"{where}: methods.{name}.inputs.{of_eeg} is of EEG, and study {on!r} has voxels, whose sets are "
-                    "signals (rois); leave it out"
+                    f"{where}: methods.{name}.inputs.{of_eeg} is for EEG, but study {on!r} has voxels, which are "
+                    "chosen by rois; leave it out"
                 )
             there = study.ready_vectors
             for vector in method.vectors:
                 if vector.ready is not None and vector.ready not in there:
                     yield (
-                        f"{where}: its readout takes ready: {vector.ready}, and "
-                        f"studies.{on}.ready_vectors names "
+                        f"{where}: its readout takes ready: {vector.ready}, but studies.{on}.ready_vectors names "
                         f"{', '.join(there) or 'none'}{suggestion(vector.ready, there)}; expected a file of that name"
                     )
             if method.package is not None and find_spec(method.package) is None:
@@ -196,31 +193,40 @@ def _methods(plan: Plan) -> Iterator[str]:
                 )
             if study.templates is not None and plan.ready(on, method.tower):
                 yield (
-                    f"studies.{on}.templates: found beside ready_features of tower {method.tower!r}, which stand in "
-                    "for its pictures; expected one of the two"
+                    f"studies.{on}.templates: found together with ready_features of tower {method.tower!r}, which "
+                    "replace its pictures; expected one of the two"
                 )
             texts = [task for task in plan.config.retrieval.tasks if task in OF_TEXTS]
             if texts and method.without_texts:
                 yield (
-                    f"{where}: retrieval.tasks {', '.join(texts)} compare with texts, which are in CLIP's joint space "
-                    f"only, and the method leaves it ({method.without_texts}); take one of the two out"
+                    f"{where}: retrieval.tasks {', '.join(texts)} compare with texts, which are in CLIP's joint "
+                    f"space only, but the method leaves it ({method.without_texts}); remove the method or the tasks"
                 )
 
 
 def _generating(plan: Plan) -> Iterator[str]:
-    """Experiments of whose predictions no picture can be made, or none that could be compared with a seen one."""
+    """Experiments with generators whose predictions give no pictures, or that have no seen pictures to compare with."""
     for label, one in plan.config.experiments.items():
         if not one.generators:
             continue
         has, where = plan.block(one.study).has, f"experiments.{label}.generators"
         if has is not None and "pictures" not in has:
             yield (
-                f"{where}: found {', '.join(one.generators)}, and the stimuli of study {one.study!r} are no pictures: "
-                "there is nothing seen to draw or to compare with; expected no generator, or a study with pictures"
+                f"{where}: found {', '.join(one.generators)}, but the stimuli of study {one.study!r} are not "
+                "pictures, so that there is nothing to compare generated pictures with; expected no generator, or a "
+                "study with pictures"
             )
             continue
+        continuing = [protocol for protocol in one.protocols if plan.protocol(protocol).continues]
         for name in one.methods:
             method = plan.method(name)
+            if continuing and method.points == "calibrated":
+                yield (
+                    f"{where}: found {', '.join(one.generators)} beside protocol {continuing[0]!r}, whose models go on "
+                    f"from those of other subjects: the predictions of {name!r} are calibrated on training pictures "
+                    "that the model did not see, and those others may have seen them all; expected another protocol "
+                    "(intra-subject with as many sessions, or new-subject with start: random)"
+                )
             if method.no_points:
                 yield (
                     f"experiments.{label}.methods: {name!r} predicts no points for {where} "
@@ -229,8 +235,8 @@ def _generating(plan: Plan) -> Iterator[str]:
                 )
             elif plan.ready(one.study, method.tower):
                 yield (
-                    f"{where}: studies.{one.study}.ready_features has embeddings of tower {method.tower!r} in place of "
-                    "pictures, and generated pictures are compared with seen ones; give the study its pictures"
+                    f"{where}: studies.{one.study}.ready_features has embeddings of tower {method.tower!r} in place "
+                    "of pictures, but generated pictures are compared with the seen ones; give the study its pictures"
                 )
             for generator in one.generators if method.no_points is None else ():
                 yield from _of_another_space(plan, f"{where}: {generator!r}", name, method, generator)
@@ -243,14 +249,14 @@ def _of_another_space(plan: Plan, where: str, name: str, method: MethodBase, gen
         towers = (plan.config.towers[one] for one in (method.tower, block.tower))
         own, wanted = (_described(one.model, one.pretrained) for one in towers)
         yield (
-            f"{where} takes points of tower {block.tower!r} ({wanted}), and methods.{name}.tower is {method.tower!r} "
+            f"{where} takes points of tower {block.tower!r} ({wanted}), but methods.{name}.tower is {method.tower!r} "
             f"({own}); expected one tower: set methods.{name}.tower to {block.tower!r}, or take a generator of "
             f"{method.tower!r}{_no_public(plan.config.towers[method.tower])}"
         )
 
 
 def _generators(plan: Plan) -> Iterator[str]:
-    """Generators of experiments whose tower is none that their weights take, or whose library is not there."""
+    """Generators with a tower that does not fit their weights, or whose library is not installed."""
     for name in sorted({name for one in plan.config.experiments.values() for name in one.generators}):
         block = plan.config.generators[name]
         tower, where = plan.config.towers[block.tower], f"generators.{name}"
@@ -271,8 +277,9 @@ def _generators(plan: Plan) -> Iterator[str]:
         taken, width = generator_files.space(block), _width(tower.model)
         if taken is not None and width is not None and taken != width:
             yield (
-                f"{where}.model: {block.model} takes {taken} numbers, and tower {block.tower!r} ({tower.model}) gives "
-                f"{width}; expected a generator that was trained on embeddings of this tower, or the tower of that one"
+                f"{where}.model: {block.model} takes {taken} numbers, but tower {block.tower!r} ({tower.model}) "
+                f"gives {width}; expected a generator that was trained on embeddings of this tower, or the tower "
+                "that the generator was trained on"
             )
         if block.package is not None and find_spec(block.package) is None:
             yield (
@@ -282,7 +289,7 @@ def _generators(plan: Plan) -> Iterator[str]:
 
 
 def _may_be(tower: Tower, model: str, tag: str) -> bool:
-    """Whether a tower is that of open_clip, as far as names tell; a folder is told by its width."""
+    """Whether a tower is this one of open_clip, by its names; for a folder, by its width."""
     if tower.model.startswith(weights.LOCAL):
         return _width(tower.model) in (None, _width(model))
     own_file = tower.pretrained is not None and weights.is_path(tower.pretrained)
@@ -290,7 +297,7 @@ def _may_be(tower: Tower, model: str, tag: str) -> bool:
 
 
 def _width(model: str) -> int | None:
-    """Numbers of an embedding of a tower; None where no file here says it."""
+    """Width of the embeddings of a tower; None if no local file has it."""
     found = (weights.architecture(model) or {}).get("embed_dim")
     return found if isinstance(found, int) else None
 
@@ -307,7 +314,8 @@ def _no_public(tower: Tower) -> str:
     if tower.model.startswith(weights.LOCAL) or tower.model in dict(PUBLISHED.values()):
         return ""
     known = "; ".join(f"{model} / {tag} ({name})" for name, (model, tag) in PUBLISHED.items())
-    return f". No public generator takes the {_width(tower.model) or ''} numbers of {tower.model}; they take {known}"
+    numbers = _width(tower.model) or ""
+    return f". No public generator takes the {numbers} numbers of {tower.model}; public generators take {known}"
 
 
 def _of_eeg(method: Any) -> str | None:
@@ -318,7 +326,7 @@ def _of_eeg(method: Any) -> str | None:
 
 
 def _imported(plan: Plan) -> Iterator[str]:
-    """Results of one file that experiments would show as several, and such as no table could show."""
+    """Files of imported results that would be used for several runs, or whose task or repetitions are not computed."""
     retrieval = plan.config.retrieval
     for name in plan.methods(ranked_by="imported"):
         method: Any = plan.method(name)
@@ -337,24 +345,25 @@ def _imported(plan: Plan) -> Iterator[str]:
             found = sorted(set(all_of))
             if len(found) > 1 and f"{{{of}}}" not in method.file:
                 yield (
-                    f"methods.{name}.file: experiments list it for {', '.join(found)}, and {method.file!r} is one "
+                    f"methods.{name}.file: experiments list it for {', '.join(found)}, but {method.file!r} is one "
                     f"result; expected {{{of}}} in its name, or the method in experiments of one {of} only"
                 )
 
 
 def _exports(plan: Plan) -> Iterator[str]:
-    """Exports, arrays of all pictures by repetitions, of a study that leaves some unshown."""
+    """Exports of a study with only part of its trials; the formats are arrays of all pictures by repetitions."""
     for label, export in plan.config.exports.items():
         part = plan.block(export.study).part
         if part is not None:
             yield (
-                f"exports.{label}.study: {export.study!r} shows part of its pictures (studies.{export.study}.{part}); "
-                "the formats hold all of them equally often; expected all sessions and runs"
+                f"exports.{label}.study: {export.study!r} has only part of its trials "
+                f"(studies.{export.study}.{part}), but the formats need all pictures, each equally often; expected "
+                "all sessions and runs"
             )
 
 
 def _judges(plan: Plan) -> Iterator[str]:
-    """Judges of generated pictures whose weights are not there, and tables of pictures that nobody generates."""
+    """Judges whose weights are missing, and tables of generated pictures without generators."""
     if any(one.generators for one in plan.config.experiments.values()):
         yield from generator_files.problems(plan.config.judges)
         for name, judge in plan.config.judges.items():
@@ -368,6 +377,6 @@ def _judges(plan: Plan) -> Iterator[str]:
         listed = {label: plan.config.experiments[label].generators for label in table.experiments}
         if table.of_pictures and not any(listed.values()):
             yield (
-                f"tables.{name}.experiments: found {', '.join(listed)}, of which none has generators; expected one "
-                "with experiments.*.generators, whose pictures a table of kind generation shows"
+                f"tables.{name}.experiments: found {', '.join(listed)}, and none of them has generators; expected an "
+                "experiment with experiments.*.generators, because a table of kind generation shows their pictures"
             )

@@ -1,9 +1,9 @@
 """Why jobs run, by the settings that were changed: ``bands.broad.h_freq 20 -> 30: 26 jobs, about 4 min, no GPU``.
 
-Results carry the settings that made them, in the words of their stage. Which key of the configuration stands behind one
-of these is found by asking: a key of the same name is put back to the old value, and where the plan then gives the jobs
-what their results carry, it is that key. What reads a result that is made again runs for the same reason. Results that
-are not there yet and that the configuration before did not ask for have their reason in what was changed since.
+Results carry the settings that made them, by the names of their stage. To find the key of the configuration behind a
+changed setting, a key of the same name is put back to the old value; if the plan then gives the jobs the settings that
+their results carry, it is that key. Jobs that read a result that is made again run for the same reason. New results
+that the previous configuration did not have are due to the keys that were changed since.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from brain2clip.screen import duration
 from brain2clip.stage import InputError
 
 Path_ = tuple[str, ...]
-#: So many keys are put back to see what follows; what is left then is told in the words of the stage.
+#: At most this many keys are put back; differences that remain are shown by the names of the stage.
 TRIED = 24
-#: So many reasons are told one by one.
+#: At most this many reasons are listed.
 TOLD = 8
 NOT_MADE = "not made yet"
-MADE_AGAIN = "made from what was made again since"
-OTHERWISE = "asked for, or Snakemake's own reasons (snakemake -n -p tells them)"
+MADE_AGAIN = "made from files that have changed since"
+OTHERWISE = "asked for, or reasons of Snakemake's own (snakemake -n -p shows them)"
 _ABSENT = object()
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A setting of a job that is another one than its results carry."""
+    """A setting of a job that differs from its results."""
 
     job: str
     stage: str
@@ -47,7 +47,7 @@ class Difference:
 
 @dataclass
 class Found:
-    """What is known of one job that runs."""
+    """Reasons of one job."""
 
     differences: list[Difference] = field(default_factory=list)
     causes: set[str] = field(default_factory=set)
@@ -60,7 +60,7 @@ def told(
     seen: records.Seen | None = None,
     last: Mapping[str, Any] | None = None,
 ) -> str:
-    """The reasons in words, one a line, with jobs and time; empty where nothing runs.
+    """The reasons in words, one for each line, with jobs and time; empty if nothing runs.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def told(
     seen : brain2clip.records.Seen, optional
         What is known of the contents of large inputs.
     last : mapping, optional
-        The configuration before, which asked for fewer jobs.
+        The previous configuration.
     """
     found = causes(plan, given, running, seen, last)
     if not found:
@@ -87,7 +87,7 @@ def told(
 
 
 def priced(jobs: Sequence[Job], costs: Mapping[str, Cost]) -> str:
-    """Number of jobs, and the time that they take one after the other, by what earlier ones of their stages took."""
+    """Number of jobs, and their total time, by earlier jobs of the same stages."""
     known = [job for job in jobs if job.stage in costs]
     parts = [f"{len(jobs)} job{'s' if jobs[1:] else ''}"]
     if known:
@@ -95,7 +95,7 @@ def priced(jobs: Sequence[Job], costs: Mapping[str, Cost]) -> str:
         parts.append(f"{word} {duration(sum(costs[job.stage].seconds for job in known))}")
     on_gpu = [job for job in jobs if job.on_gpu]
     timed = sum(costs[job.stage].seconds for job in on_gpu if job.stage in costs)
-    wanting = f"{duration(timed)} of it for a GPU" if timed else f"{len(on_gpu)} of them for a GPU"
+    wanting = f"{duration(timed)} of this on a GPU" if timed else f"{len(on_gpu)} of them on a GPU"
     parts.append(wanting if on_gpu else "no GPU")
     return ", ".join(parts)
 
@@ -174,7 +174,7 @@ def _own(job: Job, made: Container[str], seen: records.Seen) -> Found:
     try:
         if changed := records.other_inputs(job.outputs, leaves, seen):
             _, another, name = changed.partition(": made from another ")
-            found.causes.add(f"{name} has another content" if another else changed)
+            found.causes.add(f"{name} has changed" if another else changed)
     except OSError:  # what cannot be read, its job says
         pass
     return found

@@ -1,4 +1,4 @@
-"""Runs: which models a configuration asks for, and whose trials they learn from."""
+"""Runs: the models of a configuration, and the subjects whose trials train them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
 from brain2clip import kinds
+from brain2clip.settings import Protocol
+from brain2clip.settings.protocols import WITHOUT
 from brain2clip.stage import InputError
 
 if TYPE_CHECKING:
     from brain2clip.settings import Config, Experiment, MethodBase, StudyBase
 
-#: Stands for all subjects in the name of a model that was trained on them together.
+#: Takes the place of the subject in the name of a joint model.
 EVERYONE = "all"
 
 
@@ -68,7 +70,7 @@ class Runs:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.results = config.results
-        # Answers are asked for many times over; they belong to this plan and go with it.
+        # Results are cached as long as this plan exists.
         for name in ("study", "subjects", "runs_of", "applied", "methods_on"):
             setattr(self, name, cache(getattr(self, name)))
 
@@ -176,7 +178,7 @@ class Runs:
         return sorted({(run, name) for one in experiments for name in one.generators for run in self.runs_of(one)})
 
     def generated(self) -> list[tuple[Run, str]]:
-        """Runs of whose predictions pictures are made, each with the name of a generator; sorted."""
+        """Runs with generated pictures, each with the name of a generator; sorted."""
         return self._generated
 
     def oracles(self) -> list[tuple[str, str]]:
@@ -188,9 +190,37 @@ class Runs:
         """Runs whose predictions must be points of the tower's raw space."""
         return frozenset(run for run, _ in self._generated)
 
+    def protocol(self, name: str) -> Protocol:
+        """A protocol; that of the models which new subjects start from (:meth:`started_from`) is joint."""
+        found = self.config.protocols.get(name)
+        return Protocol(kind="joint") if found is None and name.startswith(WITHOUT) else self.config.protocols[name]
+
     def model_of(self, run: Run) -> Run:
         """The run whose training makes a run's model: of all subjects together for a joint protocol."""
-        return run._replace(subject=EVERYONE) if self.config.protocols[run.protocol].kind == "joint" else run
+        return run._replace(subject=EVERYONE) if self.protocol(run.protocol).kind == "joint" else run
+
+    def started_from(self, model: Run) -> Run | None:
+        """The joint model of all other subjects that a model goes on from; the same for any number of sessions."""
+        if not self.protocol(model.protocol).continues or not self.method(model.method).trained:
+            return None
+        return model._replace(protocol=f"{WITHOUT}{model.subject}", subject=EVERYONE)
+
+    def starts(self, models: Iterable[Run]) -> list[Run]:
+        """Models that others go on from, each once; no run is ranked with them."""
+        return list(dict.fromkeys(one for one in map(self.started_from, models) if one is not None))
+
+    def continuing(self) -> list[str]:
+        """Names of the protocols whose models go on from others."""
+        return [name for name, protocol in self.config.protocols.items() if protocol.continues]
+
+    def first_sessions(self, run: Run, subject: str) -> int | None:
+        """How many sessions of a subject a run's model trains on; None for all of them."""
+        return self.protocol(run.protocol).first_sessions if subject == run.subject else None
+
+    def first_sessions_read(self) -> list[tuple[str, str, str, int]]:
+        """Study, signal, subject and number of first sessions of all responses that models read a part of; sorted."""
+        found = ((run, self.first_sessions(run, run.subject)) for run in self.runs() if self.method(run.method).trained)
+        return sorted({(run.study, run.signal, run.subject, count) for run, count in found if count is not None})
 
     def models(self, runs: Iterable[Run]) -> list[Run]:
         """Runs that are trained, each once, in the order of the first run that needs it."""
@@ -213,7 +243,8 @@ class Runs:
                 if whose not in known:
                     raise InputError(
                         f"apply.{name}: experiment {one.experiment!r} has no model of subject {whose}, only of "
-                        f"{', '.join(known)}; name whose model ranks those of {one.study!r} (apply.{name}.subject)"
+                        f"{', '.join(known)}; set apply.{name}.subject to the subject whose models rank the subjects "
+                        f"of {one.study!r}"
                     )
                 found += [
                     Applied(name, run._replace(study=one.study, subject=subject), run)
@@ -223,27 +254,35 @@ class Runs:
         return found
 
     def sources(self, run: Run) -> list[str]:
-        """Subjects whose training trials the model of a run learns from.
+        """Subjects whose training trials train the model of a run.
 
         Raises
         ------
         InputError
-            Where there is nobody else to learn from.
+            If there is no other subject.
         """
         everyone = self.subjects(run.study)
-        kind = self.config.protocols[run.protocol].kind
+        if run.protocol not in self.config.protocols and run.protocol.startswith(WITHOUT):
+            return self._others(run, run.protocol.removeprefix(WITHOUT), "new-subject")
+        kind = self.protocol(run.protocol).kind
         match kind:
             case "joint":
                 return list(everyone)
-            case "intra-subject":
+            case "intra-subject" | "new-subject":
                 return [run.subject]
             case "leave-one-subject-out":
-                others = [other for other in everyone if other != run.subject]
+                return self._others(run, run.subject, kind)
             case _:
                 assert_never(kind)
+
+    def _others(self, run: Run, subject: str, kind: str) -> list[str]:
+        """All subjects but one."""
+        others = [other for other in self.subjects(run.study) if other != subject]
         if not others:
+            named = [name for name, one in self.config.protocols.items() if one.continues]
+            name = ", ".join(named) if kind == "new-subject" else run.protocol
             raise InputError(
-                f"protocols.{run.protocol}: leave-one-subject-out needs at least two subjects in {run.study}; "
-                "name more, or leave the protocol out of the experiments of this study"
+                f"protocols.{name}: {kind} needs at least two subjects in {run.study}; "
+                "name more subjects, or leave the protocol out of the experiments of this study"
             )
         return others

@@ -26,6 +26,7 @@ PAGE_FIGURES = ("timecourse", "generalisation", "regions")
 PAGE_READS = (
     *("tables", "experiments", "studies", "modalities", "protocols", "methods", "ceilings", "retrieval", "imported"),
     "debug",
+    "sessions",
 )
 
 
@@ -196,7 +197,9 @@ class Shown(Files):
         if not self.both_studies():
             return self.studies_run
         if BOTH in self.config.studies:
-            raise InputError(f"studies.{BOTH}: this name is that of figures of EEG and fMRI together; take another")
+            raise InputError(
+                f"studies.{BOTH}: this name is reserved for figures of EEG and fMRI together; take another name"
+            )
         return [*self.studies_run, BOTH]
 
     def figures_of(self, study: str) -> dict[str, str]:
@@ -213,7 +216,7 @@ class Shown(Files):
         """
         listed = self.figures_of(study)
         if name not in listed:
-            raise InputError(f"{study}: no figure named {name!r}; there are {', '.join(listed) or 'none'}")
+            raise InputError(f"{study}: no figure named {name!r}; the figures are {', '.join(listed) or 'none'}")
         found: dict[str, dict[str, Spec]] = kinds.load("figures", listed[name]).inputs(self, study)
         return found
 

@@ -36,8 +36,9 @@ def told(plan: Plan) -> str | None:
     known = [size for size in sizes.values() if size is not None]
     unknown = len(sizes) - len(known)
     parts = [f"{len(known)} of {sum(known):.3g} GB"] if known else []
-    parts += [f"{unknown} whose size is not known yet"] if unknown else []
-    return f"Further vectors of pictures still to be made: {' and '.join(parts)} (in {plan.results}/vectors)"
+    parts += [f"{unknown} of unknown size"] if unknown else []
+    listed = f"{' and '.join(parts)} (in {plan.results}/vectors)"
+    return f"Files of further vectors of pictures that are still to be made: {listed}"
 
 
 def unmade(plan: Plan) -> dict[str, float | None]:

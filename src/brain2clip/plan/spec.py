@@ -1,4 +1,4 @@
-"""The one JSON of a job: what it reads, the code it reaches, what its inputs must carry."""
+"""The spec of a job, one JSON: its settings, the fingerprint of its code, and the expected provenance of its inputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from brain2clip.settings import canonical
 
 @dataclass(frozen=True)
 class Spec:
-    """What a job is given (:mod:`brain2clip.stage`), and what others may expect of what it makes.
+    """Spec of a job (:mod:`brain2clip.stage`), and what readers may expect of its artefacts.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Spec:
     code : str
         Fingerprint of all code that the modules can reach.
     expects : mapping
-        What the artefacts that it reads must carry, by upstream stage or by name of input.
+        Expected provenance of the artefacts that it reads, by upstream stage or by name of input.
     """
 
     stage: str
@@ -38,12 +38,12 @@ class Spec:
 
     @cached_property
     def origin(self) -> str:
-        """Digest of this spec and, through what it expects, of all specs before it."""
+        """Digest of this spec and of all specs before it."""
         return artefact.origin(self.fields)
 
     @cached_property
     def expected(self) -> dict[str, Any]:
-        """What a reader may expect of the artefacts of the job."""
+        """Provenance that readers expect of the artefacts of the job."""
         return {key: self.fields[key] for key in ("stage", "settings", "code")} | {"origin": self.origin}
 
     @cached_property

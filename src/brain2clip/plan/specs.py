@@ -23,6 +23,7 @@ class Specs(Runs):
         for name in (
             *("simulate_pictures_spec", "simulate_recordings_spec", "simulate_voxels_spec", "downloads"),
             *("catalogue_spec", "features_spec", "vectors_spec", "responses_spec", "train_spec", "rank_spec"),
+            *("sessions_spec", "responses_of_spec"),
             *(
                 "ceiling_spec",
                 "imported_spec",
@@ -90,8 +91,8 @@ class Specs(Runs):
             for unit, files in study.downloads().items():
                 if units.setdefault(unit, files) != files:
                     raise InputError(
-                        f"studies.{name}: another study takes other files for {unit} of {study.dataset}; "
-                        "give both the same manifest"
+                        f"studies.{name}: another study has other files for {unit} of {study.dataset}; give both "
+                        "studies the same manifest"
                     )
         return found
 
@@ -99,7 +100,7 @@ class Specs(Runs):
         """Files of a download and nothing else: neither code nor how they are fetched makes it run again."""
         files = self.downloads()[dataset].get(unit)
         if files is None:
-            raise InputError(f"{dataset}: no download named {unit!r}; the manifest of the study does not list it")
+            raise InputError(f"{dataset}: no download named {unit!r}; it is not in the manifest of the study")
         fields = ("path", "size", "algorithm", "hash")
         listed = [{name: getattr(file, name) for name in fields} for file in files]
         values = {"dataset": dataset, "root": f"{self.results}/raw/{dataset}", "files": listed}
@@ -118,6 +119,16 @@ class Specs(Runs):
             if hasattr(self.study(name), "archive_files"):
                 found.setdefault(self.study(name).dataset, name)
         return found
+
+    def bricks_spec(self, study: str) -> Spec:
+        """Pictures of a study that are rows of one array, unpacked."""
+        block: Any = self.block(study)
+        values = {"name": study, "study": block.for_pictures(), "results": self.results}
+        return spec("bricks", "brain2clip.downloads.bricks", values, kinds=self._study_module(study))
+
+    def bricked(self) -> list[str]:
+        """Studies whose pictures are rows of one array."""
+        return [name for name in self.config.studies if getattr(self.study(name), "bricked", False)]
 
     # --------------------------------------------------------------------------------------- responses
 
@@ -143,6 +154,27 @@ class Specs(Runs):
             **self.signal_settings(study, signal),
         }
         return spec(stage, f"brain2clip.responses.{stage}", values, kinds=self._responses_modules(study, signal))
+
+    def sessions_spec(self, study: str, signal: str, subject: str, sessions: int) -> Spec:
+        """Responses of a subject with training trials of the first sessions only."""
+        values = {"name": study, "subject": subject, "sessions": sessions}
+        expects = {"responses": self.responses_spec(study, signal, subject).expected}
+        return spec("sessions", "brain2clip.responses.sessions", values, expects)
+
+    def responses_of_spec(self, run: Run, subject: str) -> Spec:
+        """What makes the responses of a subject that a run reads."""
+        sessions = self.first_sessions(run, subject)
+        if sessions is None:
+            return self.responses_spec(run.study, run.signal, subject)
+        known = self.block(run.study).recorded_sessions
+        where = f"protocols.{run.protocol}.sessions: found {sessions}"
+        if known == 0:
+            raise InputError(
+                f"{where}, and studies.{run.study} names no session; expected a study with sessions, or all"
+            )
+        if known is not None and sessions > known:
+            raise InputError(f"{where}; expected at most the {known} that studies.{run.study} has, or all")
+        return self.sessions_spec(run.study, run.signal, subject, sessions)
 
     def _of_recordings(self, study: str) -> dict[str, Any]:
         return self.block(study).for_responses()
@@ -235,13 +267,14 @@ class Specs(Runs):
             for vector in self.method(method).vectors:
                 if not re.fullmatch("[A-Za-z0-9_.-]+", vector.name):  # as in the Snakefile
                     raise InputError(
-                        f"methods.{method}: a vector of its readout has the name {vector.name!r}, which becomes that "
-                        "of a file; expected letters, digits, dots and hyphens (property name of the view's settings)"
+                        f"methods.{method}: a vector of its readout has the name {vector.name!r}, which becomes the "
+                        "name of a file; expected letters, digits, dots and hyphens (property name of the view's "
+                        "settings)"
                     )
                 if found.setdefault(vector.name, vector) != vector:
                     raise InputError(
                         f"methods.{method}: two vectors of study {study!r} by tower {tower!r} have the name "
-                        f"{vector.name!r}, which becomes that of a file: {canonical(found[vector.name])} and "
+                        f"{vector.name!r}, which becomes the name of a file: {canonical(found[vector.name])} and "
                         f"{canonical(vector)}; give their views other names (property name of their settings)"
                     )
         return dict(sorted(found.items()))
@@ -258,7 +291,7 @@ class Specs(Runs):
         others = (one for method in self.config.methods.values() if method.tower == tower for one in method.vectors)
         found = wanted.get(name) or next((one for one in others if one.name == name), None)
         if found is None:
-            raise InputError(f"no method of tower {tower!r} reads a vector named {name!r}{suggest(name, wanted)}")
+            raise InputError(f"no method with tower {tower!r} reads a vector named {name!r}{suggest(name, wanted)}")
         return found
 
     def towers_run(self) -> list[tuple[str, str]]:
@@ -289,7 +322,7 @@ class Specs(Runs):
     # ------------------------------------------------------------------------------ training, retrieval
 
     def train_spec(self, run: Run) -> Spec:
-        """Model of a run (:meth:`Runs.model_of`)."""
+        """Model of a run (:meth:`Runs.model_of`), of stage ``tune`` where it goes on from another."""
         method = self.method(run.method)
         self._check_classes(run)
         sources = self.sources(run)
@@ -302,14 +335,21 @@ class Specs(Runs):
         if method.joint:
             values["subjects"] = sources
         expects = {
-            "responses": [self.responses_spec(run.study, run.signal, source).expected for source in sources],
+            "responses": [self.responses_of_spec(run, source).expected for source in sources],
             "features": self.features_spec(run.study, method.tower).expected,
             **self._vectors_expected(run),
         }
-        return spec("train", "brain2clip.training.train", values, expects, self._modules_of(run.method))
+        start = self.started_from(run)
+        if start is None:
+            return spec("train", "brain2clip.training.train", values, expects, self._modules_of(run.method))
+        values["protocol"] = {"tune": self.protocol(run.protocol).tune}
+        expects["start"] = self.train_spec(start).expected
+        return spec("tune", "brain2clip.training.tune", values, expects, self._modules_of(run.method))
 
     def _of_protocol(self, name: str) -> dict[str, Any]:
-        return dump(self.config.protocols[name])
+        """What training reads of a protocol: not of how many sessions its responses are, which these say."""
+        kind = self.protocol(name).kind
+        return {"kind": "joint" if kind == "new-subject" else kind}
 
     def _of_method(self, name: str) -> dict[str, Any]:
         return {key: value for key, value in dump(self.method(name)).items() if key != "label"}
@@ -331,16 +371,18 @@ class Specs(Runs):
         """A method that knows its own classes only cannot serve a study whose test concepts are new, nor texts."""
         if not self.method(run.method).known_classes:
             return
-        where = f"methods.{run.method} of kind {self.method(run.method).kind} knows the classes that it was trained on"
+        kind = self.method(run.method).kind
+        where = f"methods.{run.method} of kind {kind} knows only the classes that it was trained on"
         if self.study(run.study).zero_shot:
             raise InputError(
-                f"{where}, and the test concepts of studies.{run.study} are none of these; take it out of the "
-                "experiments of this study, or take a method with prompts"
+                f"{where}, but the test concepts of studies.{run.study} are others; remove the method from the "
+                "experiments of this study, or take a method that compares with prompts"
             )
         texts = [task for task in self.config.retrieval.tasks if task.startswith(("caption", "template"))]
         if texts:
             raise InputError(
-                f"{where}, no texts and no pictures; take {', '.join(texts)} out of retrieval.tasks, or the method out"
+                f"{where}, and can be compared neither with texts nor with pictures; remove {', '.join(texts)} from "
+                "retrieval.tasks, or remove the method"
             )
 
     def rank_spec(self, run: Run) -> Spec:
@@ -447,7 +489,7 @@ class Specs(Runs):
         trained = self.train_spec(self.model_of(run))
         values = {"run": run.columns, **{key: trained.settings[key] for key in ("method", "tower")}}
         expects = {
-            "responses": self.responses_spec(run.study, run.signal, run.subject).expected,
+            "responses": self.responses_of_spec(run, run.subject).expected,
             "features": trained.expects["features"],
             "train": trained.expected,
             **self._vectors_expected(run),
@@ -504,7 +546,7 @@ class Specs(Runs):
             "experiments": {name: dump(experiment) for name, experiment in config.experiments.items()},
             "studies": {name: config.studies[name].kind for name in self.studies_run},
             "modalities": {name: config.studies[name].technique for name in self.studies_run},
-            "protocols": {name: protocol.kind for name, protocol in config.protocols.items()},
+            "protocols": {name: protocol.words for name, protocol in config.protocols.items()},
             "methods": self.labels(config.methods),
             "ceilings": sorted(self.methods(knows_truth=True)),
             "retrieval": {
@@ -514,6 +556,8 @@ class Specs(Runs):
         }
         if imported := self.imported():
             values["imported"] = imported
+        if counted := {name: dump(one) for name, one in config.protocols.items() if one.sessions is not None}:
+            values["sessions"] = counted
         if config.debug:
             values["debug"] = True
         expects = {
@@ -571,11 +615,13 @@ class Specs(Runs):
         what is done without a GPU.
         """
         listed = [name for name in self.config.studies if self.is_downloaded(name)]
-        manifests = {self.study(name).dataset: getattr(self.block(name), "manifest", None) for name in listed}
+        # A second study of a dataset may read a folder of the user, and name none.
+        fetched = [self.study(name) for name in listed if getattr(self.block(name), "manifest", None) is not None]
+        manifests = {study.dataset: study.manifest for study in fetched}
         return {
             "BRAIN2CLIP_DOWNLOAD": canonical(self.config.download),
             "BRAIN2CLIP_MISSING_GPU": self.config.missing_gpu,
-            "BRAIN2CLIP_MANIFESTS": canonical(manifests),
+            "BRAIN2CLIP_MANIFESTS": canonical({name: str(path) for name, path in manifests.items()}),
             contract.SUBJECTS: canonical(
                 {name: list(self.subjects(name)) for name in self.studies_used if self.study(name).split_from_events}
             ),

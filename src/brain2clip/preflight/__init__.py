@@ -1,1 +1,1 @@
-"""What is known of a configuration and its data before anything is computed."""
+"""Checks of a configuration and its data before anything is computed."""

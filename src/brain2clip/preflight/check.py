@@ -1,9 +1,9 @@
-"""All that can be known of a configuration and its data without computing, all faults at once."""
+"""Check of a configuration and its data without computing anything; all errors at once."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("brain2clip")
 
-#: Samples and signals that are read in all, bytes in double precision: some seconds.
+#: Samples and signals that are read in total, bytes in double precision; this takes some seconds.
 SAMPLES_BYTES = 2**29
-#: Pictures that are opened, at most; that all are there is looked at in any case.
+#: Pictures that are opened, at most; the existence of all pictures is checked in any case.
 PICTURES = 100
 
 
@@ -37,7 +37,7 @@ class Report:
     lines : list of str
         What was seen.
     notes : list of str
-        What may be meant otherwise: warnings that jobs would log.
+        Warnings that jobs would log.
     """
 
     attempts: Attempts = field(default_factory=Attempts)
@@ -45,7 +45,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
     def faults(self) -> Iterator[str]:
-        """Sentences on all that is wrong, each with the places where it was found."""
+        """Sentences on all errors, each with the places where it was found."""
         for sentence, places in self.attempts.refusals.items():
             yield sentence + (f"\n  found in: {_some(places)}" if len(places) > 1 else "")
 
@@ -56,7 +56,7 @@ def _some(places: list[str], most: int = 6) -> str:
 
 
 def looked(plan: Plan, given: list[str]) -> Report:
-    """Look at everything that a configuration asks for.
+    """Check a configuration and its data.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def looked(plan: Plan, given: list[str]) -> Report:
 
     Notes
     -----
-    Files and settings alone are read; nothing is written.
+    Files and settings are read; nothing is written.
     """
     report, budget = Report(), Budget(SAMPLES_BYTES)
     attempts = report.attempts
@@ -85,7 +85,7 @@ def looked(plan: Plan, given: list[str]) -> Report:
 
 
 def check_settings(plan: Plan, attempts: Attempts) -> None:
-    """What settings alone make impossible."""
+    """Errors in the settings alone."""
     for sentence in needs.problems(plan):
         attempts.refuse(sentence)
     needs.check_towers(plan, attempts)
@@ -94,19 +94,18 @@ def check_settings(plan: Plan, attempts: Attempts) -> None:
         known = [name for name in one.methods if plan.method(name).known_classes]
         if known and plan.study(one.study).zero_shot:
             split: Any = getattr(plan.block(one.study), "split", None)
-            seen = (
-                f"; where the test shows the pictures of training again, set studies.{one.study}.split.concepts: seen"
-            )
+            seen = f"; if the test shows the pictures of training again, set studies.{one.study}.split.concepts: seen"
             again = "" if split is None or split.by == "concepts" else seen
             attempts.refuse(
-                f"experiments.{label}.methods: {known[0]!r} (kind {plan.method(known[0]).kind}) tells apart only the "
-                f"classes that it was trained on, and the test of study {one.study!r} shows others; expected a method "
-                f"that compares with CLIP: leave it out, or give categories that are in training and test{again}"
+                f"experiments.{label}.methods: {known[0]!r} (kind {plan.method(known[0]).kind}) knows only the "
+                f"classes that it was trained on, but the test of study {one.study!r} shows others; expected a "
+                "method that compares with CLIP: leave this method out, or give categories that are in training and "
+                f"test{again}"
             )
 
 
 def check_imported(plan: Plan, attempts: Attempts) -> None:
-    """Files of results that were made elsewhere: that they are there, and whose results they say they hold."""
+    """Files of imported results: that they exist, and that they have the results of the runs."""
     files: dict[tuple[str, str, str], list[tuple[str, int]]] = {}
     elsewhere = set(plan.methods(ranked_by="imported"))
     for one in plan.config.experiments.values():
@@ -131,12 +130,15 @@ def of_study(plan: Plan, name: str, attempts: Attempts, budget: Budget, lines: l
     around = getattr(study, "look_around", None)
     look.subjects = attempts((), study.subjects) if around is None else around(attempts)
     one = looker(plan, name, study, attempts, look, budget)
+    if hasattr(study, "absent"):  # of a dataset that is downloaded
+        look.absent += attempts([], study.absent)
     for subject in look.subjects:
         if around is None and not _there(attempts([""], study.files, subject)):
             look.absent.append(subject)
         else:
             one.subject(subject)
     check_training(plan, name, look.untrained, attempts)
+    check_sessions(plan, name, look.sessions, attempts)
     if hasattr(one, "noted") and (note := one.noted()) is not None:
         log.warning(note)
     sfreq = getattr(study.block, "sfreq", None)
@@ -155,25 +157,41 @@ def check_training(plan: Plan, study: str, untrained: Collection[str], attempts:
             own = [run for run in runs if run.protocol == protocol and plan.method(run.method).trained]
             # A joint model has an input layer for those alone who trained it.
             joint = plan.config.protocols[protocol].kind == "joint"
+            starts = {run: plan.started_from(run) for run in own}
             lost = {
                 run.subject
-                for run in own
-                if (joint and run.subject in untrained) or all(one in untrained for one in plan.sources(run))
+                for run, start in starts.items()
+                if (joint and run.subject in untrained)
+                or all(one in untrained for one in plan.sources(run))
+                or (start is not None and all(one in untrained for one in plan.sources(start)))
             }
             if lost:
-                others = "a protocol of kind leave-one-subject-out, in which models of others rank, "
+                others = "a protocol of kind leave-one-subject-out, in which models of other subjects rank, "
                 ways = "" if plan.is_voxels(study) else others
                 attempts.refuse(
                     f"experiments.{label}.protocols: {protocol!r} has no model for sub-{', sub-'.join(sorted(lost))}, "
                     f"because training trials are missing: sub-{', sub-'.join(sorted(untrained))} "
                     f"{'have' if len(untrained) > 1 else 'has'} none (studies.{study}.split.training: optional)\n"
-                    f"  expected {ways}some training trials, or a study of their own (studies.*.subjects), which an "
-                    "entry of apply ranks"
+                    f"  expected {ways}some training trials, or a separate study of these subjects "
+                    "(studies.*.subjects) that an entry of apply ranks"
                 )
 
 
+def check_sessions(plan: Plan, study: str, found: Mapping[str, list[str]], attempts: Attempts) -> None:
+    """Refuse protocols that take more sessions than a subject has, by the session of each of its training trials."""
+    read = [one for one in plan.first_sessions_read() if one[0] == study and one[2] in found]
+    for subject, count in sorted({(subject, count) for _, _, subject, count in read}):
+        import numpy as np
+
+        from brain2clip.responses.sessions import first_sessions  # pandas: only where it is asked for
+
+        with attempts.within(f"sub-{subject}", f"subject {subject}"):
+            session = np.array(found[subject], object)
+            attempts(None, first_sessions, session, count, f"study {study}, subject {subject}")
+
+
 def looker(plan: Plan, name: str, study: Any, attempts: Attempts, look: Look, budget: Budget | None) -> Any:
-    """What looks at recordings or at voxels; without a budget at what is quickly looked at."""
+    """Checker of recordings or voxels; without a budget it makes the quick checks only."""
     block: Any = plan.block(name)
     if plan.is_voxels(name):
         from brain2clip.preflight import voxels
@@ -190,14 +208,15 @@ def _candidates(study: Any, look: Look, attempts: Attempts) -> Iterator[str]:
     """Stimuli: those of a user are looked at one by one, pictures of others are if they are there."""
     if hasattr(study, "stimuli"):
         study.stimuli.check_listed(attempts)
-        study.stimuli.check_sides(attempts, lambda: look.shown)
+        if not look.absent:  # else their trials are not known yet
+            study.stimuli.check_sides(attempts, lambda: look.shown)
     tested = sorted({name for name, side in look.shown if side == "test"})
     if tested:
         shown = f"{len({name for name, _ in look.shown})} shown, {len(tested)} of them in the test"
         few = f" ({', '.join(tested)})" if len(tested) <= 10 else ""
         yield f"stimuli: {shown}{few}; chance of top-1 {100 / len(tested):.3g} %"
     if hasattr(study, "stimuli") and (count := _opened(study, attempts)):
-        yield f"pictures: all are there, {count} opened"
+        yield f"pictures: all found, {count} opened"
 
 
 def _opened(study: Any, attempts: Attempts) -> int:

@@ -1,4 +1,4 @@
-"""What a look at a study has seen, and how much of the samples it may read."""
+"""Findings of the check of a study, and the amount of samples that it may read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Budget:
-    """Samples that may still be read, bytes in double precision; what does not fit is looked at in part."""
+    """Samples that may still be read, bytes in double precision; larger files are read in part."""
 
     left: int
 
@@ -28,7 +28,7 @@ class Budget:
 
 @dataclass
 class Look:
-    """What was seen of a study.
+    """Findings of the check of a study.
 
     Attributes
     ----------
@@ -42,6 +42,8 @@ class Look:
         Channels, rate and the like in words.
     untrained : set of str
         Subjects with test trials only.
+    sessions : dict
+        Session of every training trial by subject, where the trials say it.
     seconds : (int, int)
         Seconds that were read of recordings, and those in which some channel moved by more than artefacts do.
     types : set of str
@@ -62,6 +64,7 @@ class Look:
     trials: dict[str, tuple[int, int]] = field(default_factory=dict)
     shown: set[tuple[str, str]] = field(default_factory=set)
     untrained: set[str] = field(default_factory=set)
+    sessions: dict[str, list[str]] = field(default_factory=dict)
     seconds: tuple[int, int] = (0, 0)
     shape: str = ""
     types: set[str] = field(default_factory=set)
@@ -80,6 +83,8 @@ class Look:
         self.shown.update(trials[["stimulus", "split"]].drop_duplicates().itertuples(index=False, name=None))
         if len(trials) and not (trials["split"] == "train").any():
             self.untrained.add(subject)
+        if "session" in trials:
+            self.sessions[subject] = trials.loc[trials["split"] == "train", "session"].astype(str).tolist()
 
     def told(self) -> Iterator[str]:
         """Lines on what was seen."""
@@ -95,4 +100,4 @@ class Look:
         if self.samples:
             yield "samples read: " + ", ".join(f"{what} of {count}" for what, count in self.samples.items())
         if self.absent:
-            yield f"still to be made or fetched, and not looked at: sub-{', sub-'.join(self.absent)}"
+            yield f"not checked, because still to be made or downloaded: sub-{', sub-'.join(self.absent)}"

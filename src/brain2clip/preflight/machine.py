@@ -1,4 +1,4 @@
-"""What this machine has: room on the disk, memory, a GPU, the weights of towers. Without torch, which takes seconds."""
+"""Disk, memory, GPU and weights of towers on this machine, without importing torch, which takes seconds."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def check_weights(name: str, tower: Tower) -> str | None:
     Returns
     -------
     str or None
-        A sentence where they must still be fetched from the hub.
+        A sentence if they must still be downloaded from the hub.
 
     Raises
     ------
     brain2clip.stage.InputError
-        Where a file that is named does not exist, or nothing may be fetched.
+        If a named file does not exist, or downloads are forbidden.
     """
     for path in map(Path, weights.of(tower.model, tower.pretrained)):
         if not path.is_file():
@@ -55,10 +55,10 @@ def check_weights(name: str, tower: Tower) -> str | None:
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         raise InputError(
             f"towers.{name}: the weights {tower.pretrained!r} of {tower.model} are not on this machine, and "
-            "HF_HUB_OFFLINE forbids fetching them; download them where there is network, and give the path of the "
+            "HF_HUB_OFFLINE forbids downloads; download them where there is a network, and give the path of the "
             "file as pretrained"
         )
-    return f"weights {tower.pretrained!r} of {tower.model} are not on this machine yet: the first run fetches them"
+    return f"weights {tower.pretrained!r} of {tower.model} are not on this machine yet: the first run downloads them"
 
 
 def cached(model: str, tag: str) -> bool:
@@ -80,8 +80,8 @@ def room(results: str, needed: int) -> tuple[str, str | None]:
     if needed <= free:
         return said, None
     return said, (
-        f"results: {results} is on a disk with {free / 1e9:.3g} GB free, and the responses alone take "
-        f"{needed / 1e9:.3g} GB; make room, or let results be a folder (or a link to one) on another disk"
+        f"results: {results} is on a disk with {free / 1e9:.3g} GB free, but the responses alone take "
+        f"{needed / 1e9:.3g} GB; free some space, or set results to a folder (or a link to one) on another disk"
     )
 
 
@@ -92,12 +92,12 @@ def memory(needed: int) -> tuple[str, str | None]:
     if needed <= whole:
         return said, None
     return said, (
-        f"memory: this machine has {whole / 1e9:.3g} GB, and a job would hold about {needed / 1e9:.3g} GB at once; "
-        "take a machine with more, fewer channels (responses.channels), or shorter recordings"
+        f"memory: this machine has {whole / 1e9:.3g} GB, but a job would need about {needed / 1e9:.3g} GB at once; "
+        "use a machine with more memory, fewer channels (responses.channels), or shorter recordings"
     )
 
 
 def told() -> Iterator[str]:
     """Lines on processors and GPU."""
     found = gpu()
-    yield f"processors: {os.cpu_count()}; GPU: {found or 'none found, features and trainings run on the CPU'}"
+    yield f"processors: {os.cpu_count()}; GPU: {found or 'none found; features and trainings run on the CPU'}"

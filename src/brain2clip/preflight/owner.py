@@ -1,4 +1,4 @@
-"""Whose a folder of results is: two configurations that share one by mistake would write over each other's results.
+"""Owner of a folder of results: two configurations with the same folder would overwrite each other's results.
 
 A run leaves the names of its configuration's files in the folder. Another configuration is refused there as long as
 those files are where they were and still name that folder. So an edited configuration keeps its results, one that was
@@ -45,14 +45,14 @@ def check(results: str, given: Sequence[str]) -> None:
         return
     raise InputError(
         f"results: the folder {results} belongs to another configuration, {others[0]}; found {', '.join(names)}\n"
-        "  expected a folder of its own, because its tables and figures would overwrite those of the other: set "
-        f"results to another name, such as results/{Path(given[0]).stem}; or, if {others[0]} no longer needs the "
-        f"folder, set its results to another name, or delete {Path(results, NAME)}"
+        "  expected a separate folder for each configuration, because tables and figures of one would overwrite those "
+        f"of the other: set results to another name, such as results/{Path(given[0]).stem}; or, if {others[0]} no "
+        f"longer needs the folder, set its results to another name, or delete {Path(results, NAME)}"
     )
 
 
 def claim(results: str, given: Sequence[str], made: Mapping[str, Any] | None = None) -> None:
-    """Write down whose a folder of results is. A disk that does not let us is told by the first job.
+    """Note the configuration of a folder of results. If the disk is not writable, the first job reports it.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""The quick part of the check, at every planning: a dry run is green only where data and configuration fit.
+"""The quick part of the check, at every planning: a dry run succeeds only if data and configuration fit.
 
-A subject whose files, settings and code are as when nothing was found is not looked at again, so that planning stays
-quick; pictures are looked for in any case. Light to import: what opens recordings is imported where one must be opened.
+A subject that passed is not checked again until its files, settings or code change, so that planning stays quick;
+pictures are checked in any case. Light to import: libraries for recordings are imported only when one is opened.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KEPT = Path(".snakemake") / "brain2clip-fitting.json"
 
 
 def refuse(plan: Plan, given: list[str]) -> None:
-    """Refuse what is quickly seen not to fit.
+    """Refuse errors that are found quickly.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def refuse(plan: Plan, given: list[str]) -> None:
     Raises
     ------
     brain2clip.stage.InputError
-        With all that was found.
+        With all errors.
     """
     attempts, fitting = Attempts(), Fitting(KEPT)
     attempts(None, owner.check, plan.results, given)

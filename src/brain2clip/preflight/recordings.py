@@ -1,6 +1,6 @@
-"""A look at the recordings of a study of EEG or MEG: names, events, headers; of the samples what is quickly read.
+"""Check of the recordings of an EEG or MEG study: names, events, headers, and as many samples as can be read quickly.
 
-Every question is one that the stage ``epochs`` asks, by the same functions.
+All checks are those of the stage ``epochs``, by the same functions.
 """
 
 from __future__ import annotations
@@ -184,9 +184,9 @@ class Looker:
         units = " or ".join(f"{limit:g} {epoching.REJECT_UNITS[name]}" for name, limit in limits.items())
         settings = ", ".join(f"responses.{name}: {limit:g}" for name, limit in limits.items())
         return (
-            f"study {self.study.name}: in {100 * restless / seconds:.0f} % of the seconds that were read some channel "
-            f"moves by more than {units} (blinks, movement); {settings} leaves such training epochs out, "
-            "responses.channels chooses others"
+            f"study {self.study.name}: in {100 * restless / seconds:.0f} % of the seconds that were read, some channel "
+            f"changes by more than {units} (blinks, movement); {settings} leaves such training epochs out; "
+            "responses.channels chooses other channels"
         )
 
     def _trials(self, subject: str, found: list[Recording], tables: list[pd.DataFrame]) -> pd.DataFrame:

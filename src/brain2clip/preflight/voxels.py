@@ -1,6 +1,6 @@
-"""A look at the voxel signals of a study of fMRI and the tables of their rows.
+"""Check of the voxel signals of an fMRI study and the tables of their rows.
 
-Every question is one that the stage ``voxels`` asks, by the same functions.
+All checks are those of the stage ``voxels``, by the same functions.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Looker:
             self.attempts(None, checks.check_trials, self.study, subject, shown)
             planned = self.attempts(None, voxels.plan_responses, rows, self.steps)
             if planned is not None:
-                wanted, when = checks.sides(self.study, shown), "with the delay of voxels.delay"
+                wanted, when = checks.sides(self.study, shown), "with the delay voxels.delay"
                 self.attempts(None, checks.check_split, self.study, subject, planned.trials, when, wanted)
                 self.attempts(None, voxels.check_runs, self.study, subject, rows, planned, self.steps)
             self.look.took(subject, shown)

@@ -1,7 +1,7 @@
-"""Go on after a refusal, and remember it: so that all that is wrong with data can be told at once.
+"""Continue after an error and collect it, so that all errors in data can be reported at once.
 
-What a stage does step by step, stopping at the first refusal, is written once, with the way in which its steps are
-called as an argument: :func:`strictly` in stages, :class:`Attempts` where data are looked at before anything runs.
+The checks of a stage are written once, with an argument that calls each step: :func:`strictly` in stages stops at the
+first error, :class:`Attempts` in the check before a run collects all.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ _NUMBER = re.compile(r"(?<![\w'])\d[\d.]*")
 
 
 class Attempt(Protocol):
-    """How a step is called: with what stands for its result where it refuses its input, then its arguments."""
+    """How a step is called: with the value to return if it raises an error, then its arguments."""
 
     def __call__(self, instead: Any, step: Callable[..., T], *given: Any) -> T:
         """Result of the step."""
 
 
 def strictly(instead: Any, step: Callable[..., T], *given: Any) -> T:
-    """The step itself: its refusal is the caller's."""
+    """Call the step; its errors are raised."""
     return step(*given)
 
 
 class Attempts:
-    """Calls steps and goes on where one refuses.
+    """Calls steps and continues after errors.
 
     Attributes
     ----------
     refusals : dict
-        Sentence of each fault to the places where it was found: files and subjects, or none for a setting. What
-        differs in names of files and in numbers alone is one fault; its sentence is the first.
+        Sentence of each error to the places where it was found: files and subjects, or none for a setting. Errors that
+        differ only in file names and numbers are one; its sentence is the first.
     count : int
-        Refusals so far, alike or not.
+        Number of errors so far.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Attempts:
         self._names: tuple[str, ...] = ()
 
     def __call__(self, instead: Any, step: Callable[..., T], *given: Any) -> T:
-        """Result of the step, or what stands for it."""
+        """Result of the step, or the given value after an error."""
         try:
             return step(*given)
         except InputError as error:
@@ -58,7 +58,7 @@ class Attempts:
             return default
 
     def refuse(self, sentence: str) -> None:
-        """Remember a refusal."""
+        """Collect an error."""
         self.count += 1
         told = self._first.setdefault(self._alike(sentence), sentence)
         places = self.refusals.setdefault(told, [])
@@ -67,7 +67,7 @@ class Attempts:
 
     @contextmanager
     def within(self, *names: str) -> Iterator[None]:
-        """What is refused in this block is of something that these names stand for; the first is shown."""
+        """Errors in this block belong to something with these names; the first name is shown."""
         before, self._names = self._names, names
         try:
             yield
@@ -75,7 +75,7 @@ class Attempts:
             self._names = before
 
     def _alike(self, sentence: str) -> str:
-        """What faults of the same kind have in common."""
+        """Part of a sentence that errors of the same kind have in common."""
         if not self._names:
             return sentence
         common = sentence.partition("\n")[0]

@@ -2,7 +2,7 @@
 
 ``dataset`` (or ``dataSet``) is float64 [n_rows, n_columns]. ``metadata`` (or ``metaData``) holds ``key`` [K] and
 ``value`` [K, n_columns]: 1 where a column belongs to a key, NaN where the key says nothing of it, other numbers for
-attributes such as ``voxel_x``. ``vmap/<key>/<number>``, where there is one, is the text that a number stands for.
+attributes such as ``voxel_x``. ``vmap/<key>/<number>``, if it exists, is the text for a number.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class BData:
     Raises
     ------
     brain2clip.stage.InputError
-        At the first reading, when the file is absent, no HDF5, or of another layout.
+        At the first reading, if the file is absent, not HDF5, or has another layout.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,15 +71,17 @@ class BData:
             if absent:
                 raise self._wrong(f"{group.name} has no {' and no '.join(absent)}; found {', '.join(group)}")
             if group["key"].ndim != 1 or group["key"].dtype.kind not in "SO":
-                raise self._wrong(f"{group['key'].name} is {group['key'].dtype} {group['key'].shape}, no list of text")
+                raise self._wrong(
+                    f"{group['key'].name} is {group['key'].dtype} {group['key'].shape}, expected a list of text"
+                )
             keys, values = [_text(key) for key in group["key"][:]], group["value"]
             if values.shape != (len(keys), self.shape[1]) or values.dtype.kind != "f":
                 raise self._wrong(
-                    f"{values.name} is {values.dtype} {values.shape}, not float ({len(keys)}, {self.shape[1]}) of "
-                    f"{len(keys)} keys and {self.shape[1]} columns"
+                    f"{values.name} is {values.dtype} {values.shape}, expected float ({len(keys)}, {self.shape[1]}) "
+                    f"for {len(keys)} keys and {self.shape[1]} columns"
                 )
             if len(set(keys)) != len(keys):
-                raise self._wrong(f"{group['key'].name} holds a key twice: {', '.join(sorted(keys))}")
+                raise self._wrong(f"{group['key'].name} has a key twice: {', '.join(sorted(keys))}")
             return dict(zip(keys, values[:]))
 
     @property
@@ -128,7 +130,7 @@ class BData:
             if key != VOXELS and marked.any() and not others and plain.all():
                 name = key.removeprefix(ROI)
                 if name in found:
-                    raise self._wrong(f"two regions of the name {name}: the keys {name} and {ROI}{name}")
+                    raise self._wrong(f"two regions are named {name}, by the keys {name} and {ROI}{name}")
                 found[name] = marked
         return found
 
@@ -155,7 +157,7 @@ class BData:
             return np.stack([matrix[:, column].astype(float) for column in columns], axis=1)
 
     def texts(self, key: str) -> list[str]:
-        """What the first column of a key says, by its ``vmap``.
+        """Texts of the first column of a key, by its ``vmap``.
 
         Raises
         ------
@@ -165,7 +167,7 @@ class BData:
         numbers = self.labels(key)[:, 0]
         with self._opened() as file:
             if "vmap" not in file or key not in file["vmap"]:
-                raise self._wrong(f"no vmap/{key}, which says what the numbers of {key} stand for")
+                raise self._wrong(f"no vmap/{key}, which says what the numbers of {key} mean")
             names = {float(number): _text(text[()]) for number, text in file["vmap"][key].items()}
         lost = sorted(set(numbers) - set(names))
         if lost:

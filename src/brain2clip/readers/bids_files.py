@@ -139,8 +139,8 @@ def column(table: Table, name: str, path: Path, setting: str) -> list[str]:
     """
     if name not in table:
         raise InputError(
-            f"{path}: no column {name!r}{suggestion(name, table)}, which {setting} names\n"
-            f"  columns found: {', '.join(table)}"
+            f"{path}: no column {name!r}{suggestion(name, table)}, which {setting} names\n  columns found: "
+            f"{', '.join(table)}"
         )
     return table[name]
 
@@ -396,8 +396,8 @@ def _check_name(path: Path, subject: str) -> None:
     keys = [part.partition("-")[0] for part in parts]
     if any("-" not in part for part in parts) or len(set(keys)) < len(keys):
         raise InputError(
-            f"{path}: no BIDS name; expected such as sub-{subject}_task-NAME_run-01{path.stem[-4:]}{path.suffix}, each "
-            "entity once and with a hyphen before its label: rename the file, or take it away"
+            f"{path}: no BIDS name; expected a name such as sub-{subject}_task-NAME_run-01{path.stem[-4:]}{path.suffix}"
+            ", each entity once and with a hyphen before its label: rename the file, or remove it"
         )
     labels = sidecars.entities(path.name)
     session = path.parent.parent.name if path.parent.parent.name.startswith("ses-") else None
@@ -406,7 +406,7 @@ def _check_name(path: Path, subject: str) -> None:
         if own != folder:
             raise InputError(
                 f"{path}: the name says {own or f'no {key}'}, the folder {folder or f'no {key}'}; expected both to "
-                "agree, as BIDS wants: rename the file, or take it away"
+                "agree (BIDS): rename the file, or remove it"
             )
 
 
@@ -454,12 +454,12 @@ def _in_order(files: list[Path]) -> list[Path]:
     if sorted(numbered) != list(range(1, len(files) + 1)):
         raise InputError(
             f"{files[0].parent}: {names} are one recording; expected one file, or parts split-01, split-02 and so on "
-            "without a gap: get the missing part, or take away what is there twice"
+            "without a gap: get the missing part, or remove what is there twice"
         )
     if files[0].suffix.lower() != ".fif":
         raise InputError(
             f"{files[0].parent}: {names} are parts of one recording, which only FIF files can be (BIDS, entity split); "
-            "join them in one file, or give them run labels where they are runs"
+            "join them in one file, or give them run labels if they are runs"
         )
     return [numbered[number][0] for number in sorted(numbered)]
 
@@ -471,7 +471,7 @@ def _same_run(one: Path, other: Path, wanted: Wanted) -> InputError:
     choices = " or ".join(f"{{{key}: {one.get(key, 'null')}}}" for one in labels)
     return InputError(
         f"{one.parent}: {one.name} and {other.name} have the same subject, session, task and run, and differ in {key}\n"
-        f"  choose one by {wanted.study}.entities: {choices}; or give them different run labels where they are two runs"
+        f"  choose one by {wanted.study}.entities: {choices}; or give them different run labels if they are two runs"
     )
 
 

@@ -1,4 +1,4 @@
-"""What every study provides. Light to import: the plan asks studies for their files.
+"""Contract of studies. Light to import: the plan asks studies for their files.
 
 A kind of study is one module ``brain2clip.studies.<kind>`` with a class ``Study``, or a class from outside
 (``package.module:Class``), derived from :class:`EegStudy` or :class:`VoxelStudy`; :func:`load` finds it by the ``kind``
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-#: Environment variable with the subjects of studies whose split comes from the trials of all, as JSON: study to labels.
-#: Who takes part is no setting of a stage, else another subject would rerun what is made of the first ones.
+#: Environment variable with the subjects of studies whose split comes from the trials of all subjects, as JSON: study
+#: to labels. The subjects are not a setting of a stage, else a new subject would rerun the results of the first ones.
 SUBJECTS = "BRAIN2CLIP_SUBJECTS"
 #: Columns of a stimulus table, see :meth:`Study.stimulus_table`.
 STIMULUS_COLUMNS = ("stimulus_id", "split", "concept", "image", "captions", "prompts")
@@ -38,7 +38,7 @@ TYPES_FROM = {"eeg": "table", "meg": "file"}
 
 
 def sentences(cell: str) -> list[str]:
-    """Sentences of a cell, none for an empty one."""
+    """Sentences of a cell; none if it is empty."""
     return [text for text in cell.split(SEPARATOR) if text]
 
 
@@ -51,7 +51,7 @@ class Recording:
     subject, task : str
         BIDS labels without prefix.
     session, run : str or None
-        BIDS labels; None where the dataset has no such level.
+        BIDS labels; None if the dataset has no such level.
     root : Path
         Folder of the BIDS dataset.
     path : Path
@@ -93,7 +93,7 @@ class Recording:
 
 
 class Study:
-    """What studies of all modalities provide; see :class:`EegStudy` and :class:`VoxelStudy` for the rest.
+    """Base of studies of all modalities; :class:`EegStudy` and :class:`VoxelStudy` have the rest.
 
     The identity of a stimulus is its id, in tables, in trials and in every artefact.
 
@@ -118,20 +118,19 @@ class Study:
     zero_shot : bool
         Whether training and test concepts must be disjoint.
     both_sides : bool
-        Whether a stimulus may be shown in training and in the test (categories that are asked for again).
+        Whether a stimulus may be shown in training and in the test (as categories are).
     shown_again : str
-        What to do where the test is meant to show what training showed; empty where nothing can be done.
+        Advice if the test shows stimuli or concepts of training on purpose; empty if this is impossible.
     training_optional : bool
         Whether a subject may have no training trial.
     split_from_events : bool
         Whether the stimulus table's split comes from the events of all subjects, so that it changes with them.
     asked : tuple of str
-        Stimuli that are candidates of every subject, shown or not (categories): each must be shown.
+        Stimuli that are candidates for every subject (categories); each must be shown.
 
     Notes
     -----
-    A study that is downloaded has more (:class:`brain2clip.readers.downloaded.DownloadedStudy`), which the plan looks
-    for.
+    Downloaded studies have further methods (:class:`brain2clip.readers.downloaded.DownloadedStudy`) that the plan uses.
     """
 
     Settings: ClassVar[type[StudyBase]]
@@ -172,19 +171,19 @@ class Study:
         raise NotImplementedError
 
     def label_files(self) -> list[str]:
-        """Further paths that tell which stimulus an event shows, besides the subject's own (inputs of the rule)."""
+        """Further paths that assign stimuli to events, besides the subject's own files (inputs of the rule)."""
         return []
 
     def label_digest(self) -> str | None:
         """Digest of the part of a user's table that responses read: ids, concepts, the written split.
 
-        Captions, pictures and prompts do not count. None where there is no such table: the pipeline writes it, it is
+        Captions, pictures and prompts are not included. None if there is no such table: the pipeline writes it, it is
         committed with the project, or labels are in the subjects' own files.
         """
         return None
 
     def catalogue_digest(self) -> str | None:
-        """Digest of the whole stimulus table where it comes from files that the user may edit, else None."""
+        """Digest of the whole stimulus table if it comes from files that the user may edit, else None."""
         return None
 
     # ----------------------------------------------------------------------------------------- stimuli
@@ -221,15 +220,15 @@ class EegStudy(Study):
         raise NotImplementedError
 
     def trials(self, recording: Recording) -> pd.DataFrame:
-        """Trials of a recording in time order; targets and other events are left out.
+        """Trials of a recording in the order of time, without targets and other events.
 
         Columns: ``onset`` (s from the start of the recording), ``stimulus`` (its id), ``concept`` (of the stimulus),
-        ``split`` (``train`` or ``test``). Nothing of other subjects is read.
+        ``split`` (``train`` or ``test``). No file of other subjects is read.
 
         Raises
         ------
         brain2clip.stage.InputError
-            When a label is no id of the stimulus table, an onset is not a number, or a needed column is absent.
+            If a label is not an id of the stimulus table, an onset is not a number, or a needed column is absent.
         """
         raise NotImplementedError
 
@@ -240,7 +239,7 @@ class VoxelStudy(Study):
     modality: ClassVar[str] = "fmri"
 
     def rows(self, subject: str) -> pd.DataFrame:
-        """What each row of the subject's signals is, in the order of the file; nothing of other subjects is read.
+        """Description of each row of the subject's signals, in their order; no file of other subjects is read.
 
         Columns: ``stimulus`` (its id, empty where none is shown), ``concept``, ``split`` (``train`` or ``test``; both
         empty without a stimulus), ``session``, ``run`` (str, ``n/a`` where there is no such level).
@@ -248,7 +247,7 @@ class VoxelStudy(Study):
         Raises
         ------
         brain2clip.stage.InputError
-            When a label is no id of the stimulus table, or the file has another layout.
+            If a label is not an id of the stimulus table, or the file has another layout.
         """
         raise NotImplementedError
 
@@ -257,18 +256,18 @@ class VoxelStudy(Study):
         raise NotImplementedError
 
     def voxel_names(self, subject: str) -> list[str]:
-        """A name per voxel of the file, unique and the same at every reading."""
+        """A name for each voxel of the file, unique and always the same."""
         raise NotImplementedError
 
     def signals(self, subject: str, voxels: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Signals [n_rows, len(voxels)] of some voxels (ascending numbers); reads no more than it must."""
+        """Signals [n_rows, len(voxels)] of some voxels (ascending numbers); other voxels are not read if possible."""
         raise NotImplementedError
 
 
 def load(name: str, settings: dict[str, Any], results: str | Path) -> Any:
     """The study of a validated settings block (as JSON-like dict): an :class:`EegStudy` or a :class:`VoxelStudy`.
 
-    Where the settings name no subjects and :data:`SUBJECTS` lists some for this study, these are the ones.
+    If the settings name no subjects and :data:`SUBJECTS` lists some for this study, these are used.
     """
     listed = json.loads(os.environ.get(SUBJECTS, "{}")).get(name)
     if listed is not None and "subjects" not in settings:
@@ -287,7 +286,7 @@ def table_digest(table: pd.DataFrame) -> str:
 
 
 def check_labels(study: Study, planned: str | None) -> None:
-    """Stop if labels were edited between the planning of a job and its start, because its record would be wrong."""
+    """Refuse labels that were edited between the planning of a job and its start, because its record would be wrong."""
     _check(study.label_digest(), planned, study.label_files())
 
 

@@ -70,28 +70,37 @@ class DownloadedStudy(contract.Study):
     # ---------------------------------------------------------------------------------------- manifest
 
     @cached_property
+    def manifest(self) -> Path:
+        """The manifest that the settings name, by its path or by an accession."""
+        return manifests.find(self.block.manifest, self.setting("manifest"))
+
+    @cached_property
     def entries(self) -> dict[str, Entry]:
         """Files of the manifest by path."""
-        return {entry.path: entry for entry in manifests.read(Path(self.block.manifest))}
+        return {entry.path: entry for entry in manifests.read(self.manifest)}
 
     @cached_property
     def units(self) -> dict[str, tuple[Entry, ...]]:
         """Files of the manifest by download unit."""
-        return manifests.units(self.entries.values())
+        return manifests.units(self.entries.values(), self.unit_of)
+
+    def unit_of(self, path: str) -> str:
+        """Name of the download unit of a file."""
+        return manifests.unit_of(path)
 
     def unit(self, path: str) -> str:
         """Download unit of a file that the manifest must list."""
         if path not in self.entries:
             raise InputError(
-                f"{self.block.manifest}: does not list {path}, which studies.{self.name} needs; complete the "
+                f"{self.manifest}: does not list {path}, which studies.{self.name} needs; complete the "
                 f"manifest (setting {self.setting('manifest')})"
             )
-        return manifests.unit_of(path)
+        return self.unit_of(path)
 
     def wanted(self, setting: str, known: Iterable[str], source: str = "") -> tuple[str, ...]:
         """Labels that a setting asks for, sorted. A label that the manifest does not know is refused."""
         given = getattr(self.block, setting)
-        return labels.wanted(self.setting(setting), given, known, f"{self.block.manifest}{source}")
+        return labels.wanted(self.setting(setting), given, known, f"{self.manifest}{source}")
 
     def relative(self, path: Path) -> str:
         """Path inside the dataset."""
@@ -110,13 +119,13 @@ class DownloadedStudy(contract.Study):
         """Refuse a file that no download brought, or that is not as it came."""
         if self.relative(path) not in self.entries:
             raise InputError(
-                f"{path}: not listed in {self.block.manifest} (setting {self.setting('manifest')}), so it is never "
-                "downloaded; complete the manifest, or take the file away"
+                f"{path}: not listed in {self.manifest} (setting {self.setting('manifest')}), so it is never "
+                "downloaded; complete the manifest, or remove the file"
             )
         self._record_of(path).check(path)
 
     def _record_of(self, path: Path) -> file_records.FileRecord:
-        return file_records.read(Path(self.record(manifests.unit_of(self.relative(path)))), self.root)
+        return file_records.read(Path(self.record(self.unit_of(self.relative(path)))), self.root)
 
 
 @dataclass(frozen=True)
@@ -140,8 +149,8 @@ class PublishedTable:
     def wrong(self, what: str) -> InputError:
         """A refusal with what to do about it."""
         return InputError(
-            f"{self.path}: {what}\n  this is not the table that was published; delete {self.record} and start "
-            "snakemake again, so that it is fetched"
+            f"{self.path}: {what}\n  this is not the published table; delete {self.record} and start snakemake "
+            "again, which downloads it"
         )
 
     def require(self, names: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""The drawn pictures of simulated studies as their readers see them: table and names, the same for EEG and fMRI.
+"""The pictures of simulated studies, for readers: table and names, the same for EEG and fMRI.
 
 Layout below ``results/raw/{study}``::
 
@@ -6,7 +6,7 @@ Layout below ``results/raw/{study}``::
     stimuli/brain2clip-files.json       written last: size and hash of the table and of every picture
     stimuli/training/00001_striped_red_fish/striped_red_fish_01.png
     stimuli/test/00001_plain_blue_car/plain_blue_car_01.png
-    derivatives/truth/features.h5       what simulated brains answer to in every picture
+    derivatives/truth/features.h5       features of every picture that drive the simulated responses
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: Groups of features, from the retina to meaning.
 LEVELS = ("low", "mid", "semantic")
-#: Stands for the stimulus of a row of simulated fMRI in which nothing is shown.
+#: Stimulus of a row of simulated fMRI in which nothing is shown.
 REST = "rest"
 
 
@@ -42,11 +42,11 @@ def stimulus_id(split: str, number: int) -> str:
 
 
 def read_stimuli(path: Path) -> pd.DataFrame:
-    """The stimulus table as it stands on disk and was written, all columns text."""
+    """The stimulus table from disk, unchanged since it was written, all columns text."""
     import pandas as pd
 
     if not path.is_file():
-        raise InputError(f"{path}: no such file; run snakemake so that the pictures are made")
+        raise InputError(f"{path}: no such file; run snakemake, which makes the pictures")
     file_records.check_own(path)
     return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
 
@@ -82,7 +82,7 @@ def concepts_of(names: Sequence[str], table: Path, source: Path) -> list[str]:
     if unknown:
         raise InputError(
             f"{source}: {', '.join(unknown[:5])} ({len(unknown)} in all) have no row in {table}; the pictures and the "
-            "recordings were made with other settings. Delete the older of the two and let snakemake make it again."
+            "recordings were made with different settings. Delete the older of the two and run snakemake again."
         )
     return [known[name] for name in names]
 
@@ -102,6 +102,6 @@ def with_features(job: Job) -> tuple[pd.DataFrame, dict[str, NDArray[np.floating
     if found != stimuli["stimulus_id"].to_list():
         raise InputError(
             f"{job.input('features')}: has {len(found)} stimuli that are not the {len(stimuli)} of "
-            f"{job.input('stimuli')}. Delete both and let snakemake make them again."
+            f"{job.input('stimuli')}. Delete both files and run snakemake again."
         )
     return stimuli, features

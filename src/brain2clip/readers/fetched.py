@@ -1,4 +1,4 @@
-"""Whether the content of a file is here: links of git-annex and DataLad and pointer files stand for what is not."""
+"""Whether the content of a file is on this machine, or only a link or pointer file of git-annex, DataLad or Git LFS."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 
 from brain2clip.stage import InputError
 
-#: How files begin that stand for content kept elsewhere (git-annex, unlocked; Git LFS).
+#: How pointer files begin (git-annex, unlocked; Git LFS).
 POINTERS = (b"/annex/objects/", b"version https://git-lfs.github.com/spec/")
 #: Pointer files are shorter than this, bytes.
 POINTER_SIZE = 1024
-GET = "fetch its content (datalad get, git annex get, git lfs pull), or take the file away"
+GET = "download its content (datalad get, git annex get, git lfs pull), or remove the file"
 
 
 def check_here(path: Path) -> None:
-    """Refuse what is no file, a link to nothing, and a pointer file.
+    """Refuse folders, broken links and pointer files.
 
     Raises
     ------
@@ -24,7 +24,7 @@ def check_here(path: Path) -> None:
     """
     if not path.is_file():
         if path.is_symlink():
-            raise InputError(f"{path}: a link to {os.readlink(path)}, which is not there; {GET}")
+            raise InputError(f"{path}: a link to {os.readlink(path)}, which does not exist; {GET}")
         raise InputError(f"{path}: {'a folder, expected a file' if path.is_dir() else 'no such file'}")
     if path.stat().st_size >= POINTER_SIZE:
         return

@@ -1,10 +1,9 @@
 """Records of files that the pipeline put on disk in formats without room for a digest: downloads, pictures, recordings.
 
-A record is JSON that carries a digest of its own (:func:`brain2clip.artefact.write_json`) and holds size and hash of
-each file. It is what later stages have as their input, so their provenance holds these hashes; and whoever reads one of
-the files compares it first. Records of downloads lie in ``results/downloads``, others are called :data:`NAME` and lie
-on top of the folder that they are about, where they go with every copy of it. Standard library only: the Snakefile
-imports this.
+A record is JSON with its own digest (:func:`brain2clip.artefact.write_json`) and the size and hash of each file. It is
+the input of later stages, so their provenance has these hashes; readers compare each file with it first. Records of
+downloads are in ``results/downloads``; other records are named :data:`NAME` and lie on top of their folder, so that
+they are in every copy of it. Standard library only: the Snakefile imports this.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from brain2clip import artefact
 from brain2clip.stage import InputError
 
 NAME = "brain2clip-files.json"
-#: How many folders up the record of a file may lie.
+#: How many folders above a file its record may be.
 LEVELS = 3
 CHUNK = 1 << 20
 
@@ -50,7 +49,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class FileRecord:
-    """What is known of some files.
+    """Sizes and hashes of some files.
 
     Attributes
     ----------
@@ -59,31 +58,31 @@ class FileRecord:
     root : Path
         Folder that its paths are relative to.
     files : mapping
-        Path of each file, with ``/``, to what it must be.
+        Path of each file, with ``/``, to its size and hash.
     """
 
     path: Path
     root: Path
     files: Mapping[str, Listed]
-    # Size and times of what was compared: a file that many look at is read once for it, as long as nobody touches it.
+    # Sizes and times of files that were compared: each file is hashed once until it changes.
     _compared: dict[str, tuple[int, int, int]] = field(default_factory=dict, repr=False, compare=False)
 
     def entry(self, path: Path) -> Listed | None:
-        """What a file must be, or None where it is not listed."""
+        """Entry of a file, or None if it is not listed."""
         return self.files.get(Path(os.path.relpath(path, self.root)).as_posix())
 
     def check(self, path: Path) -> None:
-        """Stop where a file is not the one that was put there.
+        """Refuse a file that differs from its record.
 
         Raises
         ------
         brain2clip.stage.InputError
-            When it is not listed, absent, or of another size or content.
+            If it is not listed, absent, or of another size or content.
         """
         entry = self.entry(path)
         if entry is None:
             raise InputError(
-                f"{path}: not listed in {self.path}, so it was not put there by the pipeline; take the file away, or "
+                f"{path}: not listed in {self.path}, so it does not come from the pipeline; remove the file, or "
                 f"{self._again}"
             )
         if not path.is_file():
@@ -94,13 +93,13 @@ class FileRecord:
             return
         if entry.size is not None and found.st_size != entry.size:
             raise InputError(
-                f"{path}: {found.st_size} bytes, expected {entry.size} ({self.path}); it was changed or cut after it "
-                f"had been put there; {self._again}"
+                f"{path}: {found.st_size} bytes, expected {entry.size} ({self.path}); it was changed or cut short "
+                f"after it was written; {self._again}"
             )
         if entry.hash and digest(path, entry.algorithm) != entry.hash:
             raise InputError(
-                f"{path}: its content is not what {self.path} says (another {entry.algorithm}); it was changed or "
-                f"damaged after it had been put there; {self._again}"
+                f"{path}: its content does not match {self.path} (another {entry.algorithm}); it was changed or "
+                f"damaged after it was written; {self._again}"
             )
         self._compared[entry.path] = signature
 
@@ -111,7 +110,7 @@ class FileRecord:
 
     @property
     def _again(self) -> str:
-        return f"delete {self.path} and start snakemake again, so that it is fetched or made anew"
+        return f"delete {self.path} and start snakemake again, which downloads or makes it again"
 
 
 # ---------------------------------------------------------------------------------------------- reading
@@ -142,14 +141,14 @@ def _read(path: Path, root: Path, _: object) -> FileRecord:
         entries = [Listed(**one) for one in artefact.read_json(path)["files"]]
     except (artefact.ArtefactError, OSError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path}: no record of files ({type(error).__name__}: {error}); delete it and start snakemake again, so "
-            "that they are fetched or made anew"
+            f"{path}: not a record of files ({type(error).__name__}: {error}); delete it and start snakemake again, "
+            "which downloads or makes the files again"
         ) from None
     return FileRecord(path, root, {entry.path: entry for entry in entries})
 
 
 def above(path: Path) -> FileRecord | None:
-    """The record on top of one of the folders that a file lies in, or None where there is none."""
+    """The record in one of the folders above a file, or None if there is none."""
     for folder in list(path.parents)[:LEVELS]:
         if (folder / NAME).is_file():
             return read(folder / NAME, folder)
@@ -157,31 +156,31 @@ def above(path: Path) -> FileRecord | None:
 
 
 def check_own(path: Path) -> None:
-    """Stop where a file that the pipeline made is not listed by a record above it, or not what that says."""
+    """Refuse a file of the pipeline that no record above it lists, or that differs from its record."""
     record = above(path)
     if record is None:
         raise InputError(
-            f"{path}: no {NAME} beside it or above it, which says what it must be; delete the file and start snakemake "
-            "again, so that it is made anew"
+            f"{path}: no {NAME} in its folder or above, which records size and digest; delete the file and start "
+            "snakemake again, which makes it again"
         )
     record.check(path)
 
 
 def check_if_own(path: Path) -> None:
-    """The same for a file that may be the user's: then no record lists it, and nothing is known of it."""
+    """The same for a file that may be the user's: files without a record are accepted."""
     record = above(path)
     if record is not None and record.entry(path) is not None:
         record.check(path)
 
 
 def listing(path: Path, records: Iterable[Path], root: Path) -> FileRecord:
-    """The one of some records with the same root that lists a file."""
+    """The record that lists a file, of several with the same root."""
     found = [read(record, root) for record in records]
     for record in found:
         if record.entry(path) is not None:
             return record
     raise InputError(
-        f"{path}: no record of a download names it; records: {', '.join(str(one.path) for one in found) or 'none'}"
+        f"{path}: in no record of a download; records: {', '.join(str(one.path) for one in found) or 'none'}"
     )
 
 
@@ -189,7 +188,7 @@ def listing(path: Path, records: Iterable[Path], root: Path) -> FileRecord:
 
 
 def content(dataset: str, files: Iterable[Listed]) -> dict[str, Any]:
-    """What a record holds: what is there now, whenever and from wherever it came."""
+    """Content of a record: the files as they are now."""
     return {"dataset": dataset, "files": [asdict(file) for file in files]}
 
 

@@ -1,4 +1,4 @@
-"""Whether two volumes have the same voxels: by their places in space, not by their shapes."""
+"""Whether two volumes have the same voxels: by their positions in space, not by their shapes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Farthest that a voxel of the same grid may lie from its place, in voxels: headers are rounded.
+#: Largest distance between voxels of the same grid, in voxels: headers are rounded.
 TOLERANCE = 0.1
 
 
 def affine_of(image: Any) -> NDArray[np.float64] | None:
-    """Places of the voxels of a NIfTI image, [4, 4], or None where its header does not say them.
+    """Affine [4, 4] of a NIfTI image, or None if its header has none.
 
-    Without a code of sform or qform libraries make an affine up from the sizes of the voxels.
+    Without a code of sform or qform, libraries invent an affine from the sizes of the voxels.
     """
     header, affine = image.header, np.asarray(image.affine, float)
     known = header["sform_code"] > 0 or header["qform_code"] > 0
@@ -25,7 +25,7 @@ def affine_of(image: Any) -> NDArray[np.float64] | None:
 
 
 def forms_differ(image: Any) -> bool:
-    """Whether a header says two places, by its sform and by its qform; the sform counts."""
+    """Whether sform and qform of a header differ; the sform is used."""
     sform, qform = image.get_sform(coded=True)[0], image.get_qform(coded=True)[0]
     if sform is None or qform is None or not abs(np.linalg.det(sform)) > 0:
         return False

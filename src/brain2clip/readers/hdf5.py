@@ -1,7 +1,7 @@
-"""HDF5 files of users, which must hold their data themselves.
+"""HDF5 files of users, which must contain their data themselves.
 
-HDF5 lets a dataset be put together from other files: virtual datasets, external links, external storage. Such a file is
-not what its own bytes say, so that its digest says nothing, and what is missing behind it reads as zeros.
+An HDF5 dataset may take data from other files: virtual datasets, external links, external storage. Then the digest of
+the file does not cover its data, and data that are missing in the other files are read as zeros.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def opened(path: Path, hint: str, what: str = "not a complete HDF5 file") -> Ite
         if elsewhere:
             raise InputError(
                 user_files.ending(f"{path}: {elsewhere[0]} ({len(elsewhere)} in all)", hint) + "\n"
-                "  data of other files cannot be traced, and read as zeros where these are missing; expected one file "
-                "that holds all: copy it (h5repack, or read and write it again with h5py)"
+                "  data in other files cannot be checked, and are read as zeros if these files are missing; expected "
+                "one file with all data: copy it (h5repack, or read and write it again with h5py)"
             )
         with h5py.File(path, "r") as file:
             yield file
@@ -82,5 +82,5 @@ def check_written(dataset: h5py.Dataset, path: Path, hint: str) -> None:
     else:
         there, wanted = int(dataset.id.get_storage_size() > 0), 1
     if there < wanted:
-        what = f"{path}: {dataset.name} is not complete, {wanted - there} of {wanted} pieces were never written"
+        what = f"{path}: {dataset.name} is not complete, {wanted - there} of {wanted} chunks were never written"
         raise InputError(user_files.ending(what, hint) + "\n  they would read as zeros; make the file again")

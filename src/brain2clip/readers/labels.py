@@ -1,4 +1,4 @@
-"""Labels that a setting asks for, among those that a dataset has."""
+"""Labels in settings, compared with the labels of a dataset."""
 
 from __future__ import annotations
 

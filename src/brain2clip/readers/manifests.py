@@ -16,7 +16,7 @@ import io
 import re
 import sys
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -31,6 +31,13 @@ COLUMNS = ("path", "size_bytes", "hash_algorithm", "hash", "url")
 DIGITS = {"sha256": 64, "md5": 32, "git-sha1": 40, "size": 0, "none": 0}
 #: Algorithms that say nothing of the content.
 WITHOUT_HASH = ("size", "none")
+
+#: Which manifests are shipped: accession, version, file, what it lists.
+SHIPPED = Path("workflow/manifests/datasets.tsv")
+#: Where ``brain2clip manifest`` writes.
+MADE = Path("manifests")
+#: Accession of a dataset of OpenNeuro or NEMAR.
+ACCESSION = re.compile(r"(ds|nm|on)[0-9]{6}")
 
 _ENTITY = re.compile(r"(task|acq|run)-[A-Za-z0-9]+")
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
@@ -62,6 +69,58 @@ class Entry:
     algorithm: str
     hash: str
     url: str
+
+
+def find(given: str, setting: str) -> Path:
+    """The manifest that a setting names: by its path, or by the accession of a dataset.
+
+    Of an accession it is the one that is shipped, else the one that ``brain2clip manifest`` wrote.
+
+    Parameters
+    ----------
+    given : str
+        Value of the setting.
+    setting : str
+        Its full name, for messages.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When there is none of that dataset, with the command that makes it, or there are two.
+    """
+    if not ACCESSION.fullmatch(given):
+        if re.fullmatch("(ds|nm|on)[0-9]+", given):
+            raise InputError(f"{setting}: {given!r} is no accession; expected six digits, as in ds004212 or nm000134")
+        return Path(given)
+    kept = shipped(given)
+    if kept is not None:
+        return kept
+    own = [one for one in (place(given), place(given).with_suffix("")) if one.is_file()]
+    if len(own) > 1:
+        raise InputError(f"{setting}: {' and '.join(map(str, own))} are both of {given}; take one away, or name one")
+    if not own:
+        raise InputError(
+            f"{setting}: no manifest of {given} is shipped, and none lies in the folder {MADE}; make it by\n"
+            f"  brain2clip manifest {given}\n"
+            "where there is no network: with --source and a clone of its repository, or an archive of one "
+            "(docs/datasets.md)"
+        )
+    return own[0]
+
+
+def place(accession: str) -> Path:
+    """Where ``brain2clip manifest`` writes the manifest of a dataset unless it is told otherwise."""
+    return MADE / f"{accession}.csv.gz"
+
+
+def shipped(accession: str, root: Path | None = None) -> Path | None:
+    """The manifest of a dataset that is shipped, or None; ``root`` is the folder of the project (None: this one)."""
+    table = (root or Path()) / SHIPPED
+    if not table.is_file():
+        return None
+    with table.open(encoding="utf-8", newline="") as file:
+        names = {row["accession"]: row["file"] for row in csv.DictReader(file, delimiter="\t")}
+    return SHIPPED.parent / names[accession] if accession in names else None
 
 
 def read(path: Path | str) -> tuple[Entry, ...]:
@@ -104,7 +163,7 @@ def check(entry: Entry, where: str) -> None:
     if "\\" in entry.path or not entry.path.isprintable():
         raise InputError(f"{where}: path {entry.path!r}; expected '/' between folders and no control characters")
     if entry.size is not None and entry.size < 0:
-        raise InputError(f"{where}: size {entry.size} of {entry.path}; expected bytes, or nothing where it is unknown")
+        raise InputError(f"{where}: size {entry.size} of {entry.path}; expected bytes, or nothing if it is unknown")
     if entry.algorithm not in DIGITS:
         raise InputError(f"{where}: hash algorithm {entry.algorithm!r}; expected one of {', '.join(DIGITS)}")
     digits = DIGITS[entry.algorithm]
@@ -149,12 +208,13 @@ def unit_of(path: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "-", path).strip("-") + "---" + hashlib.sha256(path.encode()).hexdigest()[:10]
 
 
-def units(entries: Iterable[Entry]) -> dict[str, tuple[Entry, ...]]:
-    """Entries by download unit, both sorted."""
+def units(entries: Iterable[Entry], name: Callable[[str], str] | None = None) -> dict[str, tuple[Entry, ...]]:
+    """Entries by download unit, both sorted; ``name`` calls the unit of a path (None: :func:`unit_of`)."""
+    name = name or unit_of
     grouped: dict[str, list[Entry]] = {}
     for entry in sorted(entries, key=lambda entry: entry.path):
-        grouped.setdefault(unit_of(entry.path), []).append(entry)
-    return {name: tuple(grouped[name]) for name in sorted(grouped)}
+        grouped.setdefault(name(entry.path), []).append(entry)
+    return {unit: tuple(grouped[unit]) for unit in sorted(grouped)}
 
 
 def text(entries: Iterable[Entry]) -> str:
@@ -216,7 +276,7 @@ def _read(path: Path, mtime_ns: int, size: int) -> tuple[Entry, ...]:
         where = f"{path}: line {lines.line_num}"
         entry = _entry(row, where)
         if entry.path in found:
-            raise InputError(f"{where}: path {entry.path!r} for the second time; keep one of the two rows")
+            raise InputError(f"{where}: path {entry.path!r} occurs twice; keep one of the two rows")
         found[entry.path] = entry
     if not found:
         raise InputError(f"{path}: no row below the header; a manifest lists at least one file")
@@ -241,7 +301,7 @@ def _entry(row: list[str], where: str) -> Entry:
         raise InputError(f"{where}: {len(row)} cells; expected {len(COLUMNS)}: {','.join(COLUMNS)}")
     path, size, algorithm, digest, url = row
     if size and not re.fullmatch("[0-9]+", size):
-        raise InputError(f"{where}: size_bytes {size!r}; expected bytes, or nothing where the size is unknown")
+        raise InputError(f"{where}: size_bytes {size!r}; expected bytes, or nothing if the size is unknown")
     entry = Entry(path, int(size) if size else None, algorithm, digest, url)
     check(entry, where)
     return entry
@@ -258,7 +318,11 @@ def _is_address(url: str) -> bool:
 
 
 def _recording_unit(folders: list[str], name: str) -> str:
-    """Subject and session by folder; task, acquisition and run by name (space, split and the like are left out)."""
+    """Subject and session by folder; task, acquisition and run by name (space, split and the like are left out).
+
+    In a folder that is a recording (CTF, BTi) its name counts, as files in it may have any.
+    """
+    name = next((folder for folder in folders[1:] if folder.startswith(f"{folders[0]}_")), name)
     session = [folder for folder in folders[1:2] if _SESSION.fullmatch(folder)]
     entities = dict(part.split("-") for part in name.split("_")[:-1] if _ENTITY.fullmatch(part))
     recording = [f"{key}-{entities[key]}" for key in ("task", "acq", "run") if "task" in entities and key in entities]

@@ -1,4 +1,4 @@
-"""The one reader of pictures: whatever a file stores, 8-bit RGB as a person would see it, or a refusal."""
+"""The only reader of pictures: 8-bit RGB as a person would see it, or an error."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-#: What transparent parts are laid over.
+#: Background of transparent parts.
 BACKGROUND = "white"
 #: Largest value of 16-bit grey, and the number of values of 12-bit data, which cameras and scanners store in 16 bits.
 DEEP, SHALLOW = 65535, 4096
 HINT = (
-    "; it may be cut short, damaged, too large or of a sort that is not known: open it in a viewer and save it as "
+    "; it may be cut short, damaged, too large or of an unknown format: open it in a viewer and save it as "
     "8-bit RGB PNG"
 )
 
 
 def read(path: Path | str) -> Image.Image:
-    """A picture as 8-bit RGB. One that the pipeline drew or unpacked must be as it was put there.
+    """A picture as 8-bit RGB. Pictures that the pipeline drew or unpacked must match their record.
 
     The orientation that a camera noted (EXIF) is applied. Transparent parts are laid over white, so that the colours
     that a file keeps under them never show. 16-bit grey is scaled to 8 bits by its full range and float grey from
@@ -42,7 +42,7 @@ def read(path: Path | str) -> Image.Image:
     file_records.check_if_own(path)
     with user_files.reading(path, "not readable as a picture", HINT):
         if (instead := user_files.stands_in(path)) is not None:
-            raise InputError(f"{path}: expected a picture, found that it is {instead}")
+            raise InputError(f"{path}: expected a picture, found {instead}")
         with Image.open(path) as stored:
             frames = getattr(stored, "n_frames", 1)
             if frames > 1 and stored.format != "MPO":  # its others are previews
@@ -88,4 +88,6 @@ def _whole_float(grey: NDArray[np.float32], path: Path) -> NDArray[np.uint8]:
 
 
 def _unknown(path: Path, found: str) -> InputError:
-    return InputError(f"{path}: {found}. What is black and what is white is not known: save it as 8-bit grey or RGB")
+    return InputError(
+        f"{path}: {found}. Which value is black and which is white is not known: save it as 8-bit grey or RGB"
+    )

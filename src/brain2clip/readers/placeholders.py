@@ -1,4 +1,4 @@
-"""What lies where a data file should be: nothing, a link or pointer without its content, an empty file, a web page.
+"""Files in place of data: none, a link or pointer without its content, an empty file, a web page.
 
 Standard library only: the Snakefile imports this.
 """
@@ -15,7 +15,7 @@ PAGES = (b"<!doctype html", b"<html", b"<?xml")
 
 
 def refuse(path: Path) -> None:
-    """Stop where a file is plainly not the data that its name promises, whatever its format.
+    """Refuse a file that is clearly not data, whatever its format.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The files of one recording on disk, and whether they are whole: what the header of each format says.
+"""The files of one recording on disk, and whether they are complete according to the header of each format.
 
 The samples of a recording are in files of its own name, and in no others: a header that was renamed by hand still names
 the data of another run. Standard library only: the Snakefile imports this.
@@ -60,7 +60,7 @@ def data_files(path: Path) -> list[Path]:
 
 
 def check_complete(path: Path) -> None:
-    """Stop where a file of a recording is no data, or shorter or longer than the header says.
+    """Refuse files of a recording that are not data, or shorter or longer than the header says.
 
     Raises
     ------
@@ -147,14 +147,14 @@ def _named(path: Path) -> Iterator[Path]:
         if Path(name).stem != path.stem or Path(name).name != name:
             found = [path.with_suffix(end).name for end in endings if path.with_suffix(end).is_file()]
             if found:
-                advice = f"{found[0]} lies beside it: where it belongs to this recording, write {key}={found[0]}"
+                advice = f"{found[0]} is in the same folder: if it belongs to this recording, write {key}={found[0]}"
             elif key == "MarkerFile":
-                advice = "no .vmrk of its own lies beside it: take the line out of the header"
+                advice = "there is no .vmrk file for this recording: remove the line from the header"
             else:
                 advice = f"expected {path.stem}{endings[0]}, which is not there: get it, and write its name"
             raise InputError(
-                f"{path}: {key} is {name or 'absent'}, which is no file of this recording: its name is another\n"
-                f"  {advice} (mne_bids.copyfiles.copyfile_brainvision renames recordings with what stands in them)"
+                f"{path}: {key} is {name or 'absent'}, which is not a file of this recording: the names differ\n"
+                f"  {advice} (mne_bids.copyfiles.copyfile_brainvision renames a recording and the names in its header)"
             )
         own = path.with_name(name)
         if not own.exists():
@@ -176,7 +176,7 @@ def brainvision_header(path: Path) -> dict[str, str]:
             if equals:
                 found[key.strip()] = value.strip()
     if not found:
-        raise InputError(f"{path}: no BrainVision header (no section [Common Infos]); get the file again")
+        raise InputError(f"{path}: not a BrainVision header (no section [Common Infos]); get the file again")
     return found
 
 
@@ -204,7 +204,7 @@ def _edf_header(path: Path) -> tuple[int, str]:
         number = int(count) if count.isdecimal() else 0
         fields = file.read(256 * number).decode("latin-1")
     if not number or len(fields) < 256 * number:
-        raise InputError(f"{path}: no complete header of EDF or BDF ({path.stat().st_size} bytes); get the file again")
+        raise InputError(f"{path}: not a complete EDF or BDF header ({path.stat().st_size} bytes); get the file again")
     return number, fields
 
 
@@ -224,8 +224,8 @@ def _check_edf(path: Path) -> None:
 
 def _refuse_size(data: Path, found: int, whole: int, promise: str) -> None:
     raise InputError(
-        f"{data}: {found} bytes, but the header ({promise}) goes with {whole}; "
-        + ("the file was cut short" if found < whole else "there is more than the header knows of")
+        f"{data}: {found} bytes, but the header ({promise}) promises {whole}; "
+        + ("the file was cut short" if found < whole else "there is more than the header says")
         + ": get the recording again"
     )
 

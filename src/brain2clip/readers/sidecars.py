@@ -1,9 +1,9 @@
-"""Which files say something about a recording: the inheritance principle of BIDS, for sidecars of every kind.
+"""Which sidecars belong to a recording: the inheritance principle of BIDS, for sidecars of every kind.
 
-A sidecar belongs to a recording when it lies in the recording's folder or in one above, up to the dataset's, and when
-its name has no entity that the recording's name has not, nor one with another label. Of tables the nearest counts; of
-JSON files all do, and a nearer one overrides keys of a farther one. Two in one folder are against the principle, unless
-one of them has the very entities of the recording: it is the recording's own.
+A sidecar belongs to a recording if it is in the recording's folder or in a folder above, up to that of the dataset, and
+if all entities of its name are in the recording's name with the same labels. Of tables, the nearest is used; of JSON
+files all are used, and keys of a nearer one override those of a farther one. Two sidecars in the same folder are an
+error, unless one of them has exactly the entities of the recording.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from brain2clip.stage import InputError
 
-#: Stands for any label of an entity.
+#: Any label of an entity.
 ANY = "*"
 
 
@@ -49,12 +49,12 @@ def by_level(path: Path, root: Path, ending: str, own: Mapping[str, str]) -> lis
 
 
 def nearest(path: Path, root: Path, ending: str, own: Mapping[str, str]) -> Path | None:
-    """The one sidecar of a kind that counts, or None.
+    """The sidecar of a kind that is used, or None.
 
     Raises
     ------
     brain2clip.stage.InputError
-        Where two are equally near.
+        If two are equally near.
     """
     for some in by_level(path, root, ending, own):
         return only(some, path)
@@ -86,8 +86,8 @@ def only(some: list[Path], path: Path) -> Path:
         return own[0]
     if len(some) > 1:
         raise InputError(
-            f"{some[0].parent}: {' and '.join(one.name for one in some)} both belong to {path.name}\n"
-            "  BIDS allows one in a folder; take one away, or choose one by the setting entities where they differ in "
-            "an entity such as space"
+            f"{some[0].parent}: {' and '.join(one.name for one in some)} both belong to {path.name}\n  BIDS allows "
+            "one in a folder; remove one, or choose one by the setting entities if they differ in an entity such as "
+            "space"
         )
     return some[0]

@@ -1,4 +1,4 @@
-"""Files of voxel signals that users have: NIfTI, npz, npy and HDF5, behind one way of reading some voxels of them."""
+"""Files of voxel signals of users: NIfTI, npz, npy and HDF5, with a common way to read some of the voxels."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def open_signals(path: Path, mask: str | None, setting: str, space: Literal["aff
     setting : str
         Start of the names of settings (``studies.NAME``), for messages.
     space : str
-        What tells that a mask has the voxels of the signals: ``affine``, their places; ``grid``, the shape alone.
+        How masks are matched with the voxels of the signals: ``affine``, by position; ``grid``, by the shape only.
 
     Raises
     ------
@@ -80,8 +80,8 @@ def open_signals(path: Path, mask: str | None, setting: str, space: Literal["aff
         return Volumes(path, mask, setting, space)
     if mask is not None:
         raise InputError(
-            f"{setting}.mask: {mask!r} is for NIfTI signals, but {path} has no places of voxels; "
-            "leave mask out, and name regions of the file in rois"
+            f"{setting}.mask: {mask!r} is for NIfTI signals, but {path} has no positions of voxels; leave mask out, "
+            "and choose regions of the file by rois"
         )
     if path.suffix == ".npz":
         return Archive(path, setting)
@@ -100,12 +100,15 @@ def open_signals(path: Path, mask: str | None, setting: str, space: Literal["aff
 class Volumes:
     """NIfTI (x, y, z, rows); voxels are those of the mask, the last coordinate running fastest."""
 
-    def __init__(self, path: Path, mask: str | None, setting: str, space: Literal["affine", "grid"]) -> None:
-        self.path, self.setting, self.space = path, setting, space
+    def __init__(
+        self, path: Path, mask: str | None, setting: str, space: Literal["affine", "grid"], named: str = "signals"
+    ) -> None:
+        # ``named``: what the setting of the file is called, for messages.
+        self.path, self.setting, self.space, self.named = path, setting, space, f"{setting}.{named}"
         shape = self._image.shape
         if len(shape) != 4:
             raise InputError(
-                f"{path}: {len(shape)} dimensions {shape}, expected 4 (x, y, z, rows) (setting {setting}.signals)"
+                f"{path}: {len(shape)} dimensions {shape}, expected 4 (x, y, z, rows) (setting {self.named})"
             )
         self.grid, self.n_rows = shape[:3], shape[3]
         mask_setting = f"{setting}.mask"
@@ -117,7 +120,7 @@ class Volumes:
 
     @cached_property
     def _image(self) -> Any:
-        return _nifti(self.path, f"{self.setting}.signals")
+        return nifti(self.path, self.named)
 
     def names(self) -> list[str]:
         """Coordinates of the grid, counted from 0."""
@@ -138,13 +141,13 @@ class Volumes:
         signals = np.empty((self.n_rows, len(places)), np.float32)
         step = max(1, BLOCK_BYTES // (8 * int(np.prod(self.grid))))
         for start in range(0, self.n_rows, step):
-            with user_files.reading(self.path, "not complete", f"(setting {self.setting}.signals)"):
+            with user_files.reading(self.path, "not complete", f"(setting {self.named})"):
                 volumes = np.asarray(self._image.dataobj[..., start : start + step])
             signals[start : start + volumes.shape[3]] = volumes.reshape(-1, volumes.shape[3])[places].T
         return signals
 
     def _mask_of(self, source: str, setting: str) -> NDArray[np.bool_]:
-        image = _nifti(Path(source), setting)
+        image = nifti(Path(source), setting)
         with user_files.reading(Path(source), "not complete", f"(setting {setting})"):
             values = np.asarray(image.dataobj)
         values = values[..., 0] if values.ndim == 4 and values.shape[3] == 1 else values
@@ -168,14 +171,14 @@ class Volumes:
             raise InputError(
                 f"{source}: a mask of {mask.shape} voxels{shown[0]} (setting {setting}), but {self.path} has "
                 f"{self.grid}{shown[1]}\n  expected the same voxels in space: resample the mask to the signals "
-                "(nilearn.image.resample_to_img, interpolation='nearest'); where only a header is wrong and voxel "
-                f"belongs to voxel, set {self.setting}.space to grid"
+                "(nilearn.image.resample_to_img, interpolation='nearest'); if only a header is wrong and the grids "
+                f"agree voxel by voxel, set {self.setting}.space to grid"
             )
         return placed
 
     @cached_property
     def _affine(self) -> NDArray[np.float64]:
-        return self._affine_of(self._image, self.path, f"{self.setting}.signals")
+        return self._affine_of(self._image, self.path, self.named)
 
     def _affine_of(self, image: Any, path: Path | str, setting: str) -> NDArray[np.float64]:
         with user_files.reading(Path(path), "a damaged header", f"(setting {setting})"):
@@ -185,14 +188,21 @@ class Volumes:
                 f"{path}: the header does not say where the voxels are (qform and sform code "
                 f"{int(image.header['qform_code'])} and {int(image.header['sform_code'])}), so that masks cannot be "
                 f"compared with signals (setting {setting})\n  write the affine into the header (fslcpgeom, "
-                f"nilearn.image.new_img_like); where voxel belongs to voxel, set {self.setting}.space to grid"
+                f"nilearn.image.new_img_like); if the grids agree voxel by voxel, set {self.setting}.space to grid"
             )
         if differ:
-            log.warning("%s: sform and qform place the voxels differently; the sform counts", path)
+            log.warning("%s: sform and qform place the voxels differently; the sform is used", path)
         return found
 
 
-def _nifti(path: Path, setting: str) -> Any:
+def nifti(path: Path, setting: str) -> Any:
+    """A NIfTI image of numbers, a packed one read up to its checksum.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When the file is absent, damaged or of another kind.
+    """
     import nibabel
 
     if not path.name.endswith(NIFTI):
@@ -218,11 +228,11 @@ def _unpack(path: Path) -> None:
 
 
 def _say_values(values: NDArray[Any], source: str) -> None:
-    """Probabilities and atlases are no masks, and may be meant as one."""
+    """Warn of probabilities and atlases, which may be used as a mask by mistake."""
     marked = values[np.isfinite(values) & (values != 0)]
     if marked.size and marked.min() != marked.max():
         log.warning(
-            "%s: not a mask of two values, but of %g to %g; every voxel above 0 counts",
+            "%s: not a mask of two values, values from %g to %g; every voxel above 0 is in the mask",
             *(source, marked.min(), marked.max()),
         )
 
@@ -232,7 +242,7 @@ def _say_order(source: str, other: NDArray[np.float64], path: Path, own: NDArray
 
     stored, wanted = ("".join(nibabel.aff2axcodes(one)) for one in (other, own))
     if stored != wanted:
-        log.info("%s: its axes are %s, those of %s are %s: put into their order", source, stored, path, wanted)
+        log.info("%s: its axes are %s, but the axes of %s are %s: the axes are reordered", source, stored, path, wanted)
 
 
 def _rows(affine: NDArray[np.float64]) -> str:
@@ -264,9 +274,7 @@ class Array:
 
     def region(self, source: str, setting: str) -> NDArray[np.bool_]:
         """Refused: there is no second array in the file."""
-        raise InputError(
-            f"{setting}: {source!r}, but {self.path} holds no masks; expected .npz or .h5 signals for rois"
-        )
+        raise InputError(f"{setting}: {source!r}, but {self.path} has no masks; expected .npz or .h5 signals for rois")
 
     def read(self, voxels: NDArray[np.int64]) -> NDArray[np.float32]:
         """Columns of the matrix."""

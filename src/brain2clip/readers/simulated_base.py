@@ -1,7 +1,7 @@
-"""What simulated studies share, whatever is simulated: whose files they are and what they show.
+"""Common parts of simulated studies: their subjects and stimuli.
 
-What writes the files is in :mod:`brain2clip.simulation`, which readers do not import, so that a change of the generator
-does not count as a change of the reader.
+The files are written by :mod:`brain2clip.simulation`, which readers do not import, so that a change of the simulation
+is not a change of the reader.
 """
 
 from __future__ import annotations

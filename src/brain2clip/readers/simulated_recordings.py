@@ -89,8 +89,8 @@ def plan(study: blocks.SimulatedStudy, split: str) -> list[Plan]:
     fewest, needed = min(each.n_trials for each in plans), TRAINING_RUNS if split == "train" else 1
     if fewest < needed:
         raise InputError(
-            f"simulated study: sessions is {study.sessions}, which leaves {fewest} {split} trials for one of them; "
-            f"at least {needed} are needed. Take fewer sessions, or more pictures or repetitions."
+            f"simulated study: sessions is {study.sessions}, which leaves {fewest} {split} trials for one session; "
+            f"expected at least {needed}. Set fewer sessions, or more pictures or repetitions."
         )
     return plans
 

@@ -1,4 +1,4 @@
-"""Further pictures of test concepts, whose mean stands for a concept (task ``template``). Light to import.
+"""Further pictures of test concepts, whose mean represents a concept (task ``template``). Light to import.
 
 A test picture is never among them: files that are copies of one, or have the name of one (the same picture at another
 size has other pixels), are left out here, and pictures with the pixels of one are refused where pixels are read (stage
@@ -18,7 +18,7 @@ from brain2clip.stage import InputError
 
 log = logging.getLogger("brain2clip")
 
-#: Stands for the concept in the pattern of the files.
+#: Place of the concept in the pattern of the files.
 CONCEPT = "{concept}"
 #: Side of the split that such pictures are on.
 SIDE = "template"
@@ -69,12 +69,14 @@ def rows(pattern: str, concepts: Sequence[str], tested: Iterable[str]) -> list[t
         found += [(f"{SIDE}-{concept}-{number:03d}", concept, path) for number, path in enumerate(kept, 1)]
     if bare:
         raise InputError(
-            f"{pattern}: no picture but those of the test for {len(bare)} of {len(concepts)} test concepts, the first "
-            f"is {bare[0]!r} (setting studies.*.templates); expected one at least for each, in files that its name "
-            "leads to"
+            f"{pattern}: no picture other than the test pictures for {len(bare)} of {len(concepts)} test concepts, "
+            f"the first is {bare[0]!r} (setting studies.*.templates); expected at least one for each concept, in "
+            "files that match the pattern with the name of the concept"
         )
     if copies:
-        log.info("templates: %d files are copies of test pictures or have the name of one, and left out", copies)
+        log.info(
+            "templates: %d files left out, because they are copies of test pictures or have the name of one", copies
+        )
     return found
 
 

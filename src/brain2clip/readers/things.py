@@ -1,4 +1,4 @@
-"""What studies with the pictures of THINGS share, so that EEG and fMRI have equal prompts and look in equal places."""
+"""Common parts of studies with the pictures of THINGS: EEG and fMRI have the same prompts and paths."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def spoken(concept: str) -> str:
-    """A concept as a noun: spaces for underscores, without the digit that tells homonyms (bat1, bat2) apart.
+    """A concept as a noun: spaces for underscores, without the digit that distinguishes homonyms (bat1, bat2).
 
     Homonyms share their text. No two of the 200 test concepts of THINGS-EEG2 do, but four of them do with a training
     concept (baton4, chest2, pepper1, punch2): there the text, though not the pictures, is known from training.
@@ -52,7 +52,7 @@ def picture_files(folder: str, pictures: Iterable[tuple[str, str]], setting: str
             f"{folder}: {len(lost)} of {len(paths)} pictures are not there, the first is {lost[0]} (setting "
             f"{setting})\n"
             "  expected the pictures of THINGS as <folder>/<concept>/<file>.jpg; get them from the THINGS project, "
-            "or set pictures to null, so that text prompts are the candidates"
+            "or set pictures to null, which makes text prompts the candidates"
         )
     return [str(path) for path in paths]
 

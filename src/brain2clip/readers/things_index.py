@@ -52,7 +52,7 @@ def read_index(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: no column {', '.join(lost)}; found {', '.join(table)}, expected {INDEX_COLUMNS}")
     parts = [_split_index(table[table["split"] == split], split, path) for split in SPLITS]
     if sum(map(len, parts)) != len(table):
-        raise InputError(f"{path}: column split holds {sorted(set(table['split']))}; expected train or test")
+        raise InputError(f"{path}: column split has {sorted(set(table['split']))}; expected train or test")
     return pd.concat(parts, ignore_index=True)
 
 
@@ -74,7 +74,7 @@ def _split_index(rows: pd.DataFrame, split: str, path: Path) -> pd.DataFrame:
     per = PER_CONCEPT[split]
     if not len(rows) or len(rows) % per or not np.array_equal(number[order], index["number"]):
         raise InputError(
-            f"{path}: tot_img_number of the {len(rows)} {split} rows; expected every number from 1 on once, "
+            f"{path}: tot_img_number of the {len(rows)} {split} rows; expected each number from 1 on exactly once, "
             f"{per} for each concept"
         )
     if not all(re.fullmatch(r"[0-9]{5}_[^/\\\s]+", folder) for folder in index["folder"].unique()):

@@ -1,7 +1,7 @@
-"""Files of users: there, whole, and what their names say. Standard library only: the Snakefile imports this.
+"""Files of users: whether they exist and are complete. Standard library only: the Snakefile imports this.
 
-Libraries answer a damaged file with whatever exception their inside meets. :func:`reading` makes one sentence of it,
-and names what such files usually are (:mod:`brain2clip.readers.placeholders`).
+Libraries may raise any exception on a damaged file. :func:`reading` turns it into one sentence, and recognises what
+such files usually are (:mod:`brain2clip.readers.placeholders`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def existing(path: Path, what: str, setting: str) -> Path:
 
 @contextmanager
 def reading(path: Path, what: str, hint: str) -> Iterator[None]:
-    """Where a library stumbles over the content of a file, say so in one sentence.
+    """Turn any exception on reading a file into one sentence.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def reading(path: Path, what: str, hint: str) -> Iterator[None]:
 
 
 def stands_in(path: Path) -> str | None:
-    """What is there instead of the content of a file, and what to do, or None where there is no sign of it."""
+    """What is in a file instead of its content, and what to do, or None if it seems to be data."""
     try:
         placeholders.refuse(path)
     except InputError as error:
@@ -92,7 +92,7 @@ def text(path: Path, hint: str) -> str:
 
 
 def check_columns(names: Sequence[str], path: Path, hint: str) -> None:
-    """Refuse a table with two columns of one name: a reader would take one of them, and nobody knows which.
+    """Refuse a table with two columns of the same name, because readers would silently use one of them.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def check_columns(names: Sequence[str], path: Path, hint: str) -> None:
     """
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        found = f"\n  columns found: {', '.join(names)}; give each a name of its own"
+        found = f"\n  columns found: {', '.join(names)}; give each column a different name"
         raise InputError(ending(f"{path}: two columns of the same name: {', '.join(twice)}", hint) + found)
 
 

@@ -1,7 +1,7 @@
-"""The stimuli of a user's dataset: a table of pictures or named categories, and which are training and which test.
+"""The stimuli of a user's dataset: a table of pictures or named categories, and their split into training and test.
 
-Shared by the studies of a user's own data, whatever was recorded. What responses ask for (ids, concepts, the written
-split) is read without a look at pictures, captions or prompts, which therefore do not matter to them.
+Common to all studies of a user's own data. Responses need ids, concepts and the written split only; these are read
+without pictures, captions and prompts, so changes of these do not rerun responses.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MISSING = ("n/a", "")
 
 
 class UserStudy(contract.Study):
-    """Base of studies of a user's own data, found where the settings say; a kind adds what was recorded."""
+    """Base of studies of a user's own data; a kind adds the recordings or signals."""
 
     stimuli: UserStimuli
 
@@ -86,11 +86,15 @@ class UserStudy(contract.Study):
         return self.stimuli.table(self.stimuli.splits(self._all_shown), complete)
 
     def _all_shown(self) -> Iterator[tuple[str, str]]:
-        """Stimulus id and side of what all subjects see, each at least once."""
+        """Stimulus id and side of the split of all trials of all subjects, each at least once."""
         for subject in self.subjects():
             for table in self._shown_to(subject):
                 shown = table.loc[table["stimulus"] != "", ["stimulus", "split"]].drop_duplicates()
                 yield from shown.itertuples(index=False)
+
+    def shown(self, subject: str) -> Iterable[pd.DataFrame]:
+        """Tables of what a subject sees, one for each recording or file, without a look at the signals."""
+        return self._shown_to(subject)
 
     def _shown_to(self, subject: str) -> Iterable[pd.DataFrame]:
         """Tables of a subject with the columns ``stimulus`` and ``split``."""
@@ -123,6 +127,8 @@ class UserStimuli:
         self.categories = categories
         self.split = split
         self._path = None if stimuli is None else Path(stimuli)
+        #: Pictures that are still to be fetched, and are not missed where data are looked at before anything runs.
+        self.coming: frozenset[Path] = frozenset()
         # Categories may be seen in training and asked for in the test; pictures only where the split says so.
         self.zero_shot = stimuli is not None or split.by == "concepts"
         if split.concepts == "seen":
@@ -156,7 +162,7 @@ class UserStimuli:
     def shown_again(self) -> str:
         """What to do if the test shows on purpose what training showed, for messages."""
         return (
-            f"; where the test is meant to show what training showed, set {self.setting('split.concepts')}: seen, and "
+            f"; if the test shows concepts of training on purpose, set {self.setting('split.concepts')}: seen, and "
             "every table says so"
         )
 
@@ -224,10 +230,13 @@ class UserStimuli:
             splits = attempt([], self.splits, shown)
             attempt(None, self._check_disjoint, self.concepts.values(), splits)
 
+    def pictures_named(self) -> list[Path]:
+        """Files of the pictures, there or not, in the order of the table."""
+        return [self.path.parent / image for image in self._column("image") if image not in MISSING]
+
     def pictures_there(self) -> list[Path]:
-        """Files of the pictures that exist, in the order of the table."""
-        paths = [self.path.parent / image for image in self._column("image") if image not in MISSING]
-        return [path for path in paths if path.is_file()]
+        """Those that exist."""
+        return [path for path in self.pictures_named() if path.is_file()]
 
     def label_digest(self) -> str | None:
         """Digest of ids, concepts and written split (:meth:`brain2clip.readers.contract.Study.label_digest`)."""
@@ -254,12 +263,12 @@ class UserStimuli:
             lost = [
                 f"{name} ({where})"
                 for name, image, where in zip(names, images, paths)
-                if image in MISSING or not where.is_file()
+                if image in MISSING or not (where.is_file() or where in self.coming)
             ]
             if lost:
                 raise InputError(
                     f"{path}: {len(lost)} of {len(names)} stimuli have no image file: {some(lost)}\n"
-                    "  image paths are relative to the table; get the pictures or take the rows out"
+                    "  image paths are relative to the table; add the pictures or remove the rows"
                 )
         cells = self._read.get("caption", [""] * len(names))
         return {
@@ -354,7 +363,7 @@ class UserStimuli:
             raise InputError(
                 f"{where}: {len(wrong)} stimuli are on the other side of the split than the column split of "
                 f"{self.path} says: {some(listed)}\n"
-                f"  expected both to agree; fix the table or {self.setting('split')}"
+                f"  expected the same side; fix the table or {self.setting('split')}"
             )
 
     def _written_splits(self) -> list[str] | None:
@@ -365,9 +374,7 @@ class UserStimuli:
         known = SPLITS if self.zero_shot else (*SPLITS, "both")
         wrong = sorted({value for value in written if value not in known})
         if wrong:
-            raise InputError(
-                f"{self.path}: column split holds {some(wrong)}; expected {' or '.join(known)} in each row"
-            )
+            raise InputError(f"{self.path}: column split has {some(wrong)}; expected {' or '.join(known)} in each row")
         return written
 
     def _check_disjoint(self, concepts: Iterable[str], splits: Iterable[str]) -> None:
@@ -377,8 +384,8 @@ class UserStimuli:
         shared = sorted(concept for concept, found in sides.items() if len(found) > 1)
         if shared:
             raise InputError(
-                f"{self.setting('split')}: {len(shared)} concepts stand on both sides of the split: {some(shared)}\n"
-                "  pictures are searched among unseen concepts, so expected none; split by concepts"
+                f"{self.setting('split')}: {len(shared)} concepts are on both sides of the split: {some(shared)}\n  "
+                "the test concepts must be unseen, so expected none; split by concepts"
                 f"{self.shown_again}"
             )
 
@@ -406,8 +413,9 @@ def check_case(found: Iterable[str], wanted: Sequence[str], where: str, setting:
     for value, count in Counter(found).items():
         if value not in wanted and _plain(value) in plain:
             raise InputError(
-                f"{where}: {value!r} ({count} times) is only another writing of {plain[_plain(value)]!r}, which "
-                f"{setting} names\n  expected one writing for one thing: fix the file, or name both where they are two"
+                f"{where}: {value!r} ({count} times) is only another spelling of {plain[_plain(value)]!r}, which "
+                f"{setting} names\n  expected one spelling for one thing: fix the file, or name both if they are "
+                "different things"
             )
 
 

@@ -15,14 +15,14 @@ from brain2clip.reporting import style
 from brain2clip.reporting.wording import Numbers
 from brain2clip.retrieval import statistics
 
-#: What is shown: of classes, which may have unequally many queries, the balanced number.
+#: The metric that is shown: for classes, which may have unequal numbers of queries, the balanced accuracy.
 METRIC, OF_CLASSES = "top-1", "balanced-accuracy"
-#: Tasks that ask with a brain response, by what they look for.
+#: Tasks whose queries are brain responses, by what they look for.
 TASKS: Mapping[Sought, str] = {
     "stimulus": "seen stimulus",
     "category": "class by its prompts",
     "caption": "caption",
-    "template": "class by its other pictures",
+    "template": "class by other pictures of it",
 }
 
 
@@ -70,7 +70,7 @@ def dots(
     upright: bool = True,
     by: str = "signal",
 ) -> None:
-    """Points with intervals by region, methods beside each other; regions on the x axis, or (not upright) on the y."""
+    """Points with intervals by region, methods side by side; regions on the x axis, or (not upright) on the y axis."""
     shown = [place for place in regions if place in set(points[by])]
     places = {name: place for place, name in enumerate(shown)}
     step = 0.7 / max(len(numbers), 1)
@@ -113,7 +113,7 @@ def scale(axis: Axes, points: pd.DataFrame, upright: bool = True) -> None:
 
 
 def interval(job: stage.Job, rows: pd.DataFrame) -> str:
-    """What points and intervals are, in words."""
+    """Description of points and intervals."""
     count = rows["subject"].nunique()
     level = job.settings["retrieval"]["level"]
     how = "t over subjects" if 2 <= count < statistics.FEWEST_SUBJECTS else "bootstrap"

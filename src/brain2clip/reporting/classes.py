@@ -1,4 +1,4 @@
-"""What a table must say beside numbers of classes: how unequal they are, and the number that does not mind."""
+"""Notes of tables with classes: how unequal they are, and the balanced accuracy."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from brain2clip.retrieval import metric_base, statistics
 if TYPE_CHECKING:
     from brain2clip.reporting.table_base import Context, Part
 
-#: The number for classes, however unequal they are.
+#: The metric for classes of unequal size.
 BALANCED = "balanced-accuracy"
 
 
 def notes(part: Part, metric: str, context: Context) -> list[str]:
-    """Lines below a table whose classes have unequally many queries; none elsewhere."""
+    """Lines below a table whose classes have unequal numbers of queries; none for other tables."""
     name = MetricName.read(metric)
     rows = statistics.of_metric(part.rows, metric)
     if rows.empty or not statistics.are_classes(rows):
@@ -30,8 +30,8 @@ def notes(part: Part, metric: str, context: Context) -> list[str]:
         return []
     shown = Numbers(given[0])
     text = (
-        f"the {n_classes} classes have unequally many queries: the largest has {shown.number(largest)} % of them, "
-        "which is what naming it always gives in Top-1"
+        f"the {n_classes} classes have unequal numbers of queries: always naming the largest class gives a Top-1 of "
+        f"{shown.number(largest)} %"
     )
     if metric_base.load(name.base).of_classes:
         return [text]

@@ -1,4 +1,4 @@
-"""What training cost, from the histories of models."""
+"""Cost of training, from the histories of models."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from brain2clip.reporting import blocks
 from brain2clip.training import cost
 
 COLUMNS = ["study", "signal", "protocol", "method", "subject", "seed", "epochs", *cost.COLUMNS, "device"]
-#: What the numbers are, for captions.
+#: Description for captions.
 WORDS = (
-    "training of one model, from its first to its last epoch, and where the epoch was searched for with that search; "
-    "without loading data and CLIP. CPU seconds are those of all threads of the process"
+    "training of one model, from its first to its last epoch, including the search for the epoch if there was one; "
+    "without loading data and CLIP. CPU seconds are summed over all threads of the process"
 )
 
 
@@ -28,10 +28,9 @@ def read(job: stage.Job) -> pd.DataFrame:
 
 
 def of(history: pd.DataFrame) -> dict[str, float | str | None]:
-    """Epochs, seconds, CPU seconds and device of one model; none where its history does not say.
+    """Epochs, seconds, CPU seconds and device of one model; none if its history does not have them.
 
-    The model of the last epoch is the one that is used, so epochs are those of the final training; seconds are those
-    of the search for their number, too.
+    Epochs are those of the final training; seconds include the search for their number.
     """
     spent = {
         name: sum(history[column].sum() for column in (name, f"search_{name}") if column in history)

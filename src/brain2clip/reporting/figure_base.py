@@ -1,4 +1,4 @@
-"""What a figure is, and which figures a study has. Light to import: the plan asks figures for their inputs.
+"""Base of figures, and the list of figures of a study. Light to import: the plan asks figures for their inputs.
 
 A figure is a module of :mod:`brain2clip.reporting.figure_kinds` with a class ``Figure``, a subclass of
 :class:`FigureBase`. One of your own is named in ``figures.also`` as ``package.module:Class``. Libraries that draw are
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 
 class FigureBase:
-    """A figure: what it reads, and how it is drawn."""
+    """A figure: its inputs, and how it is drawn."""
 
-    #: Place among the figures of a study; those of equal place by name.
+    #: Position among the figures of a study; equal positions are sorted by name.
     order: ClassVar[int] = 1000
-    #: Whether it shows an EEG and an fMRI study together, as :data:`brain2clip.names.BOTH`, and not one study.
+    #: Whether it shows an EEG and an fMRI study together (:data:`brain2clip.names.BOTH`) instead of one study.
     of_both: ClassVar[bool] = False
-    #: Metrics that it computes itself.
+    #: Metrics that the figure computes itself.
     metrics: ClassVar[tuple[str, ...]] = ()
 
     @staticmethod
     def inputs(plan: Plan, study: str) -> Inputs | None:
-        """Artefacts that it reads; None if the study has nothing to show in it.
+        """Artefacts that the figure reads; None if the study has nothing to show.
 
         Parameters
         ----------
@@ -48,7 +48,7 @@ class FigureBase:
 
     @staticmethod
     def settings(plan: Plan, study: str) -> dict[str, Any]:
-        """What it reads of the configuration, as JSON; only asked where it has inputs."""
+        """Settings that the figure reads, as JSON; used only if it has inputs."""
         return {}
 
     @staticmethod
@@ -61,13 +61,13 @@ class FigureBase:
 
 
 def figure_kinds(figures: Figures) -> list[str]:
-    """Kinds of all figures, in the order in which a study has them; those from outside last, as they are listed."""
+    """Kinds of all figures in their order; figures from outside come last, in the order of the setting."""
     shipped = sorted(kinds.shipped("figures"), key=lambda kind: (kinds.load("figures", kind).order, kind))
     return [*shipped, *figures.also]
 
 
 def figures_of(plan: Plan, study: str) -> dict[str, str]:
-    """Figures that the runs of a study can fill: name of the file to kind, in order.
+    """Figures for which a study has results: name of the file to kind, in order.
 
     Parameters
     ----------
@@ -104,19 +104,19 @@ def main_runs(plan: Plan, study: str) -> list[Run]:
 
 
 def shown_runs(plan: Plan, study: str) -> list[Run]:
-    """Those of the first protocol and the shown method: figures of single runs."""
+    """Runs of the first protocol and the shown method, for figures of single runs."""
     wanted = (plan.main_experiment(study).protocols[0], plan.shown_method(study))
     return [run for run in main_runs(plan, study) if (run.protocol, run.method) == wanted]
 
 
 def shown_repetitions(plan: Plan) -> str:
-    """Number of averaged test repetitions that figures show: all if that is configured, else the first one listed."""
+    """Number of averaged test repetitions that figures show: all if it is configured, else the first in the list."""
     asked = [str(number) for number in plan.config.retrieval.repetitions]
     return "all" if "all" in asked else asked[0]
 
 
 def repetitions_in_words(repetitions: str) -> str:
-    """What follows in a title; nothing where all are averaged."""
+    """The number of repetitions for a title; empty if all are averaged."""
     return {"all": "", "1": ", single trials"}.get(repetitions, f", {repetitions} averaged")
 
 

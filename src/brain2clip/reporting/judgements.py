@@ -19,12 +19,12 @@ COLUMNS = [
     *(*RUN, "generator", "source", "stimulus_id", "sample"),
     *("judge", "metric", "value", "n_candidates", "partial"),
 ]
-#: What is judged, and what each is in plain words.
+#: Sources of judged pictures, with descriptions.
 SOURCES = {
-    "generated": "what the generator makes of the prediction",
-    "nearest": "the picture of the training bank nearest to the prediction, as it is",
-    "oracle": "what the generator makes of the seen picture's own embedding, a perfect prediction",
-    "another": "what was generated of another test picture, which is chance",
+    "generated": "generated from the prediction",
+    "nearest": "the training picture nearest to the prediction, unchanged",
+    "oracle": "generated from the embedding of the seen picture itself, as for a perfect prediction",
+    "another": "generated from the prediction for another test picture, which gives chance",
 }
 #: Name of the judge that looks at pixels alone.
 PIXELS = "pixels"

@@ -1,7 +1,7 @@
-"""Stage ``page``: everything that a configuration measured on one page, opened from disk, with what it loads beside it.
+"""Stage ``page``: all results of a configuration on one page that is opened from disk, with the files that it loads.
 
-The page can be read without JavaScript; with it, tables can be sorted and filtered, and single queries explored. What
-it shows can be taken from it as CSV and Parquet. Numbers are those of the tables and of the retrieval rows.
+The page can be read without JavaScript; with it, tables can be sorted and filtered, and single queries explored.
+Everything that is shown is also there as CSV and Parquet. Numbers come from the tables and the retrieval rows.
 
 Settings: those of the tables that say how these were made; ``order`` of the tables; ``about``, what is said of a study,
 and whether its ``pictures`` are shown; ``signals``, ``chosen`` (settings of methods), ``towers``; ``tasks``,
@@ -45,9 +45,9 @@ FIGURES = {
     "timecourse": {
         "title": "accuracy over time",
         "alt": "Accuracy of ridge regression in windows of time from picture onset",
-        "caption": "In every window by itself, ridge regression from the mean of each channel to CLIP's joint "
-        "embedding, fitted on the subject's training trials alone. Thick: mean over subjects; thin: single subjects; "
-        "dashed: chance. Windows overlap, and no correction for looking at many is made.",
+        "caption": "For each window separately: ridge regression from the mean of each channel to CLIP's joint "
+        "embedding, fitted to the subject's training trials only. Thick: mean over subjects; thin: single subjects; "
+        "dashed: chance. Windows overlap, and there is no correction for multiple windows.",
     },
     "generalisation": {
         "title": "temporal generalisation",
@@ -64,8 +64,9 @@ FIGURES = {
 #: Why pictures are not shown, by whether they may be passed on.
 HIDDEN = {
     "always": "Pictures are hidden (page.pictures: hide).",
-    "asked": "Pictures are hidden; page.pictures: show puts them here, where you may pass them on.",
-    "never": "Pictures are hidden: those of this dataset may not be passed on. Names stand for them.",
+    "asked": "Pictures are hidden; page.pictures: show puts them here, if you may pass them on.",
+    "never": "Pictures are hidden, because pictures of this dataset may not be passed on. Their names are shown "
+    "instead.",
 }
 
 
@@ -73,7 +74,7 @@ def run(job: stage.Job) -> None:
     """Run the stage."""
     if job.settings["design"] != design.digest():
         raise stage.InputError(
-            "stage page: template, style or script has changed since planning; start snakemake again"
+            "stage page: template, style or script has changed since snakemake planned this job; start snakemake again"
         )
     made = job.provenance()
     tables = read_tables(job)

@@ -1,6 +1,6 @@
-"""Published numbers: which rows may stand beside measured ones.
+"""Published results: which rows may be shown beside measured ones.
 
-A row belongs to one study, task and number of repetitions; it is shown only beside measurements of just that, and never
+A row belongs to one study, task and number of repetitions; it is shown only beside results for exactly these, and never
 beside simulated data.
 """
 
@@ -15,9 +15,14 @@ import pandas as pd
 from brain2clip.names import MetricName, Task, scoring_of
 from brain2clip.stage import InputError
 
-COLUMNS = ["study", "protocol", "scoring", "method", "metric", "value", "subject", "selection", "source", "note"]
-#: What a row may say of ``scoring``: each query on its own, or all of the test set at once.
+COLUMNS = [
+    *("study", "protocol", "scoring", "method", "metric", "value", "subject", "selection", "source", "note"),
+    "concepts",
+]
+#: Values of ``scoring``: each query by itself, or all queries of the test at once.
 SCORINGS = ("inductive", "transductive")
+#: ... and of ``concepts``: whether its test asks for what training showed in other pictures.
+CONCEPTS = ("unseen", "seen")
 _NEEDED = ["study", "protocol", "method", "metric", "value", "source"]
 
 
@@ -29,7 +34,7 @@ def read(paths: Sequence[Path]) -> pd.DataFrame:
     paths : sequence of paths
         CSV with the columns :data:`COLUMNS`; ``value`` in the unit of the summary (shares from 0 to 1), ``subject``
         empty for the mean over subjects, ``scoring`` one of :data:`SCORINGS` (empty: inductive), ``selection`` how the
-        original chose its epoch or model.
+        original chose its epoch or model, ``concepts`` one of :data:`CONCEPTS` (empty: unseen).
 
     Raises
     ------
@@ -86,14 +91,15 @@ def _checked(path: Path) -> pd.DataFrame:
         if table[name].isna().any():
             line = int(table[name].isna().to_numpy().argmax()) + 2
             raise InputError(f"{path}, line {line}: no {name}; every published number needs a value and its source")
-    table["scoring"] = table["scoring"].fillna(SCORINGS[0])
-    if not table["scoring"].isin(SCORINGS).all():
-        line = int((~table["scoring"].isin(SCORINGS)).to_numpy().argmax()) + 2
-        raise InputError(
-            f"{path}, line {line}: scoring: found {table['scoring'][line - 2]!r}; expected {' or '.join(SCORINGS)}"
-        )
+    for name, words in (("scoring", SCORINGS), ("concepts", CONCEPTS)):
+        table[name] = table[name].fillna(words[0])
+        if not table[name].isin(words).all():
+            line = int((~table[name].isin(words)).to_numpy().argmax()) + 2
+            raise InputError(
+                f"{path}, line {line}: {name}: found {table[name][line - 2]!r}; expected {' or '.join(words)}"
+            )
     if not pd.api.types.is_numeric_dtype(table["value"]):
-        raise InputError(f"{path}: column value must hold numbers; shares from 0 to 1")
+        raise InputError(f"{path}: column value: expected numbers, as shares from 0 to 1")
     return table[COLUMNS]
 
 

@@ -21,8 +21,8 @@ def of_shown(job: stage.Job, name: str) -> pd.DataFrame:
     own = table[table["method"].isin(job.settings["methods"])]
     if own.empty:
         raise stage.InputError(
-            f"stage {job.stage}: --input {name} holds no row of {', '.join(job.settings['methods'])}; "
-            f"found {', '.join(sorted(set(table['method']))) or 'no row at all'}"
+            f"stage {job.stage}: --input {name} has no row of {', '.join(job.settings['methods'])}; found "
+            f"{', '.join(sorted(set(table['method']))) or 'no row at all'}"
         )
     return own
 

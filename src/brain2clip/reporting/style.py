@@ -1,7 +1,7 @@
-"""One sober look for all figures: palette, lines, axes, saving.
+"""The style of all figures: palette, lines, axes, saving.
 
-Colours are those of Okabe and Ito (2008, "Color Universal Design"), told apart with every common form of colour
-blindness; beyond eight methods the line style changes, and the marker.
+Colours are those of Okabe and Ito (2008, "Color Universal Design"), which can be distinguished with every common form
+of colour blindness; after eight methods the line style and the marker change.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _RC: dict[Any, Any] = {
     "figure.constrained_layout.use": True,
     "svg.hashsalt": "brain2clip",
     "image.interpolation": "nearest",
-    # Labels and names of the user's data are text: a dollar begins no formula.
+    # Labels and names of the user's data are text: a dollar does not begin a formula.
     "text.parse_math": False,
 }
 
@@ -99,7 +99,7 @@ def legend_below(made: Figure, axes: Sequence[Axes], columns: int = 4) -> None:
 
 
 def label(made: Figure, text: str) -> None:
-    """Put a label above a whole figure, before its title where it has one."""
+    """Put a label above a whole figure, before its title if it has one."""
     title = made.get_suptitle()
     made.suptitle(f"{text.upper()}: {title}" if title else text.upper(), fontsize=9, fontweight="bold")
 
@@ -110,13 +110,13 @@ def wrapped(made: Figure, title: str) -> str:
 
 
 def note(axis: Axes, text: str) -> None:
-    """A remark in the place of a picture."""
+    """A remark in place of a picture."""
     axis.set_axis_off()
     axis.text(0.5, 0.5, text, ha="center", va="center", color=GREY, wrap=True, transform=axis.transAxes)
 
 
 def save(made: Figure, path: Path | str, provenance: artefact.Provenance | None = None) -> None:
-    """Write an SVG: the same figure gives the same bytes; what made it stands in the file's metadata."""
+    """Write an SVG: the same figure gives the same bytes; the file's metadata has the provenance."""
     metadata: dict[str, str | None] = {"Date": None, "Creator": None}
     if provenance is not None:
         metadata["Description"] = provenance.json()

@@ -1,4 +1,4 @@
-"""Common parts of all tables: runs to show, and the form of what they give.
+"""Base of all tables: the runs that they show, and the form of their results.
 
 A kind of table is a module of :mod:`brain2clip.reporting.table_kinds` with a class ``Table``, a subclass of
 :class:`TableBase`; its settings are a class of :mod:`brain2clip.settings.tables`.
@@ -30,7 +30,7 @@ Settings = TypeVar("Settings", bound=settings.TableBase)
 
 @dataclass(frozen=True)
 class Context:
-    """Everything that the tables are made from.
+    """Data that the tables are made from.
 
     Attributes
     ----------
@@ -41,15 +41,15 @@ class Context:
     rows : DataFrame
         All retrieval rows together.
     published : DataFrame
-        Published rows, empty where they are not to be shown.
+        Published rows; empty if they are not shown.
     costs : DataFrame
-        What training cost (:mod:`brain2clip.reporting.costs`), of models whose histories were asked for.
+        Cost of training (:mod:`brain2clip.reporting.costs`), if histories are inputs.
     digests : dict
-        By method, SHA-256 of the files that results made elsewhere were read from.
+        By method, SHA-256 of the files of imported results.
     judged : DataFrame
         Judgements of generated pictures (:mod:`brain2clip.reporting.judgements`), of runs that tables show.
     measured : dict
-        Means with intervals that some table has asked for already.
+        Means with intervals that were already computed for a table.
     """
 
     settings: dict[str, Any]
@@ -70,7 +70,7 @@ class Context:
 
     @property
     def imported(self) -> dict[str, dict[str, Any]]:
-        """What is said of results that were made elsewhere, by method."""
+        """Descriptions of imported results, by method."""
         found: dict[str, dict[str, Any]] = self.settings.get("imported", {})
         return found
 
@@ -87,7 +87,7 @@ class Context:
         return self.settings.get("protocols", {}).get(protocol)
 
     def is_ceiling(self, method: str) -> bool:
-        """Whether a method is an upper bound that knows the truth of a simulation."""
+        """Whether a method is a ceiling, an upper bound that knows the truth of a simulation."""
         return method in self.settings.get("ceilings", ("ideal-observer",))
 
 
@@ -123,11 +123,11 @@ class Part:
 
     @property
     def concepts(self) -> str:
-        """``seen`` if the test asks for concepts that training showed, else ``unseen`` (zero-shot)."""
+        """``seen`` if test concepts occur in training, else ``unseen`` (zero-shot)."""
         return "seen" if (self.summary["concepts"] == "seen").any() else "unseen"
 
     def first_ceiling(self, context: Context) -> str | None:
-        """The first method that is an upper bound; a rule stands above it."""
+        """The first method that is a ceiling; there is a rule above it."""
         return next((method for method in self.methods if context.is_ceiling(method)), None)
 
     def of(self, method: str) -> pd.DataFrame:
@@ -144,14 +144,14 @@ class Part:
 
 
 class TableBase(Generic[Settings]):
-    """A table: from runs to records, which are its Parquet file, and to sheets, which are read.
+    """A table: from runs to records, which are its Parquet file, and to sheets for reading.
 
     Parameters
     ----------
     settings : TableBase of the settings
         Of its kind.
     context : Context
-        What all tables are made from.
+        Data of all tables.
     """
 
     def __init__(self, settings: Settings, context: Context) -> None:
@@ -170,7 +170,7 @@ class TableBase(Generic[Settings]):
         return records, sheets
 
     def of_imported(self, part: Part) -> list[str]:
-        """A line for each result that was made elsewhere: by whom, and what nobody here can check."""
+        """A line for each imported result: its author, and the statements that cannot be checked here."""
         lines = []
         for method in part.methods:
             if method in self.context.imported:
@@ -180,10 +180,10 @@ class TableBase(Generic[Settings]):
                 digests = ", ".join(one[:12] for one in self.context.digests.get(method, [])[:3])
                 count = len(self.context.digests.get(method, []))
                 files = f"{counted(count, 'file')}, SHA-256 {digests}{', …' if count > 3 else ''}"
-                ties = "; its ranks as given, however it broke ties" if said["holds"] == "ranks" else ""
+                ties = "; its ranks as given, with unknown handling of ties" if said["holds"] == "ranks" else ""
                 lines.append(
-                    f"{self.context.label(method)}: made elsewhere, ranked here ({said['source']}); by its maker's "
-                    f"word test repetitions averaged: {repetitions}, choice of the epoch: {said['selection']}{ties} "
+                    f"{self.context.label(method)}: made elsewhere, ranked here ({said['source']}); as stated by its "
+                    f"author, test repetitions averaged: {repetitions}, choice of the epoch: {said['selection']}{ties} "
                     f"({files})"
                 )
         return lines

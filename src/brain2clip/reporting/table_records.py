@@ -1,4 +1,4 @@
-"""Records of tables: measured levels of a method, its difference to another, published numbers."""
+"""Records of tables: results of a method by level, its difference from another method, published results."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def levels_of(part: Part, method: str, metric: str, context: Context) -> list[Re
 
 
 def _mean(rows: pd.DataFrame, metric: str, context: Context, key: tuple[Any, ...]) -> Record:
-    """Mean with its intervals; computed once for all tables that ask for the same."""
+    """Mean with its intervals; computed once for all tables."""
     if key not in context.measured:
         options = context.settings["retrieval"]
         bootstrap = (options["bootstrap"], options["level"], options["seed"])
@@ -47,8 +47,8 @@ def difference_of(part: Part, method: str, reference: str, metric: str, context:
     """Record of the paired difference of a method to the reference."""
     if reference not in part.methods:
         raise stage.InputError(
-            f"no run of the reference method {reference} for {part.title}; found {', '.join(part.methods)}. "
-            "Name it in the table's experiments, or choose another reference."
+            f"no run of the reference method {reference} for {part.title}; found {', '.join(part.methods)}. Add it "
+            "to the table's experiments, or choose another reference."
         )
     options = context.settings["retrieval"]
     found = statistics.paired_difference(
@@ -76,9 +76,9 @@ class Published:
 def published_beside(
     part: Part, metric: str, context: Context, subjects: Sequence[str], shown: Numbers
 ) -> tuple[list[Record], Published]:
-    """Records, lines and notes of the published numbers that belong beside a block."""
+    """Records, lines and notes of the published results for a block."""
     chosen = published.for_block(
-        context.published if part.concepts == "unseen" else context.published[:0],  # all of them are zero-shot
+        context.published[context.published["concepts"] == part.concepts],
         part.study,
         context.kind_of_study(part.study),
         part.protocol,
@@ -107,13 +107,13 @@ def published_beside(
 
 
 def _note_of(row: Record) -> str | None:
-    """How the original chose its epoch or model, and what else is to be known of a published number."""
+    """How the original chose its epoch or model, and other remarks on a published result."""
     chosen = None if pd.isna(row["selection"]) else f"selection: {row['selection']}"
     return "; ".join(filter(None, [chosen, None if pd.isna(row["note"]) else row["note"]])) or None
 
 
 def names_of(part: Part, method: str, context: Context) -> Record:
-    """What names a method's line in a table, as columns of its Parquet file."""
+    """Columns of the Parquet file that identify a line of a table."""
     names = {"study": part.study, "signal": part.signal, "protocol": part.protocol}
     return {**names, "modality": context.modality(part.study), "method": method, "label": context.label(method)}
 

@@ -10,8 +10,8 @@ Settings: ``tables``, ``experiments``, ``methods`` (name to label), ``retrieval`
 ``ceilings`` (methods that are upper bounds; default: a method named ``ideal-observer``), ``published`` (false:
 published rows are not shown) and ``judges`` (of generated pictures; name to label).
 
-Results on concepts that training showed never stand in one sheet with zero-shot ones, whatever the kind of table: these
-are built apart, and every sheet of the first kind is labelled.
+Results on seen concepts are never in the same sheet as zero-shot results, in any kind of table: they are built
+separately, and every sheet with seen concepts is labelled.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _TEXT = (
     *("source", "note", "modality", "task", "decides", "target", "concepts"),
 )
 _COUNTS = ("seed", "n_subjects", "n_seeds", "n_stimuli", "n_queries")
-#: What tables need of a retrieval row; the lists of best candidates stay on disk.
+#: Columns of retrieval rows that tables need; the lists of best candidates are not read.
 _ROW_COLUMNS = [*RUN, "repetitions", "query", "target", "n_candidates", "rank", "task", "pool", "margin", "classes"]
 
 
@@ -144,7 +144,7 @@ def parts(name: str, table: settings.TableBase, context: Context) -> Iterator[Pa
         if summary.empty:
             raise stage.InputError(
                 f"table {name}: no run of study {study}, signal {signal}, protocol {protocol} among the inputs; "
-                "expected those of its experiments: let snakemake make them"
+                "expected the runs of its experiments: run snakemake, which makes them"
             )
         present = set(summary["method"])
         methods = sorted((method for method in seeds if method in present), key=context.is_ceiling)

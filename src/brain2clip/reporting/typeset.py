@@ -1,4 +1,4 @@
-"""A page of tables as Markdown that reads well in a terminal, and as LaTeX with booktabs."""
+"""A page of tables as Markdown that is readable in a terminal, and as LaTeX with booktabs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LATEX = {
     "↓": r"$\downarrow$",
     "†": r"$\dagger$",
 }
-#: What Markdown would read as markup: emphasis, code, links, HTML, cells. Brackets of intervals stay as they are.
+#: Characters that Markdown would read as markup: emphasis, code, links, HTML, cells. Brackets of intervals are kept.
 _MARKUP = re.compile(r"[\\`*|~]|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?])|&(?=#?\w+;)|\[(?=[^\]]*\][(\[])")
 
 #: Bars between cells, which have no backslash before them, and what a backslash stands before.
@@ -51,7 +51,7 @@ class Sheet:
     rows : sequence of sequences of str
         Body; an empty sequence is a rule between rows.
     caption : str
-        What is shown and how it was obtained.
+        Description of the content and how it was obtained.
     notes : sequence of str
         Lines below the block.
     left : int
@@ -104,12 +104,12 @@ def latex(name: str, sheets: Sequence[Sheet]) -> str:
 
 
 def escape(text: str) -> str:
-    """Text on one line that LaTeX sets as it stands."""
+    """Text on one line, escaped for LaTeX."""
     return "".join(_LATEX.get(letter, letter) for letter in _one_line(text))
 
 
 def plain(text: str) -> str:
-    """Text on one line that Markdown shows as it stands."""
+    """Text on one line, escaped for Markdown."""
     return _MARKUP.sub(r"\\\g<0>", _one_line(text))
 
 

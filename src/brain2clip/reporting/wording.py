@@ -1,4 +1,4 @@
-"""Numbers of tables and their captions, in words."""
+"""How numbers and captions of tables are written."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from brain2clip.reporting.typeset import Sheet
 
 EMPTY = "–"
-#: Label of results on concepts that training showed, and what it means.
+#: Label of results on seen concepts, and its explanation.
 SEEN = "seen concepts"
-SEEN_WORDS = "Seen concepts: the test asks for concepts that training showed, in other trials; this is not zero-shot."
-#: Label of results that are computed from all queries of the test at once, and what it means.
+SEEN_WORDS = "Seen concepts: the test concepts occur in training, in other trials; this is not zero-shot."
+#: Label of results that are computed from all queries of the test at once, and its explanation.
 TRANSDUCTIVE = "transductive"
 TRANSDUCTIVE_WORDS = (
-    "Transductive: the score of a query uses all queries of the test at once, which a decoder of one response does not "
-    "have; do not compare with inductive numbers."
+    "Transductive: the score of a query uses all queries of the test at once, which are not available when a single "
+    "response is decoded; do not compare with inductive results."
 )
-#: What is said of results that others made.
+#: Label of imported results.
 MADE_ELSEWHERE = "made elsewhere"
-#: What stands in every table of a debug version.
-DEBUG = "DEBUG VERSION (few subjects, pictures and epochs; no result)"
-#: What a task is in words, by its name; the number is that of the candidates.
+#: Label of every table of a debug version.
+DEBUG = "DEBUG VERSION (few subjects, pictures and epochs; not a result)"
+#: Descriptions of tasks; the number is the number of candidates.
 TASKS: Mapping[Task, str] = {
     "stimulus": "finding the seen stimulus among {}",
     "category": "category decoding: {} class prompts",
@@ -46,7 +46,7 @@ TASKS: Mapping[Task, str] = {
 
 @dataclass(frozen=True)
 class Numbers:
-    """How the values of a metric are written: shares in percent, ranks as they are.
+    """How the values of a metric are written: shares in percent, ranks as numbers.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class Numbers:
 
     @property
     def unit(self) -> str:
-        """What follows a number in a sentence."""
+        """Unit after a number in a sentence."""
         return " %" if self._of.is_share else ""
 
     def number(self, value: float) -> str:
@@ -80,13 +80,13 @@ class Numbers:
         return EMPTY if pd.isna(value) else ("+" if value >= 0 else "−") + text
 
     def spread(self, record: dict[str, Any]) -> str:
-        """Value ± spread; without a spread where there is one seed."""
+        """Value ± spread; for one seed without spread."""
         spread = record.get("spread")
         text = self.number(record["value"])
         return text if spread is None or pd.isna(spread) else f"{text} ± {self.number(spread)}"
 
     def subject(self, record: dict[str, Any]) -> str:
-        """Value ± spread over seeds; where there is one seed, value and interval."""
+        """Value ± spread over seeds; for one seed, value and interval."""
         if record["n_seeds"] > 1:
             return self.spread(record)
         return f"{self.number(record['value'])} {self.interval(record)}"
@@ -94,7 +94,7 @@ class Numbers:
     def interval(
         self, record: dict[str, Any], signed: bool = False, kind: Literal["ci", "t", "decides"] = "decides"
     ) -> str:
-        """``[low, high]``, of the procedure that decides unless one is named."""
+        """``[low, high]``, from the procedure that decides or from the given one."""
         if kind == "decides":
             kind = record["decides"]
         low, high = record[f"{kind}_low"], record[f"{kind}_high"]
@@ -119,17 +119,17 @@ def title(shown: Numbers, part: Part, context: Context) -> str:
 
 
 def labelled(sheet: Sheet) -> Sheet:
-    """A sheet whose title and caption say that the concepts of its test were shown in training."""
+    """A sheet with the label for seen concepts in title and caption."""
     return replace(sheet, title=f"{sheet.title} ({SEEN})", caption=f"{SEEN_WORDS} {sheet.caption}")
 
 
 def transductive(sheet: Sheet) -> Sheet:
-    """A sheet whose title and caption say that its scores were made from all queries at once."""
+    """A sheet with the label for transductive scores in title and caption."""
     return replace(sheet, title=f"{sheet.title} ({TRANSDUCTIVE})", caption=f"{TRANSDUCTIVE_WORDS} {sheet.caption}")
 
 
 def averaged(name: MetricName) -> str:
-    """What is averaged into a response, in words; nothing where all repetitions are."""
+    """Number of averaged repetitions in words; empty if all are averaged."""
     if name.repetitions == "all":
         return ""
     return ", single trials" if name.repetitions == "1" else f", {name.repetitions} averaged test repetitions"
@@ -147,7 +147,7 @@ def interval_name(context: Context) -> str:
 
 
 def resampling(records: Sequence[dict[str, Any]], context: Context) -> str:
-    """Which interval decides and what it is of, what the other resamples, and where folds share subjects; in words."""
+    """Which interval decides, what is resampled, and which models share training subjects; in words."""
     pooled = [record for record in records if record["level"] in ("mean", "difference")]
     words = {record["resampled"] for record in pooled} - {"exact binomial", "nothing"}
     count = context.settings["retrieval"]["bootstrap"]
@@ -156,7 +156,7 @@ def resampling(records: Sequence[dict[str, Any]], context: Context) -> str:
     by_t = [record["n_subjects"] for record in pooled if record["decides"] == "t"]
     if by_t:
         text = (
-            f"Student's t over the means of {span(by_t)} subjects (as always below {statistics.FEWEST_SUBJECTS} "
+            f"Student's t over the means of {span(by_t)} subjects (always used below {statistics.FEWEST_SUBJECTS} "
             f"subjects); other intervals: {text}"
         )
     shared = "leave-one-subject-out"
@@ -170,7 +170,7 @@ def common(records: Sequence[dict[str, Any]], shown: Numbers, queries: bool = Tr
     seeds = span(record["n_seeds"] for record in records if record["level"] == "subject")
     text = f"{seeds} training {plural('seed', seeds)}"
     if " to " in seeds:
-        text += " (fewer where marked: without randomness, all seeds give the same)"
+        text += " (fewer where marked: without randomness, all seeds give the same result)"
     if queries:
         counts = span(record["n_queries"] for record in records if record["level"] == "subject")
         text += f", {counts} queries per subject"
@@ -192,5 +192,5 @@ def span(numbers: Iterable[int]) -> str:
 
 
 def plural(word: str, count: int | str) -> str:
-    """With an s where it is not one."""
+    """Plural with an s unless the number is one."""
     return word if str(count) == "1" else f"{word}s"

@@ -184,7 +184,7 @@ def _tell(
 ) -> None:
     """Say which channels are taken and on whose word, and which are not."""
     untold = [name for name in chosen if name not in typed]
-    alone = "" if recording.types_from == "file" else " alone, no channels.tsv tells"
+    alone = "" if recording.types_from == "file" else " only, without channels.tsv"
     words = {
         f"types in {bids_files.channels_file(recording)}": [name for name in chosen if name in typed],
         f"types in {recording.path.name}{alone}": untold,
@@ -197,15 +197,19 @@ def _tell(
         log.info("%s: left out, of another type: %s", recording.name, listed)
     if named:
         log.warning(
-            "%s: left out, because no channels.tsv tells their type and their names are not of EEG: %s",
+            "%s: left out, because no channels.tsv has their type and their names are not names of EEG channels: %s",
             *(recording.name, ", ".join(named)),
         )
     odd = [name for name in untold if not ELECTRODE.fullmatch(_AROUND.sub("", name))]
     if len(odd) < len(untold) / 2 and odd:
         log.warning(
-            "%s: taken as EEG, though no electrode is called so and no channels.tsv tells their type: %s",
+            "%s: used as EEG, although no electrode has such a name and no channels.tsv has their type: %s",
             *(recording.name, ", ".join(odd)),
         )
     against = [name for name in chosen if name in typed and NOT_EEG.search(name)]
     if against:
-        log.warning("%s: EEG by channels.tsv, but not by name: %s", recording.name, ", ".join(against))
+        log.warning(
+            "%s: EEG according to channels.tsv, but not according to their names: %s",
+            recording.name,
+            ", ".join(against),
+        )

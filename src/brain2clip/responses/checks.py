@@ -1,4 +1,4 @@
-"""What is asked of the trials of every study, whatever was recorded."""
+"""Checks of the trials of every study, for all modalities."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from brain2clip.stage import InputError
 SOURCES = {"eeg": "a recording or events.tsv", "fmri": "the file of signals or the table of its rows"}
 
 
-#: Trials of one recording closer than this are one that occurs twice in the table, s: no screen shows two pictures so
-#: soon after each other.
+#: Trials of a recording that are closer than this are one trial that occurs twice in the table, s: no screen shows two
+#: pictures so fast.
 SAME_TIME = 0.005
 
 
 def check_doubled(trials: pd.DataFrame, events: Path) -> None:
-    """Refuse trials at the same time, as triggers of software and hardware side by side leave them.
+    """Refuse trials at the same time, as from parallel triggers of software and hardware.
 
     Parameters
     ----------
@@ -38,16 +38,17 @@ def check_doubled(trials: pd.DataFrame, events: Path) -> None:
     first = int(again[0])
     differ = int((stimulus[again] != stimulus[again + 1]).sum())
     raise InputError(
-        f"{events}: {len(again)} of {len(onset)} trials follow another within {1000 * SAME_TIME:g} ms, the first at "
+        f"{events}: {len(again)} of {len(onset)} trials follow another trial within {1000 * SAME_TIME:g} ms, the "
+        "first at "
         f"{onset[first]:.10g} s ({stimulus[first]} and {stimulus[first + 1]}); {differ} of them show another stimulus\n"
         "  expected one trial for each presentation: keep events of one kind (studies.*.keep), or fix the table"
     )
 
 
 def check_apart(study: Study, trials: pd.DataFrame, tmin: float, tmax: float, events: Path) -> None:
-    """Refuse epochs of training and test with common samples, where the test asks for what training showed.
+    """Refuse epochs of training and test with common samples, if the test shows stimuli or concepts of training.
 
-    Neighbours then often show the same, and a response of the test would partly be one of training.
+    Neighbouring trials then often show the same stimulus, and a test response would partly be a training response.
 
     Parameters
     ----------
@@ -72,19 +73,19 @@ def check_apart(study: Study, trials: pd.DataFrame, tmin: float, tmax: float, ev
         raise InputError(
             f"{events}: {len(touching)} of {len(test)} test epochs share samples with a training epoch, the first at "
             f"{test[first]:.10g} s ({distance[first]:.3g} s from one; epochs last {tmax - tmin:.3g} s)\n"
-            f"  expected none in study {study.name}, whose test asks for what training showed: split by run or "
-            "session, or shorten the epoch (responses.tmin, tmax)"
+            f"  expected none in study {study.name}, whose test shows stimuli or concepts of training: split by run "
+            "or session, or shorten the epoch (responses.tmin, tmax)"
         )
 
 
 def check_trials(study: Study, subject: str, trials: pd.DataFrame) -> None:
-    """Refuse other counts than expected, an empty split, categories never shown, and what stands on both its sides.
+    """Refuse unexpected counts, an empty split, categories that are never shown, and stimuli on both sides.
 
     Parameters
     ----------
     trials : pandas.DataFrame
-        ``stimulus`` (id), ``concept``, ``split``, ``session``, ``run``; of this subject alone. What stands on both
-        sides among several subjects is seen when the table of stimuli is made.
+        ``stimulus`` (id), ``concept``, ``split``, ``session``, ``run``; of this subject only. Stimuli on both sides in
+        several subjects are found when the table of stimuli is made.
     """
     found = {side: int((trials["split"] == side).sum()) for side in SPLITS}
     expected = study.expected_counts(subject)
@@ -100,13 +101,13 @@ def check_trials(study: Study, subject: str, trials: pd.DataFrame) -> None:
         shared = _on_both_sides(trials, "concept")
         if shared:
             raise InputError(
-                f"study {study.name}, subject {subject}: {len(shared)} concepts stand on both sides of the split, "
-                f"e.g. {', '.join(shared[:5])}; expected none in a zero-shot study{study.shown_again}"
+                f"study {study.name}, subject {subject}: {len(shared)} concepts are on both sides of the split, e.g. "
+                f"{', '.join(shared[:5])}; expected none in a zero-shot study{study.shown_again}"
             )
 
 
 def sides(study: Study, trials: pd.DataFrame) -> tuple[str, ...]:
-    """Sides of the split of which a subject must have trials: no training where the study says so and there is none."""
+    """Sides of the split of which a subject must have trials: training may be optional."""
     alone = study.training_optional and not (trials["split"] == "train").any()
     return ("test",) if alone else SPLITS
 
@@ -121,20 +122,20 @@ def check_split(study: Study, subject: str, trials: pd.DataFrame, when: str, wan
                 f"study {study.name}, subject {subject}: no {side} trial {when} ({len(trials)} trials)\n"
                 f"  found: {listing or 'nothing'}\n  expected trials on both sides; see studies.{study.name}.split"
                 + (" and responses.reject_uv (MEG: reject_ft, reject_ft_cm)" if "rejection" in when else "")
-                + ("; for a subject to be ranked by models of others, split.training: optional" * (side == "train"))
+                + ("; if models of other subjects rank this subject, set split.training: optional" * (side == "train"))
             )
 
 
 def _check_asked(study: Study, subject: str, trials: pd.DataFrame) -> None:
-    """Refuse categories that no trial shows: as candidates they would lower chance, and nobody asks for them."""
+    """Refuse categories that no trial shows: as candidates they would lower chance without any query."""
     shown = set(trials["stimulus"])
     lost = [name for name in study.asked if name not in shown]
     if lost:
         raise InputError(
             f"study {study.name}, subject {subject}: no trial shows {', '.join(map(repr, lost))} of "
             f"studies.{study.name}.categories (shown: {', '.join(sorted(shown))})\n  expected trials of every "
-            "category, for these are the candidates; take it out of categories, or fix the names of the trials or "
-            "what leaves trials out (keep, rest, split.train)"
+            "category, because the categories are the candidates; remove it from categories, or fix the names in the "
+            "trials or the settings that leave trials out (keep, rest, split.train)"
         )
 
 
@@ -143,8 +144,8 @@ def _check_sides(study: Study, subject: str, trials: pd.DataFrame) -> None:
     shared = [] if study.both_sides else _on_both_sides(trials, "stimulus")
     if shared:
         raise InputError(
-            f"study {study.name}, subject {subject}: {len(shared)} stimuli stand on both sides of the split, "
-            f"e.g. {', '.join(shared[:5])}; expected each in training or in test; see studies.{study.name}.split"
+            f"study {study.name}, subject {subject}: {len(shared)} stimuli are on both sides of the split, e.g. "
+            f"{', '.join(shared[:5])}; expected each stimulus in training or in test; see studies.{study.name}.split"
             f"{study.shown_again}"
         )
 

@@ -242,8 +242,8 @@ def check_band(raw: mne.io.BaseRaw, band: Band) -> None:
     for name, edge in edges:
         if edge is not None and edge >= nyquist:
             raise InputError(
-                f"{source(raw)}: band {name} = {edge:.10g} Hz, but the recording's {raw.info['sfreq']:.10g} Hz carry "
-                f"only frequencies below {nyquist:.10g} Hz; lower {name}, or set it to null"
+                f"{source(raw)}: band {name} = {edge:.10g} Hz, but the recording's {raw.info['sfreq']:.10g} Hz "
+                f"contain only frequencies below {nyquist:.10g} Hz; lower {name}, or set it to null"
             )
 
 
@@ -261,8 +261,8 @@ def check_rate(raw: mne.io.BaseRaw, responses: Responses) -> None:
         whole = ", ".join(f"{sfreq / factor:.10g}" for factor in range(1, 6))
         raise InputError(
             f"{source(raw)}: {sfreq:.10g} Hz divided by responses.sfreq = {responses.sfreq:.10g} Hz is {ratio:.10g}, "
-            f"expected a whole number for resampling: decimate\n"
-            f"  take a rate such as {whole} Hz, or resampling: epochs, which allows any"
+            "expected a whole number for resampling: decimate\n"
+            f"  take a rate such as {whole} Hz, or resampling: epochs, which allows any rate"
         )
 
 
@@ -304,18 +304,18 @@ def check_onsets(raw: mne.io.BaseRaw, onsets: np.ndarray, events: object = None)
     largest = float(onsets.max())
     step = float(np.median(np.diff(np.sort(onsets)))) if len(onsets) > 1 else float("nan")
     hint = (
-        "the recording was cut short, or the events are of another one: get both again; or leave these events out of "
-        "the table"
+        "the recording was cut short, or the events belong to another one: get both again; or remove these events "
+        "from the table"
     )
     if largest < length:
         hint = (
-            "onsets count from the first sample, so none is negative: mend the table, or leave these events out of it"
+            "onsets count from the first sample, so none is negative: correct the table, or remove these events from it"
         )
     units = sorted([(1000.0, "milliseconds"), (sfreq, f"samples at {sfreq:g} Hz")])
     # In the right unit trials fill a part of the recording that is worth it; seconds taken for another unit do not.
     likely = [unit for divisor, unit in units if FILLED * length <= largest / divisor < length <= largest]
     if likely:
-        hint = f"onset looks like {' or '.join(likely)} (median step {step:g}); BIDS wants seconds: convert the column"
+        hint = f"onset looks like {' or '.join(likely)} (median step {step:g}); BIDS needs seconds: convert the column"
     raise InputError(
         f"{events or source(raw)}: {int(outside.sum())} of {len(onsets)} onsets lie outside the recording of "
         f"{length:.3f} s (smallest onset {onsets.min():g}, largest {largest:g})\n  {hint}"

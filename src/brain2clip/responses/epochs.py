@@ -293,7 +293,8 @@ def _empty(
             "or interpolate them (studies.*.responses.bad_channels)"
         )
     if len(names) < len(named):
-        log.warning("epochs: %d of %d channels are bad somewhere and left out", len(named) - len(names), len(named))
+        lost = len(named) - len(names)
+        log.warning("epochs: %d of %d channels left out, because they are bad in some recording", lost, len(named))
     log.info("epochs: responses of %d channels: %s", len(names), ", ".join(names))
     epoching.check_rate(raw, responses)
     types = {name: kind for name, kind in recording.channel_types(raw).items() if name in names}
@@ -338,7 +339,7 @@ def check_same(raw: mne.io.BaseRaw, item: Recording, collected: Collected, first
     if not np.isclose(raw.info["sfreq"], collected.sfreq):
         raise InputError(
             f"{item.path}: sampled at {raw.info['sfreq']:.10g} Hz, but {first.path} at {collected.sfreq:.10g} Hz; "
-            "expected one rate for all recordings of a subject: leave the others out, or resample their files"
+            "expected one rate for all recordings of a subject: leave recordings out, or resample their files"
         )
     epoching.channel_names(raw, collected.channels)
     types = recording.channel_types(raw)
@@ -416,7 +417,7 @@ def _cut_recording(
     session = item.session or NO_LABEL
     fits = epoching.complete(raw, group["onset"].to_numpy(float), responses)
     if not fits.all():
-        log.warning("epochs: %s: %d epochs reach over an end of the recording, dropped", item.name, (~fits).sum())
+        log.warning("epochs: %s: %d epochs dropped, because they reach beyond the recording", item.name, (~fits).sum())
         for side, count in group.loc[~fits, "split"].value_counts().items():
             _count(collected.cut_off[side], session, int(count))
     touched = _touched(group["onset"].to_numpy(float), recording.bad_spans(raw, item), responses)
@@ -529,7 +530,9 @@ def session_operators(collected: Collected, kept: pd.DataFrame, responses: Respo
             raise InputError(f"session {session}: {error}") from None
     mean = whitening.average(operators.values())
     for session in sorted(set(kept["session"]) - set(operators)):
-        log.warning("epochs: session %s has no training trial: whitened by the mean of the others", session)
+        log.warning(
+            "epochs: session %s has no training trial: whitened by the mean operator of the other sessions", session
+        )
         operators[session] = mean
     return operators
 

@@ -1,4 +1,4 @@
-"""Stage ``export``: the responses of a subject in the files that other projects read; also a command for one file.
+"""Stage ``export``: the responses of a subject in the formats of other projects; also a command for one file.
 
 As a stage: settings ``format``, ``name``, ``study``, ``results``, ``subject``; input ``responses`` (and ``table``,
 where the study's own table of pictures is not to be used); outputs ``training`` and ``test``. By hand, without a spec::
@@ -7,8 +7,8 @@ where the study's own table of pictures is not to be used); outputs ``training``
     python -m brain2clip.responses.export RESPONSES.h5 FOLDER --format ubp --stimuli results/stimuli/STUDY/TOWER.h5
 
 Names of concepts and pictures come from ``--stimuli``: a stimuli artefact, or a table with the columns
-``stimulus_id``, ``concept``, ``image`` (stimuli.tsv). Without it the id of a picture stands for both, and a picture
-that was never shown is not known to be missing.
+``stimulus_id``, ``concept``, ``image`` (stimuli.tsv). Without it the id of a picture is used for both, and pictures
+that were never shown are not noticed.
 
 A file has one row per picture of its split, in the order of the table (without one, of ids), so every picture must have
 been shown equally often. Its presentations are in the order of the artefact: session, run, time.
@@ -73,7 +73,7 @@ AT_ONCE = 2**26
 
 @dataclass(frozen=True)
 class Pictures:
-    """What is known about the rows of the stimulus table.
+    """Rows of the stimulus table.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class Pictures:
         ``train``, ``test`` or ``both``; None where it is not known.
     concept : list of str
     image : list of str
-        Paths, or what stands for them.
+        Paths, or ids in place of them.
     """
 
     stimulus_id: list[str]
@@ -99,7 +99,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Block:
-    """Where the trials of a split go.
+    """Arrangement of the trials of a split.
 
     Attributes
     ----------
@@ -128,10 +128,10 @@ def by_hand(arguments: list[str]) -> None:
     """The command line without a spec."""
     parser = argparse.ArgumentParser(
         prog="python -m brain2clip.responses.export",
-        description="Write the responses of one subject in another project's format.",
+        description="Write the responses of one subject in the format of another project.",
     )
     parser.add_argument("responses", type=Path, metavar="RESPONSES.h5", help="responses artefact of a subject")
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the two files go")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder for the two files")
     parser.add_argument("--format", required=True, choices=sorted(FILES))
     parser.add_argument("--stimuli", type=Path, help="stimuli artefact or stimuli.tsv: names of concepts and pictures")
     given = parser.parse_args(arguments)
@@ -221,11 +221,11 @@ def read_pictures(path: Path) -> Pictures:
 
 
 def _or_ids(pictures: Pictures | None, ids: list[str], form: str) -> Pictures:
-    """The pictures, or ids that stand for them."""
+    """The pictures, or ids in place of them."""
     if pictures is not None:
         return pictures
     if form == "ubp":
-        log.warning("export: without --stimuli the id of a picture stands for its concept and its file")
+        log.warning("export: without --stimuli the id of a picture takes the place of its concept and its file name")
     return Pictures(ids, None, ids, ids)
 
 
@@ -236,7 +236,7 @@ def rows_of(ids: list[str], pictures: Pictures, path: Path) -> np.ndarray:
     if lost:
         raise InputError(
             f"{path}: {len(lost)} of {len(ids)} stimuli are not in the table of pictures ({len(place)} rows), the "
-            f"first is {lost[0]}; give the table of the study that the responses are of"
+            f"first is {lost[0]}; expected the table of the study of these responses"
         )
     return np.array([place[name] for name in ids])
 
@@ -270,8 +270,8 @@ def arrange(shown: np.ndarray, mine: np.ndarray, pictures: Pictures, side: str, 
         found = ", ".join(f"{count} pictures {number} times" for number, count in zip(numbers, how_many))
         odd = [pictures.stimulus_id[row] for row in rows[counts != np.bincount(counts).argmax()]] if len(rows) else []
         raise InputError(
-            f"{path}: the {side} pictures were not shown equally often, but the format is an array of pictures by "
-            f"repetitions\n  found {found or 'none'}{', e.g. ' * bool(odd)}{', '.join(odd[:3])}\n"
+            f"{path}: the {side} pictures were not shown equally often, but the format needs equal numbers: an array "
+            f"of pictures by repetitions\n  found {found or 'none'}{', e.g. ' * bool(odd)}{', '.join(odd[:3])}\n"
             "  responses.repetitions: {train: 2, test: 20} makes them equal in THINGS-EEG2 with all sessions and runs; "
             "responses.reject_uv makes them unequal"
         )
@@ -318,7 +318,7 @@ def gather(response: h5py.Dataset, trials: np.ndarray, dtype: str) -> np.ndarray
 
 
 def _check_format(file: h5py.File, form: str, path: Path) -> None:
-    """What the format cannot hold is refused; what its reader takes for granted is said."""
+    """Refuse what the format cannot hold; warn of the assumptions of its reader."""
     if form != "ubp":
         return
     if (unit := file.attrs.get("unit")) in UNITS.values():
@@ -328,8 +328,8 @@ def _check_format(file: h5py.File, form: str, path: Path) -> None:
         )
     if tuple(file["channel"].asstr()[:]) != epoching.CHANNEL_SETS["nice-63"]:
         log.warning(
-            "export: UBP's reader takes channels by their place among the 63 of responses.channels: nice-63 (preset "
-            "nice-63); with others it fails or mixes them up"
+            "export: UBP's reader takes channels by their position among the 63 of responses.channels: nice-63 "
+            "(preset nice-63); with other channels it fails or confuses them"
         )
 
 

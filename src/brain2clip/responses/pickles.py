@@ -1,8 +1,8 @@
 """Pickled dictionaries of arrays: read without executing anything, written without a copy in memory.
 
 A pickle is a program. :func:`read_dict` runs it with stand-ins for the few names that arrays need, which check their
-arguments; every other name is refused, and numpy's own unpickling code is never reached (a crafted dtype or state can
-make it read foreign memory). Both forms in the wild are read: what ``np.save`` makes of a dictionary (a ``.npy`` file
+arguments; every other name is refused, and numpy's own unpickling code is never called (a crafted dtype or state can
+make it read foreign memory). Both common forms are read: the output of ``np.save`` for a dictionary (a ``.npy`` file
 with a 0-d object array), and a bare pickle, often under a ``.npy`` name as well.
 """
 
@@ -23,7 +23,7 @@ from brain2clip.stage import InputError
 NPY_MAGIC = b"\x93NUMPY"
 #: dtype codes of numbers, booleans and fixed-width text; objects may only be text (checked when all is read).
 _CODES = re.compile(r"b1|[iu][1248]|f(2|4|8|12|16)|c(8|16|24|32)|[SU]\d{1,8}|O8?")
-#: Containers inside containers; deeper ones are no data set.
+#: Depth of nested containers; no data set is deeper.
 _DEPTH = 16
 #: Written at once, so that a file object never has to take gigabytes in one call.
 _PIECE = 2**26
@@ -37,7 +37,7 @@ def read_dict(source: Path | str | IO[bytes], what: str) -> dict[str, Any]:
     source : path or binary file
         A ``.npy`` file or a bare pickle; an open file is read from where it stands.
     what : str
-        What it is, for messages.
+        Description for messages.
 
     Returns
     -------
@@ -153,12 +153,12 @@ class _Name:
         return self._call(*arguments)
 
     def __setstate__(self, state: Any) -> None:
-        raise _Refused("a change of a function")
+        raise _Refused("a modified function")
 
 
 def _reconstruct(kind: Any, shape: Any, code: Any) -> _Array:
     if kind is not _NDARRAY or shape != (0,):
-        raise _Refused("an array of a class of its own, or an unfilled one")
+        raise _Refused("an array of a subclass, or without its values")
     return _Array()
 
 
@@ -226,7 +226,7 @@ def _read(file: IO[bytes], where: str) -> dict[str, Any]:
         found = _Plain().of(_Unpickler(file).load(), top=True)
     except _Refused as error:
         raise InputError(
-            f"{where}: the pickle asks for {error}; expected a dictionary of arrays, and nothing of it was run\n"
+            f"{where}: the pickle asks for {error}; expected a dictionary of arrays; no code of the pickle was run\n"
             "  get the file again from its authors; do not open it with pickle or np.load"
         ) from None
     except InputError as error:
@@ -252,7 +252,7 @@ def _pass_npy_header(file: IO[bytes]) -> None:
 
 
 class _Plain:
-    """Replaces stand-ins by arrays, and refuses what is no data.
+    """Replaces stand-ins by arrays, and refuses everything that is not data.
 
     Every container is converted once: a small pickle may hold one list a billion times, or a list inside itself.
     """
@@ -267,7 +267,9 @@ class _Plain:
             return value
         if id(value) not in self.done:
             if id(value) in self.begun or depth > _DEPTH:
-                raise InputError(f"a container inside itself or {_DEPTH} others; expected a dictionary of arrays")
+                raise InputError(
+                    f"a container inside itself or inside {_DEPTH} others; expected a dictionary of arrays"
+                )
             self.begun.add(id(value))
             self.done[id(value)] = self._converted(value, depth + 1, top)
         return self.done[id(value)]
@@ -352,4 +354,4 @@ def _opcodes(value: Any) -> bytes:
     if isinstance(value, list | tuple):
         items = pickle.MARK + b"".join(map(_opcodes, value))
         return pickle.EMPTY_LIST + items + pickle.APPENDS if isinstance(value, list) else items + pickle.TUPLE
-    raise TypeError(f"{type(value).__name__} does not belong into an export")
+    raise TypeError(f"{type(value).__name__} cannot be part of an export")

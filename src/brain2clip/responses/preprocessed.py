@@ -6,9 +6,9 @@ The archive ``derivatives/preprocessed_eeg/sub-XX.zip`` holds two pickled dictio
 ``preprocessed_eeg_training.npy`` [16540 pictures, 4 repetitions, 17 channels, 100 samples] and
 ``preprocessed_eeg_test.npy`` [200, 80, 17, 100] (Gifford et al. 2022): no filter, -0.2 to 0.8 s at 100 Hz, baseline
 before the onset, whitened per recording session by the mean covariance of training **and test** conditions, repetitions
-of all sessions mixed. Settings that choose otherwise come too late and are refused.
+of all sessions mixed. Settings with other choices are refused.
 
-What is unknown is stored as unknown: session and run of a trial (``n/a``), its onset (NaN), how many surplus
+Unknown values are stored as unknown: session and run of a trial (``n/a``), its onset (NaN), how many surplus
 presentations were dropped (no counts), the signal before whitening (``quality`` is of the whitened epochs, the stored
 operator is the identity). Electrodes are where a template head has them. Memory holds one array of the archive at a
 time.
@@ -59,8 +59,8 @@ SFREQ, TMIN, TMAX = 100.0, -0.2, 0.8
 BASELINES = ((None, 0.0), (TMIN, 0.0))
 NOTE = (
     "epochs of the dataset's authors (Gifford et al. 2022): whitened per session by the mean covariance of training "
-    "and test conditions, resampled in the Fourier domain, surplus presentations dropped by them; quality is of the "
-    "whitened epochs"
+    "and test conditions, resampled in the Fourier domain, surplus presentations dropped by the authors; the quality "
+    "is measured on the whitened epochs"
 )
 #: Pictures that are converted and written at the same time.
 CHUNK = 256
@@ -84,7 +84,7 @@ class Archived(Protocol):
 
 @dataclass(frozen=True)
 class Selection:
-    """What of the authors' epochs is kept.
+    """The part of the authors' epochs that is kept.
 
     Attributes
     ----------
@@ -145,7 +145,7 @@ def run(job: stage.Job) -> None:
 
 
 def refuse(name: str, study: dict[str, Any], band: Band, responses: Responses) -> None:
-    """Stop at a setting that is another choice than the authors made.
+    """Refuse settings that differ from the authors' choices.
 
     Raises
     ------
@@ -178,9 +178,9 @@ def refuse(name: str, study: dict[str, Any], band: Band, responses: Responses) -
     ]
     choices.refuse_others(
         allowed,
-        f"studies.{name}: source: preprocessed takes the epochs as the dataset's authors made them: unfiltered, "
+        f"studies.{name}: source: preprocessed takes the epochs that the dataset's authors published: unfiltered, "
         "whitened, 2 training and 20 test trials per picture and session, all sessions mixed",
-        "change these (the preset gifford-2022-epochs has them all), or take source: raw, where they are free",
+        "set these values (the preset gifford-2022-epochs has them all), or take source: raw, which allows any",
     )
 
 
@@ -204,7 +204,7 @@ def select(where: str, names: list[str], responses: Responses) -> Selection:
         raise InputError(
             f"{where}: no channel {lost[0]!r}{suggestion(lost[0], names)}\n"
             f"  responses.channels wants {len(wanted)} channels, not found: {', '.join(lost)}\n"
-            f"  channels found: {', '.join(names)}; for others take source: raw"
+            f"  channels found: {', '.join(names)}; for other channels take source: raw"
         )
     whole = _ticks(epoching.epoch_times(SFREQ, responses.model_copy(update={"crop": None})))
     times = epoching.epoch_times(SFREQ, responses)
@@ -235,7 +235,7 @@ def picture_ids(name: str, stimuli: pd.DataFrame) -> dict[str, np.ndarray]:
             raise InputError(
                 f"studies.{name}: the {side} pictures of the stimulus table are not numbered 1, 2, 3, … in its order "
                 f"(found {len(found[side])} rows, first other id: {wrong[0] if wrong else 'none'})\n"
-                "  expected the order of the archive, whose rows carry no names"
+                "  expected the order of the archive, because its rows have no names"
             )
     return found
 
@@ -260,14 +260,14 @@ def _number(stimulus_id: str) -> int | None:
 def open_archive(path: Path, subject: str) -> Iterator[zipfile.ZipFile]:
     """The archive of a subject; damage that shows while it is read is an error of the input."""
     if not path.is_file():
-        raise InputError(f"{path}: no such archive of subject {subject}; run snakemake so that it is downloaded")
+        raise InputError(f"{path}: no such archive of subject {subject}; run snakemake, which downloads it")
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise InputError(
-            f"{path}: not a complete zip archive ({error}); delete it and its record in downloads, and start snakemake "
-            "again, so that it is fetched"
+            f"{path}: not a complete zip archive ({error}); delete it and its record in downloads, and start "
+            "snakemake again, which downloads it"
         ) from None
 
 
@@ -310,8 +310,8 @@ def load(archive: zipfile.ZipFile, side: str, pictures: int, folder: Path) -> tu
     expected = (pictures, REPETITIONS[side], len(names), len(grid))
     if not isinstance(epochs, np.ndarray) or epochs.shape != expected or epochs.dtype.kind != "f":
         raise InputError(
-            f"{where}: {KEYS[0]} of shape {np.shape(epochs)}, expected floats of shape {expected}: the {side} pictures "
-            "of the stimulus table, their repetitions, the channels that the file names, samples"
+            f"{where}: {KEYS[0]} of shape {np.shape(epochs)}, expected floats of shape {expected}: the {side} "
+            "pictures of the stimulus table, their repetitions, the channels of the file, samples"
         )
     _check_axes(where, names, np.asarray(content[KEYS[2]]), grid)
     return epochs, names
@@ -342,8 +342,8 @@ def _unpack(archive: zipfile.ZipFile, name: str, scratch: IO[bytes]) -> None:
     others = [part for part in PurePosixPath(found[0].filename).parts if part.startswith("sub-") and part != own]
     if others:
         raise InputError(
-            f"{archive.filename}: {name} lies in the folder {others[0]}, so it is another subject's; expected {own}. "
-            "Get the archive again"
+            f"{archive.filename}: {name} is in the folder {others[0]}, so it belongs to another subject; expected "
+            f"{own}. Get the archive again"
         )
     if found[0].flag_bits & 0x1:
         raise InputError(f"{archive.filename}: {name} is encrypted; get the file again")

@@ -125,7 +125,7 @@ def readable(path: Path) -> Iterator[None]:
         advice = next((text for words, text in ADVICE.items() if words in said), None)
         raise InputError(
             f"{path}: MNE cannot read this recording ({type(error).__name__}: {said[:300]})\n  "
-            + (advice or "expected a complete recording with its data beside it; get the file again")
+            + (advice or "expected a complete recording with its data file; get the file again")
         ) from None
 
 
@@ -144,7 +144,9 @@ def _probe(path: Path) -> None:
         finally:
             os._exit(0)
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) in {-one for one in CRASHES}:
-        raise InputError(f"{path}: SciPy's reader of MATLAB files crashes at it, so it is damaged; get the file again")
+        raise InputError(
+            f"{path}: SciPy's reader of MATLAB files crashes when reading it, so it is damaged; get the file again"
+        )
 
 
 def _check_sources(raw: mne.io.BaseRaw, recording: Recording) -> None:
@@ -154,16 +156,16 @@ def _check_sources(raw: mne.io.BaseRaw, recording: Recording) -> None:
     foreign = [path for path in read if path.resolve() not in {*own, recording.path.resolve()}]
     if foreign:
         raise InputError(
-            f"{recording.path}: its header takes the samples from {foreign[0].name}, which is another recording's file "
-            f"by its name\n  expected files of its own ({', '.join(path.name for path in own.values())}): it was "
-            "renamed by hand; rename it by mne_bids.copyfiles, or save it again under its name"
+            f"{recording.path}: its header takes the samples from {foreign[0].name}, which belongs to another "
+            f"recording by its name\n  expected files of its own ({', '.join(path.name for path in own.values())}): "
+            "the recording was renamed by hand; rename it with mne_bids.copyfiles, or save it again under its name"
         )
     names = {path.resolve() for path in read}
     left = [path for place, path in own.items() if path.suffix == ".fif" and place not in names]
     if left:
         raise InputError(
-            f"{recording.path}: {left[0].name} lies beside it as a part of it, but {read[-1].name} does not say that "
-            "it goes on there; save the recording again, or take the file away"
+            f"{recording.path}: {left[0].name} seems to be a part of it, but {read[-1].name} does not say that it "
+            "continues there; save the recording again, or remove the file"
         )
     data = read[0] if read else recording.path
     whole = 4 * len(raw.ch_names) * raw.n_times
@@ -245,7 +247,10 @@ def factors(raw: mne.io.BaseRaw, recording: Recording) -> dict[str, float]:
         log.info("%s: %d channels have no unit in the file, taken from channels.tsv", recording.name, len(from_table))
     if unknown:
         log.warning(
-            "%s: %d channels have no unit anywhere (%s ...), taken as V", recording.name, len(unknown), unknown[0]
+            "%s: %d channels have no unit anywhere (%s ...), assumed to be in V",
+            recording.name,
+            len(unknown),
+            unknown[0],
         )
     return {name: factor for name, factor in found.items() if factor != 1.0}
 
@@ -295,7 +300,7 @@ def positions(raw: mne.io.BaseRaw, recording: Recording) -> np.ndarray:
     if scale is None or not set("xyz") <= set(table):
         log.warning(
             "%s: not used: expected columns x, y, z and EEGCoordinateUnits m, cm or mm in its coordsystem.json (found "
-            "%s, unit %s); positions are those of the recording, where it has some",
+            "%s, unit %s); positions of the recording are used, if it has any",
             *(electrodes, ", ".join(path.name for path in systems) or "none", unit),
         )
         return found
@@ -314,7 +319,7 @@ def _check_rate(raw: mne.io.BaseRaw, recording: Recording) -> None:
     rate = bids_files.read_metadata(bids_files.metadata_files(recording)).get("SamplingFrequency")
     if isinstance(rate, int | float) and abs(rate - raw.info["sfreq"]) > 0.01 * rate:
         log.warning(
-            "%s: sampled at %g Hz, but %s.json says %g Hz; the recording's own rate is used",
+            "%s: sampled at %g Hz, but %s.json says %g Hz; the rate of the recording is used",
             *(recording.path, raw.info["sfreq"], recording.datatype, rate),
         )
 

@@ -1,12 +1,13 @@
-"""Whether two recordings hold the same samples: a copy under another name would be trained on and tested with.
+"""Whether two recordings hold the same samples: a copy under another name could be in training and in the test.
 
 Of each recording a sketch is kept: the smallest of the digests of all short stretches of its samples (bottom-k MinHash,
-Broder 1997). Equal stretches have equal digests wherever they lie, so that the share of common ones among two sketches
-says how much of the shorter recording is in the longer one: a whole copy, a part of a longer run, the same rows in
-another order. Values count with 12 bits after the leading one, so that a copy in another floating-point format is seen.
+Broder 1997). Equal stretches have equal digests at any position, so the share of digests that two sketches have in
+common says how much of the shorter recording is in the longer one: a complete copy, a part of a longer run, the same
+rows in another order. Values are used with 12 bits after the leading one, so that a copy in another floating-point
+format is recognised.
 
 Digests are made of what was read, before any filter, of the channels or voxels in a fixed order. Rows that repeat their
-neighbour (a lead that is off, padding) belong to no recording in particular and do not count.
+neighbour (a disconnected electrode, padding) are ignored.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ log = logging.getLogger("brain2clip")
 KEPT = 128
 #: ... and noted in a table.
 NOTED = 32
-#: A stretch has as many rows as hold so many values: a single channel repeats itself soon.
+#: A stretch has as many rows as are needed for this many values, because a single channel soon repeats itself.
 VALUES = 64
-#: Two recordings are the same where so much of the shorter one is in the other.
+#: Two recordings are the same if this share of the shorter one is in the other.
 SHARE = 0.1
 #: Rows whose digests are made at the same time: so many fit into the processor's cache.
 ROWS_AT_ONCE = 1 << 13
-#: Stands where there are fewer digests.
+#: Fills a sketch with fewer digests.
 NONE = np.uint64(2**64 - 1)
 GROUP = "recording"
 
@@ -199,7 +200,7 @@ def checked(study: Study, subject: str, found: Sequence[tuple[str, Sketch]]) -> 
 
 
 def refuse_equal(recordings: Recordings, where: str) -> None:
-    """Stop where two recordings share samples, or say so where that is allowed.
+    """Refuse two recordings that share samples, or warn if this is allowed.
 
     Parameters
     ----------
@@ -222,12 +223,12 @@ def refuse_equal(recordings: Recordings, where: str) -> None:
         f"{len(pairs)} such pair{'s' if len(pairs) > 1 else ''} among {len(recordings.names)} recordings)"
     )
     if recordings.allowed:
-        log.warning("%s; taken all the same (equal_recordings: allow)", said)
+        log.warning("%s; used nevertheless (equal_recordings: allow)", said)
         return
     raise InputError(
-        f"{said}\n  expected samples of its own in each: what is trained on would be tested with, or one person count "
-        "as two. Is one a copy, or does its header name the data of the other? Fix or remove it; where it is meant, "
-        "set studies.*.equal_recordings: allow"
+        f"{said}\n  expected different samples in each recording: otherwise training data are in the test, or one "
+        "person counts as two. Is one a copy, or does its header name the data file of the other? Fix or remove it; "
+        "if it is intended, set studies.*.equal_recordings: allow"
     )
 
 

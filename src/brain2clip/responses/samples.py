@@ -1,4 +1,4 @@
-"""The samples of one recording in V or T: loaded, in the right unit, and channels that are bad made from the others."""
+"""The samples of one recording in V or T: loaded, in the right unit, with bad channels interpolated."""
 
 from __future__ import annotations
 
@@ -116,10 +116,10 @@ def _multiply(raw: mne.io.BaseRaw, names: Sequence[str], factor: float) -> None:
 
 
 def check_amplitude(raw: mne.io.BaseRaw, scale: float = 1.0) -> None:
-    """Refuse samples whose amplitude no EEG in V has, nor MEG in T, as where a unit is wrong or missing.
+    """Refuse samples whose amplitude is impossible for EEG in V or MEG in T, because the unit is wrong or missing.
 
-    What counts is the deviation within a second, as the median over seconds and channels of a type: offsets and drifts
-    of an amplifier do not matter, nor some channels that are off.
+    The criterion is the median deviation within a second over seconds and channels of a type: offsets, drifts and a few
+    disconnected channels do not matter.
     """
     types = recording.channel_types(raw)
     for kind, expected in AMPLITUDES.items():
@@ -141,8 +141,8 @@ def _check_amplitude(raw: mne.io.BaseRaw, names: Sequence[str], expected: Amplit
     advice = "give units in channels.tsv where the file has none, or " if unit == "V" else ""
     raise InputError(
         f"{epoching.source(raw)}: the {expected.name} channels vary by {found:.3g} {unit} within a second (median), "
-        f"which no {expected.name.partition(' ')[0]} does ({low:g} to {high:g} {unit})\n  the unit in the file is "
-        f"wrong or missing: {advice}set studies.*.responses.scale: {scale * factor:g}"
+        f"which is impossible for {expected.name.partition(' ')[0]} ({low:g} to {high:g} {unit})\n  the unit "
+        f"in the file is wrong or missing: {advice}set studies.*.responses.scale: {scale * factor:g}"
     )
 
 
@@ -196,7 +196,10 @@ def interpolate(raw: mne.io.BaseRaw, bad: Sequence[str], others: Collection[str]
         return
     if np.isnan(places).all():
         places = recording.template_positions(raw.ch_names)
-        log.info("%s: no electrode positions, those of a template head taken for bad channels", epoching.source(raw))
+        log.info(
+            "%s: no electrode positions; bad channels are interpolated with positions of a template head",
+            epoching.source(raw),
+        )
     known = {name: place for name, place in zip(raw.ch_names, places) if np.isfinite(place).all()}
     lost = [name for name in bad if name not in known]
     good = [name for name in known if name not in bad and name not in others]

@@ -1,8 +1,8 @@
 """Stage ``voxels``: voxel signals of one subject to single-trial brain responses in one named region.
 
 Everything is done voxel by voxel, so that signals are read and written some thousand voxels at a time and memory does
-not grow with the region. What a test response is made of (drift and deviation of its run, for ``normalise: run``) is
-never read for another run, and statistics over runs come from training responses alone.
+not grow with the region. The statistics of a test run (its drift and deviation, for ``normalise: run``) are never used
+for another run, and statistics over runs come from training responses only.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ log = logging.getLogger("brain2clip")
 PART_BYTES = 2**28
 #: Signals are float32: a deviation below this part of the largest value is rounding, and the voxel constant.
 RESOLUTION = 2.0**-22
-UNITS = {"training": "standard deviation", "run": "standard deviation", "none": "signal"}
-#: Name of the group of statistics over training responses.
-TRAINING = "training"
+UNITS = {**dict.fromkeys(("training", "session", "run"), "standard deviation"), "none": "signal"}
+#: Name of the group of statistics over training responses, and of the groups of those of each session.
+TRAINING, SESSION = "training", "session"
 
 
 def run(job: stage.Job) -> None:
@@ -52,11 +52,12 @@ def run(job: stage.Job) -> None:
     names, regions = study.voxel_names(subject), study.regions(subject)
     chosen = voxels_of(settings.parse(Roi, given["roi"]), regions, len(names), f"study {study.name}, subject {subject}")
     plan = plan_responses(rows, steps)
-    checks.check_split(study, subject, plan.trials, "with the delay of voxels.delay", checks.sides(study, shown))
-    alone = steps.normalise == "training" and not (plan.trials["split"] == "train").any()
+    checks.check_split(study, subject, plan.trials, "with the delay voxels.delay", checks.sides(study, shown))
+    alone = steps.normalise in (TRAINING, SESSION) and not (plan.trials["split"] == "train").any()
     if alone:
         log.warning(
-            "voxels: no training trial: left as they are, to be z-scored as the training of the model that ranks"
+            "voxels: no training trial: not normalised here; z-scored later with mean and deviation from the "
+            "training of the model that ranks them"
         )
         steps = steps.model_copy(update={"normalise": "none", "dtype": "float32"})
     check_runs(study, subject, rows, plan, steps)
@@ -115,13 +116,13 @@ def voxels_of(roi: Roi, regions: dict[str, NDArray[np.bool_]], n_voxels: int, wh
     empty = [name for name in roi.include if not regions[name].any()]
     for name in roi.exclude:
         if not (kept & regions[name]).any():
-            log.warning("%s: rois.*.exclude names %s, which holds none of the voxels: nothing left out", where, name)
+            log.warning("%s: rois.*.exclude names %s, which contains no voxel: nothing left out", where, name)
     if roi.exclude:
         kept = _without(kept, _union(regions, roi.exclude))
     if empty and kept.any():
         raise InputError(
-            f"{where}: no voxel in the region {empty[0]!r}, which rois.*.include names beside others; take it out of "
-            "include, or fix its mask"
+            f"{where}: no voxel in the region {empty[0]!r}, which is one of several in rois.*.include; remove it "
+            "from include, or fix its mask"
         )
     if not kept.any():
         sizes = ", ".join(f"{name}: {int(mask.sum())}" for name, mask in sorted(regions.items()))
@@ -195,15 +196,19 @@ def plan_responses(rows: pd.DataFrame, steps: Voxels) -> Plan:
 
 
 def _say_late(rows: pd.DataFrame, plan: Plan, delay: int) -> None:
-    """Count rows with a stimulus whose answer would come after the end of their run."""
+    """Count rows with a stimulus whose response would come after the end of their run."""
     shown = (rows["stimulus"] != "").to_numpy()
     late = sum(int(shown[own[len(own) - min(delay, len(own)) :]].sum()) for own in plan.runs.values())
     if late:
-        log.warning("voxels: %d rows with a stimulus end before their answer (voxels.delay: %d), left out", late, delay)
+        log.warning(
+            "voxels: %d rows with a stimulus left out, because the run ends before the response (voxels.delay: %d)",
+            late,
+            delay,
+        )
 
 
 def _delayed(rows: NDArray[np.int64], delay: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of a run that answer, and the rows that they answer."""
+    """Rows of a run with responses, and the rows of their stimuli."""
     return rows[delay:], rows[: max(len(rows) - delay, 0)]
 
 
@@ -218,10 +223,10 @@ def _blocks(
 
 
 def check_runs(study: VoxelStudy, subject: str, rows: pd.DataFrame, plan: Plan, steps: Voxels) -> None:
-    """Refuse runs that a step would take for what they are not.
+    """Refuse runs that a step would misinterpret.
 
-    These are runs with training and test trials, whose test rows would count in what training responses are made of,
-    and runs with rows of another one between theirs: most likely two runs of two sessions under one number.
+    These are runs with training and test trials, whose test rows would change training responses, and runs with rows of
+    another run between their own: most likely two runs of two sessions with the same number.
     """
     ordered = [f"voxels.detrend: {steps.detrend}"] if steps.detrend != "none" else []
     by_run = [*ordered, "voxels.normalise: run"] if steps.normalise == "run" else ordered
@@ -233,7 +238,7 @@ def check_runs(study: VoxelStudy, subject: str, rows: pd.DataFrame, plan: Plan, 
     if mixed and by_run:
         raise InputError(
             f"{where}: {len(mixed)} runs hold training and test trials, the first is {mixed[0]}; voxels.detrend: "
-            "linear and voxels.normalise: run look at all rows of a run, so that test rows would move training "
+            "linear and voxels.normalise: run use all rows of a run, so that test rows would change training "
             "responses\n  take detrend: none and normalise: training, or split by run"
         )
     for label, own in plan.runs.items():
@@ -243,9 +248,10 @@ def check_runs(study: VoxelStudy, subject: str, rows: pd.DataFrame, plan: Plan, 
         if len(gaps) and asking and (stimulus[own] != "").any():
             raise InputError(
                 f"{where}: run {label} is in several pieces (up to row {own[gaps[0]] + 1}, again from row "
-                f"{own[gaps[0] + 1] + 1}), and {' and '.join(asking)} would take them for one run\n  expected the rows "
-                "of a run together, in time; where runs are numbered anew in each session, name the session of the "
-                f"rows (studies.{study.name}.session of a voxel_table), or give every run a name of its own"
+                f"{own[gaps[0] + 1] + 1}), and {' and '.join(asking)} would treat them as one run\n  expected the "
+                "rows of a run together, in the order of time; if each session numbers its runs from the start, "
+                f"name the session of the rows (studies.{study.name}.session of a voxel_table), or give every run a "
+                "different name"
             )
 
 
@@ -256,8 +262,8 @@ def _runs(rows: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
         label = "/".join(str(part).replace("/", "-") for part in ((run,) if session == NO_LABEL else (session, run)))
         if label in found:
             raise InputError(
-                f"session {session}, run {run}: without the slashes in these names ({label}) it cannot be told from "
-                "another run; rename one of them"
+                f"session {session}, run {run}: without the slashes, its name ({label}) is the name of another run; "
+                "rename one of them"
             )
         found[label] = group.index.to_numpy()
     return found
@@ -310,6 +316,8 @@ def write_responses(
         if steps.normalise == "training":
             statistics[TRAINING] = statistics_of(values[is_training])
             values = statistics[TRAINING].apply(values)
+        elif steps.normalise == "session":
+            statistics = normalise_sessions(values, plan.trials, is_training)
         elif steps.normalise != "run" and steps.normalise != "none":
             assert_never(steps.normalise)
         advice = "use voxels.dtype float32, or another voxels.normalise"
@@ -322,7 +330,9 @@ def write_responses(
     same_samples.checked(study, subject, sketches).write(file)
     constant = {group: count for group, count in constant.items() if count}
     for group, count in constant.items():
-        log.warning("voxels: %d of %d voxels are constant in %s; kept, as zeros there", count, len(chosen), group)
+        log.warning(
+            "voxels: %d of %d voxels are constant in %s; they are kept, with zeros there", count, len(chosen), group
+        )
     return constant
 
 
@@ -355,10 +365,10 @@ class Bad:
             return
         voxel, row = self.first
         raise InputError(
-            f"study {study.name}, subject {subject}: {self.count} voxels hold NaN or infinite signals, the first is "
+            f"study {study.name}, subject {subject}: {self.count} voxels have NaN or infinite signals, the first is "
             f"{study.voxel_names(subject)[voxel]} in row {row + 1}\n"
-            "  expected numbers; leave these voxels out by voxels.not_finite: drop, by a mask or by rois.*.exclude, or "
-            "fix the file"
+            "  expected numbers; leave these voxels out (voxels.not_finite: drop, a mask or rois.*.exclude), or fix "
+            "the file"
         )
 
 
@@ -369,19 +379,19 @@ def finite(study: VoxelStudy, subject: str, chosen: NDArray[np.int64], n_rows: i
         good[part] = np.isfinite(study.signals(subject, chosen[part])).all(axis=0)
     if not good.any():
         raise InputError(
-            f"study {study.name}, subject {subject}: all {len(chosen)} voxels hold NaN or infinite signals, so that "
+            f"study {study.name}, subject {subject}: all {len(chosen)} voxels have NaN or infinite signals, so that "
             "voxels.not_finite: drop leaves none; fix the file"
         )
     log.log(
         logging.INFO if good.all() else logging.WARNING,
-        "voxels: %d of %d voxels hold NaN or infinite signals, left out",
+        "voxels: %d of %d voxels left out, because of NaN or infinite signals",
         *((~good).sum(), len(good)),
     )
     return chosen[good]
 
 
 def detrend(signals: NDArray[np.float64], plan: Plan) -> None:
-    """Take the least-squares line over each run away, in place; what is then only rounding becomes zero."""
+    """Subtract the least-squares line of each run, in place; rounding errors become zero."""
     from scipy import signal
 
     for own in plan.runs.values():
@@ -397,11 +407,43 @@ def normalise_runs(signals: NDArray[np.float64], plan: Plan) -> dict[str, Statis
     for label, own in plan.runs.items():
         if len(own) < 2:
             raise InputError(
-                f"run {label}: one row, which has no deviation; expected more for voxels.normalise: run (which column "
-                "names the run of a row?), or take normalise: training"
+                f"run {label}: found one row, which has no standard deviation; expected more rows for "
+                "voxels.normalise: run (which column names the run of a row?), or take normalise: training"
             )
         found[label] = statistics_of(signals[own])
         signals[own] = found[label].apply(signals[own])
+    return found
+
+
+def normalise_sessions(
+    values: NDArray[np.float64], trials: pd.DataFrame, is_training: NDArray[np.bool_]
+) -> dict[str, Statistics]:
+    """Z-score each session by mean and deviation of its training responses, in place; those by session.
+
+    Parameters
+    ----------
+    values : ndarray [n_responses, n_voxels]
+    trials : pandas.DataFrame
+        One per response, with ``session``.
+    is_training : ndarray [n_responses] of bool
+        The only responses that are looked at.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        Where responses name no session, or a session has fewer than two training responses.
+    """
+    found = {}
+    for session, group in trials.reset_index(drop=True).groupby("session", sort=False):
+        own = group.index.to_numpy()
+        training = own[is_training[own]]
+        if session == NO_LABEL or len(training) < 2:
+            raise InputError(
+                f"session {session}: {len(training)} training responses of {len(own)}; voxels.normalise: session needs "
+                "sessions with names, and two training responses at least in each; take normalise: training"
+            )
+        one = found[f"{SESSION}/{str(session).replace('/', '-')}"] = statistics_of(values[training])
+        values[own] = one.apply(values[own])
     return found
 
 

@@ -1,4 +1,4 @@
-"""What kinds of whitening share: normalisation of single trials, fitted in passing, applied as one affine map.
+"""Base of whitenings: normalisation of single trials, fitted while they are read, applied as one affine map.
 
 Memory does not grow with the number of trials. A kind is a module of :mod:`brain2clip.responses.whitenings`.
 """
@@ -15,7 +15,7 @@ from brain2clip import kinds
 from brain2clip.settings import WhiteningBase
 from brain2clip.stage import InputError
 
-#: A channel whose deviation is below this part of the median channel's counts as flat.
+#: A channel with a deviation below this fraction of the median channel's is flat.
 FLAT = 1e-6
 #: Unit of responses that were divided by a standard deviation.
 STANDARD = "standard deviation"
@@ -95,6 +95,7 @@ def refuse_flat(deviation: np.ndarray, channels: list[str]) -> None:
     flat = [name for name, value in zip(channels, deviation) if not value > FLAT * np.median(deviation)]
     if flat:
         raise InputError(
-            f"channel {', '.join(flat)} is flat over the training trials; whitening expects a signal in each channel\n"
+            f"channel {', '.join(flat)} is constant over the training trials; whitening needs a signal in each "
+            "channel\n"
             "  leave it out (responses.channels), or set responses.whitening.kind to none"
         )

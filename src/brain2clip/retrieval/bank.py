@@ -12,7 +12,7 @@ from brain2clip.retrieval import similarities
 
 @dataclass(frozen=True)
 class Nearest:
-    """What lies nearest to some predicted embeddings.
+    """Nearest entries to some predicted embeddings.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ def nearest(
     bank : ndarray [n_bank, d]
         Embeddings in CLIP's joint space, of any length.
     centre : ndarray [d]
-        What entries lose, at unit length, before they are compared; zeros for none.
+        Subtracted from entries of unit length before they are compared; zeros: nothing.
     seen : ndarray [n] int
         Row of the bank that was seen.
     k : int

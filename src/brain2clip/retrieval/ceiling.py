@@ -1,4 +1,4 @@
-"""Stage ``ceiling``: the ideal observer of a simulated study, on the very test trials that the methods see.
+"""Stage ``ceiling``: the ideal observer of a simulated study, on the same test trials as the methods.
 
 It knows the noise-free response of the subject to every candidate and, from the residuals of the training trials, the
 covariance of everything else (background, artefacts, overlapping neighbours; drift). With Gaussian noise the candidate

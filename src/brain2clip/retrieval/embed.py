@@ -1,7 +1,7 @@
-"""Stage ``embed``: predicted embeddings of the averaged test responses, for whatever shows or draws pictures from them.
+"""Stage ``embed``: predicted embeddings of averaged test responses, for figures and generators.
 
-Directions, and where they are asked for, points of the tower's raw space, as generators take them. What comes after
-takes this artefact and a stimuli artefact, and neither responses nor model.
+Directions and, for generators, points of the tower's raw space. Later stages read this artefact and a stimuli artefact,
+but neither responses nor model.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def run(job: stage.Job) -> None:
         )
     if not (with_points or method.joint_space):
         raise stage.InputError(
-            f"method {job.settings['run']['method']} of kind {method.kind} has a shared space of its own; predicted "
-            "embeddings are those of methods that stay in CLIP's joint space, as of kind mapping and ridge"
+            f"method {job.settings['run']['method']} of kind {method.kind} has its own shared space; only methods "
+            "that stay in CLIP's joint space predict embeddings, such as kinds mapping and ridge"
         )
     with stimuli_of(job) as stimuli:
         test = placed(test, stimuli, job.input("stimuli"))

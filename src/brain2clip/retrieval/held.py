@@ -1,6 +1,6 @@
-"""What picture features hold of the drive of a simulated brain: how well a linear readout predicts it.
+"""How well linear regression on picture features predicts the drive of a simulated brain.
 
-Arrays in, a table out. All is fitted on training pictures; the penalty is chosen on held-out training concepts.
+From arrays to a table. Everything is fitted to training pictures; the penalty is chosen on held-out training concepts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def held(
         Picture features by name: the embedding, the patch grid after a block. They are standardised over the training
         pictures.
     drives : dict of array, shape (n_pictures, n_dimensions)
-        What the brain answers to, by name: the standardised features of a level, or the components of a subject.
+        Features that drive the responses, by name: the standardised features of a level, or the components of a
+        subject.
     concept : sequence of str, length n_pictures
         Concepts of the training pictures make the folds in which the penalty is chosen, for each pair by itself.
     training : array of bool, shape (n_pictures,)

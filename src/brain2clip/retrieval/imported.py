@@ -1,8 +1,8 @@
 """Stage ``imported``: retrieval rows of a result that was made elsewhere, from a file of ranks or of similarities.
 
 A row of the file is a query: a response to one test stimulus, by its id. Ids, subjects, seeds, ranks and similarities
-are checked here; what no file can prove (how many test repetitions were averaged, how the epoch was chosen) its maker
-says in the settings, and the tables repeat it. docs/import.md has the forms of the file.
+are checked here; the author states in the settings what no file can prove (how many test repetitions were averaged, how
+the epoch was chosen), and the tables repeat it. docs/import.md has the forms of the file.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ log = logging.getLogger("brain2clip")
 STIMULUS, SUBJECT, SEED, REPETITIONS, GROUP = "stimulus_id", "subject", "seed", "repetitions", "group"
 RUNS = (SUBJECT, SEED, REPETITIONS, GROUP)
 RANK, COUNT, CANDIDATE, SIMILARITY = "rank", "n_candidates", "candidate", "similarity"
-#: What the file of a result may hold, for messages.
+#: Forms of the file of a result, for messages.
 FORMS = {
-    "ranks": f"{STIMULUS}, {RANK} and, as needed, {COUNT}, {', '.join(RUNS)}",
+    "ranks": f"{STIMULUS}, {RANK} and, if needed, {COUNT}, {', '.join(RUNS)}",
     "similarities": f"{STIMULUS} and a column for each candidate (its id), or {STIMULUS}, {CANDIDATE}, {SIMILARITY}; "
-    f"as needed {', '.join(RUNS)}",
+    f"if needed {', '.join(RUNS)}",
 }
 
 
@@ -148,13 +148,14 @@ def of_run_only(table: pd.DataFrame, path: Path, method: Imported, subject: str,
     ):
         if name == SEED and not method.seeds and SEED in table:
             raise stage.InputError(
-                f"{path}: a column seed beside seeds: false; expected seeds: true, or results of one seed and no such "
+                f"{path}: a column seed, but seeds: false; expected seeds: true, or results of one seed without this "
                 "column"
             )
         if name not in table:
             if not by_name:
                 raise stage.InputError(
-                    f"{path}: nothing says which rows are of {name} {wanted}; expected a column {name}, or {{{name}}} "
+                    f"{path}: nothing tells which rows belong to {name} {wanted}; expected a column {name}, or "
+                    f"{{{name}}} "
                     "in the setting file"
                 )
             continue
@@ -164,7 +165,7 @@ def of_run_only(table: pd.DataFrame, path: Path, method: Imported, subject: str,
             known = sorted(set(labels))
             raise stage.InputError(
                 f"{path}: no row of {name} {wanted}; the column {name} has {', '.join(known[:12])}"
-                f"{suggestion(wanted, known)}: write labels as the study does, as text (01, not 1)"
+                f"{suggestion(wanted, known)}: write labels like the study, as text (01, not 1)"
             )
         table = chosen
     return table
@@ -190,7 +191,7 @@ def rows_of(job: stage.Job, table: pd.DataFrame, path: Path, method: Imported, c
     if unasked.any():
         found, listed = f"{REPETITIONS} {repetitions[unasked].iloc[0]!r}", ", ".join(asked)
         raise _refusal(
-            path, unasked, found, f"one of retrieval.repetitions ({listed}): add it there, or leave them out"
+            path, unasked, found, f"one of retrieval.repetitions ({listed}): add it there, or leave these rows out"
         )
     if method.holds == "similarities":
         own = [name for name in table if name not in (STIMULUS, *RUNS)]
@@ -241,16 +242,16 @@ def ordered(table: pd.DataFrame, path: Path, candidates: Candidates, repetitions
     twice = keyed.duplicated(["_place"] if repetitions == "all" else ["_place", GROUP])
     if twice.any():
         expected = (
-            "each test stimulus once where all repetitions are averaged, for each subject and seed"
+            "each test stimulus once if all repetitions are averaged, for each subject and seed"
             if repetitions == "all"
-            else f"each test stimulus once, or a column {GROUP} that tells averages of other trials apart"
+            else f"each test stimulus once, or a column {GROUP} that distinguishes averages of different trials"
         )
         raise _refusal(path, twice, f"the query {keyed[STIMULUS][twice].iloc[0]} a second time", expected)
     lost = [name for name in candidates.stimulus if name not in set(table[STIMULUS])]
     if lost:
         raise stage.InputError(
             f"{path}: no query of {len(lost)} of the {len(place)} test stimuli, the first is {lost[0]}; expected all "
-            "of them: a score on a part of the test compares with nothing"
+            "of them: a score on a part of the test cannot be compared"
         )
     return keyed.sort_values(["_place", GROUP], kind="stable").drop(columns="_place")
 
@@ -267,12 +268,12 @@ def check_candidates(found: Sequence[str], path: Path, names: Sequence[str]) -> 
     strange = [name for name in found if name not in known]
     if strange:
         raise stage.InputError(
-            f"{path}: column {strange[0]!r} ({len(strange)} such) is none of the {len(names)} candidates, which are "
+            f"{path}: column {strange[0]!r} ({len(strange)} such) is not among the {len(names)} candidates, which are "
             f"{names[0]} to {names[-1]}{suggestion(strange[0], names)}; expected {FORMS['similarities']}"
         )
     if lost:
         raise stage.InputError(
-            f"{path}: {len(found)} candidates, without {lost[0]} ({len(lost)} such); expected similarities to all "
+            f"{path}: {len(found)} candidates, but not {lost[0]} ({len(lost)} such); expected similarities to all "
             f"{len(names)} candidates of the protocol"
         )
 
@@ -288,15 +289,15 @@ def ranks_of(table: pd.DataFrame, path: Path, candidates: Candidates) -> NDArray
     count = len(candidates.names)
     if candidates.classes:
         raise stage.InputError(
-            f"{path}: ranks among {count} classes; what is computed of classes needs more than the rank: expected "
-            "similarities (holds: similarities)"
+            f"{path}: ranks among {count} classes; metrics of classes need more than the rank: expected similarities "
+            "(holds: similarities)"
         )
     if COUNT in table:
         said = numbers(table[[COUNT]], path, COUNT)[:, 0]
         other = pd.Series(said != count, table.index)
         if other.any():
             raise _refusal(
-                path, other, f"{COUNT} {said[other.to_numpy()][0]:g}", f"{count}, as the test of the study has"
+                path, other, f"{COUNT} {said[other.to_numpy()][0]:g}", f"{count}, like the test of the study"
             )
     ranks = numbers(table[[RANK]], path, RANK)[:, 0]
     wrong = pd.Series((ranks < 1) | (ranks > count) | (ranks != np.round(ranks)), table.index)
@@ -329,7 +330,7 @@ def _wide(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     unknown = [name for name in table if name not in (STIMULUS, CANDIDATE, SIMILARITY, *RUNS)]
     if unknown or SIMILARITY not in table:
         found = f"unknown column {unknown[0]!r}" if unknown else f"no column {SIMILARITY}"
-        raise stage.InputError(f"{path}: {found} beside {CANDIDATE}; expected {FORMS['similarities']}")
+        raise stage.InputError(f"{path}: {found} in a table with {CANDIDATE}; expected {FORMS['similarities']}")
     keys = [name for name in (STIMULUS, *RUNS) if name in table]
     twice = table.duplicated([*keys, CANDIDATE])
     if twice.any():

@@ -1,4 +1,4 @@
-"""Stage ``inspect``: what the prompts of a trained NeuroCLIP do to the test pictures, for figures.
+"""Stage ``inspect``: effect of the prompts of a trained NeuroCLIP on the test pictures, for figures.
 
 Band gains of the dynamic filter per picture, the size of the instance prompt beside the patch tokens, and the cosine
 between a picture's embedding and its own averaged test response with and without prompts.

@@ -1,7 +1,7 @@
-"""What a metric of retrieval is: a number per query, from its rank or, over classes, from its margin.
+"""Base of retrieval metrics: a value for each query, from its rank or, over classes, from its margin.
 
-Each is a module of :mod:`brain2clip.retrieval.metrics`. One of your own is a subclass of :class:`MetricBase` in a
-module that Python finds, and stands in the configuration as ``package.module:Class``.
+Each metric is a module of :mod:`brain2clip.retrieval.metrics`. A metric of your own is a subclass of
+:class:`MetricBase` in a module that Python finds, and is named in the configuration as ``package.module:Class``.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from numpy.typing import ArrayLike, NDArray
 from brain2clip import kinds
 from brain2clip.names import MetricName
 
-#: How queries become one number, and what the bootstrap resamples it as (see ``statistics.bootstrap_interval``).
+#: How the values of queries are combined (see ``statistics.bootstrap_interval``).
 Statistic = Literal["mean", "share", "median"]
 
 
 class MetricBase:
-    """A metric: its value for each query, and what chance would give.
+    """A metric: its value for each query, and at chance.
 
     Parameters
     ----------
     number : int or None
-        Number in its name: 5 for ``top-5``, 10 for ``10-way``, None where it has none.
+        Number in its name: 5 for ``top-5``, 10 for ``10-way``, None if there is none.
     """
 
     #: ``mean`` or ``median`` over queries; ``share``: the mean of values between 0 and 1, written in percent.
     statistic: ClassVar[Statistic] = "mean"
-    #: Whether its name holds a number.
+    #: Whether its name has a number.
     numbered: ClassVar[bool] = False
-    #: Whether every class counts the same, however many queries it has: the mean over classes of the mean over their
-    #: queries. Computed where the candidates are classes, and nowhere else.
+    #: Whether every class counts the same for any number of queries: the mean over classes of the mean over their
+    #: queries. Computed only if the candidates are classes.
     of_classes: ClassVar[bool] = False
 
     def __init__(self, number: int | None = None) -> None:
@@ -43,12 +43,12 @@ class MetricBase:
     def number(self) -> int:
         """Number in its name."""
         if self._number is None:
-            raise ValueError(f"{type(self).__module__}: this metric's name holds no number")
+            raise ValueError(f"{type(self).__module__}: the name of this metric has no number")
         return self._number
 
     @property
     def words(self) -> str:
-        """How it is written in tables, without unit: ``Top-5``."""
+        """Name in tables, without unit: ``Top-5``."""
         return type(self).__name__
 
     @property
@@ -62,7 +62,7 @@ class MetricBase:
         Parameters
         ----------
         rank : array [n_queries]
-            Rank of the true candidate, 1 to ``n_candidates``.
+            Rank of the right candidate, 1 to ``n_candidates``.
         n_candidates : int
 
         Returns
@@ -72,7 +72,7 @@ class MetricBase:
         raise NotImplementedError
 
     def of_run(self, rank: ArrayLike, n_candidates: int, target: ArrayLike, margin: ArrayLike) -> NDArray[np.float64]:
-        """One value per query of one run, among one set of candidates; those of :meth:`per_query`.
+        """One value per query of one run, for one set of candidates; by default from :meth:`per_query`.
 
         A metric overrides this where a query's value depends on the other queries.
 
@@ -81,14 +81,14 @@ class MetricBase:
         rank, n_candidates
             See :meth:`per_query`.
         target : array [n_queries]
-            Label of the true candidate.
+            Label of the right candidate.
         margin : array [n_queries]
-            Similarity of the true candidate minus that of the best other one.
+            Similarity of the right candidate minus that of the best other candidate.
         """
         return self.per_query(rank, n_candidates)
 
     def chance(self, n_candidates: int) -> float:
-        """Expectation of a query's value where every rank is equally likely."""
+        """Expected value of a query if every rank is equally likely."""
         return self.value(np.arange(1, n_candidates + 1), n_candidates)
 
     def best_guess(self, counts: NDArray[np.int64]) -> float:
@@ -130,12 +130,12 @@ def load(base: str) -> MetricBase:
     Raises
     ------
     brain2clip.kinds.KindError
-        Where there is no such metric, or its name lacks a number or has one too much.
+        If there is no such metric, or its name lacks a number or has an unexpected one.
     """
     name = MetricName(base)
     metric = kinds.load("metrics", name.kind)
     if not (isinstance(metric, type) and issubclass(metric, MetricBase)):
         raise kinds.KindError(f"metric {base!r}: its class must be a subclass of {MetricBase.__module__}.MetricBase")
     if metric.numbered != (name.number is not None):
-        raise kinds.KindError(f"metric {base!r}: its name must hold {'a' if metric.numbered else 'no'} number")
+        raise kinds.KindError(f"metric {base!r}: its name must have {'a' if metric.numbered else 'no'} number")
     return metric(name.number)

@@ -25,7 +25,7 @@ COLUMNS = (
     *("repetitions", "query", "target", "n_candidates", "rank", "similarity", "top_ids", "top_similarities"),
     *("task", "pool", "margin", "classes"),
 )
-#: Under this name rows of a result that was made elsewhere keep what they were read from (pandas' ``attrs``).
+#: Key of the source files in the notes of imported rows (pandas' ``attrs``).
 NOTE = "imported"
 #: Best candidates that a row names.
 KEPT = 10
@@ -62,7 +62,7 @@ def table(queries: list[Queries], run: Mapping[str, object], pools: dict[str, An
 
 
 def of_ranks(queries: Queries, rank: NDArray[np.int64], run: Mapping[str, object]) -> pd.DataFrame:
-    """Retrieval rows where no more is known of queries than the rank of the true candidate: no similarity, no margin.
+    """Retrieval rows from ranks only, without similarity and margin.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def write(job: stage.Job, queries: list[Queries], recordings: Recordings | None 
 
 
 def checked(job: stage.Job, queries: list[Queries]) -> pd.DataFrame:
-    """The rows of a job, whose queries say something (:func:`check`)."""
+    """The rows of a job, after :func:`check`."""
     retrieval = parse(Retrieval, job.settings["retrieval"])
     if not queries:
         raise stage.InputError(
@@ -99,7 +99,7 @@ def checked(job: stage.Job, queries: list[Queries]) -> pd.DataFrame:
 
 
 def check(queries: Queries, run: Mapping[str, object]) -> None:
-    """Refuse queries whose score would say nothing.
+    """Refuse queries whose score would be meaningless.
 
     Raises
     ------
@@ -112,23 +112,24 @@ def check(queries: Queries, run: Mapping[str, object]) -> None:
         query, candidate = np.argwhere(broken)[0]
         raise stage.InputError(
             f"{where}, method {run['method']}, seed {run['seed']}: {broken.sum()} of {broken.size} similarities are "
-            f"not finite, the first that of query {query} and candidate {queries.ids[candidate]}; no score is made of "
-            "them: look for values that are not finite in the test responses and in the features of the candidates"
+            f"not finite, the first that of query {query} and candidate {queries.ids[candidate]}; no score can be "
+            "computed: check the test responses and the features of the candidates for values that are not finite"
         )
     if len(queries.ids) < 2:
         raise stage.InputError(
-            f"{where}: {len(queries.ids)} candidate, so that every answer is right; test on more stimuli (split.test)"
+            f"{where}: {len(queries.ids)} candidate, so every answer is right; expected several: test on more "
+            "stimuli (split.test)"
         )
     if queries.classes and len(np.unique(queries.target)) == 1:
         raise stage.InputError(
             f"{where}: all {len(queries.target)} test responses are of the class {queries.ids[queries.target[0]]}, one "
-            f"of {len(queries.ids)}: naming it always would be right, and a score says nothing. Choose a split whose "
-            "test has all classes for every subject"
+            f"of {len(queries.ids)}: always naming this class would be right, so a score is meaningless. Choose a "
+            "split whose test has all classes for every subject"
         )
     if queries.classes:
         absent = sorted(set(queries.ids) - set(queries.ids[queries.target]))
         if absent:
-            log.warning("rank: %s: no test response is of the class %s; means over classes are over the other %d",
+            log.warning("rank: %s: no test response of the class %s; means over classes use the other %d classes",
                         where, ", ".join(absent), len(queries.ids) - len(absent))  # fmt: skip
 
 

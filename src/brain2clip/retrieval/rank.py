@@ -100,7 +100,7 @@ def means(values: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _gallery(predictor: Predictor, kind: Sought, names: dict[str, np.ndarray], classes: bool) -> tasks.Gallery:
-    """Candidates of a kind; a method that has none of that kind stops here with its own error."""
+    """Candidates of a kind; a method without such candidates raises its own error."""
     embedding = predictor.candidates(kind)
     if kind in ("category", "template"):
         return tasks.gallery(embedding, predictor.concepts, names["concept"].tolist(), classes)

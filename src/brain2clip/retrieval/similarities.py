@@ -1,6 +1,6 @@
 """From similarities of queries and candidates to ranks and best candidates. NumPy only.
 
-A rank is 1-based: 1 means that the true candidate is the most similar one.
+A rank is 1-based: 1 means that the right candidate is the most similar one.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def ranks(similarity: ArrayLike, target: ArrayLike) -> NDArray[np.int64]:
-    """Rank of the true candidate of every query.
+    """Rank of the right candidate of every query.
 
-    A tie counts against the query: a similarity that is constant gives the last rank and never looks good.
+    A tie counts as an error: constant similarities give the last rank.
 
     Parameters
     ----------
     similarity : array [n_queries, n_candidates]
         Larger is more similar.
     target : array [n_queries]
-        Column of the true candidate.
+        Column of the right candidate.
 
     Returns
     -------
@@ -29,7 +29,7 @@ def ranks(similarity: ArrayLike, target: ArrayLike) -> NDArray[np.int64]:
     Raises
     ------
     ValueError
-        Where a similarity is not finite: it has no rank, neither its own nor beside others.
+        If a similarity is not finite.
     """
     similarity = np.asarray(similarity)
     target = np.asarray(target, dtype=np.int64)
@@ -37,7 +37,7 @@ def ranks(similarity: ArrayLike, target: ArrayLike) -> NDArray[np.int64]:
         raise ValueError(f"similarity {similarity.shape} and target {target.shape} must be [Q, G] and [Q]")
     n_candidates = similarity.shape[1]
     if target.size and not (target.min() >= 0 and target.max() < n_candidates):
-        raise ValueError(f"a target lies outside the {n_candidates} candidates")
+        raise ValueError(f"a target is outside the {n_candidates} candidates")
     if not np.isfinite(similarity).all():
         raise ValueError(f"{np.count_nonzero(~np.isfinite(similarity))} of {similarity.size} similarities not finite")
     own = np.take_along_axis(similarity, target[:, None], axis=1)
@@ -45,7 +45,7 @@ def ranks(similarity: ArrayLike, target: ArrayLike) -> NDArray[np.int64]:
 
 
 def margins(similarity: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
-    """Similarity of the true candidate minus that of the best other one, [n_queries]; NaN with a single candidate."""
+    """Similarity of the right candidate minus that of the best other one, [n_queries]; NaN with a single candidate."""
     similarity = np.array(similarity, dtype=np.float64)
     target = np.asarray(target, dtype=np.int64)
     if similarity.shape[1] < 2:

@@ -1,10 +1,10 @@
 """Metrics with intervals from retrieval rows, and paired differences between methods.
 
-What is resampled is what another experiment would draw anew: stimuli where the candidates are pictures (all queries
-of a picture go together), queries where they are a handful of fixed categories, and subjects where a number speaks
-about several of them. Metrics over classes, which count the same whatever their size, resample queries within each
-class. Seeds of training are averaged, never resampled; their scatter is part of that between subjects. Random pools
-of candidates are averaged as well: a query counts in every pool that it is in, and all of that goes with its stimulus.
+The bootstrap resamples what another experiment would draw again: stimuli if the candidates are pictures (all queries of
+a picture together), queries if the candidates are a few fixed categories, and subjects for numbers over several
+subjects. Metrics over classes, which count the same whatever their size, resample queries within each class. Seeds of
+training are averaged, never resampled; their scatter is part of that between subjects. Random pools of candidates are
+averaged as well: a query counts in every pool that it is in, and all of that goes with its stimulus.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from brain2clip.stage import InputError
 Cluster = Literal["auto", "target", "query"]
 
 SUMMARY_COLUMNS = [*RUN, "metric", "value", "ci_low", "ci_high", "chance", "n_queries", "largest_class", "concepts"]
-#: Numbers of a summary that may be unknown (NaN); the value itself may not.
+#: Numbers of a summary that may be unknown (NaN), unlike the value itself.
 UNKNOWN = frozenset({"ci_low", "ci_high", "chance", "largest_class"})
 
 #: From this many distinct targets on, targets are taken as a sample of stimuli; below, as fixed categories.
@@ -446,12 +446,12 @@ def _query_table(rows_a: pd.DataFrame, rows_b: pd.DataFrame | None, metric: Metr
     if (there["target_x"] != there["target_y"]).any():
         subject = there.loc[there["target_x"] != there["target_y"], "subject"].iloc[0]
         raise InputError(
-            f"subject {subject}: queries of one number ask for different stimuli in the two methods, which were tested "
-            "on different trials; leave the comparison out, or test both on the same stimuli"
+            f"subject {subject}: queries with the same number have different stimuli in the two methods, which were "
+            "tested on different trials; leave the comparison out, or test both on the same stimuli"
         )
     joined = table.merge(other, on=keys, how="inner", validate="one_to_one")
     if joined.empty and len(table) and len(other):
-        raise ValueError("the two methods share no query: they were tested on other subjects")
+        raise ValueError("the two methods have no query in common: they were tested on different subjects")
     return joined.assign(difference=joined["a"] - joined["b"])
 
 

@@ -1,7 +1,7 @@
 """Stage ``summaries``: metrics with intervals from the retrieval rows of all runs of a method.
 
-Settings: ``metrics``, ``bootstrap``, ``level``, ``seed`` of the ``retrieval`` settings. Only ranks are read, so another
-metric costs no model and no ranking.
+Settings: ``metrics``, ``bootstrap``, ``level``, ``seed`` of the ``retrieval`` settings. Only retrieval rows are read,
+so a new metric reruns no training and no ranking.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from brain2clip.retrieval import statistics
 def run(job: stage.Job) -> None:
     """Write the summaries of the runs, in the order of the inputs.
 
-    Here subjects meet that were trained and tested apart: two with the same samples are one, and no sample of people.
+    Subjects that were trained and tested separately are compared here: two with the same samples are refused, because
+    they are one person.
     """
     parts, recordings = [], []
     for path, expected in stage.progress(job.each("rows"), "summaries of runs"):

@@ -1,8 +1,8 @@
-"""What is looked for: from the similarity of brain responses and candidates to the queries of every task. Arrays only.
+"""Tasks: from similarities of brain responses and candidates to the queries of every task. Arrays only.
 
-A task asks with a brain response for its picture, its class or its caption, or, the other way round (``-to-brain``),
-with a picture or caption for the brain response to it. Both directions come from one matrix of brain responses by
-candidates.
+The query of a task is a brain response, and its picture, class or caption is looked for; or the other way round
+(``-to-brain``), a picture or caption is the query, and the brain response to it is looked for. Both directions use the
+same matrix of brain responses by candidates.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class Queries:
     ids : ndarray [G] of str
         Candidates: stimulus ids (for ``-to-brain`` of the pictures that the responses are to), names of classes.
     target : ndarray [Q] int
-        Column of the true candidate.
+        Column of the right candidate.
     similarity : ndarray [Q, G]
     classes : bool
-        Whether the candidates are classes, so that many queries have one target and may be unequally many.
+        Whether the candidates are classes, so that many queries have the same target.
     length : ndarray [Q] or None
-        What similarities are multiplied by where those of several queries are compared; None: nothing.
+        Factor on similarities when several queries are compared; None: no factor.
     """
 
     task: str
@@ -54,7 +54,7 @@ class Queries:
     length: NDArray[np.floating] | None = None
 
     def margins(self, rows: NDArray[np.int64] | slice = slice(None), pool: Any = slice(None)) -> NDArray[np.float64]:
-        """Similarity of the true candidate minus that of the best other one, of some queries in a pool of columns."""
+        """Similarity of the right candidate minus that of the best other one, of some queries in a pool of columns."""
         columns = np.arange(len(self.ids))[pool]
         found = similarities.margins(self.similarity[rows][:, pool], np.searchsorted(columns, self.target[rows]))
         return found if self.length is None else found * self.length[rows]
@@ -87,20 +87,20 @@ def candidate_rows(split: NDArray[np.str_]) -> NDArray[np.int64]:
 
 
 def shown(candidates: NDArray[np.int64], rows: Sequence[int]) -> NDArray[np.int64]:
-    """Number among the candidates of the stimuli that test responses answer.
+    """Number among the candidates of the stimuli of test responses.
 
     Raises
     ------
     InputError
-        Where a stimulus is none of them.
+        If a stimulus is not a candidate.
     """
     place = {int(row): number for number, row in enumerate(candidates)}
     lost = [row for row in rows if row not in place]
     if lost:
         raise InputError(
-            f"{len(lost)} averaged test responses answer stimuli that are no candidates (row {lost[0]} of the stimuli "
-            f"is the first; {len(candidates)} candidates): the stimuli say 'train' of what the responses test on. Make "
-            "both again from one split (snakemake)"
+            f"{len(lost)} averaged test responses show stimuli that are not candidates (row {lost[0]} of the stimuli "
+            f"is the first; {len(candidates)} candidates): the table of stimuli has them as 'train', but the "
+            "responses as test. Run snakemake, which makes both again from one split"
         )
     return np.array([place[row] for row in rows], np.int64)
 
@@ -111,7 +111,7 @@ def are_classes(kind: Sought, split: NDArray[np.str_]) -> bool:
 
 
 def kind_of(task: str) -> Sought:
-    """What brain responses are compared with."""
+    """Kind of candidates of a task."""
     return cast(Sought, task.removesuffix(TO_BRAIN).removesuffix(f"-{scoring_of(task)}"))
 
 
@@ -171,7 +171,7 @@ def of_brains(
 
 
 def scored(forward: Queries, task: str, neighbours: int) -> Queries:
-    """The same comparison, scored by all queries at once: transductive.
+    """The same comparison, scored from all queries at once (transductive).
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def scored(forward: Queries, task: str, neighbours: int) -> Queries:
 
 
 def to_brain(forward: Queries) -> Queries:
-    """The same comparison the other way round: every candidate looks for the brain response to it.
+    """The same comparison the other way round: every candidate is a query for the brain response to it.
 
     The g-th averaged responses to all stimuli form gallery g, so that a gallery holds one response per stimulus; every
     stimulus asks once in each. Stimuli without a response are no candidates, and responses beyond the number that all
@@ -202,7 +202,9 @@ def to_brain(forward: Queries) -> Queries:
     n_galleries = len(members)
     unused = len(forward.target) - members.size
     if unused:
-        log.info("retrieval: %d averaged responses belong to no complete gallery; left out", unused)
+        log.info(
+            "retrieval: %d averaged responses left out, because they belong to no complete set of candidates", unused
+        )
     similarity = np.concatenate([forward.similarity[np.ix_(rows, shown)].T for rows in members])
     target = np.tile(np.arange(len(shown)), n_galleries)
     task = forward.task + TO_BRAIN
@@ -239,7 +241,7 @@ def of_observer(
     for task in wanted:
         if scoring_of(task) is not None or kind_of(task) == "template":
             log.info(
-                "ceiling: task %s left out; this ceiling decides between the pictures, one response at a time", task
+                "ceiling: task %s left out; this ceiling chooses between pictures, for one response at a time", task
             )
             continue
         ids = labels[kind_of(task)]
@@ -270,7 +272,7 @@ def pools(n_candidates: int, size: int, draws: int, seed: int) -> NDArray[np.int
 
 
 def in_pool(queries: Queries, pool: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Queries whose true candidate is in a pool, and its rank within the pool.
+    """Queries whose right candidate is in a pool, and its rank within the pool.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Stage ``timecourse``: when responses tell what was seen; ridge regression in windows of time, of one subject.
+"""Stage ``timecourse``: accuracy over time of one subject, by ridge regression in windows of time.
 
 The mean of every channel in a window predicts CLIP's joint embedding of the stimulus. Scales, means, weights and the
 penalty (by leave-one-out error) are those of training trials; test trials are only ranked. Of pictures all
@@ -25,9 +25,9 @@ log = logging.getLogger("brain2clip")
 #: Penalties, on standardised inputs.
 ALPHAS = tuple(10.0**power for power in range(7))
 TRIALS_AT_ONCE = 1024
-#: In the place of the row of a stimulus that is not among those of a part.
+#: Replaces the row of stimuli that are left out.
 LEFT_OUT = -1
-#: Columns of retrieval rows that nobody reads here.
+#: Columns of retrieval rows that are not needed here.
 UNUSED = ["top_ids", "top_similarities"]
 
 
@@ -63,15 +63,15 @@ def run(job: stage.Job) -> None:
         place = {name: number for number, name in enumerate(ids)}
         lost = [name for name in file["stimulus_id"].asstr()[:] if name not in place]
         if lost and not part:
-            raise stage.InputError(f"{path}: lacks the stimulus {lost[0]} of {job.input('responses')}; run snakemake")
+            raise stage.InputError(f"{path}: has no stimulus {lost[0]} of {job.input('responses')}; run snakemake")
         rows = np.array([place.get(name, LEFT_OUT) for name in file["stimulus_id"].asstr()[:]], np.int64)[
             file["stimulus"][:]
         ]
         training, test = (averages(file, side, rows, bounds, not classes) for side in SPLITS)
     if not len(test.stimulus):
-        raise stage.InputError(f"{job.input('responses')}: no test trial; accuracy over time needs some")
+        raise stage.InputError(f"{job.input('responses')}: no test trial; accuracy over time needs test trials")
     if not len(training.stimulus):
-        log.warning("no training trial to fit windows to: no accuracy over time of this subject")
+        log.warning("no training trial to fit windows to: no accuracy over time for this subject")
         artefact.write_table(job.output("rows"), pd.DataFrame(), job.provenance())
         return
     candidates = tasks.candidate_rows(split)

@@ -1,4 +1,4 @@
-"""The noise-free responses of a simulated subject as its responses artefact has them: through the very same steps.
+"""The noise-free responses of a simulated subject after the same processing as its responses artefact.
 
 A trial is ``evoked[g] + weights[stimulus] @ basis[g]`` plus noise, where g is the group of trials that were processed
 alike: a recording session of EEG, a run of fMRI.
@@ -45,7 +45,7 @@ class Trials:
 
 @dataclass(frozen=True)
 class Known:
-    """What an ideal observer knows about a subject, and what it sees.
+    """Knowledge of an ideal observer about a subject, and the test trials.
 
     Attributes
     ----------
@@ -159,7 +159,8 @@ def of_voxels(truth: h5py.File, responses: h5py.File, ids: Sequence[str], given:
     if voxels.delay or not np.array_equal(told, found):
         raise InputError(
             f"{responses.filename}: {len(responses['stimulus'])} responses are not the {trial.sum()} trials of "
-            f"{truth.filename}, one by one; in a simulated study every row answers its own picture. Set voxels.delay "
+            f"{truth.filename}, one by one; in a simulated study every row is the response to its own picture. Set "
+            "voxels.delay "
             f"to 0 (found {voxels.delay}) and voxels.average to none (found {voxels.average})"
         )
     chosen = _places(truth, responses)
@@ -188,8 +189,8 @@ def _places(truth: h5py.File, responses: h5py.File) -> NDArray[np.int64]:
     unknown = [name for name in names if name not in place]
     if unknown:
         raise InputError(
-            f"{responses.filename}: voxel {unknown[0]} ({len(unknown)} in all) is none of the {len(place)} of "
-            f"{truth.filename}; the two are of other subjects or settings. Delete both and run snakemake"
+            f"{responses.filename}: voxel {unknown[0]} ({len(unknown)} in all) is not among the {len(place)} of "
+            f"{truth.filename}; the two files come from different subjects or settings. Delete both and run snakemake"
         )
     return np.array([place[name] for name in names])
 
@@ -223,8 +224,8 @@ def _splits(responses: h5py.File, ids: Sequence[str], values: np.ndarray, group:
     rows_of = np.array([place.get(name, -1) for name in _ids(responses)], np.int64)
     if (rows_of < 0).any():
         raise InputError(
-            f"{responses.filename}: shows {_ids(responses)[rows_of < 0][0]}, which is none of the {len(ids)} stimuli "
-            "of the features; run snakemake so that both are made again"
+            f"{responses.filename}: shows {_ids(responses)[rows_of < 0][0]}, which is not among the {len(ids)} "
+            "stimuli of the features; run snakemake, which makes both again"
         )
     stimulus, split = rows_of[responses["stimulus"][:]], responses["split"][:]
     parts = [np.flatnonzero(split == number) for number in range(len(SPLITS))]
@@ -242,7 +243,7 @@ def _rows_of(ids: Sequence[str], truth: h5py.File) -> NDArray[np.int64]:
     lost = [name for name in ids if name not in place]
     if lost:
         raise InputError(
-            f"{truth.filename}: knows nothing of {lost[0]} ({len(lost)} stimuli in all); pictures and recordings were "
-            "made with other settings. Delete the older of the two and run snakemake"
+            f"{truth.filename}: has no {lost[0]} ({len(lost)} stimuli in all); pictures and recordings were made "
+            "with different settings. Delete the older of the two and run snakemake"
         )
     return np.array([place[name] for name in ids], np.int64)

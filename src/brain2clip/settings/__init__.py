@@ -99,7 +99,7 @@ from brain2clip.settings.rois import Roi
 from brain2clip.settings.schedules import Constant, Cosine, OneCycle, Schedule, ScheduleBase, Step
 from brain2clip.settings.studies import Study
 from brain2clip.settings.studies_eeg import ThingsEeg1Study, ThingsEeg2Study, ThingsMegStudy
-from brain2clip.settings.studies_fmri import GodStudy, ThingsFmriStudy
+from brain2clip.settings.studies_fmri import Bold5000Study, GodStudy, NsdStudy, ThingsFmriStudy
 from brain2clip.settings.studies_simulated import SimulatedFmriStudy, SimulatedNoise, SimulatedStudy
 from brain2clip.settings.studies_user import BidsStudy, VoxelTableStudy
 from brain2clip.settings.study_base import EegStudyBase, Split, StudyBase, UserStudyBase, VoxelStudyBase
@@ -113,6 +113,7 @@ from brain2clip.settings.tables import (
     MethodsTable,
     OverviewTable,
     RepetitionsTable,
+    SessionsTable,
     Table,
     TableBase,
 )
@@ -143,6 +144,7 @@ __all__ = [
     "BidsStudy",
     "Block",
     "Blur",
+    "Bold5000Study",
     "BrainMapping",
     "BrainMlp",
     "Braindecode",
@@ -216,6 +218,7 @@ __all__ = [
     "NoFilter",
     "NoWhitening",
     "Noise",
+    "NsdStudy",
     "Objective",
     "OneCycle",
     "OneVector",
@@ -240,6 +243,7 @@ __all__ = [
     "ScheduleBase",
     "SecondStage",
     "Selection",
+    "SessionsTable",
     "SettingsError",
     "ShallowNet",
     "SharedPrompts",

@@ -10,7 +10,7 @@ from brain2clip.settings.base import EXTERNAL, EachOnce, Kind, from_outside, neu
 
 
 class AdapterBase(Kind):
-    """Trained change of the weights of a frozen tower: what all kinds have."""
+    """Trained change of the weights of a frozen tower: settings of all kinds."""
 
     family: ClassVar[str] = "adapters"
 
@@ -28,13 +28,13 @@ class Lora(AdapterBase):
         ("attention",),
         min_length=1,
         description="attention: input and output projections of the attention; mlp: both layers of the MLP; "
-        "projection: that from the last block to the joint embedding",
+        "projection: the projection of the last block to the joint embedding",
     )
     separate: bool = neutral(
-        False, description="q, k and v each have a change of their own; false: one change for their joint weight"
+        False, description="q, k and v have separate changes; false: one change for their joint weight"
     )
     start: Literal["kaiming", "gaussian"] = neutral(
-        "kaiming", description="A at the start: kaiming, as a linear layer's weight; gaussian: N(0, 1 / rank)"
+        "kaiming", description="initial values of A: kaiming, as the weight of a linear layer; gaussian: N(0, 1 / rank)"
     )
 
 

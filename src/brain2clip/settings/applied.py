@@ -10,16 +10,18 @@ from brain2clip.settings.base import Block, Name, neutral
 
 
 class Apply(Block):
-    """Models of an experiment rank the test trials of another study, recorded as theirs was."""
+    """Models of an experiment rank the test trials of another study with the same recording setup."""
 
     experiment: Name = Field(description="name of the experiment whose models are used (all of them)")
     study: Name = Field(
         description="name of the study whose test trials are ranked among its own stimuli; its responses (voxels) "
-        "must be set as those of the experiment's study. For subjects without training trials set "
-        "split.training: optional"
+        "must have the settings of the experiment's study. For subjects without training trials set split.training: "
+        "optional"
     )
     subject: Name | None = Field(
-        None, description="subject whose models rank every subject of the study (null: the subject with the same label)"
+        None,
+        description="subject whose models rank all subjects of the study (null: each subject is ranked by the "
+        "models of the subject with the same label)",
     )
     concepts: Literal["unseen", "seen"] = neutral(
         "unseen",

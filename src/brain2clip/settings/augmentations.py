@@ -1,4 +1,4 @@
-"""What is drawn anew on responses in training: each kind is one thing that is done to them, never to test responses."""
+"""Random changes of responses in training, never of test responses; each kind is one change."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from brain2clip.settings.base import EXTERNAL, Kind, from_outside, tag
 
 
 class AugmentationBase(Kind):
-    """What is done to responses in training: what all kinds have."""
+    """Random change of responses in training: settings of all kinds."""
 
     family: ClassVar[str] = "augmentations"
-    #: Whether it is of responses over time, so that voxels cannot have it.
+    #: Whether it needs responses over time, which voxels do not have.
     over_time: ClassVar[bool] = False
     #: Whether it mixes responses of a batch, so that each has two targets.
     mixes: ClassVar[bool] = False
@@ -32,7 +32,7 @@ class ChannelSmoothing(AugmentationBase):
     over_time: ClassVar[bool] = True
 
     kind: Literal["smoothing"] = "smoothing"
-    probability: float = Field(0.3, ge=0, le=1, description="of each channel of each response")
+    probability: float = Field(0.3, ge=0, le=1, description="probability that a channel of a response is set to zero")
     window_s: float = Field(
         0.02,
         gt=0,
@@ -48,24 +48,26 @@ class GaussianNoise(AugmentationBase):
 
 
 class ChannelDropout(AugmentationBase):
-    """Some channels of a response are zero, its mean where responses are whitened; the others stay as they are."""
+    """Some channels of a response are set to zero (the mean of whitened responses); the others are not changed."""
 
     kind: Literal["channel-dropout"] = "channel-dropout"
-    probability: float = Field(0.1, ge=0, lt=1, description="of each channel (or voxel) of each response")
+    probability: float = Field(
+        0.1, ge=0, lt=1, description="probability that a channel (or voxel) of a response is set to zero"
+    )
 
 
 class TimeDropout(AugmentationBase):
-    """A span of time is zero in all channels of a response."""
+    """A span of time is set to zero in all channels of a response."""
 
     over_time: ClassVar[bool] = True
 
     kind: Literal["time-dropout"] = "time-dropout"
-    probability: float = Field(0.5, ge=0, le=1, description="of each response")
+    probability: float = Field(0.5, ge=0, le=1, description="probability that a response is changed")
     span_s: float = Field(0.1, gt=0, description="length of the span, anywhere within the response, s")
 
 
 class TimeShift(AugmentationBase):
-    """A response comes earlier or later; where nothing is left at an edge, its last value is held."""
+    """A response is shifted in time; at the edge, its last value is repeated."""
 
     over_time: ClassVar[bool] = True
 
@@ -74,7 +76,7 @@ class TimeShift(AugmentationBase):
 
 
 class Mixup(AugmentationBase):
-    """Each response is mixed with another one of its subject, and both pictures are its targets by their shares."""
+    """Each response is mixed with another one of its subject; both pictures are targets, weighted by the shares."""
 
     mixes: ClassVar[bool] = True
 

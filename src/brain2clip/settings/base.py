@@ -1,4 +1,4 @@
-"""What all blocks of settings share: strictness, neutral values, kinds, canonical text."""
+"""Base of all blocks of settings: strict validation, neutral values, kinds, canonical text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ from brain2clip import kinds
 from brain2clip.names import suggestion
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9-]*$"
-Name = Annotated[str, Field(pattern=NAME, description="letters, digits and hyphens: it becomes part of a path")]
+Name = Annotated[
+    str, Field(pattern=NAME, description="letters, digits and hyphens only: the name becomes part of a path")
+]
 #: Seed of a generator of random numbers; NumPy's older ones take 32 bits.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -58,7 +60,7 @@ def _each_once(values: Any) -> Any:
         [value for place, value in enumerate(values) if value in values[:place]] if isinstance(values, tuple) else []
     )
     if twice:
-        raise ValueError(f"expected each once; found {twice[0]!r} more than once")
+        raise ValueError(f"expected each name once; found {twice[0]!r} more than once")
     return values
 
 
@@ -79,10 +81,10 @@ class SettingsError(ValueError):
 class Block(BaseModel):
     """Base of all blocks: frozen, and an unknown key is an error.
 
-    In JSON, which is what stages get and what decides about reruns, a field at its neutral value is left out.
+    In JSON, which stages get and which decides about reruns, a field at its neutral value is left out.
     """
 
-    #: Keys of earlier versions, each with what it is called now.
+    #: Keys of earlier versions, each with its present name.
     renamed: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -94,9 +96,9 @@ class Block(BaseModel):
         wrong = []
         for key, value in given.items() if isinstance(given, dict) else ():
             if _is_truth(cls, key, value):
-                wrong.append(f".{key}: expected no yes or no; found {value!r}{UNQUOTED}")
+                wrong.append(f".{key}: expected a value other than true or false; found {value!r}{UNQUOTED}")
             elif isinstance(value, int) and abs(value) > LARGEST:
-                wrong.append(f".{key}: expected a number of a size that can be; found one above {LARGEST}")
+                wrong.append(f".{key}: expected a number up to {LARGEST}; found a larger one")
         if wrong:
             raise ValueError("\n".join(wrong))
         return given
@@ -146,7 +148,7 @@ class Kind(Block):
 def neutral(value: Any, **given: Any) -> Any:
     """A field with a default at which the option does nothing: leaving it out must be the same, bit for bit.
 
-    So a new option costs nobody a rerun. Give it to no other default: what is left out is read as the default.
+    So a new option reruns nothing. Do not use it with another default: a field that is left out is read as the default.
     """
     return Field(value, json_schema_extra={"neutral": True}, **given)
 
@@ -241,4 +243,4 @@ def suggest(name: str, known: Any) -> str:
 def _dump(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
-    raise TypeError(f"{type(value).__name__} does not belong into settings")
+    raise TypeError(f"{type(value).__name__} cannot be a value in settings")

@@ -19,7 +19,7 @@ from brain2clip.settings.generators import Generator
 from brain2clip.settings.judges import Judge
 from brain2clip.settings.methods import Method
 from brain2clip.settings.page import Page
-from brain2clip.settings.protocols import Protocol
+from brain2clip.settings.protocols import WITHOUT, Protocol
 from brain2clip.settings.responses import Responses
 from brain2clip.settings.retrieval import Retrieval
 from brain2clip.settings.rois import Roi
@@ -29,7 +29,7 @@ from brain2clip.settings.towers import Tower
 
 
 def _a_folder(path: str) -> str:
-    """A folder of its own; braces in it would be Snakemake's wildcards."""
+    """A folder; braces would be Snakemake's wildcards."""
     if Path(path).name in ("", "..") or "{" in path or "}" in path:
         raise ValueError(f"expected the path of a folder, without braces; found {path!r}")
     return path
@@ -39,22 +39,22 @@ class Config(Block):
     """The whole configuration."""
 
     results: Annotated[Filled, AfterValidator(_a_folder)] = Field(
-        "results", description="folder of everything that the pipeline writes, a path without braces"
+        "results", description="folder for everything that the pipeline writes, a path without braces"
     )
     debug: bool = Field(
         False, description="marks a debug version (brain2clip run --debug) in every table; changes nothing else"
     )
     missing_gpu: Literal["stop", "cpu"] = Field(
         "stop",
-        description="what a job does that was given a GPU (by CUDA_VISIBLE_DEVICES or SLURM) if PyTorch finds none: "
-        "stop, or compute on the CPU",
+        description="what a job does if it was given a GPU (by CUDA_VISIBLE_DEVICES or SLURM) but PyTorch finds "
+        "none: stop, or compute on the CPU",
     )
     seeds_together: bool = Field(
         False,
-        description="train all seeds of a subject, protocol and method that are due in one pass, for a GPU that a "
-        "single training does not fill. It works for contrastive methods with encoder eegproject and "
-        "visual.kind: frozen, where snakemake runs the jobs itself or SLURM runs several in one "
-        "(docs/slurm.md). Models change by rounding only",
+        description="train all seeds of a subject, protocol and method together in one pass, for a GPU that a single "
+        "training does not fill. It works for contrastive methods with encoder eegproject and visual.kind: frozen, "
+        "where snakemake runs the jobs itself or SLURM runs several in one (docs/slurm.md). Models change by "
+        "rounding only",
     )
     presets: dict[Name, Responses] = Field(
         default_factory=dict,
@@ -75,10 +75,12 @@ class Config(Block):
         description="methods by name; 'base: other' starts from another method and overrides what is listed",
     )
     generators: dict[Name, Generator] = neutral(
-        {}, description="what makes pictures of predictions, by name; experiments.*.generators says for which runs"
+        {}, description="generators of pictures from predictions, by name; experiments.*.generators says for which runs"
     )
     judges: dict[Name, Judge] = neutral(
-        {}, description="networks that compare generated pictures with the seen ones, by name; all judge everything"
+        {},
+        description="networks that compare generated pictures with the seen ones, by name; each of them judges "
+        "all generated pictures",
     )
     experiments: dict[Name, Experiment] = Field(min_length=1, description="what is run")
     retrieval: Retrieval = Field(default_factory=Retrieval, description="ranking and statistics")
@@ -87,7 +89,7 @@ class Config(Block):
     page: Page = neutral(Page(), description="results page")
     apply: dict[Name, Apply] = Field(
         default_factory=dict,
-        description="trained models on other recordings, by name; brain2clip apply shows the results",
+        description="trained models applied to other recordings, by name; brain2clip apply shows the results",
     )
     exports: dict[Name, Export] = Field(default_factory=dict, description="responses in other projects' formats")
 
@@ -138,11 +140,11 @@ class Config(Block):
         return self
 
     def _signals_of(self, study: str) -> str:
-        """Block whose names stand in an experiment's signals."""
+        """Block whose entries are the signals of an experiment."""
         return "rois" if study in self.studies and self.studies[study].modality == "fmri" else "bands"
 
     def _ceilings_need_truth(self) -> list[str]:
-        """An ideal observer exists only where the truth is known."""
+        """An ideal observer needs a simulated study, whose truth is known."""
         return [
             f"experiments.{label}.methods: {name!r} is an ideal observer, but study {one.study!r} is not simulated"
             for label, one in self.experiments.items()
@@ -153,24 +155,40 @@ class Config(Block):
     def _protocols_fit(self) -> list[str]:
         """Voxels of two subjects are not the same inputs; only some models know whose a response is."""
         problems = []
+        if any(protocol.continues for protocol in self.protocols.values()):
+            problems += [
+                f"protocols.{name}: a name that begins with {WITHOUT} stands for the models of all subjects but one, "
+                "which new-subject protocols start from; take another name"
+                for name in self.protocols
+                if name.startswith(WITHOUT)
+            ]
         for label, one in self.experiments.items():
             kinds = {self.protocols[name].kind for name in one.protocols}
             if self.studies[one.study].modality == "fmri" and "leave-one-subject-out" in kinds:
                 problems.append(
-                    f"experiments.{label}.protocols: leave-one-subject-out on {one.study!r}, whose subjects have other "
-                    "voxels each; take intra-subject or joint"
+                    f"experiments.{label}.protocols: leave-one-subject-out on {one.study!r}, where each subject has "
+                    "other voxels; take intra-subject or joint"
                 )
+            if "new-subject" in kinds:
+                problems += [
+                    f"experiments.{label}.methods: {name!r}: a new subject cannot go on from a model of others: "
+                    f"{self.methods[name].no_tuning}; protocol new-subject takes methods of kind mapping (others train "
+                    "on as few sessions under kind: intra-subject with sessions)"
+                    for name in one.methods
+                    if self.methods[name].trained and self.methods[name].no_tuning
+                ]
             if "joint" in kinds:
                 problems += [
                     f"experiments.{label}.methods: {name!r} ({self.methods[name].kind}) cannot train on all subjects "
-                    "together; protocol joint takes methods of kind mapping, and encoders that know the subject (atm)"
+                    "together; protocol joint takes methods of kind mapping, and methods whose encoder knows the "
+                    "subject (atm)"
                     for name in one.methods
                     if not self.methods[name].joint
                 ]
         return problems
 
     def _recorded_alike(self) -> list[str]:
-        """A model takes responses that were made as those of its training."""
+        """A model needs responses that were made like its training responses."""
         problems = []
         for label, one in self.apply.items():
             new, of_model = self.studies[one.study], self.studies[self.experiments[one.experiment].study]
@@ -187,17 +205,25 @@ class Config(Block):
             if differ:
                 theirs_at = f"studies.{self.experiments[one.experiment].study}.{name}"
                 problems.append(
-                    f"{where}: its {name} differ from those that the models were trained on ({', '.join(differ)}); set "
+                    f"{where}: its {name} differ from the settings that the models were trained with "
+                    f"({', '.join(differ)}); set "
                     f"studies.{one.study}.{name} as {theirs_at}"
                 )
         return problems
 
     def _tables_are_filled(self) -> list[str]:
-        """What a table shows must be computed."""
+        """The metrics of tables must be computed."""
         problems = []
         for label, table in self.tables.items():
             name = MetricName.read(table.metric)
             where = f"tables.{label}.metric: {table.metric!r}"
+            shown = {protocol for one in table.experiments for protocol in self.experiments[one].protocols}
+            if table.of_sessions and all(self.protocols[protocol].sessions is None for protocol in shown):
+                problems.append(
+                    f"tables.{label}.experiments: found protocols {', '.join(sorted(shown))}, none of which says how "
+                    "many sessions it takes; expected one with protocols.*.sessions, which a table of kind sessions "
+                    "shows"
+                )
             if name.task not in self.retrieval.tasks:
                 problems.append(
                     f"{where} needs the task {name.task} in retrieval.tasks, found {', '.join(self.retrieval.tasks)}"

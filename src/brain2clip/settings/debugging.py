@@ -1,4 +1,4 @@
-"""A small version of any configuration, which goes the whole way in a minute or two."""
+"""A small version of any configuration, which runs from start to end in a minute or two."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ def debug(config: Config, subjects: Mapping[str, Sequence[str]]) -> Config:
     raw = config.model_dump(mode="json")
     for name, study in config.studies.items():
         raw["studies"][name] |= study.smaller(subjects[name])
+    _of_those_sessions(raw, config)
     for experiment in raw["experiments"].values():
         experiment["seeds"] = experiment["seeds"][:1]
         ours = [name for name in experiment["methods"] if config.methods[name].ranked_by != "imported"]
@@ -48,6 +49,16 @@ def debug(config: Config, subjects: Mapping[str, Sequence[str]]) -> Config:
     raw["retrieval"] = _limited(raw["retrieval"], RETRIEVAL)
     raw |= {"exports": {}, "debug": True, "results": f"{config.results.rstrip('/')}/{FOLDER}"}
     return Config.model_validate(raw)
+
+
+def _of_those_sessions(raw: dict[str, Any], config: Config) -> None:
+    """Protocols take no more sessions than their studies have now."""
+    for name, protocol in raw["protocols"].items():
+        if isinstance(protocol.get("sessions"), int):
+            studies = {one.study for one in config.experiments.values() if name in one.protocols}
+            smaller = (type(config.studies[one]).model_validate(raw["studies"][one]) for one in studies)
+            known = [one.recorded_sessions for one in smaller]
+            protocol["sessions"] = min([protocol["sessions"], *(count for count in known if count)])
 
 
 def _limited(value: Any, largest: Mapping[str, int]) -> Any:

@@ -11,7 +11,7 @@ from brain2clip.settings.base import EXTERNAL, Kind, from_outside, neutral, tag
 
 
 class EncoderBase(Kind):
-    """Network from a brain response to an embedding: what all kinds have."""
+    """Network from a brain response to an embedding: settings of all kinds."""
 
     family: ClassVar[str] = "encoders"
     renamed: ClassVar[dict[str, str]] = {"name": "kind"}
@@ -60,7 +60,7 @@ class Nice(EncoderBase):
 
 
 class ShallowNet(EncoderBase):
-    """ShallowNet of the field's tables, with full convolutions; not the network of that name in braindecode."""
+    """ShallowNet of tables on EEG retrieval, with full convolutions; not braindecode's network of that name."""
 
     convolves: ClassVar[bool] = True
     effort: ClassVar[float] = 0.4
@@ -70,7 +70,7 @@ class ShallowNet(EncoderBase):
 
 
 class DeepNet(EncoderBase):
-    """DeepNet of the field's tables, with full convolutions; not the network of that name in braindecode."""
+    """DeepNet of tables on EEG retrieval, with full convolutions; not braindecode's network of that name."""
 
     convolves: ClassVar[bool] = True
     effort: ClassVar[float] = 0.45
@@ -80,7 +80,7 @@ class DeepNet(EncoderBase):
 
 
 class EegNet(EncoderBase):
-    """EEGNet of the field's tables, with full convolutions; not the network of that name in braindecode."""
+    """EEGNet of tables on EEG retrieval, with full convolutions; not braindecode's network of that name."""
 
     convolves: ClassVar[bool] = True
     effort: ClassVar[float] = 1.4
@@ -90,7 +90,7 @@ class EegNet(EncoderBase):
 
 
 class Stae(EncoderBase):
-    """Learned weights of time before that of kind eegproject (ATS)."""
+    """Learned weights over time, then the network of kind eegproject (ATS)."""
 
     kind: Literal["stae"] = "stae"
     dropout: float = Field(0.3, ge=0, lt=1, description="dropout probability in the residual block")
@@ -104,7 +104,7 @@ class BrainMlp(EncoderBase):
 
 
 class Atm(EncoderBase):
-    """Transformer over channels with a token of the subject, then that of kind nice (ATM-S)."""
+    """Transformer over channels with a token of the subject, then the network of kind nice (ATM-S)."""
 
     convolves: ClassVar[bool] = True
     effort: ClassVar[float] = 2.8
@@ -117,13 +117,14 @@ class Atm(EncoderBase):
         0.1,
         ge=0,
         lt=1,
-        description="probability that a training response takes the common token in place of its subject's; subjects "
-        "who were not in training get the common token (0: there is none; they get the mean token of those who were)",
+        description="probability that a training response takes the common token in place of its subject's token; "
+        "subjects who were not in training get the common token (0: there is no common token, and they get the mean "
+        "token of the training subjects)",
     )
     keep_last: bool = Field(
         False,
-        description="true: the tokens of all channels go on; false, as coded: the subject's goes on in place of the "
-        "last channel's",
+        description="true: the tokens of all channels are passed on; false, as in the original's code: the subject's "
+        "token takes the place of the last channel's",
     )
 
 
@@ -134,7 +135,7 @@ class SpatialFilters(EncoderBase):
     filters: int = Field(25, ge=1, description="filters over channels")
     hidden: int = Field(200, ge=1, description="width of the layers over time")
     dropout: float = Field(0.25, ge=0, lt=1, description="dropout probability after the first layer over time")
-    dropout_last: float = Field(0.65, ge=0, lt=1, description="dropout probability after the second")
+    dropout_last: float = Field(0.65, ge=0, lt=1, description="dropout probability after the second layer over time")
 
 
 class Braindecode(EncoderBase):

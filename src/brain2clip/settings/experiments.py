@@ -10,7 +10,7 @@ from brain2clip.settings.base import Block, EachOnce, Name, Seed, neutral
 
 
 class Experiment(Block):
-    """A block of runs: every combination of what is listed."""
+    """A block of runs: every combination of the listed values."""
 
     renamed: ClassVar[dict[str, str]] = {"bands": "signals"}
 
@@ -26,7 +26,7 @@ class Experiment(Block):
         "is run with every combination of them, under the name METHOD-KEY-VALUE",
     )
     generators: Annotated[tuple[Name, ...], EachOnce] = neutral(
-        (), description="names of generators that make pictures of what every run of it predicts"
+        (), description="names of generators that make pictures from the predictions of every run of the experiment"
     )
     seeds: Annotated[tuple[Seed, ...], EachOnce] = Field((0,), min_length=1, description="seeds of training")
 

@@ -26,7 +26,7 @@ class Count(Block):
 
     channels: int = Field(ge=1, description="channels or voxels of a response")
     times: int = Field(1, ge=1, description="samples of a response")
-    sfreq: float = Field(0.0, ge=0, description="their rate, Hz; 0: there is no time axis")
+    sfreq: float = Field(0.0, ge=0, description="sampling rate, Hz; 0: there is no time axis")
     parts: dict[str, int] = Field(description="number of trained parameters by part of the model")
 
 
@@ -34,16 +34,18 @@ class FieldMethod(Block):
     """A method of the field: its settings as coded, where they come from, and in what they differ."""
 
     label: Text = Field(description="name in tables")
-    modality: Literal["eeg", "fmri"] = Field("eeg", description="what it was made for")
+    modality: Literal["eeg", "fmri"] = Field("eeg", description="what the method was made for")
     source: Text = Field(description="paper and repository")
-    licence: Text = Field(description="licence of the original's code, of which nothing is taken")
+    licence: Text = Field(description="licence of the original's code; none of that code is copied here")
     data: Text = Field(description="channels, repetitions and scaling of the original")
     selection: Text = Field(description="how the original chose its epoch")
-    numbers: Text = Field("none", description="what was published")
-    differences: tuple[Text, ...] = Field((), description="what is not as coded here, and why")
-    published: tuple[Filled, ...] = Field((), description="its names in workflow/published")
-    towers: dict[Name, Tower] = Field(default_factory=dict, description="the tower that it names, as the original has")
-    ready: dict[Name, int] = Field(default_factory=dict, description="widths of the ready vectors that it reads")
+    numbers: Text = Field("none", description="published results")
+    differences: tuple[Text, ...] = Field((), description="what differs from the original's code here, and why")
+    published: tuple[Filled, ...] = Field((), description="names of the method in workflow/published")
+    towers: dict[Name, Tower] = Field(default_factory=dict, description="the tower of the original")
+    ready: dict[Name, int] = Field(
+        default_factory=dict, description="widths of the ready vectors that the method reads"
+    )
     counts: tuple[Count, ...] = Field((), description="numbers of parameters")
     method: dict[str, Any] = Field(description="settings of the method")
 
@@ -64,7 +66,7 @@ def read(name: str) -> FieldMethod:
         Where there is none of this name, or its file is not as it should be.
     """
     if name not in names():
-        raise SettingsError(f"no method of the field named {name!r}{suggest(name, names())}")
+        raise SettingsError(f"no published method named {name!r}{suggest(name, names())}")
     path = FOLDER / f"{name}.yaml"
     try:
         return FieldMethod.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))

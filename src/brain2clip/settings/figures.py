@@ -20,7 +20,7 @@ class Figures(Block):
 
     method: Name | None = Field(None, description="method of gallery, gains and prompt figures (null: the first)")
     topography_times: Annotated[tuple[Annotated[float, Field(ge=-60, le=60)], ...], EachOnce] = Field(
-        (0.1, 0.17, 0.3), min_length=1, description="times of the topographies, s"
+        (0.1, 0.17, 0.3), min_length=1, description="times of the scalp maps, s"
     )
     window: float = Field(
         0.05, gt=0, le=60, description="width of the windows of accuracy over time (they start half a width apart), s"
@@ -32,7 +32,7 @@ class Figures(Block):
     )
     also: tuple[str, ...] = neutral(
         (),
-        description="your own figures, package.module:Class; the file has the name of the class in lower case",
+        description="figures of your own, package.module:Class; the file is named after the class, in lower case",
     )
 
     @field_validator("also")
@@ -50,8 +50,10 @@ class Figures(Block):
                 )
             name = file_name(kind)
             if not (name.isascii() and name.isalnum()):
-                raise ValueError(f"{kind!r}: its class becomes the name of a file; take letters and digits only")
+                raise ValueError(
+                    f"{kind!r}: the name of its class becomes the name of a file; use letters and digits only"
+                )
             if name in taken:
-                raise ValueError(f"{kind!r}: a figure is called {name!r} already; give the class another name")
+                raise ValueError(f"{kind!r}: there is already a figure named {name!r}; give the class another name")
             taken.add(name)
         return also

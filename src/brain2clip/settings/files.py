@@ -28,7 +28,7 @@ def read(path: str | Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: not a readable configuration: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise SettingsError(
-            f"{path}: not a readable configuration: no UTF-8 text ({error}); save it as UTF-8"
+            f"{path}: not a readable configuration: it is not UTF-8 text ({error}); save it as UTF-8"
         ) from None
     return parsed(text, str(path))
 
@@ -47,12 +47,12 @@ def parsed(text: str, source: str) -> dict[str, Any]:
         if isinstance(error, SettingsError):
             raise
         raise SettingsError(
-            f"{source}: not a readable configuration, no YAML: {error}\n"
-            "Blocks are indented by spaces, never by tabs; text with a colon, a brace or a star stands in quotes."
+            f"{source}: not a readable configuration: it is not valid YAML: {error}\n"
+            "Indent blocks with spaces, never with tabs; put text with a colon, a brace or a star in quotes."
         ) from None
     if not isinstance(found, dict):
         what = "is empty" if found is None else f"is a {type(found).__name__}"
-        raise SettingsError(f"{source}: {what}; expected a configuration, blocks such as studies and methods")
+        raise SettingsError(f"{source}: {what}; expected a configuration with blocks such as studies and methods")
     return found
 
 
@@ -61,7 +61,7 @@ def _problems(
 ) -> Iterator[str]:
     """What is wrong with a node and all below it; of what an anchor repeats, once."""
     if id(node) in above:
-        yield f"{where}: the block of line {_line(node)} holds itself by its anchor; expected a block that ends"
+        yield f"{where}: the block in line {_line(node)} contains itself through its anchor; expected a block that ends"
     if id(node) in done:
         return
     done.add(id(node))
@@ -74,7 +74,7 @@ def _problems(
     first: dict[Hashable, yaml.Node] = {}
     for key_node, value in node.value:
         if not isinstance(key_node, yaml.ScalarNode):
-            yield f"{where or 'top level'}: line {_line(key_node)} has a block or list for a key; expected a name"
+            yield f"{where or 'top level'}: line {_line(key_node)} has a block or list as a key; expected a name"
             continue
         merged = key_node.tag == "tag:yaml.org,2002:merge"
         key: Hashable = key_node.value if merged else loader.construct_object(key_node)
@@ -82,10 +82,10 @@ def _problems(
         if key in first:
             yield (
                 f"{path}: occurs twice, in line {_line(first[key])} and in line {_line(key_node)}; expected each key "
-                "once (YAML would take the last and drop the other)"
+                "once (YAML would keep the last one and drop the other)"
             )
         elif key == CODE:
-            yield f"{path}: line {_line(key_node)} has the file run as code; a configuration holds settings only"
+            yield f"{path}: line {_line(key_node)} would run code; a configuration contains settings only"
         else:
             first[key] = key_node
         yield from _problems(loader, value, path, above, done)

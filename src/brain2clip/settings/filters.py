@@ -12,7 +12,7 @@ Init = Literal["allpass", "lowpass"]
 
 
 class FilterBase(Kind):
-    """Filtered stream of a picture from its frequency bands: what all kinds have."""
+    """Filtered stream of a picture from its frequency bands: settings of all kinds."""
 
     family: ClassVar[str] = "filters"
     renamed: ClassVar[dict[str, str]] = {"form": "kind"}

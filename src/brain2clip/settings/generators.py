@@ -1,4 +1,4 @@
-"""Generators: what makes pictures of predicted points of a tower's space."""
+"""Generators of pictures from predicted points of a tower's space."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from brain2clip.settings.base import EXTERNAL, Block, Filled, Kind, Name, Seed, 
 
 
 class Start(Block):
-    """Image-to-image: where generation starts, instead of from noise alone."""
+    """Image-to-image: the picture from which generation starts, instead of noise only."""
 
     picture: Literal["nearest"] = Field(
-        "nearest", description="nearest: the picture of the training bank nearest to the prediction"
+        "nearest", description="nearest: the training picture whose embedding is nearest to the prediction"
     )
     strength: float = Field(
-        0.8, gt=0, le=1, description="part of the steps that are taken from it; 1 leaves nothing of the picture"
+        0.8,
+        gt=0,
+        le=1,
+        description="share of the denoising steps that are run from the picture; at 1 nothing of the picture is left",
     )
 
 
@@ -30,14 +33,16 @@ class GeneratorBase(Kind):
     package: ClassVar[str | None] = None
 
     kind: str
-    model: Filled = Field(description="name on the hub, or 'local-dir:FOLDER' with what save_pretrained wrote")
-    tower: Name = Field(description="name of the tower whose raw image embeddings it takes")
-    size: int = Field(512, ge=16, multiple_of=8, description="side of a picture, pixels")
+    model: Filled = Field(description="name on the hub, or 'local-dir:FOLDER' for a folder that save_pretrained wrote")
+    tower: Name = Field(description="name of the tower whose raw image embeddings the generator takes")
+    size: int = Field(512, ge=16, multiple_of=8, description="height and width of a picture, pixels")
     steps: int = Field(50, ge=1, description="denoising steps")
-    guidance: float = Field(4.0, ge=1, description="classifier-free guidance scale; 1 is none")
+    guidance: float = Field(4.0, ge=1, description="classifier-free guidance scale; 1: no guidance")
     samples: int = Field(1, ge=1, description="pictures per stimulus")
-    seed: Seed = Field(0, description="of the noise; each stimulus and sample draws from a generator of its own")
-    batch_size: int = Field(8, ge=1, description="pictures at once; no picture depends on it but by rounding")
+    seed: Seed = Field(
+        0, description="seed of the noise; each stimulus and sample has its own stream of random numbers"
+    )
+    batch_size: int = Field(8, ge=1, description="pictures that are made at once; it changes pictures by rounding only")
     start: Start | None = neutral(None, description="image-to-image from a picture (null: from noise)")
 
     @model_validator(mode="after")
@@ -76,9 +81,11 @@ class IpAdapterGenerator(GeneratorBase):
     adapter: Filled = Field("h94/IP-Adapter", description="hub name or 'local-dir:FOLDER' of the adapter")
     subfolder: str = Field("sdxl_models", description="folder of the adapter's weights in it")
     weights: Filled = Field(
-        "ip-adapter_sdxl_vit-h.safetensors", pattern=r"\.safetensors$", description="file of the adapter's weights"
+        "ip-adapter_sdxl_vit-h.safetensors",
+        pattern=r"\.safetensors$",
+        description="file of the adapter's weights in that folder",
     )
-    scale: float = Field(1.0, gt=0, le=1, description="weight of the adapter beside the text")
+    scale: float = Field(1.0, gt=0, le=1, description="weight of the adapter relative to the text")
 
     @property
     def takes(self) -> tuple[str, str] | None:

@@ -14,9 +14,8 @@ class Head(Block):
 
     kind: Literal["linear", "none", "bottleneck", "mlp"] = Field(
         "linear",
-        description="linear; none (sizes must agree); bottleneck: down to a quarter and up, no residual; mlp: "
-        "through a "
-        "hidden layer, no residual",
+        description="linear: one linear layer; none: no layer (sizes must agree); bottleneck: down to a quarter of "
+        "the width and up again, no residual; mlp: with a hidden layer, no residual",
     )
     width: int = Field(512, ge=2, description="size of the shared space (ignored for none)")
     hidden: int = Field(256, ge=1, description="size of the hidden layer of kind mlp")
@@ -24,5 +23,5 @@ class Head(Block):
     activation: Literal["gelu", "elu", "relu", "silu"] = neutral(
         "gelu", description="activation between the layers of kinds mlp and bottleneck"
     )
-    output_dropout: float = neutral(0.0, ge=0, lt=1, description="dropout of what the head gives")
+    output_dropout: float = neutral(0.0, ge=0, lt=1, description="dropout of the output of the head")
     norm: bool = neutral(False, description="layer norm at the end, after that dropout")

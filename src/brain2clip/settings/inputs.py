@@ -1,4 +1,4 @@
-"""What of the responses a method gets: one study serves methods of fewer channels, times, repetitions or pictures."""
+"""The part of the responses that a method gets: fewer channels, times, repetitions or pictures."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ class Inputs(Block):
         None,
         min_length=1,
         description="EEG: names of channels, or of sets: occipital-parietal-17, nice-63, or the regions frontal, "
-        "central, temporal, parietal, occipital (null: all of the study, whose whitening saw all of them in any case)",
+        "central, temporal, parietal, occipital (null: all channels of the study; whitening always uses all of them)",
     )
     without: Channels | None = Field(
         None, min_length=1, description="EEG: channels or sets, as for channels, that are left out"
     )
     window: Window | None = Field(
-        None, description="EEG: from, to (left out) of the epoch that is taken, s (null: all)"
+        None,
+        description="EEG: part of the epoch that is used, from and to (which is left out), s (null: the whole epoch)",
     )
     test_window: Window | None = Field(
-        None, description="EEG: another window of the same length for test responses (null: that of training)"
+        None, description="EEG: another window of the same length for test responses (null: the window of training)"
     )
     repetitions: int | None = Field(
-        None, ge=1, description="training trials taken of each stimulus and subject (null: all)"
+        None, ge=1, description="training trials used for each stimulus and subject (null: all)"
     )
     draw: Literal["first", "random"] = Field(
         "first", description="which repetitions: the first in time, or drawn with the seed"
     )
-    concepts: int | None = Field(None, ge=2, description="training concepts, drawn with the seed (null: all)")
+    concepts: int | None = Field(None, ge=2, description="number of training concepts, drawn with the seed (null: all)")
     pictures_per_concept: int | None = Field(
-        None, ge=1, description="training pictures of each concept, drawn with the seed (null: all)"
+        None, ge=1, description="number of training pictures of each concept, drawn with the seed (null: all)"
     )
-    seed: Seed = Field(0, description="seed of the draws; the smaller of two numbers is part of the larger")
+    seed: Seed = Field(0, description="seed of the draws; with the same seed, a smaller draw is part of a larger one")
 
     @model_validator(mode="after")
     def _windows_go_together(self) -> Self:

@@ -32,7 +32,7 @@ class JudgeBase(Kind):
 
 
 class OpenClipJudge(JudgeBase):
-    """Image embeddings of an open_clip tower; the one that the generator is told about is a partial judge."""
+    """Image embeddings of an open_clip tower; the tower that the generator takes points of is a partial judge."""
 
     kind: Literal["open-clip"] = "open-clip"
     model: Filled = Field(description="open_clip architecture, or 'local-dir:FOLDER'")
@@ -56,8 +56,10 @@ class TorchvisionJudge(JudgeBase):
 
     kind: Literal["torchvision"] = "torchvision"
     model: Literal["alexnet", "inception_v3", "efficientnet_b1"] = Field(description="network of torchvision")
-    layer: Filled = Field(description="node of the network, as in features.4, features.11 or avgpool")
-    size: int = Field(ge=32, description="side of its input, pixels: AlexNet 256, Inception 342, EfficientNet 255")
+    layer: Filled = Field(description="node of the network, such as features.4, features.11 or avgpool")
+    size: int = Field(
+        ge=32, description="height and width of its input, pixels: AlexNet 256, Inception 342, EfficientNet 255"
+    )
     weights: Filled = Field(
         description="file of the weights on this machine (IMAGENET1K_V1, of EfficientNet-B1 V2); nothing is fetched"
     )
@@ -75,7 +77,7 @@ class SwavJudge(JudgeBase):
     published: ClassVar[str] = "swav_800ep_pretrain.pth.tar (github.com/facebookresearch/swav lists its address)"
 
     kind: Literal["swav"] = "swav"
-    size: int = Field(224, ge=32, description="side of its input, pixels")
+    size: int = Field(224, ge=32, description="height and width of its input, pixels")
     weights: Filled = Field(
         description="file of the weights on this machine (swav_800ep_pretrain.pth.tar); nothing is fetched"
     )

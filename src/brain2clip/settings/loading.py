@@ -13,8 +13,8 @@ from typing import Annotated, Any
 from pydantic import Tag, ValidationError
 
 from brain2clip import kinds
+from brain2clip.settings import curves, sweeps
 from brain2clip.settings import field as field_methods
-from brain2clip.settings import sweeps
 from brain2clip.settings.base import EXTERNAL, UNQUOTED, Block, Kind, SettingsError, settings_of, suggest
 from brain2clip.settings.config import Config
 from brain2clip.settings.responses import Responses
@@ -37,7 +37,7 @@ def load(raw: Mapping[str, Any], source: str = "config.yaml") -> Config:
     """
     whole, _ = _resolve_bases(dict(raw), source)
     problems: list[str] = []
-    whole = sweeps.expanded(whole, problems)
+    whole = curves.expanded(sweeps.expanded(whole, problems), problems)
     if problems:
         raise SettingsError(_listing(problems, source))
     try:
@@ -118,7 +118,7 @@ def _merged_onto_bases(entries: Mapping[Any, Any], block: str, told: _Told) -> d
     def resolve(name: Any, chain: tuple[Any, ...]) -> Any:
         if name in chain:
             circle = " -> ".join(map(str, (*chain, name)))
-            told.problems.append(f"{block}.{name}.base: goes round in a circle: {circle}")
+            told.problems.append(f"{block}.{name}.base: refers to itself in a circle: {circle}")
             return {}
         if name in resolved:
             return resolved[name]
@@ -272,7 +272,7 @@ def _wrong_kind(path: str, block: Any, union: Any) -> str:
         return f"{path}.kind: {kind!r} was renamed to {now!r}"
     close = suggest(str(kind), known)
     meant = close if "mean" in close else ""
-    return f"{path}.kind: no kind {kind!r}{meant}; expected one of {listed}"
+    return f"{path}.kind: unknown kind {kind!r}{meant}; expected one of {listed}"
 
 
 def _renamed(union: Any) -> Mapping[str, str]:
@@ -297,7 +297,7 @@ def _based(keys: list[Any], written: Mapping[str, Any]) -> str:
 def _listing(lines: list[str], source: str) -> str:
     count = "1 error" if len(lines) == 1 else f"{len(lines)} errors"
     listed = "\n".join(f"  - {line}" for line in lines)
-    return f"{source}: {count} in the settings\n{listed}\nSee docs/configuration.md for every key."
+    return f"{source}: {count} in the settings\n{listed}\ndocs/configuration.md describes every key."
 
 
 def _in_yaml(text: str) -> str:

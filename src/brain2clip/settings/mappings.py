@@ -11,14 +11,16 @@ from brain2clip.settings.base import EXTERNAL, Block, EachOnce, Kind, from_outsi
 
 
 class NetworkBase(Kind):
-    """Mapping network from a response to the frozen CLIP space: what all kinds have."""
+    """Mapping network from a response to the frozen CLIP space: settings of all kinds."""
 
     family: ClassVar[str] = "mappings"
     renamed: ClassVar[dict[str, str]] = {"name": "kind"}
 
     kind: str
     subject_width: int = Field(
-        512, ge=2, description="protocol joint: every subject's own linear layer maps its voxels to this many numbers"
+        512,
+        ge=2,
+        description="protocol joint: each subject has a linear layer that maps its voxels to this many numbers",
     )
 
 
@@ -76,7 +78,7 @@ class SoftClip(Block):
     """
 
     after: float = Field(
-        1 / 3, ge=0, lt=1, description="share of the epochs before this part, rounded down to whole epochs"
+        1 / 3, ge=0, lt=1, description="share of the epochs before this second part, rounded down to whole epochs"
     )
     start: float = Field(0.004, gt=0, description="temperature tau in its first epoch")
     end: float = Field(0.0075, gt=0, description="temperature tau in the last epoch")
@@ -99,14 +101,17 @@ class Supervision(Block):
     sentences: Annotated[tuple[Literal["captions", "prompts"], ...], EachOnce] = Field(
         ("captions", "prompts"),
         min_length=1,
-        description="from what one sentence per stimulus and step is drawn: its captions, the prompts of its class",
+        description="source of the sentence that is drawn for each stimulus and step: its captions, or the prompts "
+        "of its class",
     )
     multi_positive: bool = Field(
         True,
-        description="equal sentences in a batch share the target; false: all but the stimulus' own are negatives",
+        description="equal sentences in a batch share the target; false: all sentences but the stimulus' own are "
+        "negatives",
     )
     centre: bool = neutral(
-        False, description="subtract the mean training embedding of each modality before lengths are set to one"
+        False,
+        description="subtract the mean training embedding of each modality before embeddings are set to unit length",
     )
     scale_init: float = Field(
         2.6593,
@@ -122,17 +127,18 @@ class Supervision(Block):
 
 
 class Augmentation(Block):
-    """What is done to responses in training, never to test responses."""
+    """Random changes of responses in training, never of test responses."""
 
     noise: float = Field(0.1, ge=0, description="deviation of Gaussian noise, in units of the responses")
     dropout: float = Field(0.2, ge=0, lt=1, description="probability that an input (voxel) is set to zero")
     mixco: float = neutral(
         0.0,
         ge=0,
-        description="MixCo: a response is mixed with another by a share from Beta(x, x), both being targets; 0: off",
+        description="MixCo: a response is mixed with another one, with a share drawn from Beta(x, x), and both are "
+        "targets; 0: off",
     )
     mixed: float = neutral(
-        1.0, gt=0, le=1, description="probability that MixCo mixes a response; the others stay as they are"
+        1.0, gt=0, le=1, description="probability that MixCo mixes a response; other responses are not changed"
     )
 
 
@@ -148,9 +154,9 @@ class Classifier(Block):
     folds: int = Field(
         5,
         ge=2,
-        description="number of folds of the training concepts: the context is trained on predictions of responses "
-        "that the mapping did not see, so the mapping is trained again without each fold",
+        description="number of folds of the training concepts: the context is trained on predictions from responses "
+        "that the mapping was not trained on, so the mapping is trained again without each fold",
     )
-    epochs: int = Field(20, ge=1, description="passes over the training responses for the context")
+    epochs: int = Field(20, ge=1, description="passes over the training responses to train the context")
     batch_size: int = Field(64, ge=2, description="responses per step for the context")
     lr: float = Field(2e-3, gt=0, description="learning rate of the context")

@@ -1,4 +1,4 @@
-"""Methods: one class for each kind; what each does is in :mod:`brain2clip.training.methods`."""
+"""Methods: one class for each kind; the code is in :mod:`brain2clip.training.methods`."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from brain2clip.settings.visual import NeuroClipVisual, Visual
 
 
 class MethodBase(Kind):
-    """Settings that every method has, and what the plan must know of its kind."""
+    """Settings of every method, and the properties of its kind that the plan needs."""
 
     family: ClassVar[str] = "methods"
-    #: Whether it leaves a checkpoint; a method without one has a stage of its own that ranks.
+    #: Whether it writes a checkpoint; a method without one has its own ranking stage.
     trained: ClassVar[bool] = True
     #: Stage that makes its retrieval rows.
     ranked_by: ClassVar[str] = "rank"
@@ -33,13 +33,13 @@ class MethodBase(Kind):
     on_gpu: ClassVar[bool] = False
     #: Whether it learns epoch by epoch, so that its history is a curve.
     by_epoch: ClassVar[bool] = False
-    #: Whether its history says what training took (:mod:`brain2clip.training.cost`).
+    #: Whether its history has the cost of training (:mod:`brain2clip.training.cost`).
     timed: ClassVar[bool] = False
     #: Whether its training draws random numbers, so that seeds differ.
     random: ClassVar[bool] = False
-    #: Whether it predicts frozen vectors of pictures themselves, rather than a space that is shared with them.
+    #: Whether it predicts frozen vectors of pictures, and not embeddings in a shared space.
     predicts: ClassVar[bool] = False
-    #: Whether it tells apart only the classes that it was trained on, and knows no texts.
+    #: Whether it knows only the classes that it was trained on, and no texts.
     known_classes: ClassVar[bool] = False
     #: Whether it knows the truth of a simulated study, and is a ceiling.
     knows_truth: ClassVar[bool] = False
@@ -50,8 +50,13 @@ class MethodBase(Kind):
 
     @property
     def joint(self) -> bool:
-        """Whether one model can train on several subjects whom it knows apart (protocol joint)."""
+        """Whether one model can be trained on several subjects that it distinguishes (protocol joint)."""
         return False
+
+    @property
+    def no_tuning(self) -> str | None:
+        """Why a joint model of other subjects cannot be trained on with those of a new one; None: it can."""
+        return f"a method of kind {self.kind} has no input layer for each subject"
 
     @property
     def package(self) -> str | None:
@@ -60,7 +65,7 @@ class MethodBase(Kind):
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the stimuli of a study must have, of ``pictures`` and ``captions``."""
+        """What the stimuli of a study must have: ``pictures``, ``captions`` or both."""
         return frozenset()
 
     @property
@@ -75,12 +80,12 @@ class MethodBase(Kind):
 
     @property
     def leaves_joint_space(self) -> str | None:
-        """The setting by which its pictures leave CLIP's joint space, where texts cannot follow; None: they stay."""
+        """The setting by which its pictures leave CLIP's joint space, where texts are; None: they stay."""
         return None
 
     @property
     def without_texts(self) -> str | None:
-        """The setting by which texts have no place beside its pictures; None: they have one."""
+        """The setting by which texts cannot be compared with its pictures; None: they can."""
         return self.leaves_joint_space
 
     @property
@@ -90,8 +95,8 @@ class MethodBase(Kind):
 
     @property
     def no_points(self) -> str | None:
-        """Why its predictions are no points of its tower's raw space, as generators take them; None: they are."""
-        return f"a method of kind {self.kind} predicts no embedding of a picture"
+        """Why its predictions are not points of its tower's raw space, which generators take; None: they are."""
+        return f"a method of kind {self.kind} does not predict the embedding of a picture"
 
     @property
     def points(self) -> Literal["own", "calibrated"] | None:
@@ -115,17 +120,19 @@ class MethodBase(Kind):
 
 
 class TrainedMethod(MethodBase):
-    """Settings of every method that learns from training trials."""
+    """Settings of every trained method."""
 
     on_gpu: ClassVar[bool] = True
 
     average_repetitions: bool = Field(True, description="train on the mean over repetitions of a picture")
-    inputs: Inputs = neutral(Inputs(), description="part of the responses that it trains on and is tested with")
-    shuffle_labels: bool = neutral(False, description="control: pictures of training trials permuted; must give chance")
+    inputs: Inputs = neutral(Inputs(), description="part of the responses that is used in training and test")
+    shuffle_labels: bool = neutral(
+        False, description="control: the pictures of the training trials are permuted; results must be at chance"
+    )
     balance: bool = Field(
         True,
-        description="where categories are in training and test and have unequally many responses, every class counts "
-        "the same in training (by drawing, by weights, or by priors); does nothing elsewhere",
+        description="if the same categories are in training and test and have unequal numbers of responses, every "
+        "class counts the same in training (by drawing, by weights, or by priors); does nothing otherwise",
     )
 
     def for_points(self) -> Self:
@@ -145,13 +152,14 @@ class Contrastive(TrainedMethod):
     brain_head: Head = Field(default_factory=Head, description="projection of the brain embedding")
     visual: Visual = Field(default_factory=NeuroClipVisual, description="picture side")
     augmentation: tuple[ResponseAugmentation, ...] = neutral(
-        (), description="what is drawn on responses in training, one after the other"
+        (), description="random changes of responses in training, applied one after the other"
     )
     objective: Objective = Field(default_factory=Objective, description="loss")
     optimiser: Optimiser = Field(default_factory=Optimiser, description="optimiser and budget")
     selection: Selection = Field(default_factory=Selection, description="choice of the epoch")
     shared_head: bool = neutral(
-        False, description="a last linear layer that both sides go through after their heads, and texts as well"
+        False,
+        description="a last linear layer after both heads, which brain responses, pictures and texts all go through",
     )
 
     @model_validator(mode="after")
@@ -159,20 +167,20 @@ class Contrastive(TrainedMethod):
         waits, epochs = self.optimiser.frozen_epochs, self.optimiser.epochs
         if waits and not self.visual.drives_tower:
             raise ValueError(
-                f"optimiser.frozen_epochs ({waits}) is for a picture side that drives the tower; visual.kind: "
-                f"{self.visual.kind} is frozen in all epochs, so leave it out"
+                f"optimiser.frozen_epochs ({waits}) is for a picture side with prompts or an adapter; visual.kind: "
+                f"{self.visual.kind} is frozen in all epochs, so leave the setting out"
             )
         if waits >= epochs:
             raise ValueError(
-                f"optimiser.frozen_epochs ({waits}) leaves none of optimiser.epochs ({epochs}) in which prompts or an "
-                "adapter train; take fewer"
+                f"optimiser.frozen_epochs ({waits}) leaves none of the optimiser.epochs ({epochs}) to train prompts "
+                "or an adapter; expected fewer"
             )
         return self
 
     @model_validator(mode="after")
     def _mixed_once(self) -> Contrastive:
         if sum(one.mixes for one in self.augmentation) > 1:
-            raise ValueError("augmentation: expected one kind that mixes responses at most; found several")
+            raise ValueError("augmentation: expected at most one kind that mixes responses; found several")
         return self
 
     @property
@@ -225,7 +233,7 @@ class Contrastive(TrainedMethod):
     def no_points(self) -> str | None:
         """What its picture side, or the layer after it, does to the frozen tower's embeddings."""
         moved = [*self.visual.moved, *(["shared_head: true"] if self.shared_head else [])]
-        return f"its pictures are not where the frozen tower puts them ({', '.join(moved)})" if moved else None
+        return f"its embeddings of pictures are not those of the frozen tower ({', '.join(moved)})" if moved else None
 
     @property
     def grid_part(self) -> tuple[int, int] | None:
@@ -236,8 +244,8 @@ class Contrastive(TrainedMethod):
     def _texts_have_a_place(self) -> Contrastive:
         if self.objective.text > 0 and self.without_texts:
             raise ValueError(
-                f"objective.text: found {self.objective.text:g}; texts are in CLIP's joint space, and pictures leave "
-                f"it ({self.without_texts}): expected 0, or a picture side that stays there"
+                f"objective.text: found {self.objective.text:g}; texts are in CLIP's joint space, but pictures leave "
+                f"it ({self.without_texts}): expected 0, or a picture side that stays in the joint space"
             )
         return self
 
@@ -246,7 +254,7 @@ class Contrastive(TrainedMethod):
         brain = self.encoder.width if self.brain_head.kind == "none" else self.brain_head.width
         if self.visual.head.kind != "none" and brain != self.visual.head.width:
             raise ValueError(
-                f"brain and picture must meet in one space: brain side gives {brain} "
+                f"the embeddings of responses and of pictures must have the same size: the brain side gives {brain} "
                 f"({'encoder.width' if self.brain_head.kind == 'none' else 'brain_head.width'}), "
                 f"visual.head.width is {self.visual.head.width}"
             )
@@ -309,9 +317,9 @@ class Ridge(ReadMethod):
     alphas: Annotated[tuple[Annotated[float, Field(gt=0)], ...], EachOnce] = Field(
         (1e1, 1e2, 1e3, 1e4, 1e5, 1e6),
         min_length=1,
-        description="penalties; chosen by cross-validation over training concepts",
+        description="penalties to choose from, by cross-validation over training concepts",
     )
-    folds: int = Field(5, ge=2, description="folds of the cross-validation, concept-disjoint")
+    folds: int = Field(5, ge=2, description="folds of the cross-validation; no concept is in two folds")
     target: Literal["stimulus", "text"] = Field(
         "stimulus",
         description="stimulus: the readout of the picture (of the prompts where a study has none); text: the mean "
@@ -321,7 +329,7 @@ class Ridge(ReadMethod):
     @property
     def no_points(self) -> str | None:
         """The target or the readout."""
-        return super().no_points if self.target == "stimulus" else "target: text has it predict embeddings of texts"
+        return super().no_points if self.target == "stimulus" else "with target: text it predicts embeddings of texts"
 
     @property
     def points(self) -> Literal["own", "calibrated"] | None:
@@ -332,17 +340,18 @@ class Ridge(ReadMethod):
     def _can_be_solved(self) -> Ridge:
         if self.readout.learned:
             raise ValueError(
-                f"readout.kind: found {self.readout.kind}, which learns step by step; ridge regression is solved at "
-                "once, "
-                "so expected one of one, mean, concat, spatial"
+                f"readout.kind: found {self.readout.kind}, which is trained step by step; ridge regression is solved "
+                "in one step, so expected one of one, mean, concat, spatial"
             )
         if self.target == "text" and self.readout != OneVector():
-            raise ValueError("target: text predicts embeddings of texts; expected no readout of pictures beside it")
+            raise ValueError(
+                "with target: text the method predicts embeddings of texts; expected no readout of pictures"
+            )
         return self
 
 
 class Lda(TrainedMethod):
-    """Linear discriminant analysis on the responses themselves, without CLIP: what they say about known classes."""
+    """Linear discriminant analysis of the responses, without CLIP, for classes that were in training."""
 
     known_classes: ClassVar[bool] = True
     on_gpu: ClassVar[bool] = False
@@ -351,15 +360,17 @@ class Lda(TrainedMethod):
     tower: Name = Field(description="name of a tower; only its list of stimuli is read")
     average_repetitions: bool = Field(False, description="train on the mean over repetitions of a stimulus")
     shrinkage: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = Field(
-        "auto", description="shrinkage of the covariance within classes towards uncorrelated inputs; auto: Ledoit-Wolf"
+        "auto", description="shrinkage of the within-class covariance towards uncorrelated inputs; auto: Ledoit-Wolf"
     )
     windows: int | None = Field(
-        None, ge=1, description="EEG: average the samples in so many windows of equal length (null: every sample)"
+        None,
+        ge=1,
+        description="EEG: average the samples within this many windows of equal length (null: use every sample)",
     )
 
 
 class BrainMapping(ReadMethod):
-    """A mapping network from brain responses to the frozen CLIP space under image and text supervision: BrainCLIP."""
+    """A mapping network from brain responses to the frozen CLIP space with image and text supervision: BrainCLIP."""
 
     by_epoch: ClassVar[bool] = True
     timed: ClassVar[bool] = True
@@ -377,6 +388,11 @@ class BrainMapping(ReadMethod):
     def joint(self) -> bool:
         """Every subject gets an input layer of its own."""
         return True
+
+    @property
+    def no_tuning(self) -> str | None:
+        """A learned context, which is fitted to networks of folds."""
+        return "classifier.kind: context is learned in folds" if self.classifier.kind == "context" else None
 
     @property
     def needs(self) -> frozenset[str]:
@@ -397,24 +413,22 @@ class BrainMapping(ReadMethod):
     def _texts_have_a_place(self) -> BrainMapping:
         if self.supervision.text > 0 and self.leaves_joint_space:
             raise ValueError(
-                f"supervision.text: found {self.supervision.text:g}; texts are in CLIP's joint space, and pictures "
-                "leave it "
-                f"({self.leaves_joint_space}): expected 0, a readout that stays there, or a method of another kind"
+                f"supervision.text: found {self.supervision.text:g}; texts are in CLIP's joint space, but pictures "
+                f"leave it ({self.leaves_joint_space}): expected 0, a readout that stays in the joint space, or a "
+                "method of another kind"
             )
         if self.supervision.centre and self.readout.learned:
             raise ValueError(
-                f"supervision.centre: found true beside readout.kind: {self.readout.kind}, whose mean changes while "
-                "it is "
-                "learned; expected false"
+                f"supervision.centre: found true with readout.kind: {self.readout.kind}, whose mean changes during "
+                "training; expected false"
             )
         if self.classifier.kind == "context" and self.readout.learned:
             raise ValueError(
-                f"classifier.kind: found context beside readout.kind: {self.readout.kind}; the context is trained on "
-                "folds, and "
-                "the readout would have seen them all: expected ensemble or prompt"
+                f"classifier.kind: found context with readout.kind: {self.readout.kind}; the context is trained on "
+                "folds, but the readout would have been trained on all of them: expected ensemble or prompt"
             )
         if self.readout.by_subject:
-            raise ValueError("readout.subject_dropout: expected null; a mapping has no picture side of its own")
+            raise ValueError("readout.subject_dropout: expected null; a method of kind mapping trains no picture side")
         return self
 
 
@@ -435,7 +449,7 @@ class IdealObserver(MethodBase):
 
 
 class Imported(MethodBase):
-    """A result that was made elsewhere: ranks, or similarities of queries and candidates, from a file."""
+    """An imported result: ranks, or similarities of queries and candidates, from a file."""
 
     trained: ClassVar[bool] = False
     ranked_by: ClassVar[str] = "imported"
@@ -444,24 +458,26 @@ class Imported(MethodBase):
     tower: Name = Field(description="name of a tower; only its list of stimuli is read")
     file: Filled = Field(
         description="CSV or Parquet file (docs/import.md); {study}, {signal}, {protocol}, {subject} and {seed} stand "
-        "for those of a run"
+        "for the values of a run"
     )
     holds: Literal["ranks", "similarities"] = Field(
-        "similarities", description="similarities: of each query to every candidate; ranks: of the true candidate alone"
+        "similarities", description="similarities: of each query to every candidate; ranks: of the true candidate only"
     )
-    task: Sought = Field("stimulus", description="what was looked for, of retrieval.tasks")
+    task: Sought = Field("stimulus", description="the task of the results, one of retrieval.tasks")
     repetitions: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
         "all",
-        description="test repetitions that were averaged into a query, as stated by whoever made the file (it cannot "
-        "be checked, and tables say so); a column repetitions in the file takes precedence",
+        description="number of test repetitions that were averaged into a query, as stated by the author of the file "
+        "(it cannot be checked, and tables say so); a column repetitions in the file takes precedence",
     )
     seeds: bool = Field(
-        False, description="whether the file has results of every seed of the experiment (column seed, or {seed})"
+        False, description="whether the file has results for every seed of the experiment (column seed, or {seed})"
     )
-    source: Text = Field(min_length=1, description="who or what made it (paper, code, version); shown in the tables")
+    source: Text = Field(
+        min_length=1, description="author and code of the results (paper, code, version); shown in the tables"
+    )
     selection: Text = Field(
         "not said",
-        description="how its epoch and settings were chosen, as stated by whoever made the file; shown in the tables",
+        description="how epoch and settings were chosen, as stated by the author of the file; shown in the tables",
     )
 
     @model_validator(mode="after")
@@ -471,11 +487,11 @@ class Imported(MethodBase):
         unknown = [name for _, name, _, _ in Formatter().parse(self.file) if name is not None and name not in RUN]
         if unknown:
             raise ValueError(
-                f"file: found {{{unknown[0]}}} in {self.file!r}; expected of braces {{subject}}, {{seed}}, {{study}}, "
-                "{signal} and {protocol} only"
+                f"file: found {{{unknown[0]}}} in {self.file!r}; expected only {{subject}}, {{seed}}, {{study}}, "
+                f"{{signal}} and {{protocol}} in braces"
             )
         if "{seed}" in self.file and not self.seeds:
-            raise ValueError("seeds: found false beside {seed} in file; expected true, or a file for all seeds")
+            raise ValueError("seeds: found false with {seed} in file; expected true, or one file for all seeds")
         return self
 
     def for_rows(self) -> dict[str, Any]:

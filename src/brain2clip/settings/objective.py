@@ -10,14 +10,14 @@ from brain2clip.settings.base import Block, EachOnce, neutral
 
 
 class Mmd(Block):
-    """Distance between the distributions of brain and picture embeddings of a batch, as a further part of the loss.
+    """Distance between the distributions of brain and picture embeddings of a batch, as a further term of the loss.
 
     Its weight falls linearly over the first epochs, and after them it is off.
     """
 
     start: float = Field(0.9, ge=0, description="weight in the first epoch")
-    end: float = Field(0.5, ge=0, description="weight in the last epoch that has it")
-    epochs: int = Field(20, ge=1, description="epochs that have it")
+    end: float = Field(0.5, ge=0, description="weight in the last epoch that uses it")
+    epochs: int = Field(20, ge=1, description="number of epochs that use it")
     sigmas: Annotated[tuple[Annotated[float, Field(gt=0)], ...], EachOnce] = Field(
         (0.1, 0.2, 0.5, 1.0, 2.0), min_length=1, description="widths of the Gaussian kernels, whose mean is taken"
     )
@@ -37,14 +37,14 @@ class Objective(Block):
     soft_perplexity: float | None = neutral(
         None,
         gt=1,
-        description="in place of soft_temperature: choose the temperature so that the soft target is spread over so "
-        "many pictures of a batch",
+        description="in place of soft_temperature: choose the temperature so that the soft target is spread over "
+        "this many pictures of a batch",
     )
     soft_target: Literal["clip", "uniform"] = Field(
         "clip", description="clip: similarity of the frozen CLIP embeddings; uniform: label smoothing"
     )
     disentangle: bool = neutral(
-        False, description="soft part over negatives only, renormalised without the true pair (SoftCLIP)"
+        False, description="soft target over the negatives only, renormalised without the true pair (SoftCLIP)"
     )
     normalise: Literal["image", "both"] = Field(
         "image",
@@ -72,14 +72,14 @@ class Objective(Block):
         0.0,
         ge=0,
         le=1,
-        description="weight of a text for each picture, which goes through the picture head: (1 - text) L(brain, "
+        description="weight of the text of each picture, which goes through the picture head: (1 - text) L(brain, "
         "picture) + text L(brain, text), without soft target; equal texts in a batch are one candidate",
     )
     text_source: Literal["prompts", "captions"] = neutral(
         "prompts", description="which text: the mean of the prompts of the class, or the mean of the picture's captions"
     )
     mmd: Mmd | None = neutral(
-        None, description="squared distance of the distributions of both sides (MMD) in the loss (null: none)"
+        None, description="maximum mean discrepancy (MMD) between brain and picture embeddings in the loss (null: none)"
     )
 
     @property

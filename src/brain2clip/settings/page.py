@@ -8,18 +8,18 @@ from brain2clip.settings.base import Block, neutral
 
 
 class Page(Block):
-    """What the results page shows."""
+    """Settings of the results page."""
 
     pictures: Literal["hide", "show"] | None = neutral(
         None,
-        description="pictures of the stimuli on the page. hide: names alone; show: also those of your own data, of "
-        "which you say so that they may be passed on with the page; pictures of published datasets, which may not be, "
-        "are never shown (null: those of simulated studies alone)",
+        description="pictures of the stimuli on the page. hide: names only; show: also the pictures of your own "
+        "data, by which you declare that they may be passed on with the page; pictures of published datasets may not "
+        "be passed on and are never shown (null: only the pictures of simulated studies)",
     )
     queries: int = neutral(
         200,
         ge=1,
         le=100_000,
-        description="queries of a run, task and number of averaged repetitions that the explorer holds at most; where "
-        "there are more, the first ones of every stimulus, and of more stimuli evenly spaced ones",
+        description="largest number of queries of a run, task and number of averaged repetitions in the explorer; if "
+        "there are more, it shows the first ones of every stimulus, and if there are more stimuli, evenly spaced ones",
     )

@@ -1,4 +1,4 @@
-"""Readouts: from the vectors of a picture to the one that brain responses are compared with."""
+"""Readouts: from the vectors of a picture to the one vector that brain responses are compared with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from brain2clip.settings.vectors import Vector
 
 
 class ReadoutBase(Kind):
-    """From the vectors of a picture to one: what all kinds have."""
+    """From the vectors of a picture to one vector: settings of all kinds."""
 
     family: ClassVar[str] = "readouts"
     #: Whether it has parameters that train with the model.
@@ -66,7 +66,7 @@ def outside(vectors: tuple[Vector, ...]) -> str | None:
 
 
 class OneVector(Vector, ReadoutBase):
-    """One vector; the joint embedding where nothing else is said."""
+    """One vector; by default the joint embedding."""
 
     kind: Literal["one"] = "one"
 
@@ -86,7 +86,7 @@ class MeanOfVectors(ReadoutBase):
     """Mean of vectors of one width, as of the embeddings of several views."""
 
     kind: Literal["mean"] = "mean"
-    vectors: Vectors = Field(description="what is averaged")
+    vectors: Vectors = Field(description="the vectors that are averaged")
     unit: bool = Field(False, description="set each to unit length before")
 
     @property
@@ -105,9 +105,11 @@ class Part(Vector):
     """A vector of a concatenation."""
 
     components: int | None = Field(
-        None, ge=1, description="keep so many principal components, fitted on training pictures (null: all numbers)"
+        None, ge=1, description="keep this many principal components, fitted on training pictures (null: all numbers)"
     )
-    weight: float = Field(1.0, gt=0, description="factor on the part, whose mean square length is 1 before it")
+    weight: float = Field(
+        1.0, gt=0, description="factor on this part, which is scaled to a mean square length of 1 before"
+    )
 
     @property
     def vector(self) -> Vector:
@@ -142,10 +144,12 @@ class InParts(ReadoutBase):
 
 
 class Concatenation(InParts):
-    """Parts one after the other, each centred and scaled to a mean square length of 1 on training pictures."""
+    """Concatenated parts, each centred and scaled to a mean square length of 1 on training pictures."""
 
     kind: Literal["concat"] = "concat"
-    parts: Annotated[tuple[Part, ...], Field(min_length=1), EachOnce] = Field(description="what is concatenated")
+    parts: Annotated[tuple[Part, ...], Field(min_length=1), EachOnce] = Field(
+        description="the vectors that are concatenated"
+    )
 
     def listed(self) -> tuple[Part, ...]:
         """As they are given."""
@@ -153,7 +157,7 @@ class Concatenation(InParts):
 
 
 class Spatial(InParts):
-    """The joint embedding beside principal components of the patch tokens on a grid: what is where in the picture."""
+    """The joint embedding and principal components of a grid of patch tokens, which hold the picture's layout."""
 
     kind: Literal["spatial"] = "spatial"
     block: int | None = Field(
@@ -161,7 +165,7 @@ class Spatial(InParts):
     )
     grid: int = Field(4, ge=1, le=64, description="rows and columns of the grid")
     components: int = Field(64, ge=1, description="principal components of the grid, fitted on training pictures")
-    weight: float = Field(1.0, gt=0, description="factor on the components; the embedding has 1")
+    weight: float = Field(1.0, gt=0, description="factor on the components; the factor on the embedding is 1")
 
     def listed(self) -> tuple[Part, ...]:
         """Embedding and grid."""
@@ -170,44 +174,51 @@ class Spatial(InParts):
 
 
 class Mix(ReadoutBase):
-    """Weighted mean of vectors; the weights are a softmax that is learned."""
+    """Weighted mean of vectors; the weights are a learned softmax."""
 
     learned: ClassVar[bool] = True
 
     kind: Literal["mix"] = "mix"
-    vectors: Vectors = Field(description="what is mixed")
+    vectors: Vectors = Field(description="the vectors that are mixed")
     unit: bool = Field(True, description="set each to unit length before")
     width: int | None = Field(
-        None, ge=2, description="a linear layer of its own takes every vector to this many numbers (null: none)"
+        None, ge=2, description="each vector has a linear layer that maps it to this many numbers (null: none)"
     )
     shared_width: int | None = neutral(
-        None, ge=2, description="before these, one linear layer takes all vectors to so many numbers (null: none)"
+        None,
+        ge=2,
+        description="before these layers, one linear layer maps all vectors to this many numbers (null: none)",
     )
     learned_vectors: int = neutral(
-        0, ge=0, description="so many further vectors, the same for all pictures, start at zero and are learned"
+        0, ge=0, description="number of further vectors, the same for all pictures, which start at zero and are learned"
     )
-    per_dimension: bool = Field(False, description="weights for every number on its own")
+    per_dimension: bool = Field(False, description="separate weights for every number of the vectors")
     start: Literal["prior", "uniform"] = neutral(
         "prior", description="logarithms of weights at the start: prior, as below; uniform: drawn from 0 to 1"
     )
     prior_block: float | None = Field(
-        None, description="weights at the start fall with the distance to this block (null: all are equal)"
+        None, description="weights at the start fall with the distance from this block (null: all are equal)"
     )
     prior_places: tuple[float, ...] | None = neutral(
         None,
         min_length=1,
-        description="blocks of the vectors, one each, where these do not name them, as ready ones (null: their own)",
+        description="block of each vector, for vectors that do not name one, such as ready ones (null: the blocks "
+        "that the vectors name)",
     )
-    prior_spread: float = Field(4.0, gt=0, description="blocks over which the logarithm of a weight falls by one")
+    prior_spread: float = Field(
+        4.0, gt=0, description="number of blocks over which the logarithm of a weight falls by one"
+    )
     subject_dropout: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="every subject has a bias on the weights in training, left out with this probability and in tests "
-        "(null: no such bias)",
+        description="every subject has a bias on the weights in training, which is left out with this probability, "
+        "and always in tests (null: no such bias)",
     )
     subject_dropout_by: Literal["batch", "picture"] = neutral(
-        "batch", description="batch: it is left out for all pictures of a step or none; picture: for each on its own"
+        "batch",
+        description="batch: the bias is left out for all pictures of a step or for none; picture: for each "
+        "picture independently",
     )
 
     @property
@@ -224,12 +235,12 @@ class Mix(ReadoutBase):
             )
         if self.prior_block is not None and None in self.places:
             raise ValueError(
-                "prior_block: expected vectors that all name their block, or prior_places; found one without"
+                "prior_block: expected a block in every vector, or prior_places; found a vector without a block"
             )
         if self.start == "uniform" and self.prior_block is not None:
-            raise ValueError("start: uniform draws the weights; expected no prior_block beside it")
+            raise ValueError("start: uniform draws the weights at random; expected no prior_block with it")
         if self.shared_width is not None and self.width is None:
-            raise ValueError("shared_width: expected a width beside it, for the layer of each vector after the shared")
+            raise ValueError("shared_width: expected width as well, for the layer of each vector after the shared one")
         return self
 
     @property

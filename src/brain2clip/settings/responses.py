@@ -18,7 +18,7 @@ class WhiteningBase(Kind):
 
     kind: str
     clamp: float | None = neutral(
-        None, gt=0, description="values beyond +/- this many units are clipped to it (null: no clipping)"
+        None, gt=0, description="values beyond +/- this many units are clipped (null: no clipping)"
     )
 
 
@@ -59,7 +59,7 @@ Whitening = Annotated[
 
 
 class Repetitions(Block):
-    """What happens to presentations of a picture beyond the intended number."""
+    """Which trials are kept if a picture has more presentations than intended."""
 
     train: int | None = neutral(
         None, ge=1, description="training trials kept per picture and recording session (null: all)"
@@ -67,8 +67,8 @@ class Repetitions(Block):
     test: int | None = neutral(None, ge=1, description="test trials kept per picture and recording session (null: all)")
     rule: Literal["first", "random", "shuffle"] = Field(
         "first",
-        description="which trials are kept. first: the first in time; random: a seeded draw; shuffle: as the code of "
-        "the THINGS-EEG2 papers, the first of scikit-learn's shuffle with the same seed for every picture",
+        description="which trials are kept. first: the first in time; random: a seeded draw; shuffle: as in the code "
+        "of the THINGS-EEG2 papers, the first trials of scikit-learn's shuffle with the same seed for every picture",
     )
     seed: Seed = Field(20200220, description="seed of the random draw and of the shuffle")
 
@@ -85,7 +85,8 @@ class Responses(Block):
     )
     baseline: tuple[float | None, float | None] | None = Field(
         (None, 0.0),
-        description="window whose mean is subtracted, s (null: none; null as start or end: that of the epoch)",
+        description="window whose mean is subtracted, s (null: none; null as start or end: the start or end of the "
+        "epoch)",
     )
     baseline_mode: Literal["mean", "zscore"] = neutral(
         "mean",
@@ -108,18 +109,20 @@ class Responses(Block):
     )
     without: Channels | None = neutral(None, description="names of channels that are left out, e.g. [MRO11-1609]")
     scale: float = neutral(
-        1.0, gt=0, description="factor on the samples where the unit in the file is wrong, e.g. 1e-6 for microvolt as V"
+        1.0,
+        gt=0,
+        description="factor on the samples if the unit in the file is wrong, e.g. 1e-6 if microvolts are marked as V",
     )
     bad_channels: Literal["keep", "drop", "interpolate"] = neutral(
         "keep",
-        description="channels that the file or channels.tsv (status) marks as bad. keep: use them as the others; "
-        "drop: leave out, in all recordings of the subject, each channel that is bad in one; interpolate: "
-        "compute them from the other channels of the same recording",
+        description="channels that the file or channels.tsv (status) marks as bad. keep: use them like other "
+        "channels; drop: leave out each channel that is bad in one recording, in all recordings of the subject; "
+        "interpolate: compute them from the other channels of the same recording",
     )
     bad_segments: Literal["keep", "drop"] = neutral(
         "keep",
         description="whether to keep trials whose epoch touches an annotation BAD, boundary or EDGE of the file, or "
-        "an event BAD of events.tsv; they are counted in either case",
+        "an event BAD of events.tsv; these trials are counted in either case",
     )
     reference: Literal["recorded", "average"] = neutral(
         "recorded", description="recorded: as on disk; average: mean of the kept EEG channels"
@@ -142,7 +145,9 @@ class Responses(Block):
         "mm, by the mean over sensors (null: it is said, and heads are taken to lie alike)",
     )
     whitening: Whitening = Field(default_factory=MvnnWhitening, description="normalisation of single trials")
-    repetitions: Repetitions = Field(default_factory=Repetitions, description="surplus presentations")
+    repetitions: Repetitions = Field(
+        default_factory=Repetitions, description="which trials are kept if there are more presentations than needed"
+    )
     dtype: Literal["float32", "float16"] = Field(
         "float32", description="stored precision; float16 only with whitening (its relative error is 2^-11)"
     )

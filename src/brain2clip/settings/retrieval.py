@@ -16,14 +16,14 @@ def _known(text: str) -> str:
     name = MetricName.read(text)
     if text != name.base:
         raise ValueError(
-            f"found {text!r}; expected a metric alone, as in {name.base!r}: it is computed for all of retrieval.tasks, "
-            "retrieval.pools and retrieval.repetitions"
+            f"found {text!r}; expected a metric alone, as in {name.base!r}: each metric is computed for all of "
+            "retrieval.tasks, retrieval.pools and retrieval.repetitions"
         )
     lacking = name.number is None and ":" not in text and (text.endswith("-k") or text.startswith("n-"))
     if name.kind == "n-way" and name.number is not None and name.number < 2:
-        raise ValueError(f"found {text!r}; expected at least 2-way: the true one and another")
+        raise ValueError(f"found {text!r}; expected at least 2-way: the right candidate and another one")
     if lacking:
-        raise ValueError(f"found {text!r}; expected a number in its place, as in top-5 or 10-way")
+        raise ValueError(f"found {text!r}; expected a number in place of the letter, as in top-5 or 10-way")
     if kinds.is_external("metrics", name.kind):
         kinds.load("metrics", name.kind)
     return text
@@ -33,11 +33,14 @@ Metric = Annotated[str, AfterValidator(_known)]
 
 
 class Pools(Block):
-    """Candidates drawn at random: metrics for galleries of another size than the test set."""
+    """Candidates drawn at random: metrics for other numbers of candidates than the test set."""
 
     size: int = Field(ge=2, description="number of candidates in a pool, including the right one, e.g. 300")
     draws: int = Field(
-        30, ge=1, le=100_000, description="pools drawn; a metric is the mean over all queries of all pools"
+        30,
+        ge=1,
+        le=100_000,
+        description="number of pools that are drawn; a metric is the mean over all queries of all pools",
     )
     seed: Seed = Field(0, description="seed of the draws, the same pools for every method")
 
@@ -51,17 +54,18 @@ class Retrieval(Block):
         ("stimulus",),
         min_length=1,
         description="what is looked for. stimulus: the seen picture among the test pictures (among the prompts if a "
-        "study has no pictures); category: the class of the picture, by its text prompts; caption: its "
-        "caption; stimulus-to-brain and caption-to-brain: the brain response to a picture or caption, "
-        "among the responses to all; template: the class of the picture, by the mean of other pictures of "
-        "the concept (studies.*.templates); stimulus-csls, category-csls and caption-csls: the same as "
-        "without -csls, but scored by CSLS from all queries of the test at once; this is transductive and "
-        "is kept in tables of its own",
+        "study has no pictures); category: the class of the picture, by its text prompts; caption: the caption of "
+        "the picture; stimulus-to-brain and caption-to-brain: the brain response to a picture or caption, among all "
+        "test responses; template: the class of the picture, by the mean of other pictures of the concept "
+        "(studies.*.templates); stimulus-csls, category-csls and caption-csls: the same as without -csls, but scored "
+        "by CSLS from all queries of the test at once; this is transductive and is shown in separate tables",
     )
     csls_neighbours: int = Field(
         10, ge=1, description="CSLS: number of nearest candidates of a query, and of nearest queries of a candidate"
     )
-    pools: Pools | None = Field(None, description="also rank in random pools of candidates (null: all candidates only)")
+    pools: Pools | None = Field(
+        None, description="also rank in random pools of candidates (null: rank among all candidates only)"
+    )
 
     repetitions: Annotated[tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...], EachOnce] = Field(
         ("all",),
@@ -75,8 +79,8 @@ class Retrieval(Block):
         ),
         description="metrics, in the order of the summaries: top-K, N-way (the right one among N-1 random others, "
         "exact mean), median-rank, mean-rank; for classes, which may have unequal numbers of queries, "
-        "balanced-accuracy and (two classes) auc; or package.module:Class for your own. Metrics that need "
-        "classes, or more candidates than a task has, are left out there",
+        "balanced-accuracy and (two classes) auc; or package.module:Class for your own. A metric that needs classes, "
+        "or more candidates than a task has, is not computed for that task",
     )
     bootstrap: int = Field(2000, ge=100, le=1_000_000, description="bootstrap samples of an interval")
     level: float = Field(0.95, gt=0, lt=1, description="coverage of an interval")

@@ -11,7 +11,7 @@ class Roi(Block):
     """A named set of voxels: a signal of fMRI, as a band is one of EEG."""
 
     include: Annotated[tuple[Filled, ...], EachOnce] = neutral(
-        (), description="names of regions in the dataset whose voxels are taken (none: all)"
+        (), description="names of regions in the dataset whose voxels are used (none: all voxels)"
     )
     exclude: Annotated[tuple[Filled, ...], EachOnce] = neutral(
         (), description="names of regions whose voxels are left out"

@@ -10,7 +10,7 @@ from brain2clip.settings.base import EXTERNAL, Kind, from_outside, tag
 
 
 class ScheduleBase(Kind):
-    """Learning rate over the steps after the warm-up: what all kinds have."""
+    """Learning rate over the steps after the warm-up: settings of all kinds."""
 
     family: ClassVar[str] = "schedules"
     #: Whether it is told how many steps an epoch has.
@@ -28,23 +28,25 @@ class Constant(ScheduleBase):
 
 
 class Cosine(ScheduleBase):
-    """Half a cosine down to zero."""
+    """Falls along half a cosine to zero."""
 
     kind: Literal["cosine"] = "cosine"
 
 
 class Step(ScheduleBase):
-    """Lower by a factor after every so many epochs."""
+    """Lowered by a factor at given epochs."""
 
     by_epoch: ClassVar[bool] = True
 
     kind: Literal["step"] = "step"
-    every: int = Field(50, ge=1, description="epochs, counted from the end of the warm-up")
-    gamma: float = Field(0.1, gt=0, le=1, description="factor each time")
+    every: int = Field(
+        50, ge=1, description="epochs at which the learning rate changes, counted from the end of the warm-up"
+    )
+    gamma: float = Field(0.1, gt=0, le=1, description="factor on the learning rate at each of these epochs")
 
 
 class OneCycle(ScheduleBase):
-    """Up by half a cosine, then down by half a cosine (needs ``warmup: 0``)."""
+    """Rises along half a cosine, then falls along half a cosine (needs ``warmup: 0``)."""
 
     rises: ClassVar[bool] = True
 

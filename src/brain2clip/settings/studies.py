@@ -8,7 +8,7 @@ from pydantic import Discriminator, SerializeAsAny, Tag
 
 from brain2clip.settings.base import EXTERNAL, from_outside, tag
 from brain2clip.settings.studies_eeg import ThingsEeg1Study, ThingsEeg2Study, ThingsMegStudy
-from brain2clip.settings.studies_fmri import GodStudy, ThingsFmriStudy
+from brain2clip.settings.studies_fmri import Bold5000Study, GodStudy, NsdStudy, ThingsFmriStudy
 from brain2clip.settings.studies_simulated import SimulatedFmriStudy, SimulatedStudy
 from brain2clip.settings.studies_user import BidsStudy, VoxelTableStudy
 from brain2clip.settings.study_base import StudyBase
@@ -22,6 +22,8 @@ Study = Annotated[
     | Annotated[SimulatedFmriStudy, Tag("simulated_fmri")]
     | Annotated[GodStudy, Tag("god")]
     | Annotated[ThingsFmriStudy, Tag("things_fmri")]
+    | Annotated[NsdStudy, Tag("nsd")]
+    | Annotated[Bold5000Study, Tag("bold5000")]
     | Annotated[VoxelTableStudy, Tag("voxel_table")]
     | Annotated[SerializeAsAny[StudyBase], from_outside(StudyBase), Tag(EXTERNAL)],
     Discriminator(tag("studies")),

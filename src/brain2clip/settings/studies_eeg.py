@@ -76,8 +76,9 @@ class ThingsEeg1Study(EegStudyBase):
     kind: Literal["things_eeg1"] = "things_eeg1"
     subjects: Labels | Literal["all"] = Field(
         "all",
-        description="labels 01 to 50; all: without the four that the authors exclude (01, 06, 18, 23). 49 and 50 have "
-        "caps of 128 channels, the others of 63: across subjects name responses.channels that all have",
+        description="labels 01 to 50; all: without the four that the authors exclude (01, 06, 18, 23). 49 and 50 "
+        "have caps of 128 channels, the other subjects caps of 63: for models across subjects name in "
+        "responses.channels the channels that all have",
     )
     test: Literal["concepts", "block"] = Field(
         "concepts",

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from brain2clip.settings.base import Filled
+from brain2clip.settings.base import EachOnce, Filled
 from brain2clip.settings.study_base import (
     Extent,
     Labels,
+    StudyBase,
     VoxelStudyBase,
 )
+
+#: Where the terms of the Natural Scenes Dataset are, and the form that goes with them.
+NSD_TERMS = "https://cvnlab.slite.page/p/IB6BSeW_7o (and the form https://forms.gle/xue2bCdM9LaFNMeb7)"
+#: Sessions of the subject with most of them; those that the test of 982 pictures is of.
+NSD_SESSIONS, NSD_EARLY = 40, 37
 
 
 class GodStudy(VoxelStudyBase):
@@ -87,3 +93,207 @@ class ThingsFmriStudy(VoxelStudyBase):
         """720 concepts with twelve pictures each once, and 100 pictures twelve times; some 6,000 voxels of a region."""
         training = 8640 if self.keep_test_concepts else 7440
         return Extent((training, 1200), (training, 100), inputs=6000, concepts=(training // 12, 100))
+
+
+def _as_text(value: Any) -> Any:
+    """YAML reads the name of a test set as a number."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _accepted(value: Any) -> Any:
+    """Refuse whatever does not say that the terms were accepted; on a command line it is a word."""
+    if value is not True and value != "true":
+        raise ValueError(
+            f"found {str(value).lower()}; expected true, which says that you have accepted the terms of the "
+            f"Natural Scenes Dataset: {NSD_TERMS}. They allow research and education alone, and no part of the "
+            "data may be passed on; nothing is fetched or read before"
+        )
+    return True
+
+
+def _not_said() -> Any:
+    """The terms are accepted by saying so."""
+    return False
+
+
+class NsdStudy(VoxelStudyBase):
+    """Natural Scenes Dataset (Allen et al. 2022): single-trial betas of 8 people, pictures of COCO."""
+
+    # Which pictures there are depends on who takes part: each subject saw 9,000 of their own.
+    unread: ClassVar[frozenset[str]] = StudyBase.unread - {"subjects"}
+    of_stimuli: ClassVar[frozenset[str]] = frozenset({"subjects", "captions", "pictures"})
+    #: What says which pictures are unpacked.
+    of_pictures: ClassVar[tuple[str, ...]] = (
+        *("kind", "accept_terms", "root", "manifest", "subjects", "sessions", "test", "pictures"),
+    )
+
+    kind: Literal["nsd"] = "nsd"
+    accept_terms: Annotated[Literal[True], BeforeValidator(_accepted)] = Field(
+        default_factory=_not_said,
+        validate_default=True,
+        description=f"true: you have read and accepted the terms of the dataset, {NSD_TERMS}; nothing is fetched or "
+        "read without it",
+    )
+    root: Filled | None = Field(
+        None,
+        description="folder with a copy of the bucket natural-scenes-dataset as it is laid out there (nsddata, "
+        "nsddata_betas, nsddata_stimuli); null: the files of manifest are downloaded",
+    )
+    manifest: Filled | None = Field(
+        None,
+        description="what to download, made by python -m brain2clip.readers.nsd_files from a listing of the bucket; no "
+        "hashes are published, so that only sizes are checked; null: root is read",
+    )
+    subjects: Labels | Literal["all"] = Field("all", description="labels 01 to 08; those with 40 sessions: 01 02 05 07")
+    sessions: (
+        Annotated[int, Field(ge=1, le=NSD_SESSIONS)]
+        | Annotated[tuple[Annotated[int, Field(ge=1, le=NSD_SESSIONS)], ...], Field(min_length=1), EachOnce]
+        | Literal["all"]
+    ) = Field(
+        "all",
+        description="all (40, 40, 32, 30, 40, 32, 40, 30 of subjects 01 to 08), the first n, or a list of numbers",
+    )
+    test: Annotated[Literal["1000", "982", "515"], BeforeValidator(_as_text)] = Field(
+        "1000",
+        description="which of the 1,000 pictures that all subjects share are the test. 1000: those that were shown in "
+        "these sessions (MindEye2); 982: the same of sessions 1 to 37, the others being left out (Brain-Diffuser, "
+        "MindEye1); 515: those that every subject saw three times in the first 30 sessions, the other shared ones "
+        "being left out",
+    )
+    betas: Literal["betas_assumehrf", "betas_fithrf", "betas_fithrf_GLMdenoise_RR"] = Field(
+        "betas_fithrf_GLMdenoise_RR", description="version 1, 2 or 3 of the single-trial betas, in func1pt8mm"
+    )
+    format: Literal["hdf5", "nifti"] = Field(
+        "hdf5",
+        description="which files of the betas; both hold the same numbers. hdf5: some voxels of all trials are read "
+        "fast; nifti: a session is unpacked as a whole, and the voxels of mask stay in memory",
+    )
+    mask: Filled = Field("nsdgeneral", description="file of roi/ whose values above 0 are the voxels that are read")
+    regions: Annotated[tuple[Filled, ...], EachOnce] = Field(
+        ("prf-visualrois", "streams", "floc-faces", "floc-words", "floc-places", "floc-bodies"),
+        description="files of roi/ that name regions within the mask: prf-visualrois (all of them), prf-visualrois-1 "
+        "(by label), V1v (by the names that come with them)",
+    )
+    pictures: bool = Field(
+        True,
+        description="whether nsd_stimuli.hdf5 (39.6 GB) is there, or downloaded; false: ready_features or captions "
+        "stand in for the pictures",
+    )
+    captions: Filled | None = Field(
+        None,
+        description="folder of COCO's captions_train2017.json and captions_val2017.json, or "
+        "COCO_73k_annots_curated.npy; they describe the whole picture of COCO, of which a square was shown",
+    )
+
+    @property
+    def has(self) -> frozenset[str] | None:
+        """What is given."""
+        given = {"pictures": self.pictures, "captions": self.captions}
+        return frozenset(name for name, there in given.items() if there)
+
+    @property
+    def n_stimuli(self) -> int | None:
+        """Pictures of all subjects together: the training ones are each subject's own."""
+        training, test = self.extent.pictures
+        return training * (8 if self.subjects == "all" else len(self.subjects)) + test
+
+    @property
+    def extent(self) -> Extent:
+        """Of a subject with 40 sessions: 30,000 trials of 10,000 pictures, a tenth of them shared; 15,000 voxels."""
+        most = NSD_EARLY if self.test == "982" else NSD_SESSIONS
+        count = {"all": most}.get(str(self.sessions)) or (
+            self.sessions if isinstance(self.sessions, int) else len(self.sessions)
+        )
+        trials, seen = (
+            750 * count,
+            {NSD_SESSIONS: 1.0, NSD_EARLY: 0.984}.get(count, min(1.0, 2.4 * count / NSD_SESSIONS)),
+        )
+        test = (515, 1545) if self.test == "515" else (round(1000 * seen), round(0.1 * trials))
+        return Extent((trials - round(0.1 * trials), test[1]), (round(9000 * seen), test[0]), inputs=15000)
+
+    def for_pictures(self) -> dict[str, Any]:
+        """What the unpacked pictures depend on, as JSON; a study can be made of it."""
+        return {name: value for name, value in self.model_dump(mode="json").items() if name in self.of_pictures}
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.root is None) == (self.manifest is None):
+            raise ValueError(
+                "give either root (a copy of the bucket on disk) or manifest (what to download), and only one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _early_sessions(self) -> Self:
+        last = (
+            self.sessions
+            if isinstance(self.sessions, int)
+            else max(() if self.sessions == "all" else self.sessions, default=0)
+        )
+        if self.test == "982" and last > NSD_EARLY:
+            raise ValueError(
+                f"test: 982 is of sessions 1 to {NSD_EARLY}, and sessions asks for {last}; take sessions: all or "
+                f"{NSD_EARLY}, or test: 1000"
+            )
+        return self
+
+
+class Bold5000Study(VoxelStudyBase):
+    """BOLD5000 (Chang et al. 2019), betas of Release 2.0: 4 people, 4,916 pictures, 113 of them repeated."""
+
+    of_stimuli: ClassVar[frozenset[str]] = frozenset({"pictures", "captions", "class_names"})
+
+    kind: Literal["bold5000"] = "bold5000"
+    root: Filled = Field(
+        description="folder with the unpacked betas of Release 2.0 (figshare article 14456124), anywhere below it: for "
+        "source arrays py/CSI1_GLMbetas-TYPED-…_allses_LHLOC.npy and so on; for source volumes "
+        "CSI1_GLMbetas-TYPED-…_ses-01.nii.gz and the masks sub-CSI1_mask-LHLOC.nii.gz of ds001499"
+    )
+    subjects: Labels | Literal["all"] = Field("all", description="labels CSI1 to CSI4")
+    source: Literal["arrays", "volumes"] = Field(
+        "arrays", description="arrays: voxels of ten regions, of all sessions (betas TYPED alone); volumes: by session"
+    )
+    space: Literal["affine", "grid"] = Field(
+        "affine",
+        description="source volumes, what tells that a mask has the voxels of the betas. affine: their places in "
+        "space; grid: the shape alone (volumes of the release are said to be shifted against the anatomy)",
+    )
+    betas: Literal["TYPEA-ASSUMEHRF", "TYPEB-FITHRF", "TYPEC-FITHRF-GLMDENOISE", "TYPED-FITHRF-GLMDENOISE-RR"] = Field(
+        "TYPED-FITHRF-GLMDENOISE-RR", description="version of the betas, as in the names of the files"
+    )
+    pictures: Filled | None = Field(
+        None,
+        description="folder of the pictures (Presented_Stimuli, with Scene, COCO and ImageNet), which may not be "
+        "passed on; null: ready_features or texts",
+    )
+    captions: Filled | None = Field(
+        None, description="folder of COCO's captions_*.json, for the pictures of COCO; null: none"
+    )
+    class_names: Filled | None = Field(
+        None,
+        description="table of WordNet ids and names (two columns, tab separated: n01443537, goldfish), or "
+        "imagenet_final_labels.txt, for prompts of the pictures of ImageNet; scenes are named by their files",
+    )
+    trials: Filled = Field(
+        "workflow/manifests/bold5000-trials.csv.gz", description="what each trial shows, of the dataset's events tables"
+    )
+
+    @property
+    def has(self) -> frozenset[str] | None:
+        """What is given."""
+        given = {"pictures": self.pictures, "captions": self.captions}
+        return frozenset(name for name, path in given.items() if path)
+
+    @property
+    def extent(self) -> Extent | None:
+        """As CSI1 to CSI3: 4,803 pictures once, 113 some four times; some 1,700 voxels of all regions."""
+        return Extent((4803, 451), (4803, 113), inputs=1700)
+
+    @model_validator(mode="after")
+    def _of_arrays(self) -> Self:
+        if self.source == "arrays" and self.betas != "TYPED-FITHRF-GLMDENOISE-RR":
+            raise ValueError(
+                f"betas: found {self.betas}; the arrays of regions are of TYPED-FITHRF-GLMDENOISE-RR alone: take that, "
+                "or source: volumes"
+            )
+        return self

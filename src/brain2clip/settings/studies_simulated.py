@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from brain2clip.settings.base import Block, Seed
+from brain2clip.settings.base import Block, Seed, neutral
 from brain2clip.settings.study_base import (
     FEW_CONCEPTS,
     FEW_SUBJECTS,
@@ -15,6 +15,9 @@ from brain2clip.settings.study_base import (
     Extent,
     VoxelStudyBase,
 )
+
+#: Sessions of a version that is tried out.
+FEW_SESSIONS = 3
 
 
 class SimulatedNoise(Block):
@@ -72,6 +75,11 @@ class SimulatedStudy(EegStudyBase):
         return self.training_concepts * self.pictures_per_concept + self.test_concepts
 
     @property
+    def recorded_sessions(self) -> int | None:
+        """Every session has a name."""
+        return self.sessions
+
+    @property
     def extent(self) -> Extent | None:
         """As it is simulated, surplus presentations left out."""
         pictures = (self.training_concepts * self.pictures_per_concept, self.test_concepts)
@@ -97,6 +105,13 @@ class SimulatedFmriStudy(VoxelStudyBase):
     training_concepts: int = Field(100, ge=2, le=368, description="training concepts")
     pictures_per_concept: int = Field(8, ge=1, description="training pictures of each concept")
     test_concepts: int = Field(50, ge=2, le=200, description="test concepts, one picture each, unseen by the tower")
+    sessions: int = neutral(
+        1,
+        ge=1,
+        le=99,
+        description="sessions of a subject, among which the trials of either side are divided in the order in which "
+        "they are shown; 1: no session has a name",
+    )
     training_repetitions: int = Field(1, ge=1, description="presentations of a training picture")
     test_repetitions: int = Field(35, ge=1, description="presentations of a test picture")
     run_trials: int = Field(50, ge=2, description="trials of a run")
@@ -124,6 +139,21 @@ class SimulatedFmriStudy(VoxelStudyBase):
         return self.training_concepts * self.pictures_per_concept + self.test_concepts
 
     @property
+    def recorded_sessions(self) -> int | None:
+        """A single session has no name."""
+        return self.sessions if self.sessions > 1 else 0
+
+    @model_validator(mode="after")
+    def _trials_in_each_session(self) -> SimulatedFmriStudy:
+        pictures = self.training_concepts * self.pictures_per_concept
+        fewest = min(pictures * self.training_repetitions, self.test_concepts * self.test_repetitions)
+        if self.sessions > fewest:
+            raise ValueError(
+                f"sessions: found {self.sessions}, among which {fewest} trials of a side are divided; expected fewer"
+            )
+        return self
+
+    @property
     def extent(self) -> Extent | None:
         """As it is simulated; of all seven regions."""
         pictures = (self.training_concepts * self.pictures_per_concept, self.test_concepts)
@@ -132,7 +162,7 @@ class SimulatedFmriStudy(VoxelStudyBase):
 
     def smaller(self, subjects: Sequence[str]) -> dict[str, Any]:
         """Fewer of everything."""
-        return _smaller_simulation(self)
+        return {**_smaller_simulation(self), "sessions": min(FEW_SESSIONS, self.sessions)}
 
 
 def _smaller_simulation(study: Any) -> dict[str, Any]:

@@ -26,7 +26,15 @@ class BidsStudy(UserStudyBase, EegStudyBase):
     formerly: ClassVar[tuple[str, ...]] = ("bids_eeg",)
 
     kind: Literal["bids"] = "bids"
-    root: Filled = Field(description="folder of the BIDS dataset, relative to the working directory or absolute")
+    root: Filled | None = Field(
+        None, description="folder of the BIDS dataset, relative to the working directory or absolute"
+    )
+    manifest: Filled | None = neutral(
+        None,
+        description="in place of root, a dataset to download: accession at OpenNeuro or NEMAR (ds004212, nm000232), "
+        "whose manifest is shipped or made by `brain2clip manifest ACCESSION`, or the path of a manifest. "
+        "subjects and tasks limit what is fetched",
+    )
     subjects: Labels | Literal["all"] = Field("all", description="BIDS subject labels without 'sub-'")
     datatype: Literal["eeg", "meg"] = neutral("eeg", description="what was recorded: the folder of the recordings")
     picks: Literal["eeg", "mag", "grad", "meg"] | None = neutral(
@@ -51,8 +59,8 @@ class BidsStudy(UserStudyBase, EegStudyBase):
     )
     entities: dict[str, str | None] = neutral(
         {},
-        description="further BIDS entities (acq, desc, ses, run, space of electrodes ...) with the label of the files "
-        "to read, if there are several, e.g. {acq: clean}; null: the files without this entity",
+        description="further BIDS entities (acq, desc, ses, run, space of electrodes ...) with the label of the "
+        "files to read, if there are several files, e.g. {acq: clean}; null: the files without this entity",
     )
     extension: Literal[".vhdr", ".edf", ".bdf", ".set", ".fif", ".ds", ".con", ".sqd", ".pdf"] | None = neutral(
         None, description="format to read if a recording exists in several (null: it exists in one)"
@@ -62,6 +70,14 @@ class BidsStudy(UserStudyBase, EegStudyBase):
     def technique(self) -> str:
         """EEG or MEG."""
         return self.datatype
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.root is None) == (self.manifest is None):
+            raise ValueError(
+                "give either root (a folder) or manifest (what to download, e.g. ds004212), and only one of them"
+            )
+        return self
 
     @model_validator(mode="after")
     def _of_datatype(self) -> Self:
@@ -78,9 +94,9 @@ class BidsStudy(UserStudyBase, EegStudyBase):
         own = {"sub": "subjects", "task": "tasks", "split": "nothing: all parts of a recording are read"}
         for key in value:
             if key in own:
-                raise ValueError(f"entities: {key} is no entity to choose by; its setting is {own[key]}")
+                raise ValueError(f"entities: {key} cannot be chosen here; set {own[key]} instead")
             if not (key.isascii() and key.isalpha()):
-                raise ValueError(f"entities: {key!r} is no BIDS entity; expected its short name, as acq or desc")
+                raise ValueError(f"entities: {key!r} is not a BIDS entity; expected a short name, such as acq or desc")
         return value
 
 
@@ -106,8 +122,8 @@ class VoxelTableStudy(UserStudyBase, VoxelStudyBase):
     space: Literal["affine", "grid"] = neutral(
         "affine",
         description="how NIfTI masks and regions are matched with the voxels of the signals. affine: by their "
-        "position in space, from the headers (another order of the axes is corrected, another grid "
-        "refused); grid: by the shape alone, voxel by voxel",
+        "position in space, from the headers (another order of the axes is corrected; another grid is an error); "
+        "grid: by the shape alone, voxel by voxel",
     )
     stimulus: Filled = Field(description="column that names the stimulus of a row")
     rest: Annotated[tuple[Filled, ...], EachOnce] = neutral(
@@ -129,11 +145,13 @@ class VoxelTableStudy(UserStudyBase, VoxelStudyBase):
     def _split_of_rows(self) -> Self:
         by = self.split.by
         if by == "task":
-            raise ValueError("split.by: task is of recordings; a voxel table has column, run, session and concepts")
+            raise ValueError(
+                "split.by: task works for recordings only; for a voxel table expected column, run, session or concepts"
+            )
         if by in ("run", "session") and getattr(self, by) is None:
             raise ValueError(f"split.by: {by} needs the setting {by}, the column that names the {by} of a row")
         named = {"stimulus": self.stimulus, "run": self.run, "session": self.session, "split.column": self.split.column}
         for key, column in named.items():
             if self.columns is not None and column is not None and column not in self.columns:
-                raise ValueError(f"{key}: {column!r} is none of columns{suggest(column, self.columns)}")
+                raise ValueError(f"{key}: {column!r} is not in columns{suggest(column, self.columns)}")
         return self

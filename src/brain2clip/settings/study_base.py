@@ -26,7 +26,7 @@ Values = Annotated[tuple[Filled, ...], Field(min_length=1), EachOnce]
 
 
 class Split(Block):
-    """How training and test trials of a user's dataset are told apart; the other trials are training."""
+    """How the trials of a user's dataset are divided into training and test; trials that are not test are training."""
 
     by: Literal["column", "run", "session", "task", "concepts"] = Field(
         description="column: a column of events.tsv; run, session, task: the BIDS entity; concepts: a list"
@@ -45,18 +45,18 @@ class Split(Block):
     concepts: Literal["unseen", "seen"] = neutral(
         "unseen",
         description="for a study with pictures. unseen: no concept of the test may occur in training (zero-shot), "
-        "otherwise an error; seen: the test may show concepts or pictures of training, in other trials; "
-        "tables, figures and summaries then say so and keep such numbers apart from zero-shot ones. "
-        "Categories are always seen",
+        "otherwise an error; seen: the test may show concepts or pictures of training, in other trials; tables, "
+        "figures and summaries then say so and keep such results apart from zero-shot results. Categories are always "
+        "seen",
     )
 
     @model_validator(mode="after")
     def _column_named(self) -> Split:
         if (self.by == "column") != (self.column is not None):
-            raise ValueError("split.column goes with split.by: column, and only with it")
+            raise ValueError("split.column is needed for split.by: column, and allowed only there")
         both = [value for value in self.train or () if value in self.test]
         if both:
-            raise ValueError(f"split: {both[0]!r} stands in train and in test; expected one side for each value")
+            raise ValueError(f"split: {both[0]!r} is listed in train and in test; expected each value in one of them")
         if self.by == "concepts" and self.concepts == "seen":
             raise ValueError(
                 "split.concepts: seen contradicts split.by: concepts, which lists unseen ones; split by column, run, "
@@ -67,7 +67,7 @@ class Split(Block):
 
 @dataclass(frozen=True)
 class Extent:
-    """How much was recorded, as far as the settings tell.
+    """Amount of recorded data, as far as settings tell.
 
     Attributes
     ----------
@@ -115,7 +115,8 @@ class StudyBase(Kind):
     kind: str
     equal_recordings: Literal["refuse", "allow"] = neutral(
         "refuse",
-        description="two recordings (runs, sessions or subjects) that hold the same samples: an error, or a warning",
+        description="if two recordings (runs, sessions or subjects) hold the same samples: stop with an error, or "
+        "only warn",
     )
     equal_pictures: Literal["refuse", "allow"] = Field(
         "refuse",
@@ -125,8 +126,8 @@ class StudyBase(Kind):
     first_concepts: int | None = Field(
         None,
         ge=1,
-        description="recorded studies: use only so many concepts of training and so many of the test, the first ones "
-        "(null: all); for debug versions",
+        description="recorded studies: use only this many concepts of training and this many of the test, the first "
+        "ones (null: all); for debug versions",
     )
     templates: Filled | None = Field(
         None,
@@ -167,6 +168,11 @@ class StudyBase(Kind):
     @property
     def n_stimuli(self) -> int | None:
         """Number of its stimuli; None where only the data tell."""
+        return None
+
+    @property
+    def recorded_sessions(self) -> int | None:
+        """How many named sessions with training trials every subject has, 0 for none; None: only the data tell."""
         return None
 
     @property
@@ -233,7 +239,7 @@ class UserStudyBase(StudyBase):
     stimuli: Filled | None = Field(
         None,
         description="table of the pictures (TSV with columns stimulus_id, concept, image[, caption][, split]); image "
-        "paths are relative to the table; with a split column (train, test) the events need not tell the split",
+        "paths are relative to the table; with a split column (train, test) the split is not read from the events",
     )
     categories: dict[Filled, Annotated[tuple[Filled, ...], EachOnce]] | None = Field(
         None,

@@ -48,7 +48,7 @@ def expanded(raw: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
                 if found.setdefault(new, method) != method:
                     problems.append(
                         f"experiments.{label}.sweep: method {new!r} is there already, with other settings; expected "
-                        f"another name for it, or another name of {name!r}"
+                        f"another name for it, or for {name!r}"
                     )
             listed += list(own) or [name]
         changed[label] = {**experiment, "methods": listed}

@@ -25,6 +25,8 @@ class TableBase(Kind):
     #: Whether it shows what training cost, so that histories are read.
     of_costs: ClassVar[bool] = False
 
+    #: Whether it shows protocols by their number of sessions.
+    of_sessions: ClassVar[bool] = False
     #: Whether it shows how generated pictures compare with the seen ones.
     of_pictures: ClassVar[bool] = False
 
@@ -55,7 +57,7 @@ class TableBase(Kind):
 class ComparisonBase(TableBase):
     """Settings of a table of differences to a method."""
 
-    reference: Name = Field(description="method that differences are taken to")
+    reference: Name = Field(description="method that the other methods are compared with")
 
     @property
     def compared_with(self) -> tuple[str, ...]:
@@ -70,7 +72,7 @@ class MethodsTable(TableBase):
 
 
 class AblationTable(ComparisonBase):
-    """Every method, and its difference to the reference."""
+    """Every method, and its difference from the reference."""
 
     kind: Literal["ablation"] = "ablation"
 
@@ -83,6 +85,14 @@ class RepetitionsTable(TableBase):
     kind: Literal["repetitions"] = "repetitions"
 
 
+class SessionsTable(TableBase):
+    """Every method by the number of sessions of the tested subject that it trained on, a line for each protocol."""
+
+    of_sessions: ClassVar[bool] = True
+
+    kind: Literal["sessions"] = "sessions"
+
+
 class ContrastTable(ComparisonBase):
     """Paired differences to the reference with intervals and a permutation test."""
 
@@ -90,7 +100,7 @@ class ContrastTable(ComparisonBase):
 
 
 class ClassesTable(TableBase):
-    """Recall of each class, and what all classes give together: for studies whose candidates are classes."""
+    """Recall of each class, and metrics over all classes: for studies whose candidates are classes."""
 
     kind: Literal["classes"] = "classes"
 
@@ -106,7 +116,7 @@ class OverviewTable(TableBase):
 
 
 class CostsTable(TableBase):
-    """What training cost, beside what it brought."""
+    """Cost of training, and accuracy."""
 
     of_costs: ClassVar[bool] = True
 
@@ -114,7 +124,7 @@ class CostsTable(TableBase):
 
 
 class GenerationTable(TableBase):
-    """Generated pictures beside the nearest ones of the training bank, those of a perfect prediction, and chance."""
+    """Generated pictures compared with the nearest training pictures, a perfect prediction, and chance."""
 
     of_pictures: ClassVar[bool] = True
 
@@ -125,6 +135,7 @@ Table = Annotated[
     Annotated[MethodsTable, Tag("methods")]
     | Annotated[AblationTable, Tag("ablation")]
     | Annotated[RepetitionsTable, Tag("repetitions")]
+    | Annotated[SessionsTable, Tag("sessions")]
     | Annotated[ContrastTable, Tag("contrast")]
     | Annotated[OverviewTable, Tag("overview")]
     | Annotated[CostsTable, Tag("costs")]

@@ -12,17 +12,17 @@ from brain2clip.settings.base import Block, Filled
 class FilterBank(Block):
     """Ring bands over spatial frequency into which every picture is decomposed; they sum to one."""
 
-    bands: int = Field(4, ge=1, le=16, description="number of ring bands K; the constant part is in the first")
+    bands: int = Field(4, ge=1, le=16, description="number of ring bands K; the constant part is in the first band")
     shape: Literal["raised-cosine", "box"] = Field(
-        "raised-cosine", description="window of a band over the logarithm of spatial frequency"
+        "raised-cosine", description="shape of a band's window over the logarithm of spatial frequency"
     )
     lowest: float = Field(
-        0.1, gt=0, lt=1, description="centre of the first band, as a part of the Nyquist frequency of the picture"
+        0.1, gt=0, lt=1, description="centre of the first band, as a fraction of the Nyquist frequency of the picture"
     )
 
 
 class Tower(Block):
-    """A frozen CLIP and how its features are kept."""
+    """A frozen CLIP, and how its features are stored."""
 
     model: Filled = Field(
         description="open_clip architecture, or 'local-dir:FOLDER' (open_clip_config.json and weights)"
@@ -43,10 +43,10 @@ class Tower(Block):
     vectors_limit_gb: float = Field(
         8.0,
         gt=0,
-        description="largest file of further vectors of pictures that may be written, GB; a limit only, a change runs "
-        "nothing again",
+        description="largest file of further vectors of pictures that may be written, GB; only a limit: changing it "
+        "reruns nothing",
     )
-    filter_bank: FilterBank = Field(default_factory=FilterBank, description="bands of the picture")
+    filter_bank: FilterBank = Field(default_factory=FilterBank, description="spatial frequency bands of the picture")
 
     def for_features(self) -> dict[str, Any]:
         """What features, and whatever is made of them, depend on, as JSON."""
@@ -61,7 +61,7 @@ class Tower(Block):
     def _one_source(self) -> Tower:
         if self.model.startswith("local-dir:") and self.pretrained is not None:
             raise ValueError(
-                f"pretrained: found {self.pretrained!r} beside model: {self.model!r}, whose folder has weights of its "
+                f"pretrained: found {self.pretrained!r} with model: {self.model!r}, whose folder has weights of its "
                 "own; expected null"
             )
         return self

@@ -1,4 +1,4 @@
-"""Vectors of a picture: which numbers of it, of which view, by which part of the tower."""
+"""Vectors of a picture: from which view, and from which part of the tower."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from brain2clip.settings.views import View
 
 
 class Vector(Block):
-    """One vector of every picture: where it is taken from the frozen tower, or whose file it comes from."""
+    """One vector of every picture: from a place in the frozen tower, or from a file."""
 
-    view: View | None = Field(None, description="the picture is changed so before the tower sees it (null: as it is)")
+    view: View | None = Field(None, description="change of the picture before the tower reads it (null: no change)")
     block: int | None = Field(
         None,
         ge=1,
-        description="leave the tower after this many blocks, each vector scaled by a layer norm without parameters "
-        "(null: "
-        "after the last, through its own norm and projection)",
+        description="take the output of this block, each vector scaled by a layer norm without parameters (null: the "
+        "output of the last block, after the tower's norm and projection)",
     )
     pool: Literal["tower", "class", "patches", "grid"] = Field(
         "tower",
@@ -28,7 +27,7 @@ class Vector(Block):
     )
     grid: int | None = Field(None, ge=1, le=64, description="rows and columns of pool: grid")
     ready: Name | None = Field(
-        None, description="instead of a tower: a file that the study names (studies.*.ready_vectors), by its name"
+        None, description="instead of the tower: the name of a file of vectors of the study (studies.*.ready_vectors)"
     )
 
     @model_validator(mode="after")

@@ -23,7 +23,7 @@ Kernel = Annotated[int, Field(ge=1, le=999), AfterValidator(_odd)]
 
 
 class ViewBase(Kind):
-    """Picture, as the tower sees it, degraded in one way: what all kinds have."""
+    """Picture as the tower reads it, degraded in one way: settings of all kinds."""
 
     family: ClassVar[str] = "views"
 
@@ -59,7 +59,7 @@ class FovealBlur(ViewBase):
     kernel: Kernel = Field(
         51, description="size of the kernel, an odd number of pixels of the tower's input; its deviation follows"
     )
-    strength: float = Field(0.5, ge=0, le=1, description="share of the sharp picture in the centre")
+    strength: float = Field(0.5, ge=0, le=1, description="share of the sharp picture at the centre")
     decay: float = Field(
         3.0, ge=0, le=100, description="that share falls as exp(-decay d), where d is 1 in the farthest corner"
     )
@@ -70,7 +70,7 @@ class Noise(ViewBase):
 
     kind: Literal["noise"] = "noise"
     deviation: float = Field(25.0, gt=0, le=255, description="standard deviation, in parts of 255")
-    seed: Seed = Field(0, description="another seed is other noise on every picture")
+    seed: Seed = Field(0, description="seed of the noise")
 
 
 class LowResolution(ViewBase):

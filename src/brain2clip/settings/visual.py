@@ -19,8 +19,8 @@ class Fusion(Block):
 
     kind: Literal["cross-attention", "concat", "add", "none"] = Field(
         "cross-attention",
-        description="cross-attention: raw tokens look at filtered ones; concat: both tokens at a place through an MLP; "
-        "add: sum of the streams through an MLP; none: no instance prompts",
+        description="cross-attention: raw tokens attend to filtered tokens; concat: both tokens at a place go "
+        "through an MLP; add: the sum of both goes through an MLP; none: no instance prompts",
     )
     target: Literal["patches", "extra"] = Field(
         "patches", description="patches: the prompt is added to the patch tokens; extra: it becomes extra tokens"
@@ -41,7 +41,7 @@ class SharedPrompts(Block):
     """Visual prompt tokens inside the Transformer, the same for all pictures."""
 
     depth: Literal["deep", "shallow", "off"] = Field(
-        "deep", description="deep: own prompts at every block; shallow: at the first only; off: none"
+        "deep", description="deep: separate prompts at every block; shallow: at the first block only; off: no prompts"
     )
     tokens: int = Field(8, ge=1, description="prompt tokens m")
     last_blocks: int | None = neutral(None, ge=1, description="deep prompts only in the last n blocks (null: in all)")
@@ -49,16 +49,16 @@ class SharedPrompts(Block):
 
 
 class VisualBase(Kind):
-    """The picture side: what all kinds have."""
+    """The picture side: settings of all kinds."""
 
     family: ClassVar[str] = "visuals"
-    #: Whether it drives the frozen tower from patch tokens; else the cached embedding is all that it takes.
+    #: Whether it runs the frozen tower from patch tokens; else it reads cached embeddings only.
     drives_tower: ClassVar[bool] = False
     #: Whether it is told in training how similar pictures are to their responses, and changes by it.
     watches: ClassVar[bool] = False
 
     kind: str
-    head: Head = Field(default_factory=Head, description="projection of what the readout gives")
+    head: Head = Field(default_factory=Head, description="projection of the output of the readout")
 
     @property
     def vectors(self) -> tuple[Vector, ...]:
@@ -82,17 +82,17 @@ class VisualBase(Kind):
 
     @property
     def without_texts(self) -> str | None:
-        """The setting by which texts have no place beside pictures; None: they have one."""
+        """The setting by which texts cannot be compared with pictures; None: they can."""
         return self.leaves_joint_space
 
     @property
     def tunes(self) -> tuple[str, ...]:
-        """The settings by which the tower does not give what it gives frozen."""
+        """The settings by which the tower differs from the frozen tower."""
         return (f"visual.kind: {self.kind}",) if self.drives_tower else ()
 
     @property
     def moved(self) -> tuple[str, ...]:
-        """The settings by which its embeddings are not where the frozen tower puts pictures; none: they are."""
+        """The settings by which its embeddings differ from those of the frozen tower; none: they do not."""
         away = () if self.leaves_joint_space is None else (self.leaves_joint_space,)
         head = () if self.head.kind == "none" else (f"visual.head.kind: {self.head.kind}",)
         return (*away, *self.tunes, *head, *(("visual.head.norm: true",) if self.head.norm else ()))
@@ -112,7 +112,8 @@ class ReadVisual(VisualBase):
     """A picture side that reads its embedding out of vectors of the picture."""
 
     readout: Readout = Field(
-        default_factory=OneVector, description="from vectors of the picture to the one that is compared with responses"
+        default_factory=OneVector,
+        description="how one vector, which responses are compared with, is made of the vectors of a picture",
     )
 
     @property
@@ -160,20 +161,23 @@ class FrozenVisual(ReadVisual):
 
 
 class UncertaintyVisual(VisualBase):
-    """Three levels of blur: in training each picture has one by how well its responses fit it, in tests the medium."""
+    """Three levels of blur: in training by how well responses fit their picture, in tests the medium one."""
 
     watches: ClassVar[bool] = True
 
     kind: Literal["uncertainty"] = "uncertainty"
-    low: Vector = Field(description="what is shown of pictures whose responses fit unusually well")
-    medium: Vector = Field(description="what is shown of all others, and in tests")
-    high: Vector = Field(description="what is shown of pictures whose responses fit unusually badly")
-    unit: bool = Field(True, description="set each to unit length before the head")
+    low: Vector = Field(description="view of pictures whose responses fit unusually well")
+    medium: Vector = Field(description="view of all other pictures, and of all pictures in tests")
+    high: Vector = Field(description="view of pictures whose responses fit unusually badly")
+    unit: bool = Field(True, description="set each vector to unit length before the head")
     update: float = Field(
-        0.3, gt=0, le=1, description="share of a new similarity in the running mean of a picture, step by step"
+        0.3, gt=0, le=1, description="weight of a new similarity in the running mean of a picture, at each step"
     )
     deviations: float = Field(
-        1.96, ge=0, description="standard deviations over the training pictures that are unusual; looked at every epoch"
+        1.96,
+        ge=0,
+        description="number of standard deviations over the training pictures from which on a fit is "
+        "unusual; computed in every epoch",
     )
 
     @property
@@ -194,7 +198,7 @@ class UncertaintyVisual(VisualBase):
 
 
 class NeuroClipVisual(ReadVisual):
-    """The prompted tower; vectors of other views and ready ones are those of the frozen tower."""
+    """The prompted tower; vectors of other views and ready vectors come from the frozen tower."""
 
     drives_tower: ClassVar[bool] = True
 

@@ -15,17 +15,18 @@ class Voxels(Block):
     not_finite: Literal["refuse", "drop"] = neutral(
         "refuse",
         description="voxels with NaN or an infinite value in any row (outside of the brain in some files). refuse: "
-        "stop; drop: leave them out of the region, counted in the log",
+        "stop; drop: leave these voxels out of the region; the log gives their number",
     )
     detrend: Literal["none", "linear"] = neutral(
         "none",
         description="linear: subtract each voxel's straight line over a run (fitted to all rows of the run, also "
         "those without a stimulus)",
     )
-    normalise: Literal["training", "run", "none"] = Field(
+    normalise: Literal["training", "session", "run", "none"] = Field(
         "training",
         description="z-score of each voxel. training: by mean and deviation of the training responses, for both "
-        "splits; run: by those of all rows of the same run (also in test runs, without their labels); none",
+        "splits; session: by those of the training responses of the same session; run: by those of all rows of the "
+        "same run (also in test runs, without their labels); none",
     )
     delay: int = neutral(
         0,
@@ -42,5 +43,5 @@ class Voxels(Block):
     @model_validator(mode="after")
     def _consistent(self) -> Voxels:
         if self.dtype == "float16" and self.normalise == "none":
-            raise ValueError("dtype float16 needs normalise: training or run; use float32")
+            raise ValueError("dtype float16 needs normalise: training, session or run; use float32")
         return self

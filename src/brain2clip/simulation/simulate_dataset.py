@@ -1,6 +1,7 @@
 """Stage ``simulate_dataset``: the files of the simulated BIDS dataset that are about all subjects.
 
-Output ``description`` (dataset_description.json, written last); participants, README and .bidsignore stand beside it.
+Output ``description`` (dataset_description.json, written last); participants, README and .bidsignore are written to the
+same folder.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Stage ``simulate_pictures``: draw the pictures of a simulated study and measure what its brains answer to.
+"""Stage ``simulate_pictures``: draw the pictures of a simulated study and compute the features that drive responses.
 
 Studies of EEG and of fMRI with the same seed and counts have the same pictures and features.
 

@@ -1,12 +1,12 @@
 """Stage ``simulate_recordings``: the EEG of one simulated subject, as BIDS, and its truth.
 
-Dipoles in a spherical head answer to the features of the picture on three levels, at the places and latencies at which
-visual areas do; overlapping responses, brain background, alpha, blinks, hum and drift are added. The response to a
-picture is linear in its features and the same at every presentation, so the truth is known exactly.
+Dipoles in a spherical head respond to the features of the picture on three levels, at the positions and latencies of
+visual areas; overlapping responses, brain background, alpha, blinks, hum and drift are added. The response to a picture
+is linear in its features and the same at every presentation, so the truth is known exactly.
 
 Inputs ``stimuli`` and ``features``; outputs ``truth`` (see :func:`write_truth`) and ``record`` (size and hash of every
 file of the subject, in whose folder it lies).
-Everything is a function of the settings: the same settings give the same signal.
+The same settings always give the same signal.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Level:
     Attributes
     ----------
     name : str
-        Group of features that it answers to.
+        Group of features that it responds to.
     window : tuple of float
         First and last latency of its response components, s.
     width : float
@@ -129,9 +129,9 @@ class Brain:
     basis : array, shape (n_components, n_channels, n_times)
         EEG of a component of strength 1 around picture onset, V.
     evoked : array, shape (n_channels, n_times)
-        What every picture evokes, V.
+        Response to every picture, V.
     target : array, shape (n_channels, n_times)
-        What a catch trial evokes beyond that, V.
+        Additional response to a catch trial, V.
     level : tuple of str, length n_components
         Level of each component.
     times : array, shape (n_times,)
@@ -408,7 +408,7 @@ def disturbances(
     strength: float,
     rng: np.random.Generator,
 ) -> Floats:
-    """Everything that is no response, [n_channels, n_samples], V.
+    """Background and noise, [n_channels, n_samples], V.
 
     Parameters
     ----------

@@ -13,6 +13,7 @@ noise of a trial.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -222,17 +223,26 @@ class Run:
         As in ``train-01``.
     shown : array of int, shape (n_rows,)
         Row of the stimulus table, -1 for rest.
+    session : str
+        As in ``01``; empty where there is one, without a name.
     """
 
     split: str
     label: str
     shown: NDArray[np.int64]
+    session: str = ""
+
+    @property
+    def name(self) -> str:
+        """With its session, as its normalisation is called."""
+        return f"{self.session}/{self.label}" if self.session else self.label
 
 
 def plan(study: settings.SimulatedFmriStudy, subject: str) -> list[Run]:
     """Runs of a subject in the order of the file: of equal length up to a trial, at most ``run_trials``.
 
-    All pictures are shown once in random order, then all once more, and so on.
+    All pictures are shown once in random order, then all once more, and so on. Each session has an equal part of that,
+    up to a trial, first its training and then its test.
     """
     rng = generator(study, "order", int(subject))
     n_training = study.training_concepts * study.pictures_per_concept
@@ -240,12 +250,19 @@ def plan(study: settings.SimulatedFmriStudy, subject: str) -> list[Run]:
         "train": (np.arange(n_training), study.training_repetitions),
         "test": (n_training + np.arange(study.test_concepts), study.test_repetitions),
     }
+    orders = {
+        split: np.concatenate([rng.permutation(pictures) for _ in range(repetitions)])
+        for split, (pictures, repetitions) in shown.items()
+    }
     runs = []
-    for split, (pictures, repetitions) in shown.items():
-        order = np.concatenate([rng.permutation(pictures) for _ in range(repetitions)])
-        for number, part in enumerate(np.array_split(order, -(-len(order) // study.run_trials)), 1):
-            rows = np.pad(part, (REST_BEFORE, REST_AFTER), constant_values=-1)
-            runs.append(Run(split, f"{split}-{number:02d}", rows))
+    numbers = {split: itertools.count(1) for split in shown}
+    for session in range(study.sessions):
+        name = "" if study.sessions == 1 else f"{session + 1:02d}"
+        for split, whole in orders.items():
+            order = np.array_split(whole, study.sessions)[session]
+            for part in np.array_split(order, -(-len(order) // study.run_trials)):
+                rows = np.pad(part, (REST_BEFORE, REST_AFTER), constant_values=-1)
+                runs.append(Run(split, f"{split}-{next(numbers[split]):02d}", rows, name))
     return runs
 
 
@@ -323,7 +340,7 @@ def write_truth(job: stage.Job, brain: Brain, runs: list[Run], gains: Floats, st
         file["level"] = list(brain.level)
         file["voxel"] = voxel_names(brain)
         file["place"] = brain.place
-        file["run"] = [run.label for run in runs]
+        file["run"] = [run.name for run in runs]
         file["gain"] = gains
         file["shown"] = np.concatenate([run.shown for run in runs]).astype(np.int32)
         file["shown_run"] = np.repeat(np.arange(len(runs)), [len(run.shown) for run in runs])
@@ -334,8 +351,8 @@ def write_signals(job: stage.Job, brain: Brain, runs: list[Run], signals: Floats
     """Write the signals as a study has them.
 
     Datasets: ``signal [n_rows, n_voxels]`` float32, chunked by voxels; ``stimulus [n_rows]`` (its id, or ``rest``),
-    ``split [n_rows]`` (empty for rest), ``run [n_rows]``; ``voxel [n_voxels]``; ``region/{name} [n_voxels]`` bool.
-    Attribute ``unit``.
+    ``split [n_rows]`` (empty for rest), ``run [n_rows]``; ``voxel [n_voxels]``; ``region/{name} [n_voxels]`` bool;
+    where there are several sessions, ``session [n_rows]``. Attribute ``unit``.
     """
     names = np.array([*stimuli["stimulus_id"], drawn_pictures.REST])
     shown = np.concatenate([run.shown for run in runs])
@@ -347,6 +364,8 @@ def write_signals(job: stage.Job, brain: Brain, runs: list[Run], signals: Floats
         file["stimulus"] = names[shown].tolist()  # -1 is the last name
         file["split"] = np.where(shown >= 0, splits, "").tolist()
         file["run"] = np.repeat([run.label for run in runs], [len(run.shown) for run in runs]).tolist()
+        if runs[0].session:
+            file["session"] = np.repeat([run.session for run in runs], [len(run.shown) for run in runs]).tolist()
         file["voxel"] = voxel_names(brain)
         for name, members in groups.items():
             file[f"region/{name}"] = np.isin(brain.region, members)

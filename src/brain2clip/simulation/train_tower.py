@@ -640,7 +640,7 @@ relative to the working directory, so the loader joins it with the folder first:
 
 
 _ON_CPU = (
-    "`make tower` does the same on a CPU: some {hours:.0f} hours of one thread (reckoned from\n{pace:g} s per pair). "
+    "`make tower` does the same on a CPU: some {hours:.0f} hours of one thread (computed from\n{pace:g} s per pair). "
 )
 
 

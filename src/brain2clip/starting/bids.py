@@ -1,4 +1,4 @@
-"""A look at a BIDS dataset of EEG or MEG: tasks, events, rates, channels, sessions and runs."""
+"""Inspection of a BIDS dataset of EEG or MEG: tasks, events, rates, channels, sessions and runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DATATYPES = ("eeg", "meg")
 #: Rate of responses that is wanted, about, Hz; and the epoch, s.
 RATE, EPOCH = 100.0, (-0.2, 0.8)
-#: The band: its low edge, and its high one where the rate allows it, Hz. A filter takes 3.3 s over its low edge (Hz).
+#: The band: its low edge, and its high edge if the rate allows it, Hz. A filter takes 3.3 s over its low edge (Hz).
 BAND, FILTER_S = (0.5, 40.0), 3.4
 
 
@@ -47,16 +47,16 @@ def look(root: Path, given: str, tasks: Sequence[str], asked: Asked) -> Found:
     ----------
     root : Path
     given : str
-        How the configuration is to name it.
+        Path of the dataset in the configuration.
     tasks : sequence of str
         Tasks to read; none: the only one, or a training and a test task.
     asked : Asked
-        What flags choose.
+        Choices by flags.
 
     Raises
     ------
     brain2clip.stage.InputError
-        What readers refuse, or where a flag must choose.
+        On errors of readers, or if a flag must choose.
     """
     datatype, *others = [one for one in DATATYPES if _has(root, one)]
     subjects = bids_files.find_subjects(root)
@@ -119,22 +119,22 @@ def _counted(found: Counter[str]) -> str:
 
 
 def _tasks(there: Counter[str]) -> tuple[str, ...]:
-    """All tasks, where there is one, or a training and a test; else a flag must say which."""
+    """All tasks, if there is one, or a training and a test task; else a flag must choose."""
     tests = [task for task in there if shown.TEST.search(task)]
     if len(there) <= 1 or (len(there) == 2 and len(tests) == 1):
         return tuple(sorted(there))
     raise InputError(
-        f"several tasks, with the number of their recordings: {_counted(there)}; choose by --task NAME, more than once "
-        "where several are one experiment"
+        f"several tasks, with the number of their recordings: {_counted(there)}; choose by --task NAME, more than "
+        "once if several tasks are one experiment"
     )
 
 
 def _folders(root: Path, asked: Asked) -> list[Path]:
-    """Where pictures are looked for."""
+    """Folders that are searched for pictures."""
     if asked.pictures is not None:
         folder = Path(asked.pictures)
         if not folder.is_dir():
-            raise InputError(f"--pictures: {folder} is no folder")
+            raise InputError(f"--pictures: {folder} is not a folder")
         return [folder.resolve()]
     return [root / "stimuli", root / "sourcedata" / "stimuli", root.parent / "stimuli"]
 
@@ -164,7 +164,7 @@ def _channels(headers: dict[str, mne.io.BaseRaw]) -> list[str]:
 def _steps(
     headers: dict[str, mne.io.BaseRaw],
 ) -> tuple[dict[str, object], tuple[str, dict[str, object]], list[str]]:
-    """Settings of the responses and of the band that the rates allow, and what was seen."""
+    """Settings of the responses and of the band that fit the rates, and findings."""
     rates = Counter(float(raw.info["sfreq"]) for raw in headers.values())
     slowest = min(rates)
     channels = Counter(len(raw.ch_names) for raw in headers.values())
@@ -197,5 +197,5 @@ def _steps(
         types = ", ".join(f"{count} {name}" for name, count in kinds.items())
         said.append(f"Types by the files: {types}. without: [NAME] leaves one out; picks chooses a type")
     if bad:
-        said.append(f"Marked as bad somewhere: {some(sorted(bad))}; bad_channels: interpolate or drop does something")
+        said.append(f"Marked as bad somewhere: {some(sorted(bad))}; see bad_channels: interpolate or drop")
     return steps, ("broad", {"l_freq": low, "h_freq": float(high)}), said

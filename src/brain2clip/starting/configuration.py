@@ -1,4 +1,4 @@
-"""The text of a configuration: what was found, what was chosen, and what else is possible, as comments."""
+"""The text of a configuration, with findings, choices and alternatives as comments."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from brain2clip.internals import open_clip_files
 from brain2clip.preflight.machine import cached
 from brain2clip.starting.found import Found
 
-#: The tower that is part of the project, taken where there are no other weights.
+#: The tower of the project, used if there are no other weights.
 DRAWN = "grammar-vit"
-#: Towers whose weights are taken where the hub's cache of this machine has them, the best first.
+#: Towers that are used if the hub's cache of this machine has their weights, the best first.
 TOWERS = (
     ("ViT-H-14", "laion2b_s32b_b79k"),
     ("ViT-L-14", "laion2b_s32b_b82k"),
@@ -40,16 +40,16 @@ def text(found: Found, name: str, results: str, tower: str | None, pictures: str
     results : str
         Folder of the results.
     tower : str or None
-        ``MODEL:TAG``, ``MODEL:PATH`` or ``local-dir:FOLDER``; None: what this machine has.
+        ``MODEL:TAG``, ``MODEL:PATH`` or ``local-dir:FOLDER``; None: a tower on this machine.
     pictures : str or None
         Table of the pictures.
     source : str
-        What was looked at.
+        Path of the inspected data.
     """
     lines = [
         *_comment(
-            f"Written by brain2clip init for {source}. Comments say what was found. Correct what is wrong, "
-            "then: brain2clip check THIS FILE, brain2clip run THIS FILE. docs/configuration.md explains every setting.",
+            f"Written by brain2clip init for {source}. The comments say what was found. Correct what is wrong, then: "
+            "brain2clip check THIS FILE, brain2clip run THIS FILE. docs/configuration.md explains every setting.",
             "",
         ),
         f"results: {_flow(results)}",
@@ -82,11 +82,11 @@ def _study(found: Found, pictures: str | None) -> Iterator[str]:
         yield f"    {key}: {_flow(value)}"
     others = [one for one in choice.possible if one != str(choice.split)]
     why = (
-        "some concepts would be in training and test"
+        "some concepts would be both in training and in test"
         if choice.pictures
         else "some subject would lack a category in training or test"
     )
-    told = f"Other splits that are possible (by=values of the test): {'; '.join(others)}"
+    told = f"Other possible splits (by=values of the test): {'; '.join(others)}"
     yield from _comment(told if others else f"By another column, task, run or session {why}.", "    ")
     split: dict[str, Any] = {"by": choice.split.by, "column": choice.split.column, "test": list(choice.split.test)}
     if choice.split.seen:
@@ -95,8 +95,8 @@ def _study(found: Found, pictures: str | None) -> Iterator[str]:
     if pictures is not None:
         n_concepts = len(set(choice.concepts.values()))
         told = f"{len(choice.pictures)} pictures were found, of {n_concepts} concepts"
-        seen = "those of the test are in training too, in other trials, and every table says so"
-        unseen = "those of the test do not occur in training (zero-shot)"
+        seen = "the test concepts are in training too, in other trials, and every table says so"
+        unseen = "the test concepts do not occur in training (zero-shot)"
         yield from _comment(f"{told}; {seen if choice.split.seen else unseen}.", "    ")
         yield f"    stimuli: {_flow(pictures)}"
     else:
@@ -109,7 +109,7 @@ def _study(found: Found, pictures: str | None) -> Iterator[str]:
     yield f"    {key}:"
     yield from (f"      {name}: {_flow(value)}" for name, value in found.steps.items())
     if found.kind == "bids":
-        yield "      # Blinks and movement: training epochs of more than that from peak to peak are left out."
+        yield "      # Blinks and movement: leave out training epochs with a larger peak-to-peak amplitude."
         meg = found.settings.get("datatype") == "meg"
         yield "      # reject_ft: 4000.0  # of planar gradiometers reject_ft_cm" if meg else "      # reject_uv: 150.0"
 
@@ -127,15 +127,15 @@ def _other_protocol(found: Found) -> Iterator[str]:
 
 
 def _tower(given: str | None, pictures: bool) -> Iterator[str]:
-    """The tower that is asked for or that this machine has."""
+    """The requested tower, or one on this machine."""
     model, pretrained = _tower_of(given)
     if model == f"local-dir:workflow/towers/{DRAWN}":
         drawn = "The small CLIP of the simulated studies, because this machine has no other weights: it runs everywhere"
         yield from _comment(
-            f"{drawn}, and knows nothing of photographs; take one such as {{model: ViT-B-32, pretrained: "
-            "laion2b_s34b_b79k} for real results (docs/reproducing.md says where to get weights)."
+            f"{drawn}, and was not trained on photographs; take a tower such as {{model: ViT-B-32, pretrained: "
+            "laion2b_s34b_b79k} for real results (docs/reproducing.md: how to get weights)."
             if pictures
-            else f"{drawn}. Its texts give each category a fixed embedding of its own, without meaning.",
+            else f"{drawn}. Its texts give each category a fixed embedding, without meaning.",
             "",
         )
     yield "towers:"
@@ -160,7 +160,7 @@ def _tower_of(given: str | None) -> tuple[str, str | None]:
 
 
 def _methods(found: Found, pictures: bool) -> Iterator[str]:
-    """A trained model, ridge regression, and a control that must give chance."""
+    """A trained model, ridge regression, and a control whose results must be at chance."""
     yield "methods:"
     if found.kind == "voxel_table":
         main = "mapping"
@@ -189,10 +189,10 @@ def _methods(found: Found, pictures: bool) -> Iterator[str]:
         yield from _method(
             "lda", {"kind": "lda", "label": "Shrinkage LDA (no CLIP)", "tower": "clip", **(_lda(found) or {})}
         )
-    yield "  # Control: labels of the training trials permuted; must give chance, on average over subjects and seeds."
+    yield "  # Control: labels of the training trials permuted; the mean over subjects and seeds must be at chance."
     yield from _method(f"{main}-shuffled", {"base": main, "label": "the same, labels shuffled", "shuffle_labels": True})
     if pictures and found.kind == "bids":
-        yield "  # The paper's method drives the tower with prompts: hours without a GPU. Add it to experiments, too:"
+        yield "  # The paper's method trains prompts in the tower: hours without a GPU. Add it to experiments, too:"
         yield "  # neuroclip: {base: frozen, label: NeuroCLIP, visual: {kind: neuroclip}}"
 
 
@@ -231,7 +231,7 @@ def _experiments(found: Found, name: str, pictures: bool) -> Iterator[str]:
     yield "    seeds: [0]"
     yield ""
     told = f"Candidates: {n_tested}, chance of top-1 {100 / n_tested:.3g} %"
-    each = f"Each stands {choice.counts[1]} times or more in the test of every subject"
+    each = f"Each is shown {choice.counts[1]} times or more in the test of every subject"
     yield from _comment(f"{told}. {each}; repetitions are numbers of averaged trials.", "")
     yield "retrieval:"
     yield f"  repetitions: {_flow(repetitions)}"

@@ -1,4 +1,4 @@
-"""What a look at data has found, as far as a configuration needs it."""
+"""Findings of an inspection of data, as needed for a configuration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from brain2clip.starting.shown import Choice
 
 @dataclass(frozen=True)
 class Found:
-    """Data of one's own, looked at.
+    """The user's data after inspection.
 
     Attributes
     ----------
@@ -20,9 +20,9 @@ class Found:
     subjects : tuple of str
         Labels.
     settings : dict
-        Settings of the study that say where the data are, in order.
+        Settings of the study with the paths of the data, in order.
     seen : dict
-        Lines of comments by the setting that they stand above; under an empty name, those on the whole.
+        Comment lines by the setting below them; an empty name: comments on the whole file.
     steps : dict
         From signals to responses.
     signal : tuple of str
@@ -30,7 +30,7 @@ class Found:
     n_inputs : int
         Numbers of a response.
     alike : bool
-        Whether responses of two subjects are the same inputs, so that one model may read both.
+        Whether responses of all subjects have the same inputs, so that one model can use them.
     """
 
     kind: str

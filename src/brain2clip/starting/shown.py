@@ -1,6 +1,7 @@
-"""What was shown, by tables of events or rows: which column names it, which rows are trials, which splits are possible.
+"""Stimuli and splits from tables of events or rows: the column of stimuli, the trials, the possible splits.
 
-What is chosen here stands in the configuration, with the alternatives beside it; flags of the command choose otherwise.
+The choices are written into the configuration, with the alternatives in comments; flags of the command choose
+otherwise.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from brain2clip.names import suggestion
 from brain2clip.readers.user_stimuli import MISSING, some
 from brain2clip.stage import InputError
 
-#: Columns that tell when, and not what.
+#: Columns with times.
 TIMES = frozenset({"onset", "duration", "sample", "response_time", "begsample", "endsample", "offset"})
 #: Usual names of columns that name a category, and of those that group pictures into concepts.
 CATEGORIES = ("trial_type", "condition", "category", "stimulus", "stim_type", "event_type", "label", "class")
@@ -64,7 +65,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Asked:
-    """What flags of the command choose; empty: it is chosen here."""
+    """Choices by flags of the command; empty: automatic."""
 
     stimulus: str | None = None
     keep: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -74,7 +75,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Split:
-    """A possible split: ``by``, ``column``, what means test, and whether the test shows what training does."""
+    """A possible split: ``by``, ``column``, the test values, and whether the test shows concepts of training."""
 
     by: str
     column: str | None
@@ -88,7 +89,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Choice:
-    """What is a trial, what it shows, and what is training and test.
+    """Trials, their stimuli, and the split into training and test.
 
     Attributes
     ----------
@@ -239,7 +240,7 @@ def _short(value: str) -> str:
 
 
 def _column(rows: Sequence[Rows], asked: Asked, pictures: Pictures) -> str:
-    """The column that names what was shown."""
+    """The column of stimuli."""
     names = common(rows)
     if asked.stimulus is not None:
         if asked.stimulus not in names:
@@ -279,7 +280,7 @@ def _named_pictures(values: set[str]) -> bool:
 
 
 def _no_stimulus(value: str) -> bool:
-    """Whether a value of an event is plainly no stimulus."""
+    """Whether a value of an event is clearly not a stimulus."""
     return value in MISSING or not NO_STIMULUS.isdisjoint(re.split(r"[^a-z]+", value.lower()))
 
 
@@ -294,7 +295,7 @@ def _kept(rows: Rows, row: int, keep: dict[str, tuple[str, ...]]) -> bool:
 
 
 def _keeping(rows: Sequence[Rows], column: str, wanted: set[str]) -> dict[str, tuple[str, ...]]:
-    """Values of a column by which the rows that show something are told from the others."""
+    """Values of a column that distinguish rows with a stimulus from other rows."""
     for name in dict.fromkeys((*(one for one in CATEGORIES if one in common(rows)), *common(rows))):
         of_trials = {one.columns[name][row] for one in rows for row in _showing(one, column, wanted)}
         of_others = {one.columns[name][row] for one in rows for row in _showing(one, column, wanted, False)}
@@ -314,7 +315,7 @@ def _showing(rows: Rows, column: str, wanted: set[str], showing: bool = True) ->
 def _concepts(
     rows: Sequence[Rows], trials: Sequence[Sequence[int]], column: str, pictures: dict[str, Path]
 ) -> dict[str, str]:
-    """What each picture shows: by a column that groups pictures, by their folders, by their names without numbers."""
+    """Concept of each picture: by a column that groups pictures, by folders, or by names without numbers."""
     shown = sorted({one.columns[column][row] for one, kept in zip(rows, trials) for row in kept})
     ways: list[dict[str, str] | None] = []
     for name in (one for one in CONCEPTS if one in common(rows) and one != column):
@@ -339,8 +340,8 @@ def parsed(text: str) -> tuple[str, str | None, tuple[str, ...]]:
     by, _, column = where.partition(":")
     if by not in ("column", "concepts", *ENTITIES) or (by == "column") != bool(column):
         raise InputError(
-            f"--split: found {text!r}; expected run, session, task or concepts, or column:NAME, with the values of the "
-            "test after = if they are not to be chosen here, as in run=02,04 or column:part=test"
+            f"--split: found {text!r}; expected run, session, task or concepts, or column:NAME, with the test values "
+            "after = unless they are to be chosen here, as in run=02,04 or column:part=test"
         )
     return by, column or None, tuple(value for value in values.split(",") if value)
 
@@ -353,7 +354,7 @@ def _possible(
     pictures: bool,
     wanted: str | None,
 ) -> Iterator[Split]:
-    """Splits by which every subject has what it needs, one of each sort."""
+    """Splits that leave every subject the trials that it needs, one of each sort."""
     asked = None if wanted is None else parsed(wanted)
     sorts: list[tuple[str, str | None]] = [("column", name) for name in common(rows)]
     sorts += [(entity, None) for entity in ("task", "run", "session")]
@@ -439,7 +440,7 @@ def _least(named: Sequence[Sequence[str]], sides: Sequence[Sequence[bool]], test
 
 
 def _no_split(rows: Sequence[Rows], asked: Asked, pictures: bool, concepts: dict[str, str]) -> str:
-    """Why there is no split, and what would make one."""
+    """Why there is no split, and how to get one."""
     there = {by: sorted({cell for one in rows for cell in one.entities.get(by, [])}) for by in ENTITIES}
     found = "; ".join(f"{by}: {some(values)}" for by, values in there.items() if values)
     needed = (

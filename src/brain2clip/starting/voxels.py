@@ -1,4 +1,4 @@
-"""A look at voxel signals with a table of their rows: files that belong together, columns, runs, masks."""
+"""Inspection of voxel signals with a table of their rows: files that belong together, columns, runs, masks."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def look(path: Path, given: str, asked: Asked) -> Found:
     if not pairs:
         rows = ", ".join(f"{file.name} ({signals.n_rows} rows)" for file, signals in opened.items())
         raise InputError(
-            f"{folder}: no table ({', '.join(TABLES)}) with one line for each row of the signals, {rows}; expected one "
-            "that says what was shown in each row, with a header"
+            f"{folder}: no table ({', '.join(TABLES)}) with one line for each row of the signals, {rows}; expected "
+            "one that names the stimulus of each row, with a header"
         )
     labels = _labels(list(pairs))
     names = {
@@ -95,10 +95,10 @@ def look(path: Path, given: str, asked: Asked) -> Found:
         steps = {"normalise": "training", "delay": 0, "average": "block"}
     masked = first if mask is None else signal_files.open_signals(first.path, str(mask), "studies")
     said = [
-        "Rows are volumes of a time series: delay is the number of volumes from a stimulus to its answer (0 where the "
+        "Rows are volumes of a time series: delay is the number of volumes from a stimulus to the response (0 if the "
         "table is shifted already)."
         if series
-        else "Rows are single trials, as far as the table tells."
+        else "Rows seem to be single trials, by the table."
     ]
     seen = {
         "": [
@@ -160,15 +160,15 @@ def _no_responses(folder: Path, series: Sequence[Path], n_rows: int) -> str:
     """What a dataset of runs with events lacks, and the two ways in which it can be given."""
     runs = f"{len(series)} time series (as {series[0].relative_to(folder)}, {n_rows} volumes)"
     return (
-        f"{folder}: {runs} of fMRI with events in seconds: what a trial evoked must be estimated first, and nothing "
-        "here fits a haemodynamic response\n"
+        f"{folder}: {runs} of fMRI with events in seconds: the response to each trial must be estimated first, and "
+        "brain2clip does not fit a haemodynamic response\n"
         "  either estimate a beta image for each trial (GLMsingle; nilearn's FirstLevelModel with a condition for each "
         "trial), of runs that are aligned to each other, and give a folder with, for each subject,\n"
         "    sub-01_betas.nii.gz   4D, a volume for each trial, all runs one after the other\n"
         "    sub-01_trials.tsv     a line for each volume, with a header: stimulus, run (and session)\n"
         "    sub-01_mask.nii.gz    the voxels to take, if not all of them\n"
         "  or, for blocks, join the runs of a subject in one file and write a table with a line for each volume "
-        "(condition, run; rest between the blocks): voxels.delay, detrend and average make responses of it\n"
+        "(condition, run; rest between the blocks): voxels.delay, detrend and average make responses from it\n"
         "  then: brain2clip init THAT FOLDER"
     )
 
@@ -223,7 +223,8 @@ def _labels(files: Sequence[Path]) -> dict[Path, str]:
     if "" in found.values() or len(set(found.values())) < len(files):
         raise InputError(
             f"several files of signals: {some([file.name for file in files])}; expected one for each subject with a "
-            "label in its name, as sub-01_bold.nii.gz: join the runs of a subject in one file, or give the path of "
+            "label in its name, such as sub-01_bold.nii.gz: join the runs of a subject in one file, or give the path "
+            "of "
             "one file"
         )
     return found
@@ -241,7 +242,7 @@ def _template(files: object, labels: dict[Path, str], folder: Path, given: str) 
     made = {name.replace(label, SUBJECT) for name, label in zip(sorted(relative), sorted(labels.values()))}
     if len(made) > 1:
         raise InputError(
-            f"{folder}: names of the files differ in more than the subject: {some(sorted(relative))}; rename them"
+            f"{folder}: the names of the files differ in more than the subject: {some(sorted(relative))}; rename them"
         )
     return f"{base}{made.pop()}"
 

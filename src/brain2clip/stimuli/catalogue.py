@@ -1,4 +1,4 @@
-"""Stage ``catalogue``: the table of stimuli of a study, which features read instead of the study.
+"""Stage ``catalogue``: the table of stimuli of a study, which the stage ``features`` reads.
 
 Settings ``name``, ``study`` (what its stimuli depend on), ``results``, ``digest`` (of a table that the user may edit,
 else none), ``first_concepts`` (only where not all are taken), ``templates`` (files of further pictures of the test
@@ -86,7 +86,7 @@ def with_templates(table: pd.DataFrame, given: dict[str, str], where: str) -> pd
     if (tested["image"] == "").any():
         raise InputError(f"{where}: test stimuli without a picture; class templates (templates) are means of pictures")
     if templates.digest(given["files"]) != given["digest"]:
-        raise InputError(f"{given['files']}: other files than when this job was planned; run snakemake again")
+        raise InputError(f"{given['files']}: the files have changed since this job was planned; run snakemake again")
     found = templates.rows(given["files"], tested["concept"].unique().tolist(), tested["image"])
     further = pd.DataFrame(found, columns=["stimulus_id", "concept", "image"])
     empty: list[list[str]] = [[] for _ in found]

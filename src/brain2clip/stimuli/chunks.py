@@ -1,4 +1,4 @@
-"""Work in chunks of rows, so that a stopped job goes on where it was.
+"""Work in chunks of rows, so that a stopped job can be continued.
 
 Rows of numbers go to their place in the HDF5 file that becomes the artefact: it lies in a folder beside the target, all
 its datasets allocated. What says that a chunk is there is a record of its own, with digests of what was written. HDF5

@@ -160,8 +160,8 @@ def _prompts(texts: dict[str, np.ndarray], table: pd.DataFrame) -> np.ndarray:
     if np.isnan(embedding).any():
         bare = table["stimulus_id"].to_numpy()[np.isnan(embedding).any(axis=1)]
         raise stage.InputError(
-            f"{len(bare)} stimuli have neither a picture nor a text, the first is {bare[0]}; give the study pictures, "
-            "ready_features or texts"
+            f"{len(bare)} stimuli have neither a picture nor a text, the first is {bare[0]}; give the study "
+            "pictures, ready_features or text prompts"
         )
     return embedding
 
@@ -170,8 +170,8 @@ def _check_width(embedding: np.ndarray, texts: dict[str, np.ndarray], job: stage
     width = texts["sentence_embedding"].shape[1]
     if embedding.shape[1] != width:
         raise stage.InputError(
-            f"{job.input('ready')}: embeddings of width {embedding.shape[1]}, but those of {tower.model} have {width}; "
-            "ready_features must be made by the tower that they are named under"
+            f"{job.input('ready')}: embeddings of width {embedding.shape[1]}, but embeddings of {tower.model} have "
+            f"{width}; ready_features must be made by the tower under whose name they are listed"
         )
 
 
@@ -185,8 +185,8 @@ def check_numbers(values: np.ndarray, names: list[str], what: str, tower: Tower)
         found = "zeros only" if finite[first] else "a number that is not finite"
         half = " (float16 ends at 65504: set towers.*.dtype: float32)" if values.dtype == np.float16 else ""
         raise stage.InputError(
-            f"{tower.model}: the {what} {names[first]!r} has {found}, as that of {wrong.sum() - 1} more; expected "
-            f"features of finite numbers{half}. Check the weights of the tower (towers.*.pretrained)"
+            f"{tower.model}: the {what} {names[first]!r} has {found}, and so have {wrong.sum() - 1} more; expected "
+            f"finite numbers{half}. Check the weights of the tower (towers.*.pretrained)"
         )
 
 
@@ -205,12 +205,12 @@ def check_templates(table: pd.DataFrame, digests: Sequence[str]) -> None:
     if pairs:
         raise stage.InputError(
             f"{pairs[0][0]}: has the pixels of the test picture {pairs[0][1]} ({len(pairs)} such templates); a class "
-            "template is the mean of other pictures: take it out of the files of studies.*.templates"
+            "template is the mean of other pictures: remove it from the files of studies.*.templates"
         )
 
 
 def _check_equal(table: pd.DataFrame, digests: list[Any], allowed: bool, study: str) -> None:
-    """Refuse test pictures that are training pictures under another id; say which others are equal.
+    """Refuse test pictures that are training pictures under another id; log other equal pictures.
 
     Parameters
     ----------
@@ -233,20 +233,22 @@ def _check_equal(table: pd.DataFrame, digests: list[Any], allowed: bool, study: 
             (within if same_side else across).append((ids[before], ids[row]))
     if within:
         log.warning(
-            "features: %d stimuli have the pixels of another of their side, as %s and %s", len(within), *within[0]
+            "features: %d stimuli have the pixels of another stimulus on the same side of the split, such as %s and %s",
+            len(within),
+            *within[0],
         )
     if not across:
         return
     told = (
-        f"{len(across)} stimuli have the pixels of another one on the other side of the split, the first pair is "
+        f"{len(across)} stimuli have the pixels of a stimulus on the other side of the split, the first pair is "
         f"{across[0][0]} and {across[0][1]}"
     )
     if allowed:
         log.warning("features: %s", told)
         return
     raise stage.InputError(
-        f"studies.{study}: {told}\n  what is looked for in the test would be known from training; take one of each "
-        f"pair out of the study, or set studies.{study}.equal_pictures: allow"
+        f"studies.{study}: {told}\n  test stimuli would be known from training; remove one of each pair from the "
+        f"study, or set studies.{study}.equal_pictures: allow"
     )
 
 
@@ -262,7 +264,7 @@ def _band_curves(tower: Tower) -> dict[str, np.ndarray]:
 def _cache_kind(tower: Tower, clip: frozen_clip.Clip, n: int) -> str:
     """``tokens`` or ``pictures``: auto takes tokens while they fit into the limit.
 
-    A picture side that is no Vision Transformer has no patch tokens; it serves as a frozen one, from its embedding.
+    A picture encoder that is not a Vision Transformer has no patch tokens; only its embedding can be used.
     """
     if not open_clip.is_vision_transformer(clip.model.visual):
         return "pictures"
@@ -276,7 +278,7 @@ def _cache_kind(tower: Tower, clip: frozen_clip.Clip, n: int) -> str:
 
 
 def check_images(table: pd.DataFrame) -> None:
-    """Refuse a table of stimuli whose pictures are not all there."""
+    """Refuse a table of stimuli with missing pictures."""
     missing = [path for path in table["image"] if not Path(path).is_file()]
     if missing:
         raise stage.InputError(

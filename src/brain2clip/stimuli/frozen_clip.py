@@ -25,7 +25,7 @@ log = logging.getLogger("brain2clip")
 
 @dataclass(frozen=True)
 class Clip:
-    """A frozen CLIP with what is needed to feed it.
+    """A frozen CLIP with its transform and tokenizer.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ def _loaded(tower: Tower) -> Clip:
         raise InputError(
             f"tower {tower.model!r} with pretrained {tower.pretrained!r} could not be loaded: "
             f"{type(error).__name__}: {told}\n"
-            "The weights may be cut short, or of another model. Check towers.*.model and towers.*.pretrained; "
+            "The weights may be cut short, or belong to another model. Check towers.*.model and towers.*.pretrained; "
             "pretrained may be the path of a checkpoint file."
         ) from None
     _check_finite(model, tower)
@@ -138,7 +138,7 @@ def _tokenizer(tower: Tower) -> Any:
 
 
 def _check_source(tower: Tower) -> None:
-    """Fail at once, with what to do, where a tower cannot be had."""
+    """Refuse a tower that cannot be loaded, and say what to do."""
     weights.check(tower.model, tower.pretrained)
     if tower.model.startswith(LOCAL):
         for path in map(Path, weights.of(tower.model, tower.pretrained)):
@@ -151,13 +151,13 @@ def _check_source(tower: Tower) -> None:
 
 
 def _check_reachable(tower: Tower) -> None:
-    """Fail at once where weights must come from the hub and it cannot be reached."""
+    """Refuse weights that must come from the hub if it cannot be reached."""
     if tower.model.startswith(LOCAL) or tower.pretrained is None or Path(tower.pretrained).is_file():
         return
     if not _cached(tower) and not hub.reachable():
         raise InputError(
             f"towers.*.pretrained: the weights {tower.pretrained!r} of {tower.model} are not on this machine and the "
-            "model hub cannot be reached. Download the checkpoint where there is network, and give its path as "
+            "model hub cannot be reached. Download the checkpoint where there is a network, and give its path as "
             "towers.*.pretrained: /path/to/open_clip_model.safetensors (or model: 'local-dir:FOLDER')."
         )
 

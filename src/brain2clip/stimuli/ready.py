@@ -1,4 +1,4 @@
-"""Vectors of stimuli that others made: embeddings in place of pictures that cannot be had, or of other models."""
+"""Ready vectors of stimuli: embeddings in place of pictures that are not available, or vectors of other models."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def read(path: Path, stimulus_id: Sequence[str], where: str = "ready_features") 
     lost = [name for name in stimulus_id if name not in place]
     if lost:
         raise InputError(
-            f"{path}: no embedding for {len(lost)} of {len(stimulus_id)} stimuli, the first is {lost[0]}; "
-            f"{where} needs all of a study's"
+            f"{path}: no embedding for {len(lost)} of {len(stimulus_id)} stimuli, the first is {lost[0]}; {where} "
+            "needs an embedding for each stimulus of the study"
         )
     chosen = values[[place[name] for name in stimulus_id]].astype(np.float32)
     if not np.isfinite(chosen).all() or (np.linalg.norm(chosen, axis=1) == 0).any():
@@ -65,5 +65,5 @@ def _arrays(path: Path) -> tuple[list[str], np.ndarray]:
 
 def _numbers(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind not in "fiu":
-        raise TypeError(f"{NAMES[1]} holds {values.dtype}, no numbers")
+        raise TypeError(f"{NAMES[1]} is of type {values.dtype}, expected numbers")
     return values

@@ -1,4 +1,4 @@
-"""Vectors of a picture from the states of its tower: what is read where."""
+"""Vectors of a picture from the states of its tower."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def check(visual: Any, vector: Vector) -> None:
     Raises
     ------
     InputError
-        With what it has.
+        With the blocks or patches that it has.
     """
     depth, grid = len(open_clip.blocks(visual)), open_clip.patch_grid(visual)
     if vector.block is not None and vector.block > depth:
-        raise InputError(f"readout: block is {vector.block}, the tower has {depth} blocks")
+        raise InputError(f"readout: block is {vector.block}, but the tower has {depth} blocks")
     if vector.grid is not None and vector.grid > min(grid):
-        raise InputError(f"readout: grid is {vector.grid}, the tower has {grid[0]} x {grid[1]} patches")
+        raise InputError(f"readout: grid is {vector.grid}, but the tower has {grid[0]} x {grid[1]} patches")
 
 
 def read(visual: Any, x: Tensor, vector: Vector) -> Tensor:

@@ -1,7 +1,7 @@
 """Stage ``vectors``: one further vector of every stimulus of a study, in the rows of its features.
 
-Of a view of the picture, after a block of the tower, pooled in some way; or from a file of somebody else. One file
-each: what another method asks for is another file, and nothing is computed again.
+Of a view of the picture, after a block of the tower, pooled in some way; or from a file of ready vectors. Each vector
+is one file, so another method adds files and nothing is computed again.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ class Maker:
         if vector.pool != "tower":
             if not open_clip.is_vision_transformer(visual):
                 raise stage.InputError(
-                    f"readout: {vector.name} is taken from inside a Vision Transformer; the picture side of "
-                    f"{tower.model} is a "
+                    f"readout: {vector.name} is read from a block of a Vision Transformer, but the picture encoder "
+                    f"of {tower.model} is a "
                     f"{type(visual).__name__}. Take a ViT, or pool: tower"
                 )
             tower_vectors.check(visual, vector)
@@ -138,7 +138,7 @@ def say_size(vector: Vector, shape: tuple[int, ...], dtype: np.dtype, limit_gb: 
     log.info("vectors: %s, %d stimuli x %d numbers, %.3g GB", vector.name, *shape, size)
     if limit_gb is not None and size > limit_gb:
         raise stage.InputError(
-            f"{vector.name}: {shape[0]} stimuli x {shape[1]} numbers are {size:.3g} GB, and "
+            f"{vector.name}: {shape[0]} stimuli x {shape[1]} numbers are {size:.3g} GB, but "
             "towers.*.vectors_limit_gb is "
             f"{limit_gb:g}; take a coarser grid or dtype: float16, or raise the limit"
         )

@@ -1,7 +1,7 @@
-"""Common parts of views: 8-bit pictures, the Gaussian blur, and the check of what a view gives.
+"""Common parts of views: 8-bit pictures, the Gaussian blur, and the check of a view's output.
 
-A view is a module of :mod:`brain2clip.stimuli.views`. It gets the picture as the tower sees it, after the tower's own
-resizing and cropping, so that pixels of its settings are those of the tower's input.
+A view is a module of :mod:`brain2clip.stimuli.views`. It gets the picture after the tower's own resizing and cropping,
+so that pixels in its settings are pixels of the tower's input.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Picture = NDArray[np.uint8]
 
 
 def build(settings: ViewBase) -> Callable[[Picture], Picture]:
-    """The view of some settings; what it gives is checked, because a kind may come from outside.
+    """The view of some settings; its output is checked, because a kind may come from outside.
 
     Returns
     -------
     callable
-        uint8 [H, W, 3] to uint8 [H, W, 3]. It raises InputError where the view gives anything else.
+        uint8 [H, W, 3] to uint8 [H, W, 3]. It raises InputError if the view returns anything else.
     """
     view: Callable[[Picture], Any] = kinds.load("views", settings.kind)(settings)
 
@@ -36,8 +36,8 @@ def build(settings: ViewBase) -> Callable[[Picture], Picture]:
         if not isinstance(found, np.ndarray) or (found.shape, found.dtype) != (picture.shape, np.uint8):
             told = f"{found.dtype} {list(found.shape)}" if isinstance(found, np.ndarray) else type(found).__name__
             raise InputError(
-                f"view {settings.kind!r} of a picture: expected uint8 {list(picture.shape)}, as it was given; found "
-                f"{told}; its class must give 8-bit pictures of the same size"
+                f"view {settings.kind!r} of a picture: expected uint8 {list(picture.shape)}, like the input; found "
+                f"{told}; its class must return 8-bit pictures of the same size"
             )
         return found
 

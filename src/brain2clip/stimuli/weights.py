@@ -1,4 +1,4 @@
-"""Local files that define a tower, and its names that open_clip knows. Light to import: the Snakefile asks."""
+"""Local files of a tower, and the names that open_clip knows. Light to import: the Snakefile uses it."""
 
 from __future__ import annotations
 
@@ -61,9 +61,33 @@ def check(model: str, pretrained: str | None) -> None:
         if os.path.isdir(path):
             raise InputError(f"towers.*.pretrained: {path} is a folder; give the file of the weights in it")
         if os.path.isfile(path) and (instead := user_files.stands_in(path)) is not None:
-            raise InputError(f"{path}: expected a file of the tower {model!r}, found that it is {instead}")
+            raise InputError(f"{path}: expected a file of the tower {model!r}, found {instead}")
         if os.path.isfile(path) and path.name == CONFIG:
             config(path)
+
+
+def check_there(model: str, pretrained: str | None) -> None:
+    """Refuse a tower whose local files are not there.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        With the setting and the files.
+    """
+    absent = [path for path in of(model, pretrained) if not os.path.isfile(path)]
+    if not absent:
+        return
+    if not model.startswith(LOCAL):
+        raise InputError(
+            f"towers.*.pretrained: no file {', '.join(absent)}; expected a checkpoint of {model}, or one of its tags"
+        )
+    folder = model.removeprefix(LOCAL)
+    if not os.path.isdir(folder):
+        raise InputError(f"towers.*.model: {folder}: no such folder; expected {CONFIG} and {WEIGHTS} in it")
+    raise InputError(
+        f"towers.*.model: {folder}: no {' and no '.join(Path(path).name for path in absent)} in it; expected {CONFIG} "
+        f"and {WEIGHTS}"
+    )
 
 
 def check_names(model: str, pretrained: str | None, known: Known) -> None:
@@ -113,8 +137,8 @@ def check_activation(model: str, pretrained: str | None, known: Known) -> str | 
         found = None if repository is None else known.repository_with_quick_gelu(repository)
         if found is None:
             return (
-                f"{pretrained}: no {CONFIG} beside it, so nothing says which activation the weights were trained with; "
-                f"taken as {'QuickGELU' if has else 'GELU'}"
+                f"{pretrained}: no {CONFIG} in its folder, so the activation that the weights were trained with is "
+                f"unknown; assumed {'QuickGELU' if has else 'GELU'}"
             )
         wanted, source = found, f"open_clip's list of {repository}"
     else:

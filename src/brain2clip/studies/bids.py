@@ -1,4 +1,6 @@
-"""Any BIDS dataset of EEG or MEG on disk as a study, by settings alone (:class:`brain2clip.settings.BidsStudy`).
+"""Any BIDS dataset of EEG or MEG as a study, by settings alone (:class:`brain2clip.settings.BidsStudy`).
+
+It lies on disk, or is downloaded from a manifest (:class:`Fetched`).
 
 What an event shows is read from ``events.tsv``, never from trigger codes. Pictures come from a table of the user;
 without pictures, named categories with text prompts are the candidates.
@@ -7,19 +9,23 @@ without pictures, named categories with text prompts are the candidates.
 from __future__ import annotations
 
 import logging
+import os
+import re
 import string
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as schema
 from brain2clip.names import SPLITS, suggestion
-from brain2clip.readers import bids_files, labels
+from brain2clip.readers import bids_files, bids_manifest, known_datasets, labels
 from brain2clip.readers.attempts import Attempt, strictly
 from brain2clip.readers.bids_files import Table, column, read_tsv
 from brain2clip.readers.contract import PICKS, EegStudy, Recording
+from brain2clip.readers.downloaded import DownloadedStudy
 from brain2clip.readers.user_stimuli import MISSING, UserStudy, check_case, some
 from brain2clip.stage import InputError
 
@@ -39,10 +45,16 @@ class Study(UserStudy, EegStudy):
     Settings = schema.BidsStudy
     block: schema.BidsStudy
 
+    def __new__(cls, name: str, settings: dict[str, Any], results: Path) -> Study:
+        """A study of files on disk or, where the settings name a manifest, of files that are downloaded."""
+        return super().__new__(_fetched() if cls is Study and settings.get("manifest") is not None else cls)
+
     def __init__(self, name: str, settings: dict[str, Any], results: Path) -> None:
         super().__init__(name, settings, results)
-        self.root = Path(self.block.root)
-        self.wanted = bids_files.Wanted(
+        if self.block.root is None and not isinstance(self, DownloadedStudy):  # a kind from outside made of this one
+            raise InputError(f"{self.setting('manifest')}: {type(self).__name__} reads a folder only; name root")
+        self.root = Path(self.block.root or "")
+        self.selection = bids_files.Wanted(
             self.block.tasks,
             self.block.entities,
             self.block.extension,
@@ -64,6 +76,7 @@ class Study(UserStudy, EegStudy):
             When one is unknown; for ``all`` also when a folder is no subject's, or a subject has no such recording.
         """
         found = bids_files.find_subjects(self.root)
+        known_datasets.check_folder(self.root, self.setting("root"))
         if not found:
             raise InputError(f"{self.root}: no folder sub-*; expected a BIDS dataset ({self.setting('root')})")
         if self.block.subjects == "all":
@@ -74,17 +87,22 @@ class Study(UserStudy, EegStudy):
         stray = bids_files.stray_folders(self.root)
         if stray:
             raise InputError(
-                f"{self.root}: {some(list(map(repr, stray)))} begins as the folder of a subject, but only letters and "
-                f"digits make a label\n  take it away, or name the subjects: {self._naming(found)}"
+                f"{self.root}: {some(list(map(repr, stray)))} looks like the folder of a subject, but labels have "
+                f"letters and digits only\n  remove it, or name the subjects: {self._naming(found)}"
             )
-        having = tuple(one for one in found if bids_files.wanted_files(self.root, one, self.wanted))
+        having = tuple(one for one in found if bids_files.wanted_files(self.root, one, self.selection))
         if having and having != found:
             lost = [one for one in found if one not in having]
             raise InputError(
                 f"{self.root}: {len(lost)} of {len(found)} subjects have no {self.block.datatype.upper()} recording "
-                f"that is asked for (tasks {', '.join(self.block.tasks)}): {some(lost)}\n"
-                f"  name the others: {self._naming(having)}"
+                f"that the settings ask for (tasks {', '.join(self.block.tasks)}): {some(lost)}\n"
+                f"  name the other subjects: {self._naming(having)}"
             )
+
+    @property
+    def listing(self) -> Path:
+        """What lists the recordings, for messages."""
+        return self.root
 
     def _naming(self, found: tuple[str, ...]) -> str:
         return f"{self.setting('subjects')}: [{', '.join(map(repr, found))}]"
@@ -100,23 +118,27 @@ class Study(UserStudy, EegStudy):
     def recordings(self, subject: str) -> list[Recording]:
         """Recordings of a subject in the order of session, task, run."""
         labels.check(self.name, subject, bids_files.find_subjects(self.root))
-        return bids_files.find_recordings(self.root, subject, self.wanted)
+        return bids_files.find_recordings(self.root, subject, self.selection)
 
     def _check_entities(self, attempt: Attempt = strictly) -> None:
         """Refuse tasks, and labels that the split lists, which no name of a recording in the dataset has."""
         split = self.block.split
-        every = bids_files.all_entities(self.root, bids_files.find_subjects(self.root), self.block.datatype)
+        every = self._all_entities()
         if not every:
             return  # what is there instead is told for the first subject
         self._check_labels("tasks", self.block.tasks, {one.get("task", "") for one in every}, attempt)
         if split.by in SPLIT_BY:
             entity = SPLIT_BY[split.by]
-            asked = [one for one in every if one.get("task") in self.wanted.tasks]
+            asked = [one for one in every if one.get("task") in self.selection.tasks]
             known = {one[entity] for one in asked if entity in one}
             if entity != "task":
                 known |= {f"{one['ses']}/{one['run']}" for one in asked if {"ses", "run"} <= set(one)}
             for side in SPLITS:
                 self._check_labels(f"split.{side}", getattr(split, side) or (), known, attempt)
+
+    def _all_entities(self) -> list[dict[str, str]]:
+        """Entities in the names of all recordings of the datatype, wanted or not."""
+        return bids_files.all_entities(self.root, bids_files.find_subjects(self.root), self.block.datatype)
 
     def _check_labels(self, key: str, wanted: Iterable[str], known: set[str], attempt: Attempt) -> None:
         for label in wanted:
@@ -125,7 +147,7 @@ class Study(UserStudy, EegStudy):
     def _check_label(self, key: str, label: str, known: set[str]) -> None:
         if label not in known:
             raise InputError(
-                f"{self.setting(key)}: no recording of {self.root} has the label {label!r}"
+                f"{self.setting(key)}: no recording of {self.listing} has the label {label!r}"
                 f"{labels.meant(label, known)}\n  labels found: {some(sorted(known)) or 'none'}"
             )
 
@@ -141,13 +163,13 @@ class Study(UserStudy, EegStudy):
         every = attempt([], bids_files.all_entities, self.root, found, self.block.datatype)
         there = {one["task"] for one in every if "task" in one}
         if there and there.isdisjoint(self.block.tasks):
-            self.wanted = replace(self.wanted, tasks=tuple(sorted(there)))
+            self.selection = replace(self.selection, tasks=tuple(sorted(there)))
         attempt(None, self._check_entities, attempt)
         self._checked.add("")
         if attempt((), self.subjects):
             return self.subjects()
         asked = found if self.block.subjects == "all" else [one for one in self.block.subjects if one in found]
-        return tuple(one for one in asked if attempt([], bids_files.wanted_files, self.root, one, self.wanted))
+        return tuple(one for one in asked if attempt([], bids_files.wanted_files, self.root, one, self.selection))
 
     def _shown_to(self, subject: str) -> Iterator[pd.DataFrame]:
         return map(self.trials, self.recordings(subject))
@@ -177,7 +199,9 @@ class Study(UserStudy, EegStudy):
             self._checked.add(recording.subject)
         trials = pd.DataFrame({"onset": onsets, "stimulus": names, "concept": concepts, "split": sides})
         if None in sides:
-            log.info("%s: %d trials are on neither side of the split, left out", recording.name, sides.count(None))
+            log.info(
+                "%s: %d trials left out, because they are neither training nor test", recording.name, sides.count(None)
+            )
         trials = trials[trials["split"].notna()]
         return trials.sort_values("onset", kind="stable", ignore_index=True)
 
@@ -229,11 +253,11 @@ class Study(UserStudy, EegStudy):
                 if value not in everywhere:
                     known = own[setting] | everywhere
                     raise InputError(
-                        f"{self.setting(setting)}: no event of sub-{subject} has {value!r}{suggestion(value, known)}, "
-                        f"nor has one of another subject in {self.root}\n"
-                        f"  values found: {some(sorted(known))}; fix the name, or take it out"
+                        f"{self.setting(setting)}: no event of sub-{subject} has "
+                        f"{value!r}{suggestion(value, known)}, nor has an event of another subject in {self.root}\n  "
+                        f"values found: {some(sorted(known))}; fix the name, or remove it"
                     )
-                log.warning("sub-%s: no event has %r, which %s names", subject, value, self.setting(setting))
+                log.warning("sub-%s: no event has %r, which is in %s", subject, value, self.setting(setting))
 
     def _wanted_values(self) -> dict[str, tuple[str, ...]]:
         """Values that settings name, by setting."""
@@ -286,7 +310,7 @@ class Study(UserStudy, EegStudy):
         if not kept:
             found = "; ".join(f"{name}: {some(sorted(set(events[name])))}" for name in self.block.keep)
             raise InputError(
-                f"{path}: no trial is left of {len(events['onset'])} events\n"
+                f"{path}: none of {len(events['onset'])} events is a trial\n"
                 f"  {self.setting('keep')} wants {_plain(self.block.keep)}\n"
                 f"  values found: {found or 'none'}"
             )
@@ -325,11 +349,11 @@ class Study(UserStudy, EegStudy):
             if plain or name in events or name not in ENTITIES:
                 columns[name] = column(events, name, recording.events, setting)
             elif entities[name] is None:
-                raise InputError(f"{recording.path}: no {name} in the file name, which {setting} = {wanted!r} wants")
+                raise InputError(f"{recording.path}: no {name} in the file name, which {setting} = {wanted!r} needs")
         unknown = [row for row in kept if any(cells[row] in MISSING for cells in columns.values())]
         if unknown:
             raise InputError(
-                f"{recording.events}: {len(unknown)} of {len(kept)} trials do not say what was shown "
+                f"{recording.events}: {len(unknown)} of {len(kept)} trials do not name a stimulus "
                 f"({', '.join(columns)} is n/a, first in event {unknown[0] + 1})\n"
                 f"  expected a stimulus in each trial; leave other events out by {self.setting('keep')}"
             )
@@ -361,6 +385,207 @@ class Study(UserStudy, EegStudy):
     def _check_split_case(self, found: list[str], where: str) -> None:
         split = self.block.split
         check_case(found, (*split.test, *(split.train or ())), where, self.setting("split"))
+
+
+class Fetched(DownloadedStudy, Study):
+    """A BIDS dataset that is downloaded from a manifest.
+
+    Which subjects and recordings there are is read from the manifest, so that it can be planned before anything is
+    there; everything else is read from disk as of any dataset, after each file was compared with its record.
+    """
+
+    def __init__(self, name: str, settings: dict[str, Any], results: Path) -> None:
+        super().__init__(name, settings, results)
+        self._units_of: dict[str, list[str]] = {}
+
+    @cached_property
+    def dataset(self) -> str:  # type: ignore[override]
+        """Accession, or name of the manifest without its ending."""
+        name = Path(self.block.manifest or "").name
+        return re.sub(r"[^A-Za-z0-9_.-]", "-", re.sub(r"\.csv(\.gz)?$", "", name))
+
+    @cached_property
+    def description(self) -> str | None:  # type: ignore[override]
+        """The dataset's description, where the manifest lists it."""
+        return "dataset_description.json" if "dataset_description.json" in self.entries else None
+
+    def shared_units(self) -> list[str]:
+        """The files on top, and the pictures where the dataset brings them."""
+        return sorted({*self._top_units, *map(self.unit, self._own_pictures.values())})
+
+    @cached_property
+    def _top_units(self) -> list[str]:
+        """Files on top, among which are sidecars of all recordings."""
+        return sorted({self.unit_of(path) for path in self.entries if "/" not in path})
+
+    @cached_property
+    def _own_pictures(self) -> dict[Path, str]:
+        """Pictures of the table that lie in the dataset, with their paths in it."""
+        if self.block.stimuli is None:
+            return {}
+        base = os.path.abspath(self.root) + os.sep
+        named = {path: os.path.abspath(path) for path in self.stimuli.pictures_named()}
+        return {path: Path(full).relative_to(base).as_posix() for path, full in named.items() if full.startswith(base)}
+
+    def subject_units(self, subject: str) -> list[str]:
+        """Units of the recordings that are read, and of what belongs to all of them or to a session."""
+        labels.check(self.name, subject, self._having)
+        if subject not in self._units_of:
+            found = bids_manifest.units_for(self.units, subject, self._read_ones, self.block.datatype)
+            self._units_of[subject] = found
+        return self._units_of[subject]
+
+    def unit_of(self, path: str) -> str:
+        """Name of the download unit of a file, by datatype."""
+        return bids_manifest.unit_of(path)
+
+    # ------------------------------------------------------------------------------------------- files
+
+    def subjects(self) -> tuple[str, ...]:
+        """Subject labels without ``sub-``, sorted, by the manifest; what is refused as for a dataset on disk."""
+        known_datasets.check(self.dataset, self.setting("manifest"))
+        for accession in known_datasets.REFUSED:  # under another name
+            if any(f"/{accession}/" in entry.url for entry in self.entries.values()):
+                known_datasets.check(accession, self.setting("manifest"))
+        every = {one.subject for one in self._recordings} | {one.subject for one in self._places}
+        asked = every if self.block.subjects == "all" else every.intersection(self.block.subjects)
+        lost = sorted(asked.difference(self._having))
+        if lost:
+            tasks = sorted({one.labels.get("task", "") for one in self._recordings})
+            found = f"tasks found: {', '.join(tasks) or 'none'}"
+            name = self._naming(tuple(sorted(self._having))) if self._having else f"change {self.setting('tasks')}"
+            kind = self.block.datatype.upper()
+            raise InputError(
+                f"{self.manifest}: {len(lost)} of {len(asked)} subjects have no {kind} recording that is asked for "
+                f"(tasks {', '.join(self.block.tasks)}; {found}): {some(lost)}\n"
+                f"  name the others: {name}"
+            )
+        return labels.wanted(self.setting("subjects"), self.block.subjects, self._having, str(self.manifest))
+
+    def files(self, subject: str) -> list[str]:
+        """Records of the downloads of a subject, and of the files on top."""
+        if "" not in self._checked:  # once for all subjects
+            self._check_entities()
+            self._checked.add("")
+        return [self.record(unit) for unit in [*self._top_units, *self.subject_units(subject)]]
+
+    def recordings(self, subject: str) -> list[Recording]:
+        """Recordings of a subject in the order of session, task, run, when they are downloaded.
+
+        Raises
+        ------
+        brain2clip.stage.InputError
+            When something of them is not there.
+        """
+        for unit in [*self._top_units, *self.subject_units(subject)]:
+            there = Path(self.record(unit)).is_file()
+            lost = [one.path for one in self.units[unit] if not (self.root / one.path).is_file()]
+            if lost or not there:
+                raise InputError(
+                    f"{self.root / self.units[unit][0].path}: {some(lost) or 'the record of the download'} is not "
+                    f"there; "
+                    + (f"delete {self.record(unit)} and " if there else "")
+                    + "start snakemake, so that it is fetched"
+                )
+        found = bids_files.find_recordings(self.root, subject, self.selection)
+        for recording in found:
+            path = self.relative(recording.path)
+            if path not in self.entries and not recording.path.is_dir():
+                self.check_there(recording.path)  # left by another manifest
+        return found
+
+    def check_recording(self, recording: Recording) -> None:
+        """Refuse files of a recording that are not as they came, or that no download brought."""
+        files = bids_files.data_files(recording)
+        for path in files:
+            self.check_there(path)
+        self._record_of(files[0]).check_all()
+
+    def fetched(self, subject: str) -> bool:
+        """Whether all of a subject is there."""
+        return all(Path(path).is_file() for path in self.files(subject))
+
+    def look_around(self, attempt: Attempt) -> tuple[str, ...]:
+        """What the manifest alone tells; subjects that can be looked at, because they are there."""
+        attempt(None, self._check_entities, attempt)
+        self._checked.add("")
+        pictures = attempt({}, lambda: self._own_pictures)
+        self.stimuli.coming = frozenset(
+            path for path, name in pictures.items() if not Path(self.record(attempt("", self.unit, name))).is_file()
+        )
+        return tuple(one for one in attempt((), self.subjects) if self.fetched(one))
+
+    def absent(self) -> list[str]:
+        """Subjects that are still to be fetched."""
+        return [one for one in self.subjects() if not self.fetched(one)]
+
+    @property
+    def listing(self) -> Path:
+        """What lists the recordings, for messages."""
+        return self.manifest
+
+    def _all_entities(self) -> list[dict[str, str]]:
+        return [one.labels for one in self._recordings]
+
+    @cached_property
+    def _places(self) -> list[bids_manifest.Place]:
+        """Places of all files of the datatype."""
+        found = map(bids_manifest.place, self.entries)
+        own = [one for one in found if one is not None and one.datatype == self.block.datatype]
+        return [one for one in own if one.subject != bids_files.EMPTY_ROOM]
+
+    @cached_property
+    def _recordings(self) -> list[bids_manifest.Named]:
+        return bids_manifest.recordings(self.entries, self.block.datatype)
+
+    @cached_property
+    def _read_ones(self) -> list[bids_manifest.Named]:
+        return bids_manifest.wanted(self._recordings, self.selection)
+
+    @cached_property
+    def _having(self) -> frozenset[str]:
+        """Subjects with a recording that is read."""
+        return frozenset(one.subject for one in self._read_ones)
+
+    # ----------------------------------------------------------------------------------------- stimuli
+
+    def stimulus_files(self) -> list[str]:
+        """The table of pictures, and records of what is downloaded: pictures, and events that tell the split."""
+        records = [path for one in self.subjects() for path in self.files(one)] if self.split_from_events else []
+        pictures = sorted({self.record(self.unit(name)) for name in self._own_pictures.values()})
+        return [*self.label_files(), *pictures, *dict.fromkeys(records)]
+
+    def catalogue_digest(self) -> str | None:
+        """Digest of the stimulus table where it can be told before anything is downloaded."""
+        return None if self.split_from_events or self._own_pictures else super().catalogue_digest()
+
+    def stimulus_table(self) -> pd.DataFrame:
+        """As of a dataset on disk, after pictures that were downloaded were compared with what came."""
+        for name in self._own_pictures.values():
+            self.check_there(self.root / name)
+        return super().stimulus_table()
+
+    def trials(self, recording: Recording) -> pd.DataFrame:
+        """As of a dataset on disk, after all files of the recording were compared with what came."""
+        self.check_recording(recording)
+        return super().trials(recording)
+
+    def _shown_to(self, subject: str) -> Iterator[pd.DataFrame]:
+        for recording in self.recordings(subject):
+            self.check_there(recording.events)  # the samples are not read for it
+            yield super().trials(recording)
+
+    def _values_of_all(self) -> dict[str, set[str]]:
+        """Of subjects that are there; as long as others are not, any value may still come."""
+        every = super()._values_of_all()
+        if not all(self.fetched(one) for one in self._having):
+            for setting, values in self._wanted_values().items():
+                every[setting].update(values)
+        return every
+
+
+def _fetched() -> type[Study]:
+    return Fetched
 
 
 def _picked(picks: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 Training shows 1200 pictures (150 classes of ImageNet, 8 each), the test 50 pictures of 50 other classes. Source
 ``figshare`` (article 7387130): 5 subjects, every training picture once, every test picture 35 times, 500 rows of
 imagery, which are not read. Source ``fmriprep``: newer files of three people who saw the same pictures more often,
-training and test in a file each. What the files do not tell at first sight:
+training and test in a file each. Details that the files do not show:
 
 - A stimulus is a number such as 1518878.010042: class n01518878, picture 10042, so image id ``n01518878_10042``. It is
   exact in double precision only. Newer files have ``stimulus_name``, a number whose text is in the ``vmap``.
@@ -191,7 +191,7 @@ class Study(DownloadedStudy, VoxelStudy):
         if not there:
             raise InputError(
                 f"studies.{self.name}: no file of {', '.join(self.subjects())} in {self.root}; expected "
-                f"{', '.join(map(str, self._paths(self.subjects()[0])))}; run snakemake so that they are downloaded"
+                f"{', '.join(map(str, self._paths(self.subjects()[0])))}; run snakemake, which downloads them"
             )
         return self._ids_of(there[0])
 
@@ -213,8 +213,8 @@ class Study(DownloadedStudy, VoxelStudy):
         if shared or other:
             raise self._wrong(
                 subject,
-                f"test classes {', '.join(sorted(other)) or 'none'} are not those of the dataset, and "
-                f"{', '.join(sorted(shared)) or 'none'} of those stand in training",
+                f"test classes {', '.join(sorted(other)) or 'none'} are not test classes of the dataset, and "
+                f"{', '.join(sorted(shared)) or 'none'} of the test classes are in training",
             )
         return found
 
@@ -228,8 +228,8 @@ class Study(DownloadedStudy, VoxelStudy):
         if lost:
             raise InputError(
                 f"{path}: no caption of {len(lost)} of {len(training)} training pictures, the first is {lost[0]} "
-                f"(setting {setting}; found {len(found)} pictures)\n  expected a sentence for each; get the file "
-                "again, or set captions to null"
+                f"(setting {setting}; found {len(found)} pictures)\n  expected a sentence for each picture; get the "
+                "file again, or set captions to null"
             )
         return found
 
@@ -262,8 +262,8 @@ class Study(DownloadedStudy, VoxelStudy):
         if lost:
             raise InputError(
                 f"{folder}: {len(lost)} of {len(names)} pictures are not there, the first is {lost[0]} (setting "
-                f"{setting})\n  expected <folder>/**/<picture id> with {', '.join(ENDINGS)}; ask the authors for them, "
-                "or set pictures to null: then ready_features or class prompts stand in"
+                f"{setting})\n  expected <folder>/**/<picture id> with {', '.join(ENDINGS)}; ask the authors for "
+                "them, or set pictures to null: then ready_features or class prompts are used instead"
             )
         return [found[name] for name in names]
 
@@ -333,7 +333,7 @@ class Study(DownloadedStudy, VoxelStudy):
             )
             if not same:
                 raise InputError(
-                    f"{other.path}: {len(other.voxels)} voxels in other places than the {len(first.voxels)} of "
+                    f"{other.path}: {len(other.voxels)} voxels at other positions than the {len(first.voxels)} of "
                     f"{first.path}; expected the same voxels in both files of a subject"
                 )
         return files
@@ -343,7 +343,7 @@ class Study(DownloadedStudy, VoxelStudy):
         records = ", ".join(self.files(subject))
         return InputError(
             f"{paths}: {what}\n  this is not the published file; delete it and its record ({records}) and start "
-            "snakemake again, so that it is fetched"
+            "snakemake again, which downloads it"
         )
 
     # ---------------------------------------------------------------------------------------- manifest
@@ -423,7 +423,8 @@ def read_labels(bdata: BData, side: str) -> pd.DataFrame:
     bad = [row for row, (one, split) in enumerate(zip(ids, splits)) if one is None and split in SPLITS]
     if bad:
         raise InputError(
-            f"{bdata.path}: {key} of {len(bad)} rows is no stimulus, the first is {shown[bad[0]]} in row {bad[0] + 1}; "
+            f"{bdata.path}: {key} of {len(bad)} rows is not a stimulus, the first is {shown[bad[0]]} in row "
+            f"{bad[0] + 1}; "
             "expected numbers such as 1518878.010042 in double precision, or names such as n01518878_10042"
         )
     found: dict[str, Any] = {"split": splits, "image_id": [one or "" for one in ids]}
@@ -431,7 +432,9 @@ def read_labels(bdata: BData, side: str) -> pd.DataFrame:
         own = next((known for known in bdata.keys if known.lower() == name), None)
         values = None if own is None else bdata.labels(own)[:, 0]
         if values is not None and not np.isfinite(values).all():
-            raise InputError(f"{bdata.path}: {own} of {(~np.isfinite(values)).sum()} rows is no number; expected one")
+            raise InputError(
+                f"{bdata.path}: {own} of {(~np.isfinite(values)).sum()} rows is not a number; expected numbers"
+            )
         found[name] = NO_LABEL if values is None else [_whole(value) for value in values]
     return pd.DataFrame(found)
 

@@ -56,7 +56,7 @@ class Study(SimulatedStudy, EegStudy):
         if absent:
             raise InputError(
                 f"{path}: column {', '.join(absent)} is missing; found {', '.join(events.columns)}. "
-                "Delete the subject's folder and let snakemake make it again."
+                "Delete the subject's folder and run snakemake again."
             )
         events = events[events["trial_type"] == "image"].reset_index(drop=True)
         onset = pd.to_numeric(events["onset"], errors="coerce")
@@ -66,7 +66,7 @@ class Study(SimulatedStudy, EegStudy):
                 first = int(values.isna().to_numpy().argmax())
                 raise InputError(
                     f"{path}: {column} of image trial {first + 1} is {events[column][first]!r}; expected a number. "
-                    "Correct the row, or delete the subject's folder and let snakemake make it again."
+                    "Correct the row, or delete the subject's folder and run snakemake again."
                 )
         names = [drawn_pictures.stimulus_id(recording.task, int(value)) for value in number]
         columns = {"onset": onset.astype(float), "stimulus": names, "concept": self.concepts_of(names, path)}

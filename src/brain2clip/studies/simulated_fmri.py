@@ -1,4 +1,4 @@
-"""The simulated fMRI study as its readers see it: where its files are and what they say.
+"""The simulated fMRI study for readers: paths and content of its files.
 
 Its pictures are those of the simulated EEG study with the same seed and counts. What writes the files is in
 ``simulate_pictures`` and ``simulate_voxels``; this module does not import them, so that a change of the generator does
@@ -42,12 +42,13 @@ class Study(SimulatedStudy, VoxelStudy):
         return [str(self.root / f"sub-{subject}" / f"sub-{subject}_voxels.h5")]
 
     def rows(self, subject: str) -> pd.DataFrame:
-        """What each row of the signals is; there is one session, without a name."""
+        """What each row of the signals is; a single session has no name."""
         import pandas as pd
 
         with self._open(subject) as file:
             shown, split, run = (file[name].asstr()[:] for name in ("stimulus", "split", "run"))
-        rows = pd.DataFrame({"stimulus": shown, "concept": "", "split": split, "session": NO_LABEL, "run": run})
+            session = file["session"].asstr()[:] if "session" in file else NO_LABEL
+        rows = pd.DataFrame({"stimulus": shown, "concept": "", "split": split, "session": session, "run": run})
         rows.loc[rows["stimulus"] == drawn_pictures.REST, "stimulus"] = ""
         seen = rows["stimulus"] != ""
         rows.loc[seen, "concept"] = self.concepts_of(list(rows.loc[seen, "stimulus"]), Path(self.files(subject)[0]))
@@ -86,7 +87,7 @@ class Study(SimulatedStudy, VoxelStudy):
             absent = [name for name in ("signal", "stimulus", "split", "run", "voxel", "region") if name not in file]
             if absent:
                 raise InputError(
-                    f"{path}: {', '.join(absent)} is missing; found {', '.join(file)}. Delete the file and let "
-                    "snakemake make it again."
+                    f"{path}: {', '.join(absent)} is missing; found {', '.join(file)}. Delete the file and run "
+                    "snakemake again."
                 )
             yield file

@@ -2,7 +2,7 @@ r"""THINGS-EEG1 (Grootswagers, Zhou, Robinson, Hebart, Carlson 2022) as its BIDS
 
 50 subjects, one recording each at 1000 Hz. All 1854 concepts of THINGS are shown with 12 pictures each, every picture
 once, in rapid streams: one picture every 0.1 s, so that an epoch of 0.7 s overlaps with the next six. A test block
-follows: 200 other pictures, 12 times each. What the tables do not tell at first sight:
+follows: 200 other pictures, 12 times each. Details that the tables do not show:
 
 - ``onset`` is in milliseconds in the version of 2021 (against BIDS) and in seconds since version 1.2.0, which also has
   a column ``sample``. ``duration`` is 50 in both, milliseconds. 19 tables are of 2021 and pinned by their hash; of the
@@ -200,7 +200,8 @@ class Study(DownloadedStudy, EegStudy):
             one, other = (f"{row.concept}/{row.file} ({row.split})" for row in twice.iloc[:2].itertuples())
             raise InputError(
                 f"studies.{self.name}: the events of {', '.join(self.subjects())} name {one} and {other}; expected one "
-                "folder and one side of the split for each name of a picture; see which table is not the published one"
+                "folder and one side of the split for each name of a picture; check which table is not the published "
+                "one"
             )
         return table.set_index("stimulus_id", drop=False).sort_index()
 
@@ -282,8 +283,8 @@ class Study(DownloadedStudy, EegStudy):
     def _check_test_block(self, subject: str) -> None:
         if self.block.test == "block" and not INCOMPLETE.get(subject, COMPLETE)[1]:
             raise InputError(
-                f"studies.{self.name}: sub-{subject} has no test block, which test: block asks for\n"
-                f"  take the subject out of studies.{self.name}.subjects (all leaves it out), or set test: concepts"
+                f"studies.{self.name}: sub-{subject} has no test block, which test: block needs\n  remove the "
+                f"subject from studies.{self.name}.subjects (subjects: all leaves it out), or set test: concepts"
             )
 
     # ---------------------------------------------------------------------------------------- manifest
@@ -387,7 +388,7 @@ class Events(PublishedTable):
         if bad.any():
             raise self.wrong(f"{self.cell('onset', bad)} (and {bad.sum() - 1} more); expected a time")
         if len(written) < 2:
-            raise self.wrong(f"{len(written)} events; expected the {sum(COMPLETE)} of a whole recording")
+            raise self.wrong(f"{len(written)} events; expected {sum(COMPLETE)}, a complete recording")
         steps = np.diff(written)
         onsets = written / UNITS[self.unit(float(np.median(steps)))]
         if (steps < 0).any():
@@ -441,7 +442,8 @@ class Events(PublishedTable):
             raise self.wrong(
                 f"onset and sample disagree in {bad.sum()} of {len(bad)} events: in event {row + 1} onset is "
                 f"{self.table['onset'][row]} (understood as {onsets[row]:.6g} s) and sample is "
-                f"{self.table['sample'][row]}, at {SFREQ:g} Hz; expected at most {SAMPLE_TOLERANCE:g} samples between"
+                f"{self.table['sample'][row]}, at {SFREQ:g} Hz; expected a difference of at most "
+                f"{SAMPLE_TOLERANCE:g} samples"
             )
 
     # ---------------------------------------------------------------------------------------- labels
@@ -512,13 +514,13 @@ class Events(PublishedTable):
         bad = main & (self.numbers("objectnumber") != places)
         if bad.any():
             raise self.wrong(
-                f"{self.cell('objectnumber', bad)} (and {bad.sum() - 1} more); expected {places[bad.argmax()]:g}, the "
-                f"place of {self.value('object', bad)} in alphabetical order, from 0"
+                f"{self.cell('objectnumber', bad)} (and {bad.sum() - 1} more); expected {places[bad.argmax()]:g}, "
+                f"the position of {self.value('object', bad)} in alphabetical order, from 0"
             )
         bad = main & shown.duplicated().to_numpy()
         if bad.any():
             raise self.wrong(
-                f"{bad.sum()} main pictures come once more, first {self.cell('stim', bad)}; expected each once"
+                f"{bad.sum()} main pictures occur again, first {self.cell('stim', bad)}; expected each once"
             )
 
     def check_test(self, shown: pd.DataFrame) -> None:

@@ -1,8 +1,8 @@
 """THINGS-EEG2 (Gifford et al. 2022) as its BIDS version, NEMAR nm000232 v1.0.1, has it.
 
 10 subjects, 4 recording sessions each, 63 electrodes at 1000 Hz. A session has 5 training runs and a test run (and rest
-runs, which are not read). Pictures come every 0.2 s, so that epochs of a second overlap. What the tables do not tell at
-first sight:
+runs, which are not read). Pictures come every 0.2 s, so that epochs of a second overlap. Details that the tables do not
+show:
 
 - The label of an event is ``tot_img_number`` (from 1 within the task). The trigger ``value`` is none: in training it
   goes round from 1 to 99, so that up to 1111 pictures share a code; only in the test it equals the number.
@@ -113,7 +113,7 @@ class Study(DownloadedStudy, EegStudy):
                     what = f"ses-{session}_task-{task}" + (f"_run-{run}" if run else "")
                     raise InputError(
                         f"{self.block.manifest}: lists no recording sub-{subject}_{what}, which studies.{self.name} "
-                        "wants (settings sessions, runs); expected a .bdf; complete the manifest, or name other labels"
+                        "needs (settings sessions, runs); expected a .bdf; complete the manifest, or set other labels"
                     )
                 found.append(self._listed[subject, session, task, run])
         return found
@@ -157,7 +157,7 @@ class Study(DownloadedStudy, EegStudy):
         keys = [name for name in TABLE_COLUMNS if name != "image"]
         if not set(TABLE_COLUMNS) <= set(found) or not found[keys].equals(table[keys]):
             raise InputError(
-                f"{self._stimuli}: {len(found)} pictures, unpacked by another index than {self.block.images} "
+                f"{self._stimuli}: {len(found)} pictures, unpacked with another index than {self.block.images} "
                 f"({len(table)} pictures; setting studies.{self.name}.images)\n"
                 "  expected the same pictures in the same order; delete the table and start snakemake again, and give "
                 f"all studies of {self.dataset} the same index"
@@ -237,8 +237,8 @@ class Study(DownloadedStudy, EegStudy):
         for setting in ("sessions", "runs"):
             if getattr(self.block, setting) != "all":
                 raise InputError(
-                    f"studies.{self.name}.{setting}: the authors' epochs (source: preprocessed) are of all sessions "
-                    f"and runs together; leave {setting} out, or take source: raw"
+                    f"studies.{self.name}.{setting}: the authors' epochs (source: preprocessed) combine all sessions "
+                    f"and runs; leave {setting} out, or take source: raw"
                 )
 
     def subject_units(self, subject: str) -> list[str]:
@@ -369,5 +369,5 @@ class Events(PublishedTable):
 
     def _trigger_hint(self, shown: np.ndarray, numbers: np.ndarray) -> str:
         if self.task == "train" and "value" in self.table and (self.numbers("value")[shown] == numbers).all():
-            return "; tot_img_number repeats the column value, a trigger that goes round from 1 to 99 and is no label"
+            return "; tot_img_number repeats the column value, a trigger that cycles from 1 to 99 and is not a label"
         return ""

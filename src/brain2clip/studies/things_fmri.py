@@ -8,7 +8,7 @@
 - ``sub-01_StimulusMetadata.csv``: trial_id, session, run, trial_type (train, test), stimulus (``dog_01b.jpg``).
 - ``sub-01_VoxelMetadata.csv``: coordinates, noise ceilings and, in columns of zeros and ones, regions.
 
-What the files do not tell at first sight: numbers of runs begin anew in every session; the test pictures show concepts
+Details that the files do not show: numbers of runs begin anew in every session; the test pictures show concepts
 of the training pictures (other pictures of them), so that retrieval is zero-shot only without the training trials of
 those concepts (setting ``keep_test_concepts``). Prompts and the folder of pictures are those of the EEG studies of
 THINGS, so that the same tower gives the same features.
@@ -156,7 +156,7 @@ class Study(VoxelStudy):
         if bad.any():
             row = table.iloc[int(bad.argmax())]
             raise InputError(
-                f"{path}: {bad.sum()} trials are not understood, the first is {row['stimulus']!r} of type "
+                f"{path}: {bad.sum()} trials cannot be read, the first is {row['stimulus']!r} of type "
                 f"{row['trial_type']!r}; expected pictures such as dog_01b.jpg of type train or test"
             )
         found = table[["trial_id", "session", "run"]].assign(
@@ -166,7 +166,8 @@ class Study(VoxelStudy):
             found["trial_id"] = pd.to_numeric(found["trial_id"])
         if found.isna().any(axis=None) or not found["trial_id"].is_unique:
             raise InputError(
-                f"{path}: trials without trial_id, session or run, or two of one trial_id; expected each trial once; "
+                f"{path}: trials without trial_id, session or run, or with the same trial_id; expected each trial "
+                "once; "
                 "unpack it again"
             )
         self._check_numbers(found, path)
@@ -236,8 +237,8 @@ class Study(VoxelStudy):
             if len(betas) != 1:
                 listing = ", ".join(f"{item.name} {item.shape}" for item in found) or "none"
                 raise InputError(
-                    f"{path}: {len(betas)} blocks of {shape[0]} voxels x {shape[1]} trials; expected one, as the "
-                    f"tables beside it say, in a pandas data frame of the fixed format (blocks found: {listing})"
+                    f"{path}: {len(betas)} blocks of {shape[0]} voxels x {shape[1]} trials; expected one, as in the "
+                    f"tables of the same folder, in a pandas data frame of the fixed format (blocks found: {listing})"
                 )
             hdf5.check_written(betas[0], path, "; unpack it again")
             yield betas[0], self._order(betas[0], subject)

@@ -1,7 +1,7 @@
 """Any voxel data on disk as a study, by settings alone (:class:`brain2clip.settings.VoxelTableStudy`).
 
-A file of signals and a table of its rows per subject. What is shown is a picture of a table of the user or, without
-pictures, a named category with text prompts. Values of the split may hold ``{subject}``: so one person's runs become
+A file of signals and a table of its rows for each subject. Stimuli are pictures of a table of the user or, without
+pictures, named categories with text prompts. Values of the split may hold ``{subject}``: so one person's runs become
 folds, each a "subject" whose label is the run that it leaves out.
 """
 
@@ -78,7 +78,7 @@ class Study(UserStudy, VoxelStudy):
         self._check_length(rows, path, subject)
         counts = Counter(rows["split"])
         log.info(
-            "%s: %d rows, %d of training and %d of test trials; %d others (rest, or left out by the split)",
+            "%s: %d rows, %d of training and %d of test trials; %d other rows (rest, or left out by the split)",
             *(path, len(rows), counts["train"], counts["test"], counts[""]),
         )
         return rows
@@ -168,16 +168,16 @@ class Study(UserStudy, VoxelStudy):
             run, found = max(sessions.items(), key=lambda item: len(item[1]))
             if len(found) > 1:
                 raise InputError(
-                    f"{path}: run {run!r} is in {len(found)} sessions by the column {name!r} ({some(sorted(found))}), "
-                    f"which are runs of their own\n  set {self.setting('session')} to {name}; take the column out of "
-                    "the table where it says something else"
+                    f"{path}: run {run!r} is in {len(found)} sessions by the column {name!r} "
+                    f"({some(sorted(found))}), which makes them different runs\n  set {self.setting('session')} to "
+                    f"{name}; remove the column from the table if it has another meaning"
                 )
 
     def _check_named(self, table: Table, shown: list[int], path: Path) -> None:
         """Refuse rows with a stimulus that do not say which, or in which run and session."""
         rest = f"name the stimulus, or list the value in {self.setting('rest')}"
         for key, what, do in (
-            ("stimulus", "what was shown", rest),
+            ("stimulus", "their stimulus", rest),
             ("run", "their run", "name it"),
             ("session", "their session", "name it"),
         ):
@@ -185,7 +185,7 @@ class Study(UserStudy, VoxelStudy):
             unknown = [row for row in shown if name in table and table[name][row] in MISSING]
             if unknown:
                 raise InputError(
-                    f"{path}: {len(unknown)} rows do not say {what} ({name} is empty or n/a, first in row "
+                    f"{path}: {len(unknown)} rows do not name {what} ({name} is empty or n/a, first in row "
                     f"{unknown[0] + 1}); {do}"
                 )
 

@@ -1,4 +1,4 @@
-"""What is done to responses in training: MixCo, noise, dropout. Test responses never come here."""
+"""Changes of responses in training: MixCo, noise, dropout. Never of test responses."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Augmentation of responses in training: what kinds get, and in which order they are applied. Never of test responses.
+"""Augmentation of responses in training: the batch that kinds get, and their order. Never of test responses.
 
-Draws come from a generator of their own, so that they change neither the order of batches nor what dropout draws.
+Random numbers come from a separate generator, so that they change neither the order of batches nor dropout.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class Batch:
-    """Responses, and how they were mixed.
+    """A batch of responses, and how they were mixed.
 
     Attributes
     ----------
     values : Tensor [B, C, T] or [B, V]
     subject : ndarray [B]
-        Whose each is.
+        Number of the subject of each response.
     share : float
-        Share of each response's own where they are mixed.
+        Share of each response itself, if responses are mixed.
     partner : ndarray [B] or None
-        Row of the response that makes the rest of each, a permutation; None where nothing is mixed.
+        Row of the partner of each response, a permutation; None if responses are not mixed.
     """
 
     values: Tensor
@@ -44,11 +44,11 @@ class Batch:
     partner: np.ndarray | None = None
 
     def on_device(self, array: np.ndarray) -> Tensor:
-        """An array where the responses are."""
+        """An array on the device of the responses."""
         return torch_device.copied(array, self.values.device)
 
     def loss(self, of: Callable[[np.ndarray], Tensor], target: np.ndarray) -> Tensor:
-        """Loss of responses with the targets [B] of their own, and by its share with those of their partners."""
+        """Loss with the responses' own targets [B] and with those of their partners, weighted by the shares."""
         own = of(target)
         return own if self.partner is None else self.share * own + (1 - self.share) * of(target[self.partner])
 
@@ -65,14 +65,14 @@ class Augmenting:
     Raises
     ------
     InputError
-        Where one is of time and the responses have none.
+        If a kind needs a time axis and the responses have none.
     """
 
     def __init__(self, settings: Sequence[AugmentationBase], inputs: Inputs) -> None:
         for one in settings:
             if one.over_time and not inputs.sfreq:
                 raise InputError(
-                    f"augmentation of kind {one.kind} is of responses over time, and voxels have no time axis; "
+                    f"augmentation of kind {one.kind} needs responses over time, but voxels have no time axis; "
                     "expected noise, channel-dropout, mixup, or none"
                 )
         made = [(one.drawn == "once", kinds.load("augmentations", one.kind)(one, inputs)) for one in settings]
@@ -80,7 +80,7 @@ class Augmenting:
         self._every_step = [augmentation for once, augmentation in made if not once]
 
     def once(self, data: Pairs, rng: np.random.Generator) -> Pairs:
-        """Training pairs after what is drawn before the first epoch."""
+        """Training pairs after the changes before the first epoch."""
         if not self._once:
             return data
         (values,) = data.responses
@@ -93,7 +93,7 @@ class Augmenting:
         return replace(data, responses=[torch.cat([one.values for one in found])])
 
     def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
-        """A batch after what is drawn in every step."""
+        """A batch after the changes of every step."""
         return self._through(self._every_step, batch, rng)
 
     @staticmethod

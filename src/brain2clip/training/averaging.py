@@ -13,7 +13,7 @@ from brain2clip.models.parameters import trainable
 
 
 class Average:
-    """Average of what a checkpoint holds of a model, as :class:`torch.optim.swa_utils.AveragedModel` makes it.
+    """Average of the checkpoint of a model, as in :class:`torch.optim.swa_utils.AveragedModel`.
 
     It begins with the model after the first step. Statistics of batch norm are averaged as parameters are, so that
     they are of the same past; what is no floating-point number (the count of batches) is the latest. Of a frozen tower

@@ -1,4 +1,4 @@
-"""Classes of unequal size: every class counts the same in training, as it does in the score.
+"""Classes of unequal size: every class counts the same in training, as in the metric.
 
 Only where categories are the targets, that is where texts are on both sides of the split, and only where their sizes
 differ: elsewhere nothing here is called, and training is what it is without.

@@ -5,8 +5,8 @@ of all seeds stand side by side in one whose parameters have the seed as their f
 one of another. Each seed draws from a generator of its own what it draws when it trains alone (weights, order of the
 batches, dropout), so its model is that one up to rounding, whichever seeds are beside it.
 
-What is known here is listed: settings by name (:data:`KNOWN`), layers by class (:func:`side_by_side`). Anything else,
-and so every setting that comes later, lets each seed train by itself.
+Supported settings are listed by name (:data:`KNOWN`), layers by class (:func:`side_by_side`). With any other setting or
+layer, each seed trains separately.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ KNOWN = {
 
 
 class UnknownError(Exception):
-    """These models cannot be trained together; says why."""
+    """These models cannot be trained together; the message says why."""
 
 
 def unknown(settings: Contrastive) -> str | None:
-    """A setting by which seeds of a method train by themselves; None where they can train together."""
+    """A setting by which seeds of a method train separately; None if they can train together."""
     given = dump(settings)
     for block, known in KNOWN.items():
         for name in given[block] if block else given:
@@ -129,7 +129,7 @@ class LayerNorm(nn.Module):
         super().__init__()
         first = layers[0]
         if first.bias is None or len(first.normalized_shape) > 1:
-            raise UnknownError("a layer norm without weights, or of several axes")
+            raise UnknownError("a layer norm without weights, or over several axes")
         self.shape, self.eps = first.normalized_shape, first.eps
         self.weight, self.bias = _stacked([one.weight for one in layers]), _stacked([one.bias for one in layers])
 
@@ -209,7 +209,7 @@ class Together(nn.Module):
         self.scale = _stacked([one.scale for one in models])
         self._side = (models[0].visual,)  # in a tuple: it is no part of this module, and trains nothing
         if {name for name, _ in self.named_parameters()} != {name for name, _ in models[0].named_parameters()}:
-            raise UnknownError("a picture side with more than a head to train")
+            raise UnknownError("a picture side with trained parts other than a head")
 
     def brain(self, responses: Tensor) -> Tensor:
         """Embeddings [S, B, shared] of responses [S, B, C, T]."""
@@ -260,9 +260,9 @@ def check(data: Pairs) -> None:
     if data.classes is not None or len(data.units) != len(np.unique(data.stimulus)):
         raise UnknownError("batches of single responses")
     if len({len(unit) for unit in data.units}) > 1:
-        raise UnknownError("pictures with unequally many responses")
+        raise UnknownError("pictures with unequal numbers of responses")
     if len(data.responses) > 1:
-        raise UnknownError("responses of several sets")
+        raise UnknownError("several sets of responses")
 
 
 def train(learners: Sequence[ContrastiveLearner], data: Pairs, seeds: Sequence[int]) -> list[pd.DataFrame | None]:

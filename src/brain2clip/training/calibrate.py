@@ -69,7 +69,7 @@ def run(job: stage.Job) -> None:
     if not isinstance(method, TrainedMethod) or method.points != "calibrated":
         raise stage.InputError(
             f"a method of kind {method.kind} with these settings is not calibrated"
-            + (f": {method.no_points}" if method.no_points else "; its predictions have a length of their own")
+            + (f": {method.no_points}" if method.no_points else "; its predictions have a meaningful length")
         )
     method = method.for_points()
     tensors: dict[str, Tensor] = {}
@@ -86,8 +86,8 @@ def run(job: stage.Job) -> None:
         found = Calibration.fit(*_together(own, embedding))
         cosines = dict(zip(COSINES, gain(own, embedding)))
         log.info(
-            "calibrate: %s%d stimuli out of fold, cosine to the pictures' embeddings %.3f as predicted, %.3f "
-            "calibrated on other folds, %.3f by the mean picture of those (penalty %.3g)",
+            "calibrate: %s%d out-of-fold stimuli, cosine to the pictures' embeddings %.3f as predicted, %.3f "
+            "calibrated on the other folds, %.3f for the mean picture of the other folds (penalty %.3g)",
             f"sub-{subject}: " if subject else "", sum(len(one.stimulus) for one in own), *cosines.values(),
             found.penalty,
         )  # fmt: skip
@@ -141,7 +141,7 @@ def left_out(study: Study, kind: Kind, unseen: bool) -> Iterator[Predictions]:
         if unseen and len(present) > 1:
             whose = present[fold % len(present)]
             kept, left = kept[subject[kept] != whose], left[subject[left] == whose]
-        log.info("calibrate: fold %d of %d, %d responses to learn from", fold + 1, FOLDS, len(kept))
+        log.info("calibrate: fold %d of %d, %d training responses", fold + 1, FOLDS, len(kept))
         yield from _predicted(study, kind, kept, left, fold, unseen)
 
 

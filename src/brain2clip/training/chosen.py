@@ -56,8 +56,9 @@ def of_test(responses: Responses, inputs: Inputs) -> Responses:
     """
     if not responses.is_normalised and (inputs.channels or inputs.without):
         raise InputError(
-            "inputs.channels, inputs.without: these responses have no training trial, and are normalised as those of "
-            "the model's training, which takes all channels; choose channels by studies.*.responses.channels"
+            "inputs.channels, inputs.without: these responses have no training trial, so they are normalised with "
+            "the operators of the model's training, which need all channels; choose channels by "
+            "studies.*.responses.channels"
         )
     part = _of_channels(responses, inputs)
     trained = _in_window(part, inputs.window, "window")
@@ -67,7 +68,8 @@ def of_test(responses: Responses, inputs: Inputs) -> Responses:
     if len(other.times) != len(trained.times):
         raise InputError(
             f"inputs.test_window: {len(other.times)} samples from {inputs.test_window[0]:g} s, and "
-            f"{len(trained.times)} in inputs.window; expected as many: windows of one length that begin at a sample"
+            f"{len(trained.times)} in inputs.window; expected as many: both windows must have the same length and "
+            "begin at a sample"
         )
     return replace(other, times=trained.times)
 
@@ -102,7 +104,7 @@ def pictures(sets: Sequence[Responses], stimuli: Stimuli, inputs: Inputs) -> lis
             rows, inputs.pictures_per_concept, inputs.seed, "pictures_per_concept", f"training pictures of {name}", name
         )
         kept += [by_concept[name][rows.index(one)] for one in chosen]
-    log.info("inputs: %d pictures of %d concepts, of %d shown", len(kept), len(names), len(shown))
+    log.info("inputs: %d pictures of %d concepts, out of %d that were shown", len(kept), len(names), len(shown))
     return [_rows(one, np.isin(one.stimulus, kept)) for one in sets]
 
 
@@ -127,7 +129,7 @@ def channels_of(named: Sequence[str], there: Sequence[str], setting: str) -> lis
             of_set = f" of {name}" if name in CHANNEL_SETS else suggestion(name, [*there, *REGIONS, *CHANNEL_SETS])
             raise InputError(
                 f"inputs.{setting}: no channel {', '.join(lost)}{of_set} in the responses, which have "
-                f"{names_in_words(list(there))}; expected some of these, or a set or region"
+                f"{names_in_words(list(there))}; expected some of these, or the name of a set or region"
             )
         wanted |= own
     return [name for name in there if name in wanted]
@@ -137,13 +139,13 @@ def _of_channels(responses: Responses, inputs: Inputs) -> Responses:
     if inputs.channels is None and inputs.without is None:
         return responses
     if responses.values.ndim == 2:
-        raise InputError("inputs.channels: these are voxels, whose sets are signals (rois); expected null")
+        raise InputError("inputs.channels: these are voxels, which are chosen by rois; expected null")
     kept = responses.channel if inputs.channels is None else channels_of(inputs.channels, responses.channel, "channels")
     if inputs.without is not None:
         gone = set(channels_of(inputs.without, responses.channel, "without"))
         kept = [name for name in kept if name not in gone]
     if not kept:
-        raise InputError("inputs.without: leaves no channel; expected fewer")
+        raise InputError("inputs.without: leaves no channel; expected fewer names")
     place = [responses.channel.index(name) for name in kept]
     return replace(responses, values=responses.values[:, place], channel=kept, normalisation=None)
 
@@ -158,7 +160,7 @@ def _in_window(responses: Responses, window: tuple[float, float] | None, setting
     if window[0] < times[0] - step / 2 or window[1] > times[-1] + 1.5 * step or not inside.any():
         raise InputError(
             f"inputs.{setting}: {list(window)} s is not within the responses, which go from {times[0]:g} to "
-            f"{times[-1] + step:g} s at {responses.sfreq:g} Hz; expected a part of that with a sample at least"
+            f"{times[-1] + step:g} s at {responses.sfreq:g} Hz; expected a part of that with at least one sample"
         )
     return replace(responses, values=np.ascontiguousarray(responses.values[..., inside]), times=times[inside])
 
@@ -176,8 +178,8 @@ def _repeated(responses: Responses, inputs: Inputs) -> Responses:
     counts = [len(group) for group in groups]
     if max(counts) < wanted:
         raise InputError(
-            f"inputs.repetitions: found at most {max(counts)} training trials of a stimulus; expected {wanted}, so "
-            "take fewer"
+            f"inputs.repetitions: found at most {max(counts)} training trials of a stimulus; expected {wanted}: set "
+            "a smaller number"
         )
     if min(counts) < wanted:
         fewer = sum(count < wanted for count in counts)
@@ -197,7 +199,7 @@ def _drawn(names: list[str], count: int | None, seed: int, setting: str, what: s
     if count is None:
         return names
     if len(names) < count:
-        raise InputError(f"inputs.{setting}: found {len(names)} {what}; expected {count}, so take fewer")
+        raise InputError(f"inputs.{setting}: found {len(names)} {what}; expected {count}: set a smaller number")
     return [names[place] for place in _order(np.arange(len(names)), seed, key)[:count]]
 
 

@@ -75,6 +75,6 @@ def learn_context(
 
 
 def class_embeddings(prompt: ContextPrompt, tokens: Tensor, centre: Tensor | None) -> Tensor:
-    """Unit-length embeddings [n, d] of classes, the text centre taken away where there is one."""
+    """Unit-length embeddings [n, d] of classes, after subtracting the text centre if there is one."""
     unit = F.normalize(prompt(tokens).float(), dim=-1)
     return unit if centre is None else F.normalize(unit - centre, dim=-1)

@@ -1,4 +1,4 @@
-"""What training costs: seconds, and processor seconds of all threads of the process."""
+"""Cost of training: seconds, and processor seconds of all threads of the process."""
 
 from __future__ import annotations
 

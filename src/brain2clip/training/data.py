@@ -64,6 +64,9 @@ class Normalisation:
         if "normalisation/training" in source:
             own = source["normalisation/training"]
             return cls(own["mean"][:], 1 / own["deviation"][:])
+        if "normalisation/session" in source:
+            parts = source["normalisation/session"].values()
+            return cls.mean_of([cls(one["mean"][:], 1 / one["deviation"][:]) for one in parts])
         return None
 
     @classmethod
@@ -153,11 +156,11 @@ def load_responses(
     split : str
         ``"train"`` or ``"test"``.
     expected : mapping or list of mapping
-        What the files must carry (one for each).
+        Expected provenance of the files (one for each).
     average : bool
         Average repetitions file by file: at no time are single trials of two subjects in memory.
     choose : callable, optional
-        What takes a part of the trials of each file before they are averaged.
+        Selects a part of the trials of each file before they are averaged.
 
     Raises
     ------
@@ -194,7 +197,7 @@ def together(loaded: Sequence[Responses], files: Sequence[Path] = ()) -> Respons
 
 
 def _together(loaded: Sequence[Responses]) -> Normalisation | None:
-    """What normalises responses like those that were loaded; subjects without any do not count."""
+    """Normalisation of the loaded responses, the mean over subjects that have one."""
     found = [part.normalisation for part in loaded if len(part.values)]
     known = [one for one in found if one is not None]
     return Normalisation.mean_of(known) if known and len(known) == len(found) else None
@@ -245,7 +248,7 @@ def _responses(source: h5py.File, rows: np.ndarray, number: int) -> Responses:
 
 
 def first_difference(one: Responses, other: Responses) -> str | None:
-    """What keeps two sets of responses from going through one model, in words, or None."""
+    """Why two sets of responses cannot go through the same model, in words, or None."""
     if one.channel != other.channel:
         return f"other {inputs_of(one)} ({names_in_words(other.channel)} instead of {names_in_words(one.channel)})"
     if one.sfreq != other.sfreq or not np.array_equal(one.times, other.times):
@@ -255,7 +258,7 @@ def first_difference(one: Responses, other: Responses) -> str | None:
 
 
 def inputs_of(responses: Responses) -> str:
-    """What the inputs of a model of these responses are called."""
+    """Word for the inputs of a model of these responses."""
     return "voxels" if responses.values.ndim == 2 else "channels"
 
 
@@ -267,7 +270,7 @@ def names_in_words(names: list[str]) -> str:
 def _way_out(responses: Responses) -> str:
     """What to do about subjects whose inputs differ."""
     if responses.values.ndim == 2:
-        return "voxels are a subject's own: take protocol intra-subject, or joint with a method of kind mapping"
+        return "each subject has other voxels: take protocol intra-subject, or joint with a method of kind mapping"
     return "name the channels in studies.*.responses.channels so that all subjects have the same in the same order"
 
 
@@ -326,7 +329,7 @@ class Stimuli:
             return self["embedding"]
         if wanted.name not in self.vectors:
             there = ", ".join(self.vectors) or "none"
-            raise InputError(f"no file of the vector {wanted.name} was given (--input vectors=PATH); there are {there}")
+            raise InputError(f"no file of the vector {wanted.name} was given (--input vectors=PATH); found {there}")
         return self.vectors[wanted.name]
 
     def widths(self) -> dict[str, int]:
@@ -435,8 +438,7 @@ def open_stimuli(
             if not np.array_equal(other["stimulus_id"][:], ids):
                 raise artefact.ArtefactError(
                     f"{own}: its {len(other['stimulus_id'])} stimuli are not the {len(ids)} of {path}, in their "
-                    "order; run "
-                    "snakemake so that both are made again"
+                    "order; run snakemake, which makes both again"
                 )
             found[str(other.attrs["name"])] = other["vector"]
         yield Stimuli(file, found)
@@ -466,7 +468,7 @@ def placed(responses: Responses, file: Stimuli, path: Path) -> Responses:
     elif lost:
         raise artefact.ArtefactError(
             f"{path}: {len(lost)} of the {len(responses.stimulus_id)} stimuli of the responses are not among its "
-            f"{len(ids)}, the first is {lost[0]}; run snakemake so that both are made again"
+            f"{len(ids)}, the first is {lost[0]}; run snakemake, which makes both again"
         )
     found = replace(responses, stimulus=_renumbered(responses, ids), stimulus_id=ids)
     if not responses.is_averaged:

@@ -1,4 +1,4 @@
-"""Folds of training responses, for what is chosen or fitted on predictions of responses that were left out."""
+"""Folds of training responses, for choices and fits on predictions of left-out responses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def folds(count: int, concept: np.ndarray, setting: str) -> Iterator[tuple[np.nd
     if len(concept) < count:
         raise InputError(
             f"{setting}: {count} needs at least that many training responses; found {len(concept)}, of {len(names)} "
-            "concepts. Where stimuli are few categories, average_repetitions: true leaves one "
-            "response of each: set average_repetitions: false, or take fewer folds"
+            "concepts. If the stimuli are a few categories, average_repetitions: true leaves one response for each: "
+            "set average_repetitions: false, or take fewer folds"
         )
     return KFold(count).split(concept)

@@ -1,4 +1,4 @@
-"""What a checkpoint says about the inputs of its model, and the check of responses against it."""
+"""The description of a model's inputs in its checkpoint, and the check of responses against it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def inputs_as_tensors(parts: Sequence[Responses], subjects: Sequence[str] | None
 
 
 def check_inputs(tensors: Mapping[str, torch.Tensor], responses: Responses, subject: str | None) -> None:
-    """Responses must have the inputs and the shape that the model was trained on, and samples of their own.
+    """Responses must have the inputs and the shape that the model was trained on, and must not be training recordings.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def check_inputs(tensors: Mapping[str, torch.Tensor], responses: Responses, subj
     trained, what = names_from_tensor(tensors[f"{CHANNELS}{ending}"]), inputs_of(responses)
     if trained != responses.channel:
         advice = (
-            "make responses and model again from the same voxels (snakemake)"
+            "run snakemake, which makes responses and model again from the same voxels"
             if what == "voxels"
             else "name them in studies.*.responses.channels so that all subjects agree"
         )
@@ -116,7 +116,7 @@ def _check_times(tensors: Mapping[str, torch.Tensor], responses: Responses) -> N
 
 
 def normalised(tensors: Mapping[str, torch.Tensor], responses: Responses, subject: str | None) -> Responses:
-    """Responses as the model wants them: those without training trials are normalised as its training was.
+    """Responses for a model: those without training trials are normalised like its training.
 
     Parameters
     ----------
@@ -138,11 +138,13 @@ def normalised(tensors: Mapping[str, torch.Tensor], responses: Responses, subjec
     if f"{OPERATOR}{ending}" not in tensors:
         raise InputError(
             "these responses have no training trial to fit whitening or z-scores to, and the model was trained on "
-            "responses to which none was fitted; make them with the settings of the training (responses.whitening, "
+            "responses without these; make them with the settings of the training (responses.whitening, "
             "voxels.normalise)"
         )
     fitted = Normalisation(*(tensors[f"{name}{ending}"].numpy() for name in (MEAN, OPERATOR)))
-    log.info("normalised as the training of the model: these responses have no training trial")
+    log.info(
+        "normalised with whitening or z-scores from the training of the model: these responses have no training trial"
+    )
     return replace(responses, values=fitted.apply(responses.values, responses.clamp), is_normalised=True)
 
 
@@ -170,7 +172,7 @@ def chosen_for(method: Mapping[str, Any], test: Responses) -> Responses:
 
 
 def check_recordings(tensors: Mapping[str, torch.Tensor], responses: Responses) -> None:
-    """Refuse a test with samples that were trained on under another name, as of a subject who is there twice."""
+    """Refuse a test with samples of training under another name, as from a subject who occurs twice."""
     if SKETCHES not in tensors or not responses.recordings.names:
         return
     names = names_from_tensor(tensors[RECORDINGS])[: len(tensors[SKETCHES])]

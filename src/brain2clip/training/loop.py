@@ -1,7 +1,7 @@
 """The training loop, the same for every method, and the choice of the epoch.
 
 The epoch is fixed in advance, or that in which the training loss has stopped falling, or chosen on training concepts
-kept aside; the model is then trained again on all training concepts for that many epochs, where nothing else is said.
+kept aside; by default the model is then trained again on all training concepts for that many epochs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ log = logging.getLogger("brain2clip")
 
 
 class Learner(Protocol):
-    """What the loop trains.
+    """A learner, which the loop trains.
 
     Attributes
     ----------
@@ -55,10 +55,10 @@ class Learner(Protocol):
         """Groups for the optimiser, each with its learning rate; ``joins``: whether it waits for ``frozen_epochs``."""
 
     def settle(self) -> None:
-        """Put back what a step took out of its range, as CLIP does with its scale."""
+        """Put values back into their range after a step, as CLIP does with its scale."""
 
     def measured(self) -> dict[str, float]:
-        """What else the history says of the epoch that has just passed."""
+        """Further columns of the history for the epoch that has just passed."""
 
     def loss(self, data: Pairs, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
         """Loss of a batch, the responses ``rows``; ``rng`` is for its draws. Augmented in training mode only."""
@@ -180,7 +180,7 @@ def loop(
         if not np.isfinite(found).all():
             raise stage.InputError(
                 f"training diverged in epoch {epoch} (loss {found[~np.isfinite(found)][0]}): lower optimiser.lr (and "
-                "lr_visual where there is one), or check how the responses are normalised (responses.whitening, "
+                "lr_visual if the method has it), or check how the responses are normalised (responses.whitening, "
                 "voxels.normalise)"
             )
         spent = meter.read()
@@ -203,7 +203,7 @@ def loop(
                 row["held_out_loss"] = held_out_loss(learner, validation, count, seed)
             history.append(row)
             if watch is not None and watch.enough(row, model):
-                log.info("train: epoch %d, no better one than %d; enough", epoch, watch.epoch)
+                log.info("train: stopped at epoch %d; the best is still epoch %d", epoch, watch.epoch)
                 break
     if average is not None:
         average.use()
@@ -250,8 +250,8 @@ def held_out_rows(concepts: np.ndarray, share: float, seed: int) -> np.ndarray:
     count = max(2, round(share * len(names)))
     if count >= len(names):
         raise stage.InputError(
-            f"selection.share {share} of {len(names)} training concepts leaves none to train on; "
-            "use selection.rule: last"
+            f"selection.share {share} of {len(names)} training concepts leaves none to train on; set selection.rule: "
+            "last"
         )
     chosen = np.random.default_rng(seed).choice(names, count, replace=False)
     return np.flatnonzero(np.isin(concepts, chosen))

@@ -1,4 +1,4 @@
-"""Memory of a training with a driven tower: what it will need, and how many pictures a GPU can take at once."""
+"""Memory of a training with prompts or adapters: how much it needs, and how many pictures a GPU can take at once."""
 
 from __future__ import annotations
 
@@ -141,23 +141,24 @@ def at_once(optimiser: Optimiser, need: Need, n_pictures: int, device: torch.dev
     count = size if found is None else min(found, size)
     whole = need.of(count)
     log.info(
-        "train: about %.1f GB of memory%s: %.1f held, %.1f for a batch of %d, %.1f for %d pictures in the tower",
+        "train: about %.1f GB of memory%s: %.1f for data and model, %.1f for a batch of %d, %.1f for %d pictures in "
+        "the tower",
         whole, "" if room is None else f" of the {room:.1f} free on {torch_device.name(device)}", need.held, need.batch,
         size, count * need.picture, count,
     )  # fmt: skip
     if room is not None and whole > room:
-        log.warning("train: that is more than there is; %s", advice(optimiser))
+        log.warning("train: this is more than the available memory; %s", advice(optimiser))
     return found
 
 
 def advice(optimiser: Any) -> str:
-    """What to do where memory is short."""
-    steps = ["a smaller optimiser.batch_size, which is another training"]
+    """Advice if memory is short."""
+    steps = ["a smaller optimiser.batch_size, which changes the training"]
     if isinstance(optimiser, Optimiser):
         if not optimiser.checkpointing:
             steps.insert(0, "optimiser.checkpointing: true")
         fewer = "auto" if optimiser.micro_batch is None else "a smaller number"
-        steps.insert(0, f"optimiser.micro_batch: {fewer}, where the method drives the tower")
+        steps.insert(0, f"optimiser.micro_batch: {fewer}, if the method trains prompts or an adapter")
     return "set " + "; or ".join(steps)
 
 

@@ -1,4 +1,4 @@
-"""What a method is: the contract of the kinds in :mod:`brain2clip.training.methods`."""
+"""The contract of methods (:mod:`brain2clip.training.methods`)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from brain2clip.training.data import Responses, Stimuli
 
 @dataclass(frozen=True)
 class Study:
-    """What a method trains on.
+    """Training data of a method.
 
     Attributes
     ----------
     sets : list of Responses
         Training responses: one set, or one for each subject of a joint model.
     subjects : list of str or None
-        Whose each set is, of a joint model; else None.
+        Subject of each set for a joint model; else None.
     stimuli : Stimuli
         Open.
     tower : Tower
@@ -52,24 +52,24 @@ class Study:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a trained method is made ready with.
+    """Data for the use of a trained method.
 
     Attributes
     ----------
     tensors : mapping
-        What :meth:`Method.train` gave, and the names and sizes of the inputs.
+        Result of :meth:`Method.train`, and the names and sizes of the inputs.
     responses : Responses
         For shape and sampling rate; they have the inputs that the model was trained on.
     subject : str or None
         Whose they are, of a joint model; else None.
     stimuli : Stimuli
-        Open as long as candidates are asked for.
+        Open as long as candidates are needed.
     rows : ndarray
         Rows of the candidates.
     tower : Tower
     device : torch.device
     tested : str or None
-        Whose they are, of any model; None where that is not known.
+        Subject of the responses for any model; None if unknown.
     """
 
     tensors: Mapping[str, Tensor]
@@ -88,11 +88,11 @@ class Trained:
     Attributes
     ----------
     centre : Tensor [d] or None
-        Mean training embedding that pictures lose before they are compared; None without one. Only of methods whose
-        settings say ``joint_space``.
+        Mean training embedding that is subtracted from pictures before they are compared; None: nothing is subtracted.
+        Only for methods whose settings say ``joint_space``.
     length_tells : bool
-        Whether the length of a response's embedding says how certain it is. A rank is the same without; what compares
-        the scores of several responses (AUC) takes it in.
+        Whether the length of a response's embedding is a measure of certainty. Ranks do not depend on it; metrics that
+        compare scores of several responses (AUC) use it.
     """
 
     centre: Tensor | None = None
@@ -111,24 +111,24 @@ class Trained:
         raise NotImplementedError
 
     def classes(self, concepts: list[str], rows: np.ndarray) -> Tensor:
-        """Embeddings [n, shared] of classes, of each of which ``rows`` has a stimulus."""
+        """Embeddings [n, shared] of classes; ``rows`` has a stimulus of each class."""
         raise NotImplementedError
 
     def effect(self, rows: np.ndarray) -> PromptEffect:
-        """What prompts do to pictures, for figures.
+        """Effect of the prompts on pictures, for figures.
 
         Raises
         ------
         InputError
             Where the method has none.
         """
-        raise InputError(f"{type(self).__module__} has no prompts to look at; take a method of kind contrastive")
+        raise InputError(f"{type(self).__module__} has no prompts to inspect; take a method of kind contrastive")
 
 
 class Method(Protocol):
     """A kind of method: ``Method(settings)``, its settings being those of its kind.
 
-    A kind whose settings say ``trained = False`` has neither of the two: a stage of its own ranks for it.
+    A kind whose settings say ``trained = False`` has neither of the two: it has its own ranking stage.
     """
 
     def train(self, study: Study) -> tuple[dict[str, Tensor], pd.DataFrame]:

@@ -1,4 +1,4 @@
-"""Maximum mean discrepancy: how far two samples are from being drawn from one distribution."""
+"""Maximum mean discrepancy: a distance between the distributions of two samples."""
 
 from __future__ import annotations
 

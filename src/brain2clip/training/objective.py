@@ -60,7 +60,7 @@ def scaled(brain: Tensor, scale: Tensor, scaling: Literal["softplus", "exp", "li
 
 @torch.no_grad()
 def keep_scale(scale: Tensor) -> None:
-    """Put the logarithm of a scale back into its range, after a step: clamped in a product, it would have no gradient.
+    """Put the logarithm of a scale back into its range after a step; a clamp in the product would have no gradient.
 
     As CLIP does.
     """
@@ -112,7 +112,7 @@ def temperature_of(frozen: Tensor, settings: Objective, batch_size: int, seed: i
         raise InputError(
             f"objective.soft_perplexity: found {wanted:g} with soft_target {settings.soft_target}; expected less "
             f"than the {most} "
-            "pictures of a batch that can share the mass, and soft_target: clip"
+            "pictures of a batch over which it can be spread, and soft_target: clip"
         )
     generator = torch.Generator().manual_seed(seed)
     batches = [frozen[torch.randperm(len(frozen), generator=generator)[:size].to(frozen.device)] for _ in range(8)]

@@ -49,7 +49,7 @@ def exact_batches(order: np.ndarray, size: int, steps: int) -> list[np.ndarray]:
     if len(parts[-1]) == 1 < len(order):
         raise InputError(
             f"optimiser.batches: exact leaves a last batch of one picture ({len(order)} in batches of {size}), which "
-            "has no other to be told from; expected exact-drop-last, equal, or another batch_size"
+            "has no other picture to be compared with; expected exact-drop-last, equal, or another batch_size"
         )
     return parts
 
@@ -79,12 +79,12 @@ def frozen_of(model: nn.Module, names: Sequence[str]) -> list[nn.Parameter]:
         if not own:
             parts = sorted({name.partition(".")[0] for name in trained})
             raise InputError(
-                f"optimiser.second.freeze: found {wanted!r}, of which no trained parameter is; expected a name "
-                f"or its beginning up to a dot: parts of this model are {', '.join(parts)}"
+                f"optimiser.second.freeze: found {wanted!r}, which matches no trained parameter; expected a name or "
+                f"its first part up to a dot: parts of this model are {', '.join(parts)}"
             )
         found |= own
     if len(found) == len(trained):
         raise InputError(
-            "optimiser.second.freeze: all trained parameters would stay as they are; expected some to train"
+            "optimiser.second.freeze: no parameter would be trained in the second stage; expected fewer names"
         )
     return list(found.values())

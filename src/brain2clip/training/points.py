@@ -1,6 +1,6 @@
 """Points of a tower's raw space, as generators take them, from what trained methods predict.
 
-What a method predicts is a direction, or an embedding of about unit length; what the tower gives of a picture has a
+A method predicts a direction, or an embedding of about unit length; what the tower gives of a picture has a
 length, and predictions of networks lie elsewhere than pictures do, also where no two pictures differ. A calibration is
 a linear regression from the one to the other.
 

@@ -138,7 +138,7 @@ class Predictor:
         if lost:
             raise InputError(
                 f"task template: no further picture of {lost[0]} ({len(lost)} of {len(self.concepts)} test concepts); "
-                "give them in studies.*.templates, or take template out of retrieval.tasks"
+                "give them in studies.*.templates, or remove template from retrieval.tasks"
             )
         embedding = torch.cat([self.side.stimuli(rows).float() for rows in _parts(self.templates)])
         return torch.stack([embedding[np.flatnonzero(own == name)].mean(dim=0) for name in self.concepts])
@@ -176,7 +176,7 @@ def finite(embedding: np.ndarray, what: str) -> np.ndarray:
     if len(broken):
         raise InputError(
             f"embeddings of {what}: {len(broken)} of {len(embedding)} are not finite, the first is number {broken[0]}; "
-            "look for values that are not finite in the responses, in the features, and in the weights of the tower"
+            "check the responses, the features and the weights of the tower for values that are not finite"
         )
     return embedding
 

@@ -13,8 +13,8 @@ from brain2clip.stage import InputError
 SOURCES = ("captions", "prompts")
 #: Refusal of a method that centres texts which training has none of.
 NO_TEXT_CENTRE = (
-    "{who} centres texts by the mean of the training stimuli's sentences, and these have none: give the study captions "
-    "or class prompts of its training stimuli, or take the tasks category and caption out of retrieval.tasks"
+    "{who} centres texts by the mean of the training stimuli's sentences, but the training stimuli have none: give "
+    "them captions or class prompts in the study, or remove the tasks category and caption from retrieval.tasks"
 )
 
 
@@ -78,7 +78,7 @@ class Texts:
             raise InputError(
                 f"{setting} needs a sentence for every training stimulus; {len(bare)} of {len(rows)} have no "
                 f"{' or '.join(self.sources)}, the first is {self.stimulus_id[bare[0]]}. Give the study captions or "
-                "class prompts, take sentences of the other source as well, or train without text"
+                "class prompts, use the other source of sentences as well, or train without text"
             )
 
 
@@ -107,5 +107,5 @@ def _check_texts(stimuli: h5py.File, rows: np.ndarray, found: np.ndarray, task: 
         name = stimuli["stimulus_id"].asstr()[:][bare[0]]
         raise InputError(
             f"task {task}: {len(bare)} of {len(rows)} candidates have no {needed}, the first is {name}; give the study "
-            f"{needed} of its test stimuli, or take {task} out of retrieval.tasks"
+            f"{needed} of its test stimuli, or remove {task} from retrieval.tasks"
         )

@@ -40,11 +40,11 @@ def run(job: stage.Job) -> None:
     """Train and write the checkpoint and its history."""
     method: MethodBase = parse(Method, job.settings["method"])
     if not isinstance(method, TrainedMethod):
-        raise stage.InputError(f"a method of kind {method.kind} is not trained (its settings are no TrainedMethod)")
+        raise stage.InputError(f"a method of kind {method.kind} is not trained (its settings are not a TrainedMethod)")
     kind: methods.Method = kinds.load("methods", method.kind)(method)
     with siblings.family(job) if can_join(kind) else nullcontext() as family:
         if family is not None and family.taken():
-            log.info("train: made by the job of another seed, at once with its own")
+            log.info("train: already trained by the job of another seed, which trained all seeds together")
             return
         train(job, method, kind, family)
         if family is not None:
@@ -56,7 +56,7 @@ def can_join(kind: methods.Method) -> bool:
     if siblings.FOLDER not in os.environ or not isinstance(kind, TogetherMethod):
         return False
     if (reason := kind.alone()) is not None:
-        log.info("train: each seed by itself; training of several at once does not know %s", reason)
+        log.info("train: each seed separately; training of several seeds at once does not support %s", reason)
     return reason is None
 
 
@@ -72,7 +72,7 @@ def train(job: stage.Job, method: TrainedMethod, kind: methods.Method, family: s
     if not sum(len(one.values) for one in sets):
         raise stage.InputError(
             f"no training trial to learn from in {', '.join(map(str, job.inputs['responses']))}; a subject with test "
-            "trials only can be ranked by models of others: protocol leave-one-subject-out, or an apply entry"
+            "trials only can be ranked by models of other subjects: protocol leave-one-subject-out, or an apply entry"
         )
     with stimuli_of(job) as stimuli:
         sets = [placed(one, stimuli, job.input("stimuli")) for one in sets]
@@ -152,8 +152,8 @@ def check_finite(tensors: Mapping[str, Tensor], kind: str) -> None:
     broken = [name for name, one in tensors.items() if one.is_floating_point() and not torch.isfinite(one).all()]
     if broken:
         raise stage.InputError(
-            f"the trained model of kind {kind} has values that are not finite, in {', '.join(broken[:3])}; look for "
-            "such values in the training responses and in the features, or regularise more"
+            f"the trained model of kind {kind} has values that are not finite, in {', '.join(broken[:3])}; check the "
+            "training responses and the features for such values, or regularise more"
         )
 
 
@@ -169,8 +169,8 @@ def joint_subjects(job: stage.Job, method: MethodBase) -> list[str] | None:
         return None
     if not method.joint:
         raise stage.InputError(
-            "protocol joint takes methods with an input layer or a token for each subject, as encoders of kind atm and "
-            f"methods of kind mapping; found {method.kind}"
+            "protocol joint takes methods with an input layer or a token for each subject, such as encoders of kind "
+            f"atm and methods of kind mapping; found {method.kind}"
         )
     subjects = job.settings["subjects"]
     if len(subjects) != len(job.inputs["responses"]):

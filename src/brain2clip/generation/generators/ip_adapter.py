@@ -79,6 +79,6 @@ def _width(unet: Any, settings: IpAdapterGenerator) -> int:
     if not isinstance(layer, ImageProjection):
         raise InputError(
             f"generators.*.weights: {settings.weights} takes patch tokens of the tower ({type(layer).__name__}), not "
-            "its image embedding; choose an adapter of the plain sort, as ip-adapter_sdxl_vit-h.safetensors"
+            "its image embedding; choose an adapter for image embeddings, such as ip-adapter_sdxl_vit-h.safetensors"
         )
     return int(layer.image_embeds.in_features)

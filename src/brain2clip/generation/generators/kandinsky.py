@@ -32,8 +32,8 @@ class Generator:
         unit = 4 ** (len(self.pipeline.movq.config.block_out_channels) - 1)
         if settings.size % unit:
             raise InputError(
-                f"generators.*.size: {settings.model} makes pictures of multiples of {unit} pixels, found "
-                f"{settings.size}; the next is {-(-settings.size // unit) * unit}"
+                f"generators.*.size: {settings.model} makes pictures whose size is a multiple of {unit} pixels, "
+                f"found {settings.size}; the next larger size is {-(-settings.size // unit) * unit}"
             )
 
     def draw(

@@ -82,7 +82,7 @@ class Adapter(WeightChanges):
         super().__init__()
         count = blocks if settings.last_blocks is None else settings.last_blocks
         if count > blocks:
-            raise InputError(f"visual.adapter.last_blocks is {count}, the tower runs through {blocks} blocks")
+            raise InputError(f"visual.adapter.last_blocks is {count}, but the tower uses {blocks} blocks")
         inside = [part for part in settings.weights if part != "projection"]
         for number in range(blocks - count, blocks):
             for module, name, label in weights_of(open_clip.blocks(visual)[number], inside):
@@ -107,11 +107,11 @@ def projection_of(visual: Any, blocks: int) -> tuple[nn.Module, str]:
     found = open_clip.projection(visual)
     depth = len(open_clip.blocks(visual))
     if found is None:
-        raise InputError("visual.adapter.weights: found projection, and this tower has none; leave it out")
+        raise InputError("visual.adapter.weights: found projection, but this tower has none; leave it out")
     if blocks < depth:
         raise InputError(
-            f"visual.adapter.weights: found projection, and the readout takes nothing after block {blocks} of {depth}, "
-            "so that nothing goes through it; leave it out"
+            f"visual.adapter.weights: found projection, but the readout uses nothing after block {blocks} of "
+            f"{depth}, so the projection is not used; leave it out"
         )
     return found
 
@@ -129,6 +129,7 @@ def weights_of(block: Any, chosen: Sequence[Literal["attention", "mlp"]]) -> Ite
         if found is None:
             raise InputError(
                 f"visual.adapter: a block of this tower is a {type(block).__name__} without the usual weights of "
-                f"{part}; LoRA knows open_clip's ResidualAttentionBlock. Take a ViT as ViT-B-32, or no adapter"
+                f"{part}; LoRA works with open_clip's ResidualAttentionBlock. Take a ViT such as ViT-B-32, or no "
+                "adapter"
             )
         yield from found

@@ -19,8 +19,8 @@ HEADS, HIDDEN = 4, 256
 class SubjectToken(nn.Module):
     """A learned token [B, 1, width] for each subject of the training, and one for all others.
 
-    In training a response takes the common one with some probability, by which that learns; where that is 0, there is
-    none, and subjects who are not known get the mean of those who are.
+    In training a response takes the common token with some probability, so that this token is trained. At probability 0
+    there is no common token, and unknown subjects get the mean token of the training subjects.
     """
 
     def __init__(self, subjects: int, width: int, dropout: float) -> None:
@@ -30,7 +30,7 @@ class SubjectToken(nn.Module):
         self.dropout = dropout
 
     def forward(self, subject: Tensor | None, n: int) -> Tensor:
-        """Tokens of subjects by number [n]; of nobody who is known for None."""
+        """Tokens of subjects by number [n]; None: the token of an unknown subject."""
         common = self.own.mean(dim=0) if self.common is None else self.common
         if subject is None:
             return common.expand(n, 1, -1)
@@ -75,8 +75,8 @@ class Encoder(nn.Module):
 
     Architecture (Li et al., NeurIPS 2024, ATM-S, first version): each channel is a token, Linear(T, T), and that of the
     subject comes first; one transformer layer of 4 heads, LayerNorm; then that of ``nice`` over the tokens as channels.
-    As coded, the first C of the C + 1 tokens go on: the last channel is lost, and the subject's token takes part. With
-    ``keep_last`` the C channels go on.
+    In the original's code, the first C of the C + 1 tokens are passed on: the subject's token is included and the last
+    channel is lost. With ``keep_last`` the C channels are passed on.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ class Encoder(nn.Module):
         )
 
     def forward(self, x: Tensor, subject: Tensor | None = None) -> Tensor:
-        """Embedding [B, z] of responses [B, C, T] of subjects by number [B]; None: of nobody who is known."""
+        """Embedding [B, z] of responses [B, C, T] of subjects by number [B]; None: unknown subjects."""
         tokens = self.dropout(torch.cat([self.subject(subject, len(x)), self.token(x)], dim=1))
         seen = self.layer(tokens)
         return self.convolve(seen[:, 1:] if self.keep_last else seen[:, :-1])

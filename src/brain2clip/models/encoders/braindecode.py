@@ -1,4 +1,4 @@
-"""Networks of the library braindecode, which is imported only here and only where one is asked for."""
+"""Networks of the library braindecode, which is imported only here and only if such a network is used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from brain2clip.names import suggestion
 from brain2clip.settings import Braindecode
 from brain2clip.stage import InputError
 
-#: What is wrong where it is not there, and what to do.
+#: Message if the library is not installed.
 NOT_THERE = (
     "encoder.kind: braindecode needs the library braindecode, which is not installed; install the extra "
     "(pip install 'brain2clip[braindecode]') or take another encoder.kind"
@@ -23,7 +23,8 @@ NOT_THERE = (
 class Encoder(nn.Sequential):
     """A network of ``braindecode.models`` by its name, whose outputs are the embedding.
 
-    It is built with the number of channels, samples and outputs and the sampling rate; all else is at its defaults.
+    It is built with the number of channels, samples and outputs and the sampling rate; all other arguments have their
+    defaults.
 
     Parameters
     ----------
@@ -73,8 +74,8 @@ def network_of(name: str) -> Any:
 def _broken(error: Exception) -> str:
     """What an installed braindecode fails at."""
     return (
-        f"encoder.kind: braindecode is installed and cannot be imported ({_said(error)}); its needs (as torchaudio) "
-        "must be made for the installed torch: install a version that is, or take another encoder.kind"
+        f"encoder.kind: braindecode is installed, but cannot be imported ({_said(error)}); libraries that it needs "
+        "(such as torchaudio) must match the installed torch: install matching versions, or take another encoder.kind"
     )
 
 

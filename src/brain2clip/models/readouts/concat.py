@@ -1,4 +1,4 @@
-"""Vectors one after the other, each centred, scaled, and reduced to principal components where asked for."""
+"""Concatenated vectors, each centred, scaled, and, if set, reduced to principal components."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from brain2clip.stage import InputError
 
 
 class Reduced(nn.Module):
-    """A part: (x - mean) B, times a number that makes its mean square length the square of the part's weight.
+    """A part: (x - mean) B, scaled so that its mean square length is the square of the part's weight.
 
     B [d, k] are the first principal components of the training pictures, or the identity.
     """
@@ -28,9 +28,8 @@ class Reduced(nn.Module):
         self.width = n_in if settings.components is None else settings.components
         if self.width > n_in:
             raise InputError(
-                f"readout: {settings.components} components of {settings.vector.name}, which holds {n_in} numbers; "
-                "take as "
-                "many at most"
+                f"readout: {settings.components} components of {settings.vector.name}, which has {n_in} numbers; "
+                "expected at most as many"
             )
         self.register_buffer("mean", torch.zeros(n_in))
         self.register_buffer("basis", None if settings.components is None else torch.zeros(n_in, self.width))
@@ -69,8 +68,8 @@ def components(x: Tensor, count: int, what: str) -> Tensor:
 
     if count >= len(x):
         raise InputError(
-            f"readout: {count} components of {what} are fitted on training pictures, of which there are {len(x)}; take "
-            "fewer components"
+            f"readout: {count} components of {what} are fitted on training pictures, but there are only {len(x)}; "
+            "take fewer components"
         )
     # A full decomposition of thousands of numbers takes minutes, the randomised one seconds.
     solver = "full" if min(x.shape) <= 1000 else "randomized"
@@ -93,7 +92,7 @@ class Readout(ReadoutModule):
             part.fit(vector)  # type: ignore[operator]  # a Reduced
 
     def of_texts(self, texts: Tensor, centred: bool = False) -> Tensor:
-        """Texts in the parts of the joint space; where they say nothing (what is where), the training mean: zeros."""
+        """Texts in the parts of the joint space; in other parts (the layout of the picture) the mean, zero."""
         found = []
         for part in self.parts:
             assert isinstance(part, Reduced)

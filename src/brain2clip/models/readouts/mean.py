@@ -13,7 +13,7 @@ from brain2clip.settings import MeanOfVectors
 
 
 class Readout(ReadoutModule):
-    """Mean, of vectors of unit length where the settings say so."""
+    """Mean, of vectors of unit length if the settings say so."""
 
     def __init__(self, settings: MeanOfVectors, widths: tuple[int, ...], subjects: int) -> None:
         super().__init__()

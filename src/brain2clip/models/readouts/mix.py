@@ -1,4 +1,4 @@
-"""Weighted mean of vectors by a softmax that is learned, over all numbers or for each on its own.
+"""Weighted mean of vectors by a learned softmax, with common weights or separate ones for every number.
 
 After the mixes of blurred views (multi-blur, AAAI 2026) and of blocks with a prior and a bias of subjects (SAMGA,
 2026), written anew from their description.
@@ -20,9 +20,9 @@ class Readout(ReadoutModule):
     """sum_i softmax_i(a_i + s_i) W_i x_i.
 
     ``a`` are shared weights [n_vectors] (or [n_vectors, d]) that start at the prior, or are drawn, ``s`` a subject's
-    bias, which starts at zero, is left out with some probability in training and always in tests. W_i are layers of
-    their own where a width is set, after one that all share where that has a width, too; else the identity. Learned
-    vectors come after those of the picture, as they are.
+    bias, which starts at zero, is left out with some probability in training and always in tests. W_i are separate
+    linear layers if a width is set, after a common layer if that has a width, too; else the identity. Learned vectors
+    follow those of the picture, unchanged.
     """
 
     def __init__(self, settings: Mix, widths: tuple[int, ...], subjects: int) -> None:
@@ -78,7 +78,7 @@ def shared_layer(settings: Mix, widths: tuple[int, ...], width: int) -> nn.Linea
 
 
 def constants(count: int, width: int) -> nn.Parameter:
-    """Vectors [count, width] that no picture has, at their start."""
+    """Initial values of the learned vectors [count, width]."""
     return nn.Parameter(torch.zeros(count, width))
 
 

@@ -1,6 +1,6 @@
-"""The embedding beside principal components of the patch tokens on a grid: what is where in the picture.
+"""The embedding and principal components of the patch tokens on a grid, which hold the layout of the picture.
 
-A pooled embedding has lost it, and early visual areas answer to little else.
+A pooled embedding has lost the layout, and early visual areas respond mainly to it.
 """
 
 from brain2clip.models.readouts.concat import Readout

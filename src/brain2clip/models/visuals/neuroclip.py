@@ -37,8 +37,7 @@ class PictureSide(ReadPictureSide):
         self.live = [one for one in settings.readout.inputs if one.from_tower]
         if not self.live:
             raise InputError(
-                "visual.readout: none of its vectors is taken from the tower while that sees the picture as it is, "
-                "so prompts "
+                "visual.readout: none of its vectors comes from the tower with the unchanged picture, so prompts "
                 "would change nothing; add such a vector, or take visual.kind: frozen"
             )
         self.tower = PromptedTower(visual, settings.prompts, self.live, frozen.checkpointing, frozen.compiling)

@@ -2,7 +2,7 @@
 
 After the uncertainty-aware blur prior (Wu et al., CVPR 2025), written anew from its description: a running mean of the
 similarity of each training picture to its responses decides, relative to those of the others, how blurred it is shown
-next. Tests, and whatever is not known yet, have the medium level.
+next. Tests, and pictures without a similarity yet, have the medium level.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LOW, MEDIUM, HIGH = 0, 1, 2
 class PictureSide(PictureSideBase):
     """One of three vectors through a trained head.
 
-    What is known of training pictures is no part of a checkpoint: tests do not ask for it.
+    The similarities of training pictures are not in the checkpoint, because tests do not use them.
 
     Attributes
     ----------
@@ -46,8 +46,8 @@ class PictureSide(PictureSideBase):
         if len(set(widths)) > 1:
             named = ", ".join(f"{one.name} ({width})" for one, width in zip(settings.levels, widths))
             raise InputError(
-                f"visual.kind: uncertainty takes vectors of one width for its levels, found {named}; "
-                "take low, medium and high at one place of the tower"
+                f"visual.kind: uncertainty takes vectors of the same width for its levels, found {named}; take low, "
+                "medium and high from the same place in the tower"
             )
         self.width = self.inner = widths[0]
         self.head = head(settings.head, self.width)
@@ -55,7 +55,7 @@ class PictureSide(PictureSideBase):
         self.register_buffer("level", torch.zeros(0, dtype=torch.long), persistent=False)
 
     def begin(self, epoch: int, n_rows: int) -> None:
-        """Forget everything before the first epoch; before every other, choose levels by what is known."""
+        """Reset before the first epoch; before every later epoch, choose levels by the known similarities."""
         if epoch == 1:
             self.similarity = torch.full((n_rows,), torch.nan, device=self.similarity.device)
         self.level = levels(self.similarity, self.settings.deviations)

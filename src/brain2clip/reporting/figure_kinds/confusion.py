@@ -1,4 +1,4 @@
-"""Figure ``confusion``: what is taken for what."""
+"""Figure ``confusion``: which candidates come first for which stimuli."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class Confusion:
     Attributes
     ----------
     names : list of str
-        Words for the candidates, neighbours in CLIP beside each other.
+        Words for the candidates, with neighbours in CLIP side by side.
     share : array [n, n]
-        Of the queries of a row's stimulus, the share for which the column's came first; rows sum to 1, those without a
-        query are 0.
+        Share of the queries of a row's stimulus in which the candidate of the column came first; rows sum to 1, rows
+        without a query are 0.
     """
 
     names: list[str]
@@ -86,7 +86,7 @@ def by_likeness(embedding: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def figure_confusion(found: Confusion, title: str) -> drawn.Figure:
-    """Matrix of what came first, by what was seen; with names where they can be read, else with the commonest pairs.
+    """Matrix of candidates with rank 1 by seen stimulus, with names or, if these are too many, frequent pairs.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def _matrix(axis: Axes, found: Confusion) -> None:
     image = axis.imshow(100 * found.share, cmap="Blues", vmin=0, vmax=100, aspect="equal")
     axis.figure.colorbar(image, ax=axis, shrink=0.8, label="queries (%)")
     axis.grid(visible=False)
-    axis.set(xlabel=f"came first, of {n}", ylabel="seen")
+    axis.set(xlabel=f"candidate with rank 1, of {n}", ylabel="seen")
 
 
 def _pairs(axis: Axes, found: Confusion) -> None:
@@ -139,7 +139,7 @@ def _pairs(axis: Axes, found: Confusion) -> None:
     order = np.argsort(-both[first, second], kind="stable")[:N_PAIRS]
     order = order[both[first[order], second[order]] > 0]
     if not len(order):
-        style.note(axis, "nothing was confused")
+        style.note(axis, "no class was confused with another")
         return
     values = 100 * both[first[order], second[order]]
     names = [
@@ -148,6 +148,6 @@ def _pairs(axis: Axes, found: Confusion) -> None:
     ]
     axis.barh(range(len(order)), values, color=style.colour(0), height=0.7)
     axis.set_yticks(range(len(order)), names)
-    axis.set(ylim=(len(order) - 0.4, -0.6), xlabel="queries that found the other (%)")
+    axis.set(ylim=(len(order) - 0.4, -0.6), xlabel="queries in which the other came first (%)")
     axis.grid(visible=False, axis="y")
     axis.set_title("most often confused")

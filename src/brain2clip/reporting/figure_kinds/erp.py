@@ -135,7 +135,7 @@ def _butterfly(axis: Axes, data: Erp, times: Sequence[float]) -> None:
     axis.set(xlabel="time from picture onset (ms)", ylabel=data.label, xlim=data.times[[0, -1]] * 1e3)
     count = f"{len(data.channels)} {sensors.NAMES[data.kind]}, mean over {counted(data.n_subjects, 'subject')}"
     of = " of the head" if data.kind == "eeg" else ""
-    shade = f"; light: front, dark: back{of}" if _known(data).any() and not few else ""
+    shade = f"; light: front{of}, dark: back" if _known(data).any() and not few else ""
     axis.set_title(f"{data.title}: {count}{shade}")
     low, high = axis.get_ylim()
     axis.set_ylim(low, high + 0.15 * (high - low))
@@ -150,8 +150,8 @@ def _maps(panel: drawn.SubFigure, data: Erp, times: Sequence[float]) -> None:
 
     known = _known(data)
     if known.sum() < _FEWEST_FOR_MAP or not times:
-        reason = "no time of topography lies inside the epoch" if not times else "positions of the channels are unknown"
-        style.note(panel.add_subplot(), f"no topographies: {reason}")
+        reason = "channel positions are unknown" if times else "no time of figures.topographies is inside the epoch"
+        style.note(panel.add_subplot(), f"no scalp maps: {reason}")
         return
     moments = [int(np.abs(data.times - time).argmin()) for time in times]
     names = [name for name, there in zip(data.channels, known) if there]
@@ -229,7 +229,7 @@ def _fitted_sphere(position: NDArray[np.float64]) -> tuple[float, float, float, 
 
 
 def _front_to_back(y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Colour of every channel by its place between front (light) and back (dark); grey where unknown."""
+    """Colour of every channel by its position from front (light) to back (dark); grey if unknown."""
     import matplotlib
     import numpy as np
     from matplotlib.colors import Normalize

@@ -92,7 +92,7 @@ def figure_gains(
     bottom.set_xscale("log")
     bottom.xaxis.set_major_formatter("{x:g}")
     bottom.xaxis.set_minor_formatter(NullFormatter())
-    bottom.set(xlabel="spatial frequency (parts of the Nyquist frequency)", ylabel="band window", ylim=(0, 1.25))
+    bottom.set(xlabel="spatial frequency (fraction of the Nyquist frequency)", ylabel="band window", ylim=(0, 1.25))
     return made
 
 

@@ -48,8 +48,8 @@ class Figure(figure_base.FigureBase):
         rows = statistics.of_metric(reading.of_shown(job, "rows"), "top-1")
         if rows.empty:
             raise stage.InputError(
-                "figure gallery: no rows of its method for the task stimulus with all repetitions averaged "
-                "(retrieval.tasks, retrieval.repetitions)"
+                "figure gallery: no rows of its method for the task stimulus with all repetitions averaged; expected "
+                "stimulus in retrieval.tasks and all in retrieval.repetitions"
             )
         first = rows.iloc[0]
         names = list(RUN)
@@ -90,7 +90,7 @@ def figure_gallery(rows: pd.DataFrame, candidates: Candidates, title: str) -> dr
 
 
 def chosen(rows: pd.DataFrame) -> pd.DataFrame:
-    """Queries that are shown: evenly spaced in the order of the queries, never picked by result."""
+    """Queries that are shown: evenly spaced in the order of the queries, never chosen by result."""
     from brain2clip.reporting import thumbnails
 
     ordered = rows.sort_values("query")

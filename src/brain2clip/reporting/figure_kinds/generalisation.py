@@ -87,8 +87,8 @@ def figure_generalisation(found: pd.DataFrame, rows: pd.DataFrame) -> drawn.Figu
     first, count = rows.iloc[0], int(rows["n_candidates"].max())
     subjects = rows["subject"].nunique()
     text = (
-        f"{first['study']}, {first['signal']}: ridge regression on windows of {1e3 * width:.0f} ms, of {count}; "
-        f"mean of {subjects} subject{'' if subjects == 1 else 's'}"
+        f"{first['study']}, {first['signal']}: ridge regression on windows of {1e3 * width:.0f} ms, among {count} "
+        f"candidates; mean of {subjects} subject{'' if subjects == 1 else 's'}"
     )
     made.suptitle(style.wrapped(made, text), fontsize=9)
     return made

@@ -1,4 +1,4 @@
-"""Figure ``generation``: what was seen, what was generated of the prediction, and what stands beside it."""
+"""Figure ``generation``: seen pictures, pictures generated from the predictions, and pictures to compare with."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ class Figure(figure_base.FigureBase):
         shown = Shown(made, ideal, {str(name): str(one) for name, one in near.items()}, thumbnails.candidates_of(job))
         block = f"{run['study']}, {run['protocol']}, {run['signal']}, subject {run['subject']}, seed {run['seed']}"
         title = (
-            f"{job.settings['methods'][run['method']]}, generator {job.settings['generator']}: {block}. Generated from "
-            "the prediction; nearest: training picture nearest to it; oracle: generated from the seen picture's own "
-            "embedding. Test pictures evenly spaced, never picked by result"
+            f"{job.settings['methods'][run['method']]}, generator {job.settings['generator']}: {block}. Generated: "
+            "from the prediction; nearest: training picture nearest to the prediction; oracle: generated from the "
+            "embedding of the seen picture itself. Test pictures are evenly spaced, never chosen by result"
         )
         return figure_generation(shown, title)
 

@@ -1,4 +1,4 @@
-"""Figure ``held``: what the vectors of a picture hold of what simulated brains answer to."""
+"""Figure ``held``: how well vectors of a picture predict the features that drive simulated responses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from brain2clip.reporting.figure_base import Inputs
     from brain2clip.stage import Job
 
-#: Share of a drive below which a bar ends; its number stands beside it.
+#: R² below which a bar ends; its number is written beside it.
 _LOWEST = -0.5
 
 
@@ -31,7 +31,7 @@ class Figure(figure_base.FigureBase):
 
     @staticmethod
     def inputs(plan: Plan, study: str) -> Inputs | None:
-        """The embedding and further vectors of all pictures, and the truth about what brains answer to in them."""
+        """The embedding and further vectors of all pictures, and the features that drive simulated responses."""
         read = plan.picture_files(study) if study in plan.simulated_studies() else {}
         if not read.get("vectors"):
             return None
@@ -51,15 +51,16 @@ class Figure(figure_base.FigureBase):
         drives = _drives(*job.each("truth")[0], ids)
         found = held(features, drives, concept, training)
         title = (
-            f"{job.settings['study']}: share of what simulated brains answer to that a linear readout of a picture's "
-            f"vectors predicts\n{training.sum()} training pictures, R² on {(~training).sum()} test pictures"
+            f"{job.settings['study']}: how well the vectors of a picture predict the features that drive "
+            f"responses\n{training.sum()} training pictures, R² on "
+            f"{(~training).sum()} test pictures"
         )
         sizes = {name: values.shape[1] for name, values in {**features, **drives}.items()}
         return figure_held(found, sizes, title)
 
 
 def figure_held(found: pd.DataFrame, sizes: Mapping[str, int], title: str) -> drawn.Figure:
-    """One panel per drive, a bar for each vector; 0 tells nothing, 1 tells all.
+    """One panel for each level of features, a bar for each vector; 0: no variance is explained, 1: all.
 
     Parameters
     ----------
@@ -132,7 +133,7 @@ def _in_rows(values: NDArray[np.floating], file: Any, ids: list[str], path: Path
     lost = [name for name in ids if name not in place]
     if lost:
         raise stage.InputError(
-            f"{path}: knows nothing of {lost[0]} ({len(lost)} stimuli in all), which the features have; run snakemake "
-            "so that both are made again"
+            f"{path}: has no {lost[0]} ({len(lost)} stimuli in all), which the features have; run snakemake, which "
+            "makes both again"
         )
     return values[[place[name] for name in ids]]

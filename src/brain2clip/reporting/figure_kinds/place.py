@@ -1,4 +1,4 @@
-"""Figure ``place``: when sensors answer to pictures (EEG), and which regions tell pictures apart (fMRI)."""
+"""Figure ``place``: when sensors respond to pictures (EEG), and which regions distinguish pictures (fMRI)."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def split_half(response: Any, rows: NDArray[np.int64], stimulus: NDArray[np.int6
     """Correlation over pictures between the means of the odd and of the even presentations.
 
     Pearson's, for every channel and time; presentations in the order of the file, pictures that were shown at least
-    twice. It is that of half the presentations: no correction for length is applied.
+    twice. It is the reliability of half the presentations: no correction for length is applied.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def _sensors(axis: Axes, eeg: Reliability) -> None:
     axis.set_yticks(range(0, len(order), every), [eeg.channels[place] for place in order[::every]], fontsize=7)
     axis.grid(visible=False)
     axis.axvline(0, color="white", linewidth=0.8)
-    axis.set(xlabel="time from picture onset (ms)", ylabel="sensors, front to back" if known.all() else "sensors")
+    axis.set(xlabel="time from picture onset (ms)", ylabel="sensors, from front to back" if known.all() else "sensors")
     plural = "" if eeg.n_subjects == 1 else "s"
     axis.set_title(
         f"{eeg.technique}, {eeg.title}: odd against even presentations\n"

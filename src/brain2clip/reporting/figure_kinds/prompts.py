@@ -1,4 +1,4 @@
-"""Figure ``prompts``: what the prompts do to the distance between a picture and its own brain response."""
+"""Figure ``prompts``: effect of prompts on the similarity between a picture and the response to it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def figure_prompts(effect: pd.DataFrame, title: str) -> drawn.Figure:
     both = pictures.dropna(subset=["cosine_before", "cosine_after"])
     before, after = both["cosine_before"].to_numpy(), both["cosine_after"].to_numpy()
     if both.empty:
-        style.note(left, "no embedding without prompts\nat this readout")
+        style.note(left, "no embedding without prompts\nfor this readout")
         _histogram(middle, pictures["cosine_after"].to_numpy(), "cosine with prompts", style.PALETTE[0])
     else:
         _pairs(left, before, after)
@@ -93,7 +93,7 @@ def _pairs(axis: Axes, before: NDArray[np.float64], after: NDArray[np.float64]) 
     axis.plot(limits, limits, color="black", linewidth=1, linestyle=(0, (4, 3)), label="no change")
     axis.set(xlim=limits, ylim=limits, xlabel="cosine without prompts", ylabel="cosine with prompts")
     axis.set_aspect("equal")
-    axis.set_title("one point per picture")
+    axis.set_title("one point for each picture")
     axis.legend(loc="upper left")
 
 

@@ -1,4 +1,4 @@
-"""Figure ``ranks``: how often the true candidate has which rank."""
+"""Figure ``ranks``: distribution of the rank of the right candidate."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _histogram(axis: Axes, part: pd.DataFrame, numbers: Mapping[str, tuple[int, 
     chance = 100 * binned(np.arange(1, n_candidates + 1), n_candidates)
     axis.plot(places, chance, color="black", linewidth=1.2, linestyle=(0, (4, 3)), label="chance")
     axis.set_xticks(places, _labels(n_candidates), rotation=45 if len(places) > 7 else 0)
-    axis.set(xlabel=f"rank of the true candidate, of {n_candidates}", ylabel="queries (%)", ylim=(0, None))
+    axis.set(xlabel=f"rank of the right candidate, of {n_candidates}", ylabel="queries (%)", ylim=(0, None))
 
 
 def _n_bins(n_candidates: int) -> int:

@@ -1,4 +1,4 @@
-"""Figure ``reconstruction``: what was seen and what lies nearest to the predicted embedding in a bank of pictures."""
+"""Figure ``reconstruction``: seen pictures, and the pictures of a bank that are nearest to the predicted embeddings."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ class Figure(figure_base.FigureBase):
         bank = Bank(embedding, kept[0], kept[1], thumbnails.candidates_of(job))
         block = f"{run['study']}, {run['protocol']}, {run['signal']}, subject {run['subject']}, seed {run['seed']}"
         title = (
-            f"{job.settings['methods'][run['method']]}: {block}. "
-            f"Nearest in a bank of {len(bank.stimulus_id)} training and test stimuli without the seen one, whose rank "
-            "stands beside it; green: same class"
+            f"{job.settings['methods'][run['method']]}: {block}. Nearest stimuli in a bank of "
+            f"{len(bank.stimulus_id)} training and test stimuli without the seen one; beside the seen stimulus, its "
+            "rank; green: same class"
         )
         return figure_reconstruction(predicted, bank, title)
 
@@ -110,8 +110,8 @@ class Bank:
 def figure_reconstruction(predicted: Predicted, bank: Bank, title: str) -> drawn.Figure:
     """One row per test stimulus: the seen one, and the nearest others of the bank; same class in a green frame.
 
-    Stimuli are evenly spaced in the order of the file, never picked by result; beside each stands the rank of the seen
-    one in the whole bank.
+    Stimuli are evenly spaced in the order of the file, never chosen by result; the rank of the seen one in the whole
+    bank is written beside it.
     """
     import numpy as np
 

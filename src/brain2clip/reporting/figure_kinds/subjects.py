@@ -1,4 +1,4 @@
-"""Figure ``subjects``: accuracy of every subject, with its interval, and of all together."""
+"""Figure ``subjects``: accuracy of every subject with its interval, and the mean."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Figure(figure_base.FigureBase):
             for part in (own, everyone):
                 parts.append(accuracy.by_region(part, job.settings["retrieval"], **given).assign(title=title))
         level = f"{job.settings['retrieval']['level'] * 100:g} % CI"
-        words = f"{level}: of subjects over stimuli, of all together as in the tables"
+        words = f"{level}: for a subject over stimuli, for the mean as in the tables"
         return figure_subjects(pd.concat(parts, ignore_index=True), job.settings["methods"], words)
 
 

@@ -1,4 +1,4 @@
-"""Figure ``sweep``: accuracy against what methods get of the responses; as a matrix for two windows of time."""
+"""Figure ``sweep``: accuracy by the part of the responses that methods get; as a matrix for two windows of time."""
 
 from __future__ import annotations
 

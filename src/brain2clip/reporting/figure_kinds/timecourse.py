@@ -102,6 +102,8 @@ def figure_timecourse(points: pd.DataFrame, rows: pd.DataFrame) -> drawn.Figure:
     axis.set(ylabel=Numbers(str(points["metric"].iloc[0])).short)
     width = 1e3 * float((rows["end"] - rows["start"]).iloc[0])
     first, count = rows.iloc[0], int(rows["n_candidates"].max())
-    axis.set_title(f"{first['study']}, {first['signal']}: ridge regression on windows of {width:.0f} ms, of {count}")
+    axis.set_title(
+        f"{first['study']}, {first['signal']}: ridge regression on windows of {width:.0f} ms, among {count} candidates"
+    )
     style.legend_below(made, [axis])
     return made

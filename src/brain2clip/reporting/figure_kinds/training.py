@@ -51,7 +51,7 @@ class Figure(figure_base.FigureBase):
             if len(table):
                 tables.append(table.assign(**blocks.from_run_path(path)))
         if not tables:
-            raise stage.InputError("figure training: all history tables are empty; so there is no curve to draw")
+            raise stage.InputError("figure training: all history tables are empty, so there is no curve to draw")
         return figure_training(pd.concat(tables, ignore_index=True), job.settings["methods"])
 
 

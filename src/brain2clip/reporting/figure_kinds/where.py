@@ -1,4 +1,4 @@
-"""Figure ``where``: which places of a picture a trained head weighs."""
+"""Figure ``where``: the weights of a trained head by place in the picture."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def figure_where(found: Mapping[str, Places], picture: NDArray[np.float64], coun
             axis.set(xticks=[], yticks=[])
             axis.grid(visible=False)
     bar = made.colorbar(image, ax=axes, shrink=0.8, aspect=25)
-    bar.set_label("weight relative to even (1)")
+    bar.set_label("weight relative to equal weights (1)")
     made.suptitle(title, fontsize=9)
     return made
 

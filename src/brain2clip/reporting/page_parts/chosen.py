@@ -1,4 +1,4 @@
-"""What methods were chosen to be: the settings in which each differs from the nearest one before it."""
+"""Settings of methods: those in which each method differs from the most similar one before it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-#: Stands for a value that there is not.
+#: Shown for a missing value.
 NONE = "–"
 
 

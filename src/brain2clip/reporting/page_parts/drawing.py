@@ -65,7 +65,7 @@ def line(
     measured : (float, float, float)
         Value and ends of its interval, in the unit of the axis; an interval that is not known is not drawn.
     words : str
-        The same in words, for who does not see it.
+        The same in words, for screen readers.
     dots : sequence of float
     marks : sequence of (str, float)
         Class of the style sheet, and value.
@@ -130,9 +130,9 @@ def curve(places: Sequence[str], series: Sequence[Series], chance: float, across
     series : sequence of Series
     chance : float
     across, up : str
-        What the axes are.
+        Labels of the axes.
     words : str
-        What it shows, for who does not see it.
+        Description for screen readers.
     """
     width, height = CURVE
     axis = scale([chance, *(one[0] for line in series for one in line.points)])

@@ -1,4 +1,4 @@
-"""What the explorer loads: queries with their candidates, and small pictures of the stimuli among them."""
+"""Files that the explorer loads: queries with their candidates, and small pictures of the stimuli."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def embedded(value: Any) -> str:
 
 
 def shown(rows: pd.DataFrame, most: int) -> pd.DataFrame:
-    """Rows among all candidates, of a run, task and number of repetitions at most so many, never picked by result.
+    """Rows for all candidates, up to a number for each run, task and number of repetitions, never chosen by result.
 
     The first queries of every stimulus, two at most; where the stimuli alone are more, one of each of evenly spaced
     ones.
@@ -229,7 +229,7 @@ class Found:
         return str(wrong.mode().iloc[0]) if len(wrong) else ""
 
     def confused(self, method: str, most: int) -> list[tuple[str, str, float]]:
-        """Pairs that stand for each other most often, with the mean share of both directions."""
+        """Pairs that are confused most often, with the mean share of both directions."""
         own = self.parts[method]
         queries = own.groupby("target").size()
         wrong = own[(own["first"] != own["target"]) & (own["first"] != "")]

@@ -1,6 +1,6 @@
-"""What tables measured, as the page shows it: methods of a block with their dots, contrasts, curves, published rows.
+"""Results of the tables for the page: methods of a block with their subjects, contrasts, curves, published rows.
 
-No number is computed here: all of them are those of the tables' Parquet files, but for means of costs over models.
+No number is computed here: all come from the Parquet files of the tables, except means of costs over models.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Block:
 
 
 def blocks(tables: Mapping[str, pd.DataFrame], given: Mapping[str, Any], spent: pd.DataFrame) -> list[Block]:
-    """A block for each study, signal and protocol: from the first table of methods that has it, else from the first.
+    """A block for each study, signal and protocol: from the first table of methods that has it, or from any table.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def _block(
 
 
 def _cost(spent: pd.DataFrame, key: Sequence[str], method: str) -> tuple[str, float]:
-    """What training of one model took, in words, and its seconds: means over models, as in a table of costs."""
+    """Cost of training one model, in words, and its seconds: means over models, as in a table of costs."""
     own = spent[(spent[[*BLOCK, "method"]] == [*key, method]).all(axis=1)] if len(spent) else spent
     if own.empty or own["seconds"].isna().all():
         return "", math.nan
@@ -228,7 +228,7 @@ def _worded(shown: Numbers, record: Mapping[str, Any], signed: bool = False) -> 
 
 
 def _count(number: Any) -> int:
-    """A number of subjects and the like; 0 where a table from outside does not say."""
+    """A count, such as that of subjects; 0 if a table from outside does not have it."""
     return 0 if pd.isna(number) else int(number)
 
 
@@ -250,7 +250,7 @@ class Contrast:
     method, reference : str
     value, interval, p : str
     excludes_zero : bool
-        Whether the interval that decides does not hold zero.
+        Whether the interval that decides excludes zero.
     drawn : Markup
     n_subjects : int
     number : float
@@ -333,7 +333,7 @@ def answer(block: Block, compared: Sequence[Contrasts]) -> list[str]:
     """Which method is best, by how much and how certain that is, in sentences."""
     ranked = block.ranked
     if not ranked:
-        return ["No method was measured here."]
+        return ["No method has results here."]
     best, unit, shown = ranked[0], block.shown.unit, block.shown
     said = [f"{best.label} has the best mean: {best.mean}{unit} {best.interval} over {_subjects(best.n_subjects)}."]
     if len(ranked) > 1:
@@ -372,7 +372,7 @@ def answer(block: Block, compared: Sequence[Contrasts]) -> list[str]:
 
 def _certain(one: Contrast, unit: str, table: str) -> str:
     verdict = (
-        "the interval leaves zero out" if one.excludes_zero else "the interval holds zero, so no difference is shown"
+        "the interval excludes zero" if one.excludes_zero else "the interval contains zero, so no difference is shown"
     )
     points = " points" if unit else ""
     return f"On the same queries {one.words} is {one.value}{points} {one.interval} (table {table}): {verdict}."
@@ -425,9 +425,7 @@ def _curve(table: str, key: tuple[str, str, str], metric: str, places: Sequence[
             for place in places
         ]
         series.append(drawing.Series(own["label"].iloc[0], [(a, b, c) for a, b, c in points]))
-    words = (
-        f"{shown.short} by averaged test repetitions for {len(series)} methods; the numbers stand in the table below"
-    )
+    words = f"{shown.short} by averaged test repetitions for {len(series)} methods; the numbers are in the table below"
     chance = times * float(part["chance"].mean())
     drawn = drawing.curve(places, series, chance, "averaged test repetitions", shown.short, words)
     names = [(drawing.key(number, len(series)), one.label) for number, one in enumerate(series)]
@@ -456,7 +454,7 @@ class Published:
 def published_rows(
     tables: Mapping[str, pd.DataFrame], given: Mapping[str, Any], known: pd.DataFrame
 ) -> list[Published]:
-    """Published rows that stand in the tables, each once, with what their source says of how they were chosen."""
+    """Published rows of the tables, each once, with the selection rule of their source."""
     found: dict[tuple[Any, ...], Published] = {}
     for study, protocol, metric in _beside(tables):
         kinds = given.get("studies", {}).get(study), given.get("protocols", {}).get(protocol)

@@ -11,6 +11,7 @@ from brain2clip.names import TECHNIQUES, MetricName, counted
 from brain2clip.reporting.page_parts.measured import Block
 from brain2clip.reporting.wording import SEEN_WORDS, TASKS, TRANSDUCTIVE_WORDS
 from brain2clip.settings import Protocol
+from brain2clip.settings.protocols import first_in_words
 
 SIMULATED = " Simulated: no person was recorded, and no number here says anything about brains."
 UNSEEN = "Unseen: no concept of the test was shown in training (zero-shot)."
@@ -44,7 +45,7 @@ def protocol(
         *([("Part of the data", f"some pictures are never shown ({about['part']})")] if about["part"] else []),
         ("Signal", signal(block.signal, given["signals"][block.study][block.signal])),
         ("Subjects", f"{len(subjects)} tested: {', '.join(subjects)}"),
-        ("Training and test", f"{split(given['protocols'][block.protocol])} {stimuli(catalogue)}"),
+        ("Training and test", f"{split(given, block.protocol)} {stimuli(catalogue)}"),
         ("Concepts", SEEN_WORDS if block.concepts == "seen" else UNSEEN),
         ("Task", TASKS[name.task].format(n_candidates if name.pool is None else f"{name.pool} drawn at random")),
         ("Test repetitions", repetitions(name.repetitions)),
@@ -55,22 +56,41 @@ def protocol(
     ]  # fmt: skip
 
 
-def split(kind: Any) -> str:
-    """Whose trials a model learns from."""
-    known: Any = Protocol(kind=kind).kind
-    match known:
+def split(given: Mapping[str, Any], name: str) -> str:
+    """Whose trials train a model."""
+    counted_sessions = given.get("sessions", {}).get(name)
+    known = Protocol.model_validate(counted_sessions or {"kind": given["protocols"][name]})
+    match known.kind:
+        case "intra-subject" if known.first_sessions is not None:
+            return (
+                f"Within subjects: a model learns from the training trials of {first_in_words(known.first_sessions)} "
+                "of one subject and is tested on all of that subject's test trials."
+            )
         case "intra-subject":
             return (
-                "Within subjects: a model learns from the training trials of one subject and is tested on that "
-                "subject's test trials."
+                "Within subjects: a model is trained on the training trials of one subject and tested on the test "
+                "trials of the same subject."
             )
         case "leave-one-subject-out":
             return (
-                "Across subjects: a model learns from the training trials of all other subjects and is tested on the "
-                "one left out."
+                "Across subjects: a model is trained on the training trials of all other subjects and tested on the "
+                "subject that is left out."
             )
         case "joint":
-            return "Jointly: one model learns from the training trials of all subjects and is tested on each."
+            return "Jointly: one model is trained on the training trials of all subjects and tested on each subject."
+        case "new-subject":
+            part = first_in_words(known.first_sessions)
+            if not known.continues:
+                return (
+                    f"New subjects, from random weights: a model learns from the training trials of {part} of one "
+                    "subject alone and is tested on all of that subject's test trials."
+                )
+            trained = "its new input layer alone" if known.tune == "input" else "all of it"
+            return (
+                "New subjects: a joint model of all other subjects learns on from the training trials of "
+                f"{part} of one subject ({trained}) and is tested on all of that subject's test trials. Models of two "
+                "subjects share training subjects, so means of subjects are not independent."
+            )
         case other:
             assert_never(other)
 
@@ -103,7 +123,7 @@ def signal(name: str, block: Mapping[str, Any]) -> str:
 
 
 def selection(block: Block, given: Mapping[str, Any]) -> str:
-    """How each method's epoch or penalty was chosen, methods with the same rule together; never by test data."""
+    """How the epoch or penalty of each method was chosen, without test data; methods with the same rule together."""
     by_rule: dict[str, list[str]] = {}
     for line in block.lines:
         by_rule.setdefault(rule(line.method, given), []).append(line.label)
@@ -114,15 +134,15 @@ def rule(method: str, given: Mapping[str, Any]) -> str:
     """How the epoch or the penalty of a method was chosen."""
     chosen = given["chosen"].get(method, {})
     if method in given.get("imported", {}):
-        return f"made elsewhere; by its maker's word {given['imported'][method]['selection']}"
+        return f"made elsewhere; as stated by its author: {given['imported'][method]['selection']}"
     if (given_rule := chosen.get("selection")) is not None:
         epochs = chosen.get("optimiser", {}).get("epochs")
         match given_rule["rule"]:
             case "last":
-                return f"a fixed number of epochs ({epochs}), nothing is chosen"
+                return f"a fixed number of epochs ({epochs}), without selection"
             case "held-out-concepts":
                 how = "the lowest loss" if given_rule.get("criterion") == "loss" else "the best Top-1"
-                then = "kept" if given_rule.get("retrain") is False else "then trained anew on all"
+                then = "kept" if given_rule.get("retrain") is False else "then trained again on all"
                 part = f"{100 * given_rule['share']:g} % of the training concepts"
                 return f"the epoch with {how} on {part}, kept aside; {then}"
             case _:

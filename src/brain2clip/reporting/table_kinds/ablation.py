@@ -37,8 +37,8 @@ class Table(TableBase[settings.AblationTable]):
         name = interval_name(self.context)
         header = ["method", shown.short, name, "difference", name]
         caption = (
-            f"{title(shown, part, self.context)}; difference of each method to {self.context.label(reference)} on the "
-            f"same queries. Means over training seeds, queries and then subjects; ± standard deviation over "
+            f"{title(shown, part, self.context)}; difference of each method from {self.context.label(reference)} on "
+            "the same queries. Means over training seeds, queries and then subjects; ± standard deviation over "
             f"seeds of the subject mean. {resampling(records, self.context)} {common(records, shown)}"
         )
         return records, Sheet(part.title, header, body, caption)

@@ -1,4 +1,4 @@
-"""Recall of each class by every method, above what all classes give together: balanced accuracy, AUC of two, Top-1."""
+"""Recall of each class by every method, and below it metrics over all classes: balanced accuracy, AUC, Top-1."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Table(TableBase[settings.ClassesTable]):
         rows = statistics.of_metric(part.rows, metric)
         if not statistics.are_classes(rows):
             raise stage.InputError(
-                f"table of kind classes, {part.title}: the candidates of task {name.task} are no classes; name another "
-                "task in its metric, as in category:balanced-accuracy, or take a table of another kind"
+                f"table of kind classes, {part.title}: the candidates of task {name.task} are not classes; name "
+                "another task in its metric, as in category:balanced-accuracy, or take a table of another kind"
             )
         records: list[Record] = []
         recall: dict[str, dict[str, str]] = {}
@@ -47,7 +47,7 @@ class Table(TableBase[settings.ClassesTable]):
         body += [[], *self._together(part, name, records), self._largest(part, records)]
         header = ["class", "queries", *(part.name(method, self.context) for method in part.methods)]
         caption = (
-            f"Recall of each class (%), the share of its queries that are recognised: mean over training seeds and "
+            "Recall of each class (%), the share of its queries with rank 1: mean over training seeds and "
             f"subjects; queries of all subjects. Below: {title(shown, part, self.context)}, with "
             f"{interval_name(self.context)}. {resampling(records, self.context)} "
             f"{common([one for one in records if one['metric'] == metric], shown)}"

@@ -1,4 +1,4 @@
-"""What training cost beside what it brought: accuracy, epochs, seconds, CPU seconds and device of every method."""
+"""Cost of training and accuracy: accuracy, epochs, seconds, CPU seconds and device of every method."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ class Table(TableBase[settings.CostsTable]):
                 yield {**base, "metric": metric, "value": known[metric].mean()}
 
     def _notes(self, part: Part) -> list[str]:
-        """What must be known to compare the lines."""
+        """Notes for the comparison of lines."""
         notes = []
         if self.context.kind_of_protocol(part.protocol) == "joint":
             notes.append("Protocol joint: one model for all subjects together.")
         spent = pd.concat([self._of(part, method) for method in part.methods])
         if spent["device"].dropna().nunique() > 1:
-            notes.append("Do not compare seconds of different devices; CPU seconds of a GPU are those of its host.")
+            notes.append("Do not compare seconds of different devices; for a GPU, CPU seconds are those of its host.")
         if any(spent["method"].ne(method).all() for method in part.methods):
             notes.append(f"{EMPTY}: nothing is trained, or its time was not measured.")
         return notes

@@ -1,4 +1,4 @@
-"""Generated pictures against the seen ones, beside the nearest training pictures, a perfect prediction, and chance."""
+"""Generated pictures compared with the seen ones; also nearest training pictures, a perfect prediction, and chance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from brain2clip.retrieval import metric_base, statistics
 
 #: Judges that stand side by side in one sheet, pixels being one.
 AT_ONCE = 3
-#: Sources that what was generated is compared with.
+#: Sources that generated pictures are compared with.
 AGAINST = ("nearest", "another")
 MARK = "†"
 
@@ -132,13 +132,14 @@ class Table(TableBase[settings.GenerationTable]):
         samples = span(chosen(judged, source="generated").groupby("generator")["sample"].nunique().tolist())
         seeds = span(judged.groupby("method")["seed"].nunique().tolist())
         return (
-            f"Pictures against the seen ones, with {interval_name(self.context)}. "
+            f"Pictures compared with the seen pictures, with {interval_name(self.context)}. "
             f"{'; '.join(f'{name}: {words}' for name, words in SOURCES.items())}. PixCorr and SSIM: correlation and "
-            "structural similarity of pixels. Two-way: share of the other test pictures that are less like it than the "
-            "seen one by a network's features, ties against; distance: 1 − their correlation with those of the seen "
-            f"one; Top-1: how often the seen one is the nearest of {candidates} test pictures. ↑: more is better, "
-            f"↓: less. Means over {samples} {plural('sample', samples)}, {seeds} training {plural('seed', seeds)}, "
-            f"stimuli and then subjects; differences are paired. {resampling(records, self.context)} The test pictures "
-            "from which one is told stay the same when stimuli are resampled; the two-sided p of sign flips over "
-            "subjects decides nothing and cannot fall below 2 / 2^subjects."
+            "structural similarity of pixels. Two-way: share of the other test pictures that are less similar to it "
+            "than the seen picture, by the features of a network, with ties counted as errors; distance: 1 − "
+            "correlation of its features with the features of the seen picture; Top-1: how often the seen picture "
+            f"is the most similar of {candidates} test pictures. ↑: higher is better, ↓: lower is better. Means over "
+            f"{samples} {plural('sample', samples)}, {seeds} training {plural('seed', seeds)}, "
+            f"stimuli and then subjects; differences are paired. {resampling(records, self.context)} The set of test "
+            "pictures to choose from stays the same when stimuli are resampled; the two-sided p of sign flips over "
+            "subjects is for information, and cannot be below 2 / 2^subjects."
         )

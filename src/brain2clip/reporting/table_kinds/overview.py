@@ -17,8 +17,8 @@ SOUGHT_IN: Mapping[Task, str] = {
     "stimulus": "finding the seen stimulus",
     "category": "its class, by class prompts",
     "caption": "its caption",
-    "stimulus-to-brain": "the brain response to a picture",
-    "caption-to-brain": "that to a caption",
+    "stimulus-to-brain": "finding the brain response to a picture",
+    "caption-to-brain": "the brain response to a caption",
     "template": "its class, by the mean of the class's other pictures",
     "stimulus-csls": "the seen stimulus, by CSLS",
     "category-csls": "its class, by class prompts and CSLS",
@@ -58,8 +58,8 @@ class Table(TableBase[settings.OverviewTable]):
         pooled = "" if name.pool is None else f", {in_pools(name.pool, self.context)}"
         caption = (
             f"{shown.short}{averaged(name)}{pooled}, mean over training seeds, queries and then subjects, with "
-            f"{interval_name(self.context)}. One column per task ({words}). Candidates are those of each study, so "
-            f"chance is given below each block{'; of classes it is the balanced accuracy' if balanced else ''}. "
+            f"{interval_name(self.context)}. One column per task ({words}). Candidates differ by study, so chance is "
+            f"given below each block{'; for classes, the balanced accuracy is shown' if balanced else ''}. "
             f"{resampling(records, self.context)}"
         )
         notes = [
@@ -73,7 +73,7 @@ class Table(TableBase[settings.OverviewTable]):
 
 
 def _shown(name: MetricName, task: Task, part: Part) -> str:
-    """Metric of a column: where classes are looked for, Top-1 is balanced accuracy, if that is computed."""
+    """Metric of a column: for classes, balanced accuracy takes the place of Top-1 if it is computed."""
     balanced = str(name._replace(task=task, base=classes.BALANCED))
     if name.base == "top-1" and task == "category" and (part.summary["metric"] == balanced).any():
         return balanced

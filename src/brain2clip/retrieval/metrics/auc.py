@@ -1,4 +1,4 @@
-"""Area under the ROC curve of two classes: how often a query of one is more like it than one of the other is."""
+"""Area under the ROC curve of two classes: how often a query of a class is more similar to it than one of the other."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Metric(MetricBase):
         return "AUC"
 
     def per_query(self, rank: ArrayLike, n_candidates: int) -> NoReturn:
-        """Refused: ranks of two candidates do not hold it."""
-        raise ValueError("an AUC is made of the margins of all queries of a run, not of the rank of one")
+        """Not possible: an AUC cannot be computed from ranks."""
+        raise ValueError("an AUC is computed from the margins of all queries of a run, not from the rank of one query")
 
     def of_run(self, rank: ArrayLike, n_candidates: int, target: ArrayLike, margin: ArrayLike) -> NDArray[np.float64]:
-        """Doubled placements, [n_queries]; NaN where only one of the two classes has queries."""
+        """Doubled placements, [n_queries]; NaN if only one of the two classes has queries."""
         target, margin = np.asarray(target), np.asarray(margin, dtype=np.float64)
         first = target == target[0]
         if first.all():

@@ -1,4 +1,4 @@
-"""Balanced accuracy: the mean over classes of the share of their queries that are recognised (recall)."""
+"""Balanced accuracy: the mean over classes of the share of their queries with rank 1 (recall)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from brain2clip.retrieval.metric_base import MetricBase, Statistic
 
 
 class Metric(MetricBase):
-    """Top-1 in which every class counts the same: what knows nothing has chance, however unequal the classes are."""
+    """Top-1 in which every class counts the same: guessing gives chance, even if classes are unequal."""
 
     statistic: ClassVar[Statistic] = "share"
     of_classes: ClassVar[bool] = True
@@ -22,7 +22,7 @@ class Metric(MetricBase):
         return "Balanced accuracy"
 
     def per_query(self, rank: ArrayLike, n_candidates: int) -> NDArray[np.float64]:
-        """1 where the true class is the most similar one, else 0."""
+        """1 if the right class is the most similar one, else 0."""
         return (np.asarray(rank) == 1).astype(np.float64)
 
     def chance(self, n_candidates: int) -> float:

@@ -1,4 +1,4 @@
-"""Mean rank of the true candidate."""
+"""Mean rank of the right candidate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Median rank of the true candidate."""
+"""Median rank of the right candidate."""
 
 from __future__ import annotations
 

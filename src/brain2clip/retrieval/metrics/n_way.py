@@ -1,4 +1,4 @@
-"""n-way accuracy: whether the true candidate beats n - 1 others, as the exact mean over all choices of these."""
+"""n-way accuracy: whether the right candidate beats n - 1 others, as the exact mean over all choices of these."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from brain2clip.retrieval.metric_base import MetricBase, Statistic
 
 
 class Metric(MetricBase):
-    """n-way accuracy; its number is n, the true candidate included."""
+    """n-way accuracy; its number is n, including the right candidate."""
 
     statistic: ClassVar[Statistic] = "share"
     numbered: ClassVar[bool] = True
@@ -22,7 +22,7 @@ class Metric(MetricBase):
         return f"{self.number}-way"
 
     def per_query(self, rank: ArrayLike, n_candidates: int) -> NDArray[np.float64]:
-        """Probability that the true candidate beats n - 1 others drawn at random without replacement, [n_queries].
+        """Probability that the right candidate beats n - 1 others drawn at random without replacement, [n_queries].
 
         Of the ``G - 1`` others, ``G - rank`` are worse, so the probability is ``C(G - rank, n - 1) / C(G - 1, n - 1)``
         (hypergeometric, exact: nothing is drawn). With n = G this is Top-1.

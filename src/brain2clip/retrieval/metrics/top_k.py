@@ -1,4 +1,4 @@
-"""Top-k: whether the true candidate is among the k most similar ones."""
+"""Top-k: whether the right candidate is among the k most similar ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Metric(MetricBase):
         return f"Top-{self.number}"
 
     def per_query(self, rank: ArrayLike, n_candidates: int) -> NDArray[np.float64]:
-        """1 where the true candidate is among the k best, else 0."""
+        """1 if the right candidate is among the k best, else 0."""
         return (np.asarray(rank) <= self.number).astype(np.float64)
 
     def chance(self, n_candidates: int) -> float:

@@ -1,4 +1,4 @@
-"""Brain encoder and picture side under a softened contrastive loss: NeuroCLIP and its baseline."""
+"""Brain encoder and picture side with a softened contrastive loss: NeuroCLIP and its baseline."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Method:
         try:
             histories = batched.train(learners, data, seeds)
         except (batched.UnknownError, torch.OutOfMemoryError) as error:
-            log.info("train: each seed by itself, not several at once: %s", str(error).splitlines()[0])
+            log.info("train: each seed separately, not several at once: %s", str(error).splitlines()[0])
             return [None] * len(studies)
         return [
             None if history is None else (self._tensors(learner, study, rows), history)
@@ -185,8 +185,8 @@ def micro_batch(learner: ContrastiveLearner, responses: Responses) -> int | None
     optimiser, model = learner.settings.optimiser, learner.model
     if optimiser.micro_batch is not None and not model.visual.takes_parts:
         raise InputError(
-            f"optimiser.micro_batch: found {optimiser.micro_batch}; visual.kind: {learner.settings.visual.kind} takes "
-            "whole batches only, so leave it out"
+            f"optimiser.micro_batch: found {optimiser.micro_batch}; visual.kind: {learner.settings.visual.kind} "
+            "takes whole batches only, so leave micro_batch out"
         )
     need = memory.needed(model, learner.pictures, responses, optimiser, learner.autocast)
     return memory.at_once(optimiser, need, len(learner.pictures.rows), learner.device)
@@ -472,7 +472,7 @@ def build(
     if settings.visual.drives_tower:
         if stimuli.attrs["kind"] != "pictures":
             raise InputError(
-                f"visual.kind: {settings.visual.kind} tunes prompts of pictures, but this study has text candidates "
+                f"visual.kind: {settings.visual.kind} trains prompts on pictures, but this study has text candidates "
                 "only; use a method with visual.kind: frozen"
             )
         from brain2clip.stimuli import frozen_clip  # open_clip takes seconds to import: only where it is needed

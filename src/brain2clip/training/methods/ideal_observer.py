@@ -1,4 +1,4 @@
-"""The ideal observer of a simulated study. It is not trained: the stage ``ceiling`` ranks for it."""
+"""The ideal observer of a simulated study. It is not trained: the stage ``ceiling`` computes its ranks."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Method:
 
     def train(self, study: Study) -> NoReturn:
         """Refused."""
-        raise InputError("an ideal observer is not trained; the stage ceiling ranks for it")
+        raise InputError("an ideal observer is not trained; the stage ceiling computes its ranks")
 
     def ready(self, checkpoint: Checkpoint) -> NoReturn:
         """Refused."""
-        raise InputError("an ideal observer has no checkpoint; the stage ceiling ranks for it")
+        raise InputError("an ideal observer has no checkpoint; the stage ceiling computes its ranks")

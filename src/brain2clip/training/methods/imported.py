@@ -1,4 +1,4 @@
-"""A result that was made elsewhere. It is not trained here: the stage ``imported`` reads its file."""
+"""An imported result. It is not trained here: the stage ``imported`` reads its file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from brain2clip.training.method import Checkpoint, Study
 
 
 class Method:
-    """Ranks that others made, so there is nothing to train (:mod:`brain2clip.retrieval.imported`)."""
+    """Imported ranks, so there is nothing to train (:mod:`brain2clip.retrieval.imported`)."""
 
     def __init__(self, settings: Imported) -> None:
         pass

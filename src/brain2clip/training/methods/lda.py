@@ -1,4 +1,4 @@
-"""Linear discriminant analysis on the responses themselves: what they say about classes, without CLIP.
+"""Linear discriminant analysis of the responses for known classes, without CLIP.
 
 Shrinkage as for event-related potentials (Blankertz et al. 2011, NeuroImage 56:814): the covariance within classes is
 shrunk towards uncorrelated inputs (Ledoit-Wolf unless set). It is scikit-learn's.
@@ -44,8 +44,8 @@ class Method:
         x = inputs(responses.values, self.settings.windows)
         if x.shape[1] > LARGEST:
             raise InputError(
-                f"a method of kind lda estimates the covariance of all inputs; found {x.shape[1]}, and at most "
-                f"{LARGEST} are taken. Set its windows or name fewer channels (EEG), or take a smaller region (rois)"
+                f"a method of kind lda estimates the covariance of all inputs; found {x.shape[1]}, expected at most "
+                f"{LARGEST}. Set its windows or fewer channels (EEG), or take a smaller region (rois)"
             )
         fitted = fit(x, label, self.settings.shrinkage, even=self.settings.balance)
         tensors = {name: torch.tensor(value, dtype=torch.float32) for name, value in fitted.items()}
@@ -63,18 +63,20 @@ class Method:
             raise InputError(
                 f"a method of kind lda knows only classes that it was trained on; {len(unknown)} of the "
                 f"{len(tested)} tested are not among the {len(names)} of the training responses, the first is "
-                f"{unknown[0]}. Take it in studies whose categories are in training and test (split), not for unseen "
-                "ones"
+                f"{unknown[0]}. Use it in studies whose categories are in training and test (split), not for unseen "
+                "categories"
             )
         if len(names) < 2:
             raise InputError(
-                f"a method of kind lda tells classes apart; all {len(label)} training responses are of the class "
-                f"{names[0]}. Choose a split whose training has at least two, or leave the method out"
+                f"a method of kind lda needs at least two classes; all {len(label)} training responses are of the "
+                "class "
+                f"{names[0]}. Choose a split whose training has several classes, or leave the method out"
             )
         if len(label) <= len(names):
             raise InputError(
-                f"a method of kind lda needs several responses of a class; found {len(label)} of {len(names)} classes. "
-                "Set average_repetitions: false, so that repetitions are not averaged into one"
+                f"a method of kind lda needs several responses of each class; found {len(label)} of {len(names)} "
+                "classes. "
+                "Set average_repetitions: false, so that repetitions are not averaged"
             )
 
 
@@ -97,14 +99,14 @@ class Discriminant(Trained):
         concept = self.file["concept"].asstr()[:][rows].tolist()
         if len(set(concept)) < len(concept):
             raise InputError(
-                "a method of kind lda finds the class of a stimulus, not which of several stimuli of a class it was: "
-                "take stimulus out of retrieval.tasks and category into it"
+                "a method of kind lda finds the class of a stimulus, not one of several stimuli of a class: replace "
+                "stimulus by category in retrieval.tasks"
             )
         return self.classes(concept, rows)
 
     def texts(self, unit: Tensor) -> NoReturn:
         """Refused."""
-        raise InputError("a method of kind lda knows no texts; take caption out of retrieval.tasks")
+        raise InputError("a method of kind lda does not use texts; remove caption from retrieval.tasks")
 
     def classes(self, concepts: list[str], rows: np.ndarray) -> Tensor:
         """The axis of each class."""
@@ -112,8 +114,8 @@ class Discriminant(Trained):
         unknown = sorted(set(concepts) - set(place))
         if unknown:
             raise InputError(
-                f"a method of kind lda knows the classes {', '.join(self.names)} only, and {', '.join(unknown[:5])} is "
-                "asked for; apply it to recordings of these, or take a method with prompts"
+                f"a method of kind lda knows the classes {', '.join(self.names)} only, but the test has "
+                f"{', '.join(unknown[:5])}; apply it to recordings of the known classes, or take a method with prompts"
             )
         return torch.eye(len(self.names))[[place[name] for name in concepts]]
 
@@ -130,7 +132,7 @@ def inputs(values: np.ndarray, windows: int | None) -> np.ndarray:
         return values.reshape(len(values), -1)
     n_times = values.shape[2] if values.ndim == 3 else 0
     if windows > n_times:
-        has = f"{n_times} samples of time; set at most {n_times}" if n_times else "no time; set null"
+        has = f"{n_times} samples; set at most {n_times}" if n_times else "no time axis; set null"
         raise InputError(f"methods.*.windows: {windows} of a method of kind lda, but these responses have {has}")
     parts = np.array_split(np.arange(n_times), windows)
     return np.concatenate([values[:, :, part].mean(axis=2) for part in parts], axis=1)

@@ -1,0 +1,72 @@
+"""``brain2clip manifest``: list the files of a dataset from the metadata of its repository."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from brain2clip.readers import annex, manifests, repositories
+from brain2clip.readers.manifest_choice import Wanted
+from brain2clip.stage import InputError
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def manifest(accession: str, out: Path | None, version: str | None, source: str | None, wanted: Wanted) -> None:
+    """Write a manifest, and say what is in it and what is not.
+
+    Parameters
+    ----------
+    accession : str
+        Of OpenNeuro (``ds004212``) or NEMAR (``nm000134``).
+    out : Path or None
+        File to write; None: where a study that names the accession looks for it.
+    version : str or None
+        Tag; None: the newest state of the branches main and master.
+    source : str or None
+        A clone, or an archive of one; None: the repository is fetched.
+    wanted : brain2clip.readers.manifest_choice.Wanted
+        Files that are listed.
+    """
+    try:
+        address = annex.archive(accession).repository.format(accession=accession)
+        target = out or ROOT / manifests.place(accession)
+        if not target.name.endswith((".csv", ".csv.gz")):
+            raise InputError(f"--out {target}: expected a name that ends in .csv or .csv.gz")
+        with repositories.opened(address, source, version) as repository:
+            made = annex.make(accession, repository, version, wanted)
+        manifests.write(target, made.entries)
+    except InputError as error:
+        sys.exit(str(error))
+    print("\n".join(told(accession, target, made)))
+
+
+def told(accession: str, target: Path, made: annex.Made) -> list[str]:
+    """What was done, for people."""
+    total = sum(entry.size or 0 for entry in made.entries)
+    kept_in_git = len(made.entries) - made.annexed
+    lines = [
+        f"{accession}, {made.revision.said} (commit {made.revision.commit[:9]})",
+        f"{target}: {len(made.entries)} files, {amount(total)}: {made.annexed} in the annex, {kept_in_git} in git; "
+        f"{made.versioned} with the version id of their bucket",
+    ]
+    if made.left_out:
+        lines.append("left out:")
+        lines += [f"  {count:6d}  {reason}" for reason, count in made.left_out.most_common()]
+    lines += [f"note: {note}" for note in made.notes]
+    named = manifests.shipped(accession, ROOT)
+    if named is not None:
+        lines.append(f"note: `manifest: {accession}` is {named}, which is shipped; this one is `manifest: {target}`")
+    elif target == ROOT / manifests.place(accession):
+        lines.append(f"A study takes it by `manifest: {accession}`.")
+    else:
+        lines.append(f"A study takes it by `manifest: {target}`.")
+    return lines
+
+
+def amount(size: int) -> str:
+    """Bytes in words."""
+    for unit, bytes_ in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= bytes_:
+            return f"{size / bytes_:.1f} {unit}"
+    return f"{size} B"

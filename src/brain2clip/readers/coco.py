@@ -1,0 +1,44 @@
+"""Captions of COCO: ``captions_train2017.json`` and the like, by the number of the picture in COCO."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+from brain2clip.readers import user_files
+from brain2clip.stage import InputError
+
+EXPECTED = "expected the JSON of COCO's annotations_trainval2017.zip: annotations with image_id and caption"
+
+
+def files(folder: Path, setting: str) -> list[Path]:
+    """Files of captions in a folder, sorted; at least one."""
+    found = sorted(folder.glob("captions_*.json")) if folder.is_dir() else []
+    if not found:
+        raise InputError(f"{folder}: no captions_*.json (setting {setting}); {EXPECTED}")
+    return found
+
+
+def read(path: Path, setting: str) -> dict[int, list[str]]:
+    """Sentences by the number of the picture, in the order of the file; blank ones do not count.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When the file is absent or of another format.
+    """
+    user_files.existing(path, "file of captions", setting)
+    stat = path.stat()
+    return _read(path, setting, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, setting: str, mtime_ns: int, size: int) -> dict[int, list[str]]:
+    text = user_files.text(path, f"(setting {setting}); {EXPECTED}")
+    found: dict[int, list[str]] = {}
+    with user_files.reading(path, "not captions of COCO", f"(setting {setting}); {EXPECTED}"):
+        for one in json.loads(text)["annotations"]:
+            if sentence := " ".join(one["caption"].split()):
+                found.setdefault(int(one["image_id"]), []).append(sentence)
+    return found
