@@ -7,7 +7,7 @@ import pytest
 from brain2clip import settings
 from brain2clip.plan import Plan
 from brain2clip.plan.needs import check, problems
-from brain2clip.readers import overlap
+from brain2clip.readers import contract, overlap
 from brain2clip.readers.overlap import Shown
 from brain2clip.stage import InputError
 
@@ -16,30 +16,12 @@ STUDIES = {
     "eeg2": {"kind": "things_eeg2", "subjects": ["01"]},
     "meg": {"kind": "things_meg", "subjects": ["BIGMEG1"]},
 }
-SUBJECT = {"eeg1": "02", "eeg2": "01", "meg": "BIGMEG1"}
+KEPT = {**STUDIES["meg"], "keep_test_concepts": True}
 
 
-def plan(trained: str, tested: str, entry: dict | None = None, **changes: dict) -> Plan:
-    """Models of one study on the test of another, both with the same responses."""
-    return Plan(
-        settings.load(
-            {
-                "studies": {name: {**STUDIES[name], **changes.get(name, {})} for name in (trained, tested)},
-                "bands": {"all": {}},
-                "towers": {"small": {"model": "ViT-B-32", "pretrained": "weights/small.safetensors"}},
-                "protocols": {"intra": {"kind": "intra-subject"}},
-                "methods": {"ridge": {"kind": "ridge", "tower": "small"}},
-                "experiments": {
-                    "main": {"study": trained, "signals": ["all"], "protocols": ["intra"], "methods": ["ridge"]}
-                },
-                "apply": {
-                    "other": {
-                        "experiment": "main", "study": tested, "subject": SUBJECT[trained], **(entry or {}),
-                    }
-                },
-            }
-        )
-    )  # fmt: skip
+def shared(trained: dict, tested: dict) -> Shown:
+    """What training of one study and the test of another both show, by tables of the project."""
+    return overlap.between(*(contract.load("one", given, "results").known_stimuli() for given in (trained, tested)))
 
 
 @pytest.mark.parametrize(
@@ -49,47 +31,86 @@ def plan(trained: str, tested: str, entry: dict | None = None, **changes: dict) 
         ("meg", "eeg2", 172, 155),
         ("eeg1", "meg", 172, 0),
         ("meg", "eeg1", 172, 0),  # candidates of THINGS-EEG1 without pictures are concepts
+        ("eeg1", "eeg2", 0, 0),  # whose tests are of the same concepts
+        ("eeg2", "eeg1", 0, 0),
+        ("meg", "meg", 0, 0),
     ],
 )
-def test_studies_of_things_share_what_they_show(trained, tested, concepts, pictures):
-    with pytest.raises(InputError) as error:
-        check(plan(trained, tested))
-    told = str(error.value)
-    assert told.startswith(f"apply.other.study: the test of study {tested!r} asks for {concepts} concepts (")
-    assert (f" and {pictures} pictures (" in told) == bool(pictures)
-    assert f"training of study {trained!r} showed" in told
-    assert "set apply.other.concepts: seen" in told
+def test_what_studies_of_things_share(trained, tested, concepts, pictures):
+    found = shared(STUDIES[trained], STUDIES[tested])
+    assert (len(found.concepts), len(found.pictures)) == (concepts, pictures)
+    assert bool(found) == bool(concepts)
 
 
 def test_kept_test_concepts_make_it_more():
     """178 of the 200 test pictures of THINGS-EEG2 are training pictures of THINGS-MEG, if none is left out."""
-    (told,) = problems(plan("meg", "eeg2", meg={"keep_test_concepts": True}))
-    assert "200 concepts (" in told
-    assert "and 178 pictures (" in told
+    found = shared(KEPT, STUDIES["eeg2"])
+    assert (len(found.concepts), len(found.pictures)) == (200, 178)
+    assert found.words().startswith("200 concepts (")
+    assert " and 178 pictures (" in found.words()
+
+
+# ------------------------------------------------------------------------------------------- the plan
+
+
+def plan(trained: dict, tested: dict, entry: dict | None = None) -> Plan:
+    """Models of one study on the test of another, both with the same responses."""
+    (subject,) = trained["subjects"]
+    return Plan(
+        settings.load(
+            {
+                "studies": {"one": trained, "other": tested},
+                "bands": {"all": {}},
+                "towers": {"small": {"model": "ViT-B-32", "pretrained": "weights/small.safetensors"}},
+                "protocols": {"intra": {"kind": "intra-subject"}},
+                "methods": {"ridge": {"kind": "ridge", "tower": "small"}},
+                "experiments": {
+                    "main": {"study": "one", "signals": ["all"], "protocols": ["intra"], "methods": ["ridge"]}
+                },
+                "apply": {"new": {"experiment": "main", "study": "other", "subject": subject, **(entry or {})}},
+            }
+        )
+    )
+
+
+def test_a_model_that_knows_the_test_of_another_study_is_refused_before_anything_runs():
+    """Trained as NeuralBench does, with the test concepts, and ranked as if it were zero-shot."""
+    with pytest.raises(InputError) as error:
+        check(plan(KEPT, STUDIES["meg"]))
+    told = str(error.value)
+    assert told.startswith("apply.new.study: the test of study 'other' asks for 200 concepts (")
+    assert "that training of study 'one' showed" in told
+    assert "set apply.new.concepts: seen" in told
+    assert "pictures" not in told.partition("showed")[0]  # other pictures of the same concepts
+
+
+def test_a_study_of_recordings_of_another_kind_is_refused_whatever_is_said():
+    with pytest.raises(settings.SettingsError, match="'other' is a study of EEG, and the models are of MEG"):
+        plan(STUDIES["meg"], STUDIES["eeg2"], {"concepts": "seen"})
 
 
 def test_studies_whose_tests_are_of_the_same_concepts_go_together():
-    assert not problems(plan("eeg1", "eeg2"))
-    assert not problems(plan("eeg2", "eeg1"))
+    made = plan(STUDIES["eeg1"], STUDIES["eeg2"])
+    assert not problems(made)
+    assert "concepts" not in made.apply_spec(made.applied()[0]).settings
 
 
 def test_what_is_said_is_allowed():
-    made = plan("eeg2", "meg", {"concepts": "seen"})
+    made = plan(KEPT, STUDIES["meg"], {"concepts": "seen"})
     assert not problems(made)
-    (one,) = made.applied()
-    assert made.apply_spec(one).settings["concepts"] == "seen"
-    assert "concepts" not in plan("eeg1", "eeg2").apply_spec(plan("eeg1", "eeg2").applied()[0]).settings
+    assert made.apply_spec(made.applied()[0]).settings["concepts"] == "seen"
 
 
 def test_a_study_that_is_not_zero_shot_says_it_itself():
-    made = plan("eeg2", "meg", meg={"keep_test_concepts": True})
+    made = plan(STUDIES["meg"], KEPT)
     assert not problems(made)
-    (one,) = made.applied()
-    assert made.apply_spec(one).settings["concepts"] == "seen"
+    assert made.apply_spec(made.applied()[0]).settings["concepts"] == "seen"
 
 
 def test_a_study_of_which_only_the_data_tell_is_left_to_the_stage():
-    assert not problems(plan("meg", "eeg1", eeg1={"test": "block"}))
+    made = plan(STUDIES["eeg2"], {**STUDIES["eeg1"], "test": "block"})
+    assert not problems(made)
+    assert "concepts" not in made.apply_spec(made.applied()[0]).settings
 
 
 @pytest.mark.parametrize(("one", "other"), [("ice cream", "ice_cream"), ("Ice-Cream", "ice_cream"), (" dog ", "dog")])

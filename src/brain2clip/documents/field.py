@@ -113,12 +113,15 @@ def _published(one: field.FieldMethod, table: pd.DataFrame) -> list[str]:
         "",
         "## As published",
         "",
-        "| row | protocol | scoring | metric | value | source | note |",
-        "|---" * 7 + "|",
+        "| study | row | protocol | scoring | metric | value | source | note |",
+        "|---" * 8 + "|",
     ]
     for row in rows.to_dict("records"):
         note = "" if pd.isna(row["note"]) else row["note"]
-        cells = [row["method"], row["protocol"], row["scoring"], row["metric"], f"{100 * row['value']:.2f} %"]
+        cells = [
+            *(row[name] for name in ("study", "method", "protocol", "scoring", "metric")),
+            f"{100 * row['value']:.2f} %",
+        ]
         lines.append(f"| {' | '.join(map(_cell, [*cells, row['source'], note]))} |")
     return lines
 

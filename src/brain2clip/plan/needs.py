@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from brain2clip.generation import files as generator_files
 from brain2clip.internals import open_clip_files
-from brain2clip.names import SPLITS, TASKS, suggestion
+from brain2clip.names import TASKS, suggestion
 from brain2clip.readers import overlap
 from brain2clip.readers.attempts import Attempt, strictly
 from brain2clip.settings import IpAdapterGenerator, KandinskyGenerator, MethodBase, Tower, dump
@@ -138,9 +138,7 @@ def _shared(plan: Plan) -> Iterator[str]:
         tables = [plan.study(name).known_stimuli() for name in (trained, one.study)]
         if any(table is None for table in tables):
             continue
-        sides = [table[table["split"].isin([side, "both"])] for table, side in zip(tables, SPLITS)]
-        training, test = (overlap.shown(zip(side["stimulus_id"], side["concept"], side["image"])) for side in sides)
-        if found := training.shared(test):
+        if found := overlap.between(*tables):
             yield overlap.refusal(f"apply.{label}.study", found, trained, one.study)
 
 

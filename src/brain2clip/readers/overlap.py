@@ -6,6 +6,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from brain2clip.names import SPLITS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Names of files that say nothing: bare numbers are given in every study.
 _NUMBER = re.compile(r"[0-9]+")
@@ -67,6 +73,21 @@ def shown(rows: Iterable[tuple[str, str, str]]) -> Shown:
     concepts = frozenset(plain(concept) for _, concept, _ in listed)
     pictures = frozenset(picture(stimulus_id, image) for stimulus_id, _, image in listed) - {""}
     return Shown(concepts, pictures)
+
+
+def between(trained: pd.DataFrame, tested: pd.DataFrame) -> Shown:
+    """What the training of one study and the test of another both show.
+
+    Parameters
+    ----------
+    trained, tested : pandas.DataFrame
+        ``stimulus_id``, ``split``, ``concept``, ``image`` of their stimuli.
+    """
+    parts = []
+    for table, side in zip((trained, tested), SPLITS):
+        some = table[table["split"].isin([side, "both"])]
+        parts.append(shown(zip(some["stimulus_id"], some["concept"], some["image"])))
+    return parts[0].shared(parts[1])
 
 
 def refusal(where: str, found: Shown, trained: str, tested: str) -> str:
