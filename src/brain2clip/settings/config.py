@@ -165,7 +165,7 @@ class Config(Block):
             if self.studies[one.study].modality == "fmri" and "leave-one-subject-out" in kinds:
                 problems.append(
                     f"experiments.{label}.protocols: leave-one-subject-out on {one.study!r}, whose subjects have other "
-                    "voxels each; take intra-subject or joint"
+                    "voxels each; take intra-subject, joint or new-subject"
                 )
             if "new-subject" in kinds:
                 problems += [

@@ -18,7 +18,10 @@ class NetworkBase(Kind):
 
     kind: str
     subject_width: int = Field(
-        512, ge=2, description="protocol joint: every subject's own linear layer maps its voxels to this many numbers"
+        512,
+        ge=2,
+        description="protocols joint and new-subject: every subject's own linear layer maps its voxels to this many "
+        "numbers",
     )
 
 
