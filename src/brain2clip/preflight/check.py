@@ -179,8 +179,9 @@ def check_training(plan: Plan, study: str, untrained: Collection[str], attempts:
 
 def check_sessions(plan: Plan, study: str, found: Mapping[str, list[str]], attempts: Attempts) -> None:
     """Refuse protocols that take more sessions than a subject has, by the session of each of its training trials."""
-    read = [one for one in plan.first_sessions_read() if one[0] == study and one[2] in found]
-    for subject, count in sorted({(subject, count) for _, _, subject, count in read}):
+    protocols = {name for one in plan.config.experiments.values() if one.study == study for name in one.protocols}
+    counts = {plan.protocol(name).first_sessions for name in protocols} - {None}
+    for subject, count in sorted((subject, count) for subject in found for count in counts if count is not None):
         import numpy as np
 
         from brain2clip.responses.sessions import first_sessions  # pandas: only where it is asked for

@@ -167,7 +167,7 @@ class Config(Block):
             if self.studies[one.study].modality == "fmri" and "leave-one-subject-out" in kinds:
                 problems.append(
                     f"experiments.{label}.protocols: leave-one-subject-out on {one.study!r}, where each subject has "
-                    "other voxels; take intra-subject or joint"
+                    "other voxels; take intra-subject, joint or new-subject"
                 )
             if "new-subject" in kinds:
                 problems += [
