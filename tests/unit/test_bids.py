@@ -357,7 +357,7 @@ def test_a_name_that_only_another_run_or_subject_has_is_right(tmp_path, caplog):
     assert len(study.trials(study.recordings("01")[0])) == 4
     assert caplog.text == ""
     assert len(study.trials(study.recordings("02")[0])) == 4
-    assert caplog.messages == ["sub-02: no event has 'late', which studies.tiny.keep.response names"]
+    assert caplog.messages == ["sub-02: no event has 'late', which is in studies.tiny.keep.response"]
 
 
 def test_the_log_counts_what_keep_leaves_out(tmp_path, caplog):
