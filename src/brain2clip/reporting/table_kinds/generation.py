@@ -138,7 +138,7 @@ class Table(TableBase[settings.GenerationTable]):
             "seen one by a network's features, ties against; distance: 1 − their correlation with those of the seen "
             f"one; Top-1: how often the seen one is the nearest of {candidates} test pictures. ↑: more is better, "
             f"↓: less. Means over {samples} {plural('sample', samples)}, {seeds} training {plural('seed', seeds)}, "
-            f"stimuli and then subjects; differences are paired. {resampling(records, self.context)} The test pictures "
-            "from which one is told stay the same when stimuli are resampled; the two-sided p of sign flips over "
-            "subjects decides nothing and cannot fall below 2 / 2^subjects."
+            f"stimuli and then subjects; differences are paired. {resampling(records, self.context)} The other test "
+            "pictures that a picture is compared with stay the same when stimuli are resampled; the two-sided p of "
+            "sign flips over subjects is for information, and cannot be below 2 / 2^subjects."
         )
