@@ -147,6 +147,7 @@ def with_generated(job: stage.Job, folder: Path) -> stage.Job:
     names = [f"s{number:02d}" for number in range(STIMULI)]
     inputs: dict[str, list[Path]] = {"judged": [], "generated": [], "oracle": [folder / "oracle/world/draw.h5"]}
     settings: dict[str, Any] = {"generated": [], "oracles": [["world", "draw"]], "judges": {"eye": HOSTILE}}
+    settings["generators"] = {"draw": "local-dir:workflow/generators/grammar"}
     for subject in SUBJECTS:
         run = {**BLOCK, "method": "good", "subject": subject, "seed": 0}
         settings["generated"].append([*run.values(), "draw"])

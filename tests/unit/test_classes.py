@@ -457,7 +457,7 @@ def test_tables_say_how_unequal_classes_are_and_what_decides(class_job: stage.Jo
     assert "Ridge (1 seed)" in text["balanced"]
     assert "Net (" not in text["balanced"]
     for name in ("balanced", "classes", "overview", "contrast"):
-        assert "Student's t over the means of 3 subjects (always used below 8 subjects)" in text[name]
+        assert "Student's t over the means of 3 subjects (below 8 subjects)" in text[name]
         assert "share training subjects" in text[name]
     assert "t 95 % CI (decides)" in text["contrast"]
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from brain2clip import artefact, kinds, sealing, stage
-from brain2clip.reporting import blocks, figure_base, figures, style, thumbnails
+from brain2clip.reporting import accuracy, blocks, figure_base, figures, style, thumbnails
 from brain2clip.reporting.accuracy import by_region
 from brain2clip.reporting.figure_kinds import (
     confusion,
@@ -599,10 +599,30 @@ def test_regions_show_the_numbers_of_the_tables() -> None:
     assert expected["decides"] == "t", "two subjects"
     for name, own in (("value", "value"), ("low", "t_low"), ("high", "t_high"), ("chance", "chance")):
         assert found.loc[("category", "FFA"), name] == expected[own]
-    assert found.loc[("category", "FFA"), "metric"] == "category:balanced-accuracy"
+    # Many classes with equally many queries: the same number as Top-1, and called as in the tables.
+    assert found.loc[("category", "FFA"), "metric"] == "category:top-1"
+    unequal = rows[(rows["task"] != "category") | (rows["query"] % 3 > 0) | (rows["subject"] == "01")]
+    apart = by_region(unequal, BOOTSTRAP).set_index(["task", "signal"])
+    assert apart.loc[("category", "FFA"), "metric"] == "category:balanced-accuracy"
     assert found.loc[("stimulus", "FFA"), "metric"] == "top-1"
     whole = rows[(rows["signal"] == "FFA") & (rows["task"] == "stimulus") & (rows["pool"] == 0)]
     assert found.loc[("stimulus", "FFA"), "value"] == pytest.approx((whole["rank"] == 1).mean())
+
+
+@pytest.mark.parametrize(
+    ("n_subjects", "found", "words"),
+    [
+        (2, ["t", "t"], "mean of 2 subjects, 95 % CI (t over subjects)"),
+        (2, ["t", "bootstrap"], "mean of 2 subjects, 95 % CI (t over subjects; bootstrap where all are equal)"),
+        (2, ["bootstrap"], "mean of 2 subjects, 95 % CI (bootstrap where all are equal)"),
+        (9, ["bootstrap", "exact"], "mean of 9 subjects, 95 % CI (bootstrap; exact where all or none are right)"),
+        (1, ["bootstrap"], "mean of 1 subject, 95 % CI (bootstrap)"),
+    ],
+)
+def test_titles_say_how_the_shown_intervals_were_made(n_subjects: int, found: list[str], words: str) -> None:
+    points = pd.DataFrame({"n_subjects": n_subjects, "interval": found})
+    given = stage.Job("figures", {"retrieval": {"level": 0.95}}, "code", {}, {}, {})
+    assert accuracy.interval(given, points) == words
 
 
 def test_cost_shows_accuracy_of_the_tables_against_mean_seconds_of_a_model(inputs: dict[str, list[Path]]) -> None:
@@ -878,5 +898,7 @@ def test_accuracy_over_time_is_that_of_each_window(inputs: dict[str, list[Path]]
 
 def test_accuracy_over_time_of_classes_is_balanced() -> None:
     rows = window_rows("01", classes=True)
-    points = timecourse.by_window(rows, BOOTSTRAP)
+    assert set(timecourse.by_window(rows, BOOTSTRAP)["metric"]) == {"top-1@1"}, "of equally many queries it is that"
+    unequal = rows.assign(target=rows["target"].replace(IDS[1], IDS[0]))
+    points = timecourse.by_window(unequal, BOOTSTRAP)
     assert set(points["metric"]) == {"balanced-accuracy@1"}

@@ -20,8 +20,9 @@ from PIL import Image
 
 from brain2clip import artefact, stage
 from brain2clip.plan import Plan
-from brain2clip.reporting import page
-from brain2clip.reporting.page_parts import chosen, drawing, explorer, sheets
+from brain2clip.reporting import page, table_base, tables, wording
+from brain2clip.reporting.page_parts import chosen, drawing, explorer, glossary, sheets
+from brain2clip.retrieval import statistics
 from brain2clip.settings import load
 
 TINY = Path(__file__).parents[1] / "workflow/tiny.yaml"
@@ -99,12 +100,17 @@ def test_a_person_who_reads_only_the_page_knows_what_was_found(world, read):
     assert "It fails most on concept 5" in read.text
     assert f"Chance is {100 / page_world.STIMULI:.1f} %." in read.text
     assert "the penalty by 5-fold cross-validation over training concepts" in read.text
-    assert "Training one model of it took 5.00 s, 2 epochs" in read.text  # (2 + 2 and 3 + 3 seconds, two seeds)
+    # 2 + 2 and 3 + 3 seconds, two seeds, three subjects
+    assert "Cost of training a model of it: 5.00 s, 2 epochs, cpu (mean of 6 models, 30.0 s in all)." in read.text
+    assert "(t over subjects) over 3 subjects, 2 training seeds" in read.text
     assert 'href="data/methods.csv"' in world.output("page.html").read_text()
     for words in (
         "12 test stimuli of 12 concepts",
         "Inductive",
         "zero-shot",
+        "EEG, within subjects, 1 to 40 Hz (world, within, broad)",
+        "may be passed on: only if you may",
+        "All repetitions of a test stimulus (3) are averaged",
         "1 to 40 Hz",
         "Somebody 2020",
         "01, 02, 03",
@@ -161,10 +167,139 @@ def test_a_table_from_outside_may_know_no_intervals(world):
     found = {name: frame.assign(**unknown) for name, frame in page.read_tables(world).items()}
     (block,) = page.measured.blocks(found, world.settings, pd.DataFrame())
     assert {line.interval for line in block.lines} == {"–"}
-    assert {line.interval for one in page.measured.contrasts(found, world.settings) for line in one.lines} == {"–"}
-    assert page.measured.answer(block, page.measured.contrasts(found, world.settings))[0].startswith(
-        "Good <b>method</b>"
+    compared = page.measured.contrasts(found, world.settings, {})
+    assert {(line.interval, line.by) for one in compared for line in one.lines} == {("–", "")}
+    assert page.measured.answer(block, compared)[0].startswith("Good <b>method</b>")
+
+
+# ------------------------------------------------------------------------------------ which task, which method
+
+
+def other_task(frame: pd.DataFrame, **values: float) -> pd.DataFrame:
+    """A table's rows as of matching captions, with means of its own."""
+    rows = frame[frame["level"].isin(["mean", "difference"])].assign(metric="caption:top-1", task="caption")
+    means = rows["level"] == "mean"
+    return rows.assign(value=rows["value"].where(~means, rows["method"].map(values)))
+
+
+def with_captions(world, **values: float) -> tuple[dict[str, pd.DataFrame], dict]:
+    """Tables of a job of which the first, by name, is of another task."""
+    found = page.read_tables(world)
+    tables = {"captions": {**world.settings["tables"]["main"], "metric": "caption:top-1"}, **world.settings["tables"]}
+    return {"captions": other_task(found["main"], **values), **found}, {**world.settings, "tables": tables}
+
+
+def test_every_block_is_told_by_the_task_of_pictures_and_names_who_is_best_elsewhere(world):
+    found, given = with_captions(world, good=0.3, poor=0.5, ideal=1.0)
+    (block,) = page.measured.blocks(found, given, pd.DataFrame())
+    assert (block.metric, block.table) == ("top-1", "main")
+    assert block.others == [("caption", [HOSTILE], "50.0", "30.0")]
+    said = " ".join(page.measured.answer(block, []))
+    assert f"On other tasks another method is best: caption: {HOSTILE} 50.0 % (this one: 30.0 %)." in said
+    found, given = with_captions(world, good=0.6, poor=0.5, ideal=1.0)
+    (block,) = page.measured.blocks(found, given, pd.DataFrame())
+    assert "best on the other tasks of the tables too (caption)" in " ".join(page.measured.answer(block, []))
+    (alone,) = page.measured.blocks({"captions": found["captions"]}, given, pd.DataFrame())
+    assert alone.metric == "caption:top-1", "what there is"
+
+
+def test_a_contrast_of_another_task_is_not_taken_for_one_of_this_nor_hidden(world):
+    found, given = with_captions(world, good=0.3, poor=0.5, ideal=1.0)
+    (block,) = page.measured.blocks(found, given, pd.DataFrame())
+    counts = {("world", "broad", "within", "caption"): 12}
+    own = page.measured.contrasts({"contrast": other_task(found["contrast"])}, given, counts)
+    assert [one.task for one in own] == ["matching brain to caption: 12 captions"]
+    (said,) = [one for one in page.measured.answer(block, own) if "compared" in one]
+    line = own[0].lines[0]
+    assert said.startswith(
+        "These two are compared on the same queries only for another task, matching brain to caption: 12 captions: "
+        f"{line.words} is {line.value} points {line.interval} (table contrast). For this task their intervals"
     )
+    (said,) = [one for one in page.measured.answer(block, []) if "compares" in one]
+    assert said.startswith("No table compares these two")
+
+
+def test_a_control_is_never_the_best_and_its_place_beside_chance_is_said(world, tmp_path):
+    chosen_ones = {**world.settings["chosen"]}
+    chosen_ones["good"] = {**chosen_ones["good"], "shuffle_labels": True}
+    made = page_world.again(world, tmp_path, chosen=chosen_ones)
+    page.run(made)
+    lines = artefact.read_table(made.output("data/methods.parquet"))
+    assert lines["method"].tolist() == ["poor", "good", "ideal"], "the best first, controls behind, ceilings last"
+    assert lines["control"].tolist() == [False, True, False]
+    text = Read(made.output("page.html")).text
+    assert f"{HOSTILE} has the best mean" in text
+    assert "Mean rank of 1 methods" in text
+    assert "is a control: it learned from permuted pictures" in text
+    assert "does not include chance" in text
+
+
+@pytest.mark.parametrize(
+    ("shares", "by"),
+    [((0.9, 0.8, 0.7), "t over subjects"), ((0.5, 0.5, 0.5), "bootstrap"), ((0.0, 0.0, 0.0), "exact binomial")],
+)
+def test_each_row_says_how_its_interval_was_made(shares, by):
+    parts = []
+    for subject, share in zip(page_world.SUBJECTS, shares, strict=True):
+        rows = page_world.rows_of("good", subject, 0).query("repetitions == 'all'").reset_index(drop=True)
+        parts.append(rows.assign(rank=[1 if number < round(share * len(rows)) else 3 for number in range(len(rows))]))
+    mean = statistics.mean_over_subjects(pd.concat(parts), "top-1", 100)
+    assert page.measured.INTERVALS[wording.interval_kind(mean)] == by
+    record = {"level": "mean", "protocol": "within", **mean}
+    context = tables.Context({"retrieval": page_world.RETRIEVAL}, pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
+    said = wording.resampling([record], context)
+    assert ("all subjects are equal" in said) == (by == "bootstrap")
+    assert ("exact binomial" in said) == (by == "exact binomial")
+
+
+def test_p_is_told_only_where_it_can_say_something(world):
+    found = page.read_tables(world)
+    shown = {line.p for one in page.measured.contrasts(found, world.settings, {}) for line in one.lines}
+    assert shown == {"–"}, "three subjects"
+    more = {name: frame.assign(n_subjects=6, p_sign_flip=0.03125) for name, frame in found.items()}
+    shown = {line.p for one in page.measured.contrasts(more, world.settings, {}) for line in one.lines}
+    assert shown == {"0.031"}
+
+
+def test_the_penalty_that_was_chosen_is_told(world, tmp_path):
+    where = tmp_path.joinpath("training", *page_world.BLOCK.values(), "good")
+    for subject, scores in (("01", [0.1, 0.3, 0.3]), ("02", [0.4, 0.3, 0.2])):
+        history = pd.DataFrame({"alpha": [1.0, 10.0, 100.0], "held_out_mrr": scores, "seconds": 1.0, "device": "cpu"})
+        artefact.write_table(
+            where / f"sub-{subject}_seed-0.history.parquet", history, artefact.Provenance("train", {}, "code")
+        )
+    made = page_world.again(world, tmp_path, inputs={"history": sorted(where.glob("*.parquet"))})
+    page.run(made)
+    told = "cross-validation over training concepts (chosen: 1 for subject 02; 10 for subject 01)"
+    assert told in Read(made.output("page.html")).text
+
+
+@pytest.mark.parametrize(
+    ("pass_on", "words"), [("always", "on: yes"), ("asked", "on: only if you may"), ("never", "on: no")]
+)
+def test_the_protocol_says_whether_pictures_may_be_passed_on(world, pass_on, words):
+    (block,) = page.measured.blocks(page.read_tables(world), world.settings, pd.DataFrame())
+    about = {"world": {**world.settings["about"]["world"], "pass_on": pass_on}}
+    summary = artefact.read_table(world.inputs["summary"][0])
+    stimuli = artefact.read_table(world.inputs["catalogue"][0])
+    told = dict(page.words.protocol(block, {**world.settings, "about": about}, stimuli, summary, 12, "3", {}))
+    assert words in told["Pictures"]
+    assert f"licence {HOSTILE}" in told["Pictures"]
+
+
+def test_all_columns_of_the_files_are_explained(world, read):
+    explained = {name for names in glossary.COLUMNS for name in names.split(", ")}
+    for name in world.outputs:
+        if name.startswith("data/") and name.endswith(".parquet"):
+            assert set(artefact.read_table(world.output(name))) <= explained, name
+    assert {*table_base.COLUMNS, *statistics.SUMMARY_COLUMNS} <= explained
+    assert "a share from 0 to 1" in read.text
+
+
+def test_words_are_explained_where_they_stand(read):
+    found = dict(glossary.of("<style>mvnn</style> a query by Ridge and its rank"))
+    assert list(found) == ["Query", "Rank", "Ridge regression"]
+    assert "The place of the right candidate" in read.text
 
 
 def test_without_tables_it_says_how_to_get_one(world, tmp_path):
@@ -318,7 +453,7 @@ def test_the_page_reads_generated_pictures_where_there_are_any():
     names = ("judged", "generated", "oracle")
     without = planned().page_job()
     assert not set(without.inputs) & set(names)
-    assert not {"generated", "oracles", "judges"} & set(without.spec.settings)
+    assert not {"generated", "oracles", "judges", "generators"} & set(without.spec.settings)
     fmri = TINY.with_name("tiny-fmri.yaml")
     made = Plan(load(yaml.safe_load(fmri.read_text(encoding="utf-8")))).page_job()
     for name in names:
@@ -433,12 +568,13 @@ def test_a_method_is_told_by_what_differs_from_the_nearest():
     }
     found = chosen.difference("b", list(all_of_them), all_of_them)
     assert (found.nearest, found.settings) == ("a", [("optimiser.lr", "0.2", "0.1")])
-    assert chosen.difference("c", list(all_of_them), all_of_them).settings[1:] == [
-        ("optimiser.lr", "–", "0.1"),
-        ("optimiser.epochs", "–", "5"),
-    ]
+    other = chosen.difference("c", list(all_of_them), all_of_them)
+    assert (other.nearest, other.settings) == (None, [("kind", "y", "–")]), "of another kind: by its own settings"
     first = chosen.difference("a", list(all_of_them), all_of_them)
     assert (first.nearest, len(first.settings)) == (None, 3)
+    assert chosen.used({"selection": {"rule": "last", "share": 0.1}}) == {"selection": {"rule": "last"}}
+    kept = {"selection": {"rule": "held-out-concepts", "share": 0.1}}
+    assert chosen.used(kept) == kept
 
 
 def test_axes_are_round_and_hold_everything():

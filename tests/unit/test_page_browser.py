@@ -143,11 +143,20 @@ def test_generated_pictures_stand_beside_their_query(browser, tmp_path):
     cells = "return [...document.querySelectorAll('.generated tr')].map((one) => one.cells[2].textContent)"
     assert browser.run(cells) == [f"{HOSTILE}: two-way (%) ↑", *["87.5"] * 4]
     assert browser.run(CHECK) == []
-    for other in ("1", "0&method=poor", "0&repetitions=1"):
+    fits = "const one = document.querySelector('.generated .scroll'); return one.scrollWidth <= one.clientWidth"
+    assert browser.run(fits), "all columns are seen at this width, and the whole caption"
+    only = "Generated pictures: not for this method, only for Good <b>method</b>."
+    for other, words in (("1", ""), ("0&method=poor", only), ("0&repetitions=1", "")):
         given = dict(one.split("=") for one in (at[1:] + other).split("&"))
         browser.open(made.output("page.html"), "#" + "&".join(f"{key}={one}" for key, one in given.items()))
         browser.until(SHOWN)
-        assert browser.run("return document.querySelector('.generated').textContent") == "", other
+        assert browser.run("return document.querySelector('.generated').textContent") == words, other
+    browser.open(made.output("page.html"))
+    assert "Generated pictures: only for" in browser.run("return document.querySelector('.card').textContent")
+    browser.open(made.output("page.html"), "#study=world&method=poor")
+    browser.until(SHOWN)
+    browser.click(".generated a")
+    browser.until("return document.querySelectorAll('.generated img').length > 0")
 
 
 def test_filters_choose_and_a_link_leads_back_to_the_view(browser, shown):
@@ -195,11 +204,93 @@ def test_hardest_and_most_confused_lead_to_their_queries(browser, shown):
     assert browser.run("return document.querySelector('.panes tbody tr').cells[4].textContent") == "100"
 
 
-def test_a_view_that_is_not_there_falls_back_to_one_that_is(browser, shown):
+def test_a_view_that_is_not_there_falls_back_to_one_that_is_and_says_so(browser, shown):
     browser.open(shown, "#study=nowhere&method=nobody&view=none&sort.nothing=1d&query=x&subject=99")
     browser.until(SHOWN)
     assert "study=world" in address(browser)
     assert "subject=99" not in address(browser)
+    told = "const one = document.querySelector('#explore .warning'); return one.hidden ? '' : one.textContent"
+    assert "what is not here: Study nowhere, Method nobody, Subject 99." in browser.run(told)
+    browser.choose("#explore-method", "poor")
+    browser.until(f"return (() => {{ {told} }})() === ''")
+
+
+def test_a_rank_of_another_method_leads_there_and_keeps_the_list(browser, shown):
+    browser.open(shown, "#study=world&repetitions=all&method=good")
+    browser.until(SHOWN)
+    rows = "return document.querySelectorAll('.list tbody tr').length"
+    before = browser.run(rows)
+    name = browser.run("return document.querySelector('#detail h3').textContent")
+    browser.click("#detail tbody tr:nth-child(2) td:nth-child(3) a")
+    browser.until("return document.getElementById('explore-method').value === 'poor'")
+    browser.until(SHOWN)
+    assert browser.run(rows) == before > 1
+    assert browser.run("return document.getElementById('explore-subject').value") == ""
+    assert browser.run("return document.querySelector('#detail h3').textContent") == name
+    assert "subject 02" in browser.run("return document.querySelector('#detail .seen').textContent")
+    assert browser.run("return document.querySelectorAll('.list tr[aria-current]').length") == 1
+
+
+def test_stimuli_are_searched_by_name_and_the_count_is_of_what_is_listed(browser, shown):
+    browser.open(shown, "#study=world&repetitions=all")
+    browser.until(SHOWN)
+    browser.write("#explore-find", "concept 1")
+    found = "return [...document.querySelectorAll('.list tbody button')].map((one) => one.textContent)"
+    browser.until("return document.querySelector('.status').textContent.startsWith('18 of 72 queries')")
+    browser.until(SHOWN)
+    assert set(browser.run(found)) == {"concept 1", "concept 10", "concept 11"}
+    assert browser.run("return document.activeElement.id") == "explore-find"
+    kept = address(browser)
+    browser.open(shown, kept)
+    browser.until(SHOWN)
+    assert browser.run("return document.getElementById('explore-find').value") == "concept 1"
+    browser.write("#explore-find", "xyz")
+    browser.until("return document.querySelector('.status').textContent === 'No stimulus has this in its name.'")
+
+
+def test_hard_pictures_lead_to_the_same_method_and_task_in_the_explorer(browser, shown):
+    browser.open(shown)
+    asked = "return document.querySelector('#h-world-broad-within tbody tr').cells[arguments[0]].textContent"
+    rank = browser.run(asked, 2)
+    browser.click("#h-world-broad-within tbody th a")
+    browser.until(SHOWN)
+    assert browser.run("return document.getElementById('explore-method').value") == "good"
+    assert browser.run("return document.querySelector('#detail h3').textContent") == "concept 5"
+    ranks = browser.run("return [...document.querySelectorAll('.list tbody tr')].map((row) => parseInt(row.innerText))")
+    assert len(ranks) == 6
+    assert float(rank) == sum(ranks) / len(ranks)
+    assert browser.run("return document.getElementById('explorer').getBoundingClientRect().top < innerHeight")
+    assert browser.run("return document.querySelector('.status').textContent").startswith("6 of 72 queries")
+
+
+def test_a_link_is_copied_and_that_is_said(browser, shown):
+    browser.open(shown, "#study=world")
+    browser.until(SHOWN)
+    browser.click("#explore p .plain")
+    browser.until("return document.querySelector('#explore p [role=status]').textContent === ' Copied.'")
+
+
+def test_a_part_of_the_queries_is_called_one(browser, shown):
+    browser.open(shown, "#study=world&repetitions=1")
+    browser.until(SHOWN)
+    told = browser.run("return document.querySelector('.status').textContent")
+    assert "This is a part" in told
+    assert "not a random one" in told
+    assert "at most 2 of the same stimulus" in browser.run("return document.getElementById('explorer').textContent")
+
+
+def test_a_phone_shows_what_decides_and_where_to_scroll(browser, shown):
+    browser.size(390, 900)
+    browser.open(shown)
+    wide = "return [...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth + 1)"
+    assert browser.run(wide + ".length") > 0
+    assert browser.run(wide + ".every((one) => one.classList.contains('wide'))")
+    hint = "return getComputedStyle(document.querySelector('#contrasts .scroll'), '::before').content"
+    assert "scroll" in browser.run(hint)
+    right = "return document.querySelector('#contrasts td strong').getBoundingClientRect().right"
+    assert browser.run(right) <= 390, "that a difference is not zero is seen at once"
+    browser.size(1280, 900)
+    browser.until("return !document.querySelector('#contrasts .scroll').classList.contains('wide')")
 
 
 def test_what_lies_not_beside_it_is_told(browser, shown, tmp_path):

@@ -346,6 +346,23 @@ def test_students_interval_of_a_share_stays_a_share_and_one_without_scatter_deci
     assert found["ci_low"] < 1
 
 
+def test_subjects_that_are_equal_but_for_rounding_are_equal() -> None:
+    """Three seeds: as many hits for every subject, spread over queries in different ways."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        hits, parts = int(rng.integers(20, 120)), []
+        for subject in ("01", "02"):
+            rank = np.full(150, 2)
+            rank[rng.choice(150, hits, replace=False)] = 1
+            parts += [rows_of(rank[seed::3], subject=subject).assign(seed=seed) for seed in range(3)]
+        rows = pd.concat(parts, ignore_index=True)
+        found = statistics.mean_over_subjects(rows, "top-1", 100)
+        assert found["decides"] == "ci"
+        assert found["ci_high"] - found["ci_low"] > 0.01
+        better = statistics.paired_difference(rows, rows.assign(rank=2), "top-1", 100)
+        assert better["decides"] == "ci", "no difference is certain because it was rounded"
+
+
 def test_mean_over_subjects_weights_subjects_equally() -> None:
     rows = pd.concat([rows_of(np.ones(10, dtype=int), subject="01"), rows_of(np.full(30, 5), subject="02")])
     found = statistics.mean_over_subjects(rows, "top-1", 200)

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brain2clip import artefact, stage
-from brain2clip.reporting import published, tables, typeset
+from brain2clip import artefact, kinds, settings, stage
+from brain2clip.reporting import published, table_base, tables, typeset
 from brain2clip.reporting.table_base import COLUMNS
 from brain2clip.retrieval import query_table, statistics
 from brain2clip.retrieval.tasks import Queries
@@ -187,7 +187,7 @@ def test_markdown_shows_the_same_numbers(make_job) -> None:
         "20 queries per subject",
         "chance 5.0 %",
         "subjects and stimuli resampled",
-        "Student's t over the means of 3 subjects (always used below 8 subjects)",
+        "Student's t over the means of 3 subjects (below 8 subjects)",
     ):
         assert words in flat
 
@@ -197,6 +197,46 @@ def test_one_seed_shows_the_interval_of_each_subject(make_job) -> None:
     tables.run(job)
     body = cells(job.output("main.md").read_text())
     assert re.fullmatch(r"\d+\.\d \[\d+\.\d, \d+\.\d\]", body[2][1])
+
+
+def contrast_of(*right: tuple[int, int]) -> list[list[str]]:
+    """Cells of a contrast of methods with so many right queries of 20, of two subjects, to one that has none right."""
+    parts = []
+    for number, counts in enumerate([(0, 0), *right]):
+        for subject, count in zip(("01", "02"), counts, strict=True):
+            part = runs_of(f"m{number}", subject)
+            parts.append(part.assign(rank=np.where(np.arange(len(part)) < count, 1, 2)))
+    rows = pd.concat(parts, ignore_index=True)
+    retrieval = {"metrics": ["top-1"], "bootstrap": 100, "level": 0.95, "seed": 0}
+    context = table_base.Context({"retrieval": retrieval, "methods": {}}, *[pd.DataFrame()] * 3)
+    block = settings.parse(
+        settings.Table, {"kind": "contrast", "experiments": ["x"], "metric": "top-1", "reference": "m0"}
+    )
+    methods = tuple(rows["method"].unique())
+    part = table_base.Part("s", "broad", "intra", methods, statistics.summary(rows, retrieval), rows)
+    _, sheet = kinds.load("tables", "contrast")(block, context).of_part(part)
+    return [list(sheet.header), *map(list, sheet.rows), [sheet.caption]]
+
+
+def runs_of(method: str, subject: str) -> pd.DataFrame:
+    names = {"study": "s", "signal": "broad", "protocol": "intra", "method": method, "subject": subject, "seed": 0}
+    part = pd.DataFrame({"query": np.arange(20), "target": [f"p{number}" for number in range(20)]})
+    more = {"repetitions": "all", "n_candidates": 20, "task": "stimulus", "pool": 0, "margin": 0.1, "classes": False}
+    return part.assign(**names, **more)
+
+
+def test_a_contrast_says_of_every_line_which_interval_decides() -> None:
+    head, line, caption = contrast_of((5, 9))
+    assert (head[2], head[3]) == ("bootstrap 95 % CI", "t 95 % CI (decides)")
+    assert "†" not in " ".join([*line, *caption])
+    head, equal, apart, caption = contrast_of((5, 5), (5, 9))
+    assert (head[2], head[3]) == ("bootstrap 95 % CI", "t 95 % CI"), "neither decides everywhere"
+    assert (equal[2][-1], equal[3][-1], apart[2][-1], apart[3][-1]) == ("†", "]", "]", "†")
+    assert "where all subjects are equal, t has no width, and the bootstrap decides" in caption[0]
+    assert "†: the interval that decides" in caption[0]
+    head, _, caption = contrast_of((5, 5))
+    assert head[2] == "bootstrap 95 % CI (decides)"
+    assert "here all subjects are equal" in caption[0]
 
 
 def test_differences(make_job) -> None:

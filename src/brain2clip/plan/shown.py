@@ -277,6 +277,9 @@ class Shown(Files):
             values["generated"] = [[*run, generator] for run, generator in pictured]
             values["oracles"] = [list(one) for one in oracles]
             values["judges"] = self.judge_labels()
+            values["generators"] = {
+                name: config.generators[name].model for name in sorted({one[1] for one in pictured})
+            }
             expects["judged"] = [{"origin": self.judge_spec(*one).origin} for one in pictured]
             expects["generated"] = [{"origin": self.generate_spec(*one).origin} for one in pictured]
             expects["oracle"] = [{"origin": self.oracle_spec(*one).origin} for one in oracles]

@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from brain2clip import stage
 from brain2clip.names import MetricName, Sought
 from brain2clip.reporting import style
-from brain2clip.reporting.wording import Numbers
+from brain2clip.reporting.wording import Numbers, interval_kind
 from brain2clip.retrieval import statistics
 
-#: The metric that is shown: for classes, which may have unequal numbers of queries, the balanced accuracy.
+#: What is shown: of classes that have unequally many queries, or are few, the balanced number.
 METRIC, OF_CLASSES = "top-1", "balanced-accuracy"
 #: Tasks whose queries are brain responses, by what they look for.
 TASKS: Mapping[Sought, str] = {
@@ -45,21 +45,29 @@ def by_region(
     Returns
     -------
     DataFrame
-        ``task, signal`` (or the other column), ``method, metric, value, low, high, chance, n_candidates, n_subjects``.
+        ``task, signal`` (or the other column), ``method, metric, value, low, high, chance, n_candidates, n_subjects,
+        interval`` (how it was made: ``t``, ``bootstrap`` or ``exact``).
     """
     found = []
     for task in TASKS:
         chosen = statistics.of_metric(rows, str(MetricName(METRIC, repetitions, task)))
-        base = OF_CLASSES if statistics.are_classes(chosen) else METRIC
+        base = OF_CLASSES if statistics.are_classes(chosen) and not _are_like_stimuli(chosen) else METRIC
         metric = str(MetricName(base, repetitions, task))
         for (place, method), part in chosen.groupby([by, "method"], sort=False):
             one = statistics.mean_over_subjects(part, metric, options["bootstrap"], options["level"], options["seed"])
             kept = {name: one[name] for name in ("value", "chance", "n_subjects")}
             kept |= {end: one[f"{one['decides']}_{end}"] for end in ("low", "high")}
             count = int(part["n_candidates"].max())
-            names = {"task": task, by: place, "method": method, "metric": metric}
+            names = {"task": task, by: place, "method": method, "metric": metric, "interval": interval_kind(one)}
             found.append({**names, **kept, "n_candidates": count})
     return pd.DataFrame(found)
+
+
+def _are_like_stimuli(rows: pd.DataFrame) -> bool:
+    """Whether classes are many and have equally many queries: balanced accuracy, with its interval, is Top-1 then."""
+    sizes = rows.drop_duplicates(["subject", "target", "query"]).groupby(["subject", "target"]).size()
+    whole = sizes.groupby("subject").size().nunique() == 1 if len(sizes) else False
+    return bool(whole and sizes.nunique() == 1 and rows["target"].nunique() >= statistics.FEWEST_STIMULI)
 
 
 def dots(
@@ -112,9 +120,15 @@ def scale(axis: Axes, points: pd.DataFrame, upright: bool = True) -> None:
         axis.set(xlabel=words, xlim=(bottom, None))
 
 
-def interval(job: stage.Job, rows: pd.DataFrame) -> str:
-    """Description of points and intervals."""
-    count = rows["subject"].nunique()
+def interval(job: stage.Job, points: pd.DataFrame) -> str:
+    """What points of :func:`by_region` and their intervals are, in words."""
+    count = int(points["n_subjects"].max())
     level = job.settings["retrieval"]["level"]
-    how = "t over subjects" if 2 <= count < statistics.FEWEST_SUBJECTS else "bootstrap"
-    return f"mean of {count} subject{'' if count == 1 else 's'}, {level * 100:g} % CI ({how})"
+    found = set(points["interval"]) - {""}
+    few = 2 <= count < statistics.FEWEST_SUBJECTS
+    how = ["t over subjects"] if few and "t" in found else []
+    if "bootstrap" in found:
+        how += ["bootstrap where all are equal" if few else "bootstrap"]
+    if "exact" in found:
+        how += ["exact where all or none are right"]
+    return f"mean of {count} subject{'' if count == 1 else 's'}, {level * 100:g} % CI ({'; '.join(how) or 'none'})"

@@ -51,7 +51,7 @@ class Scores(Numbers):
 
     def number(self, value: float) -> str:
         """As they are read."""
-        return super().number(value) if self._of.is_share or pd.isna(value) else f"{value:.3f}"
+        return super().number(value) if self._of.is_share or pd.isna(value) else f"{value:.3f}".replace("-", "−")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ Everything that is shown is also there as CSV and Parquet. Numbers come from the
 Settings: those of the tables that say how these were made; ``order`` of the tables; ``about``, what is said of a study,
 and whether its ``pictures`` are shown; ``signals``, ``chosen`` (settings of methods), ``towers``; ``tasks``,
 ``repetitions`` and ``queries`` of the explorer; ``figures`` that stand in the page; ``design``, the digest of how it
-looks. Where pictures are generated also ``generated`` and ``oracles``, whose they are, and labels of ``judges``.
+looks. Where pictures are generated also ``generated`` and ``oracles``, whose they are, models of ``generators`` and
+labels of ``judges``.
 """
 
 from __future__ import annotations
@@ -21,33 +22,34 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from brain2clip import artefact, records, stage
+from brain2clip import __version__, artefact, records, stage
 from brain2clip.names import MetricName
+from brain2clip.reporting import blocks as blocks_of
 from brain2clip.reporting import costs, published
-from brain2clip.reporting.page_parts import chosen, design, explorer, generated, measured, sheets, words
+from brain2clip.reporting.page_parts import chosen, design, explorer, generated, glossary, measured, sheets, words
 from brain2clip.reporting.page_parts.measured import Block
-from brain2clip.reporting.wording import DEBUG, TASKS
+from brain2clip.reporting.wording import DEBUG, TASKS, span
 from brain2clip.settings import Table, parse
 
 log = logging.getLogger("brain2clip")
 
 #: Hardest stimuli and confused pairs that are listed for the best method of a block.
 N_HARD, N_PAIRS = 8, 8
-#: Settings in which a method differs from the nearest one that are listed; all stand in ``methods.csv``.
-N_SETTINGS = 40
 #: What figures are, in words.
 FIGURES = {
     "timecourse": {
         "title": "accuracy over time",
         "alt": "Accuracy of ridge regression in windows of time from picture onset",
-        "caption": "For each window separately: ridge regression from the mean of each channel to CLIP's joint "
-        "embedding, fitted to the subject's training trials only. Thick: mean over subjects; thin: single subjects; "
-        "dashed: chance. Windows overlap, and there is no correction for multiple windows.",
+        "caption": "In every window by itself, ridge regression from the mean of each channel to CLIP's joint "
+        "embedding, fitted on the subject's training trials alone. Thick: mean over subjects; thin: single subjects; "
+        "dashed: chance. The band is the interval; with two subjects none is drawn, because Student's t of two is far "
+        "wider than all that is to be seen. Windows overlap; not corrected for multiple comparisons.",
     },
     "generalisation": {
         "title": "temporal generalisation",
@@ -57,10 +59,12 @@ FIGURES = {
     "regions": {
         "title": "accuracy by region",
         "alt": "Top-1 by region of the brain with intervals",
-        "caption": "All test repetitions averaged, among all candidates: mean with the interval of the tables; dashed: "
-        "chance. Regions may overlap and differ in their number of voxels.",
+        "caption": "All test repetitions averaged, among all candidates: mean with the interval of the tables (the "
+        "title says how it was made); dashed: chance. Regions may overlap and differ in their number of voxels.",
     },
 }
+#: What the explorer must show so that generated pictures stand beside a query.
+GENERATED = {"task": "stimulus", "repetitions": "all", "view": "queries"}
 #: Why pictures are not shown, by whether they may be passed on.
 HIDDEN = {
     "always": "Pictures are hidden (page.pictures: hide).",
@@ -81,7 +85,8 @@ def run(job: stage.Job) -> None:
     summary = artefact.read_table(*job.each("summary")[0])
     catalogues = {study: artefact.read_table(*one) for study, one in zip(job.settings["about"], job.each("catalogue"))}
     ranked = {name: one for name, one in tables.items() if not parse(Table, job.settings["tables"][name]).of_pictures}
-    blocks = measured.blocks(ranked, job.settings, costs.read(job))
+    spent = costs.read(job)
+    blocks = measured.blocks(ranked, job.settings, spent)
     queries = read_queries(job, catalogues, blocks)
     generated.write(job, queries.stimuli, queries.pictured())
     lines = methods_table(blocks, job.settings, queries.fingerprints)
@@ -93,15 +98,27 @@ def run(job: stage.Job) -> None:
         artefact.write_table(job.output(f"data/{name}.parquet"), frame, made, unknown=set(frame))
         artefact.write_text(job.output(f"data/{name}.csv"), frame.to_csv(index=False))
     write_queries(job, queries.rows, made)
+    penalties = read_penalties(job)
+    contrasts = measured.contrasts(ranked, job.settings, queries.n_candidates)
+    curves = measured.curves(ranked, queries.repeated)
+    keys = {*(one.key for one in blocks), *(one.key for one in contrasts), *(one.key for one in curves)}
     view = {
         **job.settings,
-        "blocks": [of_block(one, job, catalogues, summary, queries) for one in blocks],
+        "titles": {key: words.title(key, job.settings) for key in keys},
+        "blocks": [
+            of_block(one, job, catalogues, summary, queries, picked(one, spent, penalties, job.settings))
+            for one in blocks
+        ],
         "figure_words": FIGURES,
         "hidden_words": HIDDEN,
-        "most_settings": N_SETTINGS,
         "debug": job.settings.get("debug", False),
-        "curves": measured.curves(ranked, job.settings),
-        "contrasts": measured.contrasts(ranked, job.settings),
+        "curves": curves,
+        "contrasts": contrasts,
+        "of_stimulus": explorer.OF_STIMULUS,
+        "fewest_for_p": measured.FEWEST_FOR_P,
+        "columns": glossary.COLUMNS,
+        "version": __version__,
+        "glossary": [],
         "published": measured.published_rows(ranked, job.settings, published.read(job.inputs.get("published", []))),
         "sheets": read_sheets(job),
         "embedded_figures": read_figures(job),
@@ -111,7 +128,8 @@ def run(job: stage.Job) -> None:
         "script": Markup(design.text("page.js")),
     }
     for one in view["blocks"]:
-        one["answer"] = measured.answer(one["block"], view["contrasts"])
+        one["answer"] = measured.answer(one["block"], contrasts)
+    view["glossary"] = glossary.of(render(view))
     artefact.write_text(job.output("page.html"), render(view))
     log.info("page: %d blocks, %d tables, %d queries", len(blocks), len(tables), len(queries.rows))
 
@@ -173,6 +191,8 @@ class Queries:
         By study, signal and protocol, ranks of the block's task.
     n_candidates : dict
         By study, signal, protocol and task.
+    repeated : dict
+        By study, signal and protocol, how often each test stimulus was shown, where single trials were tested.
     fingerprints : dict
         By study, signal, protocol and method, a digest of what made the rows of all runs: of all settings, code and
         inputs before them.
@@ -182,6 +202,7 @@ class Queries:
     rows: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=explorer.COLUMNS))
     found: dict[tuple[str, ...], explorer.Found] = field(default_factory=dict)
     n_candidates: dict[tuple[str, ...], int] = field(default_factory=dict)
+    repeated: dict[tuple[str, ...], str] = field(default_factory=dict)
     fingerprints: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def pictured(self) -> generated.Shown:
@@ -244,6 +265,9 @@ def read_queries(job: stage.Job, catalogues: dict[str, pd.DataFrame], blocks: li
         seen[key[0]].update(shown["target"], *shown["top_ids"].tolist())
         for task, count in rows[rows["pool"] == 0].groupby("task")["n_candidates"].max().items():
             queries.n_candidates[(*key, str(task))] = int(count)
+        single = rows[(rows["repetitions"] == "1") & (rows["task"] == tasks[0]) & (rows["pool"] == 0)]
+        if key not in queries.repeated and len(single):
+            queries.repeated[key] = span(single.groupby(["subject", "seed", "target"]).size().tolist())
         if (metric := asked.get(key)) is not None:
             wanted = (rows["task"] == metric.task) & (rows["repetitions"] == metric.repetitions) & (rows["pool"] == 0)
             queries.found.setdefault(key, explorer.Found()).add(first["method"], rows[wanted])
@@ -262,6 +286,36 @@ def _fingerprint(files: list[tuple[Path, dict[str, Any] | None]]) -> str:
     return hashlib.sha256("\n".join(origins).encode()).hexdigest()
 
 
+def read_penalties(job: stage.Job) -> dict[tuple[str, ...], dict[str, float]]:
+    """Penalty that cross-validation chose, by study, signal, protocol and method, of each subject: the first best."""
+    found: dict[tuple[str, ...], dict[str, float]] = {}
+    for path, expected in job.each("history") if job.inputs.get("history") else ():
+        history = artefact.read_table(path, expected)
+        if {"alpha", "held_out_mrr"} <= set(history) and len(history):
+            run = blocks_of.from_run_path(path)
+            best = float(history["alpha"].iloc[int(history["held_out_mrr"].to_numpy().argmax())])
+            key = tuple(str(run[name]) for name in (*measured.BLOCK, "method"))
+            found.setdefault(key, {})[str(run["subject"])] = best
+    return found
+
+
+def picked(
+    block: Block, spent: pd.DataFrame, penalties: dict[tuple[str, ...], dict[str, float]], given: dict[str, Any]
+) -> dict[str, str]:
+    """What selection chose, in words, by method: penalties of ridge regression, epochs where they are not fixed."""
+    found = {}
+    for line in block.lines:
+        if own := penalties.get((*block.key, line.method)):
+            by_value = {value: [name for name in sorted(own) if own[name] == value] for value in sorted(own.values())}
+            told = [f"{value:g} for subject {', '.join(names)}" for value, names in by_value.items()]
+            found[line.method] = f"chosen: {'; '.join(told) if len(told) > 1 else f'{next(iter(by_value)):g} for all'}"
+        elif given["chosen"].get(line.method, {}).get("selection", {}).get("rule", "last") != "last" and len(spent):
+            epochs = spent[(spent[[*measured.BLOCK, "method"]] == [*block.key, line.method]).all(axis=1)]["epochs"]
+            if len(epochs := epochs.dropna().astype(int)):
+                found[line.method] = f"chosen: {span(epochs.tolist())} epochs"
+    return found
+
+
 def write_queries(job: stage.Job, rows: pd.DataFrame, made: artefact.Provenance) -> None:
     """What the explorer shows, to be taken from the page."""
     artefact.write_table(job.output("data/queries.parquet"), rows, made, unknown=set(rows))
@@ -276,12 +330,19 @@ def write_queries(job: stage.Job, rows: pd.DataFrame, made: artefact.Provenance)
 
 
 def of_block(
-    block: Block, job: stage.Job, catalogues: dict[str, pd.DataFrame], summary: pd.DataFrame, queries: Queries
+    block: Block,
+    job: stage.Job,
+    catalogues: dict[str, pd.DataFrame],
+    summary: pd.DataFrame,
+    queries: Queries,
+    selected: dict[str, str],
 ) -> dict[str, Any]:
     """A block as the template shows it."""
     given = job.settings
-    task = MetricName.read(block.metric).task
-    names = [line.method for line in block.lines if line.method in given["chosen"]]
+    metric = MetricName.read(block.metric)
+    task = metric.task
+    order = list(given["methods"])
+    names = sorted({line.method for line in block.lines} & set(given["chosen"]), key=order.index)
     found, best = queries.found.get(block.key), next(iter(block.ranked), None)
     hard = confused = []
     stimuli = queries.stimuli[block.study]
@@ -291,30 +352,44 @@ def of_block(
             (one, stimuli.small(one.target), stimuli.small(one.taken))
             for one in found.hardest(best.method, beside, N_HARD)
         ]
-        confused = found.confused(best.method, N_PAIRS)
+        confused = [
+            (first, second, share, stimuli.small(first), stimuli.small(second))
+            for first, second, share in found.confused(best.method, N_PAIRS)
+        ]
+    state = {**dict(zip(measured.BLOCK, block.key)), "task": task, "repetitions": metric.repetitions}
+    pictured = [
+        (line.label, f"#{urlencode({**dict(zip(measured.BLOCK, block.key)), **GENERATED, 'method': line.method})}")
+        for line in block.lines
+        if generated.index(given).get("/".join((*block.key, line.method)))
+    ]
     count = queries.n_candidates.get((*block.key, task), 0)
     return {
         "block": block,
-        "protocol": words.protocol(block, given, catalogues[block.study], summary, count),
+        "protocol": words.protocol(
+            block, given, catalogues[block.study], summary, count, queries.repeated.get(block.key, ""), selected
+        ),
         "differences": {name: chosen.difference(name, names, given["chosen"]) for name in names},
         "fingerprints": {name: queries.fingerprints.get((*block.key, name), "") for name in names},
         "responses": chosen.flat(given["signals"][block.study][block.signal]),
         "best": best,
-        "selected": words.rule(best.method, given) if best is not None else "",
+        "selected": words.selected(best.method, given, selected) if best is not None else "",
+        "view": f"#{urlencode({**state, 'method': best.method, 'view': 'queries'})}" if best is not None else "",
+        "pictured": pictured,
         "hard": hard,
         "confused": confused,
         "stimuli": stimuli,
+        "task": measured.task_words(block.metric, count),
         "about": given["about"][block.study],
-        "task": task,
-        "repetitions": MetricName.read(block.metric).repetitions,
+        "kinds": {name: given["chosen"][name].get("kind", "") for name in names},
     }
 
 
 def methods_table(blocks: list[Block], given: dict[str, Any], fingerprints: dict[tuple[str, ...], str]) -> pd.DataFrame:
     """The lines of all blocks, as they can be taken from the page."""
     columns = [
-        *("study", "signal", "protocol", "table", "metric", "concepts", "method", "label", "ceiling", "value", "low"),
-        *("high", "chance", "n_subjects", "n_seeds", "cost", "seconds", "fingerprint", "settings"),
+        *("study", "signal", "protocol", "table", "metric", "concepts", "method", "label", "ceiling", "control"),
+        *("value", "low"),
+        *("high", "interval", "chance", "n_subjects", "n_seeds", "cost", "seconds", "fingerprint", "settings"),
     ]
     return pd.DataFrame(list(_lines(blocks, given, fingerprints)), columns=columns)
 
@@ -323,12 +398,14 @@ def _lines(
     blocks: list[Block], given: dict[str, Any], fingerprints: dict[tuple[str, ...], str]
 ) -> Iterator[dict[str, Any]]:
     of_block = ("study", "signal", "protocol", "table", "metric", "concepts", "chance")
-    of_line = ("method", "label", "ceiling", "value", "low", "high", "n_subjects", "n_seeds", "cost", "seconds")
+    of_line = ("method", "label", "ceiling", "control", "value", "low", "high", "n_subjects", "n_seeds", "cost")
     for block in blocks:
         for line in block.lines:
             yield {
                 **{name: getattr(block, name) for name in of_block},
                 **{name: getattr(line, name) for name in of_line},
+                "interval": line.by,
+                "seconds": line.seconds,
                 "fingerprint": fingerprints.get((*block.key, line.method), ""),
                 "settings": json.dumps(given["chosen"].get(line.method, {}), sort_keys=True, ensure_ascii=False),
             }

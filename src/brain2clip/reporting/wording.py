@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from brain2clip.reporting.typeset import Sheet
 
 EMPTY = "–"
+#: What records say of an interval that is not resampled.
+EXACT = "exact binomial"
 #: Label of results on seen concepts, and its explanation.
 SEEN = "seen concepts"
 SEEN_WORDS = "Seen concepts: the test concepts occur in training, in other trials; this is not zero-shot."
@@ -72,7 +74,7 @@ class Numbers:
 
     def number(self, value: float) -> str:
         """One decimal; percent for shares."""
-        return EMPTY if pd.isna(value) else f"{value * (100 if self._of.is_share else 1):.1f}"
+        return EMPTY if pd.isna(value) else f"{value * (100 if self._of.is_share else 1):.1f}".replace("-", "−")
 
     def signed(self, value: float) -> str:
         """With its sign."""
@@ -146,22 +148,43 @@ def interval_name(context: Context) -> str:
     return f"{context.settings['retrieval']['level'] * 100:g} % CI"
 
 
+def interval_kind(record: Mapping[str, Any]) -> str:
+    """How the interval that decides was made: ``t``, ``bootstrap``, ``exact``, or nothing where none is known."""
+    if not isinstance(record["decides"], str):
+        return ""
+    if record["decides"] == "t":
+        return "t"
+    return {EXACT: "exact", "nothing": ""}.get(str(record["resampled"]), "bootstrap")
+
+
+def resampled(records: Iterable[Mapping[str, Any]]) -> str:
+    """What the bootstrap of some records draws anew."""
+    words = {str(record["resampled"]) for record in records} - {EXACT, "nothing"}
+    return " or ".join(sorted(words)) or "nothing"
+
+
 def resampling(records: Sequence[dict[str, Any]], context: Context) -> str:
     """Which interval decides, what is resampled, and which models share training subjects; in words."""
     pooled = [record for record in records if record["level"] in ("mean", "difference")]
-    words = {record["resampled"] for record in pooled} - {"exact binomial", "nothing"}
-    count = context.settings["retrieval"]["bootstrap"]
-    which = " or ".join(sorted(str(word) for word in words)) or "nothing"
-    text = f"{which} resampled, {count} bootstrap samples"
-    by_t = [record["n_subjects"] for record in pooled if record["decides"] == "t"]
-    if by_t:
-        text = (
-            f"Student's t over the means of {span(by_t)} subjects (always used below {statistics.FEWEST_SUBJECTS} "
-            f"subjects); other intervals: {text}"
+    few = [record for record in pooled if 2 <= record["n_subjects"] < statistics.FEWEST_SUBJECTS]
+    found = {interval_kind(record) for record in few}
+    parts = []
+    if found & {"t", "bootstrap"}:
+        count = span(record["n_subjects"] for record in few)
+        parts.append(f"Student's t over the means of {count} subjects (below {statistics.FEWEST_SUBJECTS} subjects)")
+    if "bootstrap" in found:
+        parts.append(
+            f"{'where' if 't' in found else 'here'} all subjects are equal, t has no width, and the bootstrap decides"
         )
+    if (words := resampled(pooled)) != "nothing":
+        count = context.settings["retrieval"]["bootstrap"]
+        parts.append(f"{'bootstrap: ' if parts else ''}{words} resampled, {count} bootstrap samples")
+    if any(interval_kind(record) == "exact" for record in pooled):
+        parts.append("where every query is right, or every one is wrong: exact binomial")
     shared = "leave-one-subject-out"
     if any(context.kind_of_protocol(record["protocol"]) == shared for record in pooled):
-        text += f"; models of {shared} share training subjects, so means of subjects are not independent"
+        parts.append(f"models of {shared} share training subjects, so means of subjects are not independent")
+    text = "; ".join(parts) or "nothing resampled"
     return f"{interval_name(context)}: {text}."
 
 

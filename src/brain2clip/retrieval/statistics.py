@@ -39,6 +39,9 @@ FEWEST_SUBJECTS = 8
 #: From this many queries of every class of a subject on, they are drawn within classes, whose sizes then stay; with
 #: fewer, such draws see too little scatter (none with one query), and all queries are drawn together, weighted.
 FEWEST_OF_CLASS = 10
+#: Means of subjects that differ by less (relative to them, where they are above 1) are equal: over several seeds the
+#: same mean comes out differently in its last digits, and Student's interval of such would be of no width.
+ROUNDING = 1e-9
 #: All sign patterns are enumerated up to this many subjects, a random sample of them is drawn above.
 _EXACT_SUBJECTS = 16
 _SIGN_SAMPLES = 20_000
@@ -377,7 +380,7 @@ def _effect(
     t_low, t_high = t_interval(means, level)
     if of.is_share:  # no share is below 0 or above 1, whatever Student says; no difference of two below -1
         t_low, t_high = (float(np.clip(end, 0 if rows_b is None else -1, 1)) for end in (t_low, t_high))
-    by_t = 2 <= len(means) < FEWEST_SUBJECTS and np.ptp(means) > 0
+    by_t = 2 <= len(means) < FEWEST_SUBJECTS and np.ptp(means) > ROUNDING * max(1.0, np.abs(means).max())
     seeds = [part["seed"].nunique() for part in (rows_a, rows_b) if part is not None]
     return {
         "means": means,

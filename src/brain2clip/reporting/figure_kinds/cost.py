@@ -57,7 +57,7 @@ class Figure(figure_base.FigureBase):
         ]
         found = costs.read(job).dropna(subset=["seconds"])
         points = pd.concat(parts, ignore_index=True)
-        return figure_cost(points, found, job.settings["methods"], accuracy.interval(job, rows))
+        return figure_cost(points, found, job.settings["methods"], accuracy.interval(job, points))
 
 
 def _timed(plan: Plan, study: str) -> list[Run]:

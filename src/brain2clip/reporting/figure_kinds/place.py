@@ -65,11 +65,11 @@ class Figure(figure_base.FigureBase):
         from brain2clip.reporting import accuracy, reading
 
         rows = reading.together(job, "rows")
+        points = accuracy.by_region(rows, job.settings["retrieval"])
         words = {
             "study": rows["study"].iloc[0],
-            "method": f"{job.settings['methods'][rows['method'].iloc[0]]}, {accuracy.interval(job, rows)}",
+            "method": f"{job.settings['methods'][rows['method'].iloc[0]]}, {accuracy.interval(job, points)}",
         }
-        points = accuracy.by_region(rows, job.settings["retrieval"])
         return figure_place(reliability(job), points, job.settings["rois"], words)
 
 

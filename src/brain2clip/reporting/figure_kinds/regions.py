@@ -44,8 +44,8 @@ class Figure(figure_base.FigureBase):
         from brain2clip.reporting import accuracy, reading
 
         rows = reading.together(job, "rows")
-        title = f"{rows['study'].iloc[0]}, {rows['protocol'].iloc[0]}: {accuracy.interval(job, rows)}"
         points = accuracy.by_region(rows, job.settings["retrieval"])
+        title = f"{rows['study'].iloc[0]}, {rows['protocol'].iloc[0]}: {accuracy.interval(job, points)}"
         return figure_regions(points, job.settings["rois"], job.settings["methods"], title)
 
 
@@ -70,10 +70,14 @@ def figure_regions(
     numbers = blocks.ordered(methods, points["method"])
     tasks = [task for task in accuracy.TASKS if (points["task"] == task).any()]
     width = max(4.0, 0.7 + 0.16 * len(regions) * (len(numbers) + 1.5))
-    made, axes = style.grid(len(tasks), columns=1 if width > 5 else 2, width=width, height=2.7)
+    # As many panels in a row as fit; four are two rows of two, so that no place stays empty.
+    columns = 1 if width > 5 else 2 if len(tasks) == 4 else min(len(tasks), 3)
+    made, axes = style.grid(len(tasks), columns=columns, width=min(width, 12 / columns), height=2.7)
     for axis, task in zip(axes, tasks, strict=True):
         part = points[points["task"] == task]
         accuracy.dots(axis, part, regions, numbers)
+        if part["high"].max() > 0.5:  # half of what there is, or more: the end of the scale belongs to it
+            axis.set_ylim(top=103)
         axis.set_title(f"{accuracy.TASKS[task]}, of {part['n_candidates'].max()}")
     style.legend_below(made, axes)
     made.suptitle(title, fontsize=9)

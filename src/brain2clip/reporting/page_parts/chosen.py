@@ -18,7 +18,8 @@ class Difference:
     Attributes
     ----------
     nearest : str or None
-        The method before it with the fewest other settings; None for the first, of which all settings are listed.
+        The method of the same kind before it with the fewest other settings; None for the first of its kind, of which
+        all settings are listed.
     settings : list of (str, str, str)
         Path of a setting, its value here, its value there; an en dash where it has none, null or its default.
     """
@@ -28,13 +29,25 @@ class Difference:
 
 
 def difference(method: str, methods: Sequence[str], chosen: Mapping[str, Mapping[str, Any]]) -> Difference:
-    """The difference of a method to the nearest of those that stand before it; of equally near ones to the first."""
-    own = flat(chosen[method])
-    before = methods[: methods.index(method)]
+    """The difference of a method to the nearest of those that stand before it; of equally near ones to the first.
+
+    Methods of another kind have other settings, so that a list of what differs would name nearly all of them.
+    """
+    own = flat(used(chosen[method]))
+    kind = chosen[method].get("kind")
+    before = [other for other in methods[: methods.index(method)] if chosen[other].get("kind") == kind]
     if not before:
         return Difference(None, _between(own, {}))
-    found = [(other, _between(own, flat(chosen[other]))) for other in before]
+    found = [(other, _between(own, flat(used(chosen[other])))) for other in before]
     return Difference(*min(found, key=lambda one: len(one[1])))
+
+
+def used(block: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a method without those that its others leave without effect."""
+    found = dict(block)
+    if (selection := found.get("selection") or {}).get("rule") == "last":
+        found["selection"] = {key: value for key, value in selection.items() if key != "share"}
+    return found
 
 
 def flat(block: Any, path: str = "") -> dict[str, str]:

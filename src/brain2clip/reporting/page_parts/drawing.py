@@ -164,7 +164,7 @@ def curve(places: Sequence[str], series: Sequence[Series], chance: float, across
             Markup('<line class="chance" x1="{}" x2="{}" y1="{y}" y2="{y}"/>').format(LEFT, width - 10, y=y(chance))
         )
     for number, one in enumerate(series):
-        shift = (number - (len(series) - 1) / 2) * min(6.0, 0.6 * step / max(1, len(series)))
+        shift = (number - (len(series) - 1) / 2) * min(12.0, 0.7 * step / max(1, len(series)))
         points = [
             (round(LEFT + (n + 0.5) * step + shift, 1), *point)
             for n, point in enumerate(one.points)

@@ -186,7 +186,7 @@ class Hard:
     rank, top1 : float
         Means over subjects, seeds and queries.
     others : float
-        Mean rank over all methods that are no ceiling.
+        Mean rank over all methods that are neither control nor ceiling.
     taken : str
         What came first most often in its place; empty where nothing did.
     """

@@ -127,7 +127,7 @@ def _scores(judged: pd.DataFrame, columns: list[tuple[str, str]]) -> dict[str, l
 def _written(value: float | None, metric: str) -> str:
     if value is None or np.isnan(value):
         return "–"
-    return METRICS[metric][1].format(100 * value if metric == "two-way" else value)
+    return METRICS[metric][1].format(100 * value if metric == "two-way" else value).replace("-", "−")
 
 
 def _small(

@@ -16,9 +16,15 @@ from markupsafe import Markup
 from brain2clip.names import MetricName
 from brain2clip.reporting import costs, published
 from brain2clip.reporting.page_parts import drawing
-from brain2clip.reporting.wording import EMPTY, Numbers
+from brain2clip.reporting.wording import EMPTY, TASKS, Numbers, averaged, interval_kind
 
 BLOCK = ["study", "signal", "protocol"]
+#: The task that is shown first, where a block has it, so that all blocks are told by the same.
+FIRST_TASK = "stimulus"
+#: How intervals were made, in words.
+INTERVALS = {"t": "t over subjects", "bootstrap": "bootstrap", "exact": "exact binomial", "": ""}
+#: From so many subjects on p is told: with fewer it cannot fall below 0.05, whatever was measured.
+FEWEST_FOR_P = 6
 
 
 @dataclass
@@ -30,15 +36,17 @@ class Line:
     method, label : str
     value, low, high : float
         Mean over subjects with the interval that decides, as in the table.
-    mean, interval : str
-        The same as they are read.
+    mean, interval, by : str
+        The same as they are read, and how the interval was made.
     n_subjects, n_seeds : int
-    ceiling : bool
+    ceiling, control : bool
     subjects : list of (str, str)
         Subject and its mean over seeds.
     drawn : Markup
     cost : str
         Seconds of training, epochs, device; empty where it is not known.
+    models : str
+        How many models these are means of, and what they took together.
     seconds : float
         Mean over models, NaN where it is not known.
     """
@@ -50,12 +58,15 @@ class Line:
     high: float
     mean: str
     interval: str
+    by: str
     n_subjects: int
     n_seeds: int
     ceiling: bool
+    control: bool
     subjects: list[tuple[str, str]]
     drawn: Markup
     cost: str = ""
+    models: str = ""
     seconds: float = math.nan
 
 
@@ -72,10 +83,13 @@ class Block:
     shown : Numbers
     concepts : str
     lines : list of Line
-        In the order of the configuration, ceilings last.
+        Best first, controls behind, ceilings last.
     chance : float
     ruler : Markup
     n_queries, n_stimuli : str
+    others : list of (str, list of str, str, str)
+        Of every other task: its name, the labels of the methods that are best there, their value, and that of the
+        block's best method.
     """
 
     study: str
@@ -90,7 +104,7 @@ class Block:
     ruler: Markup
     n_queries: int
     n_stimuli: int
-    extra: dict[str, Any] = field(default_factory=dict)
+    others: list[tuple[str, list[str], str, str]] = field(default_factory=list)
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -99,9 +113,14 @@ class Block:
 
     @property
     def ranked(self) -> list[Line]:
-        """Methods that are no ceiling, best first; of ranks the lowest is best."""
-        known = [line for line in self.lines if not line.ceiling and not math.isnan(line.value)]
+        """Methods that are neither control nor ceiling, best first; of ranks the lowest is best."""
+        known = [line for line in self.lines if not line.ceiling and not line.control and not math.isnan(line.value)]
         return sorted(known, key=lambda line: -line.value if _shares(self.metric) else line.value)
+
+    @property
+    def controls(self) -> list[Line]:
+        """Methods that cannot know anything, with what was measured of them."""
+        return [line for line in self.lines if line.control and not math.isnan(line.value)]
 
     @property
     def ceiling(self) -> Line | None:
@@ -110,7 +129,9 @@ class Block:
 
 
 def blocks(tables: Mapping[str, pd.DataFrame], given: Mapping[str, Any], spent: pd.DataFrame) -> list[Block]:
-    """A block for each study, signal and protocol: from the first table of methods that has it, or from any table.
+    """A block for each study, signal and protocol, from a table of the task that is shown first, where there is one.
+
+    Of several such tables that of all repetitions and candidates, of Top-1, and one of kind ``methods`` comes first.
 
     Parameters
     ----------
@@ -121,9 +142,8 @@ def blocks(tables: Mapping[str, pd.DataFrame], given: Mapping[str, Any], spent: 
     spent : DataFrame
         :func:`brain2clip.reporting.costs.read`.
     """
-    kinds = {name: table["kind"] for name, table in given["tables"].items()}
     found: dict[tuple[str, ...], Block] = {}
-    for name in sorted(tables, key=lambda one: kinds[one] != "methods"):  # stable: else as in the configuration
+    for name in sorted(tables, key=lambda one: _place(given["tables"][one])):  # stable: else as in the configuration
         metric = given["tables"][name]["metric"]
         frame = tables[name]
         own = frame[frame["metric"] == metric]
@@ -131,7 +151,63 @@ def blocks(tables: Mapping[str, pd.DataFrame], given: Mapping[str, Any], spent: 
             if key not in found:
                 inside = own[(own[BLOCK] == list(key)).all(axis=1)]
                 found[key] = _block(name, metric, part, inside, given, spent)
+    for block in found.values():
+        block.others = _others(block, tables, given)
     return list(found.values())
+
+
+def _place(table: Mapping[str, Any]) -> tuple[bool, ...]:
+    """Tables by how they serve to tell a block: those that come first are False in more of these."""
+    name = MetricName.read(table["metric"])
+    whole = name.repetitions == "all" and name.pool is None
+    return name.task != FIRST_TASK, not whole, table["kind"] != "methods", name.base != "top-1"
+
+
+def _others(
+    block: Block, tables: Mapping[str, pd.DataFrame], given: Mapping[str, Any]
+) -> list[tuple[str, list[str], str, str]]:
+    """Which methods are best in the other tasks of the tables, by the same metric."""
+    own, known = MetricName.read(block.metric), {line.method: line for line in block.ranked}
+    found: dict[str, dict[str, float]] = {}
+    metrics: dict[str, str] = {}
+    for frame in tables.values():
+        means = frame[(frame["level"] == "mean") & (frame[BLOCK] == list(block.key)).all(axis=1)]
+        for metric, part in means[means["metric"].notna()].groupby("metric", sort=False):
+            name = MetricName.read(metric)
+            if name.task == own.task or name != own._replace(task=name.task):
+                continue
+            metrics[name.task] = metric
+            pairs = zip(part["method"], part["value"], strict=True)
+            found.setdefault(name.task, {}).update({one: float(v) for one, v in pairs if not math.isnan(v)})
+    lines = []
+    for task, values in found.items():
+        ranked = {method: value for method, value in values.items() if not _apart(method, given)}
+        if not ranked or not known:
+            continue
+        best = (max if _shares(metrics[task]) else min)(ranked.values())
+        shown, first = Numbers(metrics[task]), block.ranked[0].method
+        names = [given["methods"].get(one, one) for one, value in ranked.items() if value == best]
+        lines.append((task, names, shown.number(best), shown.number(ranked.get(first, math.nan))))
+    return lines
+
+
+def _apart(method: str, given: Mapping[str, Any]) -> bool:
+    """Whether a method is a control or a ceiling, and none that could be the best."""
+    return method in given["ceilings"] or is_control(method, given)
+
+
+def is_control(method: str, given: Mapping[str, Any]) -> bool:
+    """Whether a method cannot know anything: it learned from permuted pictures."""
+    return bool(given["chosen"].get(method, {}).get("shuffle_labels", False))
+
+
+def task_words(metric: str, count: int | None = None) -> str:
+    """The task of a metric with its candidates, in words."""
+    name = MetricName.read(metric)
+    if name.pool is not None:
+        return TASKS[name.task].format(f"{name.pool} drawn at random") + averaged(name)
+    words = TASKS[name.task].format(count or "all")
+    return words + averaged(name)
 
 
 def _block(
@@ -171,14 +247,18 @@ def _block(
                 high,
                 shown.spread(one),
                 _worded(shown, one),
+                INTERVALS[interval_kind(one)],
                 _count(one["n_subjects"]),
                 _count(one["n_seeds"]),
                 one["method"] in given["ceilings"],
+                is_control(one["method"], given),
                 [(subject, shown.number(value)) for subject, value in zip(own["subject"], own["value"], strict=True)],
                 drawn,
                 *_cost(spent, [first[name] for name in BLOCK], one["method"]),
             )
         )
+    best = -1 if _shares(metric) else 1
+    lines.sort(key=lambda one: (one.ceiling, one.control, math.isnan(one.value), best * one.value))
     return Block(
         str(first["study"]),
         str(first["signal"]),
@@ -195,11 +275,11 @@ def _block(
     )
 
 
-def _cost(spent: pd.DataFrame, key: Sequence[str], method: str) -> tuple[str, float]:
-    """Cost of training one model, in words, and its seconds: means over models, as in a table of costs."""
+def _cost(spent: pd.DataFrame, key: Sequence[str], method: str) -> tuple[str, str, float]:
+    """What training of one model took, in words, of how many, and its seconds: means over models, as in a table."""
     own = spent[(spent[[*BLOCK, "method"]] == [*key, method]).all(axis=1)] if len(spent) else spent
     if own.empty or own["seconds"].isna().all():
-        return "", math.nan
+        return "", "", math.nan
     mean = float(own["seconds"].mean())
     epochs = own["epochs"].dropna().astype(int)
     more = (
@@ -207,7 +287,9 @@ def _cost(spent: pd.DataFrame, key: Sequence[str], method: str) -> tuple[str, fl
         if len(epochs)
         else []
     )
-    return ", ".join([f"{_seconds(mean)} s", *more, costs.devices(own["device"])]), mean
+    timed = own["seconds"].notna().sum()
+    models = f"mean of {timed} models, {_seconds(float(own['seconds'].sum()))} s in all" if timed > 1 else "one model"
+    return ", ".join([f"{_seconds(mean)} s", *more, costs.devices(own["device"])]), models, mean
 
 
 def _seconds(value: float) -> str:
@@ -248,9 +330,10 @@ class Contrast:
     words : str
         Method minus reference.
     method, reference : str
-    value, interval, p : str
+    value, interval, by, p : str
+        As they are read, how the interval was made, and p where it can say something.
     excludes_zero : bool
-        Whether the interval that decides excludes zero.
+        Whether the interval that decides does not include zero.
     drawn : Markup
     n_subjects : int
     number : float
@@ -261,6 +344,7 @@ class Contrast:
     reference: str
     value: str
     interval: str
+    by: str
     p: str
     excludes_zero: bool
     drawn: Markup
@@ -275,23 +359,27 @@ class Contrasts:
     table: str
     key: tuple[str, str, str]
     metric: str
+    task: str
     shown: Numbers
     lines: list[Contrast]
     ruler: Markup
 
 
-def contrasts(tables: Mapping[str, pd.DataFrame], given: Mapping[str, Any]) -> list[Contrasts]:
-    """Differences of all tables that have some."""
+def contrasts(
+    tables: Mapping[str, pd.DataFrame], given: Mapping[str, Any], counts: Mapping[tuple[str, ...], int]
+) -> list[Contrasts]:
+    """Differences of all tables that have some; ``counts`` has the candidates by study, signal, protocol and task."""
     found = []
     for name, frame in tables.items():
         differences = frame[frame["level"] == "difference"]
         for (*key, metric), part in differences.groupby([*BLOCK, "metric"], sort=False):
-            found.append(_contrasts(name, (key[0], key[1], key[2]), metric, part, given))
+            task = task_words(metric, counts.get((*key, MetricName.read(metric).task)))
+            found.append(_contrasts(name, (key[0], key[1], key[2]), metric, task, part, given))
     return found
 
 
 def _contrasts(
-    table: str, key: tuple[str, str, str], metric: str, part: pd.DataFrame, given: Mapping[str, Any]
+    table: str, key: tuple[str, str, str], metric: str, task: str, part: pd.DataFrame, given: Mapping[str, Any]
 ) -> Contrasts:
     shown, times = Numbers(metric), 100 if _shares(metric) else 1
     records = part.to_dict("records")
@@ -307,7 +395,7 @@ def _contrasts(
             f"{words}: {value}, interval {interval}",
             marks=[("zero", 0.0)],
         )
-        p = one["p_sign_flip"]
+        p = one["p_sign_flip"] if _count(one["n_subjects"]) >= FEWEST_FOR_P else math.nan
         known = not (math.isnan(low) or math.isnan(high))
         lines.append(
             Contrast(
@@ -316,6 +404,7 @@ def _contrasts(
                 one["reference"],
                 value,
                 interval,
+                INTERVALS[interval_kind(one)],
                 EMPTY if pd.isna(p) else f"{p:.3f}",
                 known and (low > 0 or high < 0),
                 drawn,
@@ -323,7 +412,7 @@ def _contrasts(
                 float(one["value"]),
             )
         )
-    return Contrasts(table, key, metric, shown, lines, drawing.ruler(axis))
+    return Contrasts(table, key, metric, task, shown, lines, drawing.ruler(axis))
 
 
 # ------------------------------------------------------------------------------------------------- answers
@@ -335,44 +424,74 @@ def answer(block: Block, compared: Sequence[Contrasts]) -> list[str]:
     if not ranked:
         return ["No method has results here."]
     best, unit, shown = ranked[0], block.shown.unit, block.shown
-    said = [f"{best.label} has the best mean: {best.mean}{unit} {best.interval} over {_subjects(best.n_subjects)}."]
+    together = [line.label for line in ranked if line.value == best.value]
+    seeds = f"{best.n_seeds} training seed{'' if best.n_seeds == 1 else 's'}"
+    said = [
+        f"{best.label} has the best mean{f' (the same: {_listed(together[1:])})' if together[1:] else ''}: {best.mean}"
+        f"{unit} {best.interval}{f' ({best.by})' if best.by else ''} over {_subjects(best.n_subjects)}, {seeds}."
+    ]
     if len(ranked) > 1:
-        said.append(f"The next is {ranked[1].label}: {ranked[1].mean}{unit} {ranked[1].interval}.")
-    told = False
-    for group in compared:
-        if group.key == block.key and group.metric == block.metric:
-            for one in group.lines:
-                if {one.method, one.reference} == {best.method, ranked[1].method if len(ranked) > 1 else ""}:
-                    said.append(_certain(one, unit, group.table))
-                    told = True
-    if not told:
-        of_best = [
-            (one, group.table)
-            for group in compared
-            if (group.key, group.metric) == (block.key, block.metric)
-            for one in group.lines
-            if one.method == best.method
-        ]
-        said += [_certain(one, unit, table) for one, table in of_best[:1]]
-    if len(ranked) > 1 and not told:
-        close = best.low <= ranked[1].high if _shares(block.metric) else best.high >= ranked[1].low
+        second = ranked[1]
         said.append(
-            "No table compares these two on the same queries (kind contrast); their intervals "
-            f"{'overlap, so which is better is open' if close else 'do not overlap'}."
+            f"The next is {second.label}: {second.mean}{unit} {second.interval}"
+            f"{f' ({second.by})' if second.by else ''}."
         )
+        said += _compared(block, compared)
     said.append(f"Chance is {shown.number(block.chance)}{unit}.")
     if block.ceiling is not None:
-        said.append(
-            f"The upper bound by the truth of the simulation is {block.ceiling.mean}{unit}: {block.ceiling.label}."
-        )
+        said.append(f"The ceiling is {block.ceiling.mean}{unit}: {block.ceiling.label}, which knows the simulation.")
+    said += _elsewhere(block)
+    certain = "the order of close methods is not certain"
     if best.n_subjects < 5:
-        said.append(f"With {_subjects(best.n_subjects)} no order of close methods is certain.")
+        said.append(f"With {_subjects(best.n_subjects)} {certain}.")
     return said
+
+
+def _compared(block: Block, compared: Sequence[Contrasts]) -> list[str]:
+    """How the two best methods differ on the same queries, and where no table says so, what is known instead."""
+    (best, second), unit = block.ranked[:2], block.shown.unit
+    here = [group for group in compared if group.key == block.key]
+    both = {best.method, second.method}
+    pairs = [(group, one) for group in here for one in group.lines if {one.method, one.reference} == both]
+    if said := [_certain(one, unit, group.table) for group, one in pairs if group.metric == block.metric]:
+        return said
+    close = best.low <= second.high if _shares(block.metric) else best.high >= second.low
+    apart = f"their intervals {'overlap, so which is better is open' if close else 'do not overlap'}"
+    if pairs:
+        group, one = pairs[0]
+        points = " points" if group.shown.unit else ""
+        said = [
+            f"These two are compared on the same queries only for another task, {group.task}: {one.words} is "
+            f"{one.value}{points} {one.interval} (table {group.table}). For this task {apart}."
+        ]
+    else:
+        said = [f"No table compares these two on the same queries (kind contrast); {apart}."]
+    others = ((group, one) for group in here if group.metric == block.metric for one in group.lines)
+    said += [_certain(one, unit, group.table) for group, one in others if one.method == best.method][:1]
+    return said
+
+
+def _elsewhere(block: Block) -> list[str]:
+    """On which other tasks another method is best."""
+    best, unit = block.ranked[0], block.shown.unit
+    if not block.others:
+        return []
+    other = [one for one in block.others if best.label not in one[1]]
+    if not other:
+        return [f"It is the best on the other tasks of the tables too ({', '.join(one[0] for one in block.others)})."]
+    told = (f"{task}: {_listed(names)} {value}{unit} (this one: {own}{unit})" for task, names, value, own in other)
+    return [f"On other tasks another method is best: {'; '.join(told)}."]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(names)
 
 
 def _certain(one: Contrast, unit: str, table: str) -> str:
     verdict = (
-        "the interval excludes zero" if one.excludes_zero else "the interval contains zero, so no difference is shown"
+        "the interval does not include zero"
+        if one.excludes_zero
+        else "the interval includes zero, so no difference is shown"
     )
     points = " points" if unit else ""
     return f"On the same queries {one.words} is {one.value}{points} {one.interval} (table {table}): {verdict}."
@@ -396,8 +515,11 @@ class Curve:
     shown: Numbers
 
 
-def curves(tables: Mapping[str, pd.DataFrame], given: Mapping[str, Any]) -> list[Curve]:
-    """One for each block of the tables in which means of one metric stand for several numbers of repetitions."""
+def curves(tables: Mapping[str, pd.DataFrame], repetitions: Mapping[tuple[str, ...], str]) -> list[Curve]:
+    """One for each block of the tables in which means of one metric stand for several numbers of repetitions.
+
+    ``repetitions`` has how many all of them are, by study, signal and protocol, where it is known.
+    """
     found = []
     for name, frame in tables.items():
         means = frame[(frame["level"] == "mean") & frame["metric"].notna()]
@@ -409,11 +531,14 @@ def curves(tables: Mapping[str, pd.DataFrame], given: Mapping[str, Any]) -> list
         for (*key, base), part in means.groupby([*BLOCK, "base"], sort=False):
             places = sorted(part["repetitions"].unique(), key=lambda one: math.inf if one == "all" else float(one))
             if len(places) > 1:
-                found.append(_curve(name, (key[0], key[1], key[2]), base, places, part))
+                whole = repetitions.get((key[0], key[1], key[2]), "")
+                found.append(_curve(name, (key[0], key[1], key[2]), base, places, part, whole))
     return found
 
 
-def _curve(table: str, key: tuple[str, str, str], metric: str, places: Sequence[str], part: pd.DataFrame) -> Curve:
+def _curve(
+    table: str, key: tuple[str, str, str], metric: str, places: Sequence[str], part: pd.DataFrame, whole: str
+) -> Curve:
     shown, times = Numbers(metric), 100 if _shares(metric) else 1
     series = []
     for _, own in part.groupby("method", sort=False):
@@ -427,7 +552,8 @@ def _curve(table: str, key: tuple[str, str, str], metric: str, places: Sequence[
         series.append(drawing.Series(own["label"].iloc[0], [(a, b, c) for a, b, c in points]))
     words = f"{shown.short} by averaged test repetitions for {len(series)} methods; the numbers are in the table below"
     chance = times * float(part["chance"].mean())
-    drawn = drawing.curve(places, series, chance, "averaged test repetitions", shown.short, words)
+    names_of_places = [f"all ({whole})" if one == "all" and whole else one for one in places]
+    drawn = drawing.curve(names_of_places, series, chance, "averaged test repetitions", shown.short, words)
     names = [(drawing.key(number, len(series)), one.label) for number, one in enumerate(series)]
     return Curve(table, key, drawn, names, shown)
 

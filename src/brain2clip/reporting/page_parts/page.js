@@ -3,7 +3,7 @@
 // its state stands behind the # of the address. All text is set as text, never as HTML.
 (function () {
   const index = JSON.parse(document.getElementById("index").textContent);
-  const ENOUGH = 8; // lines from which on a table can be filtered
+  const ENOUGH = 8; // rows from which on a table can be filtered
   const LISTED = 100; // queries that are listed at once
 
   // ---------------------------------------------------------------------------------------------- small helpers
@@ -26,17 +26,18 @@
   }
 
   const put = (place, ...children) => place.replaceChildren(...children.filter((child) => child !== null && child !== undefined));
-  const digits = (value, count) => (value === null || value === undefined ? "–" : value.toFixed(count));
+  const digits = (value, count) => (value === null || value === undefined ? "–" : value.toFixed(count).replace("-", "−"));
   const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
   // --------------------------------------------------------------------------------------------- state and links
 
   // An address with "=" behind its # is a state, any other the name of a place on the page.
   let state = new URLSearchParams();
+  let linked = false; // whether the state is that of an address, and not yet shown
 
   function readState() {
     const text = location.hash.slice(1);
-    if (text.includes("=")) state = new URLSearchParams(text);
+    if (text.includes("=")) { state = new URLSearchParams(text); linked = true; }
     return text.includes("=");
   }
 
@@ -97,7 +98,7 @@
       original.forEach((row) => { row.hidden = !row.textContent.toLowerCase().includes(wanted); });
     }
     if (original.length >= ENOUGH) {
-      field = make("input", { type: "search", "aria-label": "Filter the lines of: " + table.caption.textContent.trim(), placeholder: "Filter lines" });
+      field = make("input", { type: "search", "aria-label": "Filter the rows of: " + table.caption.textContent.trim(), placeholder: "Filter rows" });
       field.addEventListener("input", () => { filter(field.value); keep({ ["filter." + table.id]: field.value }); });
       table.before(make("p", { class: "filter" }, field));
     }
@@ -122,7 +123,7 @@
       waiting.set(name, new Promise((done, failed) => {
         const tag = make("script", { src: name.split("/").map(encodeURIComponent).join("/") + ".js" });
         tag.onload = () => (loaded.has(name) ? done(loaded.get(name)) : failed(new Error(name + ".js holds something else")));
-        tag.onerror = () => { waiting.delete(name); failed(new Error(name + ".js is not beside this page: keep the folder together")); };
+        tag.onerror = () => { waiting.delete(name); failed(new Error(name + ".js is not beside this page: the folders queries, pictures, generated and oracle must lie beside page.html")); };
         document.head.append(tag);
       }));
     }
@@ -139,7 +140,7 @@
   const fields = {};
   let turn = 0;
   let count = LISTED;
-  let panes, status, tabs, link;
+  let panes, status, notice, tabs, link, search;
 
   const unique = (values) => [...new Set(values)];
   const get = (key) => state.get(key) || "";
@@ -166,15 +167,20 @@
     return value;
   }
 
-  // Every choice that the address does not name, or that there is not, is the first one.
+  // Every choice that the address does not name, or that there is not, is the first one; of a link the latter is said.
   function settle() {
+    const absent = [];
     for (const key of KEYS) {
       const offered = choices(key);
       if (!offered.includes(get(key)) && !(offered[0] === "" && !state.has(key))) {
+        if (get(key)) absent.push(`${WORDS[key]} ${get(key)}`);
         if (offered[0]) state.set(key, offered[0]); else state.delete(key);
       }
     }
     if (!VIEWS[get("view")]) state.set("view", "queries");
+    notice.textContent = linked && absent.length ? `The link names what is not here: ${absent.join(", ")}. Shown instead is what is chosen above.` : "";
+    notice.hidden = !notice.textContent;
+    linked = false;
   }
 
   function fill() {
@@ -183,6 +189,7 @@
       fields[key].replaceChildren(...offered.map((value) => make("option", { value, text: worded(key, value) })));
       fields[key].value = get(key);
     }
+    if (document.activeElement !== search) search.value = get("find");
     for (const [view, button] of Object.entries(tabs)) button.setAttribute("aria-pressed", String(get("view") === view));
   }
 
@@ -223,7 +230,7 @@
   const caption = (text) => make("caption", null, make("span", { text }));
 
   function head(...names) {
-    return make("thead", null, make("tr", null, ...names.map((name) => make("th", { scope: "col", class: /^(Rank|Mean|Margin|First|Similarity|Share|Queries)/.test(name) ? "num" : null, text: name }))));
+    return make("thead", null, make("tr", null, ...names.map((name) => make("th", { scope: "col", class: /^(Rank|Mean|Margin|Found first|Similarity|Share|Queries)/.test(name) ? "num" : null, text: name }))));
   }
 
   async function show() {
@@ -236,20 +243,26 @@
     try {
       const [data, stimuli] = await Promise.all([load(fileOf(get("method"))), load("pictures/" + get("study"))]);
       if (mine !== turn) return;
-      const all = queriesOf(data, get("method")).filter(chosen);
+      const found = queriesOf(data, get("method")).filter(chosen);
+      const wanted = get("find").toLowerCase();
+      const all = found.filter((one) => (named(stimuli, one.target) + " " + one.target).toLowerCase().includes(wanted));
       const total = data.runs.filter((run) => run.repetitions === get("repetitions") && chosen(run)).reduce((sum, run) => sum + run.of, 0);
       if (!all.length) {
-        status.textContent = "No queries: this method has none for this task with this number of averaged repetitions.";
+        status.textContent = found.length ? "No stimulus has this in its name." : "No query: this method has none of this task with so many repetitions averaged.";
         panes.replaceChildren();
         return;
       }
-      const first = all.filter((one) => one.rank === 1).length;
-      status.textContent = `${all.length}${total > all.length ? " of " + total : ""} queries, ${first} with the right candidate first` +
-        (total > all.length ? "; the page holds the first ones of every stimulus." : ".") +
-        (index.pictures[get("study")] === "hide" ? " Pictures are hidden: their names are shown instead." : "");
+      const part = total > found.length;
+      const only = get("view") === "queries" && get("target") ? all.filter((one) => one.target === get("target")) : all;
+      const first = only.filter((one) => one.rank === 1).length;
+      const of = part ? ` of ${total}` : only.length < found.length ? ` of ${found.length}` : "";
+      status.textContent = `${only.length}${of} queries, ${first} with the true one first.` +
+        (part ? " This is a part, the first ones of every stimulus, and not a random one: for accuracy see the tables." : "") +
+        (index.pictures[get("study")] === "hide" ? " Pictures are hidden: names stand for them." : "");
       if (get("view") === "queries") await showQueries(all, stimuli, mine);
       else if (get("view") === "hardest") showHardest(all, stimuli);
       else showConfused(all, stimuli);
+      hint();
     } catch (error) {
       if (mine === turn) { status.textContent = error.message; panes.replaceChildren(); }
     }
@@ -263,6 +276,7 @@
     const down = get("order") !== "best";
     listed.sort((one, other) => (down ? other.rank - one.rank : one.rank - other.rank) || (one.target < other.target ? -1 : one.target > other.target ? 1 : 0) || one.query - other.query);
     const current = listed.find((one) => nameOf(one) === get("query")) || listed[0];
+    count = Math.max(count, listed.indexOf(current) + 1);
     const order = make("select", { "aria-label": "Order of the queries", onchange: (event) => { keep({ order: event.target.value, query: null }); show(); } },
       make("option", { value: "worst", text: "worst rank first" }), make("option", { value: "best", text: "best rank first" }));
     order.value = down ? "worst" : "best";
@@ -271,7 +285,7 @@
       make("td", null, picture(stimuli, one.target, 40)),
       make("td", null, make("button", { type: "button", text: named(stimuli, one.target), onclick: () => { keep({ query: nameOf(one) }); show().then(() => { const detail = document.getElementById("detail"); if (detail) detail.focus(); }); } })),
       make("td", { text: one.subject }), make("td", { text: one.seed }), make("td", { class: "num", text: digits(one.margin, 3) })));
-    const list = make("table", null, caption(only ? "Queries for " + named(stimuli, only) : "Queries"), head("Rank", "Seen", "Stimulus", "Subject", "Seed", "Margin"), make("tbody", null, ...rows));
+    const list = make("table", null, caption((only ? "Queries for " + named(stimuli, only) : "Queries") + ". Margin: similarity of the true one minus that of the best other, times the length of the prediction; below 0 it is missed."), head("Rank", "Seen", "Stimulus", "Subject", "Seed", "Margin"), make("tbody", null, ...rows));
     const more = listed.length > count ? make("button", { type: "button", class: "plain", text: `Show ${Math.min(LISTED, listed.length - count)} more of ${listed.length}`, onclick: () => { count += LISTED; show(); } }) : null;
     const back = only ? make("button", { type: "button", class: "plain", text: "All stimuli", onclick: () => { keep({ target: null, query: null }); show(); } }) : null;
     const detail = make("div", { id: "detail", tabindex: "-1" });
@@ -279,6 +293,9 @@
       make("div", null, make("p", { class: "filter" }, order, " ", back, " ", make("button", { type: "button", class: "plain", text: "These as CSV", onclick: () => take(listed) })),
         make("div", { class: "list", tabindex: "0", role: "region", "aria-label": "List of queries" }, list), more),
       detail);
+    const box = panes.querySelector(".list");
+    const row = box.querySelector("tr[aria-current]");
+    if (row && row.offsetTop + row.offsetHeight > box.clientHeight) box.scrollTop = row.offsetTop - box.clientHeight / 2;
     if (current) await showQuery(current, stimuli, detail, mine);
   }
 
@@ -294,7 +311,7 @@
       make("h3", { text: named(stimuli, one.target) }),
       make("div", { class: "seen" }, picture(stimuli, one.target, 96), make("div", null,
         make("div", null, make("strong", { text: `Rank ${one.rank} of ${one.n}` }), `, similarity ${digits(one.similarity, 3)}, margin ${digits(one.margin, 3)}`),
-        make("div", { class: "soft", text: `${label(one.method)}; subject ${one.subject}, seed ${one.seed}, query ${one.query}` }), ...told(stimuli, one.target))),
+        make("div", { class: "soft", text: `${label(one.method)}; subject ${one.subject}, seed ${one.seed}, query number ${one.query} (counted from 0)` }), ...told(stimuli, one.target))),
       generated,
       make("h4", { text: brains ? "Brain responses to" : "Best candidates" }),
       one.best.length ? make("ol", { class: "candidates" }, ...candidates) : make("p", { text: "The rows name no candidates (ranks from another program)." }),
@@ -312,7 +329,7 @@
         if (!own.length) return make("td", { class: "num", text: "–" });
         const text = own.length === 1 ? String(own[0].rank) : digits(mean(own.map((other) => other.rank)), 1);
         const title = `${label(method)}, subject ${subject}: ` + (own.length === 1 ? "rank " : `mean rank over ${own.length} queries `) + text;
-        return make("td", { class: "num" }, make("a", { href: viewOf({ method, subject, target: one.target, query: nameOf(own[0]), view: "queries" }), text, title, "aria-label": title }));
+        return make("td", { class: "num" }, make("a", { href: viewOf({ method, query: nameOf(own[0]), view: "queries", ...(get("subject") && get("subject") !== subject ? { subject: null } : {}) }), text, title, "aria-label": title }));
       });
       return make("tr", { "aria-current": method === one.method ? "true" : null }, make("th", { scope: "row", text: label(method) }), ...cells);
     });
@@ -326,6 +343,12 @@
     if (get("task") !== "stimulus" || get("repetitions") !== "all") return;
     const key = [get("study"), get("signal"), get("protocol"), one.method].join("/");
     const hidden = index.pictures[get("study")] === "hide";
+    const block = [get("study"), get("signal"), get("protocol")].join("/");
+    const others = index.blocks[block].methods.filter((method) => index.generated[block + "/" + method]);
+    if (!index.generated[key] && others.length) {
+      place.append(make("p", { class: "soft" }, "Generated pictures: not for this method, only for ",
+        ...others.flatMap((method, number) => [number ? ", " : "", make("a", { href: viewOf({ method, query: null, target: one.target }), text: label(method) })]), "."));
+    }
     for (const generator of index.generated[key] || []) {
       const [data, oracle] = await Promise.all([load(["generated", key, generator].join("/")), load(["oracle", get("study"), generator].join("/"))]);
       const run = data.runs.find((other) => other.subject === one.subject && other.seed === one.seed);
@@ -344,7 +367,7 @@
       (oracle[one.target] || []).forEach((uri, number, all) => card(uri, sample("Oracle, generated from the seen picture's own embedding: " + seen, all, number), sample("Oracle", all, number)));
       const lines = [["Generated", "generated"], ["Nearest", "nearest"], ["Oracle", "oracle"]].flatMap(([words, source]) => found.scores[source].map((values, number, all) =>
         make("tr", null, make("th", { scope: "row", text: sample(words, all, number) }), ...values.map((text) => make("td", { class: "num", text })))));
-      place.append(make("h4", { text: "Generated by " + generator }), hidden ? make("p", { text: "Pictures are hidden." }) : "", make("ul", { class: "candidates" }, ...cards),
+      place.append(make("h4", { text: `Generated pictures (generator ${generator})` }), hidden ? make("p", { text: "Pictures are hidden." }) : "", make("ul", { class: "candidates" }, ...cards),
         make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Judgements of pictures by " + generator }, make("table", null,
           caption("Similarity to the seen picture; the oracle is generated from the embedding of the seen picture itself"),
           make("thead", null, make("tr", null, make("th", { scope: "col", text: "Picture" }), ...data.columns.map((text) => make("th", { scope: "col", class: "num", text })))), make("tbody", null, ...lines))));
@@ -372,7 +395,7 @@
       make("th", { scope: "row" }, make("a", { href: viewOf({ view: "queries", target: line.target, query: null }), text: named(stimuli, line.target) }), ...told(stimuli, line.target)),
       make("td", { class: "num", text: digits(line.rank, 1) }), make("td", { class: "num", text: digits(100 * line.first, 0) }), make("td", { class: "num", text: line.own.length })));
     put(panes, make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Hardest stimuli" }, make("table", null,
-      caption("Hardest first, by the mean rank of the chosen queries; chosen by this result"), head("Seen", "Stimulus", "Mean rank", "First (%)", "Queries"), make("tbody", null, ...rows))));
+      caption("Hardest first, by the mean rank of the queries chosen above; picked by this result"), head("Seen", "Stimulus", "Mean rank", "Found first (%)", "Queries"), make("tbody", null, ...rows))));
   }
 
   function showConfused(all, stimuli) {
@@ -384,7 +407,7 @@
       make("th", { scope: "row" }, make("a", { href: viewOf({ view: "queries", target: line.seen, query: null }), text: named(stimuli, line.seen) })),
       make("td", null, picture(stimuli, line.found, 56)), make("td", { text: named(stimuli, line.found) }), make("td", { class: "num", text: digits(100 * line.share, 0) })));
     put(panes, make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Most confused stimuli" }, make("table", null,
-      caption("What came first instead, by the share of the chosen queries; chosen by this result"), head("Seen", "Stimulus", "Found", "Taken for", "Share (%)"), make("tbody", null, ...rows))));
+      caption("What stood first instead, in one direction: share of the queries for the left stimulus that found the right one first; picked by this result"), head("Seen", "Stimulus", "Found", "Found instead", "Share (%)"), make("tbody", null, ...rows))));
   }
 
   function take(listed) {
@@ -406,35 +429,66 @@
       return make("label", { for: "explore-" + key }, WORDS[key], fields[key]);
     }));
     tabs = Object.fromEntries(Object.entries(VIEWS).map(([view, text]) => [view, make("button", { type: "button", text, onclick: () => { keep({ view, query: null, target: null }); count = LISTED; show(); } })]));
+    search = make("input", { type: "search", id: "explore-find", oninput: (event) => { keep({ find: event.target.value, query: null, target: null }); count = LISTED; show(); } });
+    controls.append(make("label", { for: "explore-find" }, "Name of the stimulus has", search));
     status = make("p", { class: "status", role: "status" });
+    notice = make("p", { class: "warning", role: "status", hidden: true });
     link = make("a", { href: "#", text: "Link to this view" });
+    const copied = make("span", { class: "soft", role: "status" });
+    const copy = make("button", { type: "button", class: "plain", text: "Copy link", onclick: async () => {
+      copied.textContent = (await clip(link.href)) ? " Copied." : " Your browser does not let pages copy: copy the address above.";
+      setTimeout(() => { copied.textContent = ""; }, 4000);
+    } });
     panes = make("div", { class: "panes" });
-    root.append(controls, make("div", { class: "tabs", role: "group", "aria-label": "View" }, ...Object.values(tabs)), status, make("p", null, link), panes);
+    root.append(controls, make("div", { class: "tabs", role: "group", "aria-label": "View" }, ...Object.values(tabs)), notice, status, make("p", null, link, " ", copy, copied), panes);
     root.hidden = false;
   }
 
+  // Whether a text could be put on the clipboard; pages from disk may not use the newer way in every browser.
+  async function clip(text) {
+    try { await navigator.clipboard.writeText(text); return true; } catch { /* the older way, then */ }
+    const field = make("textarea", { "aria-label": "Link", style: "position: fixed; opacity: 0" });
+    field.value = text;
+    document.body.append(field);
+    field.select();
+    const done = document.execCommand("copy");
+    field.remove();
+    return done;
+  }
+
   // -------------------------------------------------------------------------------------------------------- begin
+
+  // Says where there is more to the right.
+  function hint() {
+    document.querySelectorAll(".scroll").forEach((one) => one.classList.toggle("wide", one.scrollWidth > one.clientWidth + 1));
+  }
 
   function opened(place) {
     for (let one = place; one; one = one.parentElement) if (one.tagName === "DETAILS") one.open = true;
   }
 
   document.querySelectorAll("table.sortable").forEach(equip);
-  const linked = readState();
+  const addressed = readState();
   restored.forEach((restore) => restore());
   if (blocks.length) {
     build();
     // What is not looked at is not loaded: the explorer begins when it comes near, or when the address asks for it.
-    if (linked && state.has("study")) show().then(() => document.getElementById("explorer").scrollIntoView());
+    if (addressed && state.has("study")) show().then(() => document.getElementById("explorer").scrollIntoView());
     else new IntersectionObserver((seen, observer) => { if (seen.some((one) => one.isIntersecting)) { observer.disconnect(); show(); } }, { rootMargin: "600px" }).observe(root);
   } else root.replaceWith(make("p", { text: "There are no queries to explore." }));
   window.addEventListener("hashchange", () => {
-    if (readState()) { restored.forEach((restore) => restore()); if (blocks.length && state.has("study")) show(); } else {
+    if (readState()) {
+      restored.forEach((restore) => restore());
+      if (blocks.length && state.has("study")) show().then(() => { const box = root.getBoundingClientRect(); if (box.bottom < 0 || box.top > innerHeight) document.getElementById("explorer").scrollIntoView(); });
+    } else {
       const place = document.getElementById(decodeURIComponent(location.hash.slice(1)));
       if (place) { opened(place); place.scrollIntoView(); }
     }
   });
-  const place = linked ? null : document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const place = addressed ? null : document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (place) { opened(place); place.scrollIntoView(); }
+  hint();
+  window.addEventListener("resize", hint);
+  document.addEventListener("toggle", hint, true);
   window.addEventListener("beforeprint", () => document.querySelectorAll("details.table").forEach((one) => { one.open = true; }));
 })();

@@ -1,4 +1,4 @@
-"""The protocol of a block in words: data, split, repetitions, candidates, scoring, concepts, selection, seeds."""
+"""Blocks and their protocol in words: data, split, repetitions, candidates, scoring, concepts, selection, seeds."""
 
 from __future__ import annotations
 
@@ -8,17 +8,66 @@ from typing import Any, assert_never
 import pandas as pd
 
 from brain2clip.names import TECHNIQUES, MetricName, counted
-from brain2clip.reporting.page_parts.measured import Block
-from brain2clip.reporting.wording import SEEN_WORDS, TASKS, TRANSDUCTIVE_WORDS
+from brain2clip.reporting.page_parts.measured import Block, task_words
+from brain2clip.reporting.wording import SEEN_WORDS, TRANSDUCTIVE_WORDS
+from brain2clip.retrieval import statistics
 from brain2clip.settings import Protocol
 from brain2clip.settings.protocols import first_in_words
 
 SIMULATED = " Simulated: no person was recorded, and no number here says anything about brains."
 UNSEEN = "Unseen: no concept of the test was shown in training (zero-shot)."
+AVERAGED = (
+    "Values are averaged over training seeds, then over queries, then over subjects; each subject counts the same."
+)
+INTERVALS = (
+    "{level:g} % confidence intervals. Below {fewest} subjects by Student's t over the means of the subjects; from "
+    "{fewest} on, with one subject, and where all subjects are equal (t has no width then), by the bootstrap, which "
+    "draws subjects and test stimuli anew; where every query is right, or every one is wrong, the exact binomial "
+    "interval. Each line of the tables says which one it has."
+)
+#: Whether pictures may be passed on, by what a study says.
+PASS_ON = {
+    "always": "drawn by brain2clip, licence {licence}; may be passed on: yes",
+    "asked": "your own, licence {licence}; may be passed on: only if you may, which you say by page.pictures: show",
+    "never": "licence {licence}; may be passed on: no",
+}
+#: What is told of a picture model that lies in the project, and is none that was published.
+SHIPPED = "a small CLIP of brain2clip's own, trained on drawn pictures for simulated studies; no published CLIP"
+SHIPPED_GENERATOR = "a small generator of brain2clip's own, which knows its drawn pictures only"
+
+
+def title(key: tuple[str, str, str], given: Mapping[str, Any]) -> str:
+    """What a block is about, in words; the names of the configuration where nothing more is known."""
+    study, signal, protocol = key
+    simulated = given["about"].get(study, {}).get("simulated", False)
+    few = given.get("sessions", {}).get(protocol)
+    known = Protocol.model_validate(few) if few is not None else None
+    kind = given["protocols"].get(protocol, "") if known is None else known.kind
+    people = {
+        "intra-subject": "within subjects",
+        "leave-one-subject-out": "leave one subject out",
+        "joint": "all subjects in one model",
+        "new-subject": "new subjects",
+    }.get(kind, protocol)
+    if known is not None and known.first_sessions is not None:
+        people += f", {first_in_words(known.first_sessions)}"
+    block = given["signals"].get(study, {}).get(signal)
+    return f"{'Simulated ' if simulated else ''}{modality(study, given)}, {people}, {ends(block) if block else signal}"
+
+
+def modality(study: str, given: Mapping[str, Any]) -> str:
+    """EEG, MEG or fMRI."""
+    return TECHNIQUES[given.get("modalities", {}).get(study, "eeg")]
 
 
 def protocol(
-    block: Block, given: Mapping[str, Any], catalogue: pd.DataFrame, summary: pd.DataFrame, n_candidates: int
+    block: Block,
+    given: Mapping[str, Any],
+    catalogue: pd.DataFrame,
+    summary: pd.DataFrame,
+    n_candidates: int,
+    repeated: str,
+    picked: Mapping[str, str],
 ) -> list[tuple[str, str]]:
     """Terms with their descriptions.
 
@@ -33,33 +82,42 @@ def protocol(
         Of all runs.
     n_candidates : int
         Of a query of the block's task.
+    repeated : str
+        How often each test stimulus was shown, empty where it is not known.
+    picked : mapping
+        By method, what its selection chose, in words; of those of which it is known.
     """
     about, name = given["about"][block.study], MetricName.read(block.metric)
     own = summary[(summary[["study", "signal", "protocol"]] == list(block.key)).all(axis=1)]
     subjects, seeds = sorted(own["subject"].unique()), sorted(own["seed"].unique().tolist())
-    modality = TECHNIQUES[given.get("modalities", {}).get(block.study, "eeg")]
+    licence = about["licence"] or "not known"
     return [
-        ("Data", f"{modality}. {about['words']}{SIMULATED if about['simulated'] else ''}"),
+        ("Data", f"{modality(block.study, given)}. {about['words']}{SIMULATED if about['simulated'] else ''}"),
         ("Licence of the data", about["licence"] or "see the dataset"),
+        ("Pictures", f"{PASS_ON[about['pass_on']].format(licence=licence)}. "
+                     f"{'Shown' if about['pictures'] == 'show' else 'Hidden'} on this page."),
         ("To be cited", about["citation"] or "see the dataset"),
+        *([("Generators", "; ".join(_generators(block, given)))] if _generators(block, given) else []),
         *([("Part of the data", f"some pictures are never shown ({about['part']})")] if about["part"] else []),
         ("Signal", signal(block.signal, given["signals"][block.study][block.signal])),
         ("Subjects", f"{len(subjects)} tested: {', '.join(subjects)}"),
-        ("Training and test", f"{split(given, block.protocol)} {stimuli(catalogue)}"),
+        ("Training and test", f"{split(given, block.protocol, len(subjects))} {stimuli(catalogue)}"),
         ("Concepts", SEEN_WORDS if block.concepts == "seen" else UNSEEN),
-        ("Task", TASKS[name.task].format(n_candidates if name.pool is None else f"{name.pool} drawn at random")),
-        ("Test repetitions", repetitions(name.repetitions)),
+        ("Task", task_words(block.metric, n_candidates)),
+        ("Test repetitions", repetitions(name.repetitions, repeated)),
         ("Scoring", TRANSDUCTIVE_WORDS if name.transductive else "Inductive: each query is scored alone."),
-        ("Selection", selection(block, given)),
+        ("Averaged", AVERAGED),
+        ("Intervals", INTERVALS.format(level=100 * given["retrieval"]["level"], fewest=statistics.FEWEST_SUBJECTS)),
+        ("Selection", selection(block, given, picked)),
         ("Seeds of training", ", ".join(map(str, seeds))),
-        ("Frozen CLIP", "; ".join(_towers(block, given))),
+        ("Picture model", "; ".join(_towers(block, given))),
     ]  # fmt: skip
 
 
-def split(given: Mapping[str, Any], name: str) -> str:
-    """Whose trials train a model."""
-    counted_sessions = given.get("sessions", {}).get(name)
-    known = Protocol.model_validate(counted_sessions or {"kind": given["protocols"][name]})
+def split(given: Mapping[str, Any], name: str, count: int) -> str:
+    """Whose trials train a model; ``count`` subjects are tested."""
+    few = given.get("sessions", {}).get(name)
+    known = Protocol.model_validate(few or {"kind": given["protocols"][name]})
     match known.kind:
         case "intra-subject" if known.first_sessions is not None:
             return (
@@ -73,8 +131,8 @@ def split(given: Mapping[str, Any], name: str) -> str:
             )
         case "leave-one-subject-out":
             return (
-                "Across subjects: a model is trained on the training trials of all other subjects and tested on the "
-                "subject that is left out."
+                "Leave one subject out: a model is trained on the training trials of all subjects but one "
+                f"({counted(max(count - 1, 0), 'subject')}) and tested on the subject that is left out."
             )
         case "joint":
             return "Jointly: one model is trained on the training trials of all subjects and tested on each subject."
@@ -104,30 +162,42 @@ def stimuli(catalogue: pd.DataFrame) -> str:
     return f"{' and '.join(sides)}. No test trial is used for fitting, selection or normalisation."
 
 
-def repetitions(number: str) -> str:
+def repetitions(number: str, repeated: str) -> str:
     """What is averaged."""
     if number == "all":
-        return "All repetitions of a test stimulus are averaged into one response."
+        return (
+            f"All repetitions of a test stimulus{f' ({repeated})' if repeated else ''} are averaged into one response."
+        )
     return "Single trials." if number == "1" else f"{number} repetitions are averaged, in disjoint groups."
 
 
 def signal(name: str, block: Mapping[str, Any]) -> str:
+    """The band or region, with its name."""
+    return f"{name}: {ends(block)}"
+
+
+def ends(block: Mapping[str, Any]) -> str:
     """The band or region."""
     if "band" in block:
         ends = block["band"].get("l_freq"), block["band"].get("h_freq")
         low = "from 0" if ends[0] is None else f"{ends[0]:g}"
         high = "the upper end" if ends[1] is None else f"{ends[1]:g}"
-        return f"{name}: {low} to {high} Hz"
+        return f"{low} to {high} Hz"
     include = block.get("roi", {}).get("include")
-    return f"{name}: voxels of {', '.join(include)}" if include else f"{name}: all voxels"
+    return f"voxels of {', '.join(include)}" if include else "all voxels"
 
 
-def selection(block: Block, given: Mapping[str, Any]) -> str:
-    """How the epoch or penalty of each method was chosen, without test data; methods with the same rule together."""
+def selection(block: Block, given: Mapping[str, Any], picked: Mapping[str, str]) -> str:
+    """How each method's epoch or penalty was chosen, methods with the same rule together; never by test data."""
     by_rule: dict[str, list[str]] = {}
     for line in block.lines:
-        by_rule.setdefault(rule(line.method, given), []).append(line.label)
+        by_rule.setdefault(selected(line.method, given, picked), []).append(line.label)
     return " ".join(f"{'; '.join(names)}: {how}." for how, names in by_rule.items())
+
+
+def selected(method: str, given: Mapping[str, Any], picked: Mapping[str, str]) -> str:
+    """How the epoch or the penalty of a method was chosen, and which it is."""
+    return rule(method, given) + (f" ({picked[method]})" if method in picked else "")
 
 
 def rule(method: str, given: Mapping[str, Any]) -> str:
@@ -139,7 +209,7 @@ def rule(method: str, given: Mapping[str, Any]) -> str:
         epochs = chosen.get("optimiser", {}).get("epochs")
         match given_rule["rule"]:
             case "last":
-                return f"a fixed number of epochs ({epochs}), without selection"
+                return f"the number of epochs is fixed at {epochs}; no selection"
             case "held-out-concepts":
                 how = "the lowest loss" if given_rule.get("criterion") == "loss" else "the best Top-1"
                 then = "kept" if given_rule.get("retrain") is False else "then trained again on all"
@@ -149,7 +219,7 @@ def rule(method: str, given: Mapping[str, Any]) -> str:
                 return "the epoch in which the training loss has stopped falling"
     if "alphas" in chosen:
         return f"the penalty by {chosen['folds']}-fold cross-validation over training concepts"
-    return "nothing is chosen"
+    return "nothing to select"
 
 
 def _towers(block: Block, given: Mapping[str, Any]) -> list[str]:
@@ -159,5 +229,16 @@ def _towers(block: Block, given: Mapping[str, Any]) -> list[str]:
     found = []
     for name in names:
         tower = given["towers"][name]
-        found.append(f"{name} ({tower['model']}{', ' + tower['pretrained'] if tower['pretrained'] else ''})")
+        own = f": {SHIPPED}" if tower["model"].startswith("local-dir:workflow/towers/") else ""
+        found.append(f"{name} ({tower['model']}{', ' + tower['pretrained'] if tower['pretrained'] else ''}){own}")
     return found
+
+
+def _generators(block: Block, given: Mapping[str, Any]) -> list[str]:
+    """Models that made pictures of the block's predictions."""
+    names = sorted({one[-1] for one in given.get("generated", []) if tuple(one[:3]) == block.key})
+    models = {name: given.get("generators", {}).get(name, "") for name in names}
+    return [
+        f"{name} ({model}){f': {SHIPPED_GENERATOR}' if model.startswith('local-dir:workflow/generators/') else ''}"
+        for name, model in models.items()
+    ]

@@ -10,6 +10,9 @@ from brain2clip.reporting.table_records import difference_of
 from brain2clip.reporting.typeset import Sheet
 from brain2clip.reporting.wording import EMPTY, Numbers, interval_name, resampling, title
 
+#: Beside the interval that decides, where it is not that of all lines.
+MARK = "†"
+
 
 class Table(TableBase[settings.ContrastTable]):
     """Paired differences to the reference with both intervals and the permutation test."""
@@ -33,8 +36,7 @@ class Table(TableBase[settings.ContrastTable]):
                 [
                     f"{self.context.label(method)} − {self.context.label(reference)}",
                     shown.signed(record["value"]),
-                    shown.interval(record, signed=True, kind="ci"),
-                    shown.interval(record, signed=True, kind="t"),
+                    *(shown.interval(record, signed=True, kind=kind) for kind in ("ci", "t")),
                     EMPTY if math.isnan(p) else f"{p:.3f}",
                     *(str(record[name]) for name in ("n_subjects", "n_seeds", "n_stimuli")),
                 ]
@@ -42,6 +44,9 @@ class Table(TableBase[settings.ContrastTable]):
         name = interval_name(self.context)
         decides = {record["decides"] for record in records}
         marks = {kind: " (decides)" if decides == {kind} else "" for kind in ("ci", "t")}
+        if len(decides) > 1:
+            for line, record in zip((one for one in body if one[1] != EMPTY), records, strict=True):
+                line[2 if record["decides"] == "ci" else 3] += f" {MARK}"
         header = [
             "contrast",
             "difference",
@@ -54,7 +59,8 @@ class Table(TableBase[settings.ContrastTable]):
         ]
         caption = (
             f"{title(shown, part, self.context)}; paired differences on the same queries. Averaged over training "
-            f"seeds, then queries, then subjects. {resampling(records, self.context)} The t-interval has subjects − 1 "
+            f"seeds, then queries, then subjects. {resampling(records, self.context)} "
+            f"{f'{MARK}: the interval that decides. ' if len(decides) > 1 else ''}The t-interval has subjects − 1 "
             f"degrees of freedom; the two-sided p of sign flips over subjects is for information, and cannot be below "
             f"2 / 2^subjects."
         )

@@ -6,7 +6,17 @@ from brain2clip import settings
 from brain2clip.reporting.table_base import Part, Record, TableBase
 from brain2clip.reporting.table_records import levels_of, published_beside
 from brain2clip.reporting.typeset import Sheet
-from brain2clip.reporting.wording import EMPTY, Numbers, chance_of, common, interval_name, plural, resampling, title
+from brain2clip.reporting.wording import (
+    EMPTY,
+    Numbers,
+    chance_of,
+    common,
+    interval_name,
+    plural,
+    resampled,
+    resampling,
+    title,
+)
 
 
 class Table(TableBase[settings.MethodsTable]):
@@ -36,10 +46,12 @@ class Table(TableBase[settings.MethodsTable]):
         records += known
         body += notes.rows
         header = ["method", *(f"sub-{subject}" for subject in subjects), "mean", interval_name(self.context)]
-        several = any(record.get("n_seeds", 0) > 1 for record in records if record["level"] == "subject")
+        of_subjects = [record for record in records if record["level"] == "subject"]
+        several = any(record.get("n_seeds", 0) > 1 for record in of_subjects)
+        single = f"one training seed, [bootstrap over {resampled(of_subjects)}]"
         caption = (
             f"{title(shown, part, self.context)}. Subject: "
-            f"{'mean over training seeds ± their standard deviation' if several else 'one training seed, [interval]'}; "
+            f"{'mean over training seeds ± their standard deviation' if several else single}; "
             f"mean: over {len(subjects)} {plural('subject', len(subjects))}"
             f"{', ± standard deviation over seeds of the subject mean' if several else ''}. "
             f"{resampling(records, self.context)} {common(records, shown)}"
