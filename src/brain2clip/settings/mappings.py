@@ -20,8 +20,8 @@ class NetworkBase(Kind):
     subject_width: int = Field(
         512,
         ge=2,
-        description="protocols joint and new-subject: each subject has a linear layer that maps its voxels to this many "
-        "numbers",
+        description="protocols joint and new-subject: each subject has a linear layer that maps its voxels to this "
+        "many numbers",
     )
 
 
