@@ -305,7 +305,7 @@ def test_what_fits_of_meg_is_summed_up(tmp_path):
     told = "\n".join(report.lines)
     assert "7 of 8 MEG channels, recorded at 250 Hz" in told
     assert "heads lie up to 2.0 mm from where they lay in the first recording" in told
-    assert "moves by more than 4000 fT (blinks, movement); responses.reject_ft: 4000 leaves" in " ".join(report.notes)
+    assert "changes by more than 4000 fT (blinks, movement); responses.reject_ft: 4000 leaves" in " ".join(report.notes)
 
 
 def test_long_recordings_are_looked_at_in_part_and_said_so(recorded, tmp_path, monkeypatch):
