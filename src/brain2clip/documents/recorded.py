@@ -6,7 +6,8 @@ A pair of comments marks the place of a table in a page, and :mod:`.reference` w
     <!-- end of table -->
 
 A file of ``docs/data`` has one table, or several with their names in its first column, ``table``. Cells are shown as
-they are. A column that begins with ``>`` is aligned to the right. A JSON file is one that ``bench/gpu.py`` wrote.
+they are. A column that begins with ``>`` is aligned to the right. A JSON file is one that ``bench/gpu.py`` wrote. A file
+``published/STUDY.csv`` is one of ``workflow/published``, and the name is a kind of protocol.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[3]
 DOCS = Path("docs")
 DATA = Path("docs/data")
 BENCH = Path("bench")
+WORKFLOW = Path("workflow")
 
 _PLACE = re.compile(
     r"(?P<begin><!-- table: (?P<file>[^\s,]+\.(?:csv|json))(?:, (?P<name>[^\n]+?))? -->\n).*?"
@@ -45,7 +47,10 @@ def filled(text: str, root: Path) -> str:
 
     def table(found: re.Match[str]) -> str:
         file, name = Path(found["file"]), found["name"] or ""
-        made = rows(root / DATA / file, name) if file.suffix == ".csv" else measured(root / BENCH / file, name)
+        if file.parent == Path("published"):
+            made = published(root / WORKFLOW / file, name)
+        else:
+            made = rows(root / DATA / file, name) if file.suffix == ".csv" else measured(root / BENCH / file, name)
         return found["begin"] + "\n" + markdown(made) + "\n" + found["end"]
 
     return _PLACE.sub(table, text)
@@ -82,6 +87,52 @@ def rows(path: Path, name: str = "") -> list[list[str]]:
     if name not in found:
         raise LookupError(f"{path}: holds no table {name!r}, but {', '.join(map(repr, found))}")
     return found[name]
+
+
+def published(path: Path, protocol: str) -> list[list[str]]:
+    """Published numbers of a study under a protocol, header first: a row for each method and source, in percent.
+
+    Parameters
+    ----------
+    path : Path
+        File of ``workflow/published``.
+    protocol : str
+        ``intra-subject``, for example.
+
+    Raises
+    ------
+    LookupError
+        The file has no row of that protocol.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    own = [line for line in lines if line["protocol"] == protocol]
+    if not own:
+        known = sorted({line["protocol"] for line in lines})
+        raise LookupError(f"{path}: has no row of the protocol {protocol!r}, but of {', '.join(map(repr, known))}")
+    metrics = list(dict.fromkeys(line["metric"] for line in own))
+    subjects = sorted({line["subject"] for line in own if line["subject"]})
+    found: dict[tuple[str, ...], dict[tuple[str, str], str]] = {}
+    for line in own:
+        key = (line["method"], line["scoring"], line["selection"], line["source"])
+        found.setdefault(key, {})[line["subject"], line["metric"]] = f"{100 * float(line['value']):.1f}"
+
+    by_subject = [metric for metric in metrics if any(line["subject"] and line["metric"] == metric for line in own)]
+
+    def of(numbers: dict[tuple[str, str], str], subject: str) -> str:
+        return " / ".join(filter(None, (numbers.get((subject, metric)) for metric in by_subject)))
+
+    heads = [
+        *("method", "scoring", *(f">{metric}" for metric in metrics)),
+        *(f">{subject}" for subject in subjects),
+        *("selection", "source"),
+    ]
+    body = [
+        [method, scoring, *(numbers.get(("", metric), "") for metric in metrics)]
+        + [*(of(numbers, subject) for subject in subjects), selection, source]
+        for (method, scoring, selection, source), numbers in found.items()
+    ]
+    return [heads, *body]
 
 
 def measured(path: Path, name: str) -> list[list[str]]:
