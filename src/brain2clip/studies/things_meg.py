@@ -419,8 +419,8 @@ class Study(DownloadedStudy, EegStudy):
         if not found:
             raise InputError(
                 f"{self.block.manifest}: lists no derivatives/preprocessed/preprocessed_P{number}-epo.fif, which "
-                f"studies.{self.name} needs (source: preprocessed); complete the manifest (brain2clip manifest "
-                f"ds004212 with derivatives), or name the folder of the files (setting {self.setting('epochs')})"
+                f"studies.{self.name} needs (source: preprocessed); make one that does (brain2clip manifest ds004212 "
+                f"--derivatives preprocessed), or name the folder of the files (setting {self.setting('epochs')})"
             )
         return sorted(found, key=lambda path: (len(path), path))
 
