@@ -8,16 +8,18 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from brain2clip import artefact, kinds, settings, stage
-from brain2clip.reporting import published, table_base, tables, typeset
+from brain2clip.reporting import published, table_base, table_records, tables, typeset, wording
 from brain2clip.reporting.table_base import COLUMNS
 from brain2clip.retrieval import query_table, statistics
 from brain2clip.retrieval.tasks import Queries
+from brain2clip.stage import InputError
 
 RETRIEVAL = {
     **{"metrics": ["top-1", "top-5", "median-rank", "mean-rank", "2-way"], "bootstrap": 200, "level": 0.95, "seed": 0}
@@ -552,6 +554,30 @@ def test_published_god_rows_stand_beside_that_study_task_and_single_trials_only(
     for metric in ("top-1", "top-1@1", "category:top-1", "caption:top-1@1", "category/50:top-1@1"):
         assert shown("god", "god", metric) == 0
     assert len(published.for_block(table, "god", "god", "joint", "category:top-1@1", "joint")) == 0
+
+
+def test_published_numbers_of_seen_concepts_stand_beside_such_tables_only(tmp_path) -> None:
+    table = published.read([GOD, PUBLISHED, PUBLISHED.with_name("nsd.csv")])
+    assert (table["concepts"] == np.where(table["study"] == "nsd", "seen", "unseen")).all()
+    for metric, value in (("stimulus/300:top-1", 0.988), ("stimulus-to-brain/300:top-1", 0.983)):
+        own = published.for_block(table, "mine", "nsd", "intra", metric, "intra-subject").set_index("method")
+        assert own.loc["MindEye2", "value"] == value
+        assert "Brain-Diffuser" not in own.index  # it re-standardises predictions by the test set
+    assert len(published.for_block(table, "nsd", "nsd", "intra", "top-1", "intra-subject")) == 0
+    for concepts, shown in (("seen", True), ("unseen", False)):
+        part = SimpleNamespace(concepts=concepts, study="nsd", protocol="intra")
+        context = SimpleNamespace(
+            published=table,
+            kind_of_study=lambda _: "nsd",
+            kind_of_protocol=lambda _: "intra-subject",
+            modality=lambda _: "fMRI",
+        )
+        metric = "stimulus/300:top-1"
+        records, _ = table_records.published_beside(part, metric, context, ["01"], wording.Numbers(metric))
+        assert bool(records) == shown
+    (tmp_path / "a.csv").write_text((PUBLISHED.with_name("nsd.csv")).read_text().replace(",seen", ",both"))
+    with pytest.raises(InputError, match="concepts: found 'both'; expected unseen or seen"):
+        published.read([tmp_path / "a.csv"])
 
 
 # ----------------------------------------------------------------------------------- tasks, EEG and fMRI together

@@ -22,7 +22,7 @@ import io
 import logging
 import re
 from collections import Counter
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,39 +141,12 @@ class Study(VoxelStudy):
 
     # ------------------------------------------------------------------------------------------ trials
 
-    @cached_property
+    @property
     def _trials(self) -> pd.DataFrame:
-        """The table of trials as text, in the order of subjects, sessions, runs and trials.
-
-        Raises
-        ------
-        brain2clip.stage.InputError
-            When it is absent or damaged, lacks a column, or holds other pictures or repetitions than the dataset.
-        """
-        import pandas as pd
-
+        """The table of trials (:func:`read_trials`)."""
         path, setting = Path(self.block.trials), self.setting("trials")
-        user_files.existing(path, "table of trials", setting)
-        with user_files.reading(path, "not a table", f"(setting {setting})"):
-            with gzip.open(path, "rt", encoding="utf-8") as file:
-                rows = list(csv.DictReader(io.StringIO(file.read())))
-            table = pd.DataFrame(rows, dtype=object)[list(COLUMNS)]
-            order = table[["session", "run", "trial"]].astype(int).assign(subject=table["subject"])
-        table = table.iloc[order.sort_values(["subject", "session", "run", "trial"]).index].reset_index(drop=True)
-        repeated = self._repeated_of(table)
-        if table["picture"].nunique() != PICTURES or len(repeated) != REPEATED or set(table["subject"]) != {*SUBJECTS}:
-            raise InputError(
-                f"{path}: {table['picture'].nunique()} pictures, {len(repeated)} of them repeated, of "
-                f"{', '.join(sorted(set(table['subject'])))} (setting {setting}); expected {PICTURES}, {REPEATED} and "
-                f"{', '.join(SUBJECTS)}: take the table of the repository"
-            )
-        return table
-
-    @staticmethod
-    def _repeated_of(table: pd.DataFrame) -> set[str]:
-        """Pictures that some subject was shown more than once, whatever the type of a showing says."""
-        counts = Counter(zip(table["subject"], table["picture"]))
-        return {picture for (_, picture), count in counts.items() if count > 1}
+        stat = user_files.existing(path, "table of trials", setting).stat()
+        return read_trials(path, setting, stat.st_mtime_ns, stat.st_size)
 
     def _sessions(self, subject: str) -> list[str]:
         """Labels of a subject's sessions."""
@@ -184,7 +157,7 @@ class Study(VoxelStudy):
         """What each trial shows, in the order of session, run and trial."""
         import pandas as pd
 
-        repeated = self._repeated_of(self._trials)
+        repeated = repeated_of(self._trials)
         own = self._trials[self._trials["subject"] == subject]
         lost = len(repeated - set(own["picture"]))
         if lost:
@@ -215,7 +188,7 @@ class Study(VoxelStudy):
         """
         import pandas as pd
 
-        repeated, every = self._repeated_of(self._trials), set(self._trials["picture"])
+        repeated, every = repeated_of(self._trials), set(self._trials["picture"])
         sides = {"train": sorted(every - repeated), "test": sorted(repeated)}
         files = [name for side in SPLITS for name in sides[side]]
         names = [stem(file) for file in files]
@@ -393,6 +366,39 @@ class Study(VoxelStudy):
         import numpy as np
 
         return np.flatnonzero(np.logical_or.reduce(list(self._masks(subject).values())))
+
+
+@lru_cache(maxsize=4)
+def read_trials(path: Path, setting: str, mtime_ns: int, size: int) -> pd.DataFrame:
+    """The table of trials as text, by subject, session, run and trial, read once for each state of the file.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        When it is damaged, lacks a column, or holds other pictures or repetitions than the dataset.
+    """
+    import pandas as pd
+
+    with user_files.reading(path, "not a table", f"(setting {setting})"):
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            rows = list(csv.DictReader(io.StringIO(file.read())))
+        table = pd.DataFrame(rows, dtype=object)[list(COLUMNS)]
+        order = table[["session", "run", "trial"]].astype(int).assign(subject=table["subject"])
+    table = table.iloc[order.sort_values(["subject", "session", "run", "trial"]).index].reset_index(drop=True)
+    repeated = repeated_of(table)
+    if table["picture"].nunique() != PICTURES or len(repeated) != REPEATED or set(table["subject"]) != {*SUBJECTS}:
+        raise InputError(
+            f"{path}: {table['picture'].nunique()} pictures, {len(repeated)} of them repeated, of "
+            f"{', '.join(sorted(set(table['subject'])))} (setting {setting}); expected {PICTURES}, {REPEATED} and "
+            f"{', '.join(SUBJECTS)}: take the table of the repository"
+        )
+    return table
+
+
+def repeated_of(table: pd.DataFrame) -> set[str]:
+    """Pictures that some subject was shown more than once, whatever the type of a showing says."""
+    counts = Counter(zip(table["subject"], table["picture"]))
+    return {picture for (_, picture), count in counts.items() if count > 1}
 
 
 def stem(picture: str) -> str:
