@@ -317,6 +317,12 @@ def test_sessions_in_order_with_what_the_others_bring(tmp_path: Path) -> None:
         assert differences.loc[f"few-{name}", "value"] == pytest.approx(expected)
     assert differences["reference"].unique().tolist() == ["NeuroCLIP, from random weights, the same network"]
     assert body[6][1] == "after other subjects − from random weights, the same network"
+    ceiling = {**given, "ceilings": ["neuroclip"]}
+    tables.run(stage.Job("tables", ceiling, "code", {}, inputs, outputs))
+    assert [row[:2] for row in cells(outputs["it.md"].read_text())[2:]] == [
+        ["NeuroCLIP (ceiling)", "–"],
+        ["chance", ""],
+    ]
     with pytest.raises(stage.InputError, match="none of which says how many sessions it takes"):
         tables.run(stage.Job("tables", {**given, "sessions": {}}, "code", {}, inputs, outputs))
 

@@ -79,9 +79,11 @@ class Table(TableBase[settings.SessionsTable]):
         records: list[Record] = []
         body: list[list[str]] = []
         for method in methods:
-            for line, words in WORDS.items():
-                if own := found.get((method, line)):
-                    body.append([self.context.label(method), words, *self._line(own, method, counts, records)])
+            lines = [line for line in WORDS if (method, line) in found]
+            ceiling = self.context.is_ceiling(method)
+            for line in lines[:1] if ceiling else lines:  # what trains is no matter of an upper bound
+                cells = self._line(found[method, line], method, counts, records)
+                body.append([self.context.label(method), EMPTY if ceiling else WORDS[line], *cells])
         differences: list[list[str]] = []
         for method in methods:
             for one, other in COMPARED:
