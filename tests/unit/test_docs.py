@@ -284,6 +284,20 @@ def test_a_recorded_table_that_is_not_there_is_an_error(tmp_path):
         recorded.filled(page.format("two"), tmp_path)
 
 
+def test_published_numbers_are_shown_by_method_and_subject(tmp_path):
+    (tmp_path / "workflow/published").mkdir(parents=True)
+    head = "study,protocol,scoring,method,metric,value,subject,selection,source,note"
+    of = "s,intra-subject,inductive,A,{},{},{},not known,a paper,\n"
+    lines = [of.format("top-1", 0.5, ""), of.format("top-5", 0.75, ""), of.format("top-1", 0.25, "02")]
+    (tmp_path / "workflow/published/s.csv").write_text(head + "\n" + "".join(lines))
+    page = "<!-- table: published/s.csv, {} -->\n<!-- end of table -->\n"
+    made = recorded.filled(page.format("intra-subject"), tmp_path)
+    assert "| method | scoring | top-1 | top-5 | 02 | selection | source |" in made
+    assert "| A | inductive | 50.0 | 75.0 | 25.0 | not known | a paper |" in made
+    with pytest.raises(LookupError, match="no row of the protocol 'joint', but of 'intra-subject'"):
+        recorded.filled(page.format("joint"), tmp_path)
+
+
 # -------------------------------------------------------------------------------------------------------------- site
 
 

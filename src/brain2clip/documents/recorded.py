@@ -6,8 +6,8 @@ A pair of comments marks the place of a table in a page, and :mod:`.reference` w
     <!-- end of table -->
 
 A file of ``docs/data`` has one table, or several with their names in its first column, ``table``. Cells are shown as
-they are. A column that begins with ``>`` is aligned to the right. A JSON file is one that ``bench/gpu.py`` wrote. A file
-``published/STUDY.csv`` is one of ``workflow/published``, and the name is a kind of protocol.
+they are. A column that begins with ``>`` is aligned to the right. A JSON file is one that ``bench/gpu.py`` wrote. The
+file ``published/STUDY.csv`` is in ``workflow``, and the name is a kind of protocol.
 """
 
 from __future__ import annotations
@@ -128,8 +128,11 @@ def published(path: Path, protocol: str) -> list[list[str]]:
         *("selection", "source"),
     ]
     body = [
-        [method, scoring, *(numbers.get(("", metric), "") for metric in metrics)]
-        + [*(of(numbers, subject) for subject in subjects), selection, source]
+        [
+            *(method, scoring, *(numbers.get(("", metric), "") for metric in metrics)),
+            *(of(numbers, subject) for subject in subjects),
+            *(selection, source),
+        ]
         for (method, scoring, selection, source), numbers in found.items()
     ]
     return [heads, *body]
