@@ -526,6 +526,10 @@ def test_pictures_and_subjects_are_nothing_to_responses(root):
     assert settings.canonical(one.for_responses()) == settings.canonical(other.for_responses())
     assert one.for_stimuli() != other.for_stimuli()
     assert "captions" not in one.for_pictures()
+    # Other numbers of the same trials are nothing to pictures and features.
+    betas = parse(Study, world.settings(root, captions="c", format="nifti", betas="betas_fithrf", regions=["streams"]))
+    assert one.for_stimuli() == betas.for_stimuli()
+    assert one.for_responses() != betas.for_responses()
     assert other.has == frozenset()
     study = load(root, pictures=False)
     assert (study.stimulus_table()["image"] == "").all()

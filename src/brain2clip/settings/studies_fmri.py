@@ -126,6 +126,8 @@ class NsdStudy(VoxelStudyBase):
     of_pictures: ClassVar[tuple[str, ...]] = (
         *("kind", "accept_terms", "root", "manifest", "subjects", "sessions", "test", "pictures"),
     )
+    # Not which betas: other voxels of the same trials make no feature anew.
+    stimuli_read: ClassVar[frozenset[str] | None] = frozenset({*of_pictures, "captions"})
 
     kind: Literal["nsd"] = "nsd"
     accept_terms: Annotated[Literal[True], BeforeValidator(_accepted)] = Field(
@@ -242,6 +244,7 @@ class Bold5000Study(VoxelStudyBase):
     """BOLD5000 (Chang et al. 2019), betas of Release 2.0: 4 people, 4,916 pictures, 113 of them repeated."""
 
     of_stimuli: ClassVar[frozenset[str]] = frozenset({"pictures", "captions", "class_names"})
+    stimuli_read: ClassVar[frozenset[str] | None] = of_stimuli | {"kind", "root", "trials"}
 
     kind: Literal["bold5000"] = "bold5000"
     root: Filled = Field(
