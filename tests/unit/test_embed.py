@@ -82,5 +82,5 @@ def test_a_method_with_a_space_of_its_own_is_refused(files: Path, tmp_path: Path
     small = {"encoder": {"width": 16}, "brain_head": {"width": 24}, "optimiser": {"epochs": 1, "batch_size": 20}}
     method = Contrastive.model_validate({"tower": "tiny", **small, "visual": {"kind": "frozen", "head": {"width": 24}}})
     settings, inputs = trained(files, tmp_path, method, "eeg")
-    with pytest.raises(stage.InputError, match="contrastive has a shared space of its own"):
+    with pytest.raises(stage.InputError, match="contrastive has its own shared space"):
         embed.run(stage.Job("embed", settings, "code", {}, inputs, {"embeddings": tmp_path / "x.h5"}))

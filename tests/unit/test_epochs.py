@@ -463,7 +463,7 @@ def test_concept_on_both_sides(tmp_path):
     study = contract.load("tiny", study_settings(tmp_path), "results")
     trials = stage_epochs.all_trials(study, study.recordings("01"))
     study.zero_shot = True
-    with pytest.raises(InputError, match=r"2 concepts stand on both sides of the split, e.g. face, house"):
+    with pytest.raises(InputError, match=r"2 concepts are on both sides of the split, e.g. face, house"):
         checks.check_trials(study, "01", trials)
 
 
@@ -493,7 +493,7 @@ def test_flat_channel(tmp_path):
     data[3] = 1e-6
     write_run(tmp_path, data, regular_events(40), run="01")
     write_run(tmp_path, noise(1), regular_events(40), run="02")
-    refused(tmp_path, r"session n/a: channel O2 is flat")
+    refused(tmp_path, r"session n/a: channel O2 is constant")
 
 
 def test_damaged_recording(tmp_path):
