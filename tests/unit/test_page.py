@@ -264,13 +264,13 @@ def test_p_is_told_only_where_it_can_say_something(world):
 def test_the_penalty_that_was_chosen_is_told(world, tmp_path):
     where = tmp_path.joinpath("training", *page_world.BLOCK.values(), "good")
     for subject, scores in (("01", [0.1, 0.3, 0.3]), ("02", [0.4, 0.3, 0.2])):
-        history = pd.DataFrame({"alpha": [1.0, 10.0, 100.0], "held_out_mrr": scores, "seconds": 1.0, "device": "cpu"})
+        history = pd.DataFrame({"alpha": [1.0, 1e6, 1e7], "held_out_mrr": scores, "seconds": 1.0, "device": "cpu"})
         artefact.write_table(
             where / f"sub-{subject}_seed-0.history.parquet", history, artefact.Provenance("train", {}, "code")
         )
     made = page_world.again(world, tmp_path, inputs={"history": sorted(where.glob("*.parquet"))})
     page.run(made)
-    told = "cross-validation over training concepts (chosen: 1 for subject 02; 10 for subject 01)"
+    told = "cross-validation over training concepts (chosen: 1 for subject 02; 1000000 for subject 01)"
     assert told in Read(made.output("page.html")).text
 
 

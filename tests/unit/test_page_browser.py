@@ -118,7 +118,7 @@ def test_a_query_is_found_with_its_picture_candidates_and_the_same_in_other_meth
     assert "similarity 0.900" in best[0]
     right = browser.run("return [...document.querySelectorAll('.candidates li.right')].map((one) => one.textContent)")
     assert len(right) == 1
-    assert "✓ the true one" in right[0]
+    assert "✓ the right candidate" in right[0]
     told = browser.run("return document.getElementById('detail').textContent")
     assert "null" not in told
     assert "undefined" not in told

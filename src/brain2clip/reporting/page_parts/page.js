@@ -256,7 +256,7 @@
       const only = get("view") === "queries" && get("target") ? all.filter((one) => one.target === get("target")) : all;
       const first = only.filter((one) => one.rank === 1).length;
       const of = part ? ` of ${total}` : only.length < found.length ? ` of ${found.length}` : "";
-      status.textContent = `${only.length}${of} queries, ${first} with the true one first.` +
+      status.textContent = `${only.length}${of} queries, ${first} with the right candidate first.` +
         (part ? " This is a part, the first ones of every stimulus, and not a random one: for accuracy see the tables." : "") +
         (index.pictures[get("study")] === "hide" ? " Pictures are hidden: names stand for them." : "");
       if (get("view") === "queries") await showQueries(all, stimuli, mine);
@@ -285,7 +285,7 @@
       make("td", null, picture(stimuli, one.target, 40)),
       make("td", null, make("button", { type: "button", text: named(stimuli, one.target), onclick: () => { keep({ query: nameOf(one) }); show().then(() => { const detail = document.getElementById("detail"); if (detail) detail.focus(); }); } })),
       make("td", { text: one.subject }), make("td", { text: one.seed }), make("td", { class: "num", text: digits(one.margin, 3) })));
-    const list = make("table", null, caption((only ? "Queries for " + named(stimuli, only) : "Queries") + ". Margin: similarity of the true one minus that of the best other, times the length of the prediction; below 0 it is missed."), head("Rank", "Seen", "Stimulus", "Subject", "Seed", "Margin"), make("tbody", null, ...rows));
+    const list = make("table", null, caption((only ? "Queries for " + named(stimuli, only) : "Queries") + ". Margin: similarity of the right candidate minus that of the best other, times the length of the prediction; below 0 it is missed."), head("Rank", "Seen", "Stimulus", "Subject", "Seed", "Margin"), make("tbody", null, ...rows));
     const more = listed.length > count ? make("button", { type: "button", class: "plain", text: `Show ${Math.min(LISTED, listed.length - count)} more of ${listed.length}`, onclick: () => { count += LISTED; show(); } }) : null;
     const back = only ? make("button", { type: "button", class: "plain", text: "All stimuli", onclick: () => { keep({ target: null, query: null }); show(); } }) : null;
     const detail = make("div", { id: "detail", tabindex: "-1" });
@@ -306,7 +306,7 @@
     const candidates = one.best.map((id, position) => make("li", { class: id === one.target ? "right" : null },
       picture(stimuli, id, 96), make("strong", { text: position + 1 + ". " }), named(stimuli, id), ...told(stimuli, id),
       make("div", { text: "similarity " + digits(one.similarities[position], 3) }),
-      id === one.target ? make("span", { class: "right-word", text: "✓ the true one" }) : null));
+      id === one.target ? make("span", { class: "right-word", text: "✓ the right candidate" }) : null));
     put(place,
       make("h3", { text: named(stimuli, one.target) }),
       make("div", { class: "seen" }, picture(stimuli, one.target, 96), make("div", null,
