@@ -578,3 +578,20 @@ def test_percent_is_a_three_hundredth_in_single_precision():
     found = nsd_betas.percent(np.array([-32768, -300, 0, 1, 32767], np.int16))
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, np.array([-32768, -300, 0, 1, 32767], np.float32) / np.float32(300))
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({}, 30),
+        ({"subjects": ["01", "02"]}, 40),
+        ({"subjects": ["01", "03"]}, 32),
+        ({"subjects": ["01"], "test": "982"}, 37),
+        ({"sessions": 3}, 3),
+        ({"sessions": [1, 5]}, 2),
+    ],
+)
+def test_protocols_know_how_many_sessions_every_subject_has(asked, found):
+    block = {"kind": "nsd", "root": "nsd", "accept_terms": True, **asked}
+    assert parse(Study, block).recorded_sessions == found
+    assert settings.studies_fmri.NSD_RECORDED == nsd_design.SESSIONS
