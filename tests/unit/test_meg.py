@@ -378,7 +378,7 @@ def test_a_wrong_unit_is_seen_by_type(tmp_path):
     for run in ("01", "02"):
         write_run(tmp_path, 1e15 * meg_files.noise(0, kinds), kinds, regular_events(40), run=run)
     with pytest.raises(
-        InputError, match=r"MEG \(mag\) channels vary by .* T within a second.*no MEG does[\s\S]*scale: 1e-15"
+        InputError, match=r"MEG \(mag\) channels vary by .* T within a second.*impossible for MEG[\s\S]*scale: 1e-15"
     ):
         made(tmp_path, tmp_path)
     fixed = made(

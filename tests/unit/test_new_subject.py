@@ -582,4 +582,4 @@ def test_other_methods_and_models_that_lack_something_are_refused(files, start, 
 def test_the_page_says_whose_trials_a_model_learns_from(protocol, said):
     block = Protocol.model_validate(protocol)
     counted = {"p": settings.dump(block)} if block.sessions is not None else {}
-    assert said in words.split({"protocols": {"p": block.words}, "sessions": counted}, "p")
+    assert said in words.split({"protocols": {"p": block.words}, "sessions": counted}, "p", 3)

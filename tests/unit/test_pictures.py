@@ -147,13 +147,13 @@ def bomb() -> bytes:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "it is an empty file"),
-        (b"\n<!DOCTYPE html><html>404</html>", "it is a web page"),
+        (b"", "found an empty file"),
+        (b"\n<!DOCTYPE html><html>404</html>", "found a web page"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
-            "it is a pointer file of git-annex or Git LFS",
+            "found a pointer file of git-annex or Git LFS",
         ),
-        (b"/annex/objects/MD5E-s9--0.png\n", "it is a pointer file of git-annex or Git LFS"),
+        (b"/annex/objects/MD5E-s9--0.png\n", "found a pointer file of git-annex or Git LFS"),
         (b"no picture at all", "not readable as a picture"),
         (png(rgb())[:-40], "not readable as a picture"),
         (png(rgb())[:20], "not readable as a picture"),

@@ -58,7 +58,7 @@ def test_a_stimulus_that_stands_twice_and_texts_for_numbers_are_refused(tmp_path
     with pytest.raises(InputError, match="stimulus_id a occurs more than once"):
         ready.read(tmp_path / "twice.npz", ["a"])
     np.savez(tmp_path / "text.npz", stimulus_id=["a"], embedding=[["1", "2"]])
-    with pytest.raises(InputError, match="embedding holds <U1, no numbers"):
+    with pytest.raises(InputError, match="embedding is of type <U1, expected numbers"):
         ready.read(tmp_path / "text.npz", ["a"])
 
 

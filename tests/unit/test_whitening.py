@@ -102,7 +102,7 @@ def test_none_changes_nothing(epochs):
 @pytest.mark.parametrize("kind", ["mvnn", "zscore", "robust"])
 def test_flat_channel_is_refused(kind, epochs):
     epochs[:, 3] = 0.0
-    with pytest.raises(InputError, match=r"channel Oz is flat.*\n.*responses\.channels"):
+    with pytest.raises(InputError, match=r"channel Oz is constant.*\n.*responses\.channels"):
         fitted(kind, epochs)
 
 
