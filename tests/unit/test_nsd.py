@@ -526,6 +526,10 @@ def test_pictures_and_subjects_are_nothing_to_responses(root):
     assert settings.canonical(one.for_responses()) == settings.canonical(other.for_responses())
     assert one.for_stimuli() != other.for_stimuli()
     assert "captions" not in one.for_pictures()
+    # Other numbers of the same trials are nothing to pictures and features.
+    betas = parse(Study, world.settings(root, captions="c", format="nifti", betas="betas_fithrf", regions=["streams"]))
+    assert one.for_stimuli() == betas.for_stimuli()
+    assert one.for_responses() != betas.for_responses()
     assert other.has == frozenset()
     study = load(root, pictures=False)
     assert (study.stimulus_table()["image"] == "").all()
@@ -574,3 +578,20 @@ def test_percent_is_a_three_hundredth_in_single_precision():
     found = nsd_betas.percent(np.array([-32768, -300, 0, 1, 32767], np.int16))
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, np.array([-32768, -300, 0, 1, 32767], np.float32) / np.float32(300))
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({}, 30),
+        ({"subjects": ["01", "02"]}, 40),
+        ({"subjects": ["01", "03"]}, 32),
+        ({"subjects": ["01"], "test": "982"}, 37),
+        ({"sessions": 3}, 3),
+        ({"sessions": [1, 5]}, 2),
+    ],
+)
+def test_protocols_know_how_many_sessions_every_subject_has(asked, found):
+    block = {"kind": "nsd", "root": "nsd", "accept_terms": True, **asked}
+    assert parse(Study, block).recorded_sessions == found
+    assert settings.studies_fmri.NSD_RECORDED == nsd_design.SESSIONS

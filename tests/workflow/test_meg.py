@@ -140,7 +140,8 @@ def test_a_strangers_meg_runs_to_a_table_by_configuration_alone(tmp_path):
     project.write_config(configuration())
     assert "epochs" in project.planned("--", made[0]), "the table of channels is an input"
     responses = "results/responses/mine/broad/sub-01.h5"
-    before = h5py.File(project.folder / responses)["response"][:]
+    with h5py.File(project.folder / responses) as file:
+        before = file["response"][:]
     project.run_preloaded(responses)
     with h5py.File(project.folder / responses) as file:
         np.testing.assert_array_equal(file["response"][:], before)

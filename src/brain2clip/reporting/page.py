@@ -306,10 +306,11 @@ def picked(
     found = {}
     for line in block.lines:
         if own := penalties.get((*block.key, line.method)):
-            by_value = {value: [name for name in sorted(own) if own[name] == value] for value in sorted(own.values())}
-            told = [f"{value:.10g} for subject {', '.join(names)}" for value, names in by_value.items()]
-            same = f"{next(iter(by_value)):.10g} for all"
-            found[line.method] = f"chosen: {'; '.join(told) if len(told) > 1 else same}"
+            names_of = {value: [name for name in sorted(own) if own[name] == value] for value in sorted(own.values())}
+            told = [f"{value:.10g} for subject {', '.join(names)}" for value, names in names_of.items()]
+            found[line.method] = (
+                f"chosen: {'; '.join(told) if len(told) > 1 else f'{next(iter(names_of)):.10g} for all'}"
+            )
         elif given["chosen"].get(line.method, {}).get("selection", {}).get("rule", "last") != "last" and len(spent):
             epochs = spent[(spent[[*measured.BLOCK, "method"]] == [*block.key, line.method]).all(axis=1)]["epochs"]
             if len(epochs := epochs.dropna().astype(int)):

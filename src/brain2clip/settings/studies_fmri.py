@@ -18,6 +18,10 @@ from brain2clip.settings.study_base import (
 NSD_TERMS = "https://cvnlab.slite.page/p/IB6BSeW_7o (and the form https://forms.gle/xue2bCdM9LaFNMeb7)"
 #: Sessions of the subject with most of them; those that the test of 982 pictures is of.
 NSD_SESSIONS, NSD_EARLY = 40, 37
+#: Sessions of each subject.
+NSD_RECORDED = {"01": 40, "02": 40, "03": 32, "04": 30, "05": 40, "06": 32, "07": 40, "08": 30}
+#: Sessions of CSI4 of BOLD5000, and of its other subjects.
+BOLD5000_RECORDED = 9, 15
 
 
 class GodStudy(VoxelStudyBase):
@@ -126,6 +130,8 @@ class NsdStudy(VoxelStudyBase):
     of_pictures: ClassVar[tuple[str, ...]] = (
         *("kind", "accept_terms", "root", "manifest", "subjects", "sessions", "test", "pictures"),
     )
+    # Not which betas: other voxels of the same trials make no feature anew.
+    stimuli_read: ClassVar[frozenset[str] | None] = frozenset({*of_pictures, "captions"})
 
     kind: Literal["nsd"] = "nsd"
     accept_terms: Annotated[Literal[True], BeforeValidator(_accepted)] = Field(
@@ -211,6 +217,15 @@ class NsdStudy(VoxelStudyBase):
         test = (515, 1545) if self.test == "515" else (round(1000 * seen), round(0.1 * trials))
         return Extent((trials - round(0.1 * trials), test[1]), (round(9000 * seen), test[0]), inputs=15000)
 
+    @property
+    def recorded_sessions(self) -> int:
+        """As many as the subject with the fewest has, of those that are taken."""
+        if self.sessions != "all":
+            return self.sessions if isinstance(self.sessions, int) else len(self.sessions)
+        known = [NSD_RECORDED.get(one, NSD_SESSIONS) for one in self.subjects]
+        fewest = min(NSD_RECORDED.values() if self.subjects == "all" else known)
+        return min(fewest, NSD_EARLY) if self.test == "982" else fewest
+
     def for_pictures(self) -> dict[str, Any]:
         """What the unpacked pictures depend on, as JSON; a study can be made of it."""
         return {name: value for name, value in self.model_dump(mode="json").items() if name in self.of_pictures}
@@ -242,6 +257,7 @@ class Bold5000Study(VoxelStudyBase):
     """BOLD5000 (Chang et al. 2019), betas of Release 2.0: 4 people, 4,916 pictures, 113 of them repeated."""
 
     of_stimuli: ClassVar[frozenset[str]] = frozenset({"pictures", "captions", "class_names"})
+    stimuli_read: ClassVar[frozenset[str] | None] = of_stimuli | {"kind", "root", "trials"}
 
     kind: Literal["bold5000"] = "bold5000"
     root: Filled = Field(
@@ -283,6 +299,11 @@ class Bold5000Study(VoxelStudyBase):
         """What is given."""
         given = {"pictures": self.pictures, "captions": self.captions}
         return frozenset(name for name, path in given.items() if path)
+
+    @property
+    def recorded_sessions(self) -> int:
+        """Nine of CSI4, which has the fewest; fifteen of the others."""
+        return BOLD5000_RECORDED[0] if self.subjects == "all" or "CSI4" in self.subjects else BOLD5000_RECORDED[1]
 
     @property
     def extent(self) -> Extent | None:
