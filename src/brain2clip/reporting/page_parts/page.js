@@ -258,7 +258,7 @@
       const of = part ? ` of ${total}` : only.length < found.length ? ` of ${found.length}` : "";
       status.textContent = `${only.length}${of} queries, ${first} with the right candidate first.` +
         (part ? " This is a part, the first ones of every stimulus, and not a random one: for accuracy see the tables." : "") +
-        (index.pictures[get("study")] === "hide" ? " Pictures are hidden: names stand for them." : "");
+        (index.pictures[get("study")] === "hide" ? " Pictures are hidden: their names are shown instead." : "");
       if (get("view") === "queries") await showQueries(all, stimuli, mine);
       else if (get("view") === "hardest") showHardest(all, stimuli);
       else showConfused(all, stimuli);
