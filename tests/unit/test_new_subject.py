@@ -569,7 +569,7 @@ def test_other_methods_and_models_that_lack_something_are_refused(files, start, 
 @pytest.mark.parametrize(
     ("protocol", "said"),
     [
-        ({"kind": "intra-subject"}, "Within subjects: a model learns from the training trials of one subject"),
+        ({"kind": "intra-subject"}, "Within subjects: a model is trained on the training trials of one subject"),
         ({"kind": "intra-subject", "sessions": 1}, "of the first session of one subject"),
         (
             {"kind": "new-subject", "sessions": 2},
