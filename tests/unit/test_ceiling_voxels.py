@@ -116,6 +116,29 @@ def test_without_noise_it_is_perfect(tmp_path, voxels):
         assert (rows["rank"] == 1).all()
 
 
+def test_z_scores_by_session_are_those_of_the_truth(tmp_path):
+    """The trap: signals in standard deviations of their session, templates in units of the signals, are at chance."""
+    voxels = pytest.importorskip("brain2clip.responses.voxels")
+    study = make(tmp_path, {**TINY, "subjects": 1, "sessions": 3, "snr": 1000.0})
+    write_stimuli(tmp_path / "stimuli.h5", study)
+    given = {
+        "name": study.name,
+        "study": study.block.model_dump(mode="json"),
+        "results": str(study.root.parents[1]),
+        "subject": "01",
+        "voxels": {"normalise": "session"},
+        "roi": {"include": ["VC"]},
+    }
+    voxels.run(stage.Job("voxels", given, "code", {}, {}, {"responses": tmp_path / "responses.h5"}))
+    with h5py.File(truth_of(study, "01")) as known, h5py.File(tmp_path / "responses.h5") as file:
+        found = truth.known(known, file, ids_of(study), given)
+    noise, mean = found.noise()
+    assert noise.std() < 0.01
+    templates = found.templates(found.test.stimulus)[found.test.group, np.arange(len(found.test.stimulus))]
+    np.testing.assert_allclose(templates + mean[found.test.group], found.test.values, atol=0.05)
+    assert (observe(tmp_path, truth_of(study, "01"), given["voxels"], TASKS)["rank"] == 1).all()
+
+
 @named
 def test_of_another_truth_it_knows_nothing(study, tmp_path, voxels):
     """With the responses to other pictures in the place of the true ones, single trials are found by chance."""

@@ -299,6 +299,19 @@ def test_what_is_fitted_run_by_run_or_not_at_all_stays_bit_by_bit(world, tmp_pat
     np.testing.assert_array_equal(whole.values, part.values)
 
 
+def test_z_scores_by_session_stay_and_a_model_learns_those_of_its_sessions_alone(world, tmp_path):
+    """Responses bit by bit; but what normalises other recordings like its training knows no later session."""
+    sources = responses(world, "session"), responses(world, "session", change=later_training)
+    parts = [first(source, 1, tmp_path / f"{number}.h5") for number, source in enumerate(sources)]
+    whole, part = (load_responses([path], "train", None) for path in (sources[0], parts[0]))
+    np.testing.assert_array_equal(whole.values[: len(part.values)], part.values)
+    with artefact.open_h5(parts[0]) as one, artefact.open_h5(parts[1]) as other, artefact.open_h5(sources[0]) as all_of:
+        assert sorted(one["normalisation/session"]) == ["01"]
+        assert not np.allclose(Normalisation.read(all_of).mean, Normalisation.read(one).mean)
+        np.testing.assert_array_equal(Normalisation.read(one).mean, Normalisation.read(other).mean)
+        np.testing.assert_array_equal(Normalisation.read(one).operator, Normalisation.read(other).operator)
+
+
 def test_half_precision_stays_half_precision(world, tmp_path):
     with artefact.open_h5(first(responses(world, dtype="float16"), 1, tmp_path / "one.h5")) as part:
         assert part["response"].dtype == np.float16
@@ -513,6 +526,17 @@ def test_targets_are_in_the_space_of_the_others(files, tmp_path):
     method = {**SMALL, "supervision": {"text": 0}, "readout": concat}
     theirs = artefact.read_tensors(start := started(files, tmp_path / "concat-start", method))
     tensors, _ = tuned(files, tmp_path / "concat", start, part, method)
+    names = [name for name in theirs if name.startswith("readout.")]
+    assert names
+    assert all(torch.equal(tensors[name], theirs[name]) for name in names)
+
+
+def test_a_readout_of_the_others_may_have_more_components_than_the_first_session_has_pictures(files, tmp_path):
+    part = first(files / "new.h5", 1, tmp_path / "one.h5")
+    few = len(np.unique(load_responses([part], "train", None).stimulus))
+    method = {**SMALL, "supervision": {"text": 0}, "readout": {"kind": "concat", "parts": [{"components": few}]}}
+    theirs = artefact.read_tensors(start := started(files, tmp_path / "start", method))
+    tensors, _ = tuned(files, tmp_path / "tuned", start, part, method)
     names = [name for name in theirs if name.startswith("readout.")]
     assert names
     assert all(torch.equal(tensors[name], theirs[name]) for name in names)

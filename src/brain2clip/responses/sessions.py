@@ -32,6 +32,8 @@ log = logging.getLogger("brain2clip")
 ROWS_AT_ONCE = 1024
 #: Group of what was fitted to all training trials, and its numbers.
 FITTED = "normalisation/training"
+#: Group of what was fitted to the training trials of each session.
+OF_SESSIONS = "normalisation/session"
 #: Below this part of the largest value a deviation is rounding, and the voxel constant: values are single precision.
 RESOLUTION = 2.0**-22
 #: What describes the trials, row by row or by name.
@@ -126,8 +128,12 @@ def write(file: h5py.File, source: h5py.File, kept: NDArray[np.int64], first: Se
     written = writing.create_response(file, (len(kept), *response.shape[1:]), response.dtype)
     fitted: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
     for name in source.get("normalisation", {}):
-        if f"normalisation/{name}" != FITTED:
+        if f"normalisation/{name}" not in (FITTED, OF_SESSIONS):
             source.copy(f"normalisation/{name}", file, f"normalisation/{name}")
+    # What the model takes to have been fitted to its training: nothing of later sessions, as with whitening below.
+    for name in (one.replace("/", "-") for one in first):
+        if f"{OF_SESSIONS}/{name}" in source:
+            source.copy(f"{OF_SESSIONS}/{name}", file, f"{OF_SESSIONS}/{name}")
     if FITTED in source:
         training = kept[(trials["split"] == "train").to_numpy()]
         mean, deviation, constant = statistics(response, training)

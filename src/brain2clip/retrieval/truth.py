@@ -23,6 +23,8 @@ from brain2clip.stage import InputError
 
 #: Silence around each response of the EEG, s, so that filters do not carry one into the next.
 SILENCE = 8.0
+#: Groups of what was fitted to training responses of voxels: of all, and of each session.
+TRAINING, SESSION = "training", "session"
 
 
 @dataclass(frozen=True)
@@ -173,12 +175,15 @@ def of_voxels(truth: h5py.File, responses: h5py.File, ids: Sequence[str], given:
         rows = trial & (number == run)
         clean[rows] = part[0] + weights[shown[rows]] @ part[1:]
     values = responses["response"][:] + taken(clean, number, voxels)[trial]
+    pool = np.zeros(len(runs), np.int64)
+    if voxels.normalise == SESSION:  # each lost a mean of its own, which is left to the noise
+        pool = np.unique([session_of(run) for run in runs], return_inverse=True)[1]
     return Known(
         *_splits(responses, ids, values.astype(np.float32), number[trial]),
         weights=weights[_rows_of(ids, truth)].astype(np.float32),
         evoked=parts[:, 0].astype(np.float32),
         basis=parts[:, 1:].astype(np.float32),
-        pool=np.zeros(len(runs), np.int64),
+        pool=pool,
     )
 
 
@@ -199,14 +204,20 @@ def deviations(responses: h5py.File, runs: NDArray[np.object_]) -> NDArray[np.fl
     """Deviation that each voxel was divided by in each run, [n_runs, n_voxels]; 1 where there is no normalisation."""
     stored = responses.get("normalisation", {})
     ones = np.ones(responses["response"].shape[1])
-    groups = [run if run in stored else "training" for run in runs]
-    return np.stack([stored[group]["deviation"][:] if group in stored else ones for group in groups])
+    wanted = [(run, f"{SESSION}/{session_of(run)}", TRAINING) for run in runs]
+    found = [next((group for group in groups if group in stored), None) for groups in wanted]
+    return np.stack([ones if group is None else stored[group]["deviation"][:] for group in found])
+
+
+def session_of(run: str) -> str:
+    """Session of a run by its name, SESSION/RUN; empty where there is one session, which has no name."""
+    return run.rpartition("/")[0]
 
 
 def taken(clean: NDArray[np.float64], run: NDArray[np.int64], voxels: Voxels) -> NDArray[np.float64]:
     """Part of noise-free signals [n_rows, P] that detrending and normalisation by run take away, row by row.
 
-    The mean of normalisation by training responses is the same for all rows and is left to the noise.
+    The mean of normalisation by training responses is the same for all rows (of a session) and is left to the noise.
     """
     left = clean.copy()
     for one in np.unique(run):

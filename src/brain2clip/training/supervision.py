@@ -129,10 +129,11 @@ class Targets:
         rows: np.ndarray,
         device: torch.device,
         readout: ReadoutBase | None = None,
+        fitted: ReadoutModule | None = None,
     ) -> Targets:
         """Targets from a stimuli artefact; means and fits are over the training stimuli ``rows`` only.
 
-        Without a readout they are the embeddings.
+        Without a readout they are the embeddings. ``fitted`` is a readout that was fitted already, to others.
 
         Raises
         ------
@@ -144,7 +145,7 @@ class Targets:
             texts.require(rows, f"supervision.text: {settings.text:g}")
         readout = OneVector() if readout is None else readout
         vectors = targets.vectors(readout, stimuli)
-        module = targets.fitted(readout, stimuli, rows)
+        module = targets.fitted(readout, stimuli, rows) if fitted is None else fitted
         sentence = torch.from_numpy(texts.embedding)
         _, identity = np.unique(torch.cat(vectors, dim=1).numpy(), axis=0, return_inverse=True)
         centres = {}

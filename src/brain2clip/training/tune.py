@@ -126,9 +126,11 @@ def tuned(
 def targets_of(method: BrainMapping, study: Study, rows: np.ndarray, start: Mapping[str, Tensor]) -> Targets:
     """Targets in the space of the start: its readout and its centres, not those of the new subject's stimuli."""
     plain = method.supervision.model_copy(update={"centre": False})
-    found = Targets.of(study.stimuli, plain, rows, study.device, method.readout)
+    # Not fitted anew: the first sessions may show fewer pictures than it has components.
+    theirs = targets.of(method.readout, study.stimuli)
     fitted = {name.removeprefix(targets.PREFIX): one for name, one in start.items() if name.startswith(targets.PREFIX)}
-    found.readout.load_state_dict(fitted, strict=False)
+    theirs.load_state_dict(fitted, strict=False)
+    found = Targets.of(study.stimuli, plain, rows, study.device, method.readout, theirs.eval())
     if not method.supervision.centre:
         return found
     centres = {name: start[name] for name in ("stimulus_centre", "text_centre") if name in start}
