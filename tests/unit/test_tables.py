@@ -565,10 +565,13 @@ def test_published_god_rows_stand_beside_that_study_task_and_single_trials_only(
 def test_published_numbers_of_seen_concepts_stand_beside_such_tables_only(tmp_path) -> None:
     table = published.read([GOD, PUBLISHED, PUBLISHED.with_name("nsd.csv")])
     assert (table["concepts"] == np.where(table["study"] == "nsd", "seen", "unseen")).all()
-    for metric, value in (("stimulus/300:top-1", 0.988), ("stimulus-to-brain/300:top-1", 0.983)):
+    for metric, value, few in (("stimulus/300:top-1", 0.900, 0.790), ("stimulus-to-brain/300:top-1", 0.841, 0.574)):
         own = published.for_block(table, "mine", "nsd", "intra", metric, "intra-subject").set_index("method")
-        assert own.loc["MindEye2", "value"] == value
+        assert own.loc["MindEye1", "value"] == value
+        assert "MindEye2" not in own.index  # it is pretrained on other subjects
         assert "Brain-Diffuser" not in own.index  # it re-standardises predictions by the test set
+        one = published.for_block(table, "mine", "nsd", "few-1", metric, "new-subject: 1 session").set_index("method")
+        assert one["value"].to_dict() == {"MindEye2": few}
     assert len(published.for_block(table, "nsd", "nsd", "intra", "top-1", "intra-subject")) == 0
     for concepts, shown in (("seen", True), ("unseen", False)):
         part = SimpleNamespace(concepts=concepts, study="nsd", protocol="intra")

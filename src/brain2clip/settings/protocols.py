@@ -77,7 +77,9 @@ class Protocol(Block):
     @property
     def words(self) -> str:
         """Kind, and how many sessions where that is said: what tables and published numbers are told apart by."""
-        return self.kind if self.sessions is None else f"{self.kind}: {in_words(self.sessions)}"
+        if self.sessions is None or (self.kind == "intra-subject" and self.sessions == "all"):
+            return self.kind
+        return f"{self.kind}: {in_words(self.sessions)}"
 
 
 def first_in_words(sessions: int | None) -> str:

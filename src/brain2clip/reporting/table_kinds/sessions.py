@@ -98,7 +98,9 @@ class Table(TableBase[settings.SessionsTable]):
         first = parts[0]
         caption = (
             f"{title(shown, first, self.context)}; by the number of first sessions of the tested subject that were "
-            f"trained on, with {interval_name(self.context)}. The test is the same for any number. Means over training "
+            f"trained on, with {interval_name(self.context)}. The test is the same for any number; if responses are "
+            "normalised by session, test trials of later sessions are normalised with training trials of their own "
+            "session. Means over training "
             f"seeds, queries and then subjects; differences are paired. {resampling(records, self.context)} "
             f"{common(records, shown)}"
         )
