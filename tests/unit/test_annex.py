@@ -409,6 +409,18 @@ def test_what_is_no_repository_is_refused(tmp_path):
         make(f"file://{tmp_path}/none")
 
 
+def test_a_damaged_archive_is_refused(tmp_path):
+    folder, path = small().write(tmp_path / "clone"), tmp_path / "clone.tar.xz"
+    with tarfile.open(path, "w:xz") as packed:
+        packed.add(folder, "clone")
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 2] = bytes(255 - one for one in content[middle : middle + 2])
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"clone\.tar\.xz: no tar or zip archive that can be read"):
+        make(path)
+
+
 def test_a_clone_without_contents_is_refused(tmp_path):
     origin = small().write(tmp_path / "origin")
     made_up.git("-C", str(origin), "config", "uploadpack.allowFilter", "true")
