@@ -125,7 +125,7 @@ def git(*arguments: str, input: bytes | None = None) -> bytes:
 def _commit(ref: str, time: int, files: Mapping[str, tuple[str, bytes]]) -> bytes:
     parts = [f"commit {ref}\ncommitter t <t@t> {time} +0000\ndata 1\nt\n".encode()]
     for path, (mode, content) in files.items():
-        parts += [f"M {mode} inline {path}\ndata {len(content)}\n".encode(), content, b"\n"]
+        parts += [f"M {mode} inline {path}\ndata {len(content)}\n".encode(errors="surrogateescape"), content, b"\n"]
     return b"".join(parts) + b"\n"
 
 

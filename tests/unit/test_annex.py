@@ -185,6 +185,8 @@ def test_ambiguous_stores_are_refused():
     others = {name: {"type": "S3", "bucket": name, "publicurl": f"https://{name}.org"} for name in "uv"}
     with pytest.raises(InputError, match="several public buckets"):
         annex.find_store("ds004212", others)
+    with pytest.raises(InputError, match="names file:///etc/ as the place of its files; expected an address https"):
+        annex.find_store("ds004212", {"u": {"type": "S3", "bucket": "x", "publicurl": "file:///etc/"}})
     with pytest.raises(
         InputError, match="ds000001: the repository is that of another dataset, whose files are in openn"
     ):
@@ -381,6 +383,15 @@ def test_paths_that_lead_out_are_refused(tmp_path):
         make(folder, version=commit)
 
 
+@pytest.mark.parametrize("accession", ["ds004212", "nm000134"])
+def test_names_that_are_no_utf8_are_refused_in_words(tmp_path, accession):
+    repository = made_up.Repository()
+    repository.put("sub-01/note\udcff.txt", b"x")
+    folder = repository.write(tmp_path / "clone")
+    with pytest.raises(InputError, match=r"path 'sub-01/note\\udcff\.txt'; expected .* no control characters"):
+        make(folder, accession)
+
+
 def test_what_is_no_repository_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no repository of git"):  # not the one above that this test may lie in
@@ -396,6 +407,18 @@ def test_what_is_no_repository_is_refused(tmp_path):
         make(tmp_path / "files.tar")
     with pytest.raises(InputError, match=r"could not be fetched\. Where there is no network, clone it elsewhere"):
         make(f"file://{tmp_path}/none")
+
+
+def test_a_damaged_archive_is_refused(tmp_path):
+    folder, path = small().write(tmp_path / "clone"), tmp_path / "clone.tar.xz"
+    with tarfile.open(path, "w:xz") as packed:
+        packed.add(folder, "clone")
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 2] = bytes(255 - one for one in content[middle : middle + 2])
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"clone\.tar\.xz: no tar or zip archive that can be read"):
+        make(path)
 
 
 def test_a_clone_without_contents_is_refused(tmp_path):
@@ -604,6 +627,15 @@ def test_the_command_refuses_in_words(tmp_path, capsys, monkeypatch):
     (folder / "HEAD").write_text("ref: refs/heads/main\n")
     with pytest.raises(SystemExit, match="git: not found; install git"):
         main.main(["manifest", "ds004212", "--source", str(folder)])
+
+
+def test_a_place_that_nothing_can_be_written_to_is_told_in_words(tmp_path):
+    folder = small().write(tmp_path / "clone")
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.csv").mkdir()
+    for out in ("file/x.csv", "folder.csv"):
+        with pytest.raises(SystemExit, match="expected a folder that can be written to"):
+            main.main(["manifest", "ds004212", "--source", str(folder), "--out", str(tmp_path / out)])
 
 
 def test_without_a_source_the_repository_is_fetched(tmp_path, monkeypatch, capsys):

@@ -344,6 +344,17 @@ def test_sidecars_of_all_runs_come_with_a_recording(tmp_path):
     ]
 
 
+def test_a_subject_whose_label_names_no_download_is_refused(tmp_path):
+    """BIDS allows + in labels; a study that is planned without the recording would fail only when all else is there."""
+    path = "sub-{0}/eeg/sub-{0}_task-see_eeg.edf"
+    entries = [Entry(path.format(one), 1, "md5", "0" * 32, "file:///x") for one in ("a", "a+b")]
+    manifests.write(tmp_path / "x.csv", entries)
+    study = load(tmp_path, tmp_path / "x.csv")
+    assert study.subject_units("a") == ["sub-a_task-see_eeg"]
+    with pytest.raises(InputError, match=r"x\.csv: files of sub-a\+b cannot be downloaded.*studies\.mine\.root"):
+        study.downloads()
+
+
 # --------------------------------------------------------------------------------------------------- traps
 
 

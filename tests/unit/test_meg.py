@@ -535,6 +535,22 @@ def test_bad_sensors_are_made_from_the_others(tmp_path):
     assert '"sub-01_task-see_run-01": ["MLO31-1609"]' in found["bad_channels"]
 
 
+def test_what_is_left_out_is_no_source_of_interpolation(tmp_path):
+    """A sensor that the settings leave out, because it is broken, moves nothing."""
+    kinds = names(12, extra=False)
+    sensors = list(kinds)
+    found = []
+    for factor in (1.0, 50.0):
+        root = tmp_path / str(factor)
+        for run in ("01", "02"):
+            data = meg_files.noise(int(run), kinds)
+            data[3] *= factor
+            write_run(root, data, kinds, regular_events(40), run=run, status={sensors[2]: "bad"})
+        changes = {"bad_channels": "interpolate", "without": [sensors[3]], "whitening": {"kind": "none"}}
+        found.append(made(root, root, changes)["response"])
+    np.testing.assert_array_equal(*found)
+
+
 def test_too_few_sensors_are_interpolated_from(tmp_path):
     kinds = names(4, extra=False)
     write_dataset(tmp_path, kinds, status={SENSORS[0]: "bad"})

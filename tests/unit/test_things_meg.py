@@ -529,6 +529,18 @@ def test_triggers_go_with_events_one_by_one():
     assert "one differs from that" in str(things_meg._mismatch(jumping, onsets, triggers.nearest(jumping, onsets)))
 
 
+def test_lines_that_switch_one_after_the_other_are_no_fault(tmp_path):
+    """A wrong value of one sample before a pulse, and alone, is no pulse and no reason to refuse the recording."""
+    values = np.zeros((1, 1200))
+    for start in (100, 700):
+        values[0, start - 1 : start + 20] = [32] + [64] * 20
+    values[0, 1000] = 96
+    raw = mne.io.RawArray(values, mne.create_info(["UPPT001"], 1200.0, "stim"), verbose="error")
+    raw.save(tmp_path / "x_raw.fif", verbose="error")
+    found = triggers.pulses(tmp_path / "x_raw.fif", "UPPT001", 64)
+    np.testing.assert_allclose(found * 1200, [100, 700])
+
+
 def test_a_recording_without_triggers(tmp_path, there):
     path = tmp_path / "x_meg.fif"
     meg.write_fif(path, meg.session(1)[0], sensors=1)

@@ -102,6 +102,15 @@ def test_the_authors_epochs_by_manifest(published, tmp_path):
         load(tmp_path, source="preprocessed").subject_units("BIGMEG2")
 
 
+def test_channels_that_are_no_sensors_are_refused(published):
+    """The named sets are of EEG."""
+    study = load(published, source="preprocessed", epochs=str(published / "given"), subjects=[SUBJECT])
+    for channels, words in (("nice-63", "no sensor Fp1, "), (["MLC99-1609"], "no sensor MLC99-1609 ")):
+        responses = parse(settings.Responses, {**PRESET, "channels": channels})
+        with pytest.raises(InputError, match=rf"preprocessed_P1-epo\.fif: {words}.*responses\.channels"):
+            ready_epochs.Source.open(study, SUBJECT, responses)
+
+
 def other_values(change) -> np.ndarray:
     values = meg.epoch_values()
     change(values)

@@ -38,6 +38,11 @@ def manifest(accession: str, out: Path | None, version: str | None, source: str 
         manifests.write(target, made.entries)
     except InputError as error:
         sys.exit(str(error))
+    except OSError as error:
+        sys.exit(
+            f"{error.filename2 or error.filename or accession}: {error.strerror or error}; expected a folder that can "
+            "be written to, with room (--out; folders of temporary files: TMPDIR)"
+        )
     print("\n".join(told(accession, target, made)))
 
 

@@ -296,7 +296,13 @@ class Store:
 
     def address(self, name: str, version: str | None = None) -> str:
         """Address of a path or key, and of a version of it."""
-        return f"{self.base}{quote(self.prefix + name)}" + (f"?versionId={quote(version, safe='')}" if version else "")
+        of_version = f"?versionId={quote(version, safe='')}" if version else ""
+        return f"{self.base}{encoded(self.prefix + name)}{of_version}"
+
+
+def encoded(path: str) -> str:
+    """A path as it stands in an address; bytes that are no UTF-8 too, so that the check of paths can refuse them."""
+    return quote(path, errors="surrogateescape")
 
 
 def find_store(accession: str, remotes: Mapping[str, Mapping[str, str]]) -> Store:
@@ -331,6 +337,11 @@ def find_store(accession: str, remotes: Mapping[str, Mapping[str, str]]) -> Stor
     if len(others) > 1:
         named = ", ".join(sorted(f"{one.get('name', uuid)} ({one['publicurl']})" for uuid, one in others.items()))
         raise InputError(f"{accession}: its repository names several public buckets: {named}; expected one of them")
+    if not re.match("https?://", others[uuid]["publicurl"]):
+        raise InputError(
+            f"{accession}: its repository names {others[uuid]['publicurl']} as the place of its files; expected an "
+            "address https://… or http://…"
+        )
     return Store(others[uuid]["publicurl"].rstrip("/") + "/", others[uuid].get("fileprefix", ""), True, (uuid,))
 
 
@@ -400,7 +411,7 @@ def make(accession: str, repository: Repository, version: str | None, wanted: Wa
         else:
             address = store.address(one.path, known)
             if of.of_git is not None and not store.exported:
-                address = of.of_git.format(accession=accession, revision=quote(revision.name)) + quote(one.path)
+                address = of.of_git.format(accession=accession, revision=quote(revision.name)) + encoded(one.path)
             entry = Entry(one.path, one.size, "git-sha1", one.sha, address)
         manifests.check(entry, f"{repository.source} ({revision.said})")
         made.entries.append(entry)

@@ -6,12 +6,14 @@ Standard library only.
 from __future__ import annotations
 
 import contextlib
+import lzma
 import os
 import re
 import subprocess
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +24,8 @@ from brain2clip.stage import InputError
 
 #: Names of the branch with the files; some repositories have both, one of them left behind.
 BRANCHES = ("main", "master")
+#: What the readers of archives raise at one that is damaged, or encrypted (RuntimeError).
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError, OSError)
 
 
 @dataclass(frozen=True)
@@ -331,7 +335,7 @@ def _unpack(path: Path, folder: Path) -> Path:
                 inside = _inside(path, [_plain(one.name) for one in members])
                 wanted = [one for one in members if _is_metadata(_plain(one.name), inside)]
                 packed_tar.extractall(folder, wanted, filter="data")
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+    except DAMAGED as error:
         raise InputError(f"{path}: no tar or zip archive that can be read ({error})") from None
     found = folder / inside
     (found / "objects").mkdir(exist_ok=True)

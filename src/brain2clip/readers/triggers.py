@@ -42,7 +42,8 @@ def pulses(path: Path, channel: str, value: int) -> NDArray[np.float64] | None:
         if channel not in raw.ch_names:
             return None
         raw.pick([channel]).load_data(verbose="ERROR")
-        found = mne.find_events(raw, stim_channel=channel, initial_event=True, verbose="ERROR")
+        # Lines of a parallel port do not switch at one time, so a wrong value may last one sample; it is no pulse.
+        found = mne.find_events(raw, stim_channel=channel, initial_event=True, shortest_event=1, verbose="ERROR")
     times: NDArray[np.float64] = (found[found[:, 2] == value, 0] - raw.first_samp) / raw.info["sfreq"]
     return times
 

@@ -278,7 +278,9 @@ def _load(raw: mne.io.BaseRaw, item: Recording, collected: Collected, bad: list[
     collected.sketches.append((item.name, samples.sketch(raw, wanted)))
     samples.replace(raw, item)
     if mended:
-        samples.interpolate(raw, mended, set(bad) - set(mended), places)
+        # What the settings leave out is no source of interpolation, either.
+        others = {*bad, *(responses.without or ())}.difference(mended)
+        samples.interpolate(raw, mended, others, places)
 
 
 def _empty(

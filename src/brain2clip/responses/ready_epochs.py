@@ -290,15 +290,17 @@ def _channels(path: Path, epochs: mne.BaseEpochs, responses: Responses) -> list[
         raise InputError(f"{path}: no sensor of type mag among {', '.join(sorted(set(types.values())))}; expected MEG")
     if len(sensors) != N_SENSORS:
         log.warning("%s: %d sensors; the published file has %d", path, len(sensors), N_SENSORS)
-    if isinstance(responses.channels, str):
-        return sensors if responses.channels == "all" else list(epoching.CHANNEL_SETS[responses.channels])
-    lost = [name for name in responses.channels if name not in sensors]
+    if responses.channels == "all":
+        return sensors
+    wanted = responses.channels
+    names = list(epoching.CHANNEL_SETS[wanted] if isinstance(wanted, str) else wanted)
+    lost = [name for name in names if name not in sensors]
     if lost:
         raise InputError(
-            f"{path}: no sensor {', '.join(lost)} (responses.channels); found {', '.join(sensors[:8])} and "
+            f"{path}: no sensor {', '.join(lost[:8])} (responses.channels); found {', '.join(sensors[:8])} and "
             f"{max(len(sensors) - 8, 0)} more"
         )
-    return list(responses.channels)
+    return names
 
 
 def _check_scaled(values: np.ndarray, path: Path) -> None:

@@ -180,7 +180,7 @@ def interpolate(raw: mne.io.BaseRaw, bad: Sequence[str], others: Collection[str]
     bad : sequence of str
         Channels to make.
     others : collection of str
-        Channels that are bad, too, and not wanted.
+        Channels that nothing is made from: bad ones that are not wanted, and those that the settings leave out.
     places : ndarray [n_channels, 3]
         Positions of all, m; where no channel has one, those of a template head count.
 

@@ -432,6 +432,12 @@ class Fetched(DownloadedStudy, Study):
         labels.check(self.name, subject, self._having)
         if subject not in self._units_of:
             found = bids_manifest.units_for(self.units, subject, self._read_ones, self.block.datatype)
+            if not found:
+                raise InputError(
+                    f"{self.manifest}: files of sub-{subject} cannot be downloaded, because labels with '+' name no "
+                    f"download; name the other subjects ({self.setting('subjects')}), or fetch the dataset yourself "
+                    f"and name its folder ({self.setting('root')})"
+                )
             self._units_of[subject] = found
         return self._units_of[subject]
 
