@@ -40,10 +40,10 @@ PACKAGE = SOURCE.name
 #: File with computed fingerprints, in the folder of a run. If it is deleted, the next start takes half a second longer.
 KEPT = Path(".snakemake", "brain2clip-fingerprints.json")
 
-#: Modules (or packages) that do not count, by the label that replaces them in the code that uses them. Why:
-#: settings only declare, and their values are part of each stage's settings; the same holds for the names of kinds,
-#: and the modules of kinds are further roots of the fingerprint of each stage that loads them; ``artefact.FORMAT``
-#: stands for how artefacts are written and how jobs are called; and it does not matter from which process a job forks.
+#: Modules (or packages) that do not count, by the label that replaces them in the code that uses them. Settings and
+#: names of kinds are only declarations: their values are part of each stage's settings, and the modules of kinds are
+#: further roots of the fingerprint of each stage that loads them. ``artefact.FORMAT`` changes if artefacts are written
+#: or jobs are called in another way. The process from which a job is forked does not matter.
 NOT_COUNTED = {
     name: f"{PACKAGE}.{name}" for name in ("settings", "kinds", "artefact", "stage", "fingerprint", "preloaded")
 }
