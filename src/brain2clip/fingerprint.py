@@ -1,21 +1,21 @@
-"""Fingerprint of the code that a stage can reach, limited to code that can change content.
+"""Fingerprint of the code that a stage can reach, limited to code that can change results.
 
 The Snakefile puts it into the parameters of each rule: a changed formula re-runs the stage, a reworded message does
 not. Only the standard library is imported here, because every scheduled job parses the Snakefile.
 
-Parts of a module that are left out:
+These parts of a module do not count:
 
 - comments, docstrings and formatting; ``from __future__``, ``__all__`` and ``__version__``;
-- annotations, but for those that compute: of the fields of pydantic's models and of classes that are not known here.
-  The names and the order of all fields stay;
-- what only type checkers see (``TYPE_CHECKING``), and imports that only annotations needed;
-- texts of exceptions, of log calls (with the calls themselves), of warnings, of assertions, and help texts. Exceptions,
-  their conditions, categories of warnings and whatever a log call may change (``log.info("%d", next(rows))``) stay;
-- where a module lies and what it is called: a name that is imported from the project is replaced by the content of the
-  module that defines it. So a file that moves costs nothing, and another thing imported under the same name is seen;
-- the order of imports from elsewhere.
+- annotations, except those that have an effect: of the fields of pydantic models, and of classes that are not known
+  here. The names and the order of all fields count;
+- code for type checkers only (``TYPE_CHECKING``), and imports that only annotations use;
+- log calls, and the texts of exceptions, warnings, assertions and help. What counts: exceptions and their conditions,
+  categories of warnings, and every effect of an argument of a log call (``log.info("%d", next(rows))``);
+- the folder and the name of a module: a name that is imported from the project is replaced by the content of the module
+  that defines it. So moving a file changes nothing, but importing something else under the same name does;
+- the order of imports from outside of the project.
 
-Strings that compute stay, wherever they are: a message that is put together outside of its ``raise`` counts.
+All other strings count, including a message that is composed outside of its ``raise``.
 """
 
 from __future__ import annotations
@@ -37,18 +37,19 @@ from typing import Any
 
 SOURCE = Path(__file__).resolve().parent
 PACKAGE = SOURCE.name
-#: What was computed, in the folder of a run. Whoever deletes it loses half a second.
+#: File with computed fingerprints, in the folder of a run. If it is deleted, the next start takes half a second longer.
 KEPT = Path(".snakemake", "brain2clip-fingerprints.json")
 
-#: Modules (or packages) that are not counted, by what stands for them in the code that uses them. Settings are
-#: declarations only: what they resolve to is part of each stage's settings, value by value. So are the names of kinds:
-#: the modules that they resolve to are roots of the fingerprint of each stage that loads them. How artefacts are
-#: written and how jobs are called is guarded by ``artefact.FORMAT``. Whose process a job forks from is no matter of it.
+#: Modules (or packages) that do not count, by the label that replaces them in the code that uses them. Settings and
+#: names of kinds are only declarations: their values are part of each stage's settings, and the modules of kinds are
+#: further roots of the fingerprint of each stage that loads them. ``artefact.FORMAT`` changes if artefacts are written
+#: or jobs are called in another way. The process from which a job is forked does not matter.
 NOT_COUNTED = {
     name: f"{PACKAGE}.{name}" for name in ("settings", "kinds", "artefact", "stage", "fingerprint", "preloaded")
 }
 
-#: How far the content of a module reaches into the modules that it uses: enough to tell two apart that differ there.
+#: The content of a module includes that of the modules that it uses, to this depth. This distinguishes modules that
+#: differ only in the modules that they use.
 DEPTH = 3
 
 
@@ -56,13 +57,13 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-#: Variables of a module that nothing computes with.
+#: Variables of a module that no computation uses.
 UNREAD = _words("__all__ __version__")
-#: Modules that declare, log or warn: their imports count where something that counts uses the name.
+#: Modules that declare, log or warn: an import from them counts only if code that counts uses the name.
 QUIET = _words("typing typing_extensions collections.abc logging warnings")
 #: Methods of loggers and functions of ``logging`` that take a text.
 LEVELS = _words("debug info warning error exception critical log")
-#: Functions and methods that change nothing, by name; any other in a log call counts.
+#: Names of functions and methods without effects; calls of any others in a log call count.
 PURE = _words(
     """
     abs all any as_posix ascii bool capitalize count decode dict enumerate float format getattr int isinstance item
@@ -71,11 +72,11 @@ PURE = _words(
     zip
     """
 )
-#: Exceptions whose arguments are values that handlers or the shell read.
+#: Exceptions whose arguments are values that handlers or the shell use.
 VALUES = (SystemExit, StopIteration, StopAsyncIteration, OSError)
-#: How classes of exceptions are called where their source is not read.
+#: Endings of the names of exceptions; used if the source of a class is not read.
 EXCEPTIONS = ("Error", "Exception", "Warning")
-#: Keywords that take texts for people, by the last name of what is called.
+#: Keywords that take texts for people, by the last part of the name of the called function.
 HELP = {
     **dict.fromkeys(
         _words("ArgumentParser add_argument add_argument_group add_parser add_subparsers"),
@@ -83,37 +84,37 @@ HELP = {
     ),
     "Field": _words("description title"),
 }
-#: Decorators of functions that do not look at annotations, by their last name.
+#: Decorators that ignore the annotations of a function, by the last part of their name.
 BLIND = _words(
     """
     abstractmethod asynccontextmanager cache cached_property classmethod contextmanager field_validator final
     inference_mode lru_cache model_validator no_grad overload override property setter staticmethod tf32 wraps
     """
 )
-#: Bases whose subclasses take no more than names from the annotations of their fields.
+#: Base classes whose subclasses use only the names of annotated fields, and not the annotations.
 BARE = _words(
     """
     abc.ABC enum.Enum enum.StrEnum object torch.nn.Module torch.nn.Sequential
     typing.Generic typing.NamedTuple typing.Protocol typing.TypedDict
     """
 )
-#: Words in the annotation of a field that say whether it is one.
+#: Words in an annotation that say whether a variable is a field.
 MARKS = _words("ClassVar InitVar KW_ONLY")
 
-#: What a name stands for: a module, and a name in it (empty for the module itself).
+#: What a name refers to: a module, and a name in this module (empty for the module itself).
 Origin = tuple[str, str]
-#: What a variable stands for that holds a logger.
+#: Origin of every variable that holds a logger.
 LOGGER: Origin = ("logging", "getLogger()")
 
 
 def fingerprint(*modules: str) -> str:
-    """Digest of what can change content in modules and in all modules of the project that they import.
+    """Digest of the code that can change results, in the given modules and all modules of the project that they import.
 
     Parameters
     ----------
     *modules : str
         Dotted names, for example ``"brain2clip.training.train"``. Modules from outside of the project are found on the
-        path (nothing is imported) and count with every byte of their files.
+        path without importing them, and every byte of their files counts.
 
     Returns
     -------
@@ -123,7 +124,8 @@ def fingerprint(*modules: str) -> str:
     Raises
     ------
     ValueError
-        When there is no such module (it says where it was looked for), or one imports in a way that hides what.
+        If there is no such module (the message says which folders were searched), or if a module has a relative import
+        or imports everything (``*``), which cannot be followed.
     """
     if not all(map(_ours, modules)):
         return _computed(modules)
@@ -140,10 +142,10 @@ def _computed(modules: Sequence[str]) -> str:
 
 
 def reachable(*modules: str) -> set[str]:
-    """Names of the counted modules that the given ones import, themselves included.
+    """Names of the modules that count: the given ones and all that they import.
 
-    Imports inside functions count; modules loaded by name at run time (studies) do not and are given as
-    further roots by the caller.
+    Imports inside functions are included. Modules that are loaded by name at run time (such as studies) are not; the
+    caller gives them as further roots.
     """
     found: set[str] = set()
     waiting = list(modules)
@@ -154,15 +156,15 @@ def reachable(*modules: str) -> set[str]:
         found.add(name)
         waiting.extend(_source(name).imports if _ours(name) else _outside(name)[1])
         parent = name.rpartition(".")[0]
-        while parent and not _file(parent):  # a folder without __init__.py may stand in a package
+        while parent and not _file(parent):  # a package may contain a folder without __init__.py
             parent = parent.rpartition(".")[0]
-        if parent:  # importing a module runs its package first
+        if parent:  # importing a module first runs its package
             waiting.append(parent)
     return found
 
 
 def canonical(module: str, text: str | None = None) -> str:
-    """What counts of a module of the project, in a notation of its own; of another text than its file's where given."""
+    """The part of a module of the project that counts, in our own notation; `text` may replace the module's source."""
     return _filled(_source(module) if text is None else _Source(module, text), DEPTH)
 
 
@@ -174,7 +176,7 @@ def _ours(module: str) -> bool:
 
 
 def _label(module: str) -> str | None:
-    """What stands for a module that is not counted."""
+    """Label that replaces a module that does not count; None if the module counts."""
     for label, name in NOT_COUNTED.items():
         if module == name or module.startswith(f"{name}."):
             return label
@@ -183,7 +185,7 @@ def _label(module: str) -> str | None:
 
 @cache
 def _texts() -> dict[Path, bytes]:
-    """Every source file of this package, read once: what is computed and what it is kept by are of the same bytes."""
+    """All source files of this package. They are read once, so fingerprints and :func:`_sources` use the same bytes."""
     walked = os.walk(SOURCE, followlinks=True)
     found = sorted(Path(folder, name) for folder, _, names in walked for name in names if name.endswith(".py"))
     return {path: path.read_bytes() for path in found}
@@ -218,12 +220,12 @@ def _digest(content: str | bytes) -> str:
 
 @cache
 def _content(module: str, depth: int) -> str:
-    """Digest of what counts of a module; of the modules that it uses their content, so many steps deep."""
+    """Digest of the part of a module that counts, including the modules that it uses, to a depth of `depth` steps."""
     return _digest(_filled(_source(module), depth)) if _ours(module) else _outside(module)[0]
 
 
 def _filled(source: _Source, depth: int) -> str:
-    """What counts of a module, with what its imported names stand for."""
+    """The part of a module that counts; imported names are replaced by what they refer to."""
     return "".join(piece if isinstance(piece, str) else _shown(piece, depth) for piece in source.pieces)
 
 
@@ -234,7 +236,7 @@ def _shown(origin: Origin, depth: int) -> str:
 
 
 def _resolved(origin: Origin) -> Origin:
-    """Where a name is defined: what packages pass on is followed, and a submodule is a module."""
+    """Module and name of the definition of a name: re-exports of packages are followed, submodules are recognised."""
     seen = set()
     while _ours(origin[0]) and origin[1] and origin not in seen:
         seen.add(origin)
@@ -249,12 +251,12 @@ def _resolved(origin: Origin) -> Origin:
     return origin
 
 
-# -------------------------------------------------------------------------------------- what was computed
+# -------------------------------------------------------------------------------------- kept fingerprints
 
 
 @cache
 def _sources() -> str:
-    """Digest of this package as it stands, byte by byte, and of this Python."""
+    """Digest of all bytes of this package's sources and of the version of Python."""
     digest = hashlib.sha256(sys.version.encode())
     for path, content in _texts().items():
         digest.update(f"{path.relative_to(SOURCE)} {len(content)} ".encode() + content)
@@ -263,7 +265,7 @@ def _sources() -> str:
 
 @cache
 def _known() -> dict[str, str]:
-    """Fingerprints that earlier processes in this folder computed of the same sources."""
+    """Fingerprints that earlier processes in this folder computed from the same sources."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         found = json.loads(KEPT.read_text(encoding="utf-8"))
         if found["sources"] == _sources():
@@ -272,7 +274,7 @@ def _known() -> dict[str, str]:
 
 
 def _keep(known: dict[str, str]) -> None:
-    """Write them down where Snakemake keeps its records; where nothing can be written, they are computed again."""
+    """Write fingerprints to Snakemake's folder; if this is not possible, they are computed again next time."""
     if not KEPT.parent.is_dir():
         return
     part = KEPT.with_name(f"{KEPT.name}.{os.getpid()}")
@@ -289,9 +291,9 @@ def _keep(known: dict[str, str]) -> None:
 
 @cache
 def _outside(module: str) -> tuple[str, tuple[str, ...]]:
-    """Digest of the bytes of a module that is not of this project, and what it imports of the project and the user's.
+    """Digest of the bytes of a module from outside of this project, and its imports from the project and the user.
 
-    Libraries end the search: they are recorded as versions.
+    Imports of libraries are not followed; libraries are recorded by their versions.
     """
     file, looked = _search(module)
     if file is None:
@@ -311,7 +313,7 @@ def _outside(module: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _users(module: str) -> bool:
-    """Whether a module is of the user's own: neither of this project, nor of Python, nor of a library."""
+    """Whether a module is the user's own: not part of this project, of Python or of a library."""
     if not module or _ours(module) or module.partition(".")[0] in sys.stdlib_module_names:
         return False
     file = _search(module)[0]
@@ -320,15 +322,15 @@ def _users(module: str) -> bool:
 
 @cache
 def _search(module: str) -> tuple[Path | None, list[Path]]:
-    """Source file of a module on the path of a job, which begins with its folder; and where it was looked for.
+    """Source file of a module on the path of a job (first its working directory), and the folders that were searched.
 
-    Done by hand, since ``importlib.util.find_spec`` imports the packages that a module is in.
+    ``importlib.util.find_spec`` is not used for modules in packages, because it imports the packages.
     """
     top, *parts = module.split(".")
     looked = [Path(), *map(Path, sys.path)]
     file, places = _part(looked, top)
     if not places and file is None:
-        found = importlib.util.find_spec(top)  # a package that was installed to be edited; a top name imports nothing
+        found = importlib.util.find_spec(top)  # an editable install; for a top-level name this imports nothing
         if found is not None:
             places = [Path(place) for place in found.submodule_search_locations or ()]
             file = Path(found.origin) if found.origin and found.origin.endswith(".py") else None
@@ -339,7 +341,7 @@ def _search(module: str) -> tuple[Path | None, list[Path]]:
 
 
 def _part(places: list[Path], name: str) -> tuple[Path | None, list[Path]]:
-    """File of a module in the first folder that has one, and the folders of what may lie in it."""
+    """File of a module in the first folder that has it, and the folders that may contain its submodules."""
     for file in (_module_file(place / name) for place in places):
         if file is not None:
             return file, [file.parent] if file.name == "__init__.py" else []
@@ -350,7 +352,7 @@ def _part(places: list[Path], name: str) -> tuple[Path | None, list[Path]]:
 
 
 def _bound(nodes: Iterable[ast.AST]) -> dict[str, Origin | None]:
-    """Names that statements and arguments bind, each with what it stands for where that is one imported thing."""
+    """Names that statements and arguments bind; each with its origin if it is bound only by one import, else None."""
     found: dict[str, set[Origin | None]] = {}
     waiting = list(nodes)
     while waiting:
@@ -361,7 +363,7 @@ def _bound(nodes: Iterable[ast.AST]) -> dict[str, Origin | None]:
                 names = [(node.id, None)]
             case ast.Tuple() | ast.List() | ast.Starred():
                 waiting.extend(ast.iter_child_nodes(node))
-            case ast.expr():  # what else binds in an expression is written, wherever it stands
+            case ast.expr():  # other bindings inside of expressions are written out at their place
                 pass
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 names = [(node.name, None)]
@@ -386,7 +388,7 @@ def _bound(nodes: Iterable[ast.AST]) -> dict[str, Origin | None]:
 
 
 def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, Origin]]:
-    """Names that an import binds, and what they stand for."""
+    """Names that an import binds, with their origins."""
     for alias in node.names:
         if isinstance(node, ast.ImportFrom):
             yield alias.asname or alias.name, (node.module or "", alias.name)
@@ -400,7 +402,7 @@ def _only_checked(node: ast.If) -> bool:
 
 
 def _last(node: ast.AST) -> str:
-    """Last part of a dotted name, or nothing."""
+    """Last part of a dotted name; empty for anything else."""
     match node:
         case ast.Name(id=name) | ast.Attribute(attr=name):
             return name
@@ -410,7 +412,7 @@ def _last(node: ast.AST) -> str:
 
 
 def _dotted(node: ast.AST, lookup: Callable[[str], Origin | None]) -> Origin | None:
-    """What a name or a dotted name stands for, where that was imported."""
+    """Origin of a name or a dotted name; None if it was not imported."""
     if isinstance(node, ast.Name):
         origin = lookup(node.id)
         return origin and _resolved(origin)
@@ -427,7 +429,7 @@ def _dotted(node: ast.AST, lookup: Callable[[str], Origin | None]) -> Origin | N
 
 
 class _Source:
-    """What counts of one module of the project: texts, and in between what its imported names stand for.
+    """The part of a module of the project that counts: texts, and between them the origins of imported names.
 
     Parameters
     ----------
@@ -450,10 +452,10 @@ class _Source:
 
     @cached_property
     def pieces(self) -> list[str | Origin]:
-        """Texts and what stands between them."""
+        """Texts and the origins of imported names between them."""
         assert self.tree is not None
         self._statements(self.tree.body)
-        self.tree = None  # many trees slow Python's collection of garbage down
+        self.tree = None  # many trees in memory slow down Python's garbage collection
         joined: list[str | Origin] = []
         texts: list[str] = []
         for piece in self._pieces:
@@ -466,12 +468,12 @@ class _Source:
 
     @cached_property
     def imports(self) -> list[str]:
-        """Modules of the project that it imports anywhere."""
+        """Modules of the project that this module imports, at the top or in functions."""
         assert self.pieces is not None
         return sorted(name for name in self._imports if _file(name) is not None)
 
     def _text(self, piece: str | list[tuple[str, str, bool]]) -> str:
-        """A text as it is; imports that follow each other in an order of their own."""
+        """Return a text unchanged, and a sequence of imports in sorted order, without those that do not count."""
         if isinstance(piece, str):
             return piece
         return "".join(sorted({text for text, name, quiet in piece if not quiet or name in self._used}))
@@ -491,14 +493,14 @@ class _Source:
         return _dotted(node, self._lookup)
 
     def _full_name(self, node: ast.AST) -> str:
-        """Dotted name of something from elsewhere, e.g. ``torch.nn.Module``; of anything else what stands there."""
+        """Dotted name of something imported, e.g. ``torch.nn.Module``; for anything else its last name in the code."""
         if isinstance(node, ast.Call | ast.Subscript):
             return self._full_name(node.func if isinstance(node, ast.Call) else node.value)
         origin = self._origin(node)
         return ".".join(filter(None, origin)) if origin else _last(node)
 
     def _is_log(self, node: ast.AST) -> bool:
-        """Whether something is a logger, the module ``logging``, or of them."""
+        """Whether a node is a logger, the module ``logging``, or an attribute or call of one of these."""
         while True:
             origin = self._origin(node)
             if origin is not None and origin[0] == "logging":
@@ -524,7 +526,7 @@ class _Source:
                     self._write(node)
 
     def _counted(self, statements: Iterable[ast.stmt]) -> Iterator[ast.AST]:
-        """Statements that may change something, or the parts of them that may."""
+        """Statements that may have an effect, or only the parts of a statement that may."""
         for node in statements:
             match node:
                 case ast.Pass() | ast.Expr(value=ast.Constant()) | ast.ImportFrom(module="__future__"):
@@ -545,7 +547,7 @@ class _Source:
                     yield node
 
     def _import(self, nodes: Iterable[ast.Import | ast.ImportFrom]) -> None:
-        """Write imports from elsewhere; of those from the project only what one name may stand for at one time."""
+        """Write imports from outside of the project; of the others, only names that are bound more than once."""
         outside: list[tuple[str, str, bool]] = []
         for node in nodes:
             if isinstance(node, ast.ImportFrom) and (
@@ -566,7 +568,7 @@ class _Source:
         self._pieces.append(outside)
 
     def _effects(self, nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
-        """Parts of expressions that may change something: all calls but those that only put a text together."""
+        """Parts of expressions that may have an effect: all calls except those that only compose a text."""
         for node in nodes:
             match node:
                 case ast.NamedExpr() | ast.Await() | ast.Yield() | ast.YieldFrom():
@@ -670,7 +672,7 @@ class _Source:
             given, keywords = _without_texts(node.exc, message_only)
             if given or keywords:
                 self._write_call(node.exc.func, given, keywords)
-            else:  # the same as the class alone
+            else:  # raising an instance without arguments is the same as raising the class
                 self._write(node.exc.func)
         else:
             self._write(node.exc)
@@ -684,7 +686,7 @@ class _Source:
         self._pieces.append(")")
 
     def _message_only(self, function: ast.AST) -> bool | None:
-        """Whether what is called is an exception that takes nothing but a text; None where it is no exception."""
+        """Whether a call makes an exception whose arguments are only texts; None if it makes no exception."""
         origin = self._origin(function)
         if origin is None and isinstance(function, ast.Name) and self._lookup(function.id) is None:
             origin = self.module, function.id
@@ -704,7 +706,7 @@ class _Source:
         return not issubclass(known, VALUES) if isinstance(known, type) and issubclass(known, BaseException) else None
 
     def _base(self, node: ast.AST) -> Origin:
-        """What a base of a class stands for; without an origin one of this module or of Python."""
+        """Origin of a base class; if it was not imported, it belongs to this module or to Python."""
         return _dotted(node, self.names.get) or (self.module, _last(node))
 
     # -- definitions
@@ -726,7 +728,7 @@ class _Source:
             self._write(node.body)
 
     def _arguments(self, node: ast.arguments, reads: bool) -> None:
-        """Names and defaults of arguments, and annotations where a decorator may read them."""
+        """Write names and defaults of arguments, and annotations if a decorator may use them."""
         one, many = [node.vararg] if node.vararg else [], [node.kwarg] if node.kwarg else []
         self._pieces.append("(")
         for arguments in (node.posonlyargs, node.args, one, node.kwonlyargs, many):
@@ -750,7 +752,7 @@ class _Source:
         self._reads.pop()
 
     def _is_bare(self, node: ast.ClassDef) -> bool:
-        """Whether a class takes no more than names from the annotations of its fields."""
+        """Whether a class uses only the names of its annotated fields, and not the annotations."""
         if node.decorator_list:
             return all(self._full_name(decorator) == "dataclasses.dataclass" for decorator in node.decorator_list)
         return not node.keywords and all(map(self._is_bare_base, node.bases))
@@ -761,10 +763,10 @@ class _Source:
         return name in BARE or self._message_only(node) is not None or (known is not None and self._is_bare(known))
 
     def _field(self, node: ast.AnnAssign) -> None:
-        """A variable with an annotation: as without, but for fields of classes."""
+        """Write a variable with an annotation: outside of classes without the annotation, in classes as a field."""
         of_class, _ = self._scopes[-1]
         if not of_class:
-            assert node.value is not None  # a declaration alone does nothing
+            assert node.value is not None  # a declaration without a value was left out before
             self._write(ast.Assign(targets=[node.target], value=node.value))
             return
         self._pieces.append("Field(")
@@ -807,7 +809,7 @@ def _given(call: ast.Call) -> list[ast.AST]:
 
 
 def _without_texts(call: ast.Call, all_are: bool) -> tuple[list[ast.expr], list[ast.keyword]]:
-    """Arguments of a call without those that are texts."""
+    """Arguments of a call that are not texts; none if all arguments are texts."""
     if all_are:
         return [], []
     return [part for part in call.args if not _is_text(part)], [
@@ -826,9 +828,10 @@ def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.JoinedStr)
 
 
-#: Fields of nodes that say nothing: ``ctx`` follows from the place, the others are comments.
+#: Fields of nodes that do not count: ``ctx`` follows from the place in the code, ``type_comment`` is a comment, and
+#: ``kind`` is the ``u`` before a string.
 IGNORED = frozenset({"ctx", "kind", "type_comment"})
-#: How nodes are written that are not written field by field.
+#: Methods that write types of nodes which are not written field by field.
 SPECIAL: dict[type[ast.AST], Callable[[_Source, Any], None]] = {
     ast.AnnAssign: _Source._field,
     ast.Assert: _Source._assert,

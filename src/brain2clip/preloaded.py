@@ -1,21 +1,24 @@
-"""One Python that has loaded the libraries of jobs, and forks for each job.
+"""A Python process that has loaded the libraries of jobs, and forks for each job (the *loaded Python*).
 
-A small job computes for a second and would import torch and other libraries for three. So a run on this machine
-starts ``python -P preloaded.py HOW SOCKET SOURCE`` beside itself; in the shell of the jobs, ``python`` is then a
-function (:func:`function`) that calls ``preloaded_client.py``, which hands command line, folder, environment, streams,
-umask, CPUs and limits of the job to it. Nothing else changes: a job is a process of its own, with its log, its outputs
-and its exit code. Where this process is gone, was started for another number of threads, may have less than the job
-(CPUs, limits), or has loaded sources that were edited since, the client becomes the Python that was asked for.
+A small job computes for one second, but importing torch and other libraries takes three. So a run on this machine
+starts ``python -P preloaded.py HOW SOCKET SOURCE``. In the shells of its jobs, ``python`` is a function
+(:func:`function`) that calls ``preloaded_client.py``. This client sends the job's command line, folder, environment,
+streams, umask, CPUs and limits to the loaded Python, which forks and runs the job. Nothing else changes: a job is a
+separate process with its own log, outputs and exit code. The client runs the ordinary Python instead if the loaded
+Python has ended, was started for another number of threads, has fewer CPUs or lower limits than the job, or has loaded
+sources that were edited since.
 
-A run on this machine that is killed lets its jobs end well. Jobs of a group that SLURM runs (HOW is ``bound``) end with
-who started this process, and when SLURM ends theirs: it would not find all of them, for they are not below its steps.
+If a run on this machine is killed, its running jobs still finish. Jobs of a group that SLURM runs (HOW is ``bound``)
+are ended when the process that started the loaded Python ends, or when SLURM ends their step. We have to end them
+ourselves, because they are not child processes of SLURM's steps, and SLURM would miss some.
 
-What is loaded grows: before a job is forked, the module of its stage is imported here, and what it imports later (of
-:data:`LIBRARIES`, and of this package) is told by the job when it ends. What jobs of a stage have in common is read
-here as well (:mod:`brain2clip.shared`). Nothing of it needs threads or a GPU: none is started here. With an empty
-SOURCE, libraries alone are loaded, all of them and at once: tests share such a one among many copies of the sources.
+More is loaded over time. Before a job is forked, the module of its stage is imported here. When a job ends, it reports
+which other modules (of :data:`LIBRARIES` and of this package) it has imported, and these are imported here, too. Data
+that the jobs of a stage have in common are also read here (:mod:`brain2clip.shared`). None of this needs threads or a
+GPU, and none is started here. If SOURCE is empty, only libraries are loaded, all of them at the start: tests share one
+such process among many copies of the sources.
 
-This file runs by its path and imports nothing of this package at its top: its process does when a job needs it.
+This file is run by its path and imports nothing of this package at the top; modules are imported when a job needs them.
 """
 
 from __future__ import annotations
@@ -50,21 +53,21 @@ from typing import IO, Any, NamedTuple
 
 #: Environment variable with the path of the socket.
 SOCKET = "BRAIN2CLIP_PRELOADED"
-#: What is worth loading once. The order is that of loading.
+#: Libraries that are worth loading once, in the order of loading.
 LIBRARIES = (
     "numpy", "pandas", "yaml", "pydantic", "h5py", "pyarrow.parquet", "pyarrow.pandas_compat", "torch",
     "safetensors.torch", "PIL.Image", "scipy.special", "scipy.signal", "scipy.stats", "sklearn.covariance",
     "sklearn.linear_model", "open_clip", "mne", "mne_bids", "matplotlib.pyplot",
 )  # fmt: skip
-#: Numbers of threads, which libraries read when they are loaded.
+#: Environment variables with numbers of threads; libraries read them when they are loaded.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-#: Answer to a client that has to be that Python itself; other answers are exit codes, negative ones signals.
+#: Answer to a client that has to run the job itself.
 NOT_HERE = "not here"
-#: The path of a socket may have 107 characters.
+#: Largest length of the path of a socket, characters.
 LONGEST = 107
-#: What the process is told whose jobs end with it.
+#: Value of the argument HOW if jobs end together with the loaded Python.
 BOUND = "bound"
-#: How long jobs that end with this process may take to, s.
+#: How long jobs may take to end after they are asked to, s.
 GRACE_S = 10.0
 PR_SET_PDEATHSIG = 1
 PACKAGE = Path(__file__).parent.name
@@ -75,19 +78,19 @@ CLIENT = Path(__file__).with_name("preloaded_client.py")
 
 
 def function() -> str:
-    """``python`` as a function of bash that asks a loaded Python, where there is one; without braces."""
+    """``python`` as a bash function that uses the loaded Python if there is one; the text contains no braces."""
     client = f'command python -I -S {shlex.quote(str(CLIENT))} "${SOCKET}" "$@"'
     return f'python() if [[ -v {SOCKET} && -S ${SOCKET} ]]; then {client}; else command python "$@"; fi'
 
 
 def folder() -> Path | None:
-    """Folder of the loaded Python that the environment names; None where it names none."""
+    """Folder of the loaded Python that the environment names; None if it names none."""
     path = Path(os.environ.get(SOCKET, ""))
     return path.parent if path.is_absolute() else None
 
 
 def running(client: int) -> int | None:
-    """Number of the process that runs a job for a client, by the number of the client's process; None for others."""
+    """From the id of a client process to the id of the process that runs its job; None for other processes."""
     if (found := folder()) is None:
         return None
     try:
@@ -102,25 +105,26 @@ def start(
     more: Sequence[str] = (),
     bound: bool = False,
 ) -> subprocess.Popen[bytes] | None:
-    """Start a loaded Python that lives as long as this process, and let the environment of jobs name it.
+    """Start a loaded Python that lives as long as this process, and name it in the environment of jobs.
 
-    Where one is named there already, it is used; where something else stands there, there is none.
+    If the environment of this process already has the variable, no other one is started.
 
     Parameters
     ----------
     source : Path or None
-        Folder of this package as jobs see it; None loads libraries alone.
+        Folder of this package as jobs see it; None: only libraries are loaded.
     environment : dict, optional
-        Takes the name of the socket, in place of this process's environment.
+        Gets the path of the socket, instead of this process's environment.
     more : sequence of str
-        Libraries to load with the others, where there is no folder.
+        Further libraries to load if `source` is None.
     bound : bool
-        Whether its jobs end with this process, and it before.
+        Whether the jobs and the loaded Python end when this process ends.
 
     Returns
     -------
     subprocess.Popen or None
-        To be kept: its standard input is what tells it that this process is gone. None where there can be none.
+        Keep it: when its standard input is closed, the loaded Python knows that this process has ended. None if no
+        loaded Python was started.
     """
     if environment is None and os.environ.get(SOCKET):
         return None
@@ -128,13 +132,13 @@ def start(
         return None
     try:
         place = Path(tempfile.mkdtemp(prefix="brain2clip-"))
-    except OSError:  # no folder for temporary files that has room
+    except OSError:  # no folder for temporary files, or no space in it
         return None
     path = place / "socket"
     if len(str(path)) > LONGEST:
         shutil.rmtree(place)
         return None
-    # What jobs have as well: by the name of the run they are known when it is killed.
+    # The name of the run is in this environment, too: it identifies the jobs after the run was killed.
     given = {**os.environ, **dict.fromkeys(THREADS, "1")}
     how = BOUND if bound else "free"
     command = [sys.executable, "-P", __file__, how, str(path), str(source or ""), *more]
@@ -149,7 +153,7 @@ def start(
 
 
 def end(server: subprocess.Popen[bytes]) -> None:
-    """Let a loaded Python go, and wait for it: what SLURM kills does not remove its folder."""
+    """End a loaded Python and wait for it; if SLURM killed it, its folder would not be removed."""
     assert server.stdin is not None
     server.stdin.close()
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -160,21 +164,23 @@ def end(server: subprocess.Popen[bytes]) -> None:
 
 
 class Asked(NamedTuple):
-    """What a client would be.
+    """Request of a client: the properties that the job's process must have.
 
     Attributes
     ----------
     streams : list of int
-        Descriptors that become standard input, output and error.
+        Descriptors for standard input, output and error.
     arguments : list of str
-        ``-m``, the module and what follows.
+        ``-m``, the module and its arguments.
     folder : str
+        Working directory.
     environment : dict
+        All environment variables.
     umask : int
     cpus : list of int
-        Those that it may run on.
+        CPUs on which it may run.
     limits : dict
-        By name (``RLIMIT_…``), soft and hard.
+        Soft and hard limit by name (``RLIMIT_…``).
     """
 
     streams: list[int]
@@ -186,14 +192,14 @@ class Asked(NamedTuple):
     limits: dict[str, tuple[int, int]]
 
     def may_be_forked(self) -> bool:
-        """Whether a process that this one forks may have as much as the client."""
+        """Whether a forked process can have the CPUs and limits of the client."""
         may = {name: _size(resource.getrlimit(getattr(resource, name))[1]) for name in self.limits}
         return os.sched_getaffinity(0).issuperset(self.cpus) and all(
             _size(hard) <= may[name] for name, (_, hard) in self.limits.items()
         )
 
     def become(self) -> None:
-        """Make this process the client's equal; its streams are taken."""
+        """Give this process the client's streams, umask, CPUs, limits, folder and environment."""
         for number, stream in enumerate(self.streams):
             os.dup2(stream, number)
             os.close(stream)
@@ -217,11 +223,11 @@ class Forked:
     Attributes
     ----------
     client : socket.socket
-        Waits for the exit code.
+        Connection to the client, which waits for the exit code.
     told : file
-        Where the job writes what it has loaded.
+        Pipe into which the job writes the names of the modules that it has loaded.
     word : Path
-        Says which process this is.
+        File with the id of the job's process.
     """
 
     client: socket.socket
@@ -231,23 +237,24 @@ class Forked:
 
 @dataclass
 class Server:
-    """What forks.
+    """The part of the loaded Python that accepts jobs and forks for them.
 
     Attributes
     ----------
     source : Path or None
-        Folder of this package, of which modules are loaded.
+        Folder of this package, from which modules are loaded; None: only libraries are loaded.
     folder : Path
-        A file for each job, named by the number of its client's process, holds the number of its own.
+        Has a file for each job: its name is the process id of the client, its content the process id of the job.
     listening : socket.socket
+        Socket on which clients connect.
     bound : bool
-        Whether jobs end with this process, and it when it is asked to.
+        Whether jobs end when this process ends, and this process ends on SIGTERM.
     jobs : dict
-        By the number of the process.
+        Running jobs by process id.
     files : dict
-        Times and sizes of the sources that were loaded.
+        Times and sizes of the loaded source files.
     number : int
-        Of jobs that were forked.
+        Number of jobs that were forked.
     """
 
     source: Path | None
@@ -261,7 +268,7 @@ class Server:
     _asked_to_end: bool = False
 
     def serve(self) -> None:
-        """Fork for each job that comes, until who started us is gone, and our jobs have ended."""
+        """Fork for each job, until the process that started this one has ended and all jobs have ended."""
         awake, waker = socket.socketpair()
         for end in (awake, waker):
             end.setblocking(False)
@@ -291,7 +298,7 @@ class Server:
         self._asked_to_end = True
 
     def close(self) -> float:
-        """Take no more jobs; until when those that run may go on."""
+        """Accept no more jobs; return the time until which running jobs may continue."""
         self.selector.unregister(sys.stdin)
         self.selector.unregister(self.listening)
         self.listening.close()
@@ -303,16 +310,16 @@ class Server:
         return time.monotonic() + GRACE_S
 
     def accept(self) -> None:
-        """Take one job, and fork for it."""
+        """Accept one job, and fork for it."""
         client, _ = self.listening.accept()
         try:
             asked = received(client)
-        except (OSError, ValueError, IndexError, TypeError):  # it has gone already, or is of other sources
+        except (OSError, ValueError, IndexError, TypeError):  # the client has ended, or is from other sources
             client.close()
             return
         try:
             forked = self.forked(client, asked)
-            with contextlib.suppress(OSError):  # it has gone meanwhile
+            with contextlib.suppress(OSError):  # the client has ended meanwhile
                 client.sendall(f"{NOT_HERE if forked is None else f'process {forked}'}\n".encode())
             if forked is None:
                 client.close()
@@ -321,7 +328,7 @@ class Server:
                 os.close(stream)
 
     def forked(self, client: socket.socket, asked: Asked) -> int | None:
-        """Number of the process of a job that runs here now; None where it cannot."""
+        """Fork for a job and return the id of its process; None if it cannot run here."""
         if not asked.may_be_forked() or not self.fits(asked.arguments, asked.environment):
             return None
         try:
@@ -339,7 +346,7 @@ class Server:
                 os._exit(70)
         os.close(writing)
         word = self.folder / str(caller(client))
-        with contextlib.suppress(OSError):  # then its benchmark is of the client alone
+        with contextlib.suppress(OSError):  # without this file, the benchmark measures only the client
             word.write_text(str(pid))
         self.jobs[pid] = Forked(client, os.fdopen(reading, "rb"), word)
         self.selector.register(client, selectors.EVENT_READ, data=pid)
@@ -347,7 +354,7 @@ class Server:
         return pid
 
     def fits(self, arguments: list[str], environment: dict[str, str]) -> bool:
-        """Whether a job may run here; the module of its stage is loaded then."""
+        """Whether a job may run here; if so, the module of its stage is loaded."""
         if arguments[:1] != ["-m"] or any(environment.get(name, "1") != "1" for name in THREADS):
             return False
         if self.source is None:
@@ -361,7 +368,7 @@ class Server:
         return True
 
     def load(self, names: list[str]) -> bool:
-        """Import modules; whether all could be. What a job cannot import, it says itself."""
+        """Import modules; return whether all could be imported. The job itself will report a failed import."""
         for name in names:
             if name in sys.modules:
                 continue
@@ -376,13 +383,13 @@ class Server:
         return True
 
     def unchanged(self) -> bool:
-        """Whether the sources that were loaded are still as they were."""
+        """Whether the loaded source files have not been edited since."""
         return all(state(file) == before for file, before in self.files.items())
 
     def leave(self) -> None:
-        """In a job: close what belongs to the loaded Python."""
+        """In a forked job: close the sockets and reset the signals of the loaded Python."""
         if self.bound:
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # when the loaded Python is gone
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # if the loaded Python ends
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
@@ -393,14 +400,14 @@ class Server:
         self.selector.close()
 
     def abandoned(self, pid: int) -> None:
-        """End a job whose client is gone: it was killed in place of the job."""
+        """End a job whose client has ended: whoever killed the client meant the job."""
         job = self.jobs[pid]
         self.selector.unregister(job.client)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
 
     def reap(self) -> None:
-        """Tell the clients of jobs that have ended how these ended, and load what they had to load."""
+        """Send the exit codes of ended jobs to their clients, and load the modules that these jobs reported."""
         ended = []
         for pid in list(self.jobs):
             found, status = os.waitpid(pid, os.WNOHANG)
@@ -420,7 +427,7 @@ class Server:
 
 
 def share(arguments: list[str]) -> None:
-    """Read what the jobs of a stage have in common. What is wrong with it, a job says itself."""
+    """Read data that the jobs of a stage have in common. Errors are ignored here; the job itself will report them."""
     if (found := getattr(sys.modules[arguments[1]], "share", None)) is None:
         return
     stage: Any = importlib.import_module(f"{PACKAGE}.stage")
@@ -436,7 +443,7 @@ def share(arguments: list[str]) -> None:
 
 
 def state(file: str) -> tuple[int, int]:
-    """Time and size of a file; zeros where it is gone."""
+    """Time and size of a file; zeros if it does not exist."""
     try:
         found = os.stat(file)
     except OSError:
@@ -445,13 +452,13 @@ def state(file: str) -> tuple[int, int]:
 
 
 def caller(client: socket.socket) -> int:
-    """Number of the process at the other end."""
+    """Id of the process at the other end of a connection."""
     pid, _, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
     return int(pid)
 
 
 def received(client: socket.socket) -> Asked:
-    """What a client sends."""
+    """Receive the request of a client."""
     streams = array.array("i")
     _, given, _, _ = client.recvmsg(1, socket.CMSG_SPACE(3 * streams.itemsize))
     streams.frombytes(given[0][2])
@@ -460,20 +467,21 @@ def received(client: socket.socket) -> Asked:
 
 
 def be(asked: Asked, telling: int, runs: str | None) -> None:
-    """Be ``python -m MODULE ARGUMENT…`` in a forked process, and end it.
+    """Run ``python -m MODULE ARGUMENT…`` in a forked process, then end the process.
 
     Parameters
     ----------
     asked : Asked
+        Request of the client.
     telling : int
-        Descriptor for the names of what is loaded in the end.
+        Descriptor to which the names of all loaded modules are written at the end.
     runs : str or None
-        Module of a stage that is loaded already.
+        Module of the stage, if it is loaded already.
     """
     asked.become()
     arguments = asked.arguments
-    tempfile.tempdir = None  # it depends on the environment
-    logging.root.handlers.clear()  # what logs without being asked to (logging.info) has put one there
+    tempfile.tempdir = None  # depends on the environment, so it is determined again
+    logging.root.handlers.clear()  # a library that calls logging.info has added a handler
     sys.path[0:0] = ["", *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     sys.argv = arguments[1:]
     code, ending = 1, 0
@@ -506,7 +514,7 @@ def be(asked: Asked, telling: int, runs: str | None) -> None:
 
 
 def loaded() -> list[str]:
-    """What the next job should find loaded."""
+    """Names of modules that should be loaded for the next jobs."""
     return [
         *(name for name in LIBRARIES if name in sys.modules),
         *(name for name in sys.modules if name.startswith(f"{PACKAGE}.")),
@@ -514,8 +522,8 @@ def loaded() -> list[str]:
 
 
 def main(how: str, path: str, source: str, *more: str) -> None:
-    """Listen at a path; nothing of a folder of sources is loaded where it is empty, but libraries."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # meant for the jobs, or for who started us, whose end we see
+    """Listen at `path`. If `source` is empty, load libraries at once, and no modules of this package."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # for jobs or the process that started us; we notice when it ends
         signal.signal(number, signal.SIG_IGN)
     if source:
         sys.path.insert(0, source)
@@ -527,7 +535,7 @@ def main(how: str, path: str, source: str, *more: str) -> None:
             listening.bind(path)
             listening.listen(128)
             print("ready", flush=True)
-            os.dup2(2, 1)  # nobody reads on
+            os.dup2(2, 1)  # nobody reads standard output any more
             server = Server(Path(source).resolve() if source else None, Path(path).parent, listening, how == BOUND)
             server.serve()
             if server.bound:

@@ -1,6 +1,6 @@
-"""Hand a job to a loaded Python (``preloaded.py``), or become the Python that was asked for: CLIENT SOCKET ARGUMENT….
+"""Give a job to the loaded Python (``preloaded.py``), or else run the ordinary Python: CLIENT SOCKET ARGUMENT….
 
-Started once for every job, so with nothing to load: ``python -I -S``.
+It is started for every job and must start quickly, so it imports little: ``python -I -S``.
 """
 
 import array
@@ -14,7 +14,7 @@ import sys
 
 
 def here() -> dict[str, object]:
-    """What a job has of this process."""
+    """Properties of this process that the job must have."""
     os.umask(umask := os.umask(0))
     names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
     return {
@@ -27,7 +27,7 @@ def here() -> dict[str, object]:
 
 
 def main(path: str, *arguments: str) -> None:
-    """End as the job ends."""
+    """Let the loaded Python run the job, and end with the job's exit code or signal."""
     try:
         server = socket.socket(socket.AF_UNIX)
         server.connect(path)
@@ -47,7 +47,7 @@ def main(path: str, *arguments: str) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(job, number)
 
-    # Ctrl-C in a terminal goes to the job as well, which ends by it.
+    # Ctrl-C in a terminal also reaches the job, which then ends; so this process ignores it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, hand_on)
     ending = told.readline()
@@ -56,7 +56,7 @@ def main(path: str, *arguments: str) -> None:
         hand_on(signal.SIGTERM, None)
     code = int(ending or b"70")
     if code < 0:
-        with contextlib.suppress(OSError):  # SIGKILL has no other
+        with contextlib.suppress(OSError):  # not possible for SIGKILL
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""Processes of a run: its jobs, by the run's name in their environment, and its snakemake, by a locked file."""
+"""Find the processes of a run: its jobs by the name of the run in their environment, its snakemake by a locked file."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ import psutil
 
 #: Environment variable with the name of a run.
 RUN = "BRAIN2CLIP_RUN"
-#: Environment variable with which a failed job stops its run; else the jobs go on that do not need its files.
+#: Environment variable: if it is set, a failed job stops the run. Otherwise jobs that do not need its files continue.
 STOP_AT_FIRST_FAILURE = "BRAIN2CLIP_STOP_AT_FIRST_FAILURE"
-#: Ending of the file that says whose a lock of Snakemake's is. The kernel locks it (flock) as long as that lives.
+#: Ending of the owner file, which names the process that owns a lock of Snakemake. The process locks the file (flock);
+#: when it dies, the kernel releases this lock.
 OWNER = ".owner"
-#: Changes with each start of the machine; not there on all systems.
+#: File with an id that changes at each start of the machine; some systems do not have it.
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def word(pid: int, name: str) -> dict[str, Any]:
-    """What a run leaves word of: where its snakemake runs, and what its jobs are known by."""
+    """Content of an owner file: host, process and session of the run's snakemake, and the name of the run."""
     return {"host": platform.node(), "pid": pid, "session": os.getsid(0), "name": name}
 
 
 def own(path: Path) -> IO[str]:
-    """Leave word of this process in a file, which is locked as long as what is returned is open."""
+    """Write an owner file for this process; it is locked as long as the returned file is open."""
     file = path.open("w", encoding="utf-8")
     json.dump({**word(os.getpid(), os.environ[RUN]), "boot": _boot()}, file)
     file.flush()
@@ -37,24 +38,24 @@ def own(path: Path) -> IO[str]:
 
 
 def dead_owners(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Files of owners in a folder that are dead, with their words; each is locked by us while it is looked at.
+    """Owner files of dead processes in a folder, with their content; each is locked while the caller handles it.
 
-    Only those of this machine since its last start: some file systems do not lock between machines.
+    Only owners on this machine since its last start are found, because some file systems do not lock between machines.
     """
     for path in sorted(folder.glob(f"*{OWNER}")):
         with path.open("r+", encoding="utf-8") as file:
             try:
                 made = dict(json.load(file))
-            except (ValueError, TypeError):  # not written to its end
+            except (ValueError, TypeError):  # not written completely
                 continue
             if (made.get("host"), made.get("boot")) == (platform.node(), _boot()) and _lock(file):
                 yield path, made
 
 
 def jobs(made: Mapping[str, Any]) -> list[psutil.Process]:
-    """Jobs of a run on this machine, by the word that it left.
+    """Jobs of a run on this machine, by the content of its owner file.
 
-    Those of a cluster have the name as well, but not the session.
+    Jobs on a cluster have the same name of the run, but another session.
     """
     return [process for process in psutil.process_iter() if _is_job(process, made)]
 
@@ -69,7 +70,7 @@ def _is_job(process: psutil.Process, made: Mapping[str, Any]) -> bool:
 
 
 def _lock(file: IO[str]) -> bool:
-    """Lock a file as long as it is open; whether that was possible."""
+    """Lock a file until it is closed; return whether that was possible."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -78,7 +79,7 @@ def _lock(file: IO[str]) -> bool:
 
 
 def _boot() -> str | None:
-    """Which start of the machine this is."""
+    """Id of the present start of the machine."""
     try:
         return BOOT.read_text().strip()
     except OSError:

@@ -1,8 +1,8 @@
-"""What a run shows: a line for each running job, a line for all of them, and at the end the reasons of failures.
+"""The output of a run: a line for each running job, a line for the whole run, and at the end the reasons of failures.
 
-On a terminal the lines are redrawn in place; elsewhere (a file, a pipe) they are printed now and then. Nothing here
-knows Snakemake: :mod:`brain2clip.internals.snakemake_log` calls it. The progress of a job is in its log
-(:func:`brain2clip.stage.progress`), which every machine of a run can read.
+On a terminal the lines are redrawn in place; in a file or a pipe they are printed now and then. This module does not
+know Snakemake; :mod:`brain2clip.internals.snakemake_log` calls it. The progress of a job is read from its log
+(:func:`brain2clip.stage.progress`), which is readable on every machine of a run.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from typing import NamedTuple, TextIO
 
 #: How often a terminal is redrawn, s.
 REDRAWN_S = 1.0
-#: When running jobs are listed where there is no terminal: first after so long, then more and more seldom, s.
+#: Without a terminal, running jobs are listed: time before the first list (s), factor by which the time between lists
+#: grows, and the longest time between lists (s).
 LISTED_S, SELDOM, LONGEST_S = 30.0, 1.5, 600.0
-#: At most this many running jobs are listed.
+#: Largest number of running jobs that are listed.
 RUNNING = 12
-#: Lines on all failures at the end, and on each of them.
+#: Largest number of lines on all failures at the end, and on each failure.
 LINES, LINES_OF_ONE = 10, 6
-#: Of a log, the end is read, bytes.
+#: Size of the end of a log that is read, bytes.
 TAIL = 1 << 14
-#: A log that was written so long before its job started is that of an earlier attempt (clocks differ), s.
+#: A log belongs to an earlier attempt if it was written longer than this before the job started (clocks differ), s.
 EARLIER_S = 60.0
-#: Exit codes of jobs that Ctrl-C or SIGTERM ended.
+#: Exit codes of jobs that were ended by Ctrl-C or SIGTERM.
 STOPPED = frozenset({130, 143, -2, -15})
-#: What is said beside a report.
+#: Note beside the path of the report.
 UNPACK = " (unpack it and open report.html in a browser)"
-#: How :func:`brain2clip.stage.main` tells the end that an expected error makes, and its own.
+#: Line of :func:`brain2clip.stage.main` in a log before the message of an expected error.
 _TOLD = re.compile(r"^\d\d:\d\d:\d\d \w+: stopped\n", re.MULTILINE)
 _LINE = re.compile(r"\d\d:\d\d:\d\d ")
 _SHARE = re.compile(r"^\d\d:\d\d:\d\d (.*?):? (\d+(?:\.\d+)?) of (\d+(?:\.\d+)?)\b(?:.*?, (\d+) s left)?", re.MULTILINE)
@@ -45,7 +46,7 @@ _TRACEBACK = "Traceback (most recent call last):\n"
 
 
 def tail(path: Path | str, since: float = 0.0) -> str | None:
-    """The end of a log; None where there is none, or only that of an earlier attempt."""
+    """The end of a log; None if there is no log, or only that of an earlier attempt."""
     try:
         with open(path, "rb") as file:
             found = os.fstat(file.fileno())
@@ -58,7 +59,7 @@ def tail(path: Path | str, since: float = 0.0) -> str | None:
 
 
 def sentence(log: str) -> str:
-    """What a stage says of its end in its log: its sentence, or the last error of Python; empty where it is cut."""
+    """Reason of a failure in the log of a stage: its message, or the last error of Python; empty if there is none."""
     if told := list(_TOLD.finditer(log)):
         return log[told[-1].end() :].strip()
     lines = log.rpartition(_TRACEBACK)[2].splitlines() if _TRACEBACK in log else []
@@ -67,37 +68,37 @@ def sentence(log: str) -> str:
 
 
 def last_words(log: str) -> str:
-    """The last lines of a log that are not a stage's, as those of a shell that does not find it."""
+    """The last lines of a log that the stage did not write, such as an error of the shell."""
     return "\n".join([line for line in log.strip().splitlines() if not _LINE.match(line)][-3:])
 
 
 def share(log: str) -> tuple[str, float, float | None] | None:
-    """How far a job is by its log: what is counted, the share, and the time left as it was then, s."""
+    """Progress of a job by its log: what is counted, the share that is done, and the time left (s) at that time."""
     found = list(_SHARE.finditer(log))
     if not found:
         return None
     what, count, total, left = found[-1].groups()
-    if not float(total) or float(count) >= float(total):  # what is counted is over, the job is not
+    if not float(total) or float(count) >= float(total):  # this part is complete, but the job is not
         return None
     return f"{what} {count} of {total}", float(count) / float(total), None if left is None else float(left)
 
 
 def duration(seconds: float) -> str:
-    """A time in one word and its unit."""
+    """A time as a number with its unit, such as ``5 min``."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def places(results: Path, shown: Path | str) -> str:
-    """Where page, tables, figures, report and logs are, of those that are there.
+    """A line for each of page, tables, figures, report and logs that exists, with its path.
 
     Parameters
     ----------
     results : path
         Folder of the results.
     shown : path
-        The same as it is printed.
+        The same folder as it is printed.
     """
     names = {"Page": "page/page.html", "Tables": "tables", "Figures": "figures", "Report": "report.zip", "Logs": "logs"}
     there = {word: name for word, name in names.items() if (results / name).exists()}
@@ -110,14 +111,14 @@ def places(results: Path, shown: Path | str) -> str:
 
 
 class Step(NamedTuple):
-    """A job of a run: its stage, and the numbers of the jobs that it waits for."""
+    """A job of a run: its stage, and the numbers of the jobs that must run before it."""
 
     stage: str
     after: Collection[int] = ()
 
 
 class State(NamedTuple):
-    """How far a job is: the share in words, the time left (s), and what is counted."""
+    """Progress of a job: the share that is done as text, the time left (s), and what is counted."""
 
     share: str = ""
     left: float | None = None
@@ -133,7 +134,7 @@ class Running:
     stage, title : str
     logs : sequence of str
     since : float
-        When, by the clock of this machine, s since 1970.
+        Time of the start by the clock of this machine, s since 1970.
     """
 
     stage: str
@@ -141,10 +142,10 @@ class Running:
     logs: Sequence[str]
     since: float
     read: tuple[str, float] = ("", 0.0)
-    """The last line on progress, and when it was first seen."""
+    """The last progress in the log, and the time when it was first seen."""
 
     def state(self, now: float, mean: float | None) -> State | None:
-        """How far it is; None for a job without a log, as one that waits for its turn on a cluster."""
+        """Progress of the job; None if it has no log yet, for example because it waits in the queue of a cluster."""
         log = tail(self.logs[0], self.since) if self.logs else ""
         if log is None:
             return None
@@ -170,7 +171,7 @@ class Failure:
     stage, title : str
     logs : sequence of str
     said : str
-        Its sentence, as far as it is known.
+        The reason, if it is known.
     stopped : bool
         Whether it was stopped on request.
     doubtful : bool
@@ -193,17 +194,17 @@ class Screen:
     ----------
     stream : text stream
     live : bool
-        Whether it is a terminal that lines can be redrawn on.
+        Whether the stream is a terminal on which lines can be redrawn.
     quiet : bool
-        Whether only the end is told.
+        Whether only the summary at the end is shown.
     costs : callable
-        Mean time of a job by stage, s, as far as it is known; asked when the run begins.
+        Returns the known mean times of jobs by stage, s; called when the run begins.
     lanes : int, optional
-        How many jobs run side by side; None: as many as are seen to.
+        Number of jobs that run at the same time; None: the number of jobs that are running now.
     ending : callable, optional
-        What is said in the end of a run that went well, after the total; None: nothing is said of it.
+        Returns the text after the total at the end of a successful run; None: no summary of a successful run.
     now : callable
-        The time, s since 1970.
+        Returns the time, s since 1970.
     """
 
     stream: TextIO
@@ -215,7 +216,7 @@ class Screen:
     now: Callable[[], float] = time.time
 
     steps: dict[int, Step] = field(default_factory=dict)
-    """All jobs of the run by their numbers, those that others wait for first."""
+    """All jobs of the run by their numbers, in an order in which each comes after those that it waits for."""
     running: dict[int, Running] = field(default_factory=dict)
     failures: dict[int, Failure] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
@@ -229,12 +230,12 @@ class Screen:
         self._means: dict[str, float] = {}
         self._taken: dict[str, list[float]] = {}
         self._ending: set[int] = set()
-        """Jobs that ran when somebody asked the run to stop, and were not done since."""
+        """Jobs that were running when the run was asked to stop, and have not been done since."""
 
-    # --------------------------------------------------------------------------------------- what is told
+    # --------------------------------------------------------------------------------------- events
 
     def begin(self, steps: Mapping[int, Step]) -> None:
-        """A run of these jobs begins."""
+        """Note that a run of these jobs begins."""
         with self._above():
             order = TopologicalSorter({number: step.after for number, step in steps.items()}).static_order()
             self.steps = {number: steps[number] for number in order if number in steps}
@@ -242,12 +243,12 @@ class Screen:
         threading.Thread(target=self._watch, name="screen", daemon=True).start()
 
     def say(self, text: str) -> None:
-        """Lines above those of the running jobs."""
+        """Print a text above the lines of the running jobs."""
         with self._above():
             self._write(f"{text}\n")
 
     def started(self, number: int, stage: str, title: str, logs: Sequence[str]) -> None:
-        """A job was started, or sent to a cluster."""
+        """Note that a job was started, or sent to a cluster."""
         with self._above():
             self.running[number] = Running(stage, title, logs, self.now())
             self.failures.pop(number, None)  # another attempt
@@ -255,7 +256,7 @@ class Screen:
                 self._write(f"Started: {title}\n")
 
     def finished(self, number: int) -> None:
-        """A job is done."""
+        """Note that a job is done."""
         with self._above():
             job = self.running.pop(number, None)
             if job is None:
@@ -277,20 +278,20 @@ class Screen:
         code: int | None = None,
         group: bool = False,
     ) -> None:
-        """A job failed.
+        """Note that a job failed.
 
         Parameters
         ----------
         number : int
         stage, title : str
         logs : sequence of str
-            Its own log first.
+            The job's own log first.
         why : str
-            What else is known of it, where its log says nothing.
+            Reason that is used if the logs give none.
         code : int, optional
-            Exit code; negative: number of the signal that ended it.
+            Exit code; negative: number of the signal that ended the job.
         group : bool
-            Whether it is one of several that ran in one job of a cluster.
+            Whether it is one of several jobs that ran together in one job of a cluster.
         """
         with self._above():
             job = self.running.pop(number, None)
@@ -307,14 +308,14 @@ class Screen:
                 self._write(f"Failed: {title}\n")
 
     def interrupt(self) -> None:
-        """Somebody has asked the run to stop."""
+        """Note that the run was asked to stop."""
         with self._above():
             if not self.interrupted:
                 self.interrupted, self._ending = True, set(self.running)
                 self._write("Stopping: the running jobs are being stopped.\n")
 
     def close(self) -> None:
-        """The run is over: say how, and why, and nothing after it."""
+        """End the output of a run with a summary; nothing is printed after it."""
         self._over.set()
         with self._above():
             if told := self.end():
@@ -334,7 +335,7 @@ class Screen:
         return self._total(self._states())
 
     def lines(self, most: int = RUNNING) -> list[str]:
-        """A line for each running job (the first of them), and the total."""
+        """A line for each running job (at most `most`), and the total."""
         now, states = self.now(), self._states()
         shown = []
         for job, state in states:
@@ -358,16 +359,16 @@ class Screen:
         return ", ".join(parts)
 
     def _states(self) -> list[tuple[Running, State | None]]:
-        """The jobs that were started, and how far they are; on one machine, none waits for its turn."""
+        """The jobs that were started, with their progress; on one machine, no started job waits in a queue."""
         now, instead = self.now(), State() if self.lanes else None
         return [(job, job.state(now, self._mean(job.stage)) or instead) for job in self.running.values()]
 
     def end(self) -> str:
-        """What is said last."""
+        """Summary at the end of the run."""
         if not self.steps:
             return ""
         total, failures = len(self.steps), list(self.failures.values())
-        if any(not one.doubtful for one in failures):  # of a group, those that say why
+        if any(not one.doubtful for one in failures):  # show only the jobs of a group that give a reason
             failures = [one for one in failures if not one.doubtful]
         wrong = [one for one in failures if not (self.interrupted and one.stopped)]
         told = [self._of_failures(wrong, total)] if wrong else []
@@ -383,7 +384,7 @@ class Screen:
         return "\n\n".join(filter(None, told))
 
     def _of_failures(self, wrong: list[Failure], total: int) -> str:
-        """The counts, then each different sentence once, with the jobs that say it."""
+        """The counts, then each different reason once, with its jobs."""
         left = total - self.done - len(wrong)
         waiting = f", {left} did not run" if left and not self.interrupted else ""
         lines = [f"{len(wrong)} of {total} steps failed, {self.done} done{waiting}:"]
@@ -408,15 +409,15 @@ class Screen:
     # -------------------------------------------------------------------------------------------- time left
 
     def _mean(self, stage: str) -> float | None:
-        """Time of a job: what those of this run took, else what earlier ones did, s."""
+        """Mean time of a stage's jobs, s: of the jobs of this run, or else of earlier runs."""
         taken = self._taken.get(stage)
         return sum(taken) / len(taken) if taken else self._means.get(stage)
 
     def _left(self, states: list[tuple[Running, State | None]]) -> str:
-        """About how long it goes on, in words; empty where nothing is known.
+        """Estimated time left, as text; empty if nothing is known.
 
-        That is the longest chain of jobs that wait for each other, or all work shared out, whichever is longer; jobs
-        that wait for a failed one do not run.
+        It is the longer of two times: the longest chain of jobs that wait for each other, and the time of all jobs
+        divided by the number of jobs that run at the same time. Jobs that wait for a failed job are not counted.
         """
         active = {number: state.left for number, (_, state) in zip(self.running, states) if state is not None}
         means = {stage: self._mean(stage) for stage in {step.stage for step in self.steps.values()}} | {"all": 0.0}
@@ -450,7 +451,7 @@ class Screen:
 
     @contextlib.contextmanager
     def _above(self) -> Iterator[None]:
-        """Take the lines of running jobs away, and draw them again below what was written."""
+        """Remove the lines of running jobs, and draw them again below the text that is written in this context."""
         with self._lock:
             if self._drawn:
                 self.stream.write(f"\x1b[{self._drawn}F\x1b[J")
@@ -476,7 +477,7 @@ class Screen:
 
 
 def _by_code(code: int | None) -> str:
-    """A sentence on an exit code, for a job without a reason in its log."""
+    """Reason from the exit code, for a job whose log gives none."""
     if code in (-9, 137):
         return (
             "killed (signal 9), maybe because memory ran out: give it more memory, or run fewer jobs at once (--cores)"

@@ -1,16 +1,17 @@
 """Digests of content inside the files, so that damaged files are not read.
 
-A digest covers every byte of its file except itself. It is inside the file at a place that other readers ignore, so it
-stays with the file when that is moved:
+A digest covers every byte of its file except the digest itself. It is inside the file, at a place that other readers
+ignore, and so stays with the file when it is moved:
 
-- HDF5: behind the end of what the library reads. There is one for each block, so that whoever reads some rows of a
-  large file verifies what is read and no more (CRC-32: every change of up to 32 bits in a row is found, any other but
-  for one in 4e9; it is several times as fast as SHA-256, which covers the list of them);
+- HDF5: behind the end of the data that the library reads. There is a digest for each block, so if a program reads some
+  rows of a large file, only their blocks are verified. Blocks have CRC-32, which is several times as fast as SHA-256:
+  it finds every change within 32 consecutive bits, and misses one in 4e9 of all other changes. SHA-256 covers the list
+  of these digests;
 - Parquet: between the last column and the footer, which says where columns are;
 - safetensors: in the metadata;
 - JSON: in a key of the object.
 
-The purpose of files is not known here; see :mod:`brain2clip.artefact`.
+This module does not know what the files are for; see :mod:`brain2clip.artefact`.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-#: Bytes of a block of HDF5 with a digest of its own.
+#: Size of the blocks of HDF5 files, each of which has a digest, bytes.
 BLOCK = 1 << 16
 MAGIC = b"b2c-seal"
 _SHA = hashlib.sha256().digest_size
-#: Behind the digests of the blocks: their own digest, the length of the body, the mark.
+#: Behind the digests of the blocks: the digest of their list, the length of the body, the mark.
 _END = struct.Struct(f"<{_SHA}sQ{len(MAGIC)}s")
 _GAP = len(MAGIC) + _SHA
-#: Of a Parquet file: length of the footer and "PAR1".
+#: Last bytes of a Parquet file: length of the footer and "PAR1".
 _PARQUET_END = 8
 JSON_KEY = "digest"
 _TENSOR_KEY = b'"digest":"'
@@ -41,7 +42,7 @@ _TENSOR_SEAL = re.compile(_TENSOR_KEY + rb'([0-9a-f]{64})"')
 
 
 class DamagedError(Exception):
-    """A file is not as it was written, or incomplete; the message says why."""
+    """A file has changed since it was written, or is incomplete; the message says why."""
 
 
 class UnsealedError(DamagedError):
@@ -55,7 +56,7 @@ class UnsealedError(DamagedError):
 
 
 def seal_h5(path: Path) -> None:
-    """Put digests behind the end of an HDF5 file; what stood there before goes."""
+    """Write digests behind the end of an HDF5 file, in place of earlier ones."""
     size = path.stat().st_size
     with path.open("r+b") as file:
         end = _end_of(file.fileno(), size)
@@ -69,16 +70,16 @@ def seal_h5(path: Path) -> None:
 
 
 class SealedH5:
-    """A sealed HDF5 file as h5py takes it (``h5py.File(SealedH5(path))``): blocks are verified when they are read.
+    """A sealed HDF5 file for h5py (``h5py.File(SealedH5(path))``): blocks are verified when they are read.
 
     Attributes
     ----------
     damage : DamagedError or None
-        What was found. Whoever reads must look at it in the end: a library may take a block that cannot be read for one
-        that is not there.
+        The damage that was found. Check it after reading: a library may treat a block that cannot be read as one that
+        does not exist.
     raises : bool
-        Whether damage stops the reading of it; else zeros are read. h5py does not survive an error of ours before the
-        file is open (the interpreter crashes when it ends), so this is set afterwards.
+        Whether reading a damaged block raises an error; otherwise zeros are read. Set it only after h5py has opened
+        the file: if an error is raised before, the interpreter crashes at its end.
     """
 
     def __init__(self, path: Path) -> None:
@@ -110,12 +111,12 @@ class SealedH5:
         self._file.close()
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move, as in any file; the digests are behind its end."""
+        """Move to a place, as in any file; the digests are not part of the file here."""
         self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._length}[whence]
         return self._place
 
     def tell(self) -> int:
-        """Where the next byte is read."""
+        """Place of the next byte to read."""
         return self._place
 
     def read(self, size: int = -1) -> bytes:
@@ -129,7 +130,7 @@ class SealedH5:
         Raises
         ------
         DamagedError
-            Where a block is not what was written.
+            If a block has changed since it was written, and `raises` is set.
         """
         start, size = self._place, min(len(buffer), max(0, self._length - self._place))
         blocks = range(start // BLOCK, -(-(start + size) // BLOCK))
@@ -154,21 +155,21 @@ class SealedH5:
 
 
 class WrittenH5:
-    """An HDF5 file to write as h5py takes it (``h5py.File(WrittenH5(path), "w")``), which can be closed on a full disk.
+    """An HDF5 file for h5py to write (``h5py.File(WrittenH5(path), "w")``) that can be closed if the disk is full.
 
-    HDF5 does not get rid of a file whose last bytes it cannot write: it tries again whenever it may, and crashes when
-    the interpreter ends. So it is told that all is well; what comes after the first error is dropped.
+    HDF5 cannot close a file if it cannot write the last bytes: it tries again and again, and crashes when the
+    interpreter ends. So after the first error this class reports success to HDF5 and drops all further bytes.
 
     Parameters
     ----------
     path : Path
     keep : bool
-        Whether what is in the file stays, to be opened as ``"r+"``.
+        Whether to keep the present content of the file; open it with ``"r+"`` then.
 
     Attributes
     ----------
     error : OSError or None
-        What the disk said. Whoever writes must look at it in the end.
+        The first error of the disk. Check it after writing.
     """
 
     def __init__(self, path: Path, keep: bool = False) -> None:
@@ -183,21 +184,21 @@ class WrittenH5:
         return str(self.path)
 
     def __del__(self) -> None:
-        """Close the file: only now does nobody write to it any more."""
+        """Close the file; HDF5 may write to it until this object is deleted."""
         if hasattr(self, "_file"):
             os.close(self._file)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move, as in any file."""
+        """Move to a place, as in any file."""
         self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._length}[whence]
         return self._place
 
     def tell(self) -> int:
-        """Where the next byte goes."""
+        """Place of the next byte to write."""
         return self._place
 
     def flush(self) -> None:
-        """Nothing waits here."""
+        """Do nothing: bytes are written at once."""
 
     def read(self, size: int = -1) -> bytes:
         """Bytes from here on."""
@@ -206,7 +207,7 @@ class WrittenH5:
         return bytes(content)
 
     def readinto(self, buffer: Any) -> int:
-        """Fill a buffer from here on, with zeros where nothing could be written."""
+        """Fill a buffer from here on; all zeros after an error."""
         view = memoryview(buffer).cast("B")
         view[:] = bytes(len(view))
         if self.error is None:
@@ -215,7 +216,7 @@ class WrittenH5:
         return len(view)
 
     def write(self, content: Any) -> int:
-        """Write all of it, or note why not."""
+        """Write all bytes, or keep the error."""
         view, done = memoryview(content).cast("B"), 0
         try:
             while self.error is None and done < len(view):
@@ -227,7 +228,7 @@ class WrittenH5:
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
-        """Make the file so long, or note why not."""
+        """Set the length of the file, or keep the error."""
         self._length = self._place if size is None else size
         try:
             if self.error is None:
@@ -237,14 +238,14 @@ class WrittenH5:
         return self._length
 
     def _drop(self, error: OSError) -> None:
-        """From now on nothing is written, and what is there makes room, for the file may stay open for a while."""
+        """Write nothing from now on, and empty the file, because it may stay open and take space for a while."""
         self.error = error
         with contextlib.suppress(OSError):
             os.ftruncate(self._file, 0)
 
 
 def _end_of(file: int, size: int) -> tuple[bytes, int] | None:
-    """Digest of the list and length of the body of a sealed HDF5 file, else None."""
+    """Digest of the list and length of the body of a sealed HDF5 file; None if the file is not sealed."""
     if size < _END.size:
         return None
     expected, length, mark = _END.unpack(os.pread(file, _END.size, size - _END.size))
@@ -265,7 +266,7 @@ def sealed_parquet(content: bytes) -> bytes:
 
 
 def verify_parquet(content: bytes) -> None:
-    """Stop where a Parquet file is not what :func:`sealed_parquet` made."""
+    """Raise an error if a Parquet file is not as :func:`sealed_parquet` made it."""
     cut = _footer(content)
     begin = max(0, cut - _GAP)
     gap = content[begin:cut]
@@ -277,13 +278,13 @@ def verify_parquet(content: bytes) -> None:
 
 
 def _footer(content: bytes) -> int:
-    """Where the footer of a Parquet file begins."""
+    """Place at which the footer of a Parquet file begins."""
     length = int.from_bytes(content[-_PARQUET_END:-4], "little")
     return max(0, len(content) - _PARQUET_END - length)
 
 
 def sealed_tensors(content: bytes) -> bytes:
-    """A safetensors file with its digest among its metadata, and a header of 8 n bytes."""
+    """A safetensors file with its digest in the metadata; the length of the header is a multiple of 8 bytes."""
     start = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:start])
     header["__metadata__"] = {**header.get("__metadata__", {}), "digest": "0" * 64}
@@ -295,7 +296,7 @@ def sealed_tensors(content: bytes) -> bytes:
 
 
 def verify_tensors(content: bytes) -> None:
-    """Stop where a safetensors file is not what :func:`sealed_tensors` made."""
+    """Raise an error if a safetensors file is not as :func:`sealed_tensors` made it."""
     match = _tensor_seal(content)
     digest = hashlib.sha256(content[: match.start(1)] + b"0" * 64)
     digest.update(memoryview(content)[match.end(1) :])
@@ -310,13 +311,13 @@ def _tensor_seal(content: bytes) -> re.Match[bytes]:
 
 
 def sealed_json(value: Mapping[str, Any]) -> dict[str, Any]:
-    """An object with a digest of its other keys as its last."""
+    """An object whose last key is the digest of all other keys."""
     rest = {key: item for key, item in value.items() if key != JSON_KEY}
     return {**rest, JSON_KEY: _of_json(rest)}
 
 
 def verified_json(value: Any) -> dict[str, Any]:
-    """The object without its digest, which is right."""
+    """Verify the digest of an object, and return the object without it."""
     if not isinstance(value, dict) or JSON_KEY not in value:
         raise UnsealedError
     rest = {key: item for key, item in value.items() if key != JSON_KEY}

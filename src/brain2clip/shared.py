@@ -1,9 +1,9 @@
 """Values that a loaded Python reads once for the jobs that it forks (:mod:`brain2clip.preloaded`).
 
-Jobs that rank and train models of one subject read the same responses and the same tower. ``share(job)`` of a stage's
-module is called in the loaded Python; values that it reads through :func:`kept` are in the memory of every job that is
-forked afterwards. The latest value of each name is kept. A job gets it once, and its changes stay in the job. In any
-other process :func:`kept` only makes the value.
+Jobs that rank and train models of one subject read the same responses and the same tower. The loaded Python calls
+``share(job)`` of the stage's module. Values that this function reads through :func:`kept` are then in the memory of
+every job that is forked afterwards. For each name, the latest value is kept. A job can get it once; if the job changes
+it, other jobs do not see the change. In any other process, :func:`kept` only makes the value.
 """
 
 from __future__ import annotations
@@ -22,26 +22,29 @@ _KEEPING: list[bool] = []
 
 
 def kept(name: str, files: Iterable[Path | str], settings: Hashable, make: Callable[[], T]) -> T:
-    """A value that depends on files and settings: what is kept of that, else made now.
+    """Return the kept value for these files and settings, or make it now.
 
     Parameters
     ----------
     name : str
-        What it is; of each name one value is kept.
+        Name of the value; one value is kept for each name.
     files : iterable of path
-        Their time, size and number decide with the settings whether what is kept is the same.
+        Files that the value is made from. If their times, sizes and inode numbers and the settings are the same, the
+        kept value is used.
     settings : hashable
+        Settings that the value depends on.
     make : callable
+        Makes the value.
     """
     key = (settings, tuple(_state(path) for path in files))
     there = _KEPT.get(name)
     if there is not None and there[0] == key:
-        if not _KEEPING:  # who gets it may change it: it is handed out once
+        if not _KEEPING:  # a job may change the value, so it gets the value only once
             del _KEPT[name]
         found: T = there[1]
         return found
     if _KEEPING:
-        _KEPT.pop(name, None)  # both at once might not fit
+        _KEPT.pop(name, None)  # old and new value together may not fit into memory
     made = make()
     if _KEEPING:
         _KEPT[name] = (key, made)
@@ -50,7 +53,7 @@ def kept(name: str, files: Iterable[Path | str], settings: Hashable, make: Calla
 
 @contextmanager
 def keeping() -> Iterator[None]:
-    """Within it, values are kept; who draws random numbers afterwards draws what it would have drawn without."""
+    """Keep the values that are made in this context; torch's random state afterwards is as before."""
     _KEEPING.append(True)
     torch = sys.modules.get("torch")
     state = torch.get_rng_state() if torch is not None else None

@@ -1,13 +1,14 @@
-"""Models that one process trains for several jobs, which differ only by their seed.
+"""Train the models of several jobs in one process, if these differ only by their seed.
 
 Each job is one model with its own spec, log and outputs. With ``seeds_together``, the process that runs jobs on this
-machine (of a run, or of a group that SLURM has sent here) lists in the folder of the loaded Python
-(:mod:`brain2clip.preloaded`) the models that differ only by their seed. The first job of such a family trains all of
-them, and leaves each model there as its own job would have made it; that job waits, checks the model, and takes it. The
-folder is removed with the loaded Python, including models that no job took, so a killed run leaves nothing.
+machine (of a run, or of a group that SLURM has sent here) lists the models that differ only by their seed: a *family*.
+The list is in the folder of the loaded Python (:mod:`brain2clip.preloaded`). The first job of a family trains all its
+models, and stores in this folder the models of the other jobs, exactly as these jobs would have made them. The other
+jobs wait; then each checks its model and takes it. The folder is removed with the loaded Python, including models that
+no job took, so a killed run leaves nothing behind.
 
-Nothing of this is in a spec. If something is missing (no loaded Python, a single seed, no space in the folder, a model
-that does not fit), a job trains its model separately.
+Specs do not mention any of this. If something is missing (no loaded Python, only one seed, no space in the folder, a
+model that does not fit), a job trains its model by itself.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ from brain2clip.stage import InputError, Job
 log = logging.getLogger("brain2clip")
 #: Environment variable with the folder that the jobs of a run share.
 FOLDER = "BRAIN2CLIP_SIBLINGS"
-#: File in it: seeds that are due, by family.
+#: File in this folder with the seeds to train, by family.
 LISTED = "families.json"
-#: What is read of a model to know that it is whole.
+#: Functions that read the files of a model to check that they are complete.
 READERS = {".parquet": artefact.read_table, ".safetensors": artefact.read_tensors}
 
 
 def note(specs: Iterable[str]) -> None:
-    """Write down which of the jobs that will run are siblings, where there is a loaded Python, and let jobs know.
+    """List the families among the jobs that will run, if there is a loaded Python, and set :data:`FOLDER` for jobs.
 
     Parameters
     ----------
     specs : iterable of str
-        Canonical JSON of each job that runs.
+        Canonical JSON of each job that will run.
     """
     os.environ.pop(FOLDER, None)
     families: dict[str, list[int]] = {}
@@ -52,30 +53,31 @@ def note(specs: Iterable[str]) -> None:
     several = {key: sorted(seeds) for key, seeds in families.items() if len(seeds) > 1}
     if not several or (place := preloaded.folder()) is None:
         return
-    with contextlib.suppress(OSError):  # then every job trains by itself
+    with contextlib.suppress(OSError):  # if this fails, every job trains by itself
         folder = Path(tempfile.mkdtemp(prefix="siblings-", dir=place))
         (folder / LISTED).write_text(json.dumps(several), encoding="utf-8")
         os.environ[FOLDER] = str(folder)
 
 
 def _family(spec: dict[str, Any]) -> str:
-    """What the specs of siblings have in common, as a word."""
+    """Name of the family of a spec: a digest of everything except the seed."""
     return artefact.origin({**spec, "settings": {**spec["settings"], "seed": None}})
 
 
 class Family:
-    """The models of a family, as one of their jobs has them while no other has.
+    """The models of a family, for one of its jobs; only one job has the family at a time.
 
     Parameters
     ----------
     job : brain2clip.stage.Job
     folder : Path
+        Folder that the jobs of the run share.
     key : str
         Name of the family.
     seeds : sequence of int
-        Of all models that were due when the run began.
+        Seeds of all models that were to be trained when the run began.
     lock : file
-        Held by this process.
+        Lock of the family, held by this process.
     """
 
     def __init__(self, job: Job, folder: Path, key: str, seeds: Sequence[int], lock: IO[str]) -> None:
@@ -89,7 +91,7 @@ class Family:
         return self._parted.exists()
 
     def due(self) -> list[Job]:
-        """Jobs of the other models that nobody has made yet; their outputs are where they are left."""
+        """Jobs of the other models that are not made yet; their outputs are paths in the shared folder."""
         others = (self._sibling(seed) for seed in self.seeds if seed != self.job.settings["seed"])
         return [
             one
@@ -98,7 +100,7 @@ class Family:
         ]
 
     def taken(self) -> bool:
-        """Whether a sibling left this job's model, which is its output then."""
+        """Take this job's model if another job has trained it; return whether it did and the model fits."""
         left = self._sibling(self.job.settings["seed"]).outputs
         if not all(path.exists() for path in left.values()):
             return False
@@ -120,7 +122,7 @@ class Family:
         return True
 
     def done(self) -> None:
-        """Note that this job's model is made; what was left of it goes."""
+        """Note that this job's model is made, and delete its files in the shared folder."""
         with contextlib.suppress(OSError):
             self._mark(self.job).touch()
         for path in self._sibling(self.job.settings["seed"]).outputs.values():
@@ -128,14 +130,14 @@ class Family:
 
     @contextlib.contextmanager
     def leaving(self, job: Job) -> Iterator[None]:
-        """Leave a sibling's model, within; where that cannot be, its own job makes it, or says why not."""
+        """Store another job's model in this context. If this fails, that job trains it itself or reports the reason."""
         try:
             yield
         except (OSError, InputError, artefact.ArtefactError) as error:
             log.warning("%s: the model of seed %s is not kept for its job: %s", job.stage, job.settings["seed"], error)
 
     def part(self) -> None:
-        """From now on each job of the family trains by itself."""
+        """Let each job of the family train by itself from now on."""
         with contextlib.suppress(OSError):
             self._parted.touch()
         self._lock.close()
@@ -151,14 +153,14 @@ class Family:
 
 
 def _spec(job: Job) -> dict[str, Any]:
-    """What the origin of a job is a digest of."""
+    """The part of a job's spec from which its origin is computed."""
     read = {"stage": job.stage, "settings": job.settings, "code": job.code, "expects": job.expects}
     return {**read, "format": artefact.FORMAT}
 
 
 @contextlib.contextmanager
 def family(job: Job) -> Iterator[Family | None]:
-    """The family of a job, when no sibling is at work any more; None where it trains by itself."""
+    """Wait until no other job of the family trains, then give the family; None if the job trains by itself."""
     with contextlib.ExitStack() as kept:
         found = None
         if folder := os.environ.get(FOLDER):
@@ -182,7 +184,7 @@ def _entered(job: Job, folder: Path, kept: contextlib.ExitStack) -> Family | Non
 
 
 def _wait(lock: IO[str], stage: str) -> None:
-    """Hold a lock; of a process that is dead it is free."""
+    """Wait for a lock and take it; the lock of a dead process is free."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

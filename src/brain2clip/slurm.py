@@ -1,23 +1,25 @@
-"""Additions to Snakemake's SLURM executor: a killed run is taken over, and no run waits for a job that does not exist.
+"""Additions to Snakemake's SLURM executor: a killed run is continued, and no run waits for a job that does not exist.
 
-A snakemake that is killed leaves its jobs in the queue, and the executor would submit them again: two jobs would write
-the same files. So each submission is noted in ``results/logs/slurm/submitted.jsonl`` with a digest of what the job was
-to do. A snakemake that starts asks ``squeue`` which of them still wait or run, and when it comes to such a job,
+If a snakemake process is killed, its jobs stay in the queue. The next run would submit them again, and two jobs would
+write the same files. So each submission is noted in ``results/logs/slurm/submitted.jsonl``, with a digest of the job's
+plan. When a run starts, it asks ``squeue`` which of these jobs still wait or run. Before it submits such a job, it
+compares the plans:
 
-- the plan is the same: the job in the queue is waited for as if it had just been submitted;
-- the plan is another one (a setting was edited meanwhile): the job in the queue is cancelled, and submitted anew.
+- if the plan is the same, the run waits for the job in the queue as if it had just been submitted;
+- if the plan differs (a setting was edited meanwhile), the job in the queue is cancelled and submitted anew.
 
-Jobs that ended meanwhile are known by their files (:mod:`brain2clip.records`).
+Jobs that ended meanwhile are recognised by their files (:mod:`brain2clip.records`).
 
-The executor waits for a job until its state is one of a few words, and so without end for one that the controller has
-forgotten, or that never gets there (:func:`gone`): a controller writes down every five seconds what it did, and where
-it is killed, the next one goes on from there. A job that is found so in some looks in a row is taken as done where its
-files are there and fit, and as failed otherwise, so that Snakemake tries it again.
+The executor waits for a job until SLURM reports one of a few final states. It would wait for ever for a job that the
+SLURM controller has forgotten, or that never reaches a final state (:func:`gone`). This can happen because the
+controller saves its state every five seconds: if it is killed, it restarts from the saved state. If a job is found like
+this in several checks in a row, it counts as done if its files exist and fit the plan. Otherwise it counts as failed,
+and Snakemake tries it again.
 
-The plugin lets every task of an array start as the first one and look for the files of that one when it has ended. So
-:func:`main` stands before it, which gives each task its own command.
+With arrays, the plugin starts every task with the command of the first task, and checks for the files of the first task
+at the end. So :func:`main` is called first and gives each task its own command.
 
-Light to import, and without effect where another executor runs the jobs.
+This module imports quickly, and does nothing if another executor runs the jobs.
 """
 
 from __future__ import annotations
@@ -40,39 +42,39 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# Nothing of this package: tasks of arrays run this file alone (:func:`main`).
+# Import nothing of this package at the top: tasks of arrays run this file alone (:func:`main`).
 
 #: States of a job that will not run any more.
 ENDED = frozenset(
     {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"}
     | {"REVOKED", "TIMEOUT"}
 )
-#: How often and how long apart the controller is asked before we give up, s.
+#: How often the controller is asked before we give up, and the pause between two attempts, s.
 ATTEMPTS, PAUSE_S = 10, 6.0
-#: The longest pause between two looks at the queue, in units of the first (`slurm-init-seconds-before-status-checks`).
-#: The plugin lets pauses grow to three minutes, and a study has six steps one after the other.
+#: The longest pause between two checks of the queue, in units of the first (`slurm-init-seconds-before-status-checks`).
+#: The plugin lets pauses grow to three minutes; that is long for a study, which has six steps one after the other.
 LONGEST_PAUSE = 3
-#: How long a cancelled job may take to go, s.
+#: How long a cancelled job may take to leave the queue, s.
 GONE_S = 180.0
 #: How long a command may take to answer, s.
 ANSWER_S = 60.0
-#: In so many looks in a row a job must be found not to exist.
+#: Number of checks in a row that must find that a job does not exist before we believe it.
 LOOKS = 3
-#: So long after its last file was written a job has ended, s.
+#: If the last file of a job is older than this, the job must have ended, s.
 SETTLED_S = 60.0
-#: The accounting is asked for jobs of so many days, as the plugin does.
+#: The accounting is asked for the jobs of the last days, as the plugin does; this is the number of days.
 DAYS = 2
-#: What a node writes into the log of a job that it ends.
+#: What a node writes into the log of a job that it cancels.
 CANCELLED = re.compile(r"\*\*\* JOB \S+ ON \S+ CANCELLED AT (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)")
-#: Of so many bytes at the end of that log.
+#: Number of bytes at the end of that log that are searched.
 TAIL = 1 << 16
-#: Option with the commands of the tasks of an array but the first, as JSON in base64.
+#: Option with the commands of all tasks of an array except the first, as JSON in base64.
 COMMANDS = "--slurm-jobstep-array-execs="
-#: Resources that send a job to another cluster, whose queue is not looked at.
+#: Resources that send a job to another cluster, whose queue is not checked.
 CLUSTERS = ("clusters", "cluster", "slurm_cluster")
-#: Why a job waits that somebody holds.
+#: Reasons of a waiting job that a user or an administrator holds.
 HELD = ("JobHeldAdmin", "JobHeldUser")
-#: Why one waits that SLURM holds because its node could not start it (begins so, also with underscores).
+#: Beginning of the reason of a job that SLURM holds because its node could not start it (also with underscores).
 NOT_STARTED = "launch failed"
 
 
@@ -81,7 +83,7 @@ class QueueError(RuntimeError):
 
 
 class Listed(NamedTuple):
-    """What SLURM says of a job.
+    """What SLURM says about a job.
 
     Attributes
     ----------
@@ -109,7 +111,7 @@ class Submitted:
     job : str
         Number in the queue, ``12`` or ``12_3`` in an array.
     plans : dict
-        Each output to the digest of what was to make it (:func:`plan`).
+        From each output to the digest of its plan (:func:`plan`).
     log : str
         Log file that SLURM writes.
     """
@@ -122,7 +124,7 @@ class Submitted:
 
 @dataclass
 class Journal:
-    """Submissions to a queue, noted one by one as lines of JSON."""
+    """File with a line of JSON for each submission to the queue."""
 
     path: Path
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -136,7 +138,7 @@ class Journal:
                 file.write(line)
 
     def submissions(self) -> tuple[set[str], dict[str, Submitted]]:
-        """Names of all runs, and all jobs by their number in the queue."""
+        """Names of all runs in the file, and all jobs by their number in the queue."""
         runs: set[str] = set()
         jobs: dict[str, Submitted] = {}
         if not self.path.exists():
@@ -144,7 +146,7 @@ class Journal:
         for line in self.path.read_text(encoding="utf-8").splitlines():
             try:
                 fields = json.loads(line)
-            except ValueError:  # the last line of a run that was killed while it wrote
+            except ValueError:  # the run was killed while it wrote its last line
                 continue
             runs.add(fields["run"])
             if "job" in fields:
@@ -152,12 +154,12 @@ class Journal:
         return runs, jobs
 
     def forget(self) -> None:
-        """Start anew, when nothing of the earlier runs is left."""
+        """Delete the file, when no job of earlier runs is left."""
         self.path.unlink(missing_ok=True)
 
 
 def left_over(journal: Journal) -> tuple[dict[str, Submitted], list[str]]:
-    """Jobs of earlier runs that still wait or run, by their number, and those that were never noted."""
+    """Jobs of earlier runs that still wait or run, by their number; and the numbers of such jobs without a note."""
     runs, jobs = journal.submissions()
     if not runs:
         return {}, []
@@ -167,10 +169,10 @@ def left_over(journal: Journal) -> tuple[dict[str, Submitted], list[str]]:
 
 def queue(names: Iterable[str], attempts: int = ATTEMPTS) -> dict[str, Listed]:
     """All jobs with these names that the controller remembers, by number; tasks of arrays one by one."""
-    # All: also those in hidden partitions.
+    # --all: also jobs in hidden partitions.
     command = ["squeue", "--all", "--array", "--noheader", "--states=all", "--format=%i|%T|%S|%r"]
     command += ["--name", ",".join(sorted(names))]
-    # What somebody set for his own looks at the queue (partitions, states, format of times) must not hide a job.
+    # Environment variables with a user's own defaults for squeue (partitions, states, format) must not hide a job.
     plain = {key: value for key, value in os.environ.items() if not key.startswith(("SQUEUE_", "SLURM_TIME_FORMAT"))}
     for attempt in range(attempts):
         if attempt:
@@ -186,15 +188,15 @@ def queue(names: Iterable[str], attempts: int = ATTEMPTS) -> dict[str, Listed]:
 
 
 def recorded(run: str) -> dict[str, Listed]:
-    """Jobs of a run that have ended, by number, as far as the accounting knows.
+    """Jobs of a run that have ended according to the accounting, by number.
 
-    The plugin asks for ``JobIdRaw``, by which all tasks of an array have the state of the last one, and does not know
-    ``CANCELLED by 1000`` as the end of a job.
+    The plugin's own query is not used: it asks for ``JobIdRaw``, which gives all tasks of an array the state of the
+    last one, and it does not recognise ``CANCELLED by 1000`` as the end of a job.
 
     Raises
     ------
     QueueError
-        Where there is accounting and it does not answer.
+        If the accounting is enabled and does not answer.
     """
     since = datetime.now() - timedelta(days=DAYS)
     command = ["sacct", "--allocations", "--parsable2", "--noheader", "--clusters=all", "--format=JobID,State"]
@@ -208,7 +210,7 @@ def recorded(run: str) -> dict[str, Listed]:
 
 
 def _asked(command: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
-    """Exit status and what was said of a command; one that does not answer has failed."""
+    """Run a command: exit status, output and errors. A command that does not answer has failed."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=ANSWER_S)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -217,7 +219,7 @@ def _asked(command: list[str], environment: dict[str, str]) -> tuple[int, str, s
 
 
 def cancel(jobs: Iterable[str], run: str) -> None:
-    """Cancel jobs of a run and wait until they are gone: only then others may write their files."""
+    """Cancel jobs of a run and wait until they are gone; only then may other jobs write their files."""
     jobs = set(jobs)
     subprocess.run(["scancel", *sorted(jobs)], capture_output=True, text=True)
     end = time.monotonic() + GONE_S
@@ -234,14 +236,14 @@ def cancel(jobs: Iterable[str], run: str) -> None:
 
 @dataclass(frozen=True)
 class Look:
-    """One look at the queue.
+    """Result of one check of the queue.
 
     Attributes
     ----------
     jobs : dict
-        By number, all jobs of the run that the controller remembers or the accounting has seen end.
+        By number, all jobs of the run that the controller lists, or that have ended according to the accounting.
     complete : bool
-        Whether a job that is missing there does not exist: false where the accounting did not answer.
+        Whether a job that is not in `jobs` does not exist. False if the accounting did not answer.
     """
 
     jobs: dict[str, Listed]
@@ -249,10 +251,11 @@ class Look:
 
     @classmethod
     def at(cls, run: str, accounting: bool) -> Look:
-        """Look at the jobs of a run.
+        """Check the jobs of a run.
 
-        The controller says what is alive. What it does not remember any more, the accounting may have seen end; that
-        the accounting takes a job to be alive means nothing, because it is never told of those that are forgotten.
+        The controller says which jobs wait or run. For jobs that it has forgotten, the accounting may know how they
+        ended. If the accounting says that a job is alive, this means nothing, because it does not learn about
+        forgotten jobs.
         """
         listed, ended, complete = queue([run], attempts=1), {}, True
         if accounting:
@@ -260,40 +263,40 @@ class Look:
                 ended = recorded(run)
             except QueueError:
                 complete = False
-        # What ends is done when the accounting says so; a node may take long to clean up behind it.
+        # A job that is COMPLETING counts as ended if the accounting says so: its node may take long to clean up.
         known = {job: one for job, one in listed.items() if one.state != "COMPLETING" or job not in ended}
         return cls({**ended, **known}, complete)
 
 
 def gone(listed: Listed | None, log: Path | None, finished: Callable[[], bool]) -> str | None:
-    """Why a job that is waited for does not exist or will never end by itself, or None where it goes on.
+    """Say why a job does not exist or will never end by itself; None if it goes on normally.
 
     Parameters
     ----------
     listed : Listed or None
-        What SLURM says of it, None where it does not know it.
+        What SLURM says about the job; None if SLURM does not know it.
     log : Path or None
-        The file that SLURM writes.
+        The log file that SLURM writes.
     finished : callable
-        Whether all its files have been there for a while and fit.
+        Returns whether all files of the job have existed for a while and fit.
     """
     if listed is None:
         return "SLURM no longer lists it; the controller was restarted without it, or has no record of how it ended"
-    if listed.state in ENDED:  # the plugin takes all other ends for what they are
+    if listed.state in ENDED:  # the plugin itself handles all other final states
         return f"it ended as {listed.state}, and SLURM does not start it again"
     if listed.state == "PENDING" and listed.reason.replace("_", " ").startswith(NOT_STARTED):
         return f"its node could not start it, and SLURM holds it ({listed.reason})"
     if listed.state != "RUNNING":
         return None
-    # A controller that was restarted takes what ended in its last seconds to be running, until it next asks the node
-    # what runs there (33 minutes where nothing else is configured). Then it starts the job again.
+    # After a restart, the controller may list jobs as running that ended just before it was killed, until it next asks
+    # the node which jobs run (by default after 33 minutes). Then it starts such a job again.
     if (cancelled := last_words(log)) and cancelled >= listed.start:
         return f"SLURM lists it as running, but it was cancelled at {cancelled}"
     return "SLURM lists it as running, but its files have existed for a while" if finished() else None
 
 
 def last_words(log: Path | None) -> str | None:
-    """When a job was cancelled, by its log; after a requeue that may be long before it was started again."""
+    """Time at which a job was cancelled, by its log. After a requeue it may be long before the job's present start."""
     try:
         with open(log or os.devnull, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
@@ -304,38 +307,38 @@ def last_words(log: Path | None) -> str | None:
 
 
 class Awaited:
-    """The jobs of a run by their numbers in the queue: which are waited for, which are in doubt, which have ended."""
+    """The jobs of a run by their numbers in the queue: awaited ones, doubtful ones, and ended ones."""
 
     def __init__(self) -> None:
         self.given: dict[str, Any] = {}
-        """The job that a number was given to last."""
+        """For each number, the job that has it now (SLURM may reuse numbers)."""
         self.doubts: Counter[str] = Counter()
-        """In how many looks in a row a job was found gone."""
+        """For each number, in how many checks in a row the job was found gone."""
         self.over: set[str] = set()
-        """Numbers of jobs that have ended for us."""
+        """Numbers of jobs that we no longer wait for."""
         self.back: set[str] = set()
-        """Those of them that were alive in the last look."""
+        """Numbers in `over` whose jobs were alive in the last check."""
         self.held: set[str] = set()
-        """Jobs that were said to be held."""
+        """Numbers of held jobs that have been reported."""
 
     def submitted(self, number: str, job: Any) -> None:
-        """Wait for a job under a number, which may be that of another one that the controller has forgotten."""
+        """Wait for a job under this number; a job that the controller has forgotten may have had the same number."""
         self.given[number] = job
         self.doubts.pop(number, None)
         for known in (self.over, self.back, self.held):
             known.discard(number)
 
     def ended(self, number: str | None, job: Any) -> None:
-        """Wait no longer; a job whose submission failed has no number."""
+        """Stop waiting for a job; it has no number if its submission failed."""
         if number is not None and not self.superseded(number, job):
             self.over.add(number)
 
     def superseded(self, number: str, job: Any) -> bool:
-        """Whether a number is that of another job by now: a controller gave it a second time after a restart."""
+        """Whether another job has this number now: after a restart, the controller may give a number again."""
         return self.given[number] is not job
 
     def confirmed(self, number: str, why: str | None) -> bool:
-        """Count one more look at a job, and why it was found gone; whether that is enough."""
+        """Count one more check of a job, with the reason why it is gone (None: it is not); whether that is enough."""
         if why is None:
             self.doubts.pop(number, None)
             return False
@@ -343,7 +346,7 @@ class Awaited:
         return self.doubts[number] >= LOOKS
 
     def newly_held(self, number: str, listed: Listed | None) -> str | None:
-        """Why a job waits for somebody to let it go, which is said once."""
+        """Reason why a job is held and waits to be released; None if it is not held, or was reported before."""
         if listed is None or listed.state != "PENDING" or listed.reason not in HELD:
             self.held.discard(number)
             return None
@@ -352,19 +355,19 @@ class Awaited:
         return None if known else listed.reason
 
     def returned(self, look: Look) -> list[str]:
-        """Jobs that have ended for us and were alive in this look and the one before.
+        """Numbers of jobs that we no longer wait for, but that were alive in this check and in the one before.
 
-        A controller that was restarted from an older state takes them to be running, or starts them again. Nobody
-        waits for them, and another job does their work.
+        A controller that was restarted from an older state lists such jobs as running, or starts them again. Nobody
+        waits for them, and another job may do their work.
         """
-        self.over.intersection_update(look.jobs)  # a number that is not known any more may be given again
+        self.over.intersection_update(look.jobs)  # SLURM may reuse a number that it has forgotten
         alive = {job for job, listed in look.jobs.items() if listed.state not in {*ENDED, "COMPLETING"}}
         before, self.back = self.back, alive & self.over
         return sorted(before & self.back)
 
 
 def fit(job: Any) -> bool:
-    """Whether all files of a job, or of the jobs of a group, are there and are what is planned."""
+    """Whether all files of a job, or of the jobs of a group, exist and fit the plan."""
     from brain2clip import artefact, records
 
     for one in members(job):
@@ -380,7 +383,7 @@ def fit(job: Any) -> bool:
 
 
 def settled(job: Any) -> bool:
-    """Whether a job whose last file is there must have ended since, and the files fit."""
+    """Whether the last file of a job was written so long ago that the job must have ended, and all its files fit."""
     try:
         last = max(Path(path).stat().st_mtime for one in members(job) for path in one.output)
     except (OSError, ValueError):
@@ -389,13 +392,13 @@ def settled(job: Any) -> bool:
 
 
 def named(job: Any) -> str:
-    """A job as a log names it."""
+    """Description of a job for messages: its rule and first output."""
     first, *others = [str(path) for one in members(job) for path in one.output]
     return f"{job.name}: {first}" + (f" and {len(others)} more files" if others else "")
 
 
 def plan(job: Any) -> dict[str, str]:
-    """Each output of a job, or of the jobs of a group, to a digest of what makes it."""
+    """Map each output of a job, or of the jobs of a group, to a digest of its rule and spec."""
     made: dict[str, str] = {}
     for one in members(job):
         text = json.dumps([one.rule.name, one.params.get("spec")])
@@ -410,13 +413,26 @@ def members(job: Any) -> list[Any]:
 
 
 class LeftOver:
-    """What an earlier run left in the queue, until this run has come to it."""
+    """Jobs that an earlier run left in the queue and that this run has not used or cancelled yet."""
 
     def __init__(self, jobs: Mapping[str, Submitted]) -> None:
         self.jobs = dict(jobs)
 
     def take(self, plans: Mapping[str, str]) -> tuple[Submitted | None, list[Submitted]]:
-        """The job in the queue that does what is planned, or those that stand in its way; each is given out once."""
+        """Find the jobs in the queue that write the same outputs, and remove them from this collection.
+
+        Parameters
+        ----------
+        plans : dict
+            Of the job to submit, see :func:`plan`.
+
+        Returns
+        -------
+        Submitted or None
+            The job in the queue that has the same plan.
+        list of Submitted
+            If there is none: jobs in the queue that must be cancelled first.
+        """
         found = [one for one in self.jobs.values() if one.plans.keys() & plans.keys()]
         for one in found:
             del self.jobs[one.job]
@@ -426,9 +442,9 @@ class LeftOver:
 
 
 def alike(jobs: Iterable[Any]) -> Iterator[list[Any]]:
-    """Batches of one rule and the same resources: an array asks for one amount, that of its first job.
+    """Split jobs into batches with the same rule and resources: an array requests the resources of its first job.
 
-    Without this a second attempt, which asks for more memory, could be sent with what the first attempt had.
+    Otherwise a second attempt, which needs more memory, could be submitted with the memory of a first attempt.
     """
 
     def asked(job: Any) -> tuple[str, str]:
@@ -442,13 +458,13 @@ def alike(jobs: Iterable[Any]) -> Iterator[list[Any]]:
 
 
 def main(words: list[str]) -> None:
-    """Become the command of the task of an array that this process runs in.
+    """Replace this process by the command of its task of the array.
 
     Parameters
     ----------
     words : list of str
-        The command of the first task, and last the plugin's option with those of the others: each compressed, in
-        hexadecimal digits, by its number.
+        The command of the first task, followed by the plugin's option with the commands of the other tasks: by number
+        of the task, each compressed and in hexadecimal digits.
     """
     *first, last = words
     if not last.startswith(COMMANDS):

@@ -1,7 +1,8 @@
 """Uses of open_clip's internals: parts of its towers, and its lists of models and weights.
 
-Models and stages ask here and know no name of open_clip's modules. open_clip itself is imported where it is needed
-only: that takes seconds. What is taken for granted is in ``tests/unit/test_internals_open_clip.py``.
+Models and stages use these functions and not the names of open_clip's modules. open_clip is imported inside the
+functions that need it, because the import takes seconds. ``tests/unit/test_internals_open_clip.py`` tests what is
+assumed about open_clip.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from brain2clip.internals.open_clip_files import Known, Tag
 from brain2clip.internals.torch_attention import attended
 from brain2clip.stage import InputError
 
-#: What the picture tower is driven with.
+#: Parts of the picture tower that are used here.
 PARTS = ("class_embedding", "positional_embedding", "patch_size", "ln_pre", "transformer", "ln_post", "_pool", "proj")
-#: Weights of a Transformer block: path of the module, name of the weight, label. Those of q, k and v are one.
+#: Weights of a Transformer block: path of the module, name of the weight, label. q, k and v have one common weight.
 WEIGHTS: dict[Literal["attention", "mlp"], tuple[tuple[str, str, str], ...]] = {
     "attention": (("attn", "in_proj_weight", "in_proj"), ("attn.out_proj", "weight", "out_proj")),
     "mlp": (("mlp.c_fc", "weight", "c_fc"), ("mlp.c_proj", "weight", "c_proj")),
@@ -29,12 +30,12 @@ FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 def needed(owner: Any, *names: str) -> None:
-    """Look whether an object has what is used of it.
+    """Check that an object of open_clip has the attributes that are used.
 
     Raises
     ------
     InputError
-        Where open_clip does not build it as it did.
+        If an attribute is missing: this version of open_clip is built differently.
     """
     if lacking := [name for name in names if not hasattr(owner, name)]:
         raise InputError(
@@ -47,17 +48,17 @@ def needed(owner: Any, *names: str) -> None:
 
 
 def is_vision_transformer(visual: Any) -> bool:
-    """Whether a picture tower is open_clip's own Vision Transformer: only that one has patch tokens."""
+    """Whether a picture tower is open_clip's own Vision Transformer; only this one has the patch tokens used here."""
     return type(visual).__name__ == "VisionTransformer"
 
 
 def driven(visual: Any) -> Any:
-    """A Vision Transformer that has all that it is driven with.
+    """Return a Vision Transformer after a check that it has all parts that are used.
 
     Raises
     ------
     InputError
-        Where a part is missing.
+        If a part is missing.
     """
     needed(visual, *PARTS)
     needed(visual.transformer, "resblocks")
@@ -78,13 +79,13 @@ def patch_size(visual: Any) -> tuple[int, int]:
 
 
 def width(visual: Any) -> int:
-    """D, size of the tokens."""
+    """Size D of the tokens."""
     size: int = visual.positional_embedding.shape[-1]
     return size
 
 
 def joint_width(visual: Any) -> int:
-    """Size of the joint embedding, d; that of the tokens in a tower without a projection."""
+    """Size d of the joint embedding; without a projection it is the size of the tokens."""
     return width(visual) if visual.proj is None else int(visual.proj.shape[1])
 
 
@@ -97,10 +98,10 @@ def blocks(visual: Any) -> nn.ModuleList:
 def through(block: Any, x: Tensor) -> Tensor:
     """Output [B, n, D] of a Transformer block.
 
-    Where gradients go through a frozen block, its attention is computed here: ``nn.MultiheadAttention`` hands its
-    products a transposed view, and with a weight that wants no gradient PyTorch then copies the weight once per token,
-    forward and backward. Values and gradients are the block's own, bit for bit on a CPU (but for batches of two or
-    three pictures in fp32, whose copied products are summed in another order).
+    If gradients go through a frozen block, its attention is computed here. ``nn.MultiheadAttention`` multiplies with a
+    transposed view, and if the weight needs no gradient, PyTorch then copies the weight once per token, forward and
+    backward. On a CPU, values and gradients are bit for bit equal to those of the block itself (except for batches of
+    two or three pictures in fp32, for which sums are taken in another order).
     """
     if not (torch.is_grad_enabled() and x.requires_grad and has_usual_attention(block)):
         out: Tensor = block(x)
@@ -113,7 +114,7 @@ def through(block: Any, x: Tensor) -> Tensor:
 def has_usual_attention(block: nn.Module) -> bool:
     """Whether a block is open_clip's ResidualAttentionBlock with self-attention by one weight for q, k and v.
 
-    And nobody has hooked into it: an adapter from outside may.
+    It must have no hooks either; an adapter from another library may add some.
     """
     attn = getattr(block, "attn", None)
     return (
@@ -130,7 +131,7 @@ def has_usual_attention(block: nn.Module) -> bool:
 
 
 def attention(attn: nn.MultiheadAttention, x: Tensor) -> Tensor:
-    """Self-attention without a mask of tokens [B, n, D], by products of [B n, D]."""
+    """Self-attention of tokens [B, n, D] without a mask, by products with arrays [B n, D]."""
     tokens = F.linear(x.flatten(0, 1), attn.in_proj_weight, attn.in_proj_bias)
     query, key, value = tokens.view(*x.shape[:2], 3, attn.num_heads, -1).permute(2, 0, 3, 1, 4)
     seen = attended(query, key, value).transpose(1, 2).reshape(-1, x.shape[-1])
@@ -154,13 +155,13 @@ def patch_grid(visual: Any) -> tuple[int, int]:
 
 
 def normed(visual: Any, x: Tensor) -> Tensor:
-    """Output [B, 1 + N, D] of the blocks after the last layer norm."""
+    """Apply the last layer norm to the output [B, 1 + N, D] of the blocks."""
     found: Tensor = visual.ln_post(x)
     return found
 
 
 def mean_of_patches(visual: Any, x: Tensor) -> Tensor:
-    """Mean patch [B, D] after the last layer norm, of the output [B, 1 + N, D] of the blocks."""
+    """Mean [B, D] of the patch tokens after the last layer norm, from the output [B, 1 + N, D] of the blocks."""
     return normed(visual, x)[:, 1:].mean(dim=1)
 
 
@@ -171,19 +172,19 @@ def pooled(visual: Any, x: Tensor) -> Tensor:
 
 
 def projected(visual: Any, pooled: Tensor) -> Tensor:
-    """Embedding [B, d] of what was pooled."""
+    """Embedding [B, d] of the pooled output [B, D]."""
     return pooled if visual.proj is None else pooled @ visual.proj
 
 
 def projection(visual: Any) -> tuple[nn.Module, str] | None:
-    """Module and name of the weight [D, d] that takes what was pooled to the embedding; None: there is none."""
+    """Module and name of the weight [D, d] that projects the pooled output to the embedding; None if there is none."""
     return None if visual.proj is None else (visual, "proj")
 
 
 def weights(block: nn.Module, part: Literal["attention", "mlp"]) -> list[tuple[nn.Module, str, str]] | None:
     """Modules of a Transformer block with the names of their weights, and a label for each.
 
-    None where the block is not built as open_clip's ResidualAttentionBlock.
+    None if the block is not built like open_clip's ResidualAttentionBlock.
     """
     try:
         found = [(block.get_submodule(path), name, label) for path, name, label in WEIGHTS[part]]
@@ -196,7 +197,7 @@ def weights(block: nn.Module, part: Literal["attention", "mlp"]) -> list[tuple[n
 
 
 def token_embedding(clip: Any) -> nn.Embedding | None:
-    """Table of token embeddings of a model (``CLIP`` or ``CustomTextCLIP``); None where the text tower is another's."""
+    """Table of token embeddings of a model (``CLIP`` or ``CustomTextCLIP``); None if its text tower has none."""
     owner = clip if hasattr(clip, "token_embedding") else getattr(clip, "text", None)
     found = getattr(owner, "token_embedding", None)
     return found if isinstance(found, nn.Embedding) else None
@@ -214,7 +215,7 @@ def byte_symbols() -> dict[int, str]:
 
 
 def normalisation(model: Any) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [3, 1, 1] that the model's own transform normalises pictures with."""
+    """Mean and standard deviation [3, 1, 1] with which the model's own transform normalises pictures."""
     needed(model.visual, "preprocess_cfg")
     known = model.visual.preprocess_cfg
     return torch.tensor(known["mean"]).reshape(3, 1, 1), torch.tensor(known["std"]).reshape(3, 1, 1)
@@ -228,7 +229,7 @@ def picture_size(model: Any) -> tuple[int, int]:
 
 
 def known() -> Known:
-    """All models and tags, of the open_clip that is imported."""
+    """All models and tags of the imported open_clip."""
     import open_clip
 
     configs = {name: open_clip.get_model_config(name) or {} for name in open_clip.list_models()}
@@ -241,7 +242,7 @@ def known() -> Known:
 
 
 def on_hub(model: str, tag: str | None) -> tuple[str, tuple[str, ...]]:
-    """Repository of the weights on the model hub (empty: not there) and the names that their file may have."""
+    """Repository of the weights on the model hub (empty if there is none), and possible names of their file."""
     import open_clip
 
     hub = (open_clip.get_pretrained_cfg(model, tag) or {}).get("hf_hub", "")

@@ -1,7 +1,7 @@
-"""What open_clip knows of models and tags, read from its files as they lie there.
+"""Models and tags of open_clip, read from its files without importing it.
 
-Planning needs it, and importing open_clip takes seconds (it imports torch). ``internals/open_clip.py`` gives the same
-from the import, for the stages. That both are equal is in ``tests/unit/test_internals_open_clip.py``.
+Planning needs them, and importing open_clip takes seconds because it imports torch. Stages import open_clip and use
+``internals/open_clip.py``. ``tests/unit/test_internals_open_clip.py`` tests that both give the same.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 QUICK_GELU = "-quickgelu"
 #: Names of weight files in a repository of the hub.
 FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-#: Blocks without which open_clip does not take a JSON file for a model.
+#: Blocks that open_clip requires in the JSON file of a model.
 BLOCKS = ("embed_dim", "vision_cfg", "text_cfg")
 
 
@@ -30,11 +30,11 @@ class Tag:
     Attributes
     ----------
     hub : str
-        ``owner/name/`` or ``owner/name/file`` on the model hub; empty where they are elsewhere.
+        ``owner/name/`` or ``owner/name/file`` on the model hub; empty if the weights are not there.
     quick_gelu : bool
-        Whether they were trained with QuickGELU, x sigmoid(1.702 x), in place of GELU.
+        Whether they were trained with QuickGELU, x sigmoid(1.702 x), instead of GELU.
     url : str
-        Address of their file; empty where they are on the hub only.
+        Address of their file; empty if they are only on the hub.
     """
 
     hub: str
@@ -44,20 +44,28 @@ class Tag:
 
 @dataclass(frozen=True)
 class Known:
-    """All models, with whether each computes QuickGELU; and the tags of each that has any."""
+    """All models of open_clip and their weights.
+
+    Attributes
+    ----------
+    models : dict of bool
+        Whether each model computes QuickGELU.
+    tags : dict of dict of Tag
+        For each model with weights, its tags by name.
+    """
 
     models: Mapping[str, bool]
     tags: Mapping[str, Mapping[str, Tag]]
 
     def repository_with_quick_gelu(self, repository: str) -> bool | None:
-        """Whether the weights in a repository of the hub, ``owner/name``, were trained so; None: it is not known."""
+        """Whether the weights in a hub repository, ``owner/name``, were trained with QuickGELU; None if unknown."""
         tags = (tag for of_model in self.tags.values() for tag in of_model.values())
         return next((tag.quick_gelu for tag in tags if tag.hub.rpartition("/")[0] == repository), None)
 
 
 @functools.cache
 def known() -> Known | None:
-    """What stands in the files; None where they are not written as they were, or open_clip is not installed."""
+    """Content of open_clip's files; None if they have another form than expected, or open_clip is not installed."""
     package = importlib.util.find_spec("open_clip")
     for folder in map(Path, (package and package.submodule_search_locations) or ()):
         try:
@@ -65,12 +73,12 @@ def known() -> Known | None:
             models = {name: bool(one.get("quick_gelu")) for name, one in configs.items() if {*BLOCKS} <= {*one}}
             return Known(models, tags_of((folder / "pretrained.py").read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, AttributeError, KeyError, SyntaxError):
-            return None  # the stage asks open_clip itself
+            return None  # the stage will ask the imported open_clip
     return None
 
 
 def config_of(model: str) -> dict[str, Any] | None:
-    """What stands in the file of a model by name; None where there is no such file."""
+    """Content of the file of a model; None if there is no such file."""
     package = importlib.util.find_spec("open_clip")
     for folder in map(Path, (package and package.submodule_search_locations) or ()):
         path = folder / "model_configs" / f"{model.replace('/', '-')}.json"
@@ -81,12 +89,12 @@ def config_of(model: str) -> dict[str, Any] | None:
 
 
 def tags_of(source: str) -> dict[str, dict[str, Tag]]:
-    """Tags of all models by the source of ``open_clip/pretrained.py``, whose table is written out.
+    """Tags of all models from the source of ``open_clip/pretrained.py``, which has a literal table of them.
 
     Raises
     ------
     AttributeError, KeyError, TypeError, ValueError, SyntaxError
-        Where it is not.
+        If the source has no such table.
     """
     assigned: dict[str, Any] = {
         target.id: node.value
@@ -105,7 +113,7 @@ def tags_of(source: str) -> dict[str, dict[str, Tag]]:
 
 
 def _tag(call: Any) -> Tag:
-    """Of a call ``_pcfg(url=…, hf_hub=…, quick_gelu=…)``."""
+    """Tag from the syntax tree of a call ``_pcfg(url=…, hf_hub=…, quick_gelu=…)``."""
     given = {one.arg: one.value for one in call.keywords if one.arg in ("hf_hub", "quick_gelu", "url")}
     said = {name: ast.literal_eval(value) for name, value in given.items()}
     return Tag(said.get("hf_hub", ""), bool(said.get("quick_gelu", False)), said.get("url", ""))

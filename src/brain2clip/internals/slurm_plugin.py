@@ -1,9 +1,10 @@
 """Uses of internals of Snakemake's SLURM plugin: its executor, and two functions that it calls.
 
-The executor is extended by what :mod:`brain2clip.slurm` knows of queues, where it is the one that runs the jobs. Its
-methods are Snakemake's interface of executors, but what they do besides is the plugin's. It calls two functions by
-their names in its own module, ``pending_jobs_for_rule`` and ``query_job_status``, so that others can stand there. What
-is taken for granted is in ``tests/unit/test_internals_slurm_plugin.py``. Light to import: the Snakefile does.
+If the jobs of a run go to SLURM, the plugin's executor is extended by the functions of :mod:`brain2clip.slurm`. The
+names of the extended methods are Snakemake's interface of executors, but what they do is up to the plugin. The plugin
+looks up ``pending_jobs_for_rule`` and ``query_job_status`` in its own module, so these can be replaced there.
+``tests/unit/test_internals_slurm_plugin.py`` tests what is assumed about the plugin. The module imports quickly,
+because the Snakefile imports it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from brain2clip import slurm
 from brain2clip.internals import snakemake, versions
 
 LIBRARY = "snakemake-executor-plugin-slurm"
-#: Functions of the plugin's module in whose place stand others.
+#: Functions of the plugin's module that are replaced.
 FUNCTIONS = ("pending_jobs_for_rule", "query_job_status")
 #: Methods of its executor that are extended.
 METHODS = (
@@ -33,11 +34,11 @@ METHODS = (
 
 
 def watch(workflow: Any, results: str) -> None:
-    """Take over what an earlier run left in the queue, if the jobs of this run go to SLURM.
+    """Take over jobs that an earlier run left in the queue, if the jobs of this run go to SLURM.
 
-    Snakemake has no place for this, so its executor is extended when the plan is made, which is the first moment that
-    knows the executor. The queue is asked before Snakemake looks at the files: a job that is not in the queue any more
-    has then written its files, and one that is will be waited for.
+    Snakemake has no hook for this, so its executor is extended when the plan is made; earlier, the executor is not
+    known. The queue is asked before Snakemake checks the files. So a job that has left the queue has already written
+    its files, and the run waits for a job that is still there.
     """
 
     def extend() -> None:
@@ -49,12 +50,12 @@ def watch(workflow: Any, results: str) -> None:
 
 
 def needed(owner: Any, *names: str) -> None:
-    """Look whether the plugin has what is used of it.
+    """Check that a part of the plugin has the attributes that are used.
 
     Raises
     ------
     snakemake.exceptions.WorkflowError
-        Where it is not built as it was.
+        If an attribute is missing: this version of the plugin is built differently.
     """
     if missing := versions.lacking(owner, *names):
         raise snakemake.refusal(versions.what_is_lacking(LIBRARY, owner, missing))
@@ -68,8 +69,8 @@ def executor(journal: slurm.Journal) -> type:
 
     needed(plugin, "Executor", *FUNCTIONS)
     needed(plugin.Executor, *METHODS)
-    # With arrays the plugin (2.8.0, its issue 473) does not submit what was selected as long as more jobs of the rule
-    # are ready, and forgets it: the run waits for ever. Jobs are ready and not selected wherever `jobs` or `gpu` limit.
+    # With arrays, the plugin (2.8.0, its issue 473) does not submit selected jobs while more jobs of the rule are
+    # ready, and forgets them: the run waits for ever. If `jobs` or `gpu` is limited, jobs are ready but not selected.
     plugin.pending_jobs_for_rule = lambda dag, rule: 0
 
     try:
@@ -85,7 +86,7 @@ def executor(journal: slurm.Journal) -> type:
             self.left_over = slurm.LeftOver(jobs)
             self.cancel_left_over(unknown)
             if jobs:
-                # States are asked by the name of the run, so this run goes on under the name of that one.
+                # States are queried by the name of a run, so this run continues under the name of the earlier one.
                 names = [one.run for one in jobs.values()]
                 self.run_uuid = max(set(names), key=names.count)
                 others = [one.job for one in jobs.values() if one.run != self.run_uuid]
@@ -151,7 +152,7 @@ def executor(journal: slurm.Journal) -> type:
             number, aux = job_info.external_jobid, job_info.aux or {}
             log = Path(aux["slurm_logfile"]) if "slurm_logfile" in aux else None
             if log and "_" in number and log.parents[1:] and log.parent.name != f"rule_{job_info.job.name}":
-                # The plugin looks for logs of arrays in folders that it does not name when it submits them.
+                # The plugin expects logs of arrays in another folder than the one that it named at submission.
                 log = aux["slurm_logfile"] = log.parents[1] / log.name
             journal.note(run=self.run_uuid, job=number, plans=slurm.plan(job_info.job), log=str(log or ""))
             self.awaited.submitted(number, job_info)
@@ -166,7 +167,7 @@ def executor(journal: slurm.Journal) -> type:
             super().report_job_error(job_info, msg=msg, **named)
 
         async def ask(self, command: str, logger: Any) -> tuple[dict[str, str] | None, float | None]:
-            """States of all jobs for the plugin, in place of its own command; None where the controller is silent."""
+            """States of all jobs, instead of the plugin's own query; None if the controller does not answer."""
             started = time.monotonic()
             try:
                 self.look = await asyncio.to_thread(slurm.Look.at, self.run_uuid, command.startswith("sacct"))
@@ -176,7 +177,7 @@ def executor(journal: slurm.Journal) -> type:
             return {job: one.state for job, one in self.look.jobs.items()}, time.monotonic() - started
 
         async def check_active_jobs(self, active_jobs: list[Any]) -> AsyncIterator[Any]:
-            """As the plugin, but jobs that will not end by themselves are ended."""
+            """Check jobs like the plugin, and end jobs that will not end by themselves."""
             current = []
             for one in active_jobs:
                 if self.awaited.superseded(one.external_jobid, one):
@@ -195,7 +196,7 @@ def executor(journal: slurm.Journal) -> type:
                     )
                     subprocess.run(["scancel", *returned], capture_output=True, text=True)
                 return
-            # The plugin drops all jobs where the controller is silent, and the run waits for them without looking.
+            # If the controller does not answer, the plugin drops all jobs, and the run would wait without checking.
             for one in current:
                 yield one
             if current and not self.silent:
@@ -203,7 +204,7 @@ def executor(journal: slurm.Journal) -> type:
                 self.logger.warning("SLURM does not answer; jobs that wait or run are checked when it does.")
 
         def given_up(self, one: Any, look: slurm.Look) -> bool:
-            """Whether a job that the plugin would wait for has been taken as done or failed."""
+            """End a job if it will not end by itself; return whether it now counts as done or failed."""
             number, job = one.external_jobid, one.job
             listed = look.jobs.get(number)
             if held := self.awaited.newly_held(number, listed):
@@ -226,7 +227,7 @@ def executor(journal: slurm.Journal) -> type:
             return True
 
         def settle(self, one: Any, why: str | None) -> None:
-            """Take a job as done where its files are there and fit, and as failed otherwise."""
+            """Report a job as done if its files exist and fit the plan, and as failed otherwise."""
             done = slurm.fit(one.job)
             left = one.job.restart_times > one.job.attempt - 1
             what = "Its files exist and fit." if done else "It is submitted again." if left else "It has failed."

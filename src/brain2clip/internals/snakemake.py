@@ -1,22 +1,25 @@
 """Uses of Snakemake's internals: its workflow, and the methods that decide what runs.
 
-Snakemake has no place where others may have a say before it decides. So three methods are preceded by ours, on the one
-workflow that runs and not on their classes:
+Snakemake has no hook that is called before it decides which jobs run. So our functions run before three of its methods.
+They are set on the objects of the present workflow, not on Snakemake's classes:
 
-- ``Workflow._prepare_dag`` makes graph and records; before it, nobody knows the executor, and after it the others are
-  there to be preceded;
-- ``DAG.check_incomplete`` refuses files that a killed run left behind; those that are whole and fit are taken out
-  (:func:`finished_unseen`);
-- ``DAG.update_needrun`` decides; results without a record are judged by what they carry (:func:`judge`).
+- ``Workflow._prepare_dag`` creates the graph and the records. It is the first method that runs when the executor is
+  known; after it, the two methods below exist;
+- ``DAG.check_incomplete`` refuses files that a killed run left behind. Before it, files that are complete and fit are
+  taken out of the list (:func:`finished_unseen`);
+- ``DAG.update_needrun`` decides which jobs run. Before it, results without a record are checked by the provenance that
+  they carry (:func:`judge`).
 
-After ``Workflow._build_dag`` the jobs that will run here are known, for which one loaded Python is started
-(:func:`preload`); ``benchmark.BenchmarkTimer`` measures them, who are not below the shell of their jobs.
+After ``Workflow._build_dag``, the jobs that will run on this machine are known, and one loaded Python is started for
+them (:func:`preload`). Jobs that it forks are not child processes of their shells, so ``benchmark.BenchmarkTimer`` is
+extended to measure them.
 
-``Workflow._build_dag`` asks the input functions, and dresses their refusals with wildcards and lines of a traceback,
-which are taken off again (:func:`refusal`).
+``Workflow._build_dag`` calls the input functions. Snakemake adds wildcards and lines of a traceback to the messages of
+their errors; these additions are removed again (:func:`refusal`).
 
-Each is looked for before it is used, and that Snakemake has called ours is looked at before anything runs. What else is
-taken for granted is in ``tests/unit/test_internals_snakemake.py``. Light to import: the Snakefile does.
+Before one of these methods is used, we check that it exists; before a job runs, we check that Snakemake has called our
+functions. ``tests/unit/test_internals_snakemake.py`` tests what else is assumed about Snakemake. The module imports
+quickly, because the Snakefile imports it.
 """
 
 from __future__ import annotations
@@ -32,18 +35,18 @@ from brain2clip import artefact, records
 from brain2clip.internals import versions
 
 LIBRARY = "snakemake"
-#: A record is about a file whose time it has, s (file systems round).
+#: Largest difference between the time in a record and the time of its file, s (file systems round).
 SAME_TIME_S = 0.01
-#: What was refused, in this process.
+#: Errors that :func:`refusal` has made in this process.
 _REFUSALS: list[Exception] = []
-#: What is known of the contents of large inputs, in Snakemake's own folder.
+#: File in Snakemake's folder with digests of large inputs.
 SEEN = "brain2clip-inputs.json"
-#: The executor with which SLURM's jobs start their steps.
+#: The executor with which jobs of SLURM start their steps.
 JOBSTEP = "slurm-jobstep"
 
 
 def refusal(message: str) -> Exception:
-    """Snakemake's own kind of error, without the lines of a traceback that it prints below the sentence."""
+    """Return an error of Snakemake's own class; Snakemake prints its message without lines of a traceback."""
     from snakemake.exceptions import WorkflowError
 
     no_traceback = property(lambda self: None, lambda self, value: None)
@@ -60,12 +63,12 @@ def log() -> Any:
 
 
 def needed(owner: Any, *names: str) -> Any:
-    """An object of Snakemake's, which has what is used of it.
+    """Return an object of Snakemake after a check that it has the attributes that are used.
 
     Raises
     ------
     snakemake.exceptions.WorkflowError
-        Where it is not built as it was.
+        If an attribute is missing: this version of Snakemake is built differently.
     """
     if missing := versions.lacking(owner, *names):
         raise refusal(versions.what_is_lacking(LIBRARY, owner, missing))
@@ -76,17 +79,17 @@ def needed(owner: Any, *names: str) -> Any:
 
 
 def is_main(workflow: Any) -> bool:
-    """Whether this process plans, and is not the one that runs a job of another's plan."""
+    """Whether this process makes the plan; false in a process that runs one job of another process's plan."""
     return bool(needed(workflow, "is_main_process").is_main_process)
 
 
 def executes(workflow: Any) -> bool:
-    """Whether jobs run, or would in a dry run: it is known when the graph is made, and not so for reports and lists."""
+    """Whether jobs run, or would run (dry run); false for reports and lists. Known when the graph is made."""
     return needed(workflow, "executor_plugin").executor_plugin is not None
 
 
 def given_configurations(workflow: Any) -> list[str]:
-    """Files of ``--configfile``."""
+    """Files given by ``--configfile``."""
     return [str(path) for path in needed(workflow, "overwrite_configfiles").overwrite_configfiles]
 
 
@@ -97,15 +100,15 @@ def hand_on(workflow: Any, variable: str, value: str) -> None:
 
 
 def limit(workflow: Any, resource: str, at_once: int) -> None:
-    """Limit a resource of all jobs together, where the command line says nothing about it."""
+    """Limit a resource for all jobs together, unless the command line sets a limit."""
     if resource not in needed(workflow, "global_resources", "register_resource").global_resources:
         workflow.register_resource(resource, at_once)
 
 
 def without_list(workflow: Any) -> None:
-    """Let a dry run end when it has said how many jobs there are, unless it is to list them (``-p``, ``--verbose``).
+    """Let a dry run print only the number of jobs, unless it is asked to list them (``-p``, ``--verbose``).
 
-    Snakemake puts every job into words, its command included, whether anybody shows them or not.
+    Otherwise Snakemake formats the description and the command of every job, even if nothing shows them.
     """
     from snakemake.settings.enums import Quietness
 
@@ -115,7 +118,7 @@ def without_list(workflow: Any) -> None:
 
 
 def keep_going(workflow: Any, on: bool) -> None:
-    """Whether a failed job stops only those that need its files, as with ``--keep-going``, whatever starts the run."""
+    """Set whether only the jobs that need a failed job's files are stopped, as with ``--keep-going``."""
 
     def first() -> None:
         if needed(workflow, "execution_settings").execution_settings is not None:
@@ -134,21 +137,22 @@ def preload(
     jobs: int,
     then: Callable[[Iterable[str]], None] | None = None,
 ) -> None:
-    """Start a Python that is loaded once for all jobs, where some are to run on this machine.
+    """Start one loaded Python for all jobs that run on this machine.
 
-    It is for those of a run, or of a group that SLURM has sent here, each of which gets a Snakemake of its own.
+    These are the jobs of a run, or of a group that SLURM has sent here; in a group each job has its own Snakemake.
 
     Parameters
     ----------
     workflow : snakemake.workflow.Workflow
     start : callable
-        Starts it, told whether its jobs end with this process; what it returns is kept as long as the workflow.
+        Starts the loaded Python. Its argument says whether jobs end when this process ends; its result is kept as
+        long as the workflow.
     running : callable
-        From the number of a process to that of the job which runs for it there.
+        From the id of a client process to the id of the process that runs its job in the loaded Python, or None.
     jobs : int
-        With fewer, each loads for itself.
+        Smallest number of jobs for which the loaded Python is started; fewer jobs import their libraries themselves.
     then : callable, optional
-        Is told the specs of the jobs that will run, when it has started.
+        Called with the specs of the jobs that will run, after the start.
     """
     build = needed(workflow, "_build_dag")._build_dag
 
@@ -159,7 +163,7 @@ def preload(
         local = needed(workflow, "local_exec").local_exec
         if not runs or not (local or runs_group(workflow)):
             return
-        if needed(workflow.deployment_settings, "deployment_method").deployment_method:  # a Python of its own
+        if needed(workflow.deployment_settings, "deployment_method").deployment_method:  # jobs have another Python
             return
         waiting = needed(workflow.dag, "needrun_jobs").needrun_jobs()
         specs = [spec for job in waiting if (spec := job.params.get("spec")) is not None]
@@ -167,27 +171,27 @@ def preload(
             workflow.preloaded = start(not local)
             if then is not None:
                 then(specs)
-        if local:  # of a loaded Python that was started here, or around this Snakemake
+        if local:  # the loaded Python was started here, or by the process that started this Snakemake
             measure_forked(running)
 
     workflow._build_dag = built
 
 
 def runs_group(workflow: Any) -> bool:
-    """Whether SLURM has sent jobs to this node, for each of which a step is started here."""
+    """Whether SLURM has sent a group of jobs to this node, and this process starts a step for each of them."""
     plugin = needed(workflow, "executor_plugin").executor_plugin
     return bool(needed(plugin, "cli_prefix").cli_prefix == JOBSTEP)
 
 
 def measure_forked(running: Callable[[int], int | None]) -> None:
-    """Let benchmarks count the processes that run in place of others."""
+    """Let benchmarks also measure the processes that the loaded Python runs for a job."""
     import psutil
     from snakemake import benchmark
 
     timer = needed(benchmark, "BenchmarkTimer").BenchmarkTimer
 
     class WithForked:
-        """A process whose children are those below it, and what runs elsewhere for one of them."""
+        """A process whose children also include the processes that the loaded Python runs for them."""
 
         def __init__(self, process: psutil.Process) -> None:
             self._process = process
@@ -204,7 +208,7 @@ def measure_forked(running: Callable[[int], int | None]) -> None:
             return below
 
     class Timer(timer):  # type: ignore[misc, valid-type]
-        """Snakemake's."""
+        """Snakemake's timer, extended to forked jobs."""
 
         def __init__(self, *given: Any, **named: Any) -> None:
             super().__init__(*given, **named)
@@ -217,7 +221,7 @@ def measure_forked(running: Callable[[int], int | None]) -> None:
 
 
 def before_planning(workflow: Any, first: Callable[[], None]) -> None:
-    """Call something when the executor is known, and graph and records are not."""
+    """Call `first` when the executor is known, but before the graph and the records are created."""
     prepare = needed(workflow, "_prepare_dag")._prepare_dag
 
     def prepared(*given: Any, **named: Any) -> None:
@@ -228,7 +232,7 @@ def before_planning(workflow: Any, first: Callable[[], None]) -> None:
 
 
 def watch(workflow: Any) -> None:
-    """Judge results before Snakemake decides what to run, in dry runs as well; and show refusals as they are."""
+    """Check results before Snakemake decides what to run (also in dry runs), and show our errors unchanged."""
     prepare = needed(workflow, "_prepare_dag")._prepare_dag
     build = needed(workflow, "_build_dag")._build_dag
 
@@ -240,7 +244,7 @@ def watch(workflow: Any) -> None:
     def built(*given: Any, **named: Any) -> None:
         try:
             build(*given, **named)
-        except Exception as error:  # Snakemake's own, which keeps of what an input function raises only the text
+        except Exception as error:  # Snakemake keeps only the text of an error in an input function
             if (refused := _told(error)) is None:
                 raise
             raise refused from None
@@ -249,13 +253,13 @@ def watch(workflow: Any) -> None:
 
 
 def _told(error: Exception) -> Exception | None:
-    """Our refusal that an error of Snakemake's tells with more around it; None where it tells none."""
-    told = " ".join(str(error).split())  # it is indented there
+    """The error of :func:`refusal` whose text an error of Snakemake contains; None if it contains none."""
+    told = " ".join(str(error).split())  # Snakemake indents the text
     return next((one for one in _REFUSALS if " ".join(str(one).split()) in told), None)
 
 
 def _precede(workflow: Any) -> None:
-    """Put our part before the methods of a graph that was just made."""
+    """Let our functions run before the methods of a graph that was just created."""
     dag = needed(workflow.dag, "update_needrun", "check_incomplete", "postprocess", "toposorted", "forcefiles")
     persistence = needed(workflow.persistence, "metadata", "incomplete", "finished", "path")
     needed(workflow.iocache, "mtime")
@@ -282,24 +286,25 @@ def _precede(workflow: Any) -> None:
                 f"checked; {versions.which(LIBRARY)}"
             )
         await settle(*given, **named)
-        while ended and not workflow.dryrun:  # jobs have numbers now, which a record needs
+        while ended and not workflow.dryrun:  # a record needs the job's number, which exists only now
             await persistence.finished(ended.pop())
 
     dag.check_incomplete, dag.update_needrun, dag.postprocess = forgiving, judged, settled
 
 
 async def judge(dag: Any, persistence: Any, times: dict[Any, Any], seen: records.Seen) -> None:
-    """Force the jobs whose unrecorded outputs differ from the plan; make the times of those that fit right.
+    """Check outputs by the provenance that they carry, and force the jobs that must run again.
 
-    Of the others, force those whose inputs have another content than they had, where no job makes these; the times of
-    such inputs are of no account.
+    If outputs without a record differ from the plan, their job is forced; if they fit, they count as newer than their
+    inputs. A job with a record is forced if the content of an input has changed that no job makes; the times of such
+    inputs do not matter.
     """
     fitting, differing, changed = 0, [], []
     believed: set[str] = set()
     jobs = [job for level in dag.toposorted() for job in level]
     leaves = Leaves({str(file) for job in jobs for file in job.output}, persistence, seen)
     for job in jobs:
-        if not any([await file.exists() for file in job.output]):  # it runs; its parameters need not be asked for
+        if not any([await file.exists() for file in job.output]):  # it runs anyway; do not compute its parameters
             continue
         if not await _unrecorded(job, persistence):
             if found := await leaves.changed(job):
@@ -321,7 +326,7 @@ async def judge(dag: Any, persistence: Any, times: dict[Any, Any], seen: records
             dag.forcefiles.update(job.output)
     leaves.settle(times)
     recorded = persistence.metadata
-    # A record of the files that lay there before says other settings, for which a job would run again.
+    # There may be a record of earlier files with other settings; because of it, the job would run again.
     persistence.metadata = lambda target: None if str(target) in believed else recorded(target)
     if fitting or differing:
         log().info(records.told(fitting, differing))
@@ -330,7 +335,10 @@ async def judge(dag: Any, persistence: Any, times: dict[Any, Any], seen: records
 
 
 async def finished_unseen(dag: Any, persistence: Any) -> list[Any]:
-    """Jobs whose end nobody saw: marked as incomplete, but their files are there and fit. They are taken as done."""
+    """Jobs that ended after their run was killed: marked as incomplete, but their files exist and fit.
+
+    They count as done.
+    """
     seen = records.Seen()
     done: list[Any] = []
     incomplete = persistence.incomplete
@@ -356,15 +364,16 @@ async def finished_unseen(dag: Any, persistence: Any) -> list[Any]:
 
 
 class Leaves:
-    """Inputs that no job makes: their content decides, and not their times.
+    """Inputs that no job makes: a job runs again if their content has changed; their times do not matter.
 
     Parameters
     ----------
     made : set of str
-        What jobs make.
+        All outputs of jobs.
     persistence : object
         Snakemake's records.
     seen : records.Seen
+        Digests of inputs that are known already.
     """
 
     def __init__(self, made: set[str], persistence: Any, seen: records.Seen) -> None:
@@ -373,7 +382,7 @@ class Leaves:
         self.unsaid: set[str] = set()
 
     async def changed(self, job: Any) -> str | None:
-        """Why a job with a record must run again for such inputs, or None."""
+        """Why a job with a record must run again because of such inputs, or None."""
         given = {name: [file] if isinstance(file, str) else list(file) for name, file in job.input.items()}
         leaves = {name: file for name, file in artefact.named(given).items() if str(file) not in self.made}
         stage: str = job.rule.name
@@ -382,33 +391,33 @@ class Leaves:
         record = self.persistence.metadata(job.output[0])
         try:
             found = records.other_inputs(job.output, leaves, self.seen, record and record.starttime)
-        except OSError:  # Snakemake has its own words for what cannot be read
+        except OSError:  # Snakemake itself reports files that cannot be read
             return None
         newer = await _newer(job, leaves.values())
         if found is None and newer:
             there = [Path(file) for file in job.output if await file.exists()]
             if any(records.provenance(path) for path in there):
                 self.same.extend(newer)
-            else:  # Snakemake's rule is left for these
+            else:  # without provenance, Snakemake decides by the times
                 self.unsaid.update(map(str, newer))
         return found
 
     def settle(self, times: dict[Any, Any]) -> None:
-        """Make such inputs old where all that was made of them was made of what they hold."""
+        """Give an old time to inputs whose content has not changed, if the provenance of all their outputs says so."""
         from snakemake_interface_storage_plugins.io import Mtime
 
         times.update({file: Mtime(local=0.0) for file in self.same if str(file) not in self.unsaid})
 
 
 async def _newer(job: Any, files: Iterable[Any]) -> list[Any]:
-    """Inputs that are newer than some output of a job."""
+    """Inputs that are newer than the oldest output of a job."""
     last = [(await file.mtime()).local_or_storage() for file in job.output if await file.exists()]
     there = [file for file in files if await file.exists()]
     return [file for file in there if last and await file.is_newer(min(last))]
 
 
 async def _unrecorded(job: Any, persistence: Any) -> bool:
-    """Whether outputs are there that Snakemake has no record of, or that are not the files of its record."""
+    """Whether an output exists that has no record of Snakemake, or whose record is about an earlier file."""
     for file in job.output:
         if not await file.exists():
             continue
@@ -421,7 +430,7 @@ async def _unrecorded(job: Any, persistence: Any) -> bool:
 
 
 async def _believe(job: Any, times: dict[Any, Any]) -> None:
-    """Take outputs (and the benchmark, which counts like one) to be as new as the inputs, in this plan."""
+    """In this plan, let outputs (and the benchmark, which counts as one) be at least as new as the inputs."""
     from snakemake_interface_storage_plugins.io import Mtime
 
     newest = [(await file.mtime()).local_or_storage(follow_symlinks=True) for file in job.input if await file.exists()]

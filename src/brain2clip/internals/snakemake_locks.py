@@ -1,8 +1,9 @@
-"""Locks of a killed Snakemake are recognised and removed.
+"""Recognise and remove the locks of a killed Snakemake.
 
-Snakemake's lock is a list of files that says nothing of whom it belongs to, and it stays after a kill. So a file is put
-beside it that says whose it is and that is free when that process is dead (:mod:`brain2clip.processes`). Locks of
-living processes, of other machines and without such a file stay, and Snakemake says what to do.
+Snakemake's lock is a list of files. It does not say which process owns it, and it stays if the process is killed. So we
+put an owner file beside the lock: it names the process, and its file lock is free as soon as the process is dead
+(:mod:`brain2clip.processes`). Locks of living processes, locks of other machines and locks without an owner file stay;
+Snakemake then says what to do.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ import psutil
 from brain2clip import processes
 from brain2clip.internals import snakemake, versions
 
-#: Below Snakemake's folder: held by whoever looks at locks or takes one.
+#: File in Snakemake's folder that a process locks while it checks locks or takes one.
 LOOKING = "brain2clip-looking.lock"
-#: How long jobs that were killed with it may take to end, s.
+#: How long jobs that were killed together with their run may take to end, s.
 ENDING_S = 1.0
 
 
 def watch(workflow: Any) -> None:
-    """Remove locks of killed processes before Snakemake takes its own, and leave word of whose that is."""
+    """Remove locks of killed processes before Snakemake takes its own lock, and write an owner file beside it."""
     os.environ.setdefault(processes.RUN, uuid.uuid4().hex)
     prepare = snakemake.needed(workflow, "_prepare_dag")._prepare_dag
 
     def prepared(*given: Any, **named: Any) -> None:
         prepare(*given, **named)
-        lacking = versions.lacking(workflow.persistence, "_lockdir", "_lockfile")  # as where records are in a database
+        lacking = versions.lacking(workflow.persistence, "_lockdir", "_lockfile")  # e.g. with records in a database
         if not workflow.dryrun and not lacking:
             _precede(workflow.persistence, found_again(workflow))
 
@@ -41,7 +42,7 @@ def watch(workflow: Any) -> None:
 
 
 def found_again(workflow: Any) -> bool:
-    """Whether the jobs of a killed run are found by the next one: they run here, or SLURM knows them."""
+    """Whether the next run finds the jobs of a killed run: they run on this machine, or in SLURM."""
     plugin = snakemake.needed(workflow, "executor_plugin").executor_plugin
     return plugin is None or plugin.cli_prefix == "slurm" or not plugin.common_settings.non_local_exec
 
@@ -52,7 +53,7 @@ def _precede(persistence: Any, found_again: bool) -> None:
 
     @contextlib.contextmanager
     def locked() -> Iterator[None]:
-        with contextlib.ExitStack() as kept:  # closed last: Snakemake removes its lock before
+        with contextlib.ExitStack() as kept:  # stays open after `_looking`, until the run ends
             with _looking(folder.parent / LOOKING) as alone:
                 if alone:
                     remove_dead(folder)
@@ -70,7 +71,7 @@ def remove_dead(folder: Path) -> None:
     Raises
     ------
     snakemake.exceptions.WorkflowError
-        Where jobs of such a process still run: they would write beside those of this one.
+        If jobs of such a process still run: they could write the same files as the jobs of this run.
     """
     for path, made in processes.dead_owners(folder):
         if left := psutil.wait_procs(processes.jobs(made), timeout=ENDING_S)[1]:
@@ -85,7 +86,7 @@ def remove_dead(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _looking(path: Path) -> Iterator[bool]:
-    """Wait until nobody else looks at locks; False where the file system knows no locks."""
+    """Wait until no other process checks the locks; False if the file system has no file locks."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX)

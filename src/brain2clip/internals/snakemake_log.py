@@ -1,12 +1,13 @@
-"""Output of Snakemake in our own words: another handler replaces its handler of the terminal.
+"""Output of Snakemake in our own words: our handler replaces Snakemake's handler for the terminal.
 
-A logger plugin would have to be named on every command line, and Snakemake looks for it among installed packages alone.
-The handler is therefore exchanged when the plan is made, on the logger that Snakemake has set up: so whoever starts it,
-and however, sees the same. Its file below ``.snakemake/log`` keeps all that Snakemake says.
+A logger plugin would have to be named on every command line, and Snakemake searches for it only among installed
+packages. So the handler is replaced when the plan is made, on the logger that Snakemake has set up. The output is then
+the same however Snakemake was started. Its log file below ``.snakemake/log`` still has everything that Snakemake says.
 
-What is used: the name of the handler, its filter, and the events of records with their fields (an interface for logger
-plugins). A few messages without an event are known by how they begin; one that is worded otherwise is only shown.
-``tests/unit/test_internals_snakemake.py`` and ``tests/workflow/test_terminal.py`` hold what is taken for granted.
+We use the name of the handler, its filter, and the events of records with their fields (an interface for logger
+plugins). A few messages have no event and are recognised by their beginning; if such a message is reworded in a later
+version, it is shown as it is. ``tests/unit/test_internals_snakemake.py`` and ``tests/workflow/test_terminal.py`` test
+what is assumed about Snakemake.
 """
 
 from __future__ import annotations
@@ -20,46 +21,46 @@ from typing import Any
 from brain2clip.internals import snakemake
 from brain2clip.screen import Screen, Step
 
-#: Snakemake's handler of the terminal.
+#: Name of Snakemake's handler for the terminal.
 NAME = "DefaultStreamHandler"
-#: How messages begin that nobody needs.
+#: Beginnings of messages that are not shown.
 NEEDLESS = (
     *("Select jobs to execute", "Shutting down, this", "Exiting because a job execution failed", "Using shell:"),
     *("Conda environments: ignored", "Group jobs: inactive", "Some jobs were triggered by provenance"),
     *("Rules with provenance triggered", "Reasons:\n", "Rules claiming more threads"),
     *("Creating report", "Adding ", "Could not detect mimetype", "Report created"),  # a line for every file of it
 )
-#: Those with which Snakemake begins to stop because somebody asked for it.
+#: Messages of Snakemake when it stops on request.
 STOPPING = ("Terminating processes on user request", "Will exit after finishing currently running jobs")
-#: What it says in the end where jobs failed, which we say better.
+#: Snakemake's last message if jobs failed; our own summary replaces it.
 FAILED = "At least one job did not complete successfully"
-#: How it tells the end of the shell of a job.
+#: Message about the end of a job's shell command.
 ENDED = re.compile(r"returned non-zero exit status (\d+)|died with (?:<Signals\.\w+: |unknown signal )(\d+)")
-#: At most so much of a shell command is shown while a run goes on, characters.
+#: Largest length of a shell command that is shown during a run, characters.
 COMMAND = 500
-#: The spec in a shell command, which is some kilobytes.
+#: The spec in a shell command; it has some kilobytes.
 SPEC = re.compile(r"""--spec (?:'[^']*'(?:"'"'[^']*')*|\S+)""")
 
 
 def watch(workflow: Any, made: Callable[..., Screen], reasons: Callable[[Sequence[str]], str]) -> bool:
-    """Show a run on a screen of ours, where Snakemake would print.
+    """Show a run on our own screen instead of Snakemake's output.
 
     Parameters
     ----------
     workflow : snakemake.workflow.Workflow
     made : callable
-        A screen, given its stream and whether it is a terminal.
+        Makes a screen from its stream, and from whether it is a terminal (`live`) and whether it is `quiet`.
     reasons : callable
-        Why jobs run, in words, given their first outputs.
+        From the first outputs of jobs to a text that says why the jobs run.
 
     Returns
     -------
     bool
-        Whether it is shown there.
+        Whether our screen is used.
     """
     logger = snakemake.log()
     own = next((one for one in logger.handlers if one.name == NAME), None)
-    if own is None:  # another one was asked for (--logger), or the tests'
+    if own is None:  # another handler is in use (--logger, or that of the tests)
         return False
     logger.removeHandler(own)
     logger.addHandler(Shown(own, workflow, made, reasons))
@@ -67,12 +68,12 @@ def watch(workflow: Any, made: Callable[..., Screen], reasons: Callable[[Sequenc
 
 
 class Shown(logging.Handler):
-    """The handler.
+    """The handler that shows Snakemake's records on our screen.
 
     Parameters
     ----------
     own : logging.Handler
-        Snakemake's.
+        Snakemake's handler, which this one replaces.
     workflow : snakemake.workflow.Workflow
     made, reasons : callable
         As for :func:`watch`.
@@ -96,7 +97,8 @@ class Shown(logging.Handler):
         self.codes: dict[int, int] = {}
         self.groups: dict[int, list[str]] = {}
         self.begun = False
-        #: By event, what is shown of a record (nothing where that is empty); of others what Snakemake would print.
+        #: For each event, a function from a record to the text that is shown (empty: nothing). Records with another
+        #: event are shown as Snakemake would print them.
         self.told: dict[str | None, Callable[[Any], str]] = {
             None: self._message,
             "run_info": self._plan,
@@ -111,27 +113,27 @@ class Shown(logging.Handler):
         }
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Learn from a record, and show it where that helps."""
+        """Update the screen from a record, and show a text if there is one."""
         try:
             event = getattr(record, "event", None)
             text = self.told.get(event and str(event), self.own.format)(record)
             if self.verbose:
                 text = self.own.format(record)
-            # However quiet a run is, what went wrong is told.
+            # Errors are shown even if the run is quiet.
             told = record.levelno >= logging.ERROR or all(one.filter(record) for one in self.own.filters)
             if told and text and text != "None":
                 self.screen.say(self.own.decorate(record, text))
         except BrokenPipeError:
             raise
-        except Exception:  # as every handler of logging: what cannot be shown ends no run, and is told there
+        except Exception:  # as in every logging handler: an error in the output is reported but does not end the run
             self.handleError(record)
 
     def close(self) -> None:
-        """Say the end, after everything else that Snakemake says."""
+        """Show the summary at the end, after everything that Snakemake says."""
         self.screen.close()
         super().close()
 
-    # ---------------------------------------------------------------------------------- what is shown of each
+    # ----------------------------------------------------------------------------------- text for each event
 
     def _nothing(self, record: logging.LogRecord) -> str:
         return ""
@@ -146,7 +148,7 @@ class Shown(logging.Handler):
         return "" if self.screen.live else self.own.format(record)
 
     def _plan(self, record: Any) -> str:
-        """Which jobs will run, and why; a dry run tells its jobs again in the end."""
+        """Say which jobs will run, and why. Only once: a dry run lists its jobs again at the end."""
         if self.begun:
             return ""
         self.begun = True
@@ -170,7 +172,7 @@ class Shown(logging.Handler):
     def _start(self, record: Any) -> str:
         title = " ".join(str(record.rule_msg or record.rule_name).split())
         self.titles[record.jobid] = title
-        if record.rule_name == "all":  # it only collects
+        if record.rule_name == "all":  # it computes nothing
             return ""
         if self.dry:
             return self.own.format(record) if self.commands else ""
@@ -178,7 +180,7 @@ class Shown(logging.Handler):
         return ""
 
     def _command(self, record: Any) -> str:
-        whole = str(record.shellcmd or "")  # of a run, the file below .snakemake/log has it
+        whole = str(record.shellcmd or "")  # in a run, the file below .snakemake/log has the whole command
         return whole if self.dry else SPEC.sub("--spec ...", whole)[:COMMAND]
 
     def _finish(self, record: Any) -> str:
@@ -187,7 +189,7 @@ class Shown(logging.Handler):
 
     def _error(self, record: logging.LogRecord) -> str:
         text: str = self.own.format(record)
-        if "CalledProcessError" in text and (found := ENDED.search(text)):  # which job it was is told next
+        if "CalledProcessError" in text and (found := ENDED.search(text)):  # the next record says which job it was
             self.codes[record.thread or 0] = int(found[1]) if found[1] else -int(found[2])
             return ""
         return "" if FAILED in text and (self.screen.failures or self.screen.interrupted) else text
@@ -206,7 +208,7 @@ class Shown(logging.Handler):
 
 
 def _steps(dag: Any) -> dict[int, Step]:
-    """The jobs that run, but for the one that only collects."""
+    """The jobs that run, except rule ``all``."""
     numbers = {job: dag.jobid(job) for job in dag.needrun_jobs() if job.rule.name != "all"}
     return {
         number: Step(job.rule.name, [numbers[one] for one in dag.dependencies[job] if one in numbers])

@@ -1,4 +1,4 @@
-"""Attention for cases in which PyTorch's own is slow."""
+"""Attention for cases in which PyTorch's own function is slow."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch.nn import functional as F
 def attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attention [B, heads, n, d] without a mask.
 
-    On a CPU the fused one takes, in bf16, several times as long as its two products, most of it in the backward pass
-    (bench/prompted_tower.py).
+    On a CPU in bf16, PyTorch's fused attention takes several times as long as its two products, mostly in the backward
+    pass (bench/prompted_tower.py).
     """
     if query.device.type != "cpu" or query.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(query, key, value)

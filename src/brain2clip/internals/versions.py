@@ -1,6 +1,6 @@
 """Tested versions of the libraries whose internals are used.
 
-In no stage's fingerprint: a wider range makes no result again.
+This module is in no stage's fingerprint: no result is computed again if a range is extended.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
-#: The ranges of ``pyproject.toml``, which a copy of the sources does not carry.
+#: The ranges of ``pyproject.toml``, repeated because a copy of the sources does not include that file.
 TESTED = {
     "snakemake": ">=9.27,<9.28",
     "snakemake-executor-plugin-slurm": ">=2.8,<2.9",
@@ -19,14 +19,14 @@ TESTED = {
 }
 
 
-#: Oldest driver of NVIDIA for each major version of CUDA (NVIDIA's table of minor version compatibility).
+#: Oldest NVIDIA driver for each major version of CUDA (NVIDIA's table of minor version compatibility).
 DRIVERS = {"11": 450, "12": 525, "13": 580}
-#: What the driver that is loaded says of itself.
+#: File with the version of the loaded driver.
 DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def old_driver() -> str | None:
-    """A line where the driver of the GPU is too old for the CUDA of the installed torch, else None."""
+    """A warning if the driver of the GPU is too old for the CUDA of the installed torch, else None."""
     try:
         found = re.search(r"\b(\d{3,})\.\d[\d.]*", DRIVER.read_text(encoding="utf-8", errors="replace"))
     except OSError:
@@ -43,7 +43,7 @@ def old_driver() -> str | None:
 
 
 def installed(library: str) -> str | None:
-    """Version of a library; None where it is not installed."""
+    """Version of a library; None if it is not installed."""
     try:
         return metadata.version(library)
     except metadata.PackageNotFoundError:
@@ -51,7 +51,7 @@ def installed(library: str) -> str | None:
 
 
 def untested() -> list[str]:
-    """A line for each library that is there in a version outside of its range."""
+    """A line for each library that is installed in a version outside of its range."""
     found = {library: installed(library) for library in TESTED}
     return [
         f"{library} {version} is outside of the versions that brain2clip was tested with ({TESTED[library]}), and "
@@ -62,18 +62,18 @@ def untested() -> list[str]:
 
 
 def lacking(owner: object, *names: str) -> list[str]:
-    """Names of what an object of a library does not have."""
+    """The names that an object of a library does not have as attributes."""
     return [name for name in names if not hasattr(owner, name)]
 
 
 def what_is_lacking(library: str, owner: object, names: list[str]) -> str:
-    """The message where a library is not built as it was."""
+    """Message for attributes that are missing in this version of a library."""
     name = getattr(owner, "__name__", type(owner).__name__)
     return f"{name} has no {' and no '.join(names)}, which brain2clip uses; {which(library)}"
 
 
 def which(library: str) -> str:
-    """The version that is installed and those that were tested, for a message."""
+    """The installed version and the tested ones, for a message."""
     return (
         f"{library} {installed(library)} is installed, but brain2clip needs {library} {TESTED[library]}: `make env` "
         "installs it."

@@ -1,14 +1,13 @@
 """Stage ``simulate_voxels``: the fMRI of one simulated subject, and its truth.
 
-Voxels of visual areas answer to the features of the picture: the low-level ones in V1 to V3, at a place of the visual
-field; mid-level ones in V4 and LOC; semantic ones in LOC, FFA and PPA, the last two with a preference. Rows are trials,
-and some of rest. Noise that neighbours share, slow drift and differences between runs are added. The response to a
-picture is linear in its features and the same at every presentation (up to the gain of the run), so the truth is known
-exactly.
+Voxels of visual areas respond to the features of the picture: in V1 to V3 to low-level features at one place of the
+visual field; in V4 and LOC to mid-level features; in LOC, FFA and PPA to semantic features. FFA and PPA also have
+preferred categories. Each row of the signals is a trial, or rest. Noise that neighbouring voxels share, slow drift and
+differences between runs are added. The response to a picture is linear in its features and the same at every
+presentation (except for the gain of the run), so the truth is known exactly.
 
 Inputs ``stimuli`` and ``features``; outputs ``truth`` (:func:`write_truth`) and ``signals`` (:func:`write_signals`).
-Everything is a function of the settings: the same settings give the same signals. One unit is the deviation of the
-noise of a trial.
+The same settings give the same signals. The unit of the signals is the standard deviation of the noise of a trial.
 """
 
 from __future__ import annotations
@@ -45,12 +44,12 @@ class Region:
     size : float
         Number of voxels relative to the mean over regions.
     levels : dict of float
-        Share of each level of features in the variance of a voxel's response.
+        Share of the variance of a voxel's response that is due to each level of features.
     field : float
-        Standard deviation of a voxel's receptive field, picture widths; it grows from V1 on (Dumoulin and Wandell,
-        2008). It weighs the low-level features, which have places.
+        Standard deviation of a voxel's receptive field, picture widths; it grows from V1 to higher areas (Dumoulin and
+        Wandell, 2008). It limits the low-level features, which have places in the picture.
     prefers : tuple of str
-        Names of semantic features that drive all voxels of the region.
+        Names of semantic features to which all voxels of the region respond.
     """
 
     name: str
@@ -65,9 +64,9 @@ REGIONS = (
     Region("V2", 1.3, {"low": 0.9, "mid": 0.1}, 0.15),
     Region("V3", 1.1, {"low": 0.75, "mid": 0.25}, 0.22),
     Region("V4", 0.9, {"low": 0.3, "mid": 0.6, "semantic": 0.1}, 0.30),
-    # Objects whatever their place (Malach et al., 1995).
+    # Objects at any place (Malach et al., 1995).
     Region("LOC", 1.0, {"low": 0.1, "mid": 0.4, "semantic": 0.5}, 0.40),
-    # Faces (Kanwisher et al., 1997), of which animals come nearest in these pictures.
+    # Faces (Kanwisher et al., 1997); these pictures have none, and animals are nearest to them.
     Region("FFA", 0.6, {"mid": 0.2, "semantic": 0.8}, 0.40, ("category_animal",)),
     # Places and buildings (Epstein and Kanwisher, 1998).
     Region("PPA", 0.6, {"low": 0.1, "mid": 0.1, "semantic": 0.8}, 0.40, ("scene_city", "category_vehicle")),
@@ -75,29 +74,29 @@ REGIONS = (
 AGGREGATES = {"LVC": ("V1", "V2", "V3"), "HVC": ("LOC", "FFA", "PPA"), "VC": tuple(one.name for one in REGIONS)}
 FEWEST_VOXELS = 2
 TUNING_LENGTH = 0.2
-"""Distance over which tuning changes, in widths of a region; that of a region with places is a picture wide."""
+"""Distance over which tuning changes, in widths of a region (retinotopic regions: in picture widths)."""
 NOISE_LENGTH = 0.15
-"""The same for the noise that neighbours share."""
+"""Distance over which the noise that neighbouring voxels share changes, in the same unit."""
 WAVES = 64
-"""Plane waves of a random field."""
+"""Number of plane waves that are summed to a random field."""
 PREFERENCE = 1.0
-"""Deviation of the response to a preferred feature, relative to that to all semantic features by random tuning."""
+"""Size of the response to a preferred feature, relative to the random tuning to all semantic features."""
 EVOKED = 1.5
-"""Mean of what every picture evokes beyond rest."""
+"""Mean response that every picture evokes, compared with rest."""
 
 # Differences between voxels, subjects and runs: standard deviations.
 OWN_MIXING = 0.5
-"""Correlation of a subject's tuning with a part of its own; 0.87 with the part common to all."""
+"""Correlation of a subject's tuning with its individual part; 0.87 with the part common to all subjects."""
 VOXELS = 0.12
-"""Of the logarithm of the number of voxels of a region."""
+"""Standard deviation of the logarithm of the number of voxels of a region."""
 RELIABILITY = 0.5
-"""Of the logarithm of a voxel's picture-driven part: voxels of one region differ widely."""
+"""Standard deviation of the logarithm of a voxel's picture-driven part: voxels of one region differ widely."""
 GAIN = 0.1
-"""Of the logarithm of a subject's picture-driven part."""
+"""Standard deviation of the logarithm of a subject's picture-driven part."""
 RUN_GAIN = 0.05
-"""Of the logarithm of the gain of a run."""
+"""Standard deviation of the logarithm of the gain of a run."""
 RUN_MEAN = 0.5
-"""Of the mean of a voxel from run to run."""
+"""Standard deviation of a voxel's mean between runs."""
 
 # Rows of a run without a picture.
 REST_BEFORE, REST_AFTER = 3, 3
@@ -114,13 +113,14 @@ class Brain:
     basis : array, shape (n_components, n_voxels)
         Response to a feature of strength 1.
     evoked : array, shape (n_voxels,)
-        What every picture evokes.
+        Mean response to a picture, compared with rest.
     level : tuple of str, length n_components
         Level of each feature.
     region : array of str, shape (n_voxels,)
         Region of each voxel.
     place : array, shape (n_voxels, 2)
-        Place within the region, from 0 to 1; where there are receptive fields, their centre in the picture.
+        Place within the region, from 0 to 1. For low-level features it is also the centre of the voxel's receptive
+        field, in picture widths.
     """
 
     weights: NDArray[np.float32]
@@ -137,13 +137,13 @@ def make_brain(study: settings.SimulatedFmriStudy, subject: str, features: dict[
     Parameters
     ----------
     study : SimulatedFmriStudy
-        Settings; ``seed`` fixes what all subjects share.
+        Settings; ``seed`` determines the part that all subjects share.
     subject : str
-        Label, a number.
+        Label of the subject, a number.
     features : dict of array, shape (n_stimuli, n_features)
         Standardised features by level.
     n_training : int
-        The first rows are the training pictures; amplitudes are set over them.
+        Number of training pictures, which are the first rows. Amplitudes are set on these only.
     """
     common, own = generator(study, "brain"), generator(study, "subject", int(subject))
     gain = study.snr * float(np.exp(own.normal(0, GAIN)))
@@ -177,8 +177,8 @@ def tuning(
 ) -> Floats:
     """Weight of every feature in every voxel, [n_components, n_voxels].
 
-    Tuning is a smooth random field over the region, most of it common to all subjects. The response of a voxel has
-    standard deviation 1 over the training pictures, its levels in the shares of the region.
+    Tuning is a smooth random field over the region, mostly common to all subjects. The response of a voxel has standard
+    deviation 1 over the training pictures; the levels of features contribute to it as set in ``region.levels``.
     """
     parts = []
     for level in drawn_pictures.LEVELS:
@@ -198,10 +198,10 @@ def tuning(
 
 
 def smooth_field(place: Floats, n: int, rng: np.random.Generator) -> Floats:
-    """Random functions of the place of unit variance, [n_places, n]; correlated over :data:`TUNING_LENGTH`.
+    """Smooth random functions of the place, of unit variance, [n_places, n]; correlated over :data:`TUNING_LENGTH`.
 
-    A sum of random plane waves, which has a Gaussian covariance (Rahimi and Recht, 2007); unlike values at given
-    places it can be common to subjects whose voxels lie elsewhere.
+    Each is a sum of random plane waves and has a Gaussian covariance (Rahimi and Recht, 2007). It is defined at every
+    place, so subjects can share it although their voxels are at different places.
     """
     wave = rng.normal(0, 1 / TUNING_LENGTH, (2, WAVES))
     phase = rng.uniform(0, 2 * np.pi, WAVES)
@@ -213,18 +213,18 @@ def smooth_field(place: Floats, n: int, rng: np.random.Generator) -> Floats:
 
 @dataclass(frozen=True)
 class Run:
-    """Rows that are measured together.
+    """Rows (trials and rest) of one run.
 
     Attributes
     ----------
     split : str
         ``train`` or ``test``.
     label : str
-        As in ``train-01``.
+        Such as ``train-01``.
     shown : array of int, shape (n_rows,)
         Row of the stimulus table, -1 for rest.
     session : str
-        As in ``01``; empty where there is one, without a name.
+        Such as ``01``; empty if there is only one session.
     """
 
     split: str
@@ -234,15 +234,15 @@ class Run:
 
     @property
     def name(self) -> str:
-        """With its session, as its normalisation is called."""
+        """Label with the session, if there are several sessions; normalisation uses this name."""
         return f"{self.session}/{self.label}" if self.session else self.label
 
 
 def plan(study: settings.SimulatedFmriStudy, subject: str) -> list[Run]:
-    """Runs of a subject in the order of the file: of equal length up to a trial, at most ``run_trials``.
+    """Runs of a subject in the order of the file, of nearly equal length, with at most ``run_trials`` trials each.
 
-    All pictures are shown once in random order, then all once more, and so on. Each session has an equal part of that,
-    up to a trial, first its training and then its test.
+    All pictures are shown once in random order, then all once more, and so on. The trials are divided among the
+    sessions as equally as possible. In a session, the training runs come before the test runs.
     """
     rng = generator(study, "order", int(subject))
     n_training = study.training_concepts * study.pictures_per_concept
@@ -267,7 +267,7 @@ def plan(study: settings.SimulatedFmriStudy, subject: str) -> list[Run]:
 
 
 def simulate(study: settings.SimulatedFmriStudy, subject: str, brain: Brain) -> tuple[list[Run], Floats, Floats]:
-    """Runs of a subject, the gain of each [n_runs], and the signals of all rows [n_rows, n_voxels]."""
+    """Runs of a subject, their gains [n_runs], and the signals of all rows [n_rows, n_voxels]."""
     runs = plan(study, subject)
     gains = np.exp(generator(study, "gain", int(subject)).normal(0, RUN_GAIN, len(runs)))
     sharing = neighbours(brain)
@@ -282,17 +282,17 @@ def simulate(study: settings.SimulatedFmriStudy, subject: str, brain: Brain) -> 
 
 
 def disturbances(study: settings.SimulatedFmriStudy, sharing: Floats, n_rows: int, rng: np.random.Generator) -> Floats:
-    """Everything that is no response in a run, [n_rows, n_voxels]."""
+    """Noise, drift and mean of each voxel in one run, [n_rows, n_voxels]."""
     shared, private, slow, mean = (rng.standard_normal((rows, len(sharing))) for rows in (n_rows, n_rows, 2, 1))
     noise = np.sqrt(study.noise_correlation) * shared @ sharing + np.sqrt(1 - study.noise_correlation) * private
-    # A line and a bow over the run, each of standard deviation 1 (Legendre polynomials); the line is the larger part.
+    # A linear and a quadratic trend (Legendre polynomials of standard deviation 1), with variances 0.7 and 0.3.
     time = np.linspace(-1, 1, n_rows)
     shapes = np.stack([np.sqrt(0.7 * 3) * time, np.sqrt(0.3 * 5) * (1.5 * time**2 - 0.5)], axis=1)
     return noise + study.drift * shapes @ (slow @ sharing) + RUN_MEAN * mean
 
 
 def neighbours(brain: Brain) -> Floats:
-    """Operator [n_voxels, n_voxels] that makes white noise smooth over each region; its columns have length 1."""
+    """Matrix [n_voxels, n_voxels] that smooths white noise over each region; its columns have length 1."""
     weight = np.exp(-(cdist(brain.place, brain.place) ** 2) / (2 * (NOISE_LENGTH / np.sqrt(2)) ** 2))
     weight *= brain.region[:, None] == brain.region
     return weight / np.linalg.norm(weight, axis=0)
@@ -312,13 +312,13 @@ def run(job: stage.Job) -> None:
 
 
 def generator(study: settings.SimulatedFmriStudy, purpose: str, *numbers: int) -> np.random.Generator:
-    """Random numbers of their own for each purpose, subject and run; others than those of the simulated EEG."""
+    """Separate random numbers for each purpose, subject and run; they differ from those of the simulated EEG."""
     purposes = ("brain", "subject", "order", "gain", "noise")
     return np.random.default_rng([study.seed, 100 + purposes.index(purpose), *numbers])
 
 
 def voxel_names(brain: Brain) -> list[str]:
-    """Region and number within it, as in ``V1-001``."""
+    """Names of the voxels: region and number within the region, such as ``V1-001``."""
     names, seen = [], dict.fromkeys(brain.region.tolist(), 0)
     for region in brain.region.tolist():
         seen[region] += 1
@@ -327,12 +327,12 @@ def voxel_names(brain: Brain) -> list[str]:
 
 
 def write_truth(job: stage.Job, brain: Brain, runs: list[Run], gains: Floats, stimuli: pd.DataFrame) -> None:
-    """Write the noise-free responses as factors: that to picture i is ``gain * (evoked + weights[i] @ basis)``.
+    """Write the noise-free responses as factors: picture i evokes ``gain * (evoked + weights[i] @ basis)``.
 
     Datasets: ``stimulus_id [n_stimuli]``; ``weights [n_stimuli, n_components]``; ``basis [n_components, n_voxels]``;
     ``evoked [n_voxels]``; ``level [n_components]``; ``voxel [n_voxels]``; ``place [n_voxels, 2]``; ``run [n_runs]`` and
-    ``gain [n_runs]``; what was shown in each row of the signals, ``shown [n_rows]`` (row of ``stimulus_id``, -1 for
-    rest) and ``shown_run [n_rows]`` (number of the run). Attribute ``unit``.
+    ``gain [n_runs]``. For each row of the signals: ``shown [n_rows]`` (row of ``stimulus_id``, -1 for rest) and
+    ``shown_run [n_rows]`` (index of the run). Attribute ``unit``.
     """
     with artefact.create_h5(job.output("truth"), job.provenance()) as file:
         file["stimulus_id"] = stimuli["stimulus_id"].to_list()
@@ -348,11 +348,11 @@ def write_truth(job: stage.Job, brain: Brain, runs: list[Run], gains: Floats, st
 
 
 def write_signals(job: stage.Job, brain: Brain, runs: list[Run], signals: Floats, stimuli: pd.DataFrame) -> None:
-    """Write the signals as a study has them.
+    """Write the signals in the form that studies read.
 
     Datasets: ``signal [n_rows, n_voxels]`` float32, chunked by voxels; ``stimulus [n_rows]`` (its id, or ``rest``),
     ``split [n_rows]`` (empty for rest), ``run [n_rows]``; ``voxel [n_voxels]``; ``region/{name} [n_voxels]`` bool;
-    where there are several sessions, ``session [n_rows]``. Attribute ``unit``.
+    if there are several sessions, ``session [n_rows]``. Attribute ``unit``.
     """
     names = np.array([*stimuli["stimulus_id"], drawn_pictures.REST])
     shown = np.concatenate([run.shown for run in runs])
@@ -361,7 +361,7 @@ def write_signals(job: stage.Job, brain: Brain, runs: list[Run], signals: Floats
     with artefact.create_h5(job.output("signals"), job.provenance()) as file:
         chunks = (len(shown), min(16, signals.shape[1]))
         file.create_dataset("signal", data=signals.astype(np.float32), chunks=chunks)
-        file["stimulus"] = names[shown].tolist()  # -1 is the last name
+        file["stimulus"] = names[shown].tolist()  # index -1 is the last name, rest
         file["split"] = np.where(shown >= 0, splits, "").tolist()
         file["run"] = np.repeat([run.label for run in runs], [len(run.shown) for run in runs]).tolist()
         if runs[0].session:

@@ -1,9 +1,9 @@
 """Train the small picture generator of the simulated study: `python -m brain2clip.simulation.train_generator`.
 
-Network classes, scheduler and pipeline are those of diffusers, as in the decoder of Kandinsky 2.2: a UNet that is told
-an image embedding, in the latent space of a VQModel. It is trained on pictures of :mod:`brain2clip.simulation.world`
-of trainable concepts only, each told by its raw embedding by a tower of ``workflow/towers``. What is written loads by
-``diffusers.KandinskyV22Pipeline.from_pretrained(FOLDER)``.
+Network classes, scheduler and pipeline are those of diffusers, as in the decoder of Kandinsky 2.2: a UNet conditioned
+on an image embedding, in the latent space of a VQModel. It is trained on pictures of trainable concepts only
+(:mod:`brain2clip.simulation.world`). The condition is the raw embedding of the picture by a tower of
+``workflow/towers``. Load the folder with ``diffusers.KandinskyV22Pipeline.from_pretrained(FOLDER)``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ DROPPED = 0.1
 KEPT = 0.9995
 """Decay of the moving average of the UNet's weights."""
 CROP = 32
-"""Side of the parts of pictures that the autoencoder begins with, pixels."""
+"""Side of the crops on which the training of the autoencoder begins, pixels."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class GeneratorSettings:
     exemplars
         Training pictures per concept.
     crop_steps, whole_steps, autoencoder_batch, autoencoder_rate
-        Steps of the autoencoder on parts of pictures and then on whole ones, pictures per step, peak learning rate.
+        Steps of the autoencoder on crops, then on whole pictures; pictures per step; peak learning rate.
     blur
-        Standard deviation of the noise on latents (of unit variance) while the autoencoder trains.
+        Standard deviation of the noise that is added to the latents (of unit variance) while the autoencoder trains.
     steps, batch, rate, warm_up
         Steps of the UNet, pictures per step, peak learning rate, steps of its linear rise.
     size
@@ -82,7 +82,7 @@ class GeneratorSettings:
 
 
 def new_autoencoder(settings: GeneratorSettings) -> VQModel:
-    """Autoencoder with one latent cell of 4 numbers for each 4 x 4 pixels; pipelines never quantise its latents."""
+    """Autoencoder with one latent cell of 4 numbers for each 4 x 4 pixels; the pipeline never quantises latents."""
     levels = len(settings.autoencoder_channels)
     return VQModel(
         block_out_channels=settings.autoencoder_channels,
@@ -100,18 +100,18 @@ def new_autoencoder(settings: GeneratorSettings) -> VQModel:
 
 
 def new_unet(settings: GeneratorSettings, width: int) -> UNet2DConditionModel:
-    """UNet on those latents; the image embedding, of so many numbers, is added to the embedding of the time step."""
+    """UNet on these latents; the image embedding, of size `width`, is added to the embedding of the time step."""
     return UNet2DConditionModel(
         sample_size=settings.size // 4,
         in_channels=4,
-        out_channels=8,  # the pipeline drops the second half, a variance that DDIM has no use for
+        out_channels=8,  # the pipeline drops the second half, a variance that DDIM does not use
         down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
         mid_block_type="UNetMidBlock2D",
         block_out_channels=settings.channels,
         layers_per_block=1,
         attention_head_dim=24,
-        cross_attention_dim=8,  # no block attends to the embedding; the class wants the projection all the same
+        cross_attention_dim=8,  # no block attends to the embedding, but the class requires the projection
         norm_num_groups=8,
         addition_embed_type="image",
         encoder_hid_dim_type="image_proj",
@@ -121,7 +121,7 @@ def new_unet(settings: GeneratorSettings, width: int) -> UNet2DConditionModel:
 
 
 def new_scheduler() -> DDIMScheduler:
-    """Squared cosine with zero terminal signal, v-prediction (Lin et al. 2024)."""
+    """Squared cosine schedule without signal at the last step, v-prediction (Lin et al. 2024)."""
     return DDIMScheduler(
         beta_schedule="squaredcos_cap_v2",
         prediction_type="v_prediction",
@@ -148,7 +148,7 @@ def _rate(step: int, steps: int, peak: float, warm_up: int) -> float:
 
 
 class _Progress:
-    """A line at every fortieth of the steps."""
+    """Print the loss forty times during a training."""
 
     def __init__(self, name: str, steps: int) -> None:
         self.name, self.steps, self.start, self.losses = name, steps, time.monotonic(), [0.0]
@@ -169,7 +169,7 @@ class _Progress:
 
 
 def _autocast(device: str) -> torch.autocast:
-    """In bf16, which is half again as fast as float32 where the processor multiplies it."""
+    """Autocast to bf16, which is 1.5 times as fast as float32 on processors that can multiply it."""
     return torch.autocast(device, torch.bfloat16)
 
 
@@ -178,7 +178,7 @@ def train_autoencoder(
 ) -> tuple[VQModel, dict[str, float]]:
     """Train the autoencoder; its latents of training pictures have mean 0 and variance 1 in each channel.
 
-    On parts of pictures first, which cost a quarter.
+    Training begins on crops, which take a quarter of the time of whole pictures.
     """
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng([settings.seed, 1])
@@ -213,9 +213,9 @@ def train_autoencoder(
 
 @torch.no_grad()
 def standardise(model: VQModel, latents: torch.Tensor) -> None:
-    """Put mean and deviation of latents [n, c, h, w] into the two 1 x 1 convolutions around the latent space.
+    """Put mean and standard deviation of latents [n, c, h, w] into the two 1 x 1 convolutions around the latent space.
 
-    Latents become those minus their mean over their deviation, channel by channel; decoded pictures stay what they are.
+    The model then gives latents with mean 0 and standard deviation 1 in each channel; decoded pictures do not change.
     """
     deviation, mean = torch.std_mean(latents.to(model.device), dim=(0, 2, 3))
     into, out_of = model.quant_conv, model.post_quant_conv
@@ -238,13 +238,13 @@ def encode(model: VQModel, pictures: NDArray[np.uint8], device: str = "cpu") -> 
 
 @torch.no_grad()
 def raw_embeddings(tower: open_clip.CLIP, pictures: NDArray[np.uint8]) -> torch.Tensor:
-    """Embeddings [n, d] as the tower gives them, with their length."""
+    """Embeddings [n, d] by the tower, not normalised to unit length."""
     parts = (train_tower.to_tensor(pictures[first : first + 250]) for first in range(0, len(pictures), 250))
     return torch.cat([tower.encode_image(part) for part in parts])
 
 
 def negative_embedding(tower: open_clip.CLIP, size: int) -> torch.Tensor:
-    """Embedding [d] of a picture that is zero after normalisation: what guidance points away from."""
+    """Embedding [d] of a picture that is zero after normalisation; guidance points away from it."""
     with torch.no_grad():
         return tower.encode_image(torch.zeros(1, 3, size, size))[0]
 
@@ -262,7 +262,7 @@ def train_unet(
     negative: torch.Tensor,
     device: str = "cpu",
 ) -> tuple[UNet2DConditionModel, dict[str, float]]:
-    """Train the UNet; what is returned has the moving average of its weights."""
+    """Train the UNet; the returned UNet has the moving average of the weights."""
     torch.manual_seed(settings.seed)
     model = new_unet(settings, conditions.shape[1]).to(device)
     average = copy.deepcopy(model).requires_grad_(False)
@@ -299,13 +299,13 @@ def train_unet(
 # ----------------------------------------------------------------------------------------------------
 
 TESTED: dict[str, Any] = {"num_inference_steps": 16, "guidance_scale": 2.0}
-"""How it is sampled where it is measured, and in the simulated studies."""
+"""Settings of the sampling for the measurement and for the simulated studies."""
 
 
 def drawn(
     pipeline: KandinskyV22Pipeline, points: torch.Tensor, negative: torch.Tensor, size: int, seed: int
 ) -> NDArray[np.uint8]:
-    """Pictures [n, size, size, 3] of some embeddings [n, d], each from noise of its own."""
+    """Generate pictures [n, size, size, 3] from embeddings [n, d], each from its own noise."""
     found = []
     for first in range(0, len(points), 50):
         part = points[first : first + 50]
@@ -317,10 +317,10 @@ def drawn(
 
 
 def judged(seen: torch.Tensor, made: torch.Tensor) -> dict[str, float]:
-    """How well pictures are told by a judge's embeddings [n, d] of the seen and of the generated ones.
+    """Compare seen and generated pictures by a judge's embeddings [n, d].
 
-    Two-way identification as in the papers (Pearson correlation, strict, chance one half), and how often the seen
-    picture is the nearest of all n to the generated one.
+    Returns two-way identification as in the papers (Pearson correlation, ties count as wrong, chance one half), and how
+    often the seen picture is the nearest of all n to the generated one.
     """
     similarity = np.corrcoef(seen.numpy(), made.numpy())[: len(seen), len(seen) :]
     own = np.diag(similarity)
@@ -336,21 +336,25 @@ def measure(
     tower: open_clip.CLIP,
     judge: tuple[open_clip.CLIP, open_clip.SimpleTokenizer] | None,
 ) -> tuple[dict[str, float], NDArray[np.uint8]]:
-    """Measure what it makes of the own embeddings of fresh pictures of held-out concepts (the oracle).
+    """Measure pictures generated from the true embeddings of fresh pictures of held-out concepts (the oracle).
 
     Parameters
     ----------
+    pipeline, settings
+        The generator and its settings.
+    tower
+        The tower whose embeddings condition the generator.
     judge
-        Another tower than the one that tells the generator, with its tokenizer; by the latter alone without one.
+        Another tower, with its tokenizer. None: only `tower` is used.
 
     Returns
     -------
     dict
-        Two-way identification and Top-1 among 200 by the tower that the generator is told by (``partial_``) and by the
-        judge, mean of both halves of the held-out concepts; how often the judge's nearest class prompt of all concepts
-        has the right object, colour and texture, beside the same for the drawn pictures themselves (``drawn_``).
+        Two-way identification and Top-1 among 200, by `tower` (``partial_``) and by the judge (``judge_``), mean of
+        both halves of the held-out concepts. How often the class prompt nearest to the generated picture, by the judge
+        and among all concepts, has the right object, colour and texture; the same for the drawn pictures (``drawn_``).
     pictures : ndarray [2, 12, size, size, 3]
-        Some of the drawn pictures, evenly chosen, and below each what was generated.
+        Some of the drawn pictures, evenly chosen, and below each the generated one.
     """
     negative = negative_embedding(tower, settings.size)
     found: dict[str, list[float]] = {}
@@ -426,7 +430,7 @@ Every second row is generated; pictures are evenly chosen, not by result.
 
 
 def save(folder: Path, unet: UNet2DConditionModel, autoencoder: VQModel) -> KandinskyV22Pipeline:
-    """Write a pipeline in half precision; what is returned is what the folder gives."""
+    """Write a pipeline in half precision, and return it as it loads from the folder."""
     plain = {"device": "cpu", "dtype": torch.float16, "memory_format": torch.contiguous_format}
     unet, autoencoder = (copy.deepcopy(one).to(**plain) for one in (unet, autoencoder))
     KandinskyV22Pipeline(unet=unet, movq=autoencoder, scheduler=new_scheduler()).save_pretrained(folder)
@@ -434,14 +438,14 @@ def save(folder: Path, unet: UNet2DConditionModel, autoencoder: VQModel) -> Kand
 
 
 def load(folder: Path) -> KandinskyV22Pipeline:
-    """Pipeline of a folder in single precision."""
+    """Load the pipeline of a folder in single precision."""
     found = KandinskyV22Pipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     found.set_progress_bar_config(disable=True)
     return found
 
 
 def open_tower(folder: Path) -> open_clip.CLIP:
-    """Tower of the drawn world."""
+    """Load a tower from its folder, in evaluation mode."""
     return open_clip.create_model_and_transforms(f"local-dir:{folder}")[0].eval()
 
 
@@ -451,11 +455,11 @@ def make_generator(folder: Path, settings: GeneratorSettings, tower: Path, judge
     Parameters
     ----------
     folder
-        Where to write; made if it is not there.
+        Folder to write; created if it does not exist.
     settings
         Size and training.
     tower, judge
-        Folders of the tower whose embeddings it takes, and of the one that judges.
+        Folders of the tower whose embeddings condition the generator, and of the tower that judges.
     workers
         Processes that draw the training pictures.
     """
@@ -478,7 +482,7 @@ def describe(
     tower: Path,
     judge: Path,
 ) -> None:
-    """Measure a generator and write what there is to know of it beside its weights."""
+    """Measure a generator; write the results and a description beside its weights."""
     tokenizer = train_tower.open_tokenizer(judge, train_tower.TowerSettings().context)
     clip, judging = open_tower(tower), (open_tower(judge), tokenizer)
     accuracy, grid = measure(pipeline, settings, clip, judging)

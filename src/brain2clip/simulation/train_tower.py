@@ -1,13 +1,13 @@
 """Train the small CLIP of the simulated study: `python -m brain2clip.simulation.train_tower --output FOLDER`.
 
 The model and the tokenizer are open_clip's own; the pictures and captions come from
-:mod:`brain2clip.simulation.world`, without the held-out concepts. The folder that is written loads by
+:mod:`brain2clip.simulation.world`, without the held-out concepts. Load the folder with
 ``open_clip.create_model_and_transforms("local-dir:FOLDER")``.
 
-What a small tower learns last are the objects: texture and colour are easier, and tell most pictures apart. So all
-captions of a batch say the same sort of thing (:data:`world.CAPTION_KINDS`), and many name the object alone. Where they
-name colour and texture too, the batch holds few of either. Several pictures of a batch may fit one caption;
-:func:`contrast` counts each that does.
+A small tower learns the objects last: texture and colour are easier, and tell most pictures apart. So all captions of
+a batch have the same form (:data:`world.CAPTION_KINDS`), and many name only the object. If they also name colour or
+texture, the batch has only a few colours or textures. Several pictures of a batch may fit one caption;
+:func:`contrast` counts all of them as right.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ CONFIG = "open_clip_config.json"
 MEAN = (0.5, 0.5, 0.5)
 STD = (0.25, 0.25, 0.25)
 CHANNELS = tuple(itertools.permutations(range(3)))
-"""Orders of the colour channels; the first is the usual one."""
+"""Orders of the colour channels; the first is red, green, blue."""
 SHARES = (0.3, 0.1, 0.1, 0.1, 0.2, 0.2)
-"""Share of the batches with captions of each of :data:`world.CAPTION_KINDS`."""
+"""Share of the batches for each of :data:`world.CAPTION_KINDS`."""
 CPU_PACE = 0.0045
 """Seconds per pair and step of training on one CPU thread, measured once."""
 WARM_STEPS = 3
-"""Steps before the rest is recorded as one CUDA graph."""
+"""Steps before a step is recorded as a CUDA graph."""
 
 
 @dataclass(frozen=True)
@@ -68,29 +68,29 @@ class TowerSettings:
     steps, batch
         Optimiser steps, and picture-caption pairs per step.
     colours, textures
-        How many occur in a batch whose captions name them. With few, they tell little and the tower has to learn the
-        objects.
+        Number of colours (textures) in a batch whose captions name the colour (texture). With only a few, they say
+        little, and the tower has to learn the objects.
     exemplars
         Training pictures per concept.
     shift
-        Each training picture is moved by up to so many pixels at random.
+        Each training picture is shifted at random by up to this many pixels.
     recoloured
-        Share of the pictures whose red, green and blue change places at random, where captions name neither colour nor
-        scene: no object then has colours of its own (of those that training concepts give it).
+        Share of the pictures whose red, green and blue channels are permuted at random, in batches whose captions name
+        neither colour nor scene. So no object is tied to the colours that it has in the training concepts.
     rate, warm_up, decay
         Peak learning rate, steps of its linear rise, weight decay of the matrices.
     test_seed, test_exemplars
-        Seed and number per concept of the pictures of held-out concepts that measure the tower.
+        Seed and number per concept of the pictures of held-out concepts on which the tower is measured.
     size, patch, width, layers, head
         Vision Transformer: picture and patch size (pixels), width, blocks, width of a head.
     resnet
-        Whether pictures go through CLIP's ResNet of four stages with one block each instead, of width 16.
+        Whether the picture side is CLIP's ResNet instead: four stages with one block each, width 16.
     text_width, text_layers, text_heads, context
         Text Transformer, and its number of tokens.
     embedding
         Dimensions of the joint embedding.
     half
-        Whether the weights are kept in float16, as they are then measured.
+        Whether the weights are saved in float16; the tower is then measured with these rounded weights.
     """
 
     seed: int = 7
@@ -156,7 +156,8 @@ def byte_pair_merges(words: Sequence[str]) -> list[tuple[str, str]]:
     Returns
     -------
     list of (str, str)
-        Merges in order of rank. A later merge cannot undo an earlier word: that word's own merges rank first.
+        Merges in order of rank. Merges for a later word do not split an earlier word, because its own merges have a
+        lower rank and are applied first.
     """
     merges: list[tuple[str, str]] = []
     for word in words:
@@ -166,10 +167,10 @@ def byte_pair_merges(words: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def vocabulary_bytes() -> bytes:
-    """Return the world's vocabulary in the gzip text format of SimpleTokenizer, the same bytes at every call.
+    """Return the world's vocabulary in the gzip text format of SimpleTokenizer, with the same bytes at every call.
 
-    The first line is a heading that SimpleTokenizer skips; there is no line break at the end, which it would
-    take for an empty merge.
+    The first line is a heading that SimpleTokenizer skips. There is no line break at the end: SimpleTokenizer would
+    take it for an empty merge.
     """
     lines = [
         "#version: brain2clip simulated world",
@@ -212,7 +213,7 @@ def _vision_config(settings: TowerSettings) -> dict[str, Any]:
 
 
 def open_clip_config(settings: TowerSettings, vocabulary_size: int) -> dict[str, Any]:
-    """Return what open_clip reads from ``open_clip_config.json``."""
+    """Return the content of ``open_clip_config.json``, which open_clip reads."""
     return {
         "model_cfg": {
             "embed_dim": settings.embedding,
@@ -241,12 +242,12 @@ def _draw(exemplars: Sequence[world.Exemplar], size: int) -> NDArray[np.uint8]:
 
 
 def draw_pictures(exemplars: Sequence[world.Exemplar], size: int, workers: int = 1) -> NDArray[np.uint8]:
-    """Draw exemplars, shape (n, size, size, 3), by so many processes; the pictures are the same for any number."""
+    """Draw exemplars, shape (n, size, size, 3), in `workers` processes; their number does not change the pictures."""
     if workers == 1:
         return _draw(exemplars, size)
     parts = [exemplars[start : start + 100] for start in range(0, len(exemplars), 100)]
     pictures = np.empty((len(exemplars), size, size, 3), np.uint8)
-    # Forked processes need not import torch again.
+    # Forked processes do not have to import torch again.
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork")) as pool:
         for start, drawn in zip(range(0, len(exemplars), 100), pool.map(_draw, parts, itertools.repeat(size))):
             pictures[start : start + len(drawn)] = drawn
@@ -266,25 +267,28 @@ def _normalised(pictures: torch.Tensor) -> torch.Tensor:
 
 @cache
 def _constant(values: tuple[Any, ...], device: torch.device) -> torch.Tensor:
-    """Tensor that is copied to the device once: nothing may be while a CUDA graph is recorded."""
+    """Return a tensor that is copied to the device once: no copy is possible while a CUDA graph is recorded."""
     return torch.tensor(values, device=device)
 
 
 def changed(
     pictures: torch.Tensor, chosen: torch.Tensor, corners: torch.Tensor, order: torch.Tensor, most: int
 ) -> torch.Tensor:
-    """Take pictures, moved and recoloured.
+    """Select pictures, then shift and recolour them.
 
     Parameters
     ----------
     pictures : tensor of uint8, shape (n, size, size, 3)
         All pictures.
     chosen : tensor of int, shape (batch,)
-        Which of them.
+        Indices of the selected pictures.
     corners : tensor of int, shape (2, batch)
-        Row and column that the upper left corner shows, from 0 to 2 * `most`; `most` is no shift. Borders are repeated.
+        Shift of rows and of columns plus `most`: from 0 to 2 * `most`, and `most` is no shift. Pixels at the border are
+        repeated.
     order : tensor of int, shape (batch,)
-        Which of :data:`CHANNELS`; 0 leaves colours alone.
+        Index into :data:`CHANNELS`; 0 leaves colours unchanged.
+    most : int
+        Largest shift, pixels.
 
     Returns
     -------
@@ -307,9 +311,10 @@ class Texts:
     tokens : tensor of int, shape (n_texts, context)
         Each different caption once.
     rows : dict of ndarray, shape (n_concepts, n_scenes, n_templates)
-        Row of `tokens` for each of :data:`world.CAPTION_KINDS`.
+        For each of :data:`world.CAPTION_KINDS`, the rows of `tokens`.
     labels : dict of ndarray, shape (n_concepts, n_scenes)
-        What captions of the kind say; equal numbers say the same.
+        For each of :data:`world.CAPTION_KINDS`, a number for the content of the captions: captions with equal numbers
+        say the same.
     """
 
     tokens: torch.Tensor
@@ -337,8 +342,8 @@ def training_texts(tokenizer: SimpleTokenizer) -> Texts:
 def batches(settings: TowerSettings, shown: Sequence[world.Exemplar], texts: Texts) -> Iterator[NDArray[np.int64]]:
     """Plan each step, shape (6, batch).
 
-    The rows are: which picture, its two corners and its order of colours (see :func:`changed`), which caption (row of
-    ``texts.tokens``), and the label of what that says.
+    The rows are: the index of the picture, its two corners and its order of colours (see :func:`changed`), the caption
+    (row of ``texts.tokens``), and the label of the caption.
     """
     rng = np.random.default_rng([settings.seed, settings.steps])
     concepts = world.TRAINABLE
@@ -368,17 +373,17 @@ def batches(settings: TowerSettings, shown: Sequence[world.Exemplar], texts: Tex
 
 
 def contrast(image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Contrastive loss of CLIP in which a caption may fit several pictures of the batch.
+    """Contrastive loss of CLIP; here a caption may fit several pictures of the batch.
 
     Parameters
     ----------
     image, text : tensor, shape (batch, embedding)
-        Of unit length.
+        Embeddings of unit length.
     scale : tensor, shape ()
         Factor on the cosines.
     labels : tensor of int, shape (batch,)
-        Pictures and captions with equal labels fit each other; they share the target evenly, as in the loss of Yang et
-        al. (2022, UniCL). Where all differ, this is open_clip's ``ClipLoss``.
+        Pictures and captions with equal labels fit each other and have equal parts of the target, as in the loss of
+        Yang et al. (2022, UniCL). If all labels differ, this is open_clip's ``ClipLoss``.
     """
     logits = scale * image @ text.T
     fits = (labels[:, None] == labels).to(logits.dtype)
@@ -415,7 +420,8 @@ def train(
     workers
         Processes that draw the training pictures.
     graph
-        On CUDA, record a step as a graph and replay it: a model as small as this one otherwise waits for its launches.
+        On CUDA, record a step as a graph and replay it: with so small a model, launching the kernels one by one takes
+        longer than computing them.
 
     Returns
     -------
@@ -426,12 +432,13 @@ def train(
 
     Notes
     -----
-    In float32, on CUDA with matrix products in TF32. On a CPU, bfloat16 autocast gains nothing at this width, because
-    the casts cost what they save (measured on 2 cores with AMX: 0.58 s per step of 256 pairs against 0.50 s); the
-    convolutions of a ResNet gain a quarter to a half by it, so that trains with it.
+    A Vision Transformer trains in float32 (on CUDA with matrix products in TF32). On a CPU, bfloat16 autocast would not
+    make it faster at this width, because the casts take the time that it saves (measured on 2 cores with AMX: 0.58 s
+    per step of 256 pairs, against 0.50 s in float32). It speeds up the convolutions of a ResNet by a quarter to a half,
+    so a ResNet trains with it.
     """
     on_cuda = torch.device(device).type == "cuda"
-    # cuBLAS is repeatable with this workspace only; it is read when CUDA starts.
+    # cuBLAS is reproducible only with this workspace; it reads the variable when CUDA starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     start = time.monotonic()
     shown = [world.exemplar(one, i, settings.seed) for one in world.TRAINABLE for i in range(settings.exemplars)]
@@ -475,7 +482,7 @@ def train(
     if on_cuda:
         torch.cuda.synchronize()
     start = time.monotonic()
-    # A graph is recorded after steps on a stream other than the usual one.
+    # PyTorch requires warm-up steps on a stream other than the default one before it records a graph.
     with torch.cuda.stream(torch.cuda.Stream()) if on_cuda else contextlib.nullcontext():
         for number, planned in enumerate(batches(settings, shown, texts)):
             plan.copy_(torch.from_numpy(planned))
@@ -542,17 +549,17 @@ def measure(
     Returns
     -------
     dict of float
-        ``top1`` and ``top5`` among the 200 held-out concepts of a half (mean of the two halves); ``top1_of_768`` among
-        all concepts and, of that best concept, how often its object, texture and colour are right;
-        ``object_of_seen``, the same of the object for fresh pictures of training concepts; ``image_to_image_top1``:
-        how often the picture nearest to the first exemplar of a concept, among the second exemplars of its half, is of
-        that concept.
+        ``top1`` and ``top5``: among the 200 held-out concepts of a half (mean of the two halves). ``top1_of_768``:
+        among all concepts. ``object``, ``texture``, ``colour``: how often the best of all concepts has the right one.
+        ``object_of_seen``: as ``object``, for fresh pictures of training concepts. ``image_to_image_top1``: how often
+        the first exemplar of a concept is most similar to the second exemplar of the same concept, among the second
+        exemplars of its half.
     """
     n = settings.test_exemplars
     prompts = embed_concepts(model, tokenizer, world.CONCEPTS)
 
     def seen(concepts: Sequence[world.Concept]) -> tuple[torch.Tensor, dict[str, float]]:
-        """Embeddings of n pictures of each concept, and how often each word of the best of all concepts is right."""
+        """Embeddings of n pictures of each concept, and how often the best of all concepts has each word right."""
         shown = [world.exemplar(concept, i, settings.test_seed) for concept in concepts for i in range(n)]
         images = embed_pictures(model, draw_pictures(shown, settings.size, workers))
         best = [world.CONCEPTS[i] for i in (images @ prompts.T).argmax(dim=1).tolist()]
@@ -645,7 +652,7 @@ _ON_CPU = (
 
 
 def _options(settings: TowerSettings) -> str:
-    """Settings on the command line that are not the usual ones, each with a space before it."""
+    """Command line options for the settings that differ from the defaults, each with a space before it."""
     usual = asdict(TowerSettings())
     return "".join(
         f" --{name}" if value is True else f" --{name} {value}"
@@ -655,7 +662,7 @@ def _options(settings: TowerSettings) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write beside the file, then rename, so that a reader never meets half a file."""
+    """Write beside the file, then rename, so that no reader finds half a file."""
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as stream:
         stream.write(content)
     os.chmod(stream.name, 0o644)
@@ -674,7 +681,7 @@ def make_tower(
     Parameters
     ----------
     folder
-        Where to write; made if it is not there.
+        Folder to write; created if it does not exist.
     settings
         Size and training.
     device, workers, graph
@@ -683,13 +690,13 @@ def make_tower(
     Returns
     -------
     dict of float
-        What :func:`measure` found.
+        Result of :func:`measure`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / VOCABULARY, vocabulary_bytes())
     tokenizer = open_tokenizer(folder, settings.context)
     model, training = train(settings, tokenizer, device, workers, graph)
-    if settings.half:  # before it is measured
+    if settings.half:  # round the weights before the tower is measured
         model.half().float()
     accuracy = measure(model, tokenizer, settings, workers)
     on_cuda = torch.device(device).type == "cuda"

@@ -1,11 +1,11 @@
-"""The simulated world: a grammar of pictures, their captions, and the features that brain sources answer to.
+"""The simulated world: a grammar of pictures, their captions, and the features that brain sources respond to.
 
 A *concept* is an object with a texture and a colour ("a striped red fish"); there are 16 x 6 x 8 = 768. An
 *exemplar* is one picture of a concept: it adds scene, place, size, rotation, jitter of hue and brightness,
 and the phase of the texture, all drawn from a seed. :data:`HELD_OUT` names 400 concepts that neither the CLIP
-tower nor the training part of any study may use. They come in two halves: studies of even seed are tested on one,
-those of odd seed on the other, so that a study on which choices are made and the one that is reported can share no
-test concept.
+tower nor the training part of any study may use. They are split into two halves: studies with an even seed are tested
+on the first, studies with an odd seed on the second. So choices can be made on one study and results reported from
+another one without a common test concept.
 
 Every function here is a pure function of its arguments. Coordinates are in picture widths, from the top left
 corner; colours are sRGB in [0, 1] unless said otherwise.
@@ -40,7 +40,7 @@ TEXTURES: dict[str, str] = {
     "wavy": "waves",
     "ringed": "rings",
 }
-"""Adjective of each texture, and the noun that a caption may use in its place."""
+"""Adjective of each texture, and the noun that a caption may use instead."""
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.86, 0.11, 0.12),
     "orange": (0.97, 0.54, 0.08),
@@ -59,22 +59,22 @@ SCENES: dict[str, str] = {
     "city": "in a city",
     "sunset": "at sunset",
 }
-"""Name of each scene, and the phrase that puts an object there."""
+"""Name of each scene, and the phrase that places an object in it."""
 
 N_HELD_OUT = 400
 OVERSAMPLING = 4
-"""Pictures are drawn this many times larger in each direction and averaged down."""
+"""Pictures are drawn larger by this factor in each direction, then averaged down."""
 _HELD_OUT_SEED = 20_240_740
 _EMBEDDING_SEED = 8_128
 _PAIRS = ((0, 1), (0, 2), (1, 2))
-"""Of the words object, texture, colour."""
+"""Pairs of the words object, texture and colour, by their index."""
 _CONTOUR = {"night": (226, 226, 236)}
 _USUAL_CONTOUR = (28, 26, 30)
 
 
 @dataclass(frozen=True, order=True)
 class Concept:
-    """What a picture is of.
+    """What a picture shows.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class Concept:
 
     @property
     def number(self) -> int:
-        """Place of the concept in :data:`CONCEPTS`, from 0."""
+        """Index of the concept in :data:`CONCEPTS`, from 0."""
         textures, colours = list(TEXTURES), list(COLOURS)
         place = OBJECTS.index(self.object) * len(textures) + textures.index(self.texture)
         return place * len(colours) + colours.index(self.colour)
@@ -121,9 +121,9 @@ class Exemplar:
     Attributes
     ----------
     concept
-        What the picture is of.
+        What the picture shows.
     index, seed
-        Where the exemplar came from.
+        Arguments of :func:`exemplar` that gave this one.
     scene
         One of :data:`SCENES`.
     scene_seed
@@ -135,7 +135,7 @@ class Exemplar:
     rotation
         Turn of the figure, degrees clockwise.
     hue, brightness
-        Shift of the hue (turns) and factor on the brightness (1 is none).
+        Shift of the hue (turns) and factor on the brightness (1: no change).
     phase
         Offset of the texture in the unit box of the figure, two numbers in [0, 1).
     """
@@ -160,9 +160,10 @@ CONCEPTS: tuple[Concept, ...] = tuple(
 
 
 def _balanced(concepts: Sequence[Concept], n: int, seed: int) -> tuple[Concept, ...]:
-    """Draw n concepts so that each first part of the draw uses all objects, textures and colours evenly.
+    """Draw n concepts so that the first k of them, for any k, use all objects, textures and colours evenly.
 
-    Among those that do, pairs of words that came up least go first, so that most pairs occur in any larger draw.
+    Among equally good concepts, the one whose pairs of words were drawn least often comes first. So most pairs occur
+    in a larger draw.
     """
     if not 0 <= n <= len(concepts):
         raise ValueError(f"{n} concepts were asked for; there are {len(concepts)} to draw from.")
@@ -171,10 +172,10 @@ def _balanced(concepts: Sequence[Concept], n: int, seed: int) -> tuple[Concept, 
     numbers = [(OBJECTS.index(one.object), textures.index(one.texture), colours.index(one.colour)) for one in left]
     words = np.array(numbers, dtype=np.intp).reshape(-1, 3).T
     lengths = np.array((len(OBJECTS), len(textures), len(colours)))
-    # Cells of the one-way and the two-way tables that a concept counts in, and the number of cells of each table.
+    # The cell of each concept in each one-way and two-way table of counts, and the number of cells of each table.
     cells = [*words, *(words[i] * lengths[j] + words[j] for i, j in _PAIRS)]
     sizes = [*lengths, *(lengths[i] * lengths[j] for i, j in _PAIRS)]
-    # Any difference in the one-way tables outweighs those in the two-way ones.
+    # A difference in a one-way table outweighs all differences in the two-way tables.
     weights = [1.0 if table < len(lengths) else 1e-6 * size for table, size in enumerate(sizes)]
     crowding = np.zeros(len(left))
     drawn = []
@@ -188,9 +189,9 @@ def _balanced(concepts: Sequence[Concept], n: int, seed: int) -> tuple[Concept, 
 
 
 HELD_OUT: tuple[Concept, ...] = _balanced(CONCEPTS, N_HELD_OUT, _HELD_OUT_SEED)
-"""Concepts for tests only: no tower and no training part of a study may use them."""
+"""Test concepts: no tower and no training part of a study may use them."""
 HALVES: tuple[tuple[Concept, ...], tuple[Concept, ...]] = (HELD_OUT[: N_HELD_OUT // 2], HELD_OUT[N_HELD_OUT // 2 :])
-"""Test concepts of studies of even and of odd seed."""
+"""Test concepts of studies with an even seed, and of studies with an odd seed."""
 TRAINABLE: tuple[Concept, ...] = tuple(concept for concept in CONCEPTS if concept not in set(HELD_OUT))
 """All other concepts."""
 
@@ -221,8 +222,8 @@ def test_concepts(n: int, seed: int) -> tuple[Concept, ...]:
     n
         How many, at most 200.
     seed
-        Seed of the study: even ones draw from the first of :data:`HALVES`, odd ones from the second. Seeds of
-        different parity share no test concept; those of the same parity draw from the same 200 in another order.
+        Seed of the study: even seeds draw from the first of :data:`HALVES`, odd seeds from the second. An even and an
+        odd seed share no test concept; two even (or two odd) seeds draw from the same 200 in different orders.
 
     Returns
     -------
@@ -244,7 +245,7 @@ def exemplar(concept: Concept, index: int, seed: int) -> Exemplar:
     Parameters
     ----------
     concept
-        What the picture is of.
+        What the picture shows.
     index
         Number of the exemplar, from 0.
     seed
@@ -253,7 +254,7 @@ def exemplar(concept: Concept, index: int, seed: int) -> Exemplar:
     Returns
     -------
     Exemplar
-        The same for the same arguments, always.
+        Always the same for the same arguments.
     """
     rng = np.random.default_rng([seed, concept.number, index])
     return Exemplar(
@@ -300,8 +301,8 @@ CAPTION_KINDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("object", "texture", "colour"): PROMPTS,
     ("object", "texture", "colour", "scene"): CAPTIONS[len(PROMPTS) :],
 }
-"""Templates by what they say of a picture. The shorter ones are for the training of a tower only; they use no word that
-:data:`CAPTIONS` do not."""
+"""Templates by what they say about a picture. Templates that do not name object, texture and colour are used only to
+train a tower; all their words occur in :data:`CAPTIONS`."""
 
 
 def _with_article(words: str) -> str:
@@ -333,12 +334,12 @@ def caption(shown: Exemplar, variant: int) -> str:
     shown
         The picture.
     variant
-        Which of :data:`CAPTIONS` to use, counted round.
+        Index into :data:`CAPTIONS`, modulo their number.
 
     Returns
     -------
     str
-        As in ``a photo of a striped red fish on a beach``.
+        Such as ``a photo of a striped red fish on a beach``.
     """
     return describe(shown.concept, shown.scene, CAPTIONS[variant % len(CAPTIONS)])
 
@@ -354,7 +355,7 @@ def prompts(concept: Concept) -> tuple[str, ...]:
 
 
 def vocabulary() -> tuple[str, ...]:
-    """Return every word that a caption can hold and the names of the categories, without punctuation, sorted."""
+    """Return every word that captions can contain and the names of the categories, without punctuation, sorted."""
     captions = (describe(concept, scene, template) for concept in CONCEPTS for scene in SCENES for template in CAPTIONS)
     words = {word.strip(",") for text in captions for word in text.split()}
     return tuple(sorted(words | set(CATEGORIES)))
@@ -367,7 +368,7 @@ def vocabulary() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class _Part:
-    """A closed outline that adds to the figure, or cuts a hole into what was drawn before."""
+    """A closed outline that is added to the figure, or cuts a hole into the parts drawn before."""
 
     outline: tuple[Point, ...]
     hole: bool = False
@@ -534,7 +535,7 @@ _SHAPES: dict[str, tuple[_Part, ...]] = {
 
 
 # ----------------------------------------------------------------------------------------------------
-# Textures: where the second ink lies, in the coordinates of the figure's unit box
+# Textures: where the second colour (ink) is, in the coordinates of the figure's unit box
 # ----------------------------------------------------------------------------------------------------
 
 
@@ -570,7 +571,7 @@ _PERIOD = {"striped": 0.46, "dotted": 0.44, "checked": 0.62, "wavy": 0.46, "ring
 
 
 def _texture_image(shown: Exemplar, pixels: int) -> Image.Image:
-    """Return a bilevel picture that is white where the second ink lies."""
+    """Return a black and white picture that is white where the second ink is."""
     steps = ((np.arange(pixels) + 0.5) / pixels).astype(np.float32)
     dx, dy = (steps[None, :] - shown.x) / shown.size, (steps[:, None] - shown.y) / shown.size
     angle = np.deg2rad(shown.rotation)
@@ -686,13 +687,13 @@ def ink(shown: Exemplar) -> tuple[float, float, float]:
 
 
 def _second_ink(first: Sequence[float]) -> tuple[float, float, float]:
-    """White on dark inks, near black on light ones, so that every texture can be seen in every colour."""
+    """White for a dark first ink, nearly black for a light one, so that every texture is visible in every colour."""
     luminance = float(np.dot(first, (0.299, 0.587, 0.114)))
     return (0.97, 0.96, 0.93) if luminance < 0.56 else (0.20, 0.17, 0.20)
 
 
 def _masks(shown: Exemplar, pixels: int) -> tuple[Image.Image, Image.Image]:
-    """Draw the figure, and the figure grown by its contour, as 8-bit masks of `pixels` x `pixels`."""
+    """Draw the figure, and the figure together with its contour line, as 8-bit masks of `pixels` x `pixels`."""
     figure, grown = Image.new("L", (pixels, pixels)), Image.new("L", (pixels, pixels))
     fill, line = ImageDraw.Draw(figure), ImageDraw.Draw(grown)
     angle = np.deg2rad(shown.rotation)
@@ -736,7 +737,7 @@ def draw(shown: Exemplar, size: int = 64) -> NDArray[np.uint8]:
 
 
 def figure_mask(shown: Exemplar, size: int = 64) -> Floats:
-    """Return how much of each pixel the figure covers.
+    """Return the share of each pixel that the figure covers.
 
     Parameters
     ----------
@@ -748,7 +749,7 @@ def figure_mask(shown: Exemplar, size: int = 64) -> Floats:
     Returns
     -------
     ndarray, shape (size, size)
-        Cover in [0, 1].
+        Share in [0, 1].
     """
     figure, _ = _masks(shown, size * OVERSAMPLING)
     return np.asarray(figure.reduce(OVERSAMPLING), dtype=float) / 255
@@ -759,16 +760,16 @@ def figure_mask(shown: Exemplar, size: int = 64) -> Floats:
 # ----------------------------------------------------------------------------------------------------
 
 _FIELDS_SEED = 2_670
-"""Of 2,000 tried, the one whose fields leave the least of the picture uncovered."""
+"""Of 2,000 seeds, the one whose receptive fields leave the smallest part of the picture uncovered."""
 _N_FIELDS = 20
 _N_POOLS = 6
 _REACH = 0.5
-"""Eccentricity of the outermost receptive field, picture widths from the centre, where the eye rests."""
+"""Largest eccentricity of a receptive field, picture widths from the centre (the point of fixation)."""
 _HALF_MAGNIFICATION = 0.15
 """Eccentricity at which cortical magnification has fallen to one half, picture widths."""
 _ORIENTATIONS = (0, 45, 90, 135)
 _WAVELENGTHS = (1 / 16, 1 / 6)
-"""Of the fine and the coarse Gabor filters, picture widths."""
+"""Wavelengths of the fine and the coarse Gabor filters, picture widths."""
 _N_HARMONICS = 6
 _LAGS = ((0, 3), (3, 0), (3, 3), (3, -3), (0, 6), (6, 0))
 _CONCEPT_SIZE = 24
@@ -817,10 +818,10 @@ def _receptive_fields(n: int, smallest: float, slope: float, rng: np.random.Gene
 
 @lru_cache(maxsize=1)
 def _low_fields() -> tuple[Floats, Floats]:
-    """Receptive fields of luminance, contrast and colour, and the larger ones that energy is pooled over.
+    """Receptive fields of luminance, contrast and colour, and the larger ones over which energy is pooled.
 
-    Pooling regions several times as large as the fields before, growing with eccentricity as well, are those of
-    Freeman and Simoncelli (2011).
+    As in Freeman and Simoncelli (2011), the pooling regions are several times as large as the receptive fields and
+    grow with eccentricity.
     """
     rng = np.random.default_rng(_FIELDS_SEED)
     return _receptive_fields(_N_FIELDS, 0.04, 0.20, rng), _receptive_fields(_N_POOLS, 0.10, 0.25, rng)
@@ -832,8 +833,8 @@ def receptive_fields() -> Floats:
     Returns
     -------
     ndarray, shape (n_low, 3)
-        Centre (right, down) and standard deviation of a Gaussian window, picture widths. No window has a border, so
-        none coincides with the cells of any grid that a readout may lay over the picture.
+        Centre (right, down) and standard deviation of a Gaussian window, picture widths. Windows have no borders, so
+        they do not coincide with the cells of a grid that a readout may use.
     """
     fields, pools = _low_fields()
     return np.concatenate((np.tile(fields, (4, 1)), np.tile(pools, (len(_WAVELENGTHS) * len(_ORIENTATIONS), 1))))
@@ -841,7 +842,7 @@ def receptive_fields() -> Floats:
 
 @lru_cache(maxsize=4)
 def _windows(size: int) -> tuple[Floats, Floats]:
-    """Gaussian windows of the fields and of the pools, each (n, size * size), every one with sum 1."""
+    """Gaussian windows of the receptive fields and of the pooling regions, each (n, size * size); each sums to 1."""
     steps = (np.arange(size) + 0.5) / size
     both = []
     for fields in _low_fields():
@@ -855,8 +856,8 @@ def _windows(size: int) -> tuple[Floats, Floats]:
 def _opponent(picture: NDArray[np.uint8]) -> tuple[Floats, Floats, Floats]:
     """Luminance, red-green and blue-yellow of a picture, each (size, size).
 
-    The three axes are those of the lateral geniculate nucleus (Derrington, Krauskopf and Lennie, 1984), here
-    plain differences of sRGB values.
+    These are the three axes of the lateral geniculate nucleus (Derrington, Krauskopf and Lennie, 1984), here computed
+    as plain differences of sRGB values.
     """
     red, green, blue = np.moveaxis(picture.astype(float) / 255, -1, 0)
     return 0.299 * red + 0.587 * green + 0.114 * blue, red - green, blue - (red + green) / 2
@@ -872,10 +873,10 @@ def _low(luminance: Floats, red_green: Floats, blue_yellow: Floats, energy: Floa
 
 
 def _shape_numbers(mask: Floats) -> Floats:
-    """Area, place, elongation, axis, compactness and contour harmonics of a figure.
+    """Area, position, elongation, axis, compactness and contour harmonics of a figure.
 
-    The harmonics of the radial profile stand for the curvature and convexity of the contour, to which V4
-    neurons are tuned (Pasupathy and Connor, 2002).
+    The harmonics of the radial profile represent the curvature and convexity of the contour; V4 neurons are tuned to
+    these (Pasupathy and Connor, 2002).
     """
     size = mask.shape[0]
     y, x = (np.indices(mask.shape) + 0.5) / size
@@ -906,8 +907,7 @@ def _shape_numbers(mask: Floats) -> Floats:
 def _texture_numbers(luminance: Floats, energy: Floats, mask: Floats) -> Floats:
     """Moments, oriented energy and autocorrelations of luminance inside a figure.
 
-    A small part of the statistics of Portilla and Simoncelli (2000), to which V2 answers (Freeman et al.,
-    2013).
+    A small part of the statistics of Portilla and Simoncelli (2000); V2 responds to these (Freeman et al., 2013).
     """
     inside = mask > 0.9
     values = luminance[inside]
@@ -932,7 +932,7 @@ def _colour_numbers(shown: Exemplar) -> Floats:
 
 @lru_cache(maxsize=1)
 def _embeddings() -> dict[str, Floats]:
-    """Make fixed vectors of the words; objects of one category share a part, so that they are similar."""
+    """Return a fixed vector for each word; vectors of objects of one category have a common part, so are similar."""
     rng = np.random.default_rng(_EMBEDDING_SEED)
     words = (*CATEGORIES, *OBJECTS, *TEXTURES, *COLOURS)
     vectors = {word: rng.standard_normal(_CONCEPT_SIZE) / np.sqrt(_CONCEPT_SIZE) for word in words}
@@ -968,34 +968,34 @@ def feature_names() -> dict[str, tuple[str, ...]]:
 
 
 def features(shown: Exemplar, picture: NDArray[np.uint8]) -> dict[str, Floats]:
-    """Measure what visual areas answer to in a picture, on three levels.
+    """Compute the features of a picture that visual areas respond to, on three levels.
 
     Parameters
     ----------
     shown
         The exemplar.
     picture : ndarray of uint8, shape (size, size, 3)
-        What :func:`draw` made of it.
+        Output of :func:`draw` for this exemplar.
 
     Returns
     -------
     dict of ndarray
-        Not standardised; the dimensions are named by :func:`feature_names`.
+        Not standardised; :func:`feature_names` gives the names of the dimensions.
 
         ``low`` (128)
-            Luminance, contrast and colour opponency in 20 foveated receptive fields, energy of 4 orientations at 2
-            spatial scales pooled over 6 larger ones (:func:`receptive_fields`): a coarse model of V1 and V2 (Hubel and
-            Wiesel, 1968; Kay et al., 2008; Freeman and Simoncelli, 2011).
+            Luminance, contrast and colour opponency in 20 foveated receptive fields, and energy of 4 orientations at 2
+            spatial scales, pooled over 6 larger regions (:func:`receptive_fields`): a coarse model of V1 and V2 (Hubel
+            and Wiesel, 1968; Kay et al., 2008; Freeman and Simoncelli, 2011).
         ``mid`` (39)
-            Shape, size and place of the figure, texture statistics inside it, colour category: V2 to V4.
+            Shape, size and position of the figure, texture statistics inside it, colour category: V2 to V4.
         ``semantic`` (34)
-            Concept vector (object, weakly colour and texture; related objects are similar), superordinate
-            category, scene: ventral temporal cortex orders objects by category and is largely blind to these
-            pictures' nuisances (Kriegeskorte et al., 2008; Grill-Spector and Weiner, 2014).
+            Concept vector (object, with less weight colour and texture; related objects are similar), superordinate
+            category, scene. Ventral temporal cortex orders objects by category and hardly responds to nuisances such
+            as position and size (Kriegeskorte et al., 2008; Grill-Spector and Weiner, 2014).
 
     Notes
     -----
-    The citations justify the kind of each feature. Sizes and mixing weights are choices of this simulation.
+    The citations justify the kinds of features. Numbers of features and weights are choices of this simulation.
     """
     luminance, red_green, blue_yellow = _opponent(picture)
     energy = _energy(luminance)
