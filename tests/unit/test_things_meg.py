@@ -160,7 +160,7 @@ def without(count: int):
         (lambda lines: [lines[0], "1.5,exp,1,aardvark_01b.jpg", *lines[2:]], "line 2.*expected whole numbers"),
         (lambda lines: [lines[0], "1,exp,1,aardvark.jpg", *lines[2:]], "line 2.*expected whole numbers"),
         (lambda lines: [lines[0], "1,main,1,aardvark_01b.jpg", *lines[2:]], "line 2.*exp or test"),
-        (lambda lines: [lines[0], "2,exp,1,aardvark_01b.jpg", *lines[2:]], "picture 2 or its file stands there twice"),
+        (lambda lines: [lines[0], "2,exp,1,aardvark_01b.jpg", *lines[2:]], "picture 2 or its file occurs twice"),
         (lambda lines: [lines[0], "1,exp,2,aardvark_01b.jpg", *lines[2:]], "aardvark has the number 2; expected 1"),
     ],
 )
@@ -526,7 +526,7 @@ def test_triggers_go_with_events_one_by_one():
     assert triggers.nearest(np.zeros(0), np.zeros(0)) is None
     np.testing.assert_array_equal(triggers.nearest(np.array([1.1]), np.array([1.0])), [1.1])
     jumping = np.array([1.0, 2.1, 3.0])
-    assert "one differs from that" in str(things_meg._mismatch(jumping, onsets, triggers.nearest(jumping, onsets)))
+    assert "one differs from this" in str(things_meg._mismatch(jumping, onsets, triggers.nearest(jumping, onsets)))
 
 
 def test_a_recording_without_triggers(tmp_path, there):
@@ -573,7 +573,7 @@ def test_a_dropout_is_replaced_before_the_filter(tmp_path):
     assert (np.abs(found[:, lost]) < 1e-13).all()
     rest = np.delete(np.arange(raw.n_times), np.arange(6000, 6240))
     np.testing.assert_array_equal(found[:, rest], seconds[:, rest])
-    with pytest.raises(InputError, match="a dropout is known from 500 to"):
+    with pytest.raises(InputError, match="there is a known dropout from 500 to"):
         samples.replace(raw, replace(one, dropouts=((500.0, 0.2),)))
 
 
