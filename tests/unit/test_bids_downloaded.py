@@ -86,7 +86,7 @@ def test_a_kind_made_of_this_one_that_reads_folders_refuses_a_manifest(tmp_path,
 
     given = {**study_settings(tmp_path), "manifest": str(manifest)}
     del given["root"]
-    with pytest.raises(InputError, match=r"studies\.mine\.manifest: Mine reads a folder only"):
+    with pytest.raises(InputError, match=r"studies\.mine\.manifest: Mine cannot download"):
         Mine("mine", given, tmp_path)
 
 
@@ -180,7 +180,7 @@ def test_a_file_that_changed_or_went_or_came_is_refused(tmp_path, manifest, mirr
     put(study, mirror)
     shutil.copy(first.events, first.path.parent / "task-see_channels.tsv")
     (first.path.parent / "sub-01_task-see_run-01_channels.tsv").rename(first.path.parent / "moved")
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match="is missing"):
         load(tmp_path, manifest).recordings("01")
 
 
@@ -275,7 +275,7 @@ def test_an_accession_names_a_manifest(here, manifest):
     assert study.subjects() == ("01", "02")
     assert study.dataset == "ds000999"
     manifests.write(here / "manifests/ds000999.csv", study.entries.values())
-    with pytest.raises(InputError, match=r"ds000999\.csv\.gz and .*ds000999\.csv are both of ds000999"):
+    with pytest.raises(InputError, match=r"ds000999\.csv\.gz and .*ds000999\.csv are both manifests of ds000999"):
         load(here, "ds000999").subjects()
     with pytest.raises(InputError, match="'ds99' is not an accession; expected six digits"):
         load(here, "ds99").subjects()
@@ -348,7 +348,7 @@ def test_sidecars_of_all_runs_come_with_a_recording(tmp_path):
 
 
 def test_alljoined_is_refused_by_name(tmp_path, here, manifest, mirror):
-    words = "no picture of the training|none of the training"
+    words = "not those of the training"
     for name in ("nm000134.csv", "other.csv"):
         address = "https://nemar.s3.us-east-2.amazonaws.com/nm000134/objects/x"
         entries = [Entry(one.path, one.size, one.algorithm, one.hash, address) for one in manifests.read(manifest)]

@@ -552,8 +552,11 @@ def study(tmp_path: Path, **changes: Any) -> BidsStudy:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"responses": {"reference": "average"}}, "responses.reference: found average, which is for EEG; sensors of MEG have no"),
-        ({"responses": {"reject_uv": 100.0}}, "responses.reject_uv is for EEG \(microvolt\); for MEG set reject_ft"),
+        (
+            {"responses": {"reference": "average"}},
+            "responses.reference: found average, which is for EEG; sensors of MEG",
+        ),
+        ({"responses": {"reject_uv": 100.0}}, r"responses.reject_uv is for EEG \(microvolt\); for MEG set reject_ft"),
         ({"picks": "eeg"}, "picks: eeg does not fit datatype: meg"),
         ({"extension": ".vhdr"}, r"extension: found .vhdr, not a format of meg; expected one of .fif, .ds"),
         ({"datatype": "eeg", "picks": "mag"}, "picks: mag does not fit datatype: eeg"),

@@ -222,8 +222,8 @@ def test_a_design_of_the_published_size_must_have_the_published_counts(tmp_path)
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"masterordering": world.order() - 1}, "masterordering begins at 0: counted from 0"),
-        ({"subjectim": world.images() - 1}, "subjectim begins at 0: counted from 0"),
+        ({"masterordering": world.order() - 1}, "masterordering begins at 0, so it counts from 0"),
+        ({"subjectim": world.images() - 1}, "subjectim begins at 0, so it counts from 0"),
         ({"sharedix": world.images()[0, : world.SHARED] - 1}, r"sharedix begins at 0|not those of sharedix"),
         ({"sharedix": None}, "no array sharedix"),
         ({"masterordering": world.order() + 1}, "masterordering holds 2 to 101"),
@@ -329,7 +329,7 @@ def test_a_session_of_another_grid_is_refused(copy):
     name = nsd_files.betas("01", world.VERSION, 2, "hdf5")
     with h5py.File(replaced(copy, name), "w") as file:
         file["betas"] = world.betas("01", 2)[:-1].transpose(3, 2, 1, 0)
-    with pytest.raises(InputError, match=r"\(8, 8, 7\) voxels, expected \(9, 8, 7\) of subject 01"):
+    with pytest.raises(InputError, match=r"\(8, 8, 7\) voxels, expected \(9, 8, 7\) for subject 01"):
         load(copy).signals("01", np.arange(2))
 
 
@@ -337,7 +337,7 @@ def test_with_the_published_design_the_grid_is_the_published_one(copy):
     order, subjectim = published(), of_eight()
     replaced(copy, nsd_files.DESIGN)
     world.write_design(copy, masterordering=order + 1, subjectim=subjectim, sharedix=subjectim[0, :1000])
-    with pytest.raises(InputError, match=r"\(9, 8, 7\) voxels, expected \(81, 104, 83\) of subject 01"):
+    with pytest.raises(InputError, match=r"\(9, 8, 7\) voxels, expected \(81, 104, 83\) for subject 01"):
         load(copy).voxel_names("01")
 
 
@@ -500,7 +500,7 @@ def test_captions_by_the_number_in_coco_and_by_rows_of_an_array(root, tmp_path):
 
 def test_captions_that_are_not_there_are_refused(root, tmp_path):
     seen = int(world.shown("01")[0])
-    with pytest.raises(InputError, match=rf"no caption of 1 of 180 pictures, the first is {nsd.id_of(seen)}"):
+    with pytest.raises(InputError, match=rf"no caption for 1 of 180 pictures, the first is {nsd.id_of(seen)}"):
         load(root, captions=str(coco(tmp_path, drop=seen))).stimulus_table()
     (tmp_path / "captions_val2017.json").write_text("[]")
     with pytest.raises(InputError, match="not captions of COCO"):

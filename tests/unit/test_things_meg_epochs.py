@@ -97,7 +97,7 @@ def test_the_authors_epochs_by_manifest(published, tmp_path):
     with pytest.raises(InputError, match=r"preprocessed_P1-epo-2\.fif: no such file"):
         study.epoch_files(SUBJECT)
     with pytest.raises(
-        InputError, match=r"lists no derivatives/preprocessed/preprocessed_P2-epo\.fif.*studies\.meg\.epochs"
+        InputError, match=r"derivatives/preprocessed/preprocessed_P2-epo\.fif is not listed.*studies\.meg\.epochs"
     ):
         load(tmp_path, source="preprocessed").subject_units("BIGMEG2")
 

@@ -444,7 +444,7 @@ def _keys(repository: Repository, choice: Choice) -> dict[str, Key]:
         more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
         raise InputError(
             f"{repository.source}: the keys of {len(refused)} files have no size and hash that can be checked: "
-            f"{'; '.join(refused[:5])}{more}\n  leave these files out (--exclude PATTERN, or other labels)"
+            f"{'; '.join(refused[:5])}{more}\n  leave them out (--exclude PATTERN, or other labels)"
         )
     if links:
         choice.left_out["links to other files"] += len(links)

@@ -183,7 +183,7 @@ def _check_known(wanted: Wanted, seen: Mapping[str, set[str]], excluded: set[str
                 some = sorted(known)
                 more = f" and {len(some) - 20} more" if len(some) > 20 else ""
                 raise InputError(
-                    f"--{option} {value}: no file has this value{labels.meant(one, known)}; found "
+                    f"--{option} {value}: no file has it{labels.meant(one, known)}; found "
                     f"{', '.join(filter(None, some[:20])) or 'none'}{more}"
                 )
     for pattern in wanted.exclude:
