@@ -103,7 +103,7 @@ def test_either_a_folder_or_a_manifest(given):
         ({"subjects": ["1"]}, r"'1' is not in .*ds000999\.csv\.gz \(did you mean '01'\?\)"),
         (
             {"tasks": ["sea"]},
-            r"2 of 2 subjects have no EEG recording that is asked for \(tasks sea; tasks found: rest, see",
+            r"2 of 2 subjects have no EEG recording that the settings ask for \(tasks sea; tasks found: rest, see",
         ),
         ({"datatype": "meg"}, r"lists none|0 of 0|have no MEG"),
         ({"extension": ".edf"}, "have no EEG recording that the settings ask for"),
