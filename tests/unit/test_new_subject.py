@@ -84,7 +84,7 @@ def test_a_list_of_sessions_is_a_protocol_for_each():
         ),
         ({"protocols__few": {"kind": "new-subject", "sessions": [1, 1]}}, "protocols.few.sessions: expected each"),
         ({"protocols__few": {"kind": "new-subject", "sessions": 0}}, "protocols.few.sessions: "),
-        ({"protocols__few-1": {"kind": "joint"}}, "protocol 'few-1' is there already"),
+        ({"protocols__few-1": {"kind": "joint"}}, "protocol 'few-1' exists already"),
         ({"protocols__without-01": {"kind": "joint"}}, "protocols.without-01: a name that begins with without- "),
         (
             {"experiments__new__methods": ["ridge"]},
