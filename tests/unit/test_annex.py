@@ -74,7 +74,7 @@ def test_keys_tell_size_and_hash(backend, size, mtime, content, extension):
         (f"SHA256E-s3--{MD5}.edf", "no sha256"),
         (f"MD5-s3--{MD5}.edf", "no md5"),
         (f"MD5E-s3--{MD5.upper()}.edf", "no md5"),
-        ("something", "no key"),
+        ("something", "not a key"),
     ],
 )
 def test_keys_that_tell_nothing_are_refused(tmp_path, text, words):
@@ -187,11 +187,9 @@ def test_ambiguous_stores_are_refused():
         annex.find_store("ds004212", others)
     with pytest.raises(InputError, match="names file:///etc/ as the place of its files; expected an address https"):
         annex.find_store("ds004212", {"u": {"type": "S3", "bucket": "x", "publicurl": "file:///etc/"}})
-    with pytest.raises(
-        InputError, match="ds000001: the repository is that of another dataset, whose files are in openn"
-    ):
+    with pytest.raises(InputError, match="ds000001: the repository belongs to another dataset, with files in openn"):
         annex.find_store("ds000001", annex.read_remotes(made_up.remote().encode()))
-    with pytest.raises(InputError, match="no accession; expected ds and six digits"):
+    with pytest.raises(InputError, match="not an accession; expected ds and six digits"):
         annex.archive("ds42")
 
 
@@ -318,10 +316,10 @@ def test_branches_and_tags(tmp_path):
     assert "branch master, the newest (not main), which has no tag" in make(older).revision.said
     assert "branch-master" in listed(f"file://{older}")
     equal = small().write(tmp_path / "equal", {"main": 5, "master": 5})
-    with pytest.raises(InputError, match="main and master are of the same time and differ; name a tag"):
+    with pytest.raises(InputError, match="main and master have the same time and differ; name a tag"):
         make(equal)
     neither = small().write(tmp_path / "neither", {"draft": 5}, {"1.0": "draft"})
-    with pytest.raises(InputError, match=r"no branch main or master; name a tag by --version: 1\.0"):
+    with pytest.raises(InputError, match=r"no branch main or master; name a tag with --version \(tags: 1\.0"):
         make(neither)
 
 
@@ -339,7 +337,7 @@ def test_logs_of_a_clone_and_of_its_origin_are_read_together(tmp_path):
 def test_without_the_branch_of_the_annex_no_version_is_known_and_that_is_said(tmp_path):
     made = make(small().write(tmp_path / "clone", with_annex=False))
     assert made.versioned == 0
-    assert "no branch git-annex in this clone" in made.notes[0]
+    assert "this clone has no branch git-annex" in made.notes[0]
 
 
 def test_nemar_keeps_files_under_their_keys(tmp_path):
@@ -399,13 +397,13 @@ def test_what_is_no_repository_is_refused(tmp_path):
     with pytest.raises(InputError, match="no such folder or file"):
         make(tmp_path / "none")
     (tmp_path / "x.tar").write_bytes(b"no archive")
-    with pytest.raises(InputError, match="no tar or zip archive that can be read"):
+    with pytest.raises(InputError, match="cannot be read as a tar or zip archive"):
         make(tmp_path / "x.tar")
     with tarfile.open(tmp_path / "files.tar", "w") as packed:
         packed.add(tmp_path / "empty", "x")
     with pytest.raises(InputError, match="expected the repository of one dataset inside; found none"):
         make(tmp_path / "files.tar")
-    with pytest.raises(InputError, match=r"could not be fetched\. Where there is no network, clone it elsewhere"):
+    with pytest.raises(InputError, match=r"could not be fetched\. Without a network, clone it elsewhere"):
         make(f"file://{tmp_path}/none")
 
 
@@ -609,13 +607,13 @@ def test_the_command_writes_a_manifest_and_says_what_is_in_it(tmp_path, capsys):
     assert "ds004212, tag 1.0 (commit " in told
     assert "mine.csv.gz: 3 files, 70.0 kB: 1 in the annex, 2 in git; 1 with the version id" in told
     assert "     1  another subject" in told
-    assert f"which is shipped; this one is `manifest: {out}`" in told
+    assert f"to read this one, set `manifest: {out}`" in told
     assert next(Path(entry.path).name for entry in manifests.read(out)) == "dataset_description.json"
 
 
 def test_the_command_refuses_in_words(tmp_path, capsys, monkeypatch):
     for arguments, words in (
-        (["ds1"], "ds1: no accession"),
+        (["ds1"], "ds1: not an accession"),
         (["ds004212", "--source", str(tmp_path), "--out", "x.txt"], "expected a name that ends in .csv or .csv.gz"),
         (["ds004212", "--source", str(tmp_path / "none")], "no such folder or file"),
     ):
@@ -625,7 +623,7 @@ def test_the_command_refuses_in_words(tmp_path, capsys, monkeypatch):
     folder = tmp_path / "clone"
     (folder / "objects").mkdir(parents=True)
     (folder / "HEAD").write_text("ref: refs/heads/main\n")
-    with pytest.raises(SystemExit, match="git: not found; install git"):
+    with pytest.raises(SystemExit, match="git: not found; expected git, which reads"):
         main.main(["manifest", "ds004212", "--source", str(folder)])
 
 
@@ -644,9 +642,7 @@ def test_without_a_source_the_repository_is_fetched(tmp_path, monkeypatch, capsy
     folder.rename(tmp_path / "ds004212")
     monkeypatch.setattr(annex, "ARCHIVES", (own,))
     main.main(["manifest", "ds004212", "--out", str(tmp_path / "x.csv")])
-    assert "is workflow/manifests/things-meg.csv.gz, which is shipped" in capsys.readouterr().out.replace(
-        f"{ROOT}/", ""
-    )
+    assert "is the shipped workflow/manifests/things-meg.csv.gz" in capsys.readouterr().out.replace(f"{ROOT}/", "")
     assert len(manifests.read(tmp_path / "x.csv")) == 4
     with pytest.raises(SystemExit, match=r"git clone --bare file:.*ds009999\), and name the folder"):
         main.main(["manifest", "ds009999", "--out", str(tmp_path / "y.csv")])

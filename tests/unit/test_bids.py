@@ -291,7 +291,7 @@ def changed(**columns):
         (changed(onset=["1", "2", "x", "4"]), {}, r"the onset of trial 3 is 'x'; expected a number of seconds"),
         (changed(onset=["1", "2", "n/a", "4"]), {}, r"the onset of trial 3 is 'n/a'"),
         (changed(onset=["1", "2", "inf", "4"]), {}, r"the onset of trial 3 is 'inf'"),
-        (changed(trial_type=["face", "n/a", "house", "face"]), {}, r"1 of 4 trials do not name a stimulus"),
+        (changed(trial_type=["face", "n/a", "house", "face"]), {}, r"1 of 4 trials have no stimulus"),
         (
             changed(trial_type=["face", "hause", "house", "face"]),
             {},

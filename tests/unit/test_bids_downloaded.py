@@ -86,7 +86,7 @@ def test_a_kind_made_of_this_one_that_reads_folders_refuses_a_manifest(tmp_path,
 
     given = {**study_settings(tmp_path), "manifest": str(manifest)}
     del given["root"]
-    with pytest.raises(InputError, match=r"studies\.mine\.manifest: Mine reads a folder only"):
+    with pytest.raises(InputError, match=r"studies\.mine\.manifest: Mine cannot download"):
         Mine("mine", given, tmp_path)
 
 
@@ -103,11 +103,11 @@ def test_either_a_folder_or_a_manifest(given):
         ({"subjects": ["1"]}, r"'1' is not in .*ds000999\.csv\.gz \(did you mean '01'\?\)"),
         (
             {"tasks": ["sea"]},
-            r"2 of 2 subjects have no EEG recording that is asked for \(tasks sea; tasks found: rest, see",
+            r"2 of 2 subjects have no EEG recording that the settings ask for \(tasks sea; tasks found: rest, see",
         ),
         ({"datatype": "meg"}, r"lists none|0 of 0|have no MEG"),
-        ({"extension": ".edf"}, "have no EEG recording that is asked for"),
-        ({"entities": {"acq": "x"}}, "have no EEG recording that is asked for"),
+        ({"extension": ".edf"}, "have no EEG recording that the settings ask for"),
+        ({"entities": {"acq": "x"}}, "have no EEG recording that the settings ask for"),
     ],
 )
 def test_what_the_manifest_does_not_have_is_refused(tmp_path, manifest, changes, words):
@@ -142,7 +142,7 @@ def test_a_subject_without_the_task_is_named(tmp_path, manifest):
 
 def test_nothing_is_read_before_it_is_fetched(tmp_path, manifest, mirror):
     study = load(tmp_path, manifest)
-    with pytest.raises(InputError, match="is not there; start snakemake, so that it is fetched"):
+    with pytest.raises(InputError, match="is missing; run snakemake, which fetches it"):
         study.recordings("01")
     put(study, mirror)
     found = study.recordings("01")
@@ -175,12 +175,12 @@ def test_a_file_that_changed_or_went_or_came_is_refused(tmp_path, manifest, mirr
     with pytest.raises(InputError, match=r"_eeg\.eeg: its content does not match .*run-01_eeg\.json"):
         load(tmp_path, manifest).trials(first)
     signal.unlink()
-    with pytest.raises(InputError, match=r"_eeg\.eeg is not there; delete .*run-01_eeg\.json and start snakemake"):
+    with pytest.raises(InputError, match=r"_eeg\.eeg is missing; delete .*run-01_eeg\.json and run snakemake"):
         load(tmp_path, manifest).recordings("01")
     put(study, mirror)
     shutil.copy(first.events, first.path.parent / "task-see_channels.tsv")
     (first.path.parent / "sub-01_task-see_run-01_channels.tsv").rename(first.path.parent / "moved")
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match="is missing"):
         load(tmp_path, manifest).recordings("01")
 
 
@@ -275,9 +275,9 @@ def test_an_accession_names_a_manifest(here, manifest):
     assert study.subjects() == ("01", "02")
     assert study.dataset == "ds000999"
     manifests.write(here / "manifests/ds000999.csv", study.entries.values())
-    with pytest.raises(InputError, match=r"ds000999\.csv\.gz and .*ds000999\.csv are both of ds000999"):
+    with pytest.raises(InputError, match=r"ds000999\.csv\.gz and .*ds000999\.csv are both manifests of ds000999"):
         load(here, "ds000999").subjects()
-    with pytest.raises(InputError, match="'ds99' is no accession; expected six digits"):
+    with pytest.raises(InputError, match="'ds99' is not an accession; expected six digits"):
         load(here, "ds99").subjects()
 
 
@@ -359,7 +359,7 @@ def test_a_subject_whose_label_names_no_download_is_refused(tmp_path):
 
 
 def test_alljoined_is_refused_by_name(tmp_path, here, manifest, mirror):
-    words = "no picture of the training|none of the training"
+    words = "not those of the training"
     for name in ("nm000134.csv", "other.csv"):
         address = "https://nemar.s3.us-east-2.amazonaws.com/nm000134/objects/x"
         entries = [Entry(one.path, one.size, one.algorithm, one.hash, address) for one in manifests.read(manifest)]

@@ -159,7 +159,7 @@ def test_ids_concepts_and_what_they_are_called(root, tmp_path):
     named = load(root, class_names=str(path)).stimulus_table().set_index("stimulus_id")
     assert named.loc["n01930112_19568", "prompts"] == ["a photo of a thing 0112"]
     path.write_text("".join(f"{one}\tthing\n" for one in classes[1:]))
-    with pytest.raises(InputError, match=f"no name of 1 of {len(classes)} classes, the first is {classes[0]}"):
+    with pytest.raises(InputError, match=f"no name for 1 of {len(classes)} classes, the first is {classes[0]}"):
         load(root, class_names=str(path)).stimulus_table()
     path.write_text("goldfish\n")
     with pytest.raises(InputError, match="line 1 is 'goldfish'"):
@@ -177,7 +177,7 @@ def test_captions_of_coco_by_the_number_in_the_file_name(root, tmp_path):
     assert table["captions"].str.len().sum() == 2000
     assert study.block.has == {"captions"}
     (tmp_path / "captions_val2017.json").unlink()
-    with pytest.raises(InputError, match="no caption of 1000 pictures of COCO"):
+    with pytest.raises(InputError, match="no caption for 1000 pictures of COCO"):
         load(root, captions=str(tmp_path)).stimulus_table()
     with pytest.raises(InputError, match=r"no captions_\*\.json"):
         load(root, captions=str(tmp_path / "none")).stimulus_table()
@@ -191,7 +191,7 @@ def test_pictures_are_found_in_any_folder(root, tmp_path):
     table = load(root, pictures=str(tmp_path)).stimulus_table()
     assert all(Path(image).stem == name for name, image in zip(table["stimulus_id"], table["image"]))
     path.unlink()
-    with pytest.raises(InputError, match=f"1 of 4916 pictures are not there, the first is {path.name}"):
+    with pytest.raises(InputError, match=f"1 of 4916 pictures are missing, the first is {path.name}"):
         load(root, pictures=str(tmp_path)).stimulus_table()
 
 
@@ -251,7 +251,7 @@ def test_other_arrays_and_volumes_are_refused(root, tmp_path):
     world.write_volumes(tmp_path / "volumes", "CSI4", wrong)
     with pytest.raises(InputError, match=r"369 volumes, expected 370|332 volumes, expected 333"):
         load(tmp_path / "volumes", source="volumes").regions("CSI4")
-    with pytest.raises(ValidationError, match="the arrays of regions are of TYPED"):
+    with pytest.raises(ValidationError, match="source: arrays has only TYPED"):
         parse(Study, {"kind": "bold5000", "root": "x", "betas": "TYPEB-FITHRF"})
 
 

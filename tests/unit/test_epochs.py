@@ -508,7 +508,7 @@ def test_recording_without_eeg(tmp_path):
     for run in ("01", "02"):
         table = {"name": CHANNELS, "type": ["MISC"] * 4}
         write_tsv(tmp_path / f"sub-01/eeg/sub-01_task-see_run-{run}_channels.tsv", table)
-    refused(tmp_path, r"no channel of type EEG among Fz, Pz, O1, O2; see column type of .*channels\.tsv")
+    refused(tmp_path, r"no channel of type EEG among Fz, Pz, O1, O2; see the column type in .*channels\.tsv")
 
 
 def test_command_line_names_the_error(tmp_path):

@@ -163,7 +163,7 @@ def test_types_of_the_file_count_where_the_table_calls_every_sensor_other(tmp_pa
         raw = recording.open_recording(only(tmp_path))
     assert raw.ch_names == SENSORS
     assert raw.get_channel_types(unique=True) == ["mag"]
-    assert "calls 8 of these sensors another type (8 OTHER); the file's type counts" in caplog.text
+    assert "gives 8 of these sensors another type (8 OTHER); the type in the file is used" in caplog.text
     assert "left out, of another type: 1 ref_meg, 1 stim" in caplog.text
     with pytest.raises(
         InputError, match=r"no MEG sensor of type mag or grad \(found 8 OTHER, 1 MEGREFMAG, 1 TRIG\)"
@@ -217,7 +217,7 @@ def test_types_of_eeg_may_be_those_of_the_file(tmp_path, caplog):
     wanted = Wanted(("see",), types_from="file")
     with caplog.at_level(logging.INFO, logger="brain2clip"):
         assert recording.open_recording(only(tmp_path, wanted)).ch_names == list(bids_fixtures.CHANNELS)
-    assert "types of channels are those of the file, whatever channels.tsv says" in caplog.text
+    assert "types of channels are those of the file; types in channels.tsv are ignored" in caplog.text
     with pytest.raises(InputError, match="no channel of type EEG"):
         recording.open_recording(only(tmp_path, Wanted(("see",))))
 
@@ -423,7 +423,7 @@ def test_epochs_are_scaled_by_their_own_baselines_as_mne_does(tmp_path, resampli
 def test_half_precision_holds_what_has_no_unit(tmp_path):
     write_dataset(tmp_path)
     given = {"whitening": {"kind": "none"}, "dtype": "float16"}
-    with pytest.raises(ValueError, match="tesla of 1e-13"):
+    with pytest.raises(ValueError, match="1e-13 T would underflow"):
         Responses(**given)
     assert made(tmp_path, tmp_path, {**given, "baseline_mode": "zscore"})["response"].dtype == np.float16
 
@@ -568,17 +568,20 @@ def study(tmp_path: Path, **changes: Any) -> BidsStudy:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"responses": {"reference": "average"}}, "responses.reference: average is of EEG; sensors of MEG have no"),
-        ({"responses": {"reject_uv": 100.0}}, "responses.reject_uv: of EEG, microvolt; for MEG reject_ft"),
-        ({"picks": "eeg"}, "picks: eeg is none of datatype meg"),
-        ({"extension": ".vhdr"}, r"extension: .vhdr is no format of meg \(known: .fif, .ds"),
-        ({"datatype": "eeg", "picks": "mag"}, "picks: mag is none of datatype eeg"),
+        (
+            {"responses": {"reference": "average"}},
+            "responses.reference: found average, which is for EEG; sensors of MEG",
+        ),
+        ({"responses": {"reject_uv": 100.0}}, r"responses.reject_uv is for EEG \(microvolt\); for MEG set reject_ft"),
+        ({"picks": "eeg"}, "picks: eeg does not fit datatype: meg"),
+        ({"extension": ".vhdr"}, r"extension: found .vhdr, not a format of meg; expected one of .fif, .ds"),
+        ({"datatype": "eeg", "picks": "mag"}, "picks: mag does not fit datatype: eeg"),
         (
             {"datatype": "eeg", "responses": {"reject_ft": 4000.0}},
-            "responses.reject_ft: of MEG, and this is a study of",
+            "responses.reject_ft is for MEG, but this is a study of",
         ),
-        ({"datatype": "eeg", "responses": {"head_movement_mm": 4.0}}, "responses.head_movement_mm: of MEG"),
-        ({"datatype": "eeg", "extension": ".ds"}, "extension: .ds is no format of eeg"),
+        ({"datatype": "eeg", "responses": {"head_movement_mm": 4.0}}, "responses.head_movement_mm is for MEG"),
+        ({"datatype": "eeg", "extension": ".ds"}, "extension: found .ds, not a format of eeg"),
     ],
 )
 def test_settings_of_the_other_technique_are_refused(tmp_path, changes, message):

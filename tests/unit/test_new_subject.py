@@ -84,7 +84,7 @@ def test_a_list_of_sessions_is_a_protocol_for_each():
         ),
         ({"protocols__few": {"kind": "new-subject", "sessions": [1, 1]}}, "protocols.few.sessions: expected each"),
         ({"protocols__few": {"kind": "new-subject", "sessions": 0}}, "protocols.few.sessions: "),
-        ({"protocols__few-1": {"kind": "joint"}}, "protocol 'few-1' is there already"),
+        ({"protocols__few-1": {"kind": "joint"}}, "protocol 'few-1' exists already"),
         ({"protocols__without-01": {"kind": "joint"}}, "protocols.without-01: a name that begins with without- "),
         (
             {"experiments__new__methods": ["ridge"]},
@@ -343,13 +343,15 @@ def test_sessions_come_by_their_numbers_or_as_they_stand():
 
 
 def test_sessions_that_are_not_there_are_refused_in_words(world, tmp_path):
-    with pytest.raises(InputError, match=r"takes the first 4, found 3 with training trials \(01, 02, 03\); expected"):
+    with pytest.raises(
+        InputError, match=r"asks for the first 4, found 3 with training trials \(01, 02, 03\); expected"
+    ):
         first(responses(world), 4, tmp_path / "four.h5")
     embedding = brain_files.write_stimuli(tmp_path / "stimuli.h5")
     brain_files.write_voxels(tmp_path / "nameless.h5", embedding, 20)
     with pytest.raises(InputError, match="found training trials without the name of a session; expected sessions with"):
         first(tmp_path / "nameless.h5", 1, tmp_path / "one.h5")
-    with pytest.raises(InputError, match="takes the first 1, found no training trial"):
+    with pytest.raises(InputError, match="asks for the first 1, found no training trial"):
         sessions.first_sessions(np.array([], object), 1, "study s, subject 01")
 
 
@@ -360,7 +362,7 @@ def test_the_check_counts_the_sessions_of_training_trials():
     check.check_sessions(plan, "voxels", found, attempts)
     (said,) = attempts.refusals
     assert "study voxels, subject 02" in said or "02" in str(attempts.refusals[said])
-    assert "takes the first 2, found 1 with training trials (1)" in said
+    assert "asks for the first 2, found 1 with training trials (1)" in said
 
 
 # --------------------------------------------------------------------------------------------------- tuning
@@ -567,7 +569,9 @@ def test_a_new_subject_who_is_one_of_the_others_is_refused(files, tmp_path):
         with_recording(files / f"{name}.h5", tmp_path / f"{name}.h5", samples)
     (tmp_path / "stimuli.h5").write_bytes((files / "stimuli.h5").read_bytes())
     start = started(tmp_path, tmp_path / "start", {**SMALL, "optimiser": {**SMALL["optimiser"], "epochs": 1}})
-    with pytest.raises(InputError, match="responses of new subject 2 and of those whose model it starts from"):
+    with pytest.raises(
+        InputError, match="responses of new subject 2 and of the subjects of the model that it starts from"
+    ):
         tuned(tmp_path, tmp_path / "tuned", start, tmp_path / "new.h5")
     tensors, _ = tuned(tmp_path, tmp_path / "own", start, files / "new.h5")
     found = names_from_tensor(tensors[RECORDINGS])

@@ -78,8 +78,8 @@ def test_nothing_is_read_or_fetched_before_the_terms_are_accepted(monkeypatch):
         ({"sessions": 41}, "40"),
         ({"sessions": [1, 1]}, "1"),
         ({"test": "983"}, "1000"),
-        ({"test": "982", "sessions": 40}, "test: 982 is of sessions 1 to 37"),
-        ({"test": 982, "sessions": [1, 38]}, "test: 982 is of sessions 1 to 37"),
+        ({"test": "982", "sessions": 40}, "test: 982 uses sessions 1 to 37, but sessions names 40"),
+        ({"test": 982, "sessions": [1, 38]}, "test: 982 uses sessions 1 to 37, but sessions names 38"),
     ],
 )
 def test_settings_that_contradict_are_refused(root, change, message):
@@ -95,7 +95,7 @@ def test_sessions_are_those_that_each_subject_has(root):
     assert load(root, sessions=[7, 2]).sessions("03") == (2, 7)
     with pytest.raises(InputError, match="session 33, but subject 03 has 32"):
         load(root, sessions=33).sessions("03")
-    with pytest.raises(InputError, match="which are 2 sessions of 750; session 3 is asked for"):
+    with pytest.raises(InputError, match=r"that is 2 sessions of 750; but studies\.\*\.sessions names session 3"):
         load(root, sessions=3).rows("01")
 
 
@@ -222,14 +222,14 @@ def test_a_design_of_the_published_size_must_have_the_published_counts(tmp_path)
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"masterordering": world.order() - 1}, "masterordering begins at 0: counted from 0"),
-        ({"subjectim": world.images() - 1}, "subjectim begins at 0: counted from 0"),
+        ({"masterordering": world.order() - 1}, "masterordering begins at 0, so it counts from 0"),
+        ({"subjectim": world.images() - 1}, "subjectim begins at 0, so it counts from 0"),
         ({"sharedix": world.images()[0, : world.SHARED] - 1}, r"sharedix begins at 0|not those of sharedix"),
         ({"sharedix": None}, "no array sharedix"),
         ({"masterordering": world.order() + 1}, "masterordering holds 2 to 101"),
         (
             {"subjectim": np.where(world.images() == 5, 6, world.images())},
-            "names a picture twice|not those of sharedix",
+            "lists a picture twice|not those of sharedix",
         ),
         ({"masterordering": world.order() + 0.5}, "expected whole numbers"),
     ],
@@ -321,7 +321,7 @@ def test_a_mask_of_another_grid_or_turned_is_refused(copy):
     with pytest.raises(InputError, match="no voxel above 0"):
         load(copy).voxel_names("01")
     world.nifti(copy / name, np.full(world.GRID, 0.4))
-    with pytest.raises(InputError, match="no whole numbers"):
+    with pytest.raises(InputError, match="not whole numbers"):
         load(copy).voxel_names("01")
 
 
@@ -329,7 +329,7 @@ def test_a_session_of_another_grid_is_refused(copy):
     name = nsd_files.betas("01", world.VERSION, 2, "hdf5")
     with h5py.File(replaced(copy, name), "w") as file:
         file["betas"] = world.betas("01", 2)[:-1].transpose(3, 2, 1, 0)
-    with pytest.raises(InputError, match=r"\(8, 8, 7\) voxels, expected \(9, 8, 7\) of subject 01"):
+    with pytest.raises(InputError, match=r"\(8, 8, 7\) voxels, expected \(9, 8, 7\) for subject 01"):
         load(copy).signals("01", np.arange(2))
 
 
@@ -337,7 +337,7 @@ def test_with_the_published_design_the_grid_is_the_published_one(copy):
     order, subjectim = published(), of_eight()
     replaced(copy, nsd_files.DESIGN)
     world.write_design(copy, masterordering=order + 1, subjectim=subjectim, sharedix=subjectim[0, :1000])
-    with pytest.raises(InputError, match=r"\(9, 8, 7\) voxels, expected \(81, 104, 83\) of subject 01"):
+    with pytest.raises(InputError, match=r"\(9, 8, 7\) voxels, expected \(81, 104, 83\) for subject 01"):
         load(copy).voxel_names("01")
 
 
@@ -459,7 +459,7 @@ def test_pictures_are_the_rows_of_the_array_and_lose_nothing(root, tmp_path):
 def test_an_array_that_is_none_of_these_pictures_is_refused(copy, tmp_path):
     path = replaced(copy, nsd_files.BRICK)
     for data, message in (
-        (world.pictures()[:-1], "179 pictures, and row 179"),
+        (world.pictures()[:-1], "179 pictures, but row 179"),
         (world.pictures().astype(np.float32), r"float32 .*expected uint8"),
         (world.pictures()[..., 0], "expected uint8"),
     ):
@@ -500,7 +500,7 @@ def test_captions_by_the_number_in_coco_and_by_rows_of_an_array(root, tmp_path):
 
 def test_captions_that_are_not_there_are_refused(root, tmp_path):
     seen = int(world.shown("01")[0])
-    with pytest.raises(InputError, match=rf"no caption of 1 of 180 pictures, the first is {nsd.id_of(seen)}"):
+    with pytest.raises(InputError, match=rf"no caption for 1 of 180 pictures, the first is {nsd.id_of(seen)}"):
         load(root, captions=str(coco(tmp_path, drop=seen))).stimulus_table()
     (tmp_path / "captions_val2017.json").write_text("[]")
     with pytest.raises(InputError, match="not captions of COCO"):

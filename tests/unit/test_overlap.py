@@ -78,10 +78,10 @@ def test_a_model_that_knows_the_test_of_another_study_is_refused_before_anything
     with pytest.raises(InputError) as error:
         check(plan(KEPT, STUDIES["meg"]))
     told = str(error.value)
-    assert told.startswith("apply.new.study: the test of study 'other' asks for 200 concepts (")
-    assert "that training of study 'one' showed" in told
+    assert told.startswith("apply.new.study: the test of study 'other' has 200 concepts (")
+    assert "that were in the training of study 'one'" in told
     assert "set apply.new.concepts: seen" in told
-    assert "pictures" not in told.partition("showed")[0]  # other pictures of the same concepts
+    assert "pictures" not in told.partition("that were in")[0]  # other pictures of the same concepts
 
 
 def test_a_study_of_recordings_of_another_kind_is_refused_whatever_is_said():

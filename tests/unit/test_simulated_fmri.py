@@ -149,7 +149,9 @@ def test_sessions_divide_what_is_shown_and_one_session_changes_nothing(tmp_path)
             for session in ("01", "02", "03")
         ]
         assert max(counts) - min(counts) <= 1
-    with pytest.raises(ValueError, match="sessions: found 41, among which 40 trials of a side are divided"):
+    with pytest.raises(
+        ValueError, match="sessions: found 41, but training or test has only 40 trials; expected at most 40"
+    ):
         settings.SimulatedFmriStudy.model_validate({**TINY, "sessions": 41})
 
 

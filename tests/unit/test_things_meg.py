@@ -160,7 +160,7 @@ def without(count: int):
         (lambda lines: [lines[0], "1.5,exp,1,aardvark_01b.jpg", *lines[2:]], "line 2.*expected whole numbers"),
         (lambda lines: [lines[0], "1,exp,1,aardvark.jpg", *lines[2:]], "line 2.*expected whole numbers"),
         (lambda lines: [lines[0], "1,main,1,aardvark_01b.jpg", *lines[2:]], "line 2.*exp or test"),
-        (lambda lines: [lines[0], "2,exp,1,aardvark_01b.jpg", *lines[2:]], "picture 2 or its file stands there twice"),
+        (lambda lines: [lines[0], "2,exp,1,aardvark_01b.jpg", *lines[2:]], "picture 2 or its file occurs twice"),
         (lambda lines: [lines[0], "1,exp,2,aardvark_01b.jpg", *lines[2:]], "aardvark has the number 2; expected 1"),
     ],
 )
@@ -341,7 +341,7 @@ def test_subjects_sessions_and_runs_by_name(there):
     assert study.expected_counts(SUBJECT) is None
     with pytest.raises(InputError, match="subjects: '1' is not in"):
         load(there, subjects=["1"]).subjects()
-    with pytest.raises(InputError, match="lists no recording sub-BIGMEG1_ses-02_task-main_run-03"):
+    with pytest.raises(InputError, match="recording sub-BIGMEG1_ses-02_task-main_run-03 is not listed"):
         load(there, sessions=["02"]).recordings(SUBJECT)
     with pytest.raises(InputError, match=r"studies\.meg\.sessions: '13' is not in"):
         load(there, sessions=["13"]).recordings(SUBJECT)
@@ -506,7 +506,7 @@ def retold(there):
     [
         ({"events": meg.session(1)[0].iloc[1:]}, r"225 pulses of 64 and 226 events|224 pulses of 64 and 225 events"),
         ({"events": meg.session(1)[0], "delay": 500}, r"s from its event; expected at most 0\.3 s"),
-        ({"events": meg.session(1)[1]}, r"not one for one|from its event"),
+        ({"events": meg.session(1)[1]}, r"do not match one to one|from its event"),
     ],
 )
 def test_triggers_that_do_not_go_with_the_events(there, retold, caplog, options, words):
@@ -526,7 +526,7 @@ def test_triggers_go_with_events_one_by_one():
     assert triggers.nearest(np.zeros(0), np.zeros(0)) is None
     np.testing.assert_array_equal(triggers.nearest(np.array([1.1]), np.array([1.0])), [1.1])
     jumping = np.array([1.0, 2.1, 3.0])
-    assert "one differs from that" in str(things_meg._mismatch(jumping, onsets, triggers.nearest(jumping, onsets)))
+    assert "one differs from this" in str(things_meg._mismatch(jumping, onsets, triggers.nearest(jumping, onsets)))
 
 
 def test_lines_that_switch_one_after_the_other_are_no_fault(tmp_path):
@@ -585,7 +585,7 @@ def test_a_dropout_is_replaced_before_the_filter(tmp_path):
     assert (np.abs(found[:, lost]) < 1e-13).all()
     rest = np.delete(np.arange(raw.n_times), np.arange(6000, 6240))
     np.testing.assert_array_equal(found[:, rest], seconds[:, rest])
-    with pytest.raises(InputError, match="a dropout is known from 500 to"):
+    with pytest.raises(InputError, match="there is a known dropout from 500 to"):
         samples.replace(raw, replace(one, dropouts=((500.0, 0.2),)))
 
 

@@ -97,7 +97,7 @@ def test_the_authors_epochs_by_manifest(published, tmp_path):
     with pytest.raises(InputError, match=r"preprocessed_P1-epo-2\.fif: no such file"):
         study.epoch_files(SUBJECT)
     with pytest.raises(
-        InputError, match=r"lists no derivatives/preprocessed/preprocessed_P2-epo\.fif.*studies\.meg\.epochs"
+        InputError, match=r"derivatives/preprocessed/preprocessed_P2-epo\.fif is not listed.*studies\.meg\.epochs"
     ):
         load(tmp_path, source="preprocessed").subject_units("BIGMEG2")
 
@@ -134,7 +134,7 @@ def twice(values: np.ndarray) -> None:
     ("change", "words"),
     [
         (one_lost, "2399 catch, 22249 exp and 2400 test; expected 27048: 2400, 22248 and 2400"),
-        (unknown, "1 epochs have ids that are no picture, the first is 26107"),
+        (unknown, "1 epochs have ids that are not numbers of pictures, the first is 26107"),
         (twice, "has 2 epochs; expected 1 of each"),
     ],
 )
@@ -156,7 +156,7 @@ def test_epochs_in_another_order_have_no_session(tmp_path, caplog):
 def test_epochs_that_are_no_multiples_of_their_baseline_are_refused():
     values = np.random.default_rng(0).standard_normal((5, 2, 281))
     ready_epochs._check_scaled(values, Path("epo.fif"))
-    with pytest.raises(InputError, match=r"baselines deviate by .*expected about 1"):
+    with pytest.raises(InputError, match=r"standard deviation of baselines is .*expected about 1"):
         ready_epochs._check_scaled(1e-13 * values, Path("epo.fif"))
 
 

@@ -13,18 +13,18 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def manifest(accession: str, out: Path | None, version: str | None, source: str | None, wanted: Wanted) -> None:
-    """Write a manifest, and say what is in it and what is not.
+    """Write a manifest, and print what it lists and what was left out.
 
     Parameters
     ----------
     accession : str
-        Of OpenNeuro (``ds004212``) or NEMAR (``nm000134``).
+        Accession at OpenNeuro (``ds004212``) or NEMAR (``nm000134``).
     out : Path or None
-        File to write; None: where a study that names the accession looks for it.
+        File to write; None: the file that a study with this accession reads.
     version : str or None
-        Tag; None: the newest state of the branches main and master.
+        Tag; None: the newer one of the branches main and master.
     source : str or None
-        A clone, or an archive of one; None: the repository is fetched.
+        A clone, or an archive of a clone; None: the repository is fetched.
     wanted : brain2clip.readers.manifest_choice.Wanted
         Files that are listed.
     """
@@ -47,7 +47,7 @@ def manifest(accession: str, out: Path | None, version: str | None, source: str 
 
 
 def told(accession: str, target: Path, made: annex.Made) -> list[str]:
-    """What was done, for people."""
+    """Summary of the manifest."""
     total = sum(entry.size or 0 for entry in made.entries)
     kept_in_git = len(made.entries) - made.annexed
     lines = [
@@ -61,11 +61,13 @@ def told(accession: str, target: Path, made: annex.Made) -> list[str]:
     lines += [f"note: {note}" for note in made.notes]
     named = manifests.shipped(accession, ROOT)
     if named is not None:
-        lines.append(f"note: `manifest: {accession}` is {named}, which is shipped; this one is `manifest: {target}`")
+        lines.append(
+            f"note: `manifest: {accession}` is the shipped {named}; to read this one, set `manifest: {target}`"
+        )
     elif target == ROOT / manifests.place(accession):
-        lines.append(f"A study takes it by `manifest: {accession}`.")
+        lines.append(f"To read it, set `manifest: {accession}` in a study.")
     else:
-        lines.append(f"A study takes it by `manifest: {target}`.")
+        lines.append(f"To read it, set `manifest: {target}` in a study.")
     return lines
 
 

@@ -1,9 +1,9 @@
-"""Stage ``bricks``: unpack pictures that a dataset keeps as rows of one large array, as PNG, which loses nothing.
+"""Stage ``bricks``: unpack pictures that a dataset keeps as rows of one large array to PNG, without loss.
 
-Inputs ``brick`` (what the study lists; for the order of jobs: the study reads them itself); outputs ``pictures``
-(pictures.tsv: ``image``, the path of each picture relative to the table, and ``row``, from 0) and ``record`` (size and
-hash of the table and of every picture; written last). Pictures are written aside and renamed when the last one is
-there, so that a killed job leaves nothing that looks whole.
+Input ``brick`` has the files that the study lists (only for the order of jobs: the study reads them itself); outputs
+are ``pictures`` (pictures.tsv: ``image``, the path of each picture relative to the table, and ``row``, from 0) and
+``record`` (size and hash of the table and of every picture; written last). Pictures are written to another folder and
+moved when all are there, so a killed job never leaves files that look complete.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = stage.log
 
 AGAIN = "; get the file once more"
-#: Free space that is asked for: a photograph as PNG takes so many bytes of each of its numbers, and some to spare.
+#: Needed free space: bytes of a PNG of a photograph for each of its 8-bit numbers, with some reserve.
 SHARE = 0.65
 
 
@@ -55,12 +55,12 @@ def unpack(source: Path, dataset: str, rows: dict[str, int], folder: Path) -> No
     rows : dict
         Path in the folder to the row of each picture.
     folder : Path
-        Where to; its other folders are removed.
+        Folder for the pictures; its other folders are removed.
 
     Raises
     ------
     brain2clip.stage.InputError
-        When the file is damaged, holds something else, or has fewer rows.
+        If the file is damaged, has other content, or has too few rows.
     """
     aside = folder / ".pictures.part"
     shutil.rmtree(aside, ignore_errors=True)
@@ -74,7 +74,7 @@ def unpack(source: Path, dataset: str, rows: dict[str, int], folder: Path) -> No
             )
         if max(rows.values()) >= len(bricks):
             raise InputError(
-                f"{source}: {len(bricks)} pictures, and row {max(rows.values())} (from 0) is asked for{AGAIN}"
+                f"{source}: {len(bricks)} pictures, but row {max(rows.values())} (from 0) is needed{AGAIN}"
             )
         hdf5.check_written(bricks, source, AGAIN)
         folder.mkdir(parents=True, exist_ok=True)

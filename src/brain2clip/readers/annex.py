@@ -1,9 +1,9 @@
 """Manifests from git-annex: what a dataset of OpenNeuro or NEMAR consists of, from the metadata of its repository.
 
-A file of such a dataset is kept in the annex, and the repository has a link (or, unlocked, a pointer file) whose key
-tells size and hash; or it is small and kept in git itself. The branch ``git-annex`` holds the versions under which an
-archive has stored a key (``KEY.log.rmet``) and what the archive's buckets are called (``remote.log``). Nothing of the
-data is needed, and no git-annex: ``git`` is called five times, whatever the number of files. Standard library only.
+A large file of such a dataset is kept in the annex, and the repository has a link (or, unlocked, a pointer file) whose
+key holds size and hash. A small file is kept in git itself. The branch ``git-annex`` holds the versions under which an
+archive has stored a key (``KEY.log.rmet``), and the names of the archive's buckets (``remote.log``). Neither the data
+nor git-annex is needed: ``git`` is called five times, for any number of files. Standard library only.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from brain2clip.readers.manifests import Entry
 from brain2clip.readers.repositories import Listed, Repository, Revision
 from brain2clip.stage import InputError
 
-#: Hash algorithm of the backends whose keys are read. The E stands for an extension at the end of the key.
+#: Hash algorithm of the backends whose keys are read. E means that the key ends with an extension.
 BACKENDS = {"MD5": "md5", "MD5E": "md5", "SHA256": "sha256", "SHA256E": "sha256"}
-#: Backends of which an archive may have stored a file that is kept in git, under the hash of its blob.
+#: Backends of the keys under which an archive may have stored a file that is kept in git; the hash is that of its blob.
 OF_BLOBS = ("GIT", "SHA1")
-#: A pointer file is shorter, bytes.
+#: Pointer files are shorter than this, bytes.
 POINTER_SIZE = 32768
 _KEY = re.compile(r"(?P<backend>[A-Z0-9_]+)(?P<fields>(?:-[a-zA-Z][0-9]+)*)--(?P<name>.+)")
 _LINK = re.compile(r"(?:^|/)annex/objects/(?:[^/\n]+/)*(?P<key>[^/\n]+)")
@@ -55,11 +55,11 @@ class Archive:
     files : str
         Address of the bucket.
     exported : bool
-        Whether files lie there under their paths (else under their keys).
+        Whether its files are named by their paths (else by their keys).
     prefix : str
-        What stands before path or key.
+        Text before the path or key.
     of_git : str or None
-        Address of a file that is kept in git; None: it lies in the bucket as well.
+        Address of a file that is kept in git; None: it is in the bucket as well.
     """
 
     name: str
@@ -101,13 +101,14 @@ def archive(accession: str) -> Archive:
     Raises
     ------
     brain2clip.stage.InputError
-        When it is no accession.
+        If it is not an accession.
     """
     for one in ARCHIVES:
         if one.accession.fullmatch(accession):
             return one
     raise InputError(
-        f"{accession}: no accession; expected ds and six digits for OpenNeuro (ds004212), nm or on and six digits for "
+        f"{accession}: not an accession; expected ds and six digits for OpenNeuro (ds004212), nm or on and six digits "
+        "for "
         "NEMAR (nm000134)"
     )
 
@@ -141,14 +142,14 @@ def read_key(text: str) -> Key:
     Raises
     ------
     ValueError
-        Says what is wrong with it: another backend, no size, no digest.
+        If the backend is not known, or size or digest is missing; the message says which.
     """
     parts = _KEY.fullmatch(text)
     if parts is None:
-        raise ValueError("no key of git-annex")
+        raise ValueError("not a key of git-annex")
     backend, fields = parts["backend"], dict(re.findall("-([a-zA-Z])([0-9]+)", parts["fields"]))
     if backend not in BACKENDS:
-        raise ValueError(f"backend {backend}, which has no hash that is read here ({', '.join(BACKENDS)})")
+        raise ValueError(f"backend {backend}; expected one of {', '.join(BACKENDS)}")
     if "s" not in fields:
         raise ValueError("no size in the key")
     if fields.keys() & {"S", "C"}:
@@ -161,9 +162,9 @@ def read_key(text: str) -> Key:
 
 
 def key_of_link(target: str) -> str | None:
-    """Text of the key that a link or a pointer file leads to; None where it leads elsewhere."""
+    """Text of the key that a link or a pointer file points to; None if it points elsewhere."""
     found = _LINK.search(target)
-    # In names of files, git-annex writes / as %, and what that needs by & (only keys of addresses have such signs).
+    # In file names, git-annex writes / as %, and escapes % with & (only keys of addresses have such signs).
     return None if found is None else _unescaped(found["key"])
 
 
@@ -194,7 +195,7 @@ class Version:
     object : str
         Name in the bucket.
     time : tuple
-        When it was set: seconds, and the decimals behind.
+        When it was set: seconds, and decimals.
     """
 
     remote: str
@@ -204,10 +205,10 @@ class Version:
 
 
 def read_versions(log: bytes) -> tuple[list[Version], int]:
-    """Versions that a log of metadata of remotes holds now, and the number of its lines that are not understood.
+    """Current versions in a log of metadata of remotes, and the number of lines that are not understood.
 
-    A line is ``TIMEs UUID:V +ID#OBJECT -ID#OBJECT ... UUID:V ...``; ``+!`` and ``-!`` are followed by base64. What was
-    taken back (``-``) later than it was set, or at the same time, counts no longer.
+    A line is ``TIMEs UUID:V +ID#OBJECT -ID#OBJECT ... UUID:V ...``; ``+!`` and ``-!`` are followed by base64. A
+    version that was removed (``-``) later than it was set, or at the same time, does not count.
     """
     state: dict[tuple[str, str], tuple[tuple[int, str], bool]] = {}
     strange = 0
@@ -250,14 +251,14 @@ def _value(text: str) -> str | None:
 
 
 def newest(versions: Iterable[Version], remotes: Iterable[str], name: str) -> str | None:
-    """Version id of an object in some remotes; of several the newest, None where there is none."""
+    """Newest version id of an object in some remotes; None if there is none."""
     known = set(remotes)
     fitting = [one for one in versions if one.remote in known and one.object == name]
     return max(fitting, key=lambda one: (one.time, one.id)).id if fitting else None
 
 
 def read_remotes(log: bytes) -> dict[str, dict[str, str]]:
-    """Settings of the special remotes by UUID, the newest line of each."""
+    """Settings of the special remotes by UUID, from the newest line of each."""
     found: dict[str, tuple[float, dict[str, str]]] = {}
     for line in log.decode(errors="replace").splitlines():
         uuid, *words = line.split() or [""]
@@ -282,11 +283,11 @@ class Store:
     base : str
         Address, with a slash at its end.
     prefix : str
-        What stands before a path or a key.
+        Text before a path or a key.
     exported : bool
-        Whether files lie there under their paths.
+        Whether files are named by their paths.
     remotes : tuple of str
-        UUIDs under which the logs speak of it.
+        Its UUIDs in the logs.
     """
 
     base: str
@@ -306,10 +307,10 @@ def encoded(path: str) -> str:
 
 
 def find_store(accession: str, remotes: Mapping[str, Mapping[str, str]]) -> Store:
-    """Where the files of a dataset lie, by its archive and by what its repository says of remotes.
+    """Where the files of a dataset are, from its archive and the remotes in its repository.
 
-    The archive's own bucket counts; where the repository names none of that name, a bucket that is public and has the
-    files under their paths; where it names none at all, the place that the archive uses for all datasets.
+    The archive's own bucket is used if the repository names it. Else a public bucket is used whose files are named by
+    their paths. If there is none, the usual place of the archive is used.
     """
     of = archive(accession)
     usual = Store(of.files, of.prefix.format(accession=accession), of.exported)
@@ -321,13 +322,13 @@ def find_store(accession: str, remotes: Mapping[str, Mapping[str, str]]) -> Stor
         if len(exported) > 1 or len(prefixes) > 1:
             raise InputError(
                 f"{accession}: its repository names the bucket {of.bucket} with the prefixes "
-                f"{', '.join(sorted(map(repr, prefixes)))}; expected one of them"
+                f"{', '.join(sorted(map(repr, prefixes)))}; expected one prefix"
             )
         prefix = prefixes.pop()
         if accession not in prefix.split("/") and of.accession.match(prefix):
             raise InputError(
-                f"{accession}: the repository is that of another dataset, whose files are in {of.bucket}/{prefix}; "
-                "name the accession of the clone, or another clone"
+                f"{accession}: the repository belongs to another dataset, with files in {of.bucket}/{prefix}; "
+                "expected its own repository: give the accession of this clone, or name another clone"
             )
         return Store(usual.base, prefix, exported.pop(), tuple(sorted(own)))
     others = {uuid: one for uuid, one in buckets.items() if one.get("publicurl") and _is_exported(one, of)}
@@ -336,7 +337,7 @@ def find_store(accession: str, remotes: Mapping[str, Mapping[str, str]]) -> Stor
     uuid = sorted(others)[0]
     if len(others) > 1:
         named = ", ".join(sorted(f"{one.get('name', uuid)} ({one['publicurl']})" for uuid, one in others.items()))
-        raise InputError(f"{accession}: its repository names several public buckets: {named}; expected one of them")
+        raise InputError(f"{accession}: its repository names several public buckets: {named}; expected one")
     if not re.match("https?://", others[uuid]["publicurl"]):
         raise InputError(
             f"{accession}: its repository names {others[uuid]['publicurl']} as the place of its files; expected an "
@@ -354,7 +355,7 @@ def _is_exported(remote: Mapping[str, str], of: Archive) -> bool:
 
 @dataclass
 class Made:
-    """A manifest, and how it came about.
+    """A manifest, and how it was made.
 
     Attributes
     ----------
@@ -363,7 +364,7 @@ class Made:
         Number of files by reason.
     revision : Revision
     annexed, versioned : int
-        Files of the annex, and files with a version id.
+        Number of files in the annex, and of files with a version id.
     notes : list of str
         What the user should know.
     """
@@ -385,14 +386,14 @@ def make(accession: str, repository: Repository, version: str | None, wanted: Wa
         ``ds004212``.
     repository : Repository
     version : str or None
-        Tag, branch or commit; None: the newest of main and master.
+        Tag, branch or commit; None: the newer one of main and master.
     wanted : Wanted
 
     Raises
     ------
     brain2clip.stage.InputError
-        When there is no such version, an option fits nothing, a key tells no size or hash, a path is none, or the clone
-        lacks what is read.
+        If there is no such version, an option fits no file, a key has no size or hash, a path is not safe, or the clone
+        lacks a file that is needed.
     """
     of, revision = archive(accession), repository.revision(version)
     choice = manifest_choice.choose(repository.files(revision.commit), wanted)
@@ -419,22 +420,23 @@ def make(accession: str, repository: Repository, version: str | None, wanted: Wa
         made.versioned += known is not None
     if not annex and made.annexed:
         made.notes.append(
-            "no branch git-annex in this clone, so no version id is known: addresses are those of whatever is published"
-            " now, and hashes tell another content (git fetch origin git-annex:git-annex gets the branch)"
+            "this clone has no branch git-annex, so no version id is known: addresses are those of the files that are"
+            " published now, and hashes show changes (git fetch origin git-annex:git-annex gets the branch)"
         )
     if strange:
-        made.notes.append(f"{strange} lines or values of the logs of versions are not understood, and passed over")
+        made.notes.append(f"{strange} lines or values in the logs of versions were not understood and are ignored")
     return made
 
 
 def _keys(repository: Repository, choice: Choice) -> dict[str, Key]:
-    """Keys of the files that are kept in the annex, by path; other links are taken out of the choice."""
+    """Keys of the files that are kept in the annex, by path; other links are removed from the choice."""
     asked = [one for one in choice.files if one.mode == "120000" or one.size < POINTER_SIZE]
     found, refused, links = {}, [], set()
     for one, content in zip(asked, repository.blobs([one.sha for one in asked]), strict=True):
         if content is None:
             raise InputError(
-                f"{repository.source}: the content of {one.path} is not in this clone (made with --filter?); clone the "
+                f"{repository.source}: the content of {one.path} is missing in this clone (made with --filter?); clone "
+                "the "
                 "dataset without a filter"
             )
         is_link = one.mode == "120000"
@@ -452,7 +454,7 @@ def _keys(repository: Repository, choice: Choice) -> dict[str, Key]:
     if refused:
         more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
         raise InputError(
-            f"{repository.source}: of {len(refused)} files the key tells no size and hash to check them by: "
+            f"{repository.source}: the keys of {len(refused)} files have no size and hash that can be checked: "
             f"{'; '.join(refused[:5])}{more}\n  leave them out (--exclude PATTERN, or other labels)"
         )
     if links:
@@ -464,12 +466,12 @@ def _keys(repository: Repository, choice: Choice) -> dict[str, Key]:
 def _versions(
     repository: Repository, annex: Sequence[str], files: Sequence[Listed], keys: Mapping[str, Key], store: Store
 ) -> tuple[dict[str, list[Version]], int]:
-    """Versions of each file, by path, of those in the annex and of those in git; number of strange lines."""
+    """Versions of each file by path, in the annex and in git; and the number of lines that are not understood."""
     found: dict[str, list[Version]] = {}
     strange = 0
     if not (store.remotes and store.exported):
         return found, strange
-    # Listing the branch once and asking by hash is many times faster than asking for each path in it.
+    # Listing the branch once and reading by hash is many times faster than looking up each path.
     logs = [{one.path: one.sha for one in repository.files(commit)} for commit in annex]
     asked = []
     for one in files:

@@ -1,4 +1,4 @@
-"""Recordings of a BIDS dataset by the paths of a manifest, before anything is downloaded. Standard library only."""
+"""Recordings of a BIDS dataset from the paths in a manifest, before anything is downloaded. Standard library only."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from brain2clip.readers import bids_files, manifests, sidecars
 
 _SUBJECT = re.compile(r"sub-([A-Za-z0-9+]+)")
 _SESSION = re.compile(r"ses-([A-Za-z0-9+]+)")
-#: Entities that tell which unit a file belongs to.
+#: Entities by which files are grouped into download units.
 _OF_UNIT = ("ses", "task", "acq", "run")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a file of a subject lies.
+    """Where a file of a subject is.
 
     Attributes
     ----------
     subject : str
     session, datatype : str or None
-        None where there is no such folder.
+        None if there is no such folder.
     name : str
-        Of the file, or of the folder that is the recording.
+        Name of the file, or of the folder that is the recording.
     in_folder : bool
-        Whether the file lies in such a folder.
+        Whether the file is in such a folder.
     """
 
     subject: str
@@ -37,7 +37,7 @@ class Place:
 
 
 def place(path: str) -> Place | None:
-    """Where a file lies; None for files that are no subject's."""
+    """Where a file is; None for files that belong to no subject."""
     parts = path.split("/")
     subject = _SUBJECT.fullmatch(parts[0]) if len(parts) > 1 else None
     if subject is None:
@@ -50,9 +50,9 @@ def place(path: str) -> Place | None:
 
 
 def unit_of(path: str) -> str:
-    """Download unit of a file: that of :func:`brain2clip.readers.manifests.unit_of`, for each datatype one of its own.
+    """Download unit of a file: that of :func:`brain2clip.readers.manifests.unit_of`, but separate for each datatype.
 
-    So a study of MEG does not fetch the fMRI of the same subject. A folder beside the subjects, such as that of the
+    So a study of MEG does not fetch the fMRI of the same subject. A folder beside the subjects, such as one with
     pictures, is one unit.
     """
     found, unit = place(path), manifests.unit_of(path)
@@ -79,7 +79,7 @@ class Named:
 
 
 def recordings(paths: Iterable[str], datatype: str) -> list[Named]:
-    """All recordings of a datatype in formats that are read, sorted by name."""
+    """All recordings of a datatype in supported formats, sorted by name."""
     found: dict[str, Named] = {}
     for path in paths:
         one = place(path)
@@ -95,7 +95,7 @@ def recordings(paths: Iterable[str], datatype: str) -> list[Named]:
 
 
 def wanted(every: Iterable[Named], asked: bids_files.Wanted) -> list[Named]:
-    """Those that a study reads."""
+    """The recordings that a study reads."""
     found = [one for one in every if one.labels.get("task") in asked.tasks]
     for key, label in asked.entities.items():
         if key != "space":  # which chooses among tables of electrodes
@@ -111,7 +111,7 @@ def _extension(name: str) -> str:
 
 
 def units_for(units: Iterable[str], subject: str, read: Iterable[Named], datatype: str) -> list[str]:
-    """Download units of a subject that belong to some recordings: their own, and those of all runs or of a session.
+    """Download units of a subject that some recordings need: their own, and those of all runs or of a session.
 
     Parameters
     ----------

@@ -21,12 +21,12 @@ def files(folder: Path, setting: str) -> list[Path]:
 
 
 def read(path: Path, setting: str) -> dict[int, list[str]]:
-    """Sentences by the number of the picture, in the order of the file; blank ones do not count.
+    """Sentences by the number of the picture, in the order of the file, without blank ones.
 
     Raises
     ------
     brain2clip.stage.InputError
-        When the file is absent or of another format.
+        If the file is missing or has another format.
     """
     user_files.existing(path, "file of captions", setting)
     stat = path.stat()

@@ -12,7 +12,7 @@ from brain2clip.readers import labels, sidecars
 from brain2clip.readers.repositories import Listed
 from brain2clip.stage import InputError
 
-#: Parts of a CTF folder without which MNE cannot read it (``hc`` tells where the head was).
+#: Parts of a CTF folder that MNE needs (``hc`` has the position of the head).
 MINIMAL = re.compile(r"\.(meg4|\d+_meg4|res4|hc)$")
 #: Files of the repository itself.
 OWN = re.compile(r"(^|/)\.git[^/]*(/|$)|^\.datalad/")
@@ -23,12 +23,12 @@ NESTED = re.compile(r"\.ds/(.*/)?[^/]+\.ds/")
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which files of a dataset are listed. Nothing named: all.
+    """Which files of a dataset are listed; without options, all.
 
     Attributes
     ----------
     subject, session, task, run : tuple of str
-        Labels. Files whose names have no such label, as sidecars of all runs, are kept.
+        Labels. Files whose names have no such label, like sidecars of all runs, are kept.
     suffix : tuple of str
         Last parts of names before the extension (``eeg``, ``events``), or patterns of them (``mask-*``).
     extension : tuple of str
@@ -36,13 +36,13 @@ class Wanted:
     exclude : tuple of str
         Patterns of paths that are left out (``*`` stands for slashes, too).
     derivatives : tuple of str or None
-        Folders in ``derivatives`` that are listed, none named: all of them. None: not listed.
+        Folders in ``derivatives`` that are listed; an empty tuple: all of them; None: not listed.
     sourcedata : bool
         Whether ``sourcedata`` is listed.
     top : bool
         Whether the files on top of the dataset are listed.
     minimal : bool
-        Of CTF folders (``.ds``) only ``meg4``, ``res4`` and ``hc``.
+        Whether only ``meg4``, ``res4`` and ``hc`` of CTF folders (``.ds``) are listed.
     """
 
     subject: tuple[str, ...] = ()
@@ -82,7 +82,7 @@ def choose(files: Iterable[Listed], wanted: Wanted) -> Choice:
     Raises
     ------
     brain2clip.stage.InputError
-        When a label, suffix, extension, pattern or folder fits no file, or no file is left.
+        If a label, suffix, extension, pattern or folder fits no file, or no file is left.
     """
     choice = Choice()
     seen: dict[str, set[str]] = {name: set() for name in (*LABELS, "suffix", "extension", "derivatives")}
@@ -106,14 +106,14 @@ def choose(files: Iterable[Listed], wanted: Wanted) -> Choice:
     _check_known(wanted, seen, excluded)
     if not choice.files:
         raise InputError(
-            "no file is left; the options name labels that do not occur together. Left out: "
+            "no file is left: the labels of the options do not occur together; expected at least one file. Left out: "
             + "; ".join(f"{count} ({reason})" for reason, count in choice.left_out.most_common())
         )
     return choice
 
 
 def describe(path: str) -> dict[str, str]:
-    """Labels, suffix and extension of a file by its name, and by that of the folder that is its recording."""
+    """Labels, suffix and extension of a file, from its name and from the name of a folder that is a recording."""
     parts = path.split("/")
     subject = next((part for part in parts[:-1] if re.fullmatch(r"sub-[A-Za-z0-9+]+", part)), None)
     name = next((part for part in parts if subject and part.startswith(f"{subject}_")), parts[-1])
@@ -127,7 +127,7 @@ def describe(path: str) -> dict[str, str]:
 
 
 def _never(one: Listed, wanted: Wanted, seen: dict[str, set[str]]) -> str | None:
-    """Why a file is left out whatever its labels are."""
+    """Why a file is left out regardless of its labels."""
     parts = one.path.split("/")
     if one.mode == "160000":
         return "repositories in the repository"
@@ -151,7 +151,7 @@ def _never(one: Listed, wanted: Wanted, seen: dict[str, set[str]]) -> str | None
 
 
 def _other(path: str, own: Mapping[str, str], wanted: Wanted) -> str | None:
-    """Why a file is left out by its place and labels."""
+    """Why a file is left out because of its place and labels."""
     top = "/" not in path
     if top and not wanted.top:
         return "--without-top (files on top)"
@@ -188,4 +188,4 @@ def _check_known(wanted: Wanted, seen: Mapping[str, set[str]], excluded: set[str
                 )
     for pattern in wanted.exclude:
         if pattern not in excluded:
-            raise InputError(f"--exclude {pattern}: no file fits; expected a pattern of whole paths, as in 'stimuli/*'")
+            raise InputError(f"--exclude {pattern}: no file fits; expected a pattern of whole paths, as 'stimuli/*'")

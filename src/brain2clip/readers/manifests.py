@@ -26,10 +26,10 @@ from brain2clip.stage import InputError
 
 COLUMNS = ("path", "size_bytes", "hash_algorithm", "hash", "url")
 #: Hexadecimal digits of each algorithm; git-sha1 is that of a git blob: ``blob <size>``, a null byte, the content.
-#: ``size`` is none: no hash of the file is known, so that another content of the same length goes unnoticed. ``none``:
-#: not even the size; what reads the file has to tell whether it is the right one.
+#: ``size`` is not a hash: only the size of the file is known, so other content of the same length is not noticed.
+#: ``none``: the size is not known either; the code that reads the file has to check that it is the right one.
 DIGITS = {"sha256": 64, "md5": 32, "git-sha1": 40, "size": 0, "none": 0}
-#: Algorithms that say nothing of the content.
+#: Algorithms that do not check the content.
 WITHOUT_HASH = ("size", "none")
 
 #: Which manifests are shipped: accession, version, file, what it lists.
@@ -74,7 +74,7 @@ class Entry:
 def find(given: str, setting: str) -> Path:
     """The manifest that a setting names: by its path, or by the accession of a dataset.
 
-    Of an accession it is the one that is shipped, else the one that ``brain2clip manifest`` wrote.
+    For an accession it is the shipped manifest, else the one that ``brain2clip manifest`` wrote.
 
     Parameters
     ----------
@@ -86,35 +86,38 @@ def find(given: str, setting: str) -> Path:
     Raises
     ------
     brain2clip.stage.InputError
-        When there is none of that dataset, with the command that makes it, or there are two.
+        If there is no manifest of that dataset (with the command that makes it), or there are two.
     """
     if not ACCESSION.fullmatch(given):
         if re.fullmatch("(ds|nm|on)[0-9]+", given):
-            raise InputError(f"{setting}: {given!r} is no accession; expected six digits, as in ds004212 or nm000134")
+            raise InputError(f"{setting}: {given!r} is not an accession; expected six digits, as ds004212 or nm000134")
         return Path(given)
     kept = shipped(given)
     if kept is not None:
         return kept
     own = [one for one in (place(given), place(given).with_suffix("")) if one.is_file()]
     if len(own) > 1:
-        raise InputError(f"{setting}: {' and '.join(map(str, own))} are both of {given}; take one away, or name one")
+        raise InputError(
+            f"{setting}: {' and '.join(map(str, own))} are both manifests of {given}; expected one: remove one, or "
+            "name the path of one"
+        )
     if not own:
         raise InputError(
-            f"{setting}: no manifest of {given} is shipped, and none lies in the folder {MADE}; make it by\n"
+            f"{setting}: no manifest of {given} is shipped, and the folder {MADE} has none; make it with\n"
             f"  brain2clip manifest {given}\n"
-            "where there is no network: with --source and a clone of its repository, or an archive of one "
+            "without a network: add --source with a clone of its repository, or an archive of a clone "
             "(docs/datasets.md)"
         )
     return own[0]
 
 
 def place(accession: str) -> Path:
-    """Where ``brain2clip manifest`` writes the manifest of a dataset unless it is told otherwise."""
+    """Where ``brain2clip manifest`` writes the manifest of a dataset by default."""
     return MADE / f"{accession}.csv.gz"
 
 
 def shipped(accession: str, root: Path | None = None) -> Path | None:
-    """The manifest of a dataset that is shipped, or None; ``root`` is the folder of the project (None: this one)."""
+    """The shipped manifest of a dataset, or None; ``root`` is the folder of the project (None: working directory)."""
     table = (root or Path()) / SHIPPED
     if not table.is_file():
         return None
@@ -129,9 +132,9 @@ def read(path: Path | str) -> tuple[Entry, ...]:
     Raises
     ------
     brain2clip.stage.InputError
-        When the table is absent, is no gzip file though its name says so (or is cut short), has another header, a path
-        that is not plainly inside the dataset or comes twice, an unknown algorithm, a hash of wrong length, a size that
-        is no number (or none for algorithm ``size``) or an address of another kind.
+        If the table is missing, is not a complete gzip file although its name ends in ``.gz``, or has another header;
+        or if a path is not inside the dataset or occurs twice, an algorithm is unknown, a hash has the wrong length, a
+        size is not a number (or is missing for algorithm ``size``), or an address is of another kind.
     """
     path = Path(path)
     if not path.is_file():
@@ -183,8 +186,8 @@ def check(entry: Entry, where: str) -> None:
 def unit_of(path: str) -> str:
     """Name of the download unit of a file: what is fetched by one job.
 
-    A recording with its sidecars is one unit, what belongs to all recordings of a session (or of a subject) another,
-    the files on top another; every other file, such as an archive, is a unit of its own.
+    A recording with its sidecars is one unit. The common files of a session (or of a subject) are another unit, and so
+    are the files at the top. Every other file, such as an archive, is a unit of its own.
 
     Parameters
     ----------
@@ -204,12 +207,12 @@ def unit_of(path: str) -> str:
         return _recording_unit(folders, name)
     if _PLAIN.fullmatch(path):
         return path.removesuffix(".zip").replace("/", "-").replace(".", "--")
-    # Names of the form above have no three dashes, so the two forms cannot meet.
+    # Names of the form above never have three dashes, so the two forms cannot be equal.
     return re.sub(r"[^A-Za-z0-9_]+", "-", path).strip("-") + "---" + hashlib.sha256(path.encode()).hexdigest()[:10]
 
 
 def units(entries: Iterable[Entry], name: Callable[[str], str] | None = None) -> dict[str, tuple[Entry, ...]]:
-    """Entries by download unit, both sorted; ``name`` calls the unit of a path (None: :func:`unit_of`)."""
+    """Entries by download unit, both sorted; ``name`` gives the unit of a path (None: :func:`unit_of`)."""
     name = name or unit_of
     grouped: dict[str, list[Entry]] = {}
     for entry in sorted(entries, key=lambda entry: entry.path):
@@ -229,9 +232,9 @@ def text(entries: Iterable[Entry]) -> str:
 
 
 def write(path: Path | str, entries: Iterable[Entry]) -> None:
-    """Write a manifest, sorted by path; compressed where its name ends in ``.gz``.
+    """Write a manifest, sorted by path; it is compressed if its name ends in ``.gz``.
 
-    The same entries give the same bytes: a compressed file holds neither a time nor a name.
+    The same entries give the same bytes: a compressed file has no time stamp and no name.
     """
     path = Path(path)
     if path.suffix != ".gz":
@@ -242,7 +245,7 @@ def write(path: Path | str, entries: Iterable[Entry]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Make a manifest that is kept from a table of the same columns."""
+    """Make a manifest from a table with the same columns."""
     parser = argparse.ArgumentParser(prog="python -m brain2clip.readers.manifests", description=main.__doc__)
     parser.add_argument("source", type=Path, metavar="SOURCE", help="table to check and sort")
     parser.add_argument("dest", type=Path, metavar="DEST", help="manifest to write")
@@ -291,8 +294,9 @@ def _bytes(path: Path) -> bytes:
         return gzip.decompress(raw)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
-            f"{path}: not a complete gzip file, which its name says ({error})\n  fetch or make it again; a plain table "
-            "has a name that ends in .csv"
+            f"{path}: not a complete gzip file ({error}), but its name ends in .gz\n  fetch or make it again; the name "
+            "of "
+            "a plain table must end in .csv"
         ) from None
 
 
@@ -320,7 +324,7 @@ def _is_address(url: str) -> bool:
 def _recording_unit(folders: list[str], name: str) -> str:
     """Subject and session by folder; task, acquisition and run by name (space, split and the like are left out).
 
-    In a folder that is a recording (CTF, BTi) its name counts, as files in it may have any.
+    If a folder is the recording (CTF, BTi), the name of the folder counts, because its files may have any name.
     """
     name = next((folder for folder in folders[1:] if folder.startswith(f"{folders[0]}_")), name)
     session = [folder for folder in folders[1:2] if _SESSION.fullmatch(folder)]

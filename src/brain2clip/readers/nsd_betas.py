@@ -1,7 +1,7 @@
 """Betas of a session of the Natural Scenes Dataset: int16, 300 times the percent signal change, in one of two formats.
 
-HDF5 keeps the array ``betas`` of MATLAB [X, Y, Z, trials]; h5py shows its axes reversed, [trials, Z, Y, X]. NIfTI has
-[X, Y, Z, trials]. Voxels are counted with the last coordinate running fastest, as masks [X, Y, Z] are unravelled.
+HDF5 holds the MATLAB array ``betas`` [X, Y, Z, trials]; h5py shows its axes reversed, [trials, Z, Y, X]. NIfTI has
+[X, Y, Z, trials]. Voxels are numbered like a mask [X, Y, Z] that is flattened: the last coordinate runs fastest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("brain2clip")
 
-#: Stored numbers of one percent.
+#: Stored number for one percent.
 SCALE = 300
 DATA = "betas"
 AGAIN = "; get the file once more"
@@ -55,7 +55,7 @@ class Hdf5Betas:
                 raise InputError(
                     f"{path}: {DATA} is {data.shape} as h5py shows it, expected ({TRIALS}, Z, Y, X)"
                     + (
-                        "; its axes are not reversed, so it was not written by MATLAB as the published file was"
+                        "; its axes are not reversed, so it is not the file that was published, which MATLAB wrote"
                         if turned
                         else ""
                     )
@@ -68,7 +68,7 @@ class Hdf5Betas:
         """Stored numbers [TRIALS, n] of voxels, by their ascending numbers in the grid."""
         found = np.empty((TRIALS, len(places)), np.int16)
         x, y, z = np.unravel_index(places, self.grid)
-        # Neighbours along the last coordinate are read at once; all trials of a voxel are one piece of the file.
+        # Neighbours along the last coordinate are read together; all trials of a voxel are contiguous in the file.
         ends = np.flatnonzero((np.diff(places) != 1) | (np.diff(z) != 1)) + 1
         with hdf5.opened(self.path, AGAIN) as file:
             data = file[DATA]
@@ -98,14 +98,14 @@ class NiftiBetas:
             scaling = (image.dataobj.slope, image.dataobj.inter)  # nibabel takes them out of the header
         _check_stored(image.get_data_dtype(), path)
         if scaling != (1, 0):
-            raise InputError(f"{path}: its header scales the numbers by {scaling}; expected them as stored{AGAIN}")
+            raise InputError(f"{path}: its header scales the numbers with {scaling}; expected no scaling{AGAIN}")
         if len(image.shape) != 4 or image.shape[3] != TRIALS:
             raise InputError(f"{path}: {image.shape}, expected (X, Y, Z, {TRIALS}){AGAIN}")
         self.grid = image.shape[:3]
         self.affine = grids.affine_of(image)
 
     def read(self, places: NDArray[np.int64]) -> NDArray[np.int16]:
-        """Stored numbers [TRIALS, n] of voxels, by their ascending numbers in the grid; the whole file is unpacked."""
+        """Stored numbers [TRIALS, n] of voxels, by their ascending numbers in the grid; this unpacks the whole file."""
         image = signal_files.nifti(self.path, self.setting)
         found = np.empty((TRIALS, len(places)), np.int16)
         step = max(1, signal_files.BLOCK_BYTES // (2 * int(np.prod(self.grid))))
@@ -117,12 +117,12 @@ class NiftiBetas:
 
 
 def _check_stored(dtype: np.dtype[Any], path: Path) -> None:
-    """Refuse numbers of another sort: floats are percent signal change already, and must not be divided again."""
+    """Refuse numbers of another type: floats are already percent signal change and must not be divided again."""
     if dtype == np.int16:
         return
     already = (
-        "; these seem to be percent signal change already, as on the surface or in prepared files, and would be wrong "
-        f"divided by {SCALE}"
+        "; these seem to be percent signal change already, as on the surface or in prepared files, so dividing "
+        f"by {SCALE} would be wrong"
         if dtype.kind == "f"
         else ""
     )
@@ -137,16 +137,17 @@ def read_labels(path: Path, grid: tuple[int, ...], betas: Hdf5Betas | NiftiBetas
     path : Path
         NIfTI.
     grid : tuple of int
-        That of the betas.
+        Grid of the betas.
     betas : Hdf5Betas or NiftiBetas
-        A session, for its place in space and for messages.
+        A session, for its position in space and for messages.
     setting : str
         Setting that names the file.
 
     Raises
     ------
     brain2clip.stage.InputError
-        When it is absent, damaged, on another grid, turned against the betas, or holds other than whole numbers.
+        If it is missing, damaged, on another grid, has other axes than the betas, or has values that are not whole
+        numbers.
     """
     import nibabel
 
@@ -164,13 +165,13 @@ def read_labels(path: Path, grid: tuple[int, ...], betas: Hdf5Betas | NiftiBetas
         turned, kept = ("".join(nibabel.aff2axcodes(one)) for one in (affine, own))
         if turned != kept:
             raise InputError(
-                f"{path}: its axes are {turned}, those of {betas.path} are {kept} (setting {setting}); expected both "
-                "as they were published, voxel by voxel"
+                f"{path}: its axes are {turned}, those of {betas.path} are {kept} (setting {setting}); expected the "
+                "same axes: get both files once more"
             )
         if not np.allclose(affine, own, atol=grids.TOLERANCE):
-            log.warning("%s: the header places its voxels elsewhere than %s; taken voxel by voxel", path, betas.path)
+            log.warning("%s: the header differs in position from %s; voxels are matched one by one", path, betas.path)
     if not np.isfinite(values).all() or not np.array_equal(values, np.round(values)):
-        raise InputError(f"{path}: values that are no whole numbers (setting {setting}); expected labels of regions")
+        raise InputError(f"{path}: values that are not whole numbers (setting {setting}); expected labels of regions")
     return values.astype(np.int64).ravel()
 
 
@@ -182,6 +183,6 @@ def read_names(path: Path) -> dict[int, str]:
         if not parts or parts[0].startswith("#"):
             continue
         if len(parts) < 2 or not parts[0].lstrip("-").isdigit():
-            raise InputError(f"{path}: a line {line!r}; expected a number and a name{AGAIN}")
+            raise InputError(f"{path}: found line {line!r}; expected a number and a name{AGAIN}")
         found[int(parts[0])] = parts[1]
     return found

@@ -1,9 +1,9 @@
-"""What the Natural Scenes Dataset showed: ``nsd_expdesign.mat``, all of whose numbers count from 1.
+"""Design of the Natural Scenes Dataset: ``nsd_expdesign.mat``, whose numbers all count from 1.
 
-Three arrays: ``masterordering`` [30000], the place of each trial's picture among the 10,000 of a subject, the same for
-all of them; ``subjectim`` [8, 10000], number of the picture at each place (1 to 73,000); ``sharedix`` [1000], those
-that all subjects share, which stand at the first places. Everywhere else here pictures are counted from 0, as the
-column ``nsdId`` and the rows of ``imgBrick`` are.
+It has three arrays. ``masterordering`` [30000] is the place of each trial's picture among the 10,000 of a subject, the
+same for all subjects. ``subjectim`` [8, 10000] is the number of the picture at each place (1 to 73,000). ``sharedix``
+[1000] has the pictures that all subjects share; they are at the first places. Everywhere else here pictures are counted
+from 0, like the column ``nsdId`` and the rows of ``imgBrick``.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ TRIALS = 750
 RUNS = (63, 62) * 6
 #: Sessions of each subject.
 SESSIONS = {"01": 40, "02": 40, "03": 32, "04": 30, "05": 40, "06": 32, "07": 40, "08": 30}
-#: Sessions that every subject has, and showings of a picture that is complete.
+#: Number of sessions that every subject has, and number of times that a picture is shown.
 FEWEST, COMPLETE = min(SESSIONS.values()), 3
 #: Sessions of the test of 982 pictures.
 EARLY = 37
 #: Trials, subjects, pictures of a subject and shared ones, as published; a design of that size must hold COUNTS.
 PUBLISHED = (30000, 8, 10000, 1000)
-#: After so many sessions: pictures seen, seen three times; shared ones seen, seen twice, seen three times.
+#: By number of sessions: pictures seen, seen three times; shared pictures seen, seen at least twice, three times.
 COUNTS = {
     30: {"seen": 9209, "complete": 5445, "shared": 907, "twice": 766, "thrice": 515},
     32: {"seen": 9411, "complete": 6234, "shared": 930},
@@ -48,7 +48,7 @@ ARRAYS = ("masterordering", "subjectim", "sharedix")
 
 @dataclass(frozen=True)
 class Design:
-    """What was shown when.
+    """The picture of each trial.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Design:
     pictures : ndarray [n_subjects, n_pictures] int
         Number of the picture at each place (``nsdId``, from 0).
     n_shared : int
-        Places of shared pictures: the first ones.
+        Number of shared pictures; they are at the first places.
     """
 
     path: Path
@@ -77,15 +77,17 @@ class Design:
         last = len(self.place) // TRIALS
         if max(sessions) > last:
             raise InputError(
-                f"{self.path}: {len(self.place)} trials, which are {last} sessions of {TRIALS}; session "
-                f"{max(sessions)} is asked for (setting studies.*.sessions)"
+                f"{self.path}: {len(self.place)} trials, that is {last} sessions of {TRIALS}; but "
+                f"studies.*.sessions names session {max(sessions)}; expected at most {last}"
             )
         return np.concatenate([np.arange(TRIALS) + TRIALS * (session - 1) for session in sessions])
 
     def shown(self, subject: str, trials: NDArray[np.int64]) -> NDArray[np.int64]:
         """``nsdId`` of the picture of some trials of a subject."""
         if int(subject) > len(self.pictures):
-            raise InputError(f"{self.path}: subjectim has {len(self.pictures)} subjects, and {subject} is asked for")
+            raise InputError(
+                f"{self.path}: subjectim has {len(self.pictures)} subjects, but studies.*.subjects names {subject}"
+            )
         return self.pictures[int(subject) - 1, self.place[trials]]
 
     def counts(self, sessions: int) -> NDArray[np.int64]:
@@ -98,8 +100,8 @@ class Design:
         Parameters
         ----------
         test : str
-            ``1000`` and ``982``: every shared picture is of the test; ``515``: those that every subject saw three times
-            in the sessions that all have, the other shared ones on neither side.
+            ``1000`` and ``982``: every shared picture is test; ``515``: those that every subject saw three times in the
+            sessions that all subjects have; the other shared pictures are left out.
         trials : ndarray [n] int
         """
         place = self.place[trials]
@@ -118,13 +120,13 @@ def read(path: Path, setting: str) -> Design:
     path : Path
         ``nsd_expdesign.mat``.
     setting : str
-        Setting that leads to it, for messages.
+        Setting that names it, for messages.
 
     Raises
     ------
     brain2clip.stage.InputError
-        When it is absent or damaged, an array is absent, counts from 0, or contradicts another one; when it is as large
-        as the published one and holds other counts.
+        If it is missing or damaged; if an array is missing, counts from 0, or contradicts another array; if it has the
+        size of the published design but other counts.
     """
     user_files.existing(path, "design of the experiment", setting)
     stat = path.stat()
@@ -149,7 +151,7 @@ def _read(path: Path, mtime_ns: int, size: int) -> Design:
         )
     twice = [number + 1 for number, own in enumerate(pictures) if len(np.unique(own)) < len(own)]
     if twice:
-        raise _wrong(path, f"subjectim names a picture twice for subject {twice[0]}")
+        raise _wrong(path, f"subjectim lists a picture twice for subject {twice[0]}")
     if len(shared) > len(places) or any(set(own[: len(shared)]) != set(shared) for own in pictures):
         raise _wrong(path, f"the first {len(shared)} pictures of a subject in subjectim are not those of sharedix")
     found = Design(path, order - 1, pictures - 1, len(shared))
@@ -166,7 +168,7 @@ def _whole(stored: dict[str, Any], name: str, path: Path) -> NDArray[np.int64]:
     if not values.size or values.dtype.kind not in "iuf" or not np.array_equal(values, np.round(values)):
         raise _wrong(path, f"{name} is {values.dtype} {values.shape}, expected whole numbers")
     if values.min() < 1:
-        raise _wrong(path, f"{name} begins at {values.min():g}: counted from 0, and the published file counts from 1")
+        raise _wrong(path, f"{name} begins at {values.min():g}, so it counts from 0; the published file counts from 1")
     return values.astype(np.int64)
 
 

@@ -1,15 +1,15 @@
-"""Where the files of the Natural Scenes Dataset lie, and a manifest of them from a listing of the bucket.
+"""Where the files of the Natural Scenes Dataset are, and a manifest of them from a listing of the bucket.
 
-No hashes are published, and nothing of the dataset may be passed on, so that no manifest comes with the project. With
-the command line of AWS, which needs no account for it::
+No hashes are published, and no part of the dataset may be passed on, so no manifest comes with the project. Make one
+with the command line of AWS (no account is needed)::
 
     aws s3 ls --no-sign-request --recursive s3://natural-scenes-dataset/nsddata/ > listing.txt
     aws s3 ls --no-sign-request --recursive s3://natural-scenes-dataset/nsddata_betas/ppdata/ >> listing.txt
     aws s3 ls --no-sign-request --recursive s3://natural-scenes-dataset/nsddata_stimuli/ >> listing.txt
     python -m brain2clip.readers.nsd_files listing.txt data/nsd/manifest.csv
 
-The listing says which files there are and how large they are, and nothing is fetched. Accept the terms of the dataset
-first (setting ``accept_terms``). Standard library only.
+The listing has names and sizes of the files; no file is fetched. Accept the terms of the dataset first (setting
+``accept_terms``). Standard library only.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PICTURES = "nsddata/experiments/nsd/nsd_stim_info_merged.csv"
 #: Array ``imgBrick`` [73000, 425, 425, 3].
 BRICK = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
 ENDINGS = {"hdf5": ".hdf5", "nifti": ".nii.gz"}
-#: Files that the study may read; nothing else of the bucket comes into a manifest.
+#: Files that the study may read; the manifest lists no other files of the bucket.
 _READ = re.compile(
     rf"{re.escape(DESIGN)}|{re.escape(PICTURES)}|{re.escape(BRICK)}"
     r"|nsddata_betas/ppdata/subj0[1-8]/func1pt8mm/betas_[A-Za-z_]+/betas_session\d\d\.(hdf5|nii\.gz)"
@@ -70,7 +70,7 @@ def listed(path: Path) -> Iterator[manifests.Entry]:
     Raises
     ------
     brain2clip.stage.InputError
-        When the file is absent, a line is no line of ``aws s3 ls --recursive``, or nothing of it is read.
+        If the file is missing, a line is not a line of ``aws s3 ls --recursive``, or no listed file is read.
     """
     user_files.existing(path, "listing", "SOURCE")
     found = 0
@@ -78,13 +78,14 @@ def listed(path: Path) -> Iterator[manifests.Entry]:
         match = _LINE.fullmatch(line.strip())
         if line.strip() and match is None:
             raise InputError(
-                f"{path}: line {number} is {line!r}; expected date, time, bytes and key, as of aws s3 ls --recursive"
+                f"{path}: line {number} is {line!r}; expected date, time, bytes and key, as aws s3 ls --recursive "
+                "prints them"
             )
         if match is not None and _READ.fullmatch(match["key"]):
             found += 1
             yield manifests.Entry(match["key"], int(match["size"]), "size", "", f"{BUCKET}/{quote(match['key'])}")
     if not found:
-        raise InputError(f"{path}: no file that the study reads; expected keys such as {DESIGN}")
+        raise InputError(f"{path}: no file that the study reads is listed; expected keys such as {DESIGN}")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What two studies both show: concepts and pictures by name, so that no model is tested on what it was trained on."""
+"""Concepts and pictures that two studies share, by name, so that no model is tested on what it was trained on."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from brain2clip.names import SPLITS
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Names of files that say nothing: bare numbers are given in every study.
+#: File names that do not identify a picture: bare numbers occur in every study.
 _NUMBER = re.compile(r"[0-9]+")
-#: How many names a message lists.
+#: Number of names that a message lists.
 LISTED = 3
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What one side of the split of a study shows.
+    """Concepts and pictures of training, or of the test, of a study.
 
     Attributes
     ----------
     concepts, pictures : frozenset of str
-        Names as :func:`plain` and :func:`picture` give them.
+        Names from :func:`plain` and :func:`picture`.
     """
 
     concepts: frozenset[str]
     pictures: frozenset[str]
 
     def shared(self, other: Shown) -> Shown:
-        """What both show."""
+        """Concepts and pictures of both."""
         return Shown(self.concepts & other.concepts, self.pictures & other.pictures)
 
     def __bool__(self) -> bool:
         return bool(self.concepts or self.pictures)
 
     def words(self) -> str:
-        """How many concepts and pictures, with the first of them."""
+        """Numbers of concepts and pictures, with the first names."""
         kinds = {"concepts": self.concepts, "pictures": self.pictures}
         return " and ".join(_listed(what, sorted(names)) for what, names in kinds.items() if names)
 
@@ -51,23 +51,23 @@ def _listed(what: str, names: list[str]) -> str:
 
 
 def plain(concept: str) -> str:
-    """A concept as it is compared: case, spaces and hyphens do not matter."""
+    """The name of a concept for comparisons, without regard to case, spaces and hyphens."""
     return re.sub(r"[\s-]+", "_", concept.strip()).casefold()
 
 
 def picture(stimulus_id: str, image: str = "") -> str:
-    """A picture as it is compared: its file without folder and ending, else its id; nothing where that is a number."""
+    """The name of a picture for comparisons: its file name without ending, else its id; empty for a bare number."""
     name = PurePosixPath(image).name.rpartition(".")[0] if image else stimulus_id
     return "" if _NUMBER.fullmatch(name) else name.casefold()
 
 
 def shown(rows: Iterable[tuple[str, str, str]]) -> Shown:
-    """What stimuli show.
+    """Concepts and pictures of stimuli.
 
     Parameters
     ----------
     rows : iterable of (str, str, str)
-        Id, concept and path of the picture (empty where there is none) of each.
+        Id, concept and path of the picture (empty if there is none) of each stimulus.
     """
     listed = list(rows)
     concepts = frozenset(plain(concept) for _, concept, _ in listed)
@@ -76,7 +76,7 @@ def shown(rows: Iterable[tuple[str, str, str]]) -> Shown:
 
 
 def between(trained: pd.DataFrame, tested: pd.DataFrame) -> Shown:
-    """What the training of one study and the test of another both show.
+    """Concepts and pictures that the training of one study shares with the test of another.
 
     Parameters
     ----------
@@ -91,9 +91,9 @@ def between(trained: pd.DataFrame, tested: pd.DataFrame) -> Shown:
 
 
 def refusal(where: str, found: Shown, trained: str, tested: str) -> str:
-    """What to say of a model that was trained on what it is asked for."""
+    """Message for a model that was trained on concepts or pictures of the test."""
     return (
-        f"{where}: the test of study {tested!r} asks for {found.words()} that training of study {trained!r} showed\n"
-        "  expected none, for the test is zero-shot: leave these concepts out of training, or set "
-        f"{where.rpartition('.')[0]}.concepts: seen; rows then say which they are (column seen)"
+        f"{where}: the test of study {tested!r} has {found.words()} that were in the training of study {trained!r}\n"
+        "  expected none, because the test is zero-shot: leave these concepts out of training, or set "
+        f"{where.rpartition('.')[0]}.concepts: seen; then the column seen marks these queries"
     )

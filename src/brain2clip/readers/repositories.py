@@ -1,4 +1,4 @@
-"""Repositories of git, read by few calls of ``git``: a clone, an archive of one, or one that is fetched.
+"""Read repositories of git with few calls of ``git``: a clone, an archive of a clone, or a fetched repository.
 
 Standard library only.
 """
@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from brain2clip.names import suggestion
 from brain2clip.stage import InputError
 
-#: Names of the branch with the files; some repositories have both, one of them left behind.
+#: Names of the branch with the files; some repositories have both, and one of them is old.
 BRANCHES = ("main", "master")
 #: What the readers of archives raise at one that is damaged, or encrypted (RuntimeError).
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError, OSError)
@@ -35,13 +35,13 @@ class Listed:
     Attributes
     ----------
     path : str
-        With ``/``; bytes that are no UTF-8 as surrogates.
+        With ``/``; bytes that are not UTF-8 are surrogates.
     mode : str
         ``120000`` for a link, ``160000`` for a repository in the repository.
     sha : str
         Of the blob.
     size : int
-        Bytes of the blob; 0 where it has none.
+        Bytes of the blob; 0 if there is none.
     """
 
     path: str
@@ -58,9 +58,9 @@ class Revision:
     ----------
     commit : str
     said : str
-        Which one it is and why, for people.
+        Which state it is, and why, for messages.
     name : str
-        Tag, or commit where there is none: what an address can name.
+        Tag, or commit if there is no tag; for addresses.
     """
 
     commit: str
@@ -69,14 +69,14 @@ class Revision:
 
 
 class Repository:
-    """Reads a repository of git by few calls of ``git``, none of which writes, or fetches anything.
+    """Reads a repository of git with few calls of ``git``; nothing is written or fetched.
 
     Parameters
     ----------
     folder : Path
         The folder ``.git``, or a bare repository.
     source : str
-        What the user named, for messages.
+        The clone or address that the user gave, for messages.
     """
 
     def __init__(self, folder: Path, source: str) -> None:
@@ -84,7 +84,7 @@ class Repository:
 
     @cached_property
     def refs(self) -> dict[str, tuple[str, int]]:
-        """Commit (tags peeled) and its time by full name of each reference."""
+        """Commit (of the object of a tag) and its time, by full name of each reference."""
         form = "%(refname)%00%(objectname)%00%(*objectname)%00%(committerdate:unix)%00%(*committerdate:unix)"
         found = {}
         for line in self._git("for-each-ref", f"--format={form}").decode(errors="surrogateescape").splitlines():
@@ -105,12 +105,12 @@ class Repository:
         return sorted({commit for name, (commit, _) in self.refs.items() if names.fullmatch(name)})
 
     def revision(self, version: str | None) -> Revision:
-        """The state that a version names; without one the newest of the branches main and master.
+        """The state of a version; without a version the newer one of the branches main and master.
 
         Raises
         ------
         brain2clip.stage.InputError
-            When there is no such tag, branch or commit, or none of the two branches, or both are equally new.
+            If there is no such tag, branch or commit, neither branch exists, or both are equally new and differ.
         """
         if version is not None:
             return self._named(version)
@@ -118,15 +118,15 @@ class Repository:
         heads = [(time, commit, name) for name, (commit, time) in self.refs.items() if pattern.fullmatch(name)]
         if not heads:
             raise InputError(
-                f"{self.source}: no branch {' or '.join(BRANCHES)}; name a tag by --version: "
-                f"{', '.join(sorted(self.tags)) or 'but there is none, either'}"
+                f"{self.source}: no branch {' or '.join(BRANCHES)}; name a tag with --version (tags: "
+                f"{', '.join(sorted(self.tags)) or 'none'})"
             )
         time, commit, name = max(heads)
         equal = sorted(_short(one) for when, _, one in heads if when == time)
         if len({one for when, one, _ in heads if when == time}) > 1:
             raise InputError(
-                f"{self.source}: {' and '.join(equal)} are of the same time and differ; name a tag, a branch or a "
-                "commit by --version"
+                f"{self.source}: {' and '.join(equal)} have the same time and differ; name a tag, a branch or a "
+                "commit with --version"
             )
         others = sorted({_short(one) for _, two, one in heads if two != commit})
         said = f"branch {_short(name)}" + (f", the newest (not {', '.join(others)})" if others else "")
@@ -161,7 +161,7 @@ class Repository:
         return found
 
     def blobs(self, names: Sequence[str]) -> list[bytes | None]:
-        """Contents of objects (``SHA`` or ``COMMIT:PATH``) in order; None for one that is not there."""
+        """Contents of objects (``SHA`` or ``COMMIT:PATH``) in order; None for objects that are missing."""
         asked = "".join(f"{name}\n" for name in names).encode(errors="surrogateescape")
         told = self._git("cat-file", "--batch", input=asked) if names else b""
         found: list[bytes | None] = []
@@ -181,15 +181,15 @@ class Repository:
         return found
 
     def _git(self, *arguments: str, input: bytes | None = None) -> bytes:
-        # Ownership and settings of a clone do not matter where nothing is run or fetched for it.
+        # Ownership and settings of a clone do not matter, because nothing is run or fetched.
         safe = ("-c", "safe.directory=*", "-c", "protocol.allow=never", "-c", "core.fsmonitor=false")
         try:
             return run_git(f"--git-dir={self.folder}", *safe, *arguments, source=self.source, input=input)
         except InputError as error:
             if "not allowed" in str(error):  # it wanted to fetch
                 raise InputError(
-                    f"{self.source}: the clone lacks contents of files (made with --filter?), which are not fetched "
-                    "one by one; clone the dataset without a filter"
+                    f"{self.source}: the clone lacks contents of files (made with --filter?), and they are not fetched "
+                    "later; clone the dataset without a filter"
                 ) from None
             raise
 
@@ -206,16 +206,16 @@ def run_git(*arguments: str, source: str, input: bytes | None = None, configured
     ----------
     *arguments : str
     source : str
-        What it is about, for messages.
+        Clone or address, for messages.
     input : bytes, optional
-        What it reads.
+        Standard input.
     configured : bool
-        Whether settings of user and machine count, as the proxy of a network does.
+        Whether settings of user and machine are used, such as the proxy of a network.
 
     Raises
     ------
     brain2clip.stage.InputError
-        When there is no git, or it fails, with what it says.
+        If git is missing, or fails; then with its message.
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or configured}
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"):  # of a hook of another one
@@ -226,7 +226,7 @@ def run_git(*arguments: str, source: str, input: bytes | None = None, configured
     try:
         done = subprocess.run(["git", *arguments], input=input, capture_output=True, env=environment, check=False)
     except FileNotFoundError:
-        raise InputError("git: not found; install git, which reads the metadata of the dataset") from None
+        raise InputError("git: not found; expected git, which reads the metadata of the dataset: install it") from None
     if done.returncode:
         words = " ".join(done.stderr.decode(errors="replace").split())[:300]
         raise InputError(f"{source}: git says: {words or f'exit code {done.returncode}'}")
@@ -245,14 +245,15 @@ def opened(address: str, source: str | None, version: str | None) -> Iterator[Re
     address : str
         Of the repository.
     source : str or None
-        A clone (bare or not), a tar or zip archive of one, or another address; None: it is fetched from its own.
+        A clone (bare or not), a tar or zip archive of one, or another address; None: it is fetched from
+        ``address``.
     version : str or None
-        Tag that is wanted, where the repository has to be fetched.
+        Tag, if the repository has to be fetched.
 
     Raises
     ------
     brain2clip.stage.InputError
-        When there is no repository, or it cannot be fetched.
+        If there is no repository, or it cannot be fetched.
     """
     address = address if source is None else source
     if source is None or "://" in source:
@@ -261,9 +262,9 @@ def opened(address: str, source: str | None, version: str | None) -> Iterator[Re
                 _fetch(address, Path(folder), version)
             except InputError as error:
                 raise InputError(
-                    f"{error}\n  the repository could not be fetched. Where there is no network, clone it "
+                    f"{error}\n  the repository could not be fetched. Without a network, clone it "
                     f"elsewhere (git clone --bare {address}), and name the folder, or a tar or zip archive of it, "
-                    "by --source"
+                    "with --source"
                 ) from None
             yield Repository(Path(folder), address)
         return
@@ -280,7 +281,7 @@ def opened(address: str, source: str | None, version: str | None) -> Iterator[Re
 
 
 def _fetch(address: str, folder: Path, version: str | None) -> None:
-    """The newest commits of what is read, without their history."""
+    """Fetch the newest commits of the branches and tags that are read, without their history."""
     slow = ("-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60", "-c", "credential.helper=")
     told = run_git(*slow, "ls-remote", address, source=address, configured=True).decode(errors="replace")
     there = [line.partition("\t")[2] for line in told.splitlines()]
@@ -294,7 +295,7 @@ def _fetch(address: str, folder: Path, version: str | None) -> None:
         raise InputError(
             f"{address}: no tag or branch {version!r}{suggestion(version, tags)}; tags: {', '.join(tags) or 'none'}"
         )
-    # Tags are only names for the commits of a branch here: those of old versions would bring their files.
+    # Only tags of the newest commits are fetched, as names: tags of old versions would bring their files.
     if version is None:
         commits = {line.split("\t")[1]: line.split("\t")[0] for line in told.splitlines()}
         heads = {commits[name] for name in wanted if name.startswith("refs/heads/")}
@@ -313,8 +314,8 @@ def _git_folder(path: Path) -> Path:
         if one.is_file() or _is_repository(one):  # a file .git names the folder
             return one
     raise InputError(
-        f"{path}: no repository of git (neither a folder .git nor a bare one); expected a clone of the dataset: its "
-        "files alone do not tell their versions"
+        f"{path}: no repository of git (neither a folder .git nor a bare repository); expected a clone of the dataset, "
+        "because its files alone do not have versions"
     )
 
 
@@ -336,10 +337,10 @@ def _unpack(path: Path, folder: Path) -> Path:
                 wanted = [one for one in members if _is_metadata(_plain(one.name), inside)]
                 packed_tar.extractall(folder, wanted, filter="data")
     except DAMAGED as error:
-        raise InputError(f"{path}: no tar or zip archive that can be read ({error})") from None
+        raise InputError(f"{path}: cannot be read as a tar or zip archive ({error}); make the archive again") from None
     found = folder / inside
     (found / "objects").mkdir(exist_ok=True)
-    (found / "refs").mkdir(exist_ok=True)  # empty where all references are packed, and left out by some programs
+    (found / "refs").mkdir(exist_ok=True)  # empty if all references are packed; some programs leave empty folders out
     return found
 
 

@@ -1,4 +1,4 @@
-"""The index of the pictures of THINGS-MEG: which picture a number in the events means, and on which side it stands."""
+"""The index of the pictures of THINGS-MEG: the picture of each number in the events, and its side of the split."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from brain2clip.stage import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Concepts of THINGS; ``things_category_nr`` is their place in alphabetical order, from 1.
+#: Number of concepts of THINGS; ``things_category_nr`` is the place of a concept in alphabetical order, from 1.
 CONCEPTS = 1854
-#: Pictures of each concept that are shown once, and pictures that every session shows.
+#: Number of pictures of each concept that are shown once, and number of pictures that every session shows.
 PER_CONCEPT, TEST_PICTURES = 12, 200
 INDEX_COLUMNS = ("value", "trial_type", "things_category_nr", "file_name")
 _FILE = r"^(?P<stem>(?P<concept>.+)_\d+[a-z]+)\.jpg$"
@@ -42,8 +42,9 @@ def read_index(path: Path, setting: str) -> pd.DataFrame:
     Raises
     ------
     brain2clip.stage.InputError
-        When the table is absent, lacks a column, has numbers, types or file names of another kind, another number of
-        pictures or concepts than the dataset, or numbers of concepts that are not their places in the alphabet.
+        If the table is missing, lacks a column, or has unexpected numbers, types or file names; if its number of
+        pictures or concepts is not that of the dataset; or if the number of a concept is not its place in alphabetical
+        order.
     """
     import pandas as pd
 
@@ -67,7 +68,7 @@ def read_index(path: Path, setting: str) -> pd.DataFrame:
         row = int(bad.argmax())
         raise InputError(
             f"{path}, line {row + 2}: {','.join(table.iloc[row].astype(str))} (setting {setting}); expected whole "
-            "numbers from 1 on, exp or test, and a file such as aardvark_01b.jpg"
+            "numbers from 1, exp or test, and a file such as aardvark_01b.jpg"
         )
     index = pd.DataFrame(
         {
@@ -84,16 +85,17 @@ def read_index(path: Path, setting: str) -> pd.DataFrame:
 
 
 def _check(index: pd.DataFrame, where: str) -> None:
-    """Refuse an index of other pictures than were shown, or one that contradicts itself."""
+    """Refuse an index with other pictures than were shown, or with contradictions."""
     if index.index.has_duplicates or index["stimulus_id"].duplicated().any():
         again = index.index[index.index.duplicated() | index["stimulus_id"].duplicated()][0]
-        raise InputError(f"{where}: picture {again} or its file stands there twice; expected each number and file once")
+        raise InputError(f"{where}: picture {again} or its file occurs twice; expected each number and file once")
     shown, repeated = (index[index["trial_type"] == kind] for kind in ("exp", "test"))
     found = (len(shown), shown["concept"].nunique(), len(repeated), repeated["concept"].nunique())
     expected = (CONCEPTS * PER_CONCEPT, CONCEPTS, TEST_PICTURES, TEST_PICTURES)
     if found != expected or not (shown["concept"].value_counts() == PER_CONCEPT).all():
         raise InputError(
-            f"{where}: {found[0]} pictures exp of {found[1]} concepts and {found[2]} test of {found[3]}; expected "
+            f"{where}: {found[0]} exp pictures of {found[1]} concepts and {found[2]} test pictures of {found[3]}; "
+            "expected "
             f"{expected[0]} of {expected[1]} ({PER_CONCEPT} each) and {expected[2]} of {expected[3]}"
         )
     places = {concept: place for place, concept in enumerate(sorted(set(shown["concept"])), 1)}

@@ -1,4 +1,4 @@
-"""Pulses of the trigger channel of a recording, where it has one, and how they go with the events of its table."""
+"""Pulses of the trigger channel of a recording, if it has one, and their match with the events of its table."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def pulses(path: Path, channel: str, value: int) -> NDArray[np.float64] | None:
     path : Path
         Recording that MNE opens; only the one channel is read.
     channel : str
-        Name of the trigger channel, whatever type a table gives it.
+        Name of the trigger channel; its type in a table does not matter.
     value : int
-        What the channel holds during the pulses that count.
+        Value of the channel during the wanted pulses.
 
     Returns
     -------
     ndarray [n_pulses] or None
-        s from the start of the recording; None where the file has no such channel.
+        s from the start of the recording; None if the file has no such channel.
 
     Raises
     ------
     brain2clip.stage.InputError
-        When the file cannot be read.
+        If the file cannot be read.
     """
     import mne
 
@@ -49,7 +49,7 @@ def pulses(path: Path, channel: str, value: int) -> NDArray[np.float64] | None:
 
 
 def nearest(times: NDArray[np.float64], onsets: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """The pulse of each event, where they go together one to one.
+    """The pulse of each event, if each pulse belongs to exactly one event.
 
     Parameters
     ----------
@@ -59,7 +59,8 @@ def nearest(times: NDArray[np.float64], onsets: NDArray[np.float64]) -> NDArray[
     Returns
     -------
     ndarray [n_onsets] or None
-        Time of the pulse that is nearest to each event; None where two events have one pulse, or a pulse no event.
+        Time of the pulse that is nearest to each event; None if two events have the same pulse, or a pulse has no
+        event.
     """
     if len(times) != len(onsets) or not len(times):
         return None

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 #: Unit in which values of a unit are drawn, and the factor to it.
 DRAWN = {"V": ("µV", 1e6), "T": ("fT", 1e15), "T/m": ("fT/cm", 1e13)}
-#: What channels of a type are called.
+#: Names of channels of a type.
 NAMES = {"eeg": "channels", "mag": "mag sensors", "grad": "grad sensors"}
-#: What they measure.
+#: Quantities that they measure.
 QUANTITIES = {"V": "potential", "T": "magnetic field", "T/m": "field gradient"}
 
 
@@ -23,11 +23,11 @@ def types(file: h5py.File) -> list[str]:
 
 
 def unit(file: h5py.File, name: str, kind: str) -> str:
-    """Unit of ``quality/NAME`` for channels of a type: that of the dataset or its group, else that of recordings."""
+    """Unit of ``quality/NAME`` for channels of a type: from the dataset or its group, else that of recordings."""
     own, group = file[f"quality/{name}"].attrs, file["quality"].attrs
     return str(own.get("unit", group.get("unit", UNITS[kind])))
 
 
 def technique(kinds: list[str]) -> str:
-    """EEG or MEG, by types of channels."""
+    """EEG or MEG, from types of channels."""
     return "EEG" if set(kinds) == {"eeg"} else "MEG"

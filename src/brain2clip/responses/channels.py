@@ -1,4 +1,4 @@
-"""Which channels of a recording are EEG or MEG, and on whose word: the table's, the file's, or their names'."""
+"""Which channels of a recording are EEG or MEG, according to the table, the file, or their names."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ log = logging.getLogger("brain2clip")
 
 #: BIDS channel types that MNE calls by another name; others are the same in lower case.
 TYPES = {"VEOG": "eog", "HEOG": "eog", "TRIG": "stim", "REF": "misc", "AUDIO": "misc"}
-#: The same of MEG; MEGGRAD is not of BIDS, but in datasets of the field.
+#: The same for MEG; MEGGRAD is not a BIDS type, but occurs in datasets of the field.
 MEG_TYPES = {
     **{"MEGMAG": "mag", "MEGGRADAXIAL": "mag", "MEGGRADPLANAR": "grad", "MEGGRAD": "grad"},
     **{"MEGREFMAG": "ref_meg", "MEGREFGRADAXIAL": "ref_meg", "MEGREFGRADPLANAR": "ref_meg"},
 }
-#: What names of channels hold that are plainly no EEG: other signals of the body, triggers, clocks, positions.
+#: Parts of the names of channels that are clearly not EEG: other signals of the body, triggers, clocks, positions.
 NOT_EEG = re.compile(
     r"e[ockmr]g|ekg|exg|gsr|eda$|ppg|pleth|puls|resp|s[ap]o2|pupil|gaze|eye|temperature|^temp\b|acc(el|\b|_|[xyz])|gyro"
     r"|magn|trig|stat(us)?\b|^sti|stim|ttl|marker|event|annotation|photo|diode|light|audio|sound|misc|^aux|clock|count"
     r"|battery|joystick|mouse|button|key|pos(ition)?[ _-]?[xyz0-9]*$|^[xyz]$",
     re.IGNORECASE,
 )
-#: How electrodes are called: the 10-05 system, and numbers with a letter of the caps of BioSemi, EGI and others.
+#: Names of electrodes: the 10-05 system, and numbers with a letter of the caps of BioSemi, EGI and others.
 ELECTRODE = re.compile(
     r"(a?fp|aff?|f|ff?[ct]|fcc|ftt|t|c|ccp|cpp?|t?tp|tpp|p|ppo|poo?|oi?|i|n)(z|\d{1,2}h?)|[am][12]|[a-h]\d{1,2}|e?\d{1,3}"
     r"|(ch|eeg)\D?\d{1,3}|(vref|cz?|ref)",
@@ -47,26 +47,26 @@ def chosen(raw: mne.io.BaseRaw, recording: Recording) -> list[str]:
     Raises
     ------
     brain2clip.stage.InputError
-        What :func:`eeg_channels` and :func:`meg_channels` refuse.
+        See :func:`eeg_channels` and :func:`meg_channels`.
     """
     return meg_channels(raw, recording) if recording.datatype == "meg" else eeg_channels(raw, recording)
 
 
 def unit_of(types: Mapping[str, str]) -> str:
-    """Unit of the samples of channels with these types; of several types there is more than one."""
+    """Unit of the samples of channels with these types; several types may have several units."""
     return " and ".join(UNITS[kind] for kind in UNITS if kind in types.values())
 
 
 def meg_channels(raw: mne.io.BaseRaw, recording: Recording) -> list[str]:
-    """Names of the MEG sensors of a recording, in the order of the file; the log says which, and on whose word.
+    """Names of the MEG sensors of a recording, in the order of the file; the log counts them by type.
 
-    Reference channels are none. Where the table tells (``recording.types_from``), a sensor of the table must be one of
-    that kind in the file, too: without its coil nobody knows what it measures, nor in which unit.
+    Reference channels are left out. If types come from the table (``recording.types_from``), each sensor must have the
+    same type in the file: only its coil says what it measures, and in which unit.
 
     Raises
     ------
     brain2clip.stage.InputError
-        When the table names a channel twice or one that the file has not, when both contradict each other, or when no
+        If the table lists a channel twice or one that is not in the file, if both contradict each other, or if no
         sensor is left.
     """
     in_file: dict[str, str] = dict(zip(raw.ch_names, raw.get_channel_types()))
@@ -79,7 +79,7 @@ def meg_channels(raw: mne.io.BaseRaw, recording: Recording) -> list[str]:
         against = Counter(written[name] for name in found if told.get(name, in_file[name]) != in_file[name])
         if against:
             log.info(
-                "%s: %s calls %s of these sensors another type (%s); the file's type counts",
+                "%s: %s gives %s of these sensors another type (%s); the type in the file is used",
                 *(recording.name, bids_files.channels_file(recording).name, against.total(), _counts(against)),
             )
     else:
@@ -90,7 +90,7 @@ def meg_channels(raw: mne.io.BaseRaw, recording: Recording) -> list[str]:
             if in_file[name] != told[name]:
                 raise InputError(
                     f"{bids_files.channels_file(recording)}: {name} is {written[name]}, but of type {in_file[name]} in "
-                    f"{recording.path.name}; expected both to agree: mend the table, or take the types of the file "
+                    f"{recording.path.name}; expected both to agree: correct the table, or take the types of the file "
                     "(studies.*.channel_types: file)"
                 )
         found = [name for name in in_file if name in found]
@@ -105,7 +105,7 @@ def meg_channels(raw: mne.io.BaseRaw, recording: Recording) -> list[str]:
 
 
 def _no_sensor(recording: Recording, sensors: Mapping[str, str], written: Mapping[str, str]) -> InputError:
-    """There is no sensor of the wanted types, by the table or by the file."""
+    """Error if no sensor has the wanted types in the table or in the file."""
     wanted = " or ".join(recording.picks)
     there = _counts(Counter(sensors.values())) or "none"
     if recording.types_from == "file":
@@ -118,7 +118,7 @@ def _no_sensor(recording: Recording, sensors: Mapping[str, str], written: Mappin
         f"{path}: no MEG sensor of type {wanted} (found {_counts(Counter(written.values())) or 'no channel'}); BIDS "
         "calls sensors MEGMAG, MEGGRADAXIAL or MEGGRADPLANAR\n"
         f"  sensors in {recording.path.name}: {there}; take the types of the file (studies.*.channel_types: file), or "
-        "mend the table"
+        "correct the table"
     )
 
 
@@ -127,16 +127,16 @@ def _counts(found: Counter[str]) -> str:
 
 
 def eeg_channels(raw: mne.io.BaseRaw, recording: Recording) -> list[str]:
-    """Names of the EEG channels of a recording, in the order of the file; the log says which, and on whose word.
+    """Names of the EEG channels of a recording, in the order of the file; the log has them and where types are from.
 
-    ``channels.tsv`` decides, unless types are to be the file's (``recording.types_from``). Of channels that it does
-    not list, or with the type ``n/a``, the type in the file does, and those whose names are plainly not of EEG are left
-    out, because most formats do not tell types.
+    Types come from ``channels.tsv``, unless ``recording.types_from`` is the file. Channels that the table does not
+    list, or with the type ``n/a``, have the type in the file. Those whose names are clearly not EEG are left out,
+    because most formats have no types.
 
     Raises
     ------
     brain2clip.stage.InputError
-        When the table names a channel twice or one that the file has not, or when no channel is left.
+        If the table lists a channel twice or one that is not in the file, or if no channel is left.
     """
     in_file: dict[str, str] = dict(zip(raw.ch_names, raw.get_channel_types()))
     path = bids_files.channels_file(recording)
@@ -149,20 +149,20 @@ def eeg_channels(raw: mne.io.BaseRaw, recording: Recording) -> list[str]:
     found = [name for name, kind in types.items() if kind == "eeg" and name not in named]
     if not found:
         raise InputError(
-            f"{recording.path}: no channel of type EEG among {', '.join(types)}; see column type of {path}"
+            f"{recording.path}: no channel of type EEG among {', '.join(types)}; see the column type in {path}"
         )
     _tell(recording, found, typed, {name: kind for name, kind in types.items() if kind != "eeg"}, named)
     return found
 
 
 def _of_file(recording: Recording) -> dict[str, str]:
-    """No type is told by the table: those of the file count."""
-    log.info("%s: types of channels are those of the file, whatever channels.tsv says", recording.name)
+    """Types of the table are ignored: types of the file are used."""
+    log.info("%s: types of channels are those of the file; types in channels.tsv are ignored", recording.name)
     return {}
 
 
 def _written(raw: mne.io.BaseRaw, recording: Recording) -> dict[str, str]:
-    """Types that ``channels.tsv`` tells, as they stand there; empty where there is no table."""
+    """Types in ``channels.tsv``, unchanged; empty if there is no table."""
     found = bids_files.channel_table(recording)
     if found is None:
         return {}
@@ -182,7 +182,7 @@ def _written(raw: mne.io.BaseRaw, recording: Recording) -> dict[str, str]:
 def _tell(
     recording: Recording, chosen: list[str], typed: dict[str, str], others: dict[str, str], named: list[str]
 ) -> None:
-    """Say which channels are taken and on whose word, and which are not."""
+    """Log which channels are used, the source of their types, and which are left out."""
     untold = [name for name in chosen if name not in typed]
     alone = "" if recording.types_from == "file" else " only, without channels.tsv"
     words = {

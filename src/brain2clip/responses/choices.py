@@ -1,4 +1,4 @@
-"""Settings that come too late, because others made the epochs: how they are refused."""
+"""Refuse settings that come too late, because the epochs are already made."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from brain2clip.stage import InputError
 
 
 def refuse_others(allowed: Iterable[tuple[str, Any, tuple[Any, ...]]], head: str, advice: str) -> None:
-    """Stop at settings that are other choices than were made.
+    """Stop at settings that differ from the choices that were made.
 
     Parameters
     ----------
     allowed : iterable of (str, Any, tuple)
-        Name of each setting, what was found, and the values that go.
+        Name of each setting, its value, and the allowed values.
     head, advice : str
-        What is taken as it is; and what to do.
+        First and last line of the message: what cannot be changed, and what to do.
 
     Raises
     ------
     brain2clip.stage.InputError
-        Names each such setting, what was found and the first value that goes.
+        Names each such setting, its value and the first allowed value.
     """
     wrong = [(key, found, values) for key, found, values in allowed if found not in values]
     if wrong:

@@ -2,12 +2,12 @@
 
 ``derivatives/preprocessed/preprocessed_P1-epo.fif`` and its parts hold [27,048 epochs, 271 sensors, 281 samples] of a
 subject: 0.1 to 40 Hz, -0.1 to 1.3 s at 200 Hz (both ends included), each epoch and sensor divided by the standard
-deviation of its own baseline. Event ids are numbers of pictures, 999999 is a catch trial. Settings that choose
-otherwise come too late and are refused; whitening by training trials and a crop are free.
+deviation of its own baseline. Event ids are numbers of pictures, 999999 is a catch trial. Settings with
+other choices come too late and are refused; whitening with training trials and a crop are free.
 
-Epochs are read some at a time, so memory holds some tens of megabytes, however large the files are. What is unknown is
-stored as unknown: the run of a trial (``n/a``), its onset (NaN), and its session, where the epochs are not in the order
-of whole sessions.
+Only some epochs are read at a time, so tens of megabytes of memory are enough for files of any size. Unknown values are
+stored as unknown: the run of a trial (``n/a``), its onset (NaN), and its session if the epochs are not in the order of
+whole sessions.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 log = logging.getLogger("brain2clip")
 
 SFREQ, TMIN, N_TIMES, N_SENSORS = 200.0, -0.1, 281, 271
-#: Ends of the epoch that stand for the 281 samples, or for all but the last (a setting's own end is left out).
+#: Values of tmax for all 281 samples, and for all except the last (the sample at tmax is left out).
 TMAX = (1.305, 1.3)
-#: Edges of the filter that the epochs have been through, Hz.
+#: Edges of the filter that was applied to the epochs, Hz.
 FILTER = (0.1, 40.0)
 #: The sensor that these epochs lack.
 WITHOUT = ("MRO11-1609",)
-#: Deviations of a baseline that was divided by its own, after leaving out samples.
+#: Smallest and largest deviation of a baseline that was divided by its own deviation, after samples were left out.
 SCALED = (0.2, 2.0)
-#: Bytes of epochs that are in memory at the same time.
+#: Bytes of epochs in memory at the same time.
 CHUNK_BYTES = 2**26
 NOTE = (
     "epochs of the dataset's authors (Hebart et al. 2023): 0.1 to 40 Hz, each epoch and sensor divided by the standard "
@@ -100,12 +100,12 @@ def run(job: stage.Job, study: Any) -> None:
 
 
 def refuse(name: str, study: dict[str, Any], band: Band, responses: Responses) -> None:
-    """Stop at a setting that is another choice than the authors made.
+    """Stop if a setting differs from the authors' choices.
 
     Raises
     ------
     brain2clip.stage.InputError
-        Names each such setting, what was found and what these epochs allow.
+        Names each such setting, its value and the expected value.
     """
     where = f"studies.{name}.responses"
     allowed: list[tuple[str, Any, tuple[Any, ...]]] = [
@@ -129,10 +129,10 @@ def refuse(name: str, study: dict[str, Any], band: Band, responses: Responses) -
     ]
     choices.refuse_others(
         allowed,
-        f"studies.{name}: source: preprocessed takes the epochs as the dataset's authors made them: 0.1 to 40 Hz, -0.1 "
-        "to 1.3 s at 200 Hz, divided by their baselines",
-        "change these (the preset hebart-2023 of configs/things-meg.yaml has them all), or take source: raw, where "
-        "they are free",
+        f"studies.{name}: source: preprocessed reads the epochs that the dataset's authors made: 0.1 to 40 Hz, -0.1 "
+        "to 1.3 s at 200 Hz, divided by the deviations of their baselines",
+        "change these settings (the preset hebart-2023 of configs/things-meg.yaml has them all), or take source: raw, "
+        "which allows other values",
     )
 
 
@@ -141,7 +141,7 @@ def refuse(name: str, study: dict[str, Any], band: Band, responses: Responses) -
 
 @dataclass(frozen=True)
 class Quality:
-    """What describes training epochs: mean [n_channels, n_times], spectrum [n_channels, n_freqs], its Hz."""
+    """Description of training epochs: mean [n_channels, n_times], spectrum [n_channels, n_freqs], frequencies in Hz."""
 
     erp: np.ndarray
     psd: np.ndarray
@@ -160,7 +160,7 @@ class Source:
     trials : pandas.DataFrame
         One row per epoch; those without a side are left out.
     channels : list of str
-        Those that are kept.
+        Channels that are kept.
     samples : slice
         Samples that are kept, and ``times`` [n_times] their times, s.
     """
@@ -174,13 +174,13 @@ class Source:
 
     @classmethod
     def open(cls, study: Ready, subject: str, responses: Responses) -> Source:
-        """The epochs of a subject, checked as far as that goes without reading them.
+        """The epochs of a subject, with all checks that do not need the samples.
 
         Raises
         ------
         brain2clip.stage.InputError
-            When they cannot be read, are at another rate or of other times, are no MEG, lack a wanted channel, or do
-            not show what they must.
+            If they cannot be read, have another rate or other times, are not MEG, lack a wanted channel, or do not
+            have the expected pictures.
         """
         import mne
 
@@ -221,7 +221,7 @@ class Source:
             yield some, values
 
     def fits(self, responses: Responses) -> tuple[dict[str, whitening.Fit], Quality]:
-        """What whitens each session, and what describes the training epochs; reads all epochs once."""
+        """Whitening of each session, and a description of the training epochs; reads all epochs once."""
         sides, sessions = (self.trials[name].to_numpy(object) for name in ("split", "session"))
         training = sides == "train"
         kind = whitening.kind_of(responses.whitening)
@@ -245,7 +245,7 @@ class Source:
     def write(
         self, file: h5py.File, operators: dict[str, whitening.Operator], responses: Responses
     ) -> tuple[np.ndarray, ...]:
-        """Whitened epochs into ``response``, and the axes.
+        """Write whitened epochs into ``response``, and the axes.
 
         Returns
         -------
@@ -304,10 +304,11 @@ def _channels(path: Path, epochs: mne.BaseEpochs, responses: Responses) -> list[
 
 
 def _check_scaled(values: np.ndarray, path: Path) -> None:
-    """Refuse epochs [n, n_channels, N_TIMES] that are no multiples of the deviations of their baselines."""
+    """Refuse epochs [n, n_channels, N_TIMES] that were not divided by the deviations of their baselines."""
     found = float(np.median(values[..., : round(-TMIN * SFREQ) + 1].std(axis=-1)))
     if not SCALED[0] <= found <= SCALED[1]:
         raise InputError(
-            f"{path}: baselines deviate by {found:.3g} (median); expected about 1, for the authors' epochs are divided "
-            "by the standard deviation of their own baselines. Get the published file, or take source: raw"
+            f"{path}: the standard deviation of baselines is {found:.3g} (median); expected about 1, because the "
+            "authors' "
+            "epochs are divided by it. Get the published file, or take source: raw"
         )

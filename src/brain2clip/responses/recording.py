@@ -35,35 +35,35 @@ METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 NOSE_FIRST = ("EEGLAB", "EEGLAB-HJ", "CTF", "4DBti", "KitYokogawa")
 
 
-#: Dimensions in EDF that MNE turns into V; it takes every other one for V.
+#: Dimensions in EDF that MNE converts to V; it takes every other dimension for V.
 CONVERTED = frozenset({"mV", "uV", "\u00b5V", "\u03bcV", "\x83\xcaV"})
-#: What MNE says of recordings that are whole and of another kind than is read here, and what to do.
+#: MNE's messages about complete recordings of a kind that is not supported, and what to do.
 ADVICE = {
     "It must be 1 for raw files": "the file holds epochs; expected the continuous recording, epochs are cut here",
-    "Internal Active Shielding": "run MaxFilter, or mne.preprocessing.maxwell_filter, over it first, which takes the "
-    "shielding out",
+    "Internal Active Shielding": "first apply MaxFilter, or mne.preprocessing.maxwell_filter, which removes the "
+    "shielding",
     "v7.3": "the file was saved as MATLAB 7.3; save it again from EEGLAB without the option for files beyond 2 GB, or "
     "install pymatreader",
 }
-#: Signals by which a process ends that reads what is not its own.
+#: Signals that end a process after a crash.
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)
-#: Annotations of a file that mark samples which are no good; and where samples are missing, which is a moment (EEGLAB
-#: writes as its duration what was taken out).
+#: Annotations of a file that mark bad samples; and points at which samples are missing (EEGLAB writes the length of the
+#: removed part as the duration).
 BAD = re.compile(r"bad($|[ _-])", re.IGNORECASE)
 GAP = re.compile(r"(bad[ _-])?boundary$|edge($|[ _-])", re.IGNORECASE)
-#: The same in events.tsv, where other events have names of their own.
+#: The same in events.tsv, in which other events have other names.
 BAD_EVENT = re.compile(r"BAD($|[ _-])")
 
 
 def open_recording(recording: Recording) -> mne.io.BaseRaw:
     """The recording with its channels of the wanted types only, in the order of the file; in V or T, not loaded.
 
-    ``raw.info["bads"]`` are the channels that the file or ``channels.tsv`` calls bad.
+    ``raw.info["bads"]`` are the channels that the file or ``channels.tsv`` marks as bad.
 
     Raises
     ------
     brain2clip.stage.InputError
-        When a file is damaged or not this recording's own, MNE cannot read it, or it holds no such channel.
+        If a file is damaged or belongs to another recording, MNE cannot read it, or it has no such channel.
     """
     recording_files.check_complete(recording.path)
     if recording.path.suffix.lower() == ".set":
@@ -73,7 +73,7 @@ def open_recording(recording: Recording) -> mne.io.BaseRaw:
     _check_rate(raw, recording)
     names = channels.chosen(raw, recording)
     if recording.datatype == "eeg":
-        # MNE filters and references by type: what the table calls EEG must be EEG for it too.
+        # MNE filters and references by type: EEG channels of the table must have the type EEG in MNE, too.
         other = [name for name, kind in zip(raw.ch_names, raw.get_channel_types()) if name in names and kind != "eeg"]
         raw.set_channel_types(dict.fromkeys(other, "eeg"), on_unit_change="ignore", verbose="ERROR")
     raw.reorder_channels(names)
@@ -83,7 +83,7 @@ def open_recording(recording: Recording) -> mne.io.BaseRaw:
 
 
 def _open(recording: Recording) -> mne.io.BaseRaw:
-    """What MNE reads, with the names that ``channels.tsv`` has, where a format knows two for each channel."""
+    """The recording as MNE reads it; if a format has two names for each channel, with the names in ``channels.tsv``."""
     raws = (read() for read in _readers(recording.path))
     with readable(recording.path):
         first = next(raws)
@@ -95,7 +95,7 @@ def _open(recording: Recording) -> mne.io.BaseRaw:
 
 
 def _readers(path: Path) -> list[Callable[[], mne.io.BaseRaw]]:
-    """How MNE opens a recording: by the names that its reader gives, then by others of the same channels."""
+    """Functions that open a recording: with the reader's usual names of channels, then with other names."""
     import mne
 
     given: dict[str, Any] = {"preload": False, "verbose": "ERROR"}
@@ -104,7 +104,7 @@ def _readers(path: Path) -> list[Callable[[], mne.io.BaseRaw]]:
         read = partial(mne.io.read_raw, path, **given)
         return [read, partial(read, standardize_names=True)] if ending in (".con", ".sqd") else [read]
     if path.suffix.lower() == ".ds":
-        # Names as the file has them (MLC11-1609); samples end where the clock of the system stops.
+        # Names as in the file (MLC11-1609); samples end when the clock of the system stops.
         read = partial(mne.io.read_raw_ctf, path, system_clock="truncate", **given)
         return [read, partial(read, clean_names=True)]
     head = path / recording_files.BTI_HEAD
@@ -115,12 +115,12 @@ def _readers(path: Path) -> list[Callable[[], mne.io.BaseRaw]]:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Whatever MNE's readers raise where a file is damaged becomes one sentence, with their message in it."""
+    """Turn every error of MNE's readers into one message that includes theirs."""
     try:
         yield
     except InputError:
         raise
-    except Exception as error:  # readers meet damaged files with nearly any exception
+    except Exception as error:  # readers raise nearly any exception at damaged files
         said = " ".join(str(error).split())
         advice = next((text for words, text in ADVICE.items() if words in said), None)
         raise InputError(
@@ -130,9 +130,9 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def _probe(path: Path) -> None:
-    """Refuse a MATLAB file at which SciPy crashes, which would end the job without a word.
+    """Refuse a MATLAB file at which SciPy crashes, because the job would end without a message.
 
-    It is read in a copy of this process; other errors come again where they can be told.
+    The file is read in a copy of this process; other errors are reported when it is read again.
     """
     from scipy.io import loadmat
 
@@ -182,30 +182,30 @@ def channel_types(raw: mne.io.BaseRaw) -> dict[str, str]:
 
 
 def compensation(raw: mne.io.BaseRaw) -> int:
-    """Grade of the gradient compensation of a recording (CTF, BTi); 0 where there is none.
+    """Grade of the gradient compensation of a recording (CTF, BTi); 0 if there is none.
 
     Raises
     ------
     brain2clip.stage.InputError
-        When it is not that of all sensors.
+        If sensors have different grades.
     """
     with readable(Path(epoching.source(raw))):
         return raw.compensation_grade or 0
 
 
 def head_movement(raw: mne.io.BaseRaw, head: mne.transforms.Transform | None) -> float | None:
-    """How far the sensors of a recording of MEG lie from where they would with another head position.
+    """Distance of the sensors of a MEG recording from their places with another head position.
 
     Parameters
     ----------
     raw : mne.io.BaseRaw
     head : mne.transforms.Transform or None
-        From device to head (``dev_head_t``).
+        The other head position: from device to head (``dev_head_t``).
 
     Returns
     -------
     float or None
-        Mean over sensors, seen from the head, mm; None where one of the positions is unknown, or of EEG.
+        Mean over sensors, in coordinates of the head, mm; None if a head position is unknown, or for EEG.
     """
     own = raw.info["dev_head_t"]
     sensors = [one for one, kind in zip(raw.info["chs"], raw.get_channel_types()) if kind in PICKS["meg"]]
@@ -217,16 +217,16 @@ def head_movement(raw: mne.io.BaseRaw, head: mne.transforms.Transform | None) ->
 
 
 def _column(recording: Recording, name: str) -> dict[str, str]:
-    """A column of ``channels.tsv`` by channel, empty where there is no table or no such column."""
+    """A column of ``channels.tsv`` by channel, empty if there is no table or no such column."""
     found = bids_files.channel_table(recording)
     table = {} if found is None else found[1]
     return dict(zip(table.get("name", []), table.get(name, [])))
 
 
 def factors(raw: mne.io.BaseRaw, recording: Recording) -> dict[str, float]:
-    """What brings channels to V that MNE takes for V because it does not know their unit (EDF and BDF).
+    """Factors to V for channels that MNE takes for V because it does not know their unit (EDF and BDF).
 
-    The unit in the file counts; where it has none, that of ``channels.tsv``; a channel without either is V, and said.
+    The unit in the file is used, else that in ``channels.tsv``; a channel without either is taken as V, with a warning.
     """
     in_file = recording_files.units(recording.path)
     if not in_file:
@@ -256,7 +256,7 @@ def factors(raw: mne.io.BaseRaw, recording: Recording) -> dict[str, float]:
 
 
 def bad_spans(raw: mne.io.BaseRaw, recording: Recording) -> np.ndarray:
-    """Where samples are marked as bad: annotations of the file, and events called ``BAD…``.
+    """Spans that are marked as bad: annotations of the file, and events named ``BAD…``.
 
     Returns
     -------
@@ -277,9 +277,9 @@ def bad_spans(raw: mne.io.BaseRaw, recording: Recording) -> np.ndarray:
 
 
 def positions(raw: mne.io.BaseRaw, recording: Recording) -> np.ndarray:
-    """Electrode positions: ``electrodes.tsv`` where there is one, else what the file says.
+    """Electrode positions from ``electrodes.tsv`` if it exists, else from the file.
 
-    Sensors of MEG are where the file says, in coordinates of the device, which a head does not move.
+    Positions of MEG sensors are those in the file, in coordinates of the device, which do not depend on the head.
 
     Returns
     -------
@@ -315,7 +315,7 @@ def positions(raw: mne.io.BaseRaw, recording: Recording) -> np.ndarray:
 
 
 def _check_rate(raw: mne.io.BaseRaw, recording: Recording) -> None:
-    """Say where ``eeg.json`` tells another sampling rate than the recording, which one of the two has wrong."""
+    """Warn if ``eeg.json`` has another sampling rate than the recording: one of the two is wrong."""
     rate = bids_files.read_metadata(bids_files.metadata_files(recording)).get("SamplingFrequency")
     if isinstance(rate, int | float) and abs(rate - raw.info["sfreq"]) > 0.01 * rate:
         log.warning(

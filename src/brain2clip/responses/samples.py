@@ -24,17 +24,17 @@ log = logging.getLogger("brain2clip")
 
 @dataclass(frozen=True)
 class Amplitude:
-    """What deviations within a second there are.
+    """Possible deviations within a second.
 
     Attributes
     ----------
     name : str
-        What is measured, for messages.
+        The quantity, for messages.
     unit : str
     possible : tuple of float
-        Smallest and largest one, in that unit.
+        Smallest and largest deviation, in that unit.
     usual : float
-        An ordinary one.
+        A usual deviation.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Amplitude:
     usual: float
 
 
-#: What MNE calls a digitised point of the surface of the head; and how many make a sphere.
+#: MNE's code of a digitised point of the surface of the head; and the number of points that a sphere needs.
 FIFFV_POINT_EXTRA, ENOUGH_POINTS = 4, 10
 #: By type of channel. EEG: noise of an amplifier, and ten times the strongest seizures. MEG: a hundredth of the noise
 #: of a sensor (averaged, filtered data), and a field outside of a shielded room.
@@ -70,7 +70,7 @@ def load(raw: mne.io.BaseRaw, item: Recording, names: Sequence[str], scale: floa
     Raises
     ------
     brain2clip.stage.InputError
-        When they cannot be read, are no numbers, or cannot be EEG in V, or MEG in T.
+        If they cannot be read, are not finite, or cannot be EEG in V or MEG in T.
     """
     with recording.readable(item.path):
         raw.reorder_channels(list(names)).load_data(verbose="ERROR")
@@ -83,27 +83,27 @@ def load(raw: mne.io.BaseRaw, item: Recording, names: Sequence[str], scale: floa
 
 
 def replace(raw: mne.io.BaseRaw, item: Recording) -> None:
-    """Put the median of each channel where all channels drop out (``item.dropouts``), in place.
+    """Replace dropouts of all channels (``item.dropouts``) with the median of each channel, in place.
 
-    The filter would carry a dropout of 0.2 s over seconds.
+    The filter would spread a dropout of 0.2 s over seconds.
 
     Raises
     ------
     brain2clip.stage.InputError
-        When such a stretch does not lie in the recording.
+        If a dropout is not within the recording.
     """
     for start, length in item.dropouts:
         first, count = round(start * raw.info["sfreq"]), round(length * raw.info["sfreq"])
         if first < 0 or first + count > raw.n_times:
             raise InputError(
-                f"{item.path}: a dropout is known from {start:g} to {start + length:g} s, and the recording has "
+                f"{item.path}: there is a known dropout from {start:g} to {start + length:g} s, but the recording has "
                 f"{raw.n_times / raw.info['sfreq']:.3f} s; expected the whole recording: get it again"
             )
         for place in range(len(raw.ch_names)):  # one at a time, because they are copied
             values = raw.get_data(picks=[place])
             values[:, first : first + count] = np.median(values)
             raw[place] = values
-        log.info("%s: %g to %g s replaced by the median of each channel", item.name, start, start + length)
+        log.info("%s: %g to %g s replaced with the median of each channel", item.name, start, start + length)
 
 
 def _rescale(raw: mne.io.BaseRaw, scale: float) -> None:
@@ -119,7 +119,7 @@ def check_amplitude(raw: mne.io.BaseRaw, scale: float = 1.0) -> None:
     """Refuse samples whose amplitude is impossible for EEG in V or MEG in T, because the unit is wrong or missing.
 
     The criterion is the median deviation within a second over seconds and channels of a type: offsets, drifts and a few
-    disconnected channels do not matter.
+    disconnected channels have no effect on it.
     """
     types = recording.channel_types(raw)
     for kind, expected in AMPLITUDES.items():
@@ -138,7 +138,7 @@ def _check_amplitude(raw: mne.io.BaseRaw, names: Sequence[str], expected: Amplit
             f"{epoching.source(raw)}: all samples are constant; expected {expected.name}. Get the file again"
         )
     factor = 1000.0 ** round(np.log10(expected.usual / found) / 3)
-    advice = "give units in channels.tsv where the file has none, or " if unit == "V" else ""
+    advice = "give units in channels.tsv if the file has none, or " if unit == "V" else ""
     raise InputError(
         f"{epoching.source(raw)}: the {expected.name} channels vary by {found:.3g} {unit} within a second (median), "
         f"which is impossible for {expected.name.partition(' ')[0]} ({low:g} to {high:g} {unit})\n  the unit "
@@ -147,13 +147,13 @@ def _check_amplitude(raw: mne.io.BaseRaw, names: Sequence[str], expected: Amplit
 
 
 def _deviation(raw: mne.io.BaseRaw, names: Sequence[str]) -> float:
-    """Median over channels of the median deviation within a second; what is constant does not count."""
+    """Median over channels of the median deviation within a second; constant parts do not count."""
     length = max(1, min(round(raw.info["sfreq"]), raw.n_times))
     of_channels = []
     for place in map(raw.ch_names.index, names):  # one at a time, because they are copied
         samples = raw.get_data(picks=[place])[0]
         seconds = samples[: len(samples) // length * length].reshape(-1, length).std(axis=1)
-        # What is left of a large constant by rounding is no deviation.
+        # Rounding of a large constant is not a deviation.
         varying = seconds[seconds > 1e-12 * np.abs(samples).max(initial=0)]
         if len(varying):
             of_channels.append(np.median(varying))
@@ -161,7 +161,7 @@ def _deviation(raw: mne.io.BaseRaw, names: Sequence[str]) -> float:
 
 
 def sketch(raw: mne.io.BaseRaw, names: Collection[str]) -> NDArray[np.uint64]:
-    """What :mod:`same_samples` compares of some channels of a loaded recording, whatever their order."""
+    """Sketch of some channels of a loaded recording for :mod:`same_samples`; their order has no effect."""
     digests = RowDigests(raw.n_times)
     for name in sorted(names):
         digests.add(raw.get_data(picks=[name]).T)
@@ -169,25 +169,25 @@ def sketch(raw: mne.io.BaseRaw, names: Collection[str]) -> NDArray[np.uint64]:
 
 
 def interpolate(raw: mne.io.BaseRaw, bad: Sequence[str], others: Collection[str], places: NDArray[np.float64]) -> None:
-    """Make bad channels from the others, in place.
+    """Interpolate bad channels from the others, in place.
 
-    EEG by spherical splines (Perrin et al. 1989); MEG by minimum-norm estimates of the field of sources in a sphere.
+    EEG with spherical splines (Perrin et al. 1989); MEG with minimum-norm estimates of sources in a sphere.
 
     Parameters
     ----------
     raw : mne.io.BaseRaw
         Loaded, with all channels of EEG, or all sensors.
     bad : sequence of str
-        Channels to make.
+        Channels to interpolate.
     others : collection of str
-        Channels that nothing is made from: bad ones that are not wanted, and those that the settings leave out.
+        Other bad channels, and channels that the settings leave out: nothing is interpolated from them.
     places : ndarray [n_channels, 3]
-        Positions of all, m; where no channel has one, those of a template head count.
+        Positions of all channels, m; if no channel has one, those of a template head are used.
 
     Raises
     ------
     brain2clip.stage.InputError
-        When a position is unknown, or too few channels are good.
+        If a position is unknown, or too few channels are good.
     """
     import mne
 
@@ -219,7 +219,7 @@ def interpolate(raw: mne.io.BaseRaw, bad: Sequence[str], others: Collection[str]
 
 
 def _interpolate_fields(raw: mne.io.BaseRaw, bad: Sequence[str], others: Collection[str]) -> None:
-    """Bad sensors of MEG, in place; the centre of the head is fitted to digitised points, where there are enough."""
+    """Interpolate bad sensors of MEG, in place; the head's centre is fitted to digitised points if there are enough."""
     types = recording.channel_types(raw)
     for kind in dict.fromkeys(types[name] for name in bad):
         count = sum(found == kind and name not in bad and name not in others for name, found in types.items())

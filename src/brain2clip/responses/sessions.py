@@ -1,10 +1,10 @@
 """Stage ``sessions``: responses of a subject as if training had ended after some sessions.
 
-Training trials of the first sessions stay, those of later ones do not; test trials all stay. What was fitted to the
-training trials of all sessions (z-scores of voxels by ``voxels.normalise: training``) is fitted anew to those that
-stay, for training and test alike: the z-scores of z-scores are those of the signals, so nothing remains of later
-training responses but rounding. What was fitted session by session stays as it is: test trials of later sessions are
-normalised by training trials of their own session.
+Training trials of the first sessions and all test trials are kept. Z-scores that were fitted to training trials of all
+sessions (``voxels.normalise: training``) are fitted again to the trials that are kept, for training and test. Z-scores
+of z-scores are the z-scores of the signals, so nothing of later training responses remains except rounding. Steps that
+were fitted for each session do not change: test trials of later sessions stay normalised with training trials of their
+own session.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 log = logging.getLogger("brain2clip")
 
 ROWS_AT_ONCE = 1024
-#: Group of what was fitted to all training trials, and its numbers.
+#: Group of the numbers that were fitted to all training trials.
 FITTED = "normalisation/training"
 #: Group of what was fitted to the training trials of each session.
 OF_SESSIONS = "normalisation/session"
-#: Below this part of the largest value a deviation is rounding, and the voxel constant: values are single precision.
+#: A voxel is constant if its deviation is below this part of its largest value: values are in single precision.
 RESOLUTION = 2.0**-22
-#: What describes the trials, row by row or by name.
+#: Datasets that describe the trials.
 OF_TRIALS = ("response", "stimulus", "split", "session", "run", "onset", "stimulus_id")
 
 
 def run(job: stage.Job) -> None:
-    """Write the part of the responses of one subject."""
+    """Write the responses of one subject for the first sessions."""
     wanted, subject = job.settings["sessions"], job.settings["subject"]
     with artefact.open_h5(job.input("responses"), job.expects.get("responses")) as source:
         where = f"study {job.settings['name']}, subject {subject}"
@@ -63,35 +63,35 @@ def first_sessions(session: NDArray[np.object_], count: int, where: str) -> list
     Parameters
     ----------
     session : ndarray [n] of str
-        Of training trials, in the order of the responses.
+        Sessions of the training trials, in the order of the responses.
     count : int
-        How many.
+        Number of sessions.
     where : str
         Study and subject, for messages.
 
     Raises
     ------
     InputError
-        Where sessions have no name, or are fewer.
+        If a session has no name, or there are fewer sessions.
     """
     names = in_order(list(dict.fromkeys(session.tolist())))
     nameless = [name for name in names if name in ("", NO_LABEL)]
     if nameless or not names:
         found = "training trials without the name of a session" if names else "no training trial"
         raise InputError(
-            f"{where}: protocols.*.sessions takes the first {count}, found {found}; expected sessions with names "
-            "(ses-LABEL in a BIDS dataset, studies.*.session of a voxel_table), or sessions: all"
+            f"{where}: protocols.*.sessions asks for the first {count}, found {found}; expected sessions with names "
+            "(ses-LABEL in a BIDS dataset, studies.*.session in a voxel_table), or sessions: all"
         )
     if len(names) < count:
         raise InputError(
-            f"{where}: protocols.*.sessions takes the first {count}, found {len(names)} with training trials "
-            f"({', '.join(names)}); expected at most these, or sessions: all"
+            f"{where}: protocols.*.sessions asks for the first {count}, found {len(names)} with training trials "
+            f"({', '.join(names)}); expected at most {len(names)}, or sessions: all"
         )
     return names[:count]
 
 
 def in_order(names: Sequence[str]) -> list[str]:
-    """Sessions by the numbers in their names (2 before 10); as they come where some has none, or two have the same."""
+    """Sessions by the numbers in their names (2 before 10); unsorted if a name has none, or two have the same."""
     numbers = [tuple(map(int, re.findall(r"\d+", name))) for name in names]
     if not all(numbers) or len(set(numbers)) < len(numbers):
         return list(names)
@@ -99,12 +99,12 @@ def in_order(names: Sequence[str]) -> list[str]:
 
 
 def write(file: h5py.File, source: h5py.File, kept: NDArray[np.int64], first: Sequence[str]) -> None:
-    """Write rows of a responses artefact, and of the rest what still holds for them.
+    """Write rows of a responses artefact, and everything else that still holds for them.
 
     Parameters
     ----------
     file : h5py.File
-        That is being written.
+        The new file.
     source : h5py.File
         Responses of all sessions.
     kept : ndarray [n_kept]
@@ -153,13 +153,13 @@ def write(file: h5py.File, source: h5py.File, kept: NDArray[np.int64], first: Se
 
 
 def read(response: h5py.Dataset, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.floating]]]:
-    """Chosen rows [n, ...] in parts, each with the place of its first among them."""
+    """Chosen rows [n, ...] in parts, each with the place of its first row."""
     for begin in range(0, len(rows), ROWS_AT_ONCE):
         yield begin, response[rows[begin : begin + ROWS_AT_ONCE]]
 
 
 def statistics(response: h5py.Dataset, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-    """Mean and deviation (n - 1) [n_voxels] of some rows, and how many voxels are constant: their deviation is one."""
+    """Mean and deviation (n - 1) [n_voxels] of some rows, and the number of constant voxels; their deviation is 1."""
     mean = sum(values.sum(axis=0, dtype=np.float64) for _, values in read(response, rows)) / len(rows)
     square, largest = np.zeros_like(mean), np.zeros_like(mean)
     for _, values in read(response, rows):

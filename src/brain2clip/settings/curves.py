@@ -1,4 +1,4 @@
-"""Protocols that differ in their number of sessions: a list in ``protocols.*.sessions`` is written out first."""
+"""Protocols that differ in their number of sessions: ``protocols.*.sessions`` with a list becomes several protocols."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def expanded(raw: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
     raw : mapping
         The configuration.
     problems : list of str
-        What is wrong with lists is added.
+        Errors in lists are appended.
 
     Returns
     -------
     dict
-        A protocol with a list is replaced by ``PROTOCOL-SESSIONS``, one for each; experiments list these in the place
-        of the one that they named.
+        A protocol with a list is replaced with ``PROTOCOL-SESSIONS``, one for each number. Experiments that named the
+        protocol list these instead.
     """
     protocols, experiments = raw.get("protocols"), raw.get("experiments")
     if not isinstance(protocols, Mapping):
@@ -38,8 +38,8 @@ def expanded(raw: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
         for own, sessions in zip(made[name], listed, strict=True):
             if own in protocols:
                 problems.append(
-                    f"protocols.{name}.sessions: protocol {own!r} is there already; expected another name for it, or "
-                    f"another name of {name!r}"
+                    f"protocols.{name}.sessions: protocol {own!r} exists already; expected another name for it, or "
+                    f"another name for {name!r}"
                 )
             found[own] = {**protocol, "sessions": sessions}
     if not made:
@@ -51,7 +51,7 @@ def expanded(raw: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
 
 
 def _listing(experiment: Any, made: Mapping[Any, list[str]]) -> Any:
-    """An experiment with the protocols that were written out."""
+    """An experiment with the protocols that replace its lists."""
     named = experiment.get("protocols") if isinstance(experiment, Mapping) else None
     if not isinstance(named, list | tuple):
         return experiment

@@ -10,7 +10,8 @@ from brain2clip.settings.base import Block, EachOnce, neutral
 
 #: Number of sessions, the first ones; or all of them.
 Sessions = Annotated[int, Field(ge=1)] | Literal["all"]
-#: Beginning of the name under which the models lie that new-subject protocols start from, before the subject's label.
+#: Names of the protocols of the models that new-subject protocols start from begin with this; the subject's label
+#: follows.
 WITHOUT = "without-"
 
 
@@ -21,30 +22,31 @@ class Protocol(Block):
         description="intra-subject: the same subject trains and is tested; leave-one-subject-out: all others train; "
         "joint: one model trains on all subjects and is tested on each (methods of kind mapping, which give every "
         "subject an input layer of its own, and encoders that know the subject, as atm); new-subject: a joint model of "
-        "all other subjects is trained on with the first sessions of the one that is tested (methods of kind mapping)"
+        "all other subjects is trained further with the first sessions of the tested subject (methods of kind mapping)"
     )
     sessions: Sessions | Annotated[tuple[Sessions, ...], Field(min_length=1), EachOnce] | None = neutral(
         None,
-        description="new-subject, intra-subject: train on training trials of the first so many sessions of the tested "
-        "subject, or of all (null: all; new-subject needs a number or all). A list, such as [1, 2, all], is a protocol "
-        "for each, under the name PROTOCOL-SESSIONS",
+        description="new-subject, intra-subject: number of first sessions of the tested subject whose training trials "
+        "are used, or all (null: all; new-subject needs a number or all). A list, such as [1, 2, all], makes a "
+        "protocol "
+        "for each entry, with the name PROTOCOL-SESSIONS",
     )
     start: Literal["others", "random"] = neutral(
         "others",
-        description="new-subject. others: from the joint model of all other subjects; random: the same network from "
-        "random weights, to compare with: nobody else's trials",
+        description="new-subject. others: training starts from the joint model of all other subjects; random: the same "
+        "network starts from random weights, without trials of other subjects, as a comparison",
     )
     tune: Literal["all", "input"] = neutral(
         "all",
-        description="new-subject, start: others. all: the subject's new input layer and the whole network train; "
-        "input: the input layer alone, the network stays as the other subjects made it",
+        description="new-subject, start: others. all: the subject's new input layer and the rest of the network are "
+        "trained; input: only the input layer is trained, and the rest keeps the weights of the joint model",
     )
 
     @model_validator(mode="after")
     def _settings_go_together(self) -> Protocol:
         wrong = []
         if isinstance(self.sessions, tuple):
-            wrong.append("sessions: a list is written out where a configuration is read as a whole; expected one value")
+            wrong.append("sessions: found a list; a list is allowed only in a whole configuration; expected one value")
         if self.kind == "new-subject" and self.sessions is None:
             wrong.append("sessions: missing; kind: new-subject needs a number of sessions, all, or a list of these")
         if self.kind not in ("new-subject", "intra-subject") and self.sessions is not None:
@@ -54,7 +56,7 @@ class Protocol(Block):
             )
         if self.kind != "new-subject":
             wrong += [
-                f"{name}: found {getattr(self, name)}; only kind new-subject has it, so leave it out"
+                f"{name}: found {getattr(self, name)}; only kind new-subject has this setting, so leave it out"
                 for name, default in (("start", "others"), ("tune", "all"))
                 if getattr(self, name) != default
             ]
@@ -66,17 +68,17 @@ class Protocol(Block):
 
     @property
     def first_sessions(self) -> int | None:
-        """How many sessions of the tested subject train; None for all."""
+        """How many sessions of the tested subject are used for training; None for all."""
         return self.sessions if isinstance(self.sessions, int) else None
 
     @property
     def continues(self) -> bool:
-        """Whether its models go on from a joint model of all other subjects."""
+        """Whether its models start from a joint model of all other subjects."""
         return self.kind == "new-subject" and self.start == "others"
 
     @property
     def words(self) -> str:
-        """Kind, and how many sessions where that is said: what tables and published numbers are told apart by."""
+        """Kind, and the number of sessions if there is one; tables and published numbers are matched by these words."""
         if self.sessions is None or (self.kind == "intra-subject" and self.sessions == "all"):
             return self.kind
         return f"{self.kind}: {in_words(self.sessions)}"

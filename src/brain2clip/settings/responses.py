@@ -41,7 +41,7 @@ class RobustWhitening(WhiteningBase):
 
 
 class NoWhitening(WhiteningBase):
-    """Responses stay in V (MEG: T, or T/m), or as the baseline scaled them."""
+    """Responses stay in V (MEG: T, or T/m), or in the scale of the baseline."""
 
     scaled: ClassVar[bool] = False
 
@@ -133,16 +133,16 @@ class Responses(Block):
     reject_ft: float | None = neutral(
         None,
         gt=0,
-        description="MEG: the same of magnetometers and axial gradiometers (MNE's type mag), femtotesla",
+        description="MEG: the same for magnetometers and axial gradiometers (MNE's type mag), femtotesla",
     )
     reject_ft_cm: float | None = neutral(
-        None, gt=0, description="MEG: the same of planar gradiometers (MNE's type grad), femtotesla per cm"
+        None, gt=0, description="MEG: the same for planar gradiometers (MNE's type grad), femtotesla per cm"
     )
     head_movement_mm: float | None = neutral(
         None,
         gt=0,
-        description="MEG: refuse a recording in which the head lies further from the sensors than in the first one, "
-        "mm, by the mean over sensors (null: it is said, and heads are taken to lie alike)",
+        description="MEG: refuse a recording if the head moved more than this relative to the sensors since the first "
+        "recording, mm, mean over sensors (null: the movement is only logged, and is ignored)",
     )
     whitening: Whitening = Field(default_factory=MvnnWhitening, description="normalisation of single trials")
     repetitions: Repetitions = Field(
@@ -164,15 +164,15 @@ class Responses(Block):
         if self.crop is not None and not self.tmin <= self.crop[0] < self.crop[1] <= self.tmax:
             raise ValueError(f"crop {self.crop} must lie inside the epoch, {epoch}")
         if self.baseline_mode == "zscore" and self.baseline is None:
-            raise ValueError("baseline_mode: zscore needs a baseline, whose standard deviation is one; give its window")
+            raise ValueError("baseline_mode: zscore needs a baseline to scale with; set baseline to its window")
         if self.dtype == "float16" and not self.scaled:
             raise ValueError(
-                "dtype float16 needs whitening.kind not none, or baseline_mode: zscore (volts of 1e-6 would underflow, "
-                "tesla of 1e-13 all the more); use float32"
+                "dtype float16 needs whitening.kind not none, or baseline_mode: zscore (values of 1e-6 V or "
+                "1e-13 T would underflow); use float32"
             )
         return self
 
     @property
     def scaled(self) -> bool:
-        """Whether responses have no unit of a recording, so that channels of several types can stand side by side."""
+        """Whether responses have no unit, so that channels of several types can be used together."""
         return self.whitening.scaled or self.baseline_mode == "zscore"

@@ -31,7 +31,7 @@ class ThingsEeg2Study(EegStudyBase):
     source: Literal["raw", "preprocessed"] = Field(
         "raw",
         description="raw: the recordings (6 GB per subject); preprocessed: the dataset authors' own epochs (about "
-        "1 GB per subject: 17 channels, 100 Hz, already whitened, by them also on test trials)",
+        "1 GB per subject: 17 channels, 100 Hz, already whitened, fitted to test trials, too)",
     )
     manifest: Filled = Field(
         "workflow/manifests/things-eeg2.csv", description="what to download: path, size, hash, url"
@@ -77,8 +77,8 @@ class ThingsEeg1Study(EegStudyBase):
     subjects: Labels | Literal["all"] = Field(
         "all",
         description="labels 01 to 50; all: without the four that the authors exclude (01, 06, 18, 23). 49 and 50 "
-        "have caps of 128 channels, the other subjects caps of 63: for models across subjects name in "
-        "responses.channels the channels that all have",
+        "have caps of 128 channels, the other subjects caps of 63: for models across subjects list in "
+        "responses.channels the channels that all subjects have",
     )
     test: Literal["concepts", "block"] = Field(
         "concepts",
@@ -116,7 +116,7 @@ class ThingsEeg1Study(EegStudyBase):
         return Extent((22248 - 2400, 2400), (22248 - 2400, 2400), 1000.0, 63, (1654, 200))
 
     def for_responses(self) -> dict[str, Any]:
-        """As for every study; of the folder of pictures only that there is one, which decides what a stimulus is."""
+        """As for every study; of pictures only whether there is a folder, because it decides what a stimulus is."""
         found = super().for_responses()
         return {**found, "pictures": found["pictures"] and "given"}
 
@@ -144,20 +144,20 @@ class ThingsMegStudy(EegStudyBase):
     keep_test_concepts: bool = Field(
         False,
         description="the 200 test pictures show concepts of training pictures. false: training trials of those "
-        "concepts are left out (1,654 x 12 are left), so that retrieval is zero-shot, as in the field; true: all "
-        "22,248 are kept, as in NeuralBench, and reports say so",
+        "concepts are left out (1,654 x 12 trials remain), so retrieval is zero-shot, as in the field; true: all "
+        "22,248 trials are kept, as in NeuralBench, and reports say so",
     )
     onset: Literal["events", "trigger"] = Field(
         "events",
-        description="when a picture came. events: events.tsv, which follows the optical sensor on the projector since "
-        "version 2.0.0; trigger: the pulse of the channel UPPT001 that belongs to the event. The log of every "
-        "recording says by how much the two differ",
+        description="source of picture onsets. events: events.tsv, which has the times of the optical sensor on the "
+        "projector since version 2.0.0; trigger: the pulse of the channel UPPT001 that belongs to the event. The log "
+        "of every recording gives the difference",
     )
     dropouts: Literal["median", "keep"] = Field(
         "median",
         description="two stretches of 0.2 s in which all sensors drop out (BIGMEG1 ses-11 run-05 at 13.4 s, BIGMEG2 "
-        "ses-10 run-03 at 59.8 s). median: replaced by the median of each sensor before the filter, as by the "
-        "authors; keep: left as recorded",
+        "ses-10 run-03 at 59.8 s). median: replaced with the median of each sensor before the filter, as the "
+        "authors do; keep: left as recorded",
     )
     pictures: Filled | None = Field(
         None,
@@ -180,7 +180,9 @@ class ThingsMegStudy(EegStudyBase):
     @model_validator(mode="after")
     def _whole_epochs(self) -> Self:
         if self.epochs is not None and self.source != "preprocessed":
-            raise ValueError("epochs is the folder of the authors' epochs; expected source: preprocessed beside it")
+            raise ValueError(
+                "epochs: only source: preprocessed reads the authors' epochs; set source to that, or leave epochs out"
+            )
         return self
 
     @property
@@ -190,7 +192,7 @@ class ThingsMegStudy(EegStudyBase):
 
     @property
     def n_stimuli(self) -> int | None:
-        """All pictures, or those that are left without training pictures of test concepts."""
+        """All pictures, or all except training pictures of test concepts."""
         return 22448 if self.keep_test_concepts else 20048
 
     @property
@@ -209,7 +211,7 @@ class ThingsMegStudy(EegStudyBase):
         return Extent((pictures, 20 * share), (pictures, 200), 1200.0, 271, (concepts, 200))
 
     def smaller(self, subjects: Sequence[str]) -> dict[str, Any]:
-        """Two runs of one session, which show a fifth of the concepts; the authors' epochs are of all of them."""
+        """Two runs of one session, which show a fifth of the concepts; the authors' epochs have all runs."""
         found = {**super().smaller(subjects), "first_concepts": 200}
         if self.source == "preprocessed":
             return found

@@ -16,7 +16,7 @@ from brain2clip.settings.study_base import (
 
 #: Where the terms of the Natural Scenes Dataset are, and the form that goes with them.
 NSD_TERMS = "https://cvnlab.slite.page/p/IB6BSeW_7o (and the form https://forms.gle/xue2bCdM9LaFNMeb7)"
-#: Sessions of the subject with most of them; those that the test of 982 pictures is of.
+#: Largest number of sessions of a subject; number of sessions of the test of 982 pictures.
 NSD_SESSIONS, NSD_EARLY = 40, 37
 #: Sessions of each subject.
 NSD_RECORDED = {"01": 40, "02": 40, "03": 32, "04": 30, "05": 40, "06": 32, "07": 40, "08": 30}
@@ -105,32 +105,32 @@ def _as_text(value: Any) -> Any:
 
 
 def _accepted(value: Any) -> Any:
-    """Refuse whatever does not say that the terms were accepted; on a command line it is a word."""
+    """Refuse every value except true; on a command line it is a string."""
     if value is not True and value != "true":
         raise ValueError(
             f"found {str(value).lower()}; expected true, which says that you have accepted the terms of the "
-            f"Natural Scenes Dataset: {NSD_TERMS}. They allow research and education alone, and no part of the "
-            "data may be passed on; nothing is fetched or read before"
+            f"Natural Scenes Dataset: {NSD_TERMS}. They allow research and education only, and no part of the "
+            "data may be passed on; nothing is fetched or read before it is set"
         )
     return True
 
 
 def _not_said() -> Any:
-    """The terms are accepted by saying so."""
+    """The terms are not accepted by default."""
     return False
 
 
 class NsdStudy(VoxelStudyBase):
     """Natural Scenes Dataset (Allen et al. 2022): single-trial betas of 8 people, pictures of COCO."""
 
-    # Which pictures there are depends on who takes part: each subject saw 9,000 of their own.
+    # The pictures depend on the subjects: each saw 9,000 pictures of their own.
     unread: ClassVar[frozenset[str]] = StudyBase.unread - {"subjects"}
     of_stimuli: ClassVar[frozenset[str]] = frozenset({"subjects", "captions", "pictures"})
-    #: What says which pictures are unpacked.
+    #: Settings that decide which pictures are unpacked.
     of_pictures: ClassVar[tuple[str, ...]] = (
         *("kind", "accept_terms", "root", "manifest", "subjects", "sessions", "test", "pictures"),
     )
-    # Not which betas: other voxels of the same trials make no feature anew.
+    # Betas are not among them: with other voxels of the same trials no feature is made again.
     stimuli_read: ClassVar[frozenset[str] | None] = frozenset({*of_pictures, "captions"})
 
     kind: Literal["nsd"] = "nsd"
@@ -142,13 +142,13 @@ class NsdStudy(VoxelStudyBase):
     )
     root: Filled | None = Field(
         None,
-        description="folder with a copy of the bucket natural-scenes-dataset as it is laid out there (nsddata, "
+        description="folder with a copy of the bucket natural-scenes-dataset in the same layout (nsddata, "
         "nsddata_betas, nsddata_stimuli); null: the files of manifest are downloaded",
     )
     manifest: Filled | None = Field(
         None,
         description="what to download, made by python -m brain2clip.readers.nsd_files from a listing of the bucket; no "
-        "hashes are published, so that only sizes are checked; null: root is read",
+        "hashes are published, so only sizes are checked; null: root is read",
     )
     subjects: Labels | Literal["all"] = Field("all", description="labels 01 to 08; those with 40 sessions: 01 02 05 07")
     sessions: (
@@ -157,38 +157,38 @@ class NsdStudy(VoxelStudyBase):
         | Literal["all"]
     ) = Field(
         "all",
-        description="all (40, 40, 32, 30, 40, 32, 40, 30 of subjects 01 to 08), the first n, or a list of numbers",
+        description="all (40, 40, 32, 30, 40, 32, 40, 30 for subjects 01 to 08), the first n, or a list of numbers",
     )
     test: Annotated[Literal["1000", "982", "515"], BeforeValidator(_as_text)] = Field(
         "1000",
-        description="which of the 1,000 pictures that all subjects share are the test. 1000: those that were shown in "
-        "these sessions (MindEye2); 982: the same of sessions 1 to 37, the others being left out (Brain-Diffuser, "
-        "MindEye1); 515: those that every subject saw three times in the first 30 sessions, the other shared ones "
-        "being left out",
+        description="which of the 1,000 pictures that all subjects share are the test. 1000: all that were shown in "
+        "these sessions (MindEye2); 982: all that were shown in sessions 1 to 37, later sessions are left out "
+        "(Brain-Diffuser, MindEye1); 515: those that every subject saw three times in the first 30 sessions, the other "
+        "shared pictures are left out",
     )
     betas: Literal["betas_assumehrf", "betas_fithrf", "betas_fithrf_GLMdenoise_RR"] = Field(
         "betas_fithrf_GLMdenoise_RR", description="version 1, 2 or 3 of the single-trial betas, in func1pt8mm"
     )
     format: Literal["hdf5", "nifti"] = Field(
         "hdf5",
-        description="which files of the betas; both hold the same numbers. hdf5: some voxels of all trials are read "
-        "fast; nifti: a session is unpacked as a whole, and the voxels of mask stay in memory",
+        description="format of the files of betas; both hold the same numbers. hdf5: only the needed voxels are read, "
+        "which is fast; nifti: whole sessions are unpacked, and the voxels of mask stay in memory",
     )
     mask: Filled = Field("nsdgeneral", description="file of roi/ whose values above 0 are the voxels that are read")
     regions: Annotated[tuple[Filled, ...], EachOnce] = Field(
         ("prf-visualrois", "streams", "floc-faces", "floc-words", "floc-places", "floc-bodies"),
-        description="files of roi/ that name regions within the mask: prf-visualrois (all of them), prf-visualrois-1 "
-        "(by label), V1v (by the names that come with them)",
+        description="files of roi/ that name regions within the mask: prf-visualrois (all labels), prf-visualrois-1 "
+        "(one label), V1v (the name of a label)",
     )
     pictures: bool = Field(
         True,
-        description="whether nsd_stimuli.hdf5 (39.6 GB) is there, or downloaded; false: ready_features or captions "
-        "stand in for the pictures",
+        description="true: nsd_stimuli.hdf5 (39.6 GB) is in root, or is downloaded; false: ready_features or captions "
+        "are used instead of pictures",
     )
     captions: Filled | None = Field(
         None,
         description="folder of COCO's captions_train2017.json and captions_val2017.json, or "
-        "COCO_73k_annots_curated.npy; they describe the whole picture of COCO, of which a square was shown",
+        "COCO_73k_annots_curated.npy; they describe the whole picture of COCO, but only a square of it was shown",
     )
 
     @property
@@ -199,13 +199,13 @@ class NsdStudy(VoxelStudyBase):
 
     @property
     def n_stimuli(self) -> int | None:
-        """Pictures of all subjects together: the training ones are each subject's own."""
+        """Pictures of all subjects together: each subject has other training pictures."""
         training, test = self.extent.pictures
         return training * (8 if self.subjects == "all" else len(self.subjects)) + test
 
     @property
     def extent(self) -> Extent:
-        """Of a subject with 40 sessions: 30,000 trials of 10,000 pictures, a tenth of them shared; 15,000 voxels."""
+        """For a subject with 40 sessions: 30,000 trials of 10,000 pictures, a tenth of them shared; 15,000 voxels."""
         most = NSD_EARLY if self.test == "982" else NSD_SESSIONS
         count = {"all": most}.get(str(self.sessions)) or (
             self.sessions if isinstance(self.sessions, int) else len(self.sessions)
@@ -219,7 +219,7 @@ class NsdStudy(VoxelStudyBase):
 
     @property
     def recorded_sessions(self) -> int:
-        """As many as the subject with the fewest has, of those that are taken."""
+        """Smallest number of sessions of the subjects that are used."""
         if self.sessions != "all":
             return self.sessions if isinstance(self.sessions, int) else len(self.sessions)
         known = [NSD_RECORDED.get(one, NSD_SESSIONS) for one in self.subjects]
@@ -247,7 +247,8 @@ class NsdStudy(VoxelStudyBase):
         )
         if self.test == "982" and last > NSD_EARLY:
             raise ValueError(
-                f"test: 982 is of sessions 1 to {NSD_EARLY}, and sessions asks for {last}; take sessions: all or "
+                f"test: 982 uses sessions 1 to {NSD_EARLY}, but sessions names {last}; expected sessions: all, or at "
+                "most "
                 f"{NSD_EARLY}, or test: 1000"
             )
         return self
@@ -261,18 +262,20 @@ class Bold5000Study(VoxelStudyBase):
 
     kind: Literal["bold5000"] = "bold5000"
     root: Filled = Field(
-        description="folder with the unpacked betas of Release 2.0 (figshare article 14456124), anywhere below it: for "
+        description="folder with the unpacked betas of Release 2.0 (figshare article 14456124), at any depth: for "
         "source arrays py/CSI1_GLMbetas-TYPED-…_allses_LHLOC.npy and so on; for source volumes "
         "CSI1_GLMbetas-TYPED-…_ses-01.nii.gz and the masks sub-CSI1_mask-LHLOC.nii.gz of ds001499"
     )
     subjects: Labels | Literal["all"] = Field("all", description="labels CSI1 to CSI4")
     source: Literal["arrays", "volumes"] = Field(
-        "arrays", description="arrays: voxels of ten regions, of all sessions (betas TYPED alone); volumes: by session"
+        "arrays",
+        description="arrays: voxels of ten regions, all sessions in one file (betas TYPED only); volumes: a "
+        "file for each session",
     )
     space: Literal["affine", "grid"] = Field(
         "affine",
-        description="source volumes, what tells that a mask has the voxels of the betas. affine: their places in "
-        "space; grid: the shape alone (volumes of the release are said to be shifted against the anatomy)",
+        description="source volumes: how masks are matched with the voxels of the betas. affine: by their position in "
+        "space; grid: only by their shape (volumes of the release are reported to be shifted against the anatomy)",
     )
     betas: Literal["TYPEA-ASSUMEHRF", "TYPEB-FITHRF", "TYPEC-FITHRF-GLMDENOISE", "TYPED-FITHRF-GLMDENOISE-RR"] = Field(
         "TYPED-FITHRF-GLMDENOISE-RR", description="version of the betas, as in the names of the files"
@@ -288,10 +291,12 @@ class Bold5000Study(VoxelStudyBase):
     class_names: Filled | None = Field(
         None,
         description="table of WordNet ids and names (two columns, tab separated: n01443537, goldfish), or "
-        "imagenet_final_labels.txt, for prompts of the pictures of ImageNet; scenes are named by their files",
+        "imagenet_final_labels.txt, for prompts of the pictures of ImageNet; names of scenes are taken from their file "
+        "names",
     )
     trials: Filled = Field(
-        "workflow/manifests/bold5000-trials.csv.gz", description="what each trial shows, of the dataset's events tables"
+        "workflow/manifests/bold5000-trials.csv.gz",
+        description="picture of each trial, from the dataset's events tables",
     )
 
     @property
@@ -302,19 +307,19 @@ class Bold5000Study(VoxelStudyBase):
 
     @property
     def recorded_sessions(self) -> int:
-        """Nine of CSI4, which has the fewest; fifteen of the others."""
+        """Nine for CSI4, which has the fewest; fifteen for the others."""
         return BOLD5000_RECORDED[0] if self.subjects == "all" or "CSI4" in self.subjects else BOLD5000_RECORDED[1]
 
     @property
     def extent(self) -> Extent | None:
-        """As CSI1 to CSI3: 4,803 pictures once, 113 some four times; some 1,700 voxels of all regions."""
+        """As for CSI1 to CSI3: 4,803 pictures once, 113 about four times; about 1,700 voxels of all regions."""
         return Extent((4803, 451), (4803, 113), inputs=1700)
 
     @model_validator(mode="after")
     def _of_arrays(self) -> Self:
         if self.source == "arrays" and self.betas != "TYPED-FITHRF-GLMDENOISE-RR":
             raise ValueError(
-                f"betas: found {self.betas}; the arrays of regions are of TYPED-FITHRF-GLMDENOISE-RR alone: take that, "
-                "or source: volumes"
+                f"betas: found {self.betas}; source: arrays has only TYPED-FITHRF-GLMDENOISE-RR; set betas to it, "
+                "or take source: volumes"
             )
         return self

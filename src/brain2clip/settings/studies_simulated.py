@@ -109,8 +109,8 @@ class SimulatedFmriStudy(VoxelStudyBase):
         1,
         ge=1,
         le=99,
-        description="sessions of a subject, among which the trials of either side are divided in the order in which "
-        "they are shown; 1: no session has a name",
+        description="sessions of a subject; training trials and test trials are each divided among them in the order "
+        "of presentation; 1: the session has no name",
     )
     training_repetitions: int = Field(1, ge=1, description="presentations of a training picture")
     test_repetitions: int = Field(35, ge=1, description="presentations of a test picture")
@@ -149,7 +149,8 @@ class SimulatedFmriStudy(VoxelStudyBase):
         fewest = min(pictures * self.training_repetitions, self.test_concepts * self.test_repetitions)
         if self.sessions > fewest:
             raise ValueError(
-                f"sessions: found {self.sessions}, among which {fewest} trials of a side are divided; expected fewer"
+                f"sessions: found {self.sessions}, but training or test has only {fewest} trials; expected at most "
+                f"{fewest}"
             )
         return self
 

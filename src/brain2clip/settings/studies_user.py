@@ -31,22 +31,23 @@ class BidsStudy(UserStudyBase, EegStudyBase):
     )
     manifest: Filled | None = neutral(
         None,
-        description="in place of root, a dataset to download: accession at OpenNeuro or NEMAR (ds004212, nm000232), "
-        "whose manifest is shipped or made by `brain2clip manifest ACCESSION`, or the path of a manifest. "
-        "subjects and tasks limit what is fetched",
+        description="in place of root, a dataset to download: its accession at OpenNeuro or NEMAR (ds004212, nm000232) "
+        "if the manifest is shipped or was made with `brain2clip manifest ACCESSION`, or the path of a manifest. "
+        "Only files of the chosen subjects and tasks are fetched",
     )
     subjects: Labels | Literal["all"] = Field("all", description="BIDS subject labels without 'sub-'")
     datatype: Literal["eeg", "meg"] = neutral("eeg", description="what was recorded: the folder of the recordings")
     picks: Literal["eeg", "mag", "grad", "meg"] | None = neutral(
         None,
-        description="types of the channels to read. eeg; of MEG mag (magnetometers, and the axial gradiometers of CTF "
-        "and KIT, which MNE calls so), grad (planar gradiometers), meg (both, as far as there are some); reference "
+        description="types of the channels to read. eeg; for MEG mag (magnetometers, and the axial gradiometers of CTF "
+        "and KIT, which MNE calls mag), grad (planar gradiometers), meg (both, if there are both); reference "
         "channels are never read (null: eeg or meg, as the datatype)",
     )
     channel_types: Literal["table", "file"] | None = neutral(
         None,
-        description="who tells the type of a channel: channels.tsv, or the recording. Names and status are those of "
-        "channels.tsv in either case (null: table for EEG, file for MEG, whose tables are often wrong)",
+        description="where the type of a channel is read: table (channels.tsv) or file (the recording). Names and "
+        "status are read from channels.tsv in both cases (null: table for EEG; file for MEG, because its tables are "
+        "often wrong)",
     )
     tasks: Labels = Field(description="BIDS task labels to read")
     stimulus: Filled = Field(
@@ -82,10 +83,14 @@ class BidsStudy(UserStudyBase, EegStudyBase):
     @model_validator(mode="after")
     def _of_datatype(self) -> Self:
         if self.picks is not None and (self.picks == "eeg") != (self.datatype == "eeg"):
-            raise ValueError(f"picks: {self.picks} is none of datatype {self.datatype}; leave it out, or change one")
+            raise ValueError(
+                f"picks: {self.picks} does not fit datatype: {self.datatype}; leave picks out, or change one of them"
+            )
         if self.extension is not None and self.extension not in _FORMATS[self.datatype]:
             known = ", ".join(_FORMATS[self.datatype])
-            raise ValueError(f"extension: {self.extension} is no format of {self.datatype} (known: {known})")
+            raise ValueError(
+                f"extension: found {self.extension}, not a format of {self.datatype}; expected one of {known}"
+            )
         return self
 
     @field_validator("entities")

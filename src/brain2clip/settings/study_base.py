@@ -152,32 +152,32 @@ class StudyBase(Kind):
 
     @property
     def technique(self) -> str:
-        """What was recorded: ``eeg``, ``meg`` or ``fmri``; of the modality ``eeg`` are both of the first."""
+        """What was recorded: ``eeg``, ``meg`` or ``fmri``; the first two have the modality ``eeg``."""
         return self.modality
 
     @property
     def part(self) -> str | None:
-        """The setting, with its value, by which some pictures are never shown; None: all are, as far as known."""
+        """The setting, with its value, that leaves out some pictures; None: all are shown, as far as known."""
         return None
 
     @property
     def has(self) -> frozenset[str] | None:
-        """What its stimuli have, of ``pictures`` and ``captions``; None where only the data tell."""
+        """Which of ``pictures`` and ``captions`` its stimuli have; None if only the data tell."""
         return None
 
     @property
     def n_stimuli(self) -> int | None:
-        """Number of its stimuli; None where only the data tell."""
+        """Number of its stimuli; None if only the data tell."""
         return None
 
     @property
     def recorded_sessions(self) -> int | None:
-        """How many named sessions with training trials every subject has, 0 for none; None: only the data tell."""
+        """Number of named sessions with training trials that every subject has, 0 for none; None: not known yet."""
         return None
 
     @property
     def extent(self) -> Extent | None:
-        """How much was recorded; None where only the data tell."""
+        """How much was recorded; None if only the data tell."""
         return None
 
     def smaller(self, subjects: Sequence[str]) -> dict[str, Any]:
@@ -210,23 +210,25 @@ class EegStudyBase(StudyBase):
 
     @model_validator(mode="after")
     def _steps_of_technique(self) -> Self:
-        """Steps that are of EEG alone, or of MEG alone."""
+        """Refuse steps of EEG in a study of MEG, and the reverse."""
         found = self.responses
         if self.technique == "meg":
             if found.reference != "recorded":
                 raise ValueError(
-                    f"responses.reference: {found.reference} is of EEG; sensors of MEG have no reference to choose: "
+                    f"responses.reference: found {found.reference}, which is for EEG; sensors of MEG have no "
+                    "reference: "
                     "leave it out"
                 )
             if found.reject_uv is not None:
                 raise ValueError(
-                    "responses.reject_uv: of EEG, microvolt; for MEG reject_ft (magnetometers, fT) or reject_ft_cm "
+                    "responses.reject_uv is for EEG (microvolt); for MEG set reject_ft (magnetometers, fT) or "
+                    "reject_ft_cm "
                     "(planar gradiometers, fT/cm)"
                 )
         else:
             for name in ("reject_ft", "reject_ft_cm", "head_movement_mm"):
                 if getattr(found, name) is not None:
-                    raise ValueError(f"responses.{name}: of MEG, and this is a study of EEG; leave it out")
+                    raise ValueError(f"responses.{name} is for MEG, but this is a study of EEG; leave it out")
         return self
 
 

@@ -1,8 +1,8 @@
 """Any BIDS dataset of EEG or MEG as a study, by settings alone (:class:`brain2clip.settings.BidsStudy`).
 
-It lies on disk, or is downloaded from a manifest (:class:`Fetched`).
+It is on disk, or is downloaded with a manifest (:class:`Fetched`).
 
-What an event shows is read from ``events.tsv``, never from trigger codes. Pictures come from a table of the user;
+The stimulus of an event is read from ``events.tsv``, never from trigger codes. Pictures come from a table of the user;
 without pictures, named categories with text prompts are the candidates.
 """
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("brain2clip")
 
 ENTITIES = ("subject", "session", "task", "run")
-#: Entities that may split trials, as they stand in names of files.
+#: Entities that may split trials, with their keys in file names.
 SPLIT_BY = {"session": "ses", "task": "task", "run": "run"}
 
 
@@ -46,13 +46,13 @@ class Study(UserStudy, EegStudy):
     block: schema.BidsStudy
 
     def __new__(cls, name: str, settings: dict[str, Any], results: Path) -> Study:
-        """A study of files on disk or, where the settings name a manifest, of files that are downloaded."""
+        """A study of files on disk or, if the settings name a manifest, of files that are downloaded."""
         return super().__new__(_fetched() if cls is Study and settings.get("manifest") is not None else cls)
 
     def __init__(self, name: str, settings: dict[str, Any], results: Path) -> None:
         super().__init__(name, settings, results)
         if self.block.root is None and not isinstance(self, DownloadedStudy):  # a kind from outside made of this one
-            raise InputError(f"{self.setting('manifest')}: {type(self).__name__} reads a folder only; name root")
+            raise InputError(f"{self.setting('manifest')}: {type(self).__name__} cannot download; set root instead")
         self.root = Path(self.block.root or "")
         self.selection = bids_files.Wanted(
             self.block.tasks,
@@ -73,7 +73,8 @@ class Study(UserStudy, EegStudy):
         Raises
         ------
         brain2clip.stage.InputError
-            When one is unknown; for ``all`` also when a folder is no subject's, or a subject has no such recording.
+            If a subject is unknown; for ``all`` also if a folder is not that of a subject, or a subject has no such
+            recording.
         """
         found = bids_files.find_subjects(self.root)
         known_datasets.check_folder(self.root, self.setting("root"))
@@ -87,8 +88,8 @@ class Study(UserStudy, EegStudy):
         stray = bids_files.stray_folders(self.root)
         if stray:
             raise InputError(
-                f"{self.root}: {some(list(map(repr, stray)))} looks like the folder of a subject, but labels have "
-                f"letters and digits only\n  remove it, or name the subjects: {self._naming(found)}"
+                f"{self.root}: {some(list(map(repr, stray)))} looks like the folder of a subject, but labels may have "
+                f"only letters and digits\n  remove it, or name the subjects: {self._naming(found)}"
             )
         having = tuple(one for one in found if bids_files.wanted_files(self.root, one, self.selection))
         if having and having != found:
@@ -121,11 +122,11 @@ class Study(UserStudy, EegStudy):
         return bids_files.find_recordings(self.root, subject, self.selection)
 
     def _check_entities(self, attempt: Attempt = strictly) -> None:
-        """Refuse tasks, and labels that the split lists, which no name of a recording in the dataset has."""
+        """Refuse tasks and labels of the split that occur in no file name of a recording."""
         split = self.block.split
         every = self._all_entities()
         if not every:
-            return  # what is there instead is told for the first subject
+            return  # the check of the first subject reports this
         self._check_labels("tasks", self.block.tasks, {one.get("task", "") for one in every}, attempt)
         if split.by in SPLIT_BY:
             entity = SPLIT_BY[split.by]
@@ -152,10 +153,10 @@ class Study(UserStudy, EegStudy):
             )
 
     def look_around(self, attempt: Attempt) -> tuple[str, ...]:
-        """What names of files alone tell; subjects that can be looked at.
+        """Check the names of files; returns subjects whose data can be checked.
 
-        Where no task that is asked for is there, those that are take its place in this study, so that what else is
-        wrong can be told too.
+        If none of the wanted tasks exists, the existing tasks are used instead in this check, so that other errors can
+        be reported, too.
         """
         found = attempt((), bids_files.find_subjects, self.root)
         if not found:
@@ -183,13 +184,13 @@ class Study(UserStudy, EegStudy):
         -------
         pandas.DataFrame
             ``onset`` (s from the start of the recording), ``stimulus`` (id), ``concept``, ``split`` (``train`` or
-            ``test``). Trials that the split names on neither side are left out.
+            ``test``). Trials that are neither training nor test are left out.
 
         Raises
         ------
         brain2clip.stage.InputError
-            When a column is absent, no trial is left after ``keep``, an onset is not a number, or a label has no
-            row in the stimulus table.
+            If a column is missing, no trial is left after ``keep``, an onset is not a number, or a label has no row in
+            the stimulus table.
         """
         import pandas as pd
 
@@ -206,11 +207,11 @@ class Study(UserStudy, EegStudy):
         return trials.sort_values("onset", kind="stable", ignore_index=True)
 
     def check_events(self, recording: Recording, attempt: Attempt) -> None:
-        """What :meth:`trials` asks of the events of a recording, each step on its own."""
+        """The checks of :meth:`trials` on the events of a recording, each step separately."""
         self._read(recording, attempt)
 
     def check_values(self, subject: str, attempt: Attempt) -> None:
-        """What is asked of all events of a subject together."""
+        """Checks of all events of a subject together."""
         attempt(None, self._check_values, subject)
 
     def _read(
@@ -220,7 +221,7 @@ class Study(UserStudy, EegStudy):
         events = attempt({}, read_tsv, recording.events)
         if not events:
             return [], [], [], []
-        # Where nobody knows which events are trials, the others' cells are no fault: only columns are asked for.
+        # If it is unknown which events are trials, cells of other events are not errors: only columns are checked.
         kept = attempt([], self._kept, events, recording)
         onsets = attempt([], self._onsets, events, kept, recording)
         names = attempt([], self._names, events, kept, recording)
@@ -233,9 +234,9 @@ class Study(UserStudy, EegStudy):
         return onsets, names, concepts, sides
 
     def _check_values(self, subject: str) -> None:
-        """Refuse values in settings that no event has, while others do; say what ``keep`` leaves out.
+        """Refuse values in settings that no event has; log what ``keep`` leaves out.
 
-        A value that only other subjects' events have is said: the recording may be as it is.
+        If only events of other subjects have a value, this is a warning, because the recording may be right.
         """
         if not self._wanted_values():
             return
@@ -254,7 +255,7 @@ class Study(UserStudy, EegStudy):
                     known = own[setting] | everywhere
                     raise InputError(
                         f"{self.setting(setting)}: no event of sub-{subject} has "
-                        f"{value!r}{suggestion(value, known)}, nor has an event of another subject in {self.root}\n  "
+                        f"{value!r}{suggestion(value, known)}, nor has any event of another subject in {self.root}\n  "
                         f"values found: {some(sorted(known))}; fix the name, or remove it"
                     )
                 log.warning("sub-%s: no event has %r, which is in %s", subject, value, self.setting(setting))
@@ -268,7 +269,7 @@ class Study(UserStudy, EegStudy):
         return found
 
     def _values(self, recordings: Iterable[Recording]) -> tuple[dict[str, set[str]], Counter[tuple[str, str]], int]:
-        """What the events of some recordings have for these settings; what ``keep`` leaves out; number of events."""
+        """Values of some recordings' events for these settings; values that ``keep`` leaves out; number of events."""
         found: dict[str, set[str]] = {setting: set() for setting in self._wanted_values()}
         left_out: Counter[tuple[str, str]] = Counter()
         count = 0
@@ -288,12 +289,12 @@ class Study(UserStudy, EegStudy):
         return found, left_out, count
 
     def _values_of_all(self) -> dict[str, set[str]]:
-        """The same of every subject on disk whose events can be read."""
+        """The same for every subject on disk whose events can be read."""
         every: dict[str, set[str]] = {setting: set() for setting in self._wanted_values()}
         for subject in bids_files.find_subjects(self.root):
             try:
                 values, _, _ = self._values(self.recordings(subject))
-            except InputError:  # is told when it is this subject's turn
+            except InputError:  # is reported when this subject is read
                 continue
             for setting, some_values in values.items():
                 every[setting] |= some_values
@@ -339,7 +340,7 @@ class Study(UserStudy, EegStudy):
         return onsets
 
     def _names(self, events: Table, kept: list[int], recording: Recording) -> list[str]:
-        """Stimulus id of each trial from the column or the template of the settings."""
+        """Stimulus id of each trial, from the column or template in the settings."""
         setting, wanted = self.setting("stimulus"), self.block.stimulus
         plain = "{" not in wanted
         fields = [wanted] if plain else _fields(wanted, setting)
@@ -353,9 +354,9 @@ class Study(UserStudy, EegStudy):
         unknown = [row for row in kept if any(cells[row] in MISSING for cells in columns.values())]
         if unknown:
             raise InputError(
-                f"{recording.events}: {len(unknown)} of {len(kept)} trials do not name a stimulus "
+                f"{recording.events}: {len(unknown)} of {len(kept)} trials have no stimulus "
                 f"({', '.join(columns)} is n/a, first in event {unknown[0] + 1})\n"
-                f"  expected a stimulus in each trial; leave other events out by {self.setting('keep')}"
+                f"  expected a stimulus in each trial; leave other events out with {self.setting('keep')}"
             )
         if plain:
             return [columns[wanted][row] for row in kept]
@@ -376,7 +377,7 @@ class Study(UserStudy, EegStudy):
         if label is None:
             raise InputError(
                 f"{recording.path}: no {split.by} in the file name, so {self.setting('split')} by {split.by} "
-                "cannot tell training from test; split by another entity, a column or concepts"
+                "cannot separate training from test; split by another entity, a column or concepts"
             )
         self._check_split_case([label], f"{recording.path}: {split.by}")
         both = f"{recording.session}/{recording.run}"
@@ -388,10 +389,10 @@ class Study(UserStudy, EegStudy):
 
 
 class Fetched(DownloadedStudy, Study):
-    """A BIDS dataset that is downloaded from a manifest.
+    """A BIDS dataset that is downloaded with a manifest.
 
-    Which subjects and recordings there are is read from the manifest, so that it can be planned before anything is
-    there; everything else is read from disk as of any dataset, after each file was compared with its record.
+    Subjects and recordings are read from the manifest, so that runs can be planned before anything is downloaded.
+    Everything else is read from disk as for any dataset, after each file was compared with its record.
     """
 
     def __init__(self, name: str, settings: dict[str, Any], results: Path) -> None:
@@ -406,21 +407,21 @@ class Fetched(DownloadedStudy, Study):
 
     @cached_property
     def description(self) -> str | None:  # type: ignore[override]
-        """The dataset's description, where the manifest lists it."""
+        """The dataset's description, if the manifest lists it."""
         return "dataset_description.json" if "dataset_description.json" in self.entries else None
 
     def shared_units(self) -> list[str]:
-        """The files on top, and the pictures where the dataset brings them."""
+        """Units of the files at the top, and of pictures if they are in the dataset."""
         return sorted({*self._top_units, *map(self.unit, self._own_pictures.values())})
 
     @cached_property
     def _top_units(self) -> list[str]:
-        """Files on top, among which are sidecars of all recordings."""
+        """Units of the files at the top, which include sidecars of all recordings."""
         return sorted({self.unit_of(path) for path in self.entries if "/" not in path})
 
     @cached_property
     def _own_pictures(self) -> dict[Path, str]:
-        """Pictures of the table that lie in the dataset, with their paths in it."""
+        """Pictures of the table that are in the dataset, with their paths there."""
         if self.block.stimuli is None:
             return {}
         base = os.path.abspath(self.root) + os.sep
@@ -428,7 +429,7 @@ class Fetched(DownloadedStudy, Study):
         return {path: Path(full).relative_to(base).as_posix() for path, full in named.items() if full.startswith(base)}
 
     def subject_units(self, subject: str) -> list[str]:
-        """Units of the recordings that are read, and of what belongs to all of them or to a session."""
+        """Units of the recordings that are read, and of common files of all of them or of a session."""
         labels.check(self.name, subject, self._having)
         if subject not in self._units_of:
             found = bids_manifest.units_for(self.units, subject, self._read_ones, self.block.datatype)
@@ -448,7 +449,7 @@ class Fetched(DownloadedStudy, Study):
     # ------------------------------------------------------------------------------------------- files
 
     def subjects(self) -> tuple[str, ...]:
-        """Subject labels without ``sub-``, sorted, by the manifest; what is refused as for a dataset on disk."""
+        """Subject labels without ``sub-``, sorted, from the manifest; errors as for a dataset on disk."""
         known_datasets.check(self.dataset, self.setting("manifest"))
         for accession in known_datasets.REFUSED:  # under another name
             if any(f"/{accession}/" in entry.url for entry in self.entries.values()):
@@ -462,36 +463,37 @@ class Fetched(DownloadedStudy, Study):
             name = self._naming(tuple(sorted(self._having))) if self._having else f"change {self.setting('tasks')}"
             kind = self.block.datatype.upper()
             raise InputError(
-                f"{self.manifest}: {len(lost)} of {len(asked)} subjects have no {kind} recording that is asked for "
+                f"{self.manifest}: {len(lost)} of {len(asked)} subjects have no {kind} recording that the settings ask "
+                "for "
                 f"(tasks {', '.join(self.block.tasks)}; {found}): {some(lost)}\n"
                 f"  name the others: {name}"
             )
         return labels.wanted(self.setting("subjects"), self.block.subjects, self._having, str(self.manifest))
 
     def files(self, subject: str) -> list[str]:
-        """Records of the downloads of a subject, and of the files on top."""
+        """Records of the downloads of a subject, and of the files at the top."""
         if "" not in self._checked:  # once for all subjects
             self._check_entities()
             self._checked.add("")
         return [self.record(unit) for unit in [*self._top_units, *self.subject_units(subject)]]
 
     def recordings(self, subject: str) -> list[Recording]:
-        """Recordings of a subject in the order of session, task, run, when they are downloaded.
+        """Recordings of a subject in the order of session, task, run, after they were downloaded.
 
         Raises
         ------
         brain2clip.stage.InputError
-            When something of them is not there.
+            If a file is missing.
         """
         for unit in [*self._top_units, *self.subject_units(subject)]:
             there = Path(self.record(unit)).is_file()
             lost = [one.path for one in self.units[unit] if not (self.root / one.path).is_file()]
             if lost or not there:
                 raise InputError(
-                    f"{self.root / self.units[unit][0].path}: {some(lost) or 'the record of the download'} is not "
-                    f"there; "
+                    f"{self.root / self.units[unit][0].path}: {some(lost) or 'the record of the download'} is "
+                    f"missing; "
                     + (f"delete {self.record(unit)} and " if there else "")
-                    + "start snakemake, so that it is fetched"
+                    + "run snakemake, which fetches it"
                 )
         found = bids_files.find_recordings(self.root, subject, self.selection)
         for recording in found:
@@ -501,18 +503,18 @@ class Fetched(DownloadedStudy, Study):
         return found
 
     def check_recording(self, recording: Recording) -> None:
-        """Refuse files of a recording that are not as they came, or that no download brought."""
+        """Refuse files of a recording that were changed after the download, or that were not downloaded."""
         files = bids_files.data_files(recording)
         for path in files:
             self.check_there(path)
         self._record_of(files[0]).check_all()
 
     def fetched(self, subject: str) -> bool:
-        """Whether all of a subject is there."""
+        """Whether all files of a subject are there."""
         return all(Path(path).is_file() for path in self.files(subject))
 
     def look_around(self, attempt: Attempt) -> tuple[str, ...]:
-        """What the manifest alone tells; subjects that can be looked at, because they are there."""
+        """Check the manifest; returns subjects that are already downloaded and can be checked."""
         attempt(None, self._check_entities, attempt)
         self._checked.add("")
         pictures = attempt({}, lambda: self._own_pictures)
@@ -522,7 +524,7 @@ class Fetched(DownloadedStudy, Study):
         return tuple(one for one in attempt((), self.subjects) if self.fetched(one))
 
     def absent(self) -> list[str]:
-        """Subjects that are still to be fetched."""
+        """Subjects that are not downloaded yet."""
         return [one for one in self.subjects() if not self.fetched(one)]
 
     @property
@@ -556,23 +558,23 @@ class Fetched(DownloadedStudy, Study):
     # ----------------------------------------------------------------------------------------- stimuli
 
     def stimulus_files(self) -> list[str]:
-        """The table of pictures, and records of what is downloaded: pictures, and events that tell the split."""
+        """The table of pictures, and records of downloaded pictures, and of events if the split is read from them."""
         records = [path for one in self.subjects() for path in self.files(one)] if self.split_from_events else []
         pictures = sorted({self.record(self.unit(name)) for name in self._own_pictures.values()})
         return [*self.label_files(), *pictures, *dict.fromkeys(records)]
 
     def catalogue_digest(self) -> str | None:
-        """Digest of the stimulus table where it can be told before anything is downloaded."""
+        """Digest of the stimulus table if it is known before anything is downloaded."""
         return None if self.split_from_events or self._own_pictures else super().catalogue_digest()
 
     def stimulus_table(self) -> pd.DataFrame:
-        """As of a dataset on disk, after pictures that were downloaded were compared with what came."""
+        """As for a dataset on disk, after downloaded pictures were compared with their records."""
         for name in self._own_pictures.values():
             self.check_there(self.root / name)
         return super().stimulus_table()
 
     def trials(self, recording: Recording) -> pd.DataFrame:
-        """As of a dataset on disk, after all files of the recording were compared with what came."""
+        """As for a dataset on disk, after all files of the recording were compared with their records."""
         self.check_recording(recording)
         return super().trials(recording)
 
@@ -582,7 +584,7 @@ class Fetched(DownloadedStudy, Study):
             yield super().trials(recording)
 
     def _values_of_all(self) -> dict[str, set[str]]:
-        """Of subjects that are there; as long as others are not, any value may still come."""
+        """Values of downloaded subjects; while other subjects are missing, every wanted value may still occur."""
         every = super()._values_of_all()
         if not all(self.fetched(one) for one in self._having):
             for setting, values in self._wanted_values().items():

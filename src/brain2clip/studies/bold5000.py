@@ -1,17 +1,18 @@
 """BOLD5000 (Chang et al. 2019): 4 people, 4,916 pictures of scenes, COCO and ImageNet; betas of Release 2.0.
 
-What each trial shows stands in ``workflow/manifests/bold5000-trials.csv.gz``, made of the 510 events tables of
-OpenNeuro ds001499 (CC0). Rows of the betas are trials in the order of session, run and trial: numbers of trials agree,
-and that is all that tells it. What the files do not tell at first sight:
+The picture of each trial is in ``workflow/manifests/bold5000-trials.csv.gz``, which was made from the 510 events tables
+of OpenNeuro ds001499 (CC0). Rows of the betas are taken in the order of session, run and trial: their number agrees,
+and nothing else in the files gives an order. What is not obvious from the files:
 
-- The test are the 113 pictures that were shown again. They are found by their names: the first showing of one has the
-  type ``coco`` and so on, and only the later ones ``rep_coco``, so that a split by type would have the same picture on
-  both sides.
+- The test consists of the 113 pictures that were shown more than once. They are found by name: only later showings
+  have a
+  type like ``rep_coco``, the first one has ``coco``, so a split by type would put the same picture into training and
+  test.
 - They were not shown equally often: three or four times to CSI1 and CSI2, two to five times to CSI3. CSI4 stopped after
   9 of 15 sessions and saw 106 of them, one to five times, and 2,952 of all pictures.
 - Names of regions are irregular: ``LO`` is ``LOC`` (masks of CSI2 and CSI3), ``RHRRSC`` is ``RHRSC`` (CSI2).
 
-Training pictures show classes of test pictures (other pictures of them), so tables say *seen concepts*.
+Training has other pictures of the classes of the test, so tables say *seen concepts*.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class Study(VoxelStudy):
         return [*(str(self._session(subject, one)) for one in self._sessions(subject)), *map(str, masks)]
 
     def stimulus_files(self) -> list[str]:
-        """What the trials show, captions and names of classes; the pictures are not listed but looked for."""
+        """Table of trials, captions and names of classes; pictures are not listed, their existence is checked."""
         found = [self.block.trials]
         if self.block.captions is not None:
             folder = Path(self.block.captions)
@@ -97,7 +98,7 @@ class Study(VoxelStudy):
         return found if self.block.class_names is None else [*found, self.block.class_names]
 
     def label_files(self) -> list[str]:
-        """What the trials show."""
+        """Table of trials."""
         return [self.block.trials]
 
     def expected_counts(self, subject: str) -> dict[str, int] | None:
@@ -120,12 +121,12 @@ class Study(VoxelStudy):
         return self._found([f"{subject}_GLMbetas-{self.block.betas}_ses-{session}.nii.gz"])
 
     def _found(self, names: list[str]) -> Path:
-        """The one file of some names below the root; where there is none, where it could be."""
+        """The one file below the root with one of these names; if there is none, the path where it is expected."""
         every = [*names, *(f"sub-{name}" for name in names)]
         paths = sorted({path for name in every for path in self._below.get(name, ())})
         if len(paths) > 1:
             raise InputError(
-                f"{paths[0]} and {paths[1]} are both {names[0]} (setting {self.setting('root')}); expected one: take "
+                f"{paths[0]} and {paths[1]} are both {names[0]} (setting {self.setting('root')}); expected one: move "
                 "the other one out of the folder"
             )
         return paths[0] if paths else self.root / names[0]
@@ -154,7 +155,7 @@ class Study(VoxelStudy):
         return [f"{int(session):02d}" for session in dict.fromkeys(own)]
 
     def rows(self, subject: str) -> pd.DataFrame:
-        """What each trial shows, in the order of session, run and trial."""
+        """The picture of each trial, in the order of session, run and trial."""
         import pandas as pd
 
         repeated = repeated_of(self._trials)
@@ -162,7 +163,7 @@ class Study(VoxelStudy):
         lost = len(repeated - set(own["picture"]))
         if lost:
             log.warning(
-                "%s: %d of the %d repeated pictures were never shown to this subject; they are candidates all the same",
+                "%s: %d of the %d repeated pictures were never shown to this subject; they are still candidates",
                 *(subject, lost, len(repeated)),
             )
         names = [stem(picture) for picture in own["picture"]]
@@ -184,7 +185,7 @@ class Study(VoxelStudy):
         Raises
         ------
         brain2clip.stage.InputError
-            When pictures are not in the folder, or a picture of COCO has no caption where captions are given.
+            If pictures are missing in the folder, or a picture of COCO has no caption although captions are given.
         """
         import pandas as pd
 
@@ -210,7 +211,7 @@ class Study(VoxelStudy):
         return {name: number for name in names if (number := coco_id(name)) is not None}
 
     def _images(self, files: list[str]) -> list[str]:
-        """Path of each picture, or empty ones where the setting names no folder."""
+        """Path of each picture, or empty strings if the setting names no folder."""
         if self.block.pictures is None:
             return [""] * len(files)
         folder, setting = Path(self.block.pictures), self.setting("pictures")
@@ -218,14 +219,14 @@ class Study(VoxelStudy):
         lost = [name for name in files if name not in found]
         if lost:
             raise InputError(
-                f"{folder}: {len(lost)} of {len(files)} pictures are not there, the first is {lost[0]} (setting "
+                f"{folder}: {len(lost)} of {len(files)} pictures are missing, the first is {lost[0]} (setting "
                 f"{setting})\n  expected the folder Presented_Stimuli of the dataset's stimuli with Scene, COCO and "
-                "ImageNet; get it from the authors, or set pictures to null: then ready_features or texts stand in"
+                "ImageNet; get it from the authors, or set pictures to null: then ready_features or texts are used"
             )
         return [found[name] for name in files]
 
     def _captions(self, names: list[str]) -> list[list[str]]:
-        """Sentences of the pictures of COCO; none of the others."""
+        """Sentences of the pictures of COCO; none for other pictures."""
         if self.block.captions is None:
             return [[] for _ in names]
         folder, setting = Path(self.block.captions), self.setting("captions")
@@ -238,13 +239,13 @@ class Study(VoxelStudy):
         lost = [name for name, number, texts in zip(names, numbers, found) if number is not None and not texts]
         if lost:
             raise InputError(
-                f"{folder}: no caption of {len(lost)} pictures of COCO, the first is {lost[0]} (setting {setting}); "
+                f"{folder}: no caption for {len(lost)} pictures of COCO, the first is {lost[0]} (setting {setting}); "
                 "expected captions_train2014.json, or both captions_train2017.json and captions_val2017.json"
             )
         return found
 
     def _prompts(self, names: list[str]) -> list[list[str]]:
-        """A sentence for the class of a picture of ImageNet and for a scene; none for pictures of COCO."""
+        """A sentence with the class of a picture of ImageNet or with the scene; none for pictures of COCO."""
         known = {} if self.block.class_names is None else self._class_names(Path(self.block.class_names))
         found: list[list[str]] = []
         for name in names:
@@ -258,7 +259,7 @@ class Study(VoxelStudy):
         return found
 
     def _class_names(self, path: Path) -> dict[str, str]:
-        """Name of each class of ImageNet that is shown: the first of those in its line."""
+        """Name of each class of ImageNet: the first name in its line."""
         setting = self.setting("class_names")
         user_files.existing(path, "table of class names", setting)
         found = {}
@@ -268,14 +269,17 @@ class Study(VoxelStudy):
             match = _CLASS.fullmatch(line.strip())
             if match is None:
                 raise InputError(
-                    f"{path}: line {number} is {line!r} (setting {setting}); expected n01518878, a tab, ostrich"
+                    f"{path}: line {number} is {line!r} (setting {setting}); expected an id, a tab and a name, such as "
+                    "n01518878 and ostrich"
                 )
             found[match["synset"]] = match["names"].partition(",")[0].strip()
         shown = {match["synset"] for name in set(self._trials["picture"]) if (match := _IMAGENET.match(name))}
         lost = sorted(shown - set(found))
         if lost:
             raise InputError(
-                f"{path}: no name of {len(lost)} of {len(shown)} classes, the first is {lost[0]} (setting {setting})"
+                f"{path}: no name for {len(lost)} of {len(shown)} classes, the first is {lost[0]} (setting {setting}); "
+                "expected "
+                "a name for each class"
             )
         return found
 
@@ -320,7 +324,7 @@ class Study(VoxelStudy):
         return np.concatenate(signals, axis=1)
 
     def _open_arrays(self, subject: str) -> dict[str, NDArray[np.floating]]:
-        """Betas [n_trials, n_voxels] of each region, of as many rows as there are trials."""
+        """Betas [n_trials, n_voxels] of each region; the number of rows must be the number of trials."""
         import numpy as np
 
         n_trials, found = sum(COUNTS[subject].values()), {}
@@ -337,7 +341,7 @@ class Study(VoxelStudy):
         return found
 
     def _open_volumes(self, subject: str) -> list[Volumes]:
-        """Betas of each session, of as many volumes as it has trials, all on one grid."""
+        """Betas of each session, with a volume for each trial; all sessions have the same grid."""
         from brain2clip.readers.signal_files import Volumes
 
         counts = Counter(f"{int(one):02d}" for one in self._trials.loc[self._trials["subject"] == subject, "session"])
@@ -351,18 +355,20 @@ class Study(VoxelStudy):
                     f"session {session}"
                 )
             if found and volumes.grid != found[0].grid:
-                raise InputError(f"{path}: {volumes.grid} voxels, but {found[0].path} has {found[0].grid}")
+                raise InputError(
+                    f"{path}: {volumes.grid} voxels, but {found[0].path} has {found[0].grid}; get both once more"
+                )
             found.append(volumes)
         return found
 
     def _read_masks(self, subject: str) -> dict[str, NDArray[np.bool_]]:
-        """Mask [n_voxels of the grid] of each region, laid on the first session."""
+        """Mask [n_voxels of the grid] of each region, on the grid of the first session."""
         first = self._volumes(subject)[0]
         files = self._of_regions(subject, "_mask-{region}.nii.gz")
         return {name: first.region(str(path), self.setting("root")) for name, path in files.items()}
 
     def _places(self, subject: str) -> NDArray[np.int64]:
-        """Voxels of the grid that are in some region, ascending."""
+        """Voxels of the grid that are in at least one region, ascending."""
         import numpy as np
 
         return np.flatnonzero(np.logical_or.reduce(list(self._masks(subject).values())))
@@ -370,12 +376,12 @@ class Study(VoxelStudy):
 
 @lru_cache(maxsize=4)
 def read_trials(path: Path, setting: str, mtime_ns: int, size: int) -> pd.DataFrame:
-    """The table of trials as text, by subject, session, run and trial, read once for each state of the file.
+    """The table of trials as text, sorted by subject, session, run and trial; read once for each state of the file.
 
     Raises
     ------
     brain2clip.stage.InputError
-        When it is damaged, lacks a column, or holds other pictures or repetitions than the dataset.
+        If it is damaged, lacks a column, or has other pictures or repetitions than the dataset.
     """
     import pandas as pd
 
@@ -390,13 +396,13 @@ def read_trials(path: Path, setting: str, mtime_ns: int, size: int) -> pd.DataFr
         raise InputError(
             f"{path}: {table['picture'].nunique()} pictures, {len(repeated)} of them repeated, of "
             f"{', '.join(sorted(set(table['subject'])))} (setting {setting}); expected {PICTURES}, {REPEATED} and "
-            f"{', '.join(SUBJECTS)}: take the table of the repository"
+            f"{', '.join(SUBJECTS)}: use the table of the project"
         )
     return table
 
 
 def repeated_of(table: pd.DataFrame) -> set[str]:
-    """Pictures that some subject was shown more than once, whatever the type of a showing says."""
+    """Pictures that at least one subject saw more than once; the type of a trial is not used."""
     counts = Counter(zip(table["subject"], table["picture"]))
     return {picture for (_, picture), count in counts.items() if count > 1}
 
@@ -407,13 +413,13 @@ def stem(picture: str) -> str:
 
 
 def coco_id(name: str) -> int | None:
-    """Number of a picture in COCO by its id, or None where it is not of COCO."""
+    """Number of a picture in COCO from its id, or None if it is not from COCO."""
     match = _COCO.fullmatch(name)
     return int(match["id"]) if match else None
 
 
 def concept_of(name: str) -> str:
-    """Class of ImageNet, scene, or the picture itself for COCO, whose pictures show several things."""
+    """Class of ImageNet, scene, or the picture itself for COCO, because its pictures show several things."""
     if coco_id(name) is not None:
         return name
     match = _IMAGENET.fullmatch(name)

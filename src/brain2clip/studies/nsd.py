@@ -1,18 +1,18 @@
 """Natural Scenes Dataset (Allen et al. 2022): single-trial betas of 8 people who saw 9,000 to 10,000 pictures each.
 
-Files lie as in the bucket of the dataset, in a folder of the user (``root``) or downloaded (``manifest``). Nothing is
-read or fetched unless the terms are accepted, and nothing of the dataset is part of this project. What the files do not
-tell at first sight:
+Files have the layout of the dataset's bucket, in a folder of the user (``root``) or downloaded (``manifest``). Nothing
+is read or fetched unless the terms are accepted, and no part of the dataset is in this project. What is not obvious
+from the files:
 
 - The design counts from 1 (:mod:`brain2clip.readers.nsd_design`), the pictures from 0: id ``nsd-02950`` is ``nsdId``
   2950, row 2950 of ``imgBrick``, number 2951 of design and ``responses.tsv``, and file ``shared…_nsd02951.png``.
 - Betas are whole numbers, 300 times the percent signal change, with axes that depend on the format
   (:mod:`brain2clip.readers.nsd_betas`). Row r of session s is trial 750 (s - 1) + r of the design.
-- ``nsdgeneral`` has -1 outside of the region: voxels are those above 0.
+- ``nsdgeneral`` is -1 outside of the region; voxels above 0 are used.
 
-The test asks for pictures that training did not show, but what they show (people, cats, streets) it did show in other
-pictures: there are no concepts that could be kept apart. So each picture is a concept of its own, and tables say *seen
-concepts*, which is the cautious reading. No picture is on both sides.
+Test pictures are not shown in training. But training has other pictures of the same things (people, cats, streets), and
+concepts cannot be kept apart. So each picture is a concept of its own, and tables say *seen concepts*, which is the
+cautious choice. No picture is in both training and test.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ GRIDS = {
     "07": (78, 95, 81),
     "08": (80, 103, 78),
 }
-#: Names of labels where the dataset's own table is not there.
+#: Names of labels if the dataset's own table is missing.
 NAMES = {
     "prf-visualrois": dict(enumerate(("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4"), 1)),
     "streams": {5: "ventral"},
@@ -71,7 +71,7 @@ class Study(DownloadedStudy, VoxelStudy):
     block: schema.NsdStudy
     dataset = "nsd"
     licence = (
-        f"terms of the Natural Scenes Dataset, {NSD_TERMS}: research and education alone, no part of it may be "
+        f"terms of the Natural Scenes Dataset, {NSD_TERMS}: research and education only, no part of it may be "
         "passed on; pictures: of COCO's authors"
     )
     citation = (
@@ -97,12 +97,12 @@ class Study(DownloadedStudy, VoxelStudy):
         return labels.wanted(self.setting("subjects"), self.block.subjects, SESSIONS, "the Natural Scenes Dataset")
 
     def sessions(self, subject: str) -> tuple[int, ...]:
-        """Numbers of a subject's sessions that are taken, from 1.
+        """Numbers of the sessions of a subject that are used, from 1.
 
         Raises
         ------
         brain2clip.stage.InputError
-            When the subject has none of that number.
+            If the subject has no session with that number.
         """
         labels.check(self.name, subject, SESSIONS)
         there, asked = SESSIONS[subject], self.block.sessions
@@ -117,7 +117,7 @@ class Study(DownloadedStudy, VoxelStudy):
         return numbers
 
     def files(self, subject: str) -> list[str]:
-        """Betas, masks, design and what names and checks them; of downloads their records."""
+        """Betas, masks, design, and the files that name and check them; for downloads, their records."""
         return self._inputs(self._of_subject(subject))
 
     def stimulus_files(self) -> list[str]:
@@ -138,7 +138,7 @@ class Study(DownloadedStudy, VoxelStudy):
         return [self.unit(path) for path in [*given, *([nsd_files.BRICK] if self.block.pictures else [])]]
 
     def downloads(self) -> dict[str, tuple[Entry, ...]]:
-        """All that this study may need of its manifest; nothing where it reads a folder of the user."""
+        """Files of the manifest that this study may need; none if it reads a folder of the user."""
         return {} if self.block.root is not None else super().downloads()
 
     def _of_subject(self, subject: str) -> list[str]:
@@ -151,7 +151,7 @@ class Study(DownloadedStudy, VoxelStudy):
         return [*found, nsd_files.DESIGN, *self._there(extra)]
 
     def _there(self, paths: Iterable[str]) -> list[str]:
-        """Those of some files that the manifest lists or the folder holds: names and cross-checks may be absent."""
+        """Files that are in the manifest or in the folder; tables of names and of cross-checks may be missing."""
         if self.block.root is None:
             return [path for path in paths if path in self.entries]
         return [path for path in paths if (self.root / path).is_file()]
@@ -162,7 +162,7 @@ class Study(DownloadedStudy, VoxelStudy):
         return list(dict.fromkeys(self.record(self.unit(path)) for path in paths))
 
     def _file(self, path: str) -> Path:
-        """A file that is there; a downloaded one as it came."""
+        """An existing file; a downloaded file is first compared with its record."""
         found = self.root / path
         if self.block.root is None:
             self.check_there(found)
@@ -176,7 +176,7 @@ class Study(DownloadedStudy, VoxelStudy):
 
     @cached_property
     def design(self) -> Design:
-        """What was shown when."""
+        """The picture of each trial."""
         return nsd_design.read(self._file(nsd_files.DESIGN), self._source)
 
     def _trials(self, subject: str) -> NDArray[np.int64]:
@@ -184,7 +184,7 @@ class Study(DownloadedStudy, VoxelStudy):
         return self.design.trials(self.sessions(subject))
 
     def _checked_shown(self, subject: str) -> NDArray[np.int64]:
-        """``nsdId`` of each trial, compared with the subject's own table of trials where that is there."""
+        """``nsdId`` of each trial, compared with the subject's own table of trials if it exists."""
         shown = self.design.shown(subject, self._trials(subject))
         path = nsd_files.responses(subject)
         if self._there([path]):
@@ -211,9 +211,9 @@ class Study(DownloadedStudy, VoxelStudy):
                 from_0 = np.array_equal(told, own)
                 raise InputError(
                     f"{path}: {len(other)} of {TRIALS} trials of session {one} show another picture than "
-                    f"{self.design.path} says; the first is trial {first + 1}: 73KID {told[first]:g}, by the design "
+                    f"in {self.design.path}; the first is trial {first + 1}: 73KID {told[first]:g}, in the design "
                     f"{own[first] + 1}"
-                    + ("; one of the two counts from 0, and both are published counting from 1" if from_0 else "")
+                    + ("; one of the two counts from 0, but both published files count from 1" if from_0 else "")
                     + "\n  expected the two files as they were published: get both once more"
                 )
 
@@ -225,8 +225,8 @@ class Study(DownloadedStudy, VoxelStudy):
         Raises
         ------
         brain2clip.stage.InputError
-            When the design is not there or not what was published, the table of pictures contradicts it, or a picture
-            has no caption where captions are given.
+            If the design is missing or not the published one, the table of pictures contradicts it, or a picture has no
+            caption although captions are given.
         """
         import pandas as pd
 
@@ -259,7 +259,7 @@ class Study(DownloadedStudy, VoxelStudy):
 
     @property
     def _pictures(self) -> Path:
-        """Folder of the unpacked pictures, that of this study: others may take other subjects."""
+        """Folder of the unpacked pictures of this study; other studies may have other subjects."""
         return self.results / "raw" / self.name / "pictures"
 
     @property
@@ -268,7 +268,7 @@ class Study(DownloadedStudy, VoxelStudy):
         return self.block.pictures
 
     def brick_files(self) -> list[str]:
-        """What the pictures are unpacked of."""
+        """Files from which the pictures are unpacked."""
         return self._inputs([nsd_files.DESIGN, nsd_files.BRICK])
 
     def brick(self) -> tuple[Path, str, dict[str, int]]:
@@ -280,7 +280,7 @@ class Study(DownloadedStudy, VoxelStudy):
 
     @cached_property
     def _listed(self) -> dict[str, list[str]]:
-        """Columns of the table of pictures, row n being ``nsdId`` n."""
+        """Columns of the table of pictures; row n is ``nsdId`` n."""
         path = self._file(nsd_files.PICTURES)
         table: dict[str, list[str]] = dict(bids_files.read_table(path, ","))
         for name in ("nsdId", "cocoId", "cocoSplit"):
@@ -288,13 +288,13 @@ class Study(DownloadedStudy, VoxelStudy):
                 raise InputError(f"{path}: no column {name}; found {', '.join(table)}; get it once more")
         if table["nsdId"] != [str(number) for number in range(len(table["nsdId"]))]:
             raise InputError(
-                f"{path}: nsdId begins {', '.join(table['nsdId'][:3])}; expected 0, 1, 2 and so on, from 0, as rows of "
-                f"{BRICK_DATA} are counted; get it once more"
+                f"{path}: nsdId begins {', '.join(table['nsdId'][:3])}; expected 0, 1, 2 and so on, like the rows of "
+                f"{BRICK_DATA}; get it once more"
             )
         return table
 
     def _check_pictures(self) -> None:
-        """Refuse a table of pictures, where it is there, that names others as shared or as seen than the design."""
+        """Refuse a table of pictures, if it exists, whose shared or seen pictures are not those of the design."""
         if not self._there([nsd_files.PICTURES]):
             return
         wanted = {"shared1000": self.design.pictures[0, : self.design.n_shared]}
@@ -314,8 +314,9 @@ class Study(DownloadedStudy, VoxelStudy):
             if told != own and told != seen.get(name):
                 raise InputError(
                     f"{self.root / nsd_files.PICTURES}: {name} marks {len(told)} pictures, {len(told & own)} of them "
-                    f"among the {len(own)} that {self.design.path} says\n  expected the same ones, counted from 0 here "
-                    "and from 1 there; get both files once more"
+                    f"are among the {len(own)} in {self.design.path}\n  expected the same pictures (this table counts "
+                    "from "
+                    "0, the design from 1); get both files once more"
                 )
 
     def coco_ids(self) -> dict[str, int]:
@@ -325,7 +326,7 @@ class Study(DownloadedStudy, VoxelStudy):
         return {id_of(number): int(self._cell("cocoId", number)) for number in numbers}
 
     def in_bold5000(self) -> tuple[str, ...]:
-        """Pictures of the study that BOLD5000 showed as well (column ``BOLD5000``)."""
+        """Pictures of the study that are in BOLD5000, too (column ``BOLD5000``)."""
         numbers = sorted(self._sides["train"] | self._sides["test"])
         return tuple(id_of(one) for one in numbers if self._cell("BOLD5000", one) in ("True", "TRUE", "1", "1.0"))
 
@@ -334,7 +335,9 @@ class Study(DownloadedStudy, VoxelStudy):
         if name not in self._listed:
             raise InputError(f"{path}: no column {name}; found {', '.join(self._listed)}; get it once more")
         if number >= len(self._listed[name]):
-            raise InputError(f"{path}: {len(self._listed[name])} pictures, and the design shows nsdId {number}")
+            raise InputError(
+                f"{path}: {len(self._listed[name])} pictures, but the design shows nsdId {number}; get both once more"
+            )
         return self._listed[name][number]
 
     def _caption_files(self) -> list[Path]:
@@ -344,7 +347,7 @@ class Study(DownloadedStudy, VoxelStudy):
         return [given / f"captions_{split}.json" for split in ("train2017", "val2017")]
 
     def _captions(self, numbers: Sequence[int]) -> list[list[str]]:
-        """Sentences of pictures, at least one of each; none where the setting names no file."""
+        """Sentences of pictures, at least one for each; none if the setting names no file."""
         if self.block.captions is None:
             return [[] for _ in numbers]
         files = self._caption_files()
@@ -352,7 +355,7 @@ class Study(DownloadedStudy, VoxelStudy):
         lost = [id_of(number) for number, texts in zip(numbers, found) if not texts]
         if lost:
             raise InputError(
-                f"{self.block.captions}: no caption of {len(lost)} of {len(numbers)} pictures, the first is {lost[0]} "
+                f"{self.block.captions}: no caption for {len(lost)} of {len(numbers)} pictures, the first is {lost[0]} "
                 f"(setting {self.setting('captions')}); get the files once more, or set captions to null"
             )
         return found
@@ -367,8 +370,9 @@ class Study(DownloadedStudy, VoxelStudy):
             split, coco_id = self._cell("cocoSplit", number), self._cell("cocoId", number)
             if split not in by_split or not coco_id.isdigit():
                 raise InputError(
-                    f"{self.root / nsd_files.PICTURES}: nsdId {number} is {coco_id!r} of {split!r}; expected a number "
-                    f"of COCO, of {' or '.join(by_split)}; get it once more"
+                    f"{self.root / nsd_files.PICTURES}: nsdId {number} has cocoId {coco_id!r} and cocoSplit {split!r}; "
+                    "expected a "
+                    f"number, and {' or '.join(by_split)}; get it once more"
                 )
             found.append(by_split[split].get(int(coco_id), []))
         return found
@@ -384,20 +388,21 @@ class Study(DownloadedStudy, VoxelStudy):
             texts = np.load(path, allow_pickle=False)
         if texts.ndim != 2 or texts.dtype.kind != "U" or len(texts) <= max(numbers):
             raise InputError(
-                f"{path}: {texts.dtype} {texts.shape} (setting {setting}); expected text, a row for each of the 73,000 "
-                "pictures"
+                f"{path}: {texts.dtype} {texts.shape} (setting {setting}); expected text with a row for each of the "
+                "73,000 "
+                "pictures; get it once more"
             )
         return [[sentence for text in texts[one] if (sentence := " ".join(text.split()))] for one in numbers]
 
     # -------------------------------------------------------------------------------------------- rows
 
     def rows(self, subject: str) -> pd.DataFrame:
-        """What each trial shows; shared pictures that the test does not take have no stimulus.
+        """The picture of each trial; shared pictures that the test leaves out have no stimulus.
 
         Raises
         ------
         brain2clip.stage.InputError
-            When design or table of trials are not what was published, or contradict each other.
+            If design or table of trials are not the published ones, or contradict each other.
         """
         import numpy as np
         import pandas as pd
@@ -419,7 +424,7 @@ class Study(DownloadedStudy, VoxelStudy):
     # ------------------------------------------------------------------------------------------ voxels
 
     def regions(self, subject: str) -> dict[str, NDArray[np.bool_]]:
-        """Regions within the mask: files as a whole, their labels by number, and by name where no two share it."""
+        """Regions within the mask: whole files, labels by number, and by name (with the file if two share it)."""
         found: dict[str, NDArray[np.bool_]] = {self.block.mask: self._inside(subject) >= 0}
         named: dict[str, list[tuple[str, NDArray[np.bool_]]]] = {}
         for family in self.block.regions:
@@ -443,7 +448,7 @@ class Study(DownloadedStudy, VoxelStudy):
         return ["-".join(map(str, place)) for place in places]
 
     def signals(self, subject: str, voxels: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Percent signal change [n_trials, len(voxels)] of some voxels, sessions after one another."""
+        """Percent signal change [n_trials, len(voxels)] of some voxels, session after session."""
         import numpy as np
 
         from brain2clip.readers import nsd_betas
@@ -460,14 +465,14 @@ class Study(DownloadedStudy, VoxelStudy):
         return signals
 
     def _read_stored(self, subject: str) -> NDArray[np.int16]:
-        """Numbers [n_trials, n_voxels] of the mask, as stored: a packed file is read once, not in parts."""
+        """Numbers [n_trials, n_voxels] of the mask, as stored; a packed file is read only once."""
         import numpy as np
 
         inside = self._inside(subject)
         return np.concatenate([self._session(subject, one).read(inside) for one in self.sessions(subject)])
 
     def _open_session(self, subject: str, session: int) -> Hdf5Betas | NiftiBetas:
-        """Betas of a session, on the grid that all have."""
+        """Betas of a session; all sessions must have the same grid."""
         from brain2clip.readers import nsd_betas
 
         path = self._file(nsd_files.betas(subject, self.block.betas, session, self.block.format))
@@ -479,8 +484,9 @@ class Study(DownloadedStudy, VoxelStudy):
             wanted = self._grid(subject)
         if found.grid != wanted:
             raise InputError(
-                f"{path}: {found.grid} voxels, expected {wanted} of subject {subject} in func1pt8mm; it is of another "
-                "subject or resolution"
+                f"{path}: {found.grid} voxels, expected {wanted} for subject {subject} in func1pt8mm; the file is of "
+                "another "
+                "subject or resolution: get the right one"
             )
         return found
 
@@ -488,14 +494,14 @@ class Study(DownloadedStudy, VoxelStudy):
         return self._session(subject, self.sessions(subject)[0]).grid
 
     def _read_inside(self, subject: str) -> NDArray[np.int64]:
-        """Places in the grid of the voxels of the mask, ascending: above 0, since -1 stands outside of it."""
+        """Places of the voxels of the mask in the grid, ascending; values above 0 count, because -1 is outside."""
         import numpy as np
 
         found = np.flatnonzero(self._labels_of(subject, self.block.mask) > 0)
         if not len(found):
             raise InputError(
                 f"{self.root / nsd_files.roi(subject, self.block.mask)}: no voxel above 0 (setting "
-                f"{self.setting('mask')})"
+                f"{self.setting('mask')}); expected a mask: name another file of roi/"
             )
         return found
 
@@ -509,7 +515,7 @@ class Study(DownloadedStudy, VoxelStudy):
         return nsd_betas.read_labels(path, session.grid, session, setting)
 
     def _names_of(self, subject: str, family: str) -> dict[int, str]:
-        """Names of labels: of the dataset's table where it is there."""
+        """Names of labels, from the dataset's table if it exists."""
         from brain2clip.readers import nsd_betas
 
         path = nsd_files.names(subject, family)
@@ -522,11 +528,11 @@ def id_of(number: int) -> str:
 
 
 def number_of(name: str) -> int | None:
-    """``nsdId`` of an id, or None where it is none."""
+    """``nsdId`` of an id, or None if it is not an id of NSD."""
     match = _ID.fullmatch(name)
     return int(match[1]) if match else None
 
 
 def path_of(number: int) -> str:
-    """Path of a picture in the folder of pictures, a thousand in each folder."""
+    """Path of a picture in the folder of pictures, with a thousand pictures in each subfolder."""
     return f"{number // 1000:02d}/{id_of(number)}.png"

@@ -1,24 +1,28 @@
-"""THINGS-MEG (Hebart et al. 2023) as its BIDS version, OpenNeuro ds004212, has it.
+"""THINGS-MEG (Hebart et al. 2023) in its BIDS version, OpenNeuro ds004212.
 
 4 subjects, 12 recording sessions of 10 runs each: CTF, 1200 Hz, 272 sensors. Each session shows one picture of each of
-the 1,854 concepts of THINGS and 200 further pictures, the same in every session; catch trials stand between them. What
-the tables do not tell at first sight:
+the 1,854 concepts of THINGS and 200 further pictures, the same in every session, with catch trials between them. What
+is not obvious from the tables:
 
-- Numbers are written as floats (``24812.0``), and what is missing is ``N/A``, which is not the ``n/a`` of BIDS. The
-  picture is ``value``, its place among the 26,107 pictures of THINGS in alphabetical order, from 1; which file that is
-  stands in no table of the dataset, but in ``workflow/manifests/things-meg-images.csv``. ``things_category_nr`` is the
-  place of its concept, which is checked against the picture.
-- The 200 repeated pictures show concepts of the others: retrieval is zero-shot only without the 12 training pictures
-  of each of these concepts (setting ``keep_test_concepts``). They are the 200 test pictures of THINGS-EEG1. 178 of the
-  200 test pictures of THINGS-EEG2 are shown here once, 155 of them as training; so is each of its training pictures.
-- Onsets follow the optical sensor on the projector since version 2.0.0; ``sample`` is onset x 1200, counted from 0.
+- Numbers are written as floats (``24812.0``), and a missing value is ``N/A``, not the ``n/a`` of BIDS. ``value`` is the
+  picture: its place in the alphabetical list of the 26,107 pictures of THINGS, from 1. No table of the dataset has the
+  names of the files; they are in ``workflow/manifests/things-meg-images.csv``. ``things_category_nr`` is the place of
+  the concept, which is checked against the picture.
+- The 200 repeated pictures show concepts of training pictures: retrieval is zero-shot only without the 12 training
+  pictures of each of these concepts (setting ``keep_test_concepts``). The 200 pictures are the test pictures of
+  THINGS-EEG1. 178 of the 200 test pictures of THINGS-EEG2 are shown here once, 155 of them as training pictures. All
+  training pictures of THINGS-EEG2 are training pictures here, too.
+- Since version 2.0.0 onsets are those of the optical sensor on the projector; ``sample`` is onset x 1200, counted from
+  0.
   The trigger channel ``UPPT001`` (64 at a picture, 32 at the end) is another clock (setting ``onset``).
-- ``channels.tsv`` gives the sensors the type ``OTHER``, and calls MRO11-1609 good, which the authors leave out; it is
-  absent in sub-BIGMEG4 ses-02, and so are other sidecars here and there. Types are those of the recording.
+- ``channels.tsv`` gives the sensors the type ``OTHER``, so types come from the recording. It marks MRO11-1609 as good,
+  but
+  the authors leave this sensor out. The table is missing in sub-BIGMEG4 ses-02, and some other sidecars are missing,
+  too.
 - All sensors drop out for 0.2 s in two runs (:data:`DROPOUTS`).
 - Pictures come every 1.25 to 1.7 s: epochs of 1.4 s overlap a little with the next.
 
-Downloads go to ``results/raw/things-meg``, by the name of the dataset: studies with other settings share them. A
+Downloads go to ``results/raw/things-meg``, so studies with other settings share them. A
 manifest may list FIF files (``…_meg.fif``) in place of the folders of CTF.
 """
 
@@ -48,15 +52,15 @@ log = logging.getLogger("brain2clip")
 
 #: Sampling rate of the recordings, Hz, and largest difference between ``onset`` and ``sample``, samples.
 SFREQ, SAMPLE_TOLERANCE = 1200.0, 0.1
-#: Events of a run by kind: what is found in all 480 runs.
+#: Number of events of a run by kind, as in all 480 runs.
 EVENTS = {"exp": (185, 186), "test": (20,), "catch": (20,)}
 #: Sessions, and runs of each.
 SESSIONS, RUNS = 12, 10
-#: How what is missing is written.
+#: Texts of missing values.
 MISSING = ("N/A", "n/a")
-#: Trigger channel, and what it holds at a picture.
+#: Trigger channel, and its value at a picture.
 TRIGGER, PULSE = "UPPT001", 64
-#: How far a trigger may be from its event, s (pictures are 1.25 s apart at least), and from the median of the others.
+#: Largest distance of a trigger from its event, s (pictures are at least 1.25 s apart), and from the median distance.
 TRIGGER_S, JITTER_S = 0.3, 0.05
 #: How recordings are read: sensors are axial gradiometers of CTF, which are ``mag`` for MNE, by the file's own types.
 READ: dict[str, Any] = {"datatype": "meg", "picks": ("mag",), "types_from": "file"}
@@ -82,8 +86,8 @@ _WHOLE = r"[0-9]+(\.0*)?"
 class Study(DownloadedStudy, EegStudy):
     """THINGS-MEG.
 
-    Candidates are the pictures, where the user has them (setting ``pictures``), else a text prompt for each: those of
-    the test show 200 different concepts.
+    Candidates are the pictures if the user has them (setting ``pictures``), else a text prompt for each picture: the
+    test pictures show 200 different concepts.
     """
 
     Settings = schema.ThingsMegStudy
@@ -126,15 +130,16 @@ class Study(DownloadedStudy, EegStudy):
             for run in self._runs:
                 if (subject, session, run) not in self._listed:
                     raise InputError(
-                        f"{self.block.manifest}: lists no recording sub-{subject}_ses-{session}_task-main_run-{run}, "
-                        f"which studies.{self.name} wants (settings sessions, runs); expected its .meg4 or .fif; "
+                        f"{self.block.manifest}: recording sub-{subject}_ses-{session}_task-main_run-{run} is not "
+                        "listed, "
+                        f"but studies.{self.name} reads it (settings sessions, runs); expected its .meg4 or .fif: "
                         "complete the manifest, or name other labels"
                     )
                 found.append(self._listed[subject, session, run])
         return found
 
     def expected_counts(self, subject: str) -> dict[str, int] | None:
-        """Trials per split of whole sessions; runs of them show other numbers of training pictures."""
+        """Trials per split of whole sessions; None for single runs, whose numbers of training pictures differ."""
         if self.block.source == "raw" and len(self._runs) != RUNS:
             return None
         sessions = SESSIONS if self.block.source == "preprocessed" else len(self._sessions)
@@ -147,7 +152,7 @@ class Study(DownloadedStudy, EegStudy):
     def index(self) -> pd.DataFrame:
         """The index of the pictures (:func:`brain2clip.readers.things_meg_index.read_index`) with their ``split``.
 
-        ``split`` is empty for pictures that are on neither side: of test concepts, where these are not kept.
+        ``split`` is empty for training pictures of test concepts, unless these are kept.
         """
         index = things_meg_index.read_index(Path(self.block.images), self.setting("images"))
         is_test = (index["trial_type"] == "test").to_numpy(bool)
@@ -164,7 +169,7 @@ class Study(DownloadedStudy, EegStudy):
         Raises
         ------
         brain2clip.stage.InputError
-            When the index is wrong, or a picture is not in its place.
+            If the index is wrong, or a picture is missing.
         """
         table = self.index[self.index["split"] != ""].reset_index(drop=True).assign(image="")
         if self.block.pictures is not None:
@@ -180,7 +185,7 @@ class Study(DownloadedStudy, EegStudy):
     # ------------------------------------------------------------------------------------------ trials
 
     def trials(self, recording: Recording) -> pd.DataFrame:
-        """Trials of a recording in time order; what they show is read from ``value``.
+        """Trials of a recording in time order; their pictures are read from ``value``.
 
         Returns
         -------
@@ -190,9 +195,9 @@ class Study(DownloadedStudy, EegStudy):
         Raises
         ------
         brain2clip.stage.InputError
-            When a file is absent or not as it was downloaded, a column is absent, numbers of events are not those of
-            every run or session, a label is no number of a picture, not of the concept beside it, or not shown as
-            often as it must be, onsets contradict ``sample``, or triggers that are asked for do not go with the events.
+            If a file is missing or was changed after the download, a column is missing, or the number of events of a
+            run or session is wrong; if a label is not the number of a picture, contradicts its concept, or does not
+            occur as often as it must; if onsets contradict ``sample``, or wanted triggers do not match the events.
         """
         import pandas as pd
 
@@ -214,7 +219,7 @@ class Study(DownloadedStudy, EegStudy):
         return events
 
     def _check_subject(self, subject: str) -> None:
-        """Refuse sessions that do not show what every session shows; of parts of a session nothing comes twice."""
+        """Refuse sessions without the pictures that every session shows, and pictures that occur twice."""
         import pandas as pd
 
         earlier: dict[int, str] = {}
@@ -248,7 +253,7 @@ class Study(DownloadedStudy, EegStudy):
     # ------------------------------------------------------------------------------------------ onsets
 
     def _onsets(self, recording: Recording, events: Events) -> np.ndarray:
-        """Onsets of all events [n_events], s, by the clock that is asked for; says how far triggers are from events."""
+        """Onsets of all events [n_events], s, by the clock of the setting; logs how far triggers are from events."""
         onsets = events.onsets()
         wanted = self.block.onset == "trigger"
         times = triggers.pulses(recording.path, TRIGGER, PULSE)
@@ -264,8 +269,8 @@ class Study(DownloadedStudy, EegStudy):
             return matched if wanted else onsets
         if wanted:
             raise InputError(
-                f"{recording.path}: {problem}\n  expected a pulse of {PULSE} in {TRIGGER} for each of the "
-                f"{len(onsets)} events of {recording.events.name} and no other; set {self.setting('onset')}: events, "
+                f"{recording.path}: {problem}\n  expected exactly one pulse of {PULSE} in {TRIGGER} for each of the "
+                f"{len(onsets)} events of {recording.events.name}; set {self.setting('onset')}: events, "
                 "or get the recording again"
             )
         log.warning("%s: triggers cannot be compared with the events: %s", recording.name, problem)
@@ -274,7 +279,7 @@ class Study(DownloadedStudy, EegStudy):
     # ----------------------------------------------------------------------------------------- signals
 
     def check_recording(self, recording: Recording) -> None:
-        """Refuse files of a recording that are not as they came, sidecars and files in its folder that none brought."""
+        """Refuse files of a recording that were changed after the download, or that were not downloaded."""
         inside = sorted(recording.path.rglob("*")) if recording.path.is_dir() else [recording.path]
         for path in (*(one for one in inside if not one.is_dir()), *bids_files.sidecar_files(recording)):
             self.check_there(path)
@@ -307,7 +312,7 @@ class Study(DownloadedStudy, EegStudy):
         return self.wanted("runs", {run for _, _, run in self._listed})
 
     def subject_units(self, subject: str) -> list[str]:
-        """One unit per recording, or one of each file of the authors' epochs."""
+        """One unit per recording, or one per file of the authors' epochs."""
         labels.check(self.name, subject, self.subjects())
         if self.block.source == "preprocessed":
             self._check_whole()
@@ -315,13 +320,13 @@ class Study(DownloadedStudy, EegStudy):
         return [self.unit(self.relative(self._signal(one))) for one in self.recordings(subject)]
 
     def files(self, subject: str) -> list[str]:
-        """Records of the downloads of a subject, or files of the authors' epochs that lie in a folder of the user."""
+        """Records of the downloads of a subject, or the authors' epochs in a folder of the user."""
         if self.block.source == "preprocessed" and self.block.epochs:
             return [str(path) for path in self._own_epochs(subject)]
         return super().files(subject)
 
     def _signal(self, recording: Recording) -> Path:
-        """File of the manifest that a recording is known by."""
+        """File of the manifest that identifies a recording."""
         if recording.path.suffix == ".fif":
             return recording.path
         return recording.path / f"{recording.path.stem}.meg4"
@@ -329,12 +334,12 @@ class Study(DownloadedStudy, EegStudy):
     # ------------------------------------------------------------------------------- the authors' epochs
 
     def epoch_files(self, subject: str) -> list[Path]:
-        """Files of the authors' epochs of a subject, the first part first, as they were downloaded or are given.
+        """Files of the authors' epochs of a subject, in the order of their parts, downloaded or in the user's folder.
 
         Raises
         ------
         brain2clip.stage.InputError
-            When one is absent or not as it came.
+            If a file is missing or was changed after the download.
         """
         if self.block.epochs:
             return self._own_epochs(subject)
@@ -344,7 +349,7 @@ class Study(DownloadedStudy, EegStudy):
         return paths
 
     def epoch_trials(self, subject: str, values: np.ndarray, where: str) -> pd.DataFrame:
-        """What the authors' epochs of a subject show.
+        """Pictures of the authors' epochs of a subject.
 
         Parameters
         ----------
@@ -356,14 +361,14 @@ class Study(DownloadedStudy, EegStudy):
         Returns
         -------
         pandas.DataFrame
-            ``stimulus``, ``concept``, ``split`` (all empty where an epoch is left out) and ``session``, which is not
-            known where epochs are not in the order of whole sessions; a row per epoch.
+            ``stimulus``, ``concept``, ``split`` (all empty if an epoch is left out) and ``session`` (unknown if epochs
+            are not in the order of whole sessions); a row per epoch.
 
         Raises
         ------
         brain2clip.stage.InputError
-            When there are other numbers of epochs than were recorded, or a picture is unknown or not shown as often as
-            it was.
+            If the number of epochs is not that of the recordings, or a picture is unknown or does not occur as often
+            as in the recordings.
         """
         import pandas as pd
 
@@ -372,7 +377,8 @@ class Study(DownloadedStudy, EegStudy):
         known = np.isin(values, self.index.index)
         if (~known & ~catch).any():
             raise InputError(
-                f"{where}: {int((~known & ~catch).sum())} epochs have ids that are no picture, the first is "
+                f"{where}: {int((~known & ~catch).sum())} epochs have ids that are not numbers of pictures, the first "
+                "is "
                 f"{values[~known & ~catch][0]}; expected numbers of {self.block.images} (setting "
                 f"{self.setting('images')}), and {CATCH} for catch trials; get all parts of the file again"
             )
@@ -381,7 +387,7 @@ class Study(DownloadedStudy, EegStudy):
         found = (int(catch.sum()), int((~is_test).sum()), int(is_test.sum()))
         if found != expected:
             raise InputError(
-                f"{where}: {len(values)} epochs, of which {found[0]} catch, {found[1]} exp and {found[2]} test; "
+                f"{where}: {len(values)} epochs: {found[0]} catch, {found[1]} exp and {found[2]} test; "
                 f"expected {sum(expected)}: {expected[0]}, {expected[1]} and {expected[2]}. Get all parts of the file "
                 "again"
             )
@@ -401,7 +407,7 @@ class Study(DownloadedStudy, EegStudy):
         return trials.assign(session=self._sessions_of(values, known, where))
 
     def _sessions_of(self, values: np.ndarray, known: np.ndarray, where: str) -> list[str]:
-        """Session of each epoch, where each stretch of the length of one shows what every session shows."""
+        """Session of each epoch, if the epochs are in the order of whole sessions."""
         length = len(values) // SESSIONS
         for session in range(SESSIONS):
             some = slice(session * length, (session + 1) * length)
@@ -409,7 +415,7 @@ class Study(DownloadedStudy, EegStudy):
             exp = shown.loc[shown["trial_type"] == "exp", "concept"]
             test = shown.loc[shown["trial_type"] == "test", "stimulus_id"]
             if (len(exp), exp.nunique(), len(test), test.nunique()) != (CONCEPTS, CONCEPTS, *[TEST_PICTURES] * 2):
-                log.warning("%s: epochs are not in the order of whole sessions, so nobody knows whose each is", where)
+                log.warning("%s: epochs are not in the order of whole sessions, so their sessions are unknown", where)
                 return [NO_LABEL] * len(values)
         return [f"{place // length + 1:02d}" for place in range(len(values))]
 
@@ -418,8 +424,9 @@ class Study(DownloadedStudy, EegStudy):
         found = [path for path in self.entries if (match := _EPOCHS.fullmatch(path)) and match["number"] == number]
         if not found:
             raise InputError(
-                f"{self.block.manifest}: lists no derivatives/preprocessed/preprocessed_P{number}-epo.fif, which "
-                f"studies.{self.name} needs (source: preprocessed); make one that does (brain2clip manifest ds004212 "
+                f"{self.block.manifest}: derivatives/preprocessed/preprocessed_P{number}-epo.fif is not listed, but "
+                f"studies.{self.name} needs it (source: preprocessed); make a manifest with it (brain2clip manifest "
+                "ds004212 "
                 f"--derivatives preprocessed), or name the folder of the files (setting {self.setting('epochs')})"
             )
         return sorted(found, key=lambda path: (len(path), path))
@@ -438,15 +445,15 @@ class Study(DownloadedStudy, EegStudy):
         for setting in ("sessions", "runs"):
             if getattr(self.block, setting) != "all":
                 raise InputError(
-                    f"studies.{self.name}.{setting}: the authors' epochs (source: preprocessed) are of all sessions "
-                    f"and runs together; leave {setting} out, or take source: raw"
+                    f"studies.{self.name}.{setting}: the authors' epochs (source: preprocessed) contain all sessions "
+                    f"and runs; leave {setting} out, or take source: raw"
                 )
 
 
 def _mismatch(times: np.ndarray, onsets: np.ndarray, matched: np.ndarray | None) -> str | None:
-    """Why triggers do not belong to events one by one; None where they do."""
+    """Why triggers do not match the events; None if they do."""
     if matched is None:
-        return f"{len(times)} pulses of {PULSE} and {len(onsets)} events, not one for one"
+        return f"{len(times)} pulses of {PULSE} and {len(onsets)} events, which do not match one to one"
     apart = matched - onsets
     far = float(np.abs(apart).max())
     if far > TRIGGER_S:
@@ -454,7 +461,7 @@ def _mismatch(times: np.ndarray, onsets: np.ndarray, matched: np.ndarray | None)
     off = float(np.abs(apart - np.median(apart)).max())
     if off > JITTER_S:
         return (
-            f"pulses of {PULSE} are {np.median(apart):+.3f} s from their events (median), and one differs from that by "
+            f"pulses of {PULSE} are {np.median(apart):+.3f} s from their events (median), but one differs from this by "
             f"{off:.3f} s; expected at most {JITTER_S} s"
         )
     return None
@@ -468,7 +475,7 @@ class Events(PublishedTable):
     """The events table of a run, and its checks."""
 
     def check(self, index: pd.DataFrame, source: str) -> None:
-        """Refuse other events than in every run, and labels that contradict the index of the pictures."""
+        """Refuse numbers of events that no run has, and labels that contradict the index of the pictures."""
         self.require(NEEDED)
         types = self.types()
         names, counts = np.unique(types, return_counts=True)
@@ -492,7 +499,7 @@ class Events(PublishedTable):
         return np.array(self.table["trial_type"], dtype=str)
 
     def shows(self) -> np.ndarray:
-        """Which events show a picture of THINGS [n_events]; catch trials show an artificial one."""
+        """Which events show a picture of THINGS [n_events]; catch trials show an artificial picture."""
         return self.types() != "catch"
 
     def pictures(self) -> np.ndarray:
@@ -520,7 +527,7 @@ class Events(PublishedTable):
         return onsets
 
     def _check_labels(self, index: pd.DataFrame, source: str) -> None:
-        """Refuse numbers that are none, unknown, of another kind of event or of another concept than beside them."""
+        """Refuse labels that are not numbers or are unknown, or that contradict kind or concept of the event."""
         import pandas as pd
 
         shows = self.shows()
@@ -548,7 +555,7 @@ class Events(PublishedTable):
     def _agree(
         self, shows: np.ndarray, name: str, found: np.ndarray, expected: pd.Series, files: pd.Series, source: str
     ) -> None:
-        """Refuse a column that says another thing of a picture than the index."""
+        """Refuse a column that contradicts the index."""
         wrong = found[shows] != expected.to_numpy()
         if wrong.any():
             first = int(wrong.argmax())
@@ -556,6 +563,6 @@ class Events(PublishedTable):
             bad[shows.nonzero()[0][first]] = True
             raise self.wrong(
                 f"value and {name} disagree in {wrong.sum()} of {len(wrong)} events: {self.cell('value', bad)}, "
-                f"{files.iloc[first]} by {source}, and {name} is {self.value(name, bad)!r}; expected "
+                f"{files.iloc[first]} in {source}, but {name} is {self.value(name, bad)!r}; expected "
                 f"{expected.iloc[first]}"
             )

@@ -1,9 +1,9 @@
-"""Stage ``tune``: the joint model of all other subjects, trained on with training trials of a new one.
+"""Stage ``tune``: further training of the joint model of all other subjects with training trials of a new subject.
 
-The new subject gets an input layer of its own, drawn at random; the network behind it, the scale, what a readout was
-fitted to and the centres of the targets are those of the other subjects' model. Then it trains as any other mapping
-does: the same batches, loss, schedule and choice of the epoch, by training concepts of the new subject alone. Test
-trials are never opened here.
+The new subject gets an input layer of its own with random weights. The later layers, the scale, the fitted readout and
+the centres of the targets are those of the other subjects' model. Then the model is trained like any other mapping:
+with the same batches, loss and schedule. The epoch is chosen with training concepts of the new subject only. Test
+trials are never read here.
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ OWN = "own."
 
 
 def run(job: stage.Job) -> None:
-    """Train on and write the checkpoint and its history."""
+    """Train a model further; write the checkpoint and its history."""
     method: MethodBase = parse(Method, job.settings["method"])
     if not isinstance(method, BrainMapping) or method.no_tuning:
         raise stage.InputError(
-            f"protocol new-subject: {method.no_tuning or f'a method of kind {method.kind} is no mapping'}; expected a "
-            "method of kind mapping with another classifier than a learned context"
+            f"protocol new-subject: {method.no_tuning or f'a method of kind {method.kind} is not a mapping'}; expected "
+            "a "
+            "method of kind mapping without a learned context"
         )
     seed, subjects = job.settings["seed"], list(job.settings["subjects"])
     device = torch_device.chosen(asked=True)
@@ -52,8 +53,8 @@ def run(job: stage.Job) -> None:
     sets = responses_of(job, method, joint=True)
     if not sum(len(one.values) for one in sets):
         raise stage.InputError(
-            f"no training trial to learn from in {', '.join(map(str, job.inputs['responses']))}; a new subject needs "
-            "some: take more sessions (protocols.*.sessions)"
+            f"no training trial in {', '.join(map(str, job.inputs['responses']))}; expected training trials of the new "
+            "subject: take more sessions (protocols.*.sessions)"
         )
     recordings = all_recordings(start, sets, subjects)
     with stimuli_of(job) as stimuli:
@@ -78,17 +79,19 @@ def run(job: stage.Job) -> None:
 
 
 def all_recordings(start: Mapping[str, Tensor], sets: list[Responses], subjects: list[str]) -> same_samples.Recordings:
-    """What the model was trained on, before and now: a test must not hold samples of either under another name.
+    """Recordings that the model was trained on, before and now: a test must not contain samples of them.
+
+    Labels of subjects are not compared, but samples.
 
     Raises
     ------
     InputError
-        Where the new subject is one of the others under another label.
+        If the new subject is one of the other subjects under another label.
     """
     names = names_from_tensor(start[RECORDINGS])[: len(start[SKETCHES])]
     others = same_samples.Recordings(tuple(names), start[SKETCHES].numpy().view(np.uint64))
     found = same_samples.together([*(one.recordings for one in sets), others])
-    where = f"responses of new subject {', '.join(subjects)} and of those whose model it starts from"
+    where = f"responses of new subject {', '.join(subjects)} and of the subjects of the model that it starts from"
     same_samples.refuse_equal(found, where)
     return found
 
@@ -96,7 +99,7 @@ def all_recordings(start: Mapping[str, Tensor], sets: list[Responses], subjects:
 def tuned(
     method: BrainMapping, study: Study, start: Mapping[str, Tensor], input_only: bool
 ) -> tuple[dict[str, Tensor], pd.DataFrame]:
-    """Parameters of the network, those that did not train included, with centres; and a row per epoch.
+    """All parameters of the network, also those that were not trained, with centres; and a row per epoch.
 
     Parameters
     ----------
@@ -106,7 +109,7 @@ def tuned(
     start : mapping
         Checkpoint of the joint model of others.
     input_only : bool
-        Whether the input layer alone trains.
+        Whether only the input layer is trained.
     """
     torch.manual_seed(study.seed)
     rows = np.unique(np.concatenate([one.stimulus for one in study.sets]))
@@ -124,7 +127,7 @@ def tuned(
 
 
 def targets_of(method: BrainMapping, study: Study, rows: np.ndarray, start: Mapping[str, Tensor]) -> Targets:
-    """Targets in the space of the start: its readout and its centres, not those of the new subject's stimuli."""
+    """Targets with readout and centres of the start, not of the new subject's stimuli."""
     plain = method.supervision.model_copy(update={"centre": False})
     # Not fitted anew: the first sessions may show fewer pictures than it has components.
     theirs = targets.of(method.readout, study.stimuli)
@@ -140,19 +143,19 @@ def targets_of(method: BrainMapping, study: Study, rows: np.ndarray, start: Mapp
 
 
 def begin(model: MappingNetwork, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Put all that is not a subject's own from the start into a fresh network, and give it back.
+    """Copy all parameters that are shared by subjects from the start into a new network, and return them.
 
     Raises
     ------
     InputError
-        Where the start lacks some of it.
+        If the start lacks one of them.
     """
     wanted = [name for name in trainable(model) if not name.startswith(OWN)]
     lost = [name for name in wanted if name not in start]
     if lost:
         raise stage.InputError(
-            f"the model that a new subject starts from has no {lost[0]} ({len(lost)} of {len(wanted)} parameters "
-            "absent); run snakemake so that it is made again"
+            f"the model that a new subject starts from has no {lost[0]} ({len(lost)} of {len(wanted)} parameters are "
+            "missing); run snakemake, which makes it again"
         )
     behind = {name: start[name] for name in wanted}
     model.load_state_dict(behind, strict=False)

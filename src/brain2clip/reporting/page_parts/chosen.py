@@ -29,9 +29,9 @@ class Difference:
 
 
 def difference(method: str, methods: Sequence[str], chosen: Mapping[str, Mapping[str, Any]]) -> Difference:
-    """The difference of a method to the nearest of those that stand before it; of equally near ones to the first.
+    """Difference of a method from the most similar method before it; of equally similar ones, from the first.
 
-    Methods of another kind have other settings, so that a list of what differs would name nearly all of them.
+    Methods of another kind have other settings, so a list of differences would name nearly all of them.
     """
     own = flat(used(chosen[method]))
     kind = chosen[method].get("kind")
@@ -43,7 +43,7 @@ def difference(method: str, methods: Sequence[str], chosen: Mapping[str, Mapping
 
 
 def used(block: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a method without those that its others leave without effect."""
+    """Settings of a method without those that have no effect because of other settings."""
     found = dict(block)
     if (selection := found.get("selection") or {}).get("rule") == "last":
         found["selection"] = {key: value for key, value in selection.items() if key != "share"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-#: Terms, each with what makes it stand on a page (a pattern), and what it means.
+#: Terms, each with a pattern that finds it on a page, and its meaning.
 TERMS: tuple[tuple[str, str, str], ...] = (
     (
         "Balanced accuracy",
@@ -20,8 +20,8 @@ TERMS: tuple[tuple[str, str, str], ...] = (
         "BrainCLIP",
         "brainclip",
         "A network from voxels to the picture model's space, trained with pictures and sentences (Ma and "
-        "others, IEEE Transactions on Medical Imaging; arXiv 2302.12971). Built here from what is published "
-        "of it.",
+        "others, IEEE Transactions on Medical Imaging; arXiv 2302.12971). Built here from the "
+        "publication.",
     ),
     (
         "Candidates",
@@ -99,8 +99,7 @@ TERMS: tuple[tuple[str, str, str], ...] = (
     (
         "Interval",
         "interval",
-        "95 % confidence interval unless another level is named; how it was made stands beside it (Protocol: "
-        "Intervals).",
+        "95 % confidence interval unless another level is named; the page says how it was made (Protocol: Intervals).",
     ),
     (
         "Judge",
@@ -184,7 +183,7 @@ TERMS: tuple[tuple[str, str, str], ...] = (
     (
         "Seed",
         "seed",
-        "Number from which all randomness of a training comes; several show how much a result depends on it.",
+        "Number that starts the random numbers of a training; several seeds show how much a result depends on chance.",
     ),
     (
         "Selection",
@@ -266,8 +265,8 @@ COLUMNS: dict[str, str] = {
     "p_sign_flip": "two-sided p of sign flips over subjects; cannot be below 2 / 2^subjects",
     "chance": "what guessing gives",
     "largest_class": "share of the queries that the largest class has; empty where candidates are no classes",
-    "n_subjects, n_seeds, n_stimuli, n_queries": "how many a number is of",
-    "source, note": "where a published number is from, and what is to be known of it",
+    "n_subjects, n_seeds, n_stimuli, n_queries": "numbers of subjects, seeds, stimuli and queries behind a number",
+    "source, note": "source of a published number, and remarks on it",
     "target": "class, or source of a generated picture; of a query: the right candidate",
     "concepts": "unseen (zero-shot) or seen",
     "table": "table that a line is from",
@@ -285,7 +284,7 @@ COLUMNS: dict[str, str] = {
 
 
 def of(page: str) -> list[tuple[str, str]]:
-    """Terms that stand on a page, with what they mean."""
+    """Terms that occur on a page, with their meanings."""
     text = re.sub(r"<style>.*?</style>", " ", page, flags=re.DOTALL)
     found = [(term, words) for term, pattern, words in TERMS if re.search(pattern, text, re.IGNORECASE)]
     return sorted(found, key=lambda one: one[0].lower())

@@ -19,11 +19,11 @@ from brain2clip.reporting.page_parts import drawing
 from brain2clip.reporting.wording import EMPTY, TASKS, Numbers, averaged, interval_kind
 
 BLOCK = ["study", "signal", "protocol"]
-#: The task that is shown first, where a block has it, so that all blocks are told by the same.
+#: The task that is shown first if a block has it, so that all blocks show the same task.
 FIRST_TASK = "stimulus"
 #: How intervals were made, in words.
 INTERVALS = {"t": "t over subjects", "bootstrap": "bootstrap", "exact": "exact binomial", "": ""}
-#: From so many subjects on p is told: with fewer it cannot fall below 0.05, whatever was measured.
+#: Smallest number of subjects for which p is shown: with fewer subjects it cannot be below 0.05.
 FEWEST_FOR_P = 6
 
 
@@ -37,7 +37,7 @@ class Line:
     value, low, high : float
         Mean over subjects with the interval that decides, as in the table.
     mean, interval, by : str
-        The same as they are read, and how the interval was made.
+        The same as text, and how the interval was made.
     n_subjects, n_seeds : int
     ceiling, control : bool
     subjects : list of (str, str)
@@ -46,7 +46,7 @@ class Line:
     cost : str
         Seconds of training, epochs, device; empty where it is not known.
     models : str
-        How many models these are means of, and what they took together.
+        Number of models that are averaged, and their total cost.
     seconds : float
         Mean over models, NaN where it is not known.
     """
@@ -119,7 +119,7 @@ class Block:
 
     @property
     def controls(self) -> list[Line]:
-        """Methods that cannot know anything, with what was measured of them."""
+        """Control methods, with their results."""
         return [line for line in self.lines if line.control and not math.isnan(line.value)]
 
     @property
@@ -129,9 +129,9 @@ class Block:
 
 
 def blocks(tables: Mapping[str, pd.DataFrame], given: Mapping[str, Any], spent: pd.DataFrame) -> list[Block]:
-    """A block for each study, signal and protocol, from a table of the task that is shown first, where there is one.
+    """A block for each study, signal and protocol, from a table of the first task if there is one.
 
-    Of several such tables that of all repetitions and candidates, of Top-1, and one of kind ``methods`` comes first.
+    Among several such tables, those with all repetitions and candidates, Top-1 and kind ``methods`` are preferred.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def blocks(tables: Mapping[str, pd.DataFrame], given: Mapping[str, Any], spent: 
 
 
 def _place(table: Mapping[str, Any]) -> tuple[bool, ...]:
-    """Tables by how they serve to tell a block: those that come first are False in more of these."""
+    """Sort key of tables for a block: False sorts first."""
     name = MetricName.read(table["metric"])
     whole = name.repetitions == "all" and name.pool is None
     return name.task != FIRST_TASK, not whole, table["kind"] != "methods", name.base != "top-1"
@@ -192,12 +192,12 @@ def _others(
 
 
 def _apart(method: str, given: Mapping[str, Any]) -> bool:
-    """Whether a method is a control or a ceiling, and none that could be the best."""
+    """Whether a method is a control or a ceiling, which is never called best."""
     return method in given["ceilings"] or is_control(method, given)
 
 
 def is_control(method: str, given: Mapping[str, Any]) -> bool:
-    """Whether a method cannot know anything: it learned from permuted pictures."""
+    """Whether a method is a control: it was trained with permuted pictures."""
     return bool(given["chosen"].get(method, {}).get("shuffle_labels", False))
 
 

@@ -1,4 +1,4 @@
-"""Every method by the number of sessions of the tested subject that it trained on, a line for each protocol."""
+"""Results of every method by number of training sessions of the tested subject, with a line for each protocol."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from brain2clip.reporting.wording import (
 from brain2clip.retrieval import statistics
 from brain2clip.settings import Protocol
 
-#: Line of a method: how its models start and what of them trains.
+#: Line of a method: the kind of its protocol, the start of its models, and the part that is trained.
 Curve = tuple[str, str, str]
 OTHERS: Curve = ("new-subject", "others", "all")
 INPUT: Curve = ("new-subject", "others", "input")
@@ -35,16 +35,16 @@ WORDS = {
     RANDOM: "from random weights, the same network",
     ALONE: "the subject alone",
 }
-#: Said where models start from those of other subjects.
+#: Part of the caption if models start from those of other subjects.
 SHARING = (
     " Models of two subjects that start from others share training subjects, so means of subjects are not independent."
 )
-#: What is compared with what, where both are there.
+#: Pairs of curves that are compared if both exist.
 COMPARED = ((OTHERS, RANDOM), (INPUT, RANDOM))
 
 
 class Table(TableBase[settings.SessionsTable]):
-    """Every method by the number of sessions of the tested subject that it trained on, a line for each protocol."""
+    """Results of every method by number of training sessions of the tested subject, with a line for each protocol."""
 
     def build(self, parts: Sequence[Part]) -> tuple[list[Record], list[Sheet]]:
         """Records of all parts with a number of sessions, and a sheet for each study and signal."""
@@ -53,7 +53,7 @@ class Table(TableBase[settings.SessionsTable]):
         if not any(part.protocol in known for part in parts):
             raise stage.InputError(
                 f"table of kind sessions: found protocols {', '.join(sorted({part.protocol for part in parts}))}, none "
-                "of which says how many sessions it takes; expected one with protocols.*.sessions"
+                "with a number of sessions; expected at least one with protocols.*.sessions"
             )
         records: list[Record] = []
         sheets = []
@@ -72,7 +72,7 @@ class Table(TableBase[settings.SessionsTable]):
             protocol = known[part.protocol]
             curve: Curve = (protocol.kind, protocol.start, protocol.tune)
             for method in part.methods:
-                # Of two protocols that say the same, models are the same.
+                # Two protocols with the same settings have the same models.
                 found.setdefault((method, curve), {}).setdefault(protocol.sessions, part)
         counts = sorted({count for own in found.values() for count in own}, key=lambda one: (one == "all", one))
         methods = sorted(dict.fromkeys(method for method, _ in found), key=self.context.is_ceiling)
@@ -81,7 +81,7 @@ class Table(TableBase[settings.SessionsTable]):
         for method in methods:
             lines = [line for line in WORDS if (method, line) in found]
             ceiling = self.context.is_ceiling(method)
-            for line in lines[:1] if ceiling else lines:  # what trains is no matter of an upper bound
+            for line in lines[:1] if ceiling else lines:  # an upper bound does not depend on training
                 cells = self._line(found[method, line], method, counts, records)
                 body.append([self.context.label(method), EMPTY if ceiling else WORDS[line], *cells])
         differences: list[list[str]] = []
@@ -98,8 +98,8 @@ class Table(TableBase[settings.SessionsTable]):
         first = parts[0]
         caption = (
             f"{title(shown, first, self.context)}; by the number of first sessions of the tested subject that were "
-            f"trained on, with {interval_name(self.context)}. The test is the same for any number; if responses are "
-            "normalised by session, test trials of later sessions are normalised with training trials of their own "
+            f"used for training, with {interval_name(self.context)}. The test is the same for any number; if responses "
+            "are normalised by session, test trials of later sessions are normalised with training trials of their own "
             "session. Means over training "
             f"seeds, queries and then subjects; differences are paired. {resampling(records, self.context)} "
             f"{common(records, shown)}"
@@ -149,7 +149,7 @@ class Table(TableBase[settings.SessionsTable]):
         return f"{shown.signed(record['value'])} {shown.interval(record, signed=True)}"
 
 
-#: Of what a paired difference says, what a record holds.
+#: Numbers of a paired difference that a record holds.
 KEPT = (
     *("metric", "ci_low", "ci_high", "t_low", "t_high", "decides", "p_sign_flip"),
     *("n_subjects", "n_seeds", "n_stimuli", "n_queries", "resampled"),
