@@ -108,8 +108,7 @@ def archive(accession: str) -> Archive:
             return one
     raise InputError(
         f"{accession}: not an accession; expected ds and six digits for OpenNeuro (ds004212), nm or on and six digits "
-        "for "
-        "NEMAR (nm000134)"
+        "for NEMAR (nm000134)"
     )
 
 
@@ -436,8 +435,7 @@ def _keys(repository: Repository, choice: Choice) -> dict[str, Key]:
         if content is None:
             raise InputError(
                 f"{repository.source}: the content of {one.path} is missing in this clone (made with --filter?); clone "
-                "the "
-                "dataset without a filter"
+                "the dataset without a filter"
             )
         is_link = one.mode == "120000"
         if not is_link and not content.startswith(b"/annex/objects/"):

@@ -11,8 +11,7 @@ from brain2clip.stage import InputError
 REFUSED = {
     "nm000134": "Alljoined-1.6M cannot be read as a BIDS dataset: its events tables hold the pictures of the test but "
     "not those of the training (they are in sourcedata/**/*_recording.json), sub-05 ses-04 and sub-06 ses-02 number "
-    "their "
-    "pictures from 1 and all others from 0, and sub-20 ses-01 is a rehearsal of 20 pictures\n"
+    "their pictures from 1 and all others from 0, and sub-20 ses-01 is a rehearsal of 20 pictures\n"
     "  take another dataset of the same pictures, such as THINGS-EEG2 (kind things_eeg2); docs/datasets.md says more",
 }
 #: Names of these datasets in their descriptions.

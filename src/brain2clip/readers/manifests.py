@@ -294,9 +294,8 @@ def _bytes(path: Path) -> bytes:
         return gzip.decompress(raw)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
-            f"{path}: not a complete gzip file ({error}), but its name ends in .gz\n  fetch or make it again; the name "
-            "of "
-            "a plain table must end in .csv"
+            f"{path}: not a complete gzip file ({error}), but its name ends in .gz\n"
+            "  fetch or make it again; the name of a plain table must end in .csv"
         ) from None
 
 

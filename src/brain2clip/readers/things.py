@@ -51,8 +51,8 @@ def picture_files(folder: str, pictures: Iterable[tuple[str, str]], setting: str
         raise InputError(
             f"{folder}: {len(lost)} of {len(paths)} pictures are not there, the first is {lost[0]} (setting "
             f"{setting})\n"
-            "  expected the pictures of THINGS as <folder>/<concept>/<file>.jpg; get them from the THINGS project, "
-            "or set pictures to null, which makes text prompts the candidates"
+            "  expected the pictures of THINGS as <folder>/<concept>/<file>.jpg; get them from the THINGS project, or "
+            "set pictures to null, which makes text prompts the candidates"
         )
     return [str(path) for path in paths]
 

@@ -95,8 +95,7 @@ def _check(index: pd.DataFrame, where: str) -> None:
     if found != expected or not (shown["concept"].value_counts() == PER_CONCEPT).all():
         raise InputError(
             f"{where}: {found[0]} exp pictures of {found[1]} concepts and {found[2]} test pictures of {found[3]}; "
-            "expected "
-            f"{expected[0]} of {expected[1]} ({PER_CONCEPT} each) and {expected[2]} of {expected[3]}"
+            f"expected {expected[0]} of {expected[1]} ({PER_CONCEPT} each) and {expected[2]} of {expected[3]}"
         )
     places = {concept: place for place, concept in enumerate(sorted(set(shown["concept"])), 1)}
     wrong = index["category"] != index["concept"].map(places)

@@ -38,9 +38,9 @@ def check_doubled(trials: pd.DataFrame, events: Path) -> None:
     first = int(again[0])
     differ = int((stimulus[again] != stimulus[again + 1]).sum())
     raise InputError(
-        f"{events}: {len(again)} of {len(onset)} trials follow another trial within {1000 * SAME_TIME:g} ms, the "
-        "first at "
-        f"{onset[first]:.10g} s ({stimulus[first]} and {stimulus[first + 1]}); {differ} of them show another stimulus\n"
+        f"{events}: {len(again)} of {len(onset)} trials follow another trial within {1000 * SAME_TIME:g} ms, the first "
+        f"at {onset[first]:.10g} s ({stimulus[first]} and {stimulus[first + 1]}); {differ} of them show another "
+        "stimulus\n"
         "  expected one trial for each presentation: keep events of one kind (studies.*.keep), or fix the table"
     )
 

@@ -309,6 +309,5 @@ def _check_scaled(values: np.ndarray, path: Path) -> None:
     if not SCALED[0] <= found <= SCALED[1]:
         raise InputError(
             f"{path}: the standard deviation of baselines is {found:.3g} (median); expected about 1, because the "
-            "authors' "
-            "epochs are divided by it. Get the published file, or take source: raw"
+            "authors' epochs are divided by it. Get the published file, or take source: raw"
         )

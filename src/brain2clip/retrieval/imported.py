@@ -155,8 +155,7 @@ def of_run_only(table: pd.DataFrame, path: Path, method: Imported, subject: str,
             if not by_name:
                 raise stage.InputError(
                     f"{path}: nothing tells which rows belong to {name} {wanted}; expected a column {name}, or "
-                    f"{{{name}}} "
-                    "in the setting file"
+                    f"{{{name}}} in the setting file"
                 )
             continue
         labels = table[name].str.removeprefix("sub-") if name == SUBJECT else table[name]

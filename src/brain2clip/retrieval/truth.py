@@ -162,8 +162,7 @@ def of_voxels(truth: h5py.File, responses: h5py.File, ids: Sequence[str], given:
         raise InputError(
             f"{responses.filename}: {len(responses['stimulus'])} responses are not the {trial.sum()} trials of "
             f"{truth.filename}, one by one; in a simulated study every row is the response to its own picture. Set "
-            "voxels.delay "
-            f"to 0 (found {voxels.delay}) and voxels.average to none (found {voxels.average})"
+            f"voxels.delay to 0 (found {voxels.delay}) and voxels.average to none (found {voxels.average})"
         )
     chosen = _places(truth, responses)
     factors = np.concatenate([truth["evoked"][:][None], truth["basis"][:]])[:, chosen].astype(np.float64)

@@ -28,8 +28,7 @@ class Protocol(Block):
         None,
         description="new-subject, intra-subject: number of first sessions of the tested subject whose training trials "
         "are used, or all (null: all; new-subject needs a number or all). A list, such as [1, 2, all], makes a "
-        "protocol "
-        "for each entry, with the name PROTOCOL-SESSIONS",
+        "protocol for each entry, with the name PROTOCOL-SESSIONS",
     )
     start: Literal["others", "random"] = neutral(
         "others",

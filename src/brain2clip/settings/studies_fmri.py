@@ -248,8 +248,7 @@ class NsdStudy(VoxelStudyBase):
         if self.test == "982" and last > NSD_EARLY:
             raise ValueError(
                 f"test: 982 uses sessions 1 to {NSD_EARLY}, but sessions names {last}; expected sessions: all, or at "
-                "most "
-                f"{NSD_EARLY}, or test: 1000"
+                f"most {NSD_EARLY}, or test: 1000"
             )
         return self
 

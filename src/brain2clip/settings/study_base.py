@@ -216,14 +216,12 @@ class EegStudyBase(StudyBase):
             if found.reference != "recorded":
                 raise ValueError(
                     f"responses.reference: found {found.reference}, which is for EEG; sensors of MEG have no "
-                    "reference: "
-                    "leave it out"
+                    "reference: leave it out"
                 )
             if found.reject_uv is not None:
                 raise ValueError(
                     "responses.reject_uv is for EEG (microvolt); for MEG set reject_ft (magnetometers, fT) or "
-                    "reject_ft_cm "
-                    "(planar gradiometers, fT/cm)"
+                    "reject_ft_cm (planar gradiometers, fT/cm)"
                 )
         else:
             for name in ("reject_ft", "reject_ft_cm", "head_movement_mm"):

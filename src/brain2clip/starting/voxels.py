@@ -224,8 +224,7 @@ def _labels(files: Sequence[Path]) -> dict[Path, str]:
         raise InputError(
             f"several files of signals: {some([file.name for file in files])}; expected one for each subject with a "
             "label in its name, such as sub-01_bold.nii.gz: join the runs of a subject in one file, or give the path "
-            "of "
-            "one file"
+            "of one file"
         )
     return found
 

@@ -464,8 +464,7 @@ class Fetched(DownloadedStudy, Study):
             kind = self.block.datatype.upper()
             raise InputError(
                 f"{self.manifest}: {len(lost)} of {len(asked)} subjects have no {kind} recording that the settings ask "
-                "for "
-                f"(tasks {', '.join(self.block.tasks)}; {found}): {some(lost)}\n"
+                f"for (tasks {', '.join(self.block.tasks)}; {found}): {some(lost)}\n"
                 f"  name the others: {name}"
             )
         return labels.wanted(self.setting("subjects"), self.block.subjects, self._having, str(self.manifest))

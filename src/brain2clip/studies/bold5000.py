@@ -278,8 +278,7 @@ class Study(VoxelStudy):
         if lost:
             raise InputError(
                 f"{path}: no name for {len(lost)} of {len(shown)} classes, the first is {lost[0]} (setting {setting}); "
-                "expected "
-                "a name for each class"
+                "expected a name for each class"
             )
         return found
 

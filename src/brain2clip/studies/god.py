@@ -424,8 +424,8 @@ def read_labels(bdata: BData, side: str) -> pd.DataFrame:
     if bad:
         raise InputError(
             f"{bdata.path}: {key} of {len(bad)} rows is not a stimulus, the first is {shown[bad[0]]} in row "
-            f"{bad[0] + 1}; "
-            "expected numbers such as 1518878.010042 in double precision, or names such as n01518878_10042"
+            f"{bad[0] + 1}; expected numbers such as 1518878.010042 in double precision, or names such as "
+            "n01518878_10042"
         )
     found: dict[str, Any] = {"split": splits, "image_id": [one or "" for one in ids]}
     for name in ("session", "run"):

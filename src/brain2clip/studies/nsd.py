@@ -314,9 +314,9 @@ class Study(DownloadedStudy, VoxelStudy):
             if told != own and told != seen.get(name):
                 raise InputError(
                     f"{self.root / nsd_files.PICTURES}: {name} marks {len(told)} pictures, {len(told & own)} of them "
-                    f"are among the {len(own)} in {self.design.path}\n  expected the same pictures (this table counts "
-                    "from "
-                    "0, the design from 1); get both files once more"
+                    f"are among the {len(own)} in {self.design.path}\n"
+                    "  expected the same pictures (this table counts from 0, the design from 1); get both files once "
+                    "more"
                 )
 
     def coco_ids(self) -> dict[str, int]:
@@ -371,8 +371,7 @@ class Study(DownloadedStudy, VoxelStudy):
             if split not in by_split or not coco_id.isdigit():
                 raise InputError(
                     f"{self.root / nsd_files.PICTURES}: nsdId {number} has cocoId {coco_id!r} and cocoSplit {split!r}; "
-                    "expected a "
-                    f"number, and {' or '.join(by_split)}; get it once more"
+                    f"expected a number, and {' or '.join(by_split)}; get it once more"
                 )
             found.append(by_split[split].get(int(coco_id), []))
         return found
@@ -389,8 +388,7 @@ class Study(DownloadedStudy, VoxelStudy):
         if texts.ndim != 2 or texts.dtype.kind != "U" or len(texts) <= max(numbers):
             raise InputError(
                 f"{path}: {texts.dtype} {texts.shape} (setting {setting}); expected text with a row for each of the "
-                "73,000 "
-                "pictures; get it once more"
+                "73,000 pictures; get it once more"
             )
         return [[sentence for text in texts[one] if (sentence := " ".join(text.split()))] for one in numbers]
 
@@ -485,8 +483,7 @@ class Study(DownloadedStudy, VoxelStudy):
         if found.grid != wanted:
             raise InputError(
                 f"{path}: {found.grid} voxels, expected {wanted} for subject {subject} in func1pt8mm; the file is of "
-                "another "
-                "subject or resolution: get the right one"
+                "another subject or resolution: get the right one"
             )
         return found
 

@@ -167,8 +167,7 @@ class Study(VoxelStudy):
         if found.isna().any(axis=None) or not found["trial_id"].is_unique:
             raise InputError(
                 f"{path}: trials without trial_id, session or run, or with the same trial_id; expected each trial "
-                "once; "
-                "unpack it again"
+                "once; unpack it again"
             )
         self._check_numbers(found, path)
         return found.sort_values("trial_id", ignore_index=True)

@@ -131,9 +131,8 @@ class Study(DownloadedStudy, EegStudy):
                 if (subject, session, run) not in self._listed:
                     raise InputError(
                         f"{self.block.manifest}: recording sub-{subject}_ses-{session}_task-main_run-{run} is not "
-                        "listed, "
-                        f"but studies.{self.name} reads it (settings sessions, runs); expected its .meg4 or .fif: "
-                        "complete the manifest, or name other labels"
+                        f"listed, but studies.{self.name} reads it (settings sessions, runs); expected its .meg4 or "
+                        ".fif: complete the manifest, or name other labels"
                     )
                 found.append(self._listed[subject, session, run])
         return found
@@ -378,8 +377,7 @@ class Study(DownloadedStudy, EegStudy):
         if (~known & ~catch).any():
             raise InputError(
                 f"{where}: {int((~known & ~catch).sum())} epochs have ids that are not numbers of pictures, the first "
-                "is "
-                f"{values[~known & ~catch][0]}; expected numbers of {self.block.images} (setting "
+                f"is {values[~known & ~catch][0]}; expected numbers of {self.block.images} (setting "
                 f"{self.setting('images')}), and {CATCH} for catch trials; get all parts of the file again"
             )
         shown = self.index.loc[values[known]]
@@ -426,8 +424,8 @@ class Study(DownloadedStudy, EegStudy):
             raise InputError(
                 f"{self.block.manifest}: derivatives/preprocessed/preprocessed_P{number}-epo.fif is not listed, but "
                 f"studies.{self.name} needs it (source: preprocessed); make a manifest with it (brain2clip manifest "
-                "ds004212 "
-                f"--derivatives preprocessed), or name the folder of the files (setting {self.setting('epochs')})"
+                "ds004212 --derivatives preprocessed), or name the folder of the files (setting "
+                f"{self.setting('epochs')})"
             )
         return sorted(found, key=lambda path: (len(path), path))
 

@@ -44,8 +44,7 @@ def run(job: stage.Job) -> None:
     if not isinstance(method, BrainMapping) or method.no_tuning:
         raise stage.InputError(
             f"protocol new-subject: {method.no_tuning or f'a method of kind {method.kind} is not a mapping'}; expected "
-            "a "
-            "method of kind mapping without a learned context"
+            "a method of kind mapping without a learned context"
         )
     seed, subjects = job.settings["seed"], list(job.settings["subjects"])
     device = torch_device.chosen(asked=True)

@@ -69,14 +69,12 @@ class Method:
         if len(names) < 2:
             raise InputError(
                 f"a method of kind lda needs at least two classes; all {len(label)} training responses are of the "
-                "class "
-                f"{names[0]}. Choose a split whose training has several classes, or leave the method out"
+                f"class {names[0]}. Choose a split whose training has several classes, or leave the method out"
             )
         if len(label) <= len(names):
             raise InputError(
                 f"a method of kind lda needs several responses of each class; found {len(label)} of {len(names)} "
-                "classes. "
-                "Set average_repetitions: false, so that repetitions are not averaged"
+                "classes. Set average_repetitions: false, so that repetitions are not averaged"
             )
 
 
