@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -325,3 +326,9 @@ def test_requirements_are_what_is_imported():
     assert extra <= used
     others = used - asked - extra - brought_by_them - for_the_site - sys.stdlib_module_names
     assert {name for name in others if not name.startswith("snakemake_interface_")} == {"brain2clip"}
+
+
+def test_no_two_test_files_have_one_name():
+    """The folders of tests are no packages: of two files with one name, pytest could collect only the first."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("*.py"))
+    assert [name for name, number in names.items() if number > 1 and name != "conftest.py"] == []
