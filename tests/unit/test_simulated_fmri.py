@@ -168,7 +168,7 @@ def test_the_ceiling_knows_the_deviation_of_every_run_of_sessions(tmp_path, norm
         runs = known["run"].asstr()[:]
         found = truth.deviations(responses, runs)
         for run, one in zip(runs, found, strict=True):
-            group = f"normalisation/{run if normalise == 'run' else 'training'}"
+            group = f"normalisation/{f'run/{run}' if normalise == 'run' else 'training'}"
             np.testing.assert_array_equal(one, responses[group]["deviation"][:])
         assert set(responses["session"].asstr()[:]) == {"01", "02", "03"}
 

@@ -13,6 +13,7 @@ from brain2clip.responses import voxels
 from brain2clip.settings import Roi, Voxels
 from brain2clip.stage import InputError
 from brain2clip.studies import voxel_table
+from brain2clip.training.data import Normalisation
 
 SHOWN, RUN_OF = (np.array(column) for column in labels())
 #: Rows with a stimulus, and which of them are of the test.
@@ -73,7 +74,18 @@ def test_runs_are_detrended_and_normalised_over_all_their_rows_as_scipy_does(mak
     values = signals().astype(np.float32).astype(float).reshape(RUNS, ROWS, N_VOXELS)
     expected = stats.zscore(signal.detrend(values, axis=1), axis=1, ddof=1).reshape(-1, N_VOXELS)[ROWS_SHOWN]
     np.testing.assert_allclose(found["response"], expected, atol=1e-5)
-    assert {name for name in found if name.endswith("mean")} == {f"normalisation/{run}/mean" for run in "1234"}
+    assert {name for name in found if name.endswith("mean")} == {f"normalisation/run/{run}/mean" for run in "1234"}
+
+
+@pytest.mark.parametrize("name", ["training", "session"])
+def test_a_run_may_have_the_name_of_a_group_of_statistics(tmp_path, name):
+    """Statistics of a run of that name were taken for those of all training trials."""
+    folder = write(tmp_path / "data")
+    (folder / "rows.csv").write_text((folder / "rows.csv").read_text().replace(",1\n", f",{name}\n"))
+    voxels.run(job(tmp_path / "out.h5", study(folder), {"normalise": "run"}))
+    with artefact.open_h5(tmp_path / "out.h5", {"stage": "voxels", "code": "code"}) as file:
+        assert Normalisation.read(file) is None
+        assert sorted(file["normalisation/run"]) == sorted(["2", "3", "4", name])
 
 
 def test_detrending_takes_any_line_away(make):
@@ -113,7 +125,9 @@ def test_runs_of_one_number_in_two_sessions_are_two(make, sessions, steps):
     if steps.get("normalise") == "run":
         place = {"1": "a/1", "2": "a/2", "3": "b/1", "4": "b/2"}
         for run, path in place.items():
-            np.testing.assert_array_equal(found[f"normalisation/{path}/mean"], unique[f"normalisation/{run}/mean"])
+            np.testing.assert_array_equal(
+                found[f"normalisation/run/{path}/mean"], unique[f"normalisation/run/{run}/mean"]
+            )
     # Without the sessions nothing tells them apart but their place in the file.
     split = {"by": "run", "test": ["2"]}
     with pytest.raises(InputError, match=r"run 1 is in several pieces \(up to row 30, again from row 61\)"):
@@ -215,7 +229,7 @@ def test_nothing_but_test_responses_moves_when_test_rows_do(make, normalise, det
     training = before["split"] == 0
     np.testing.assert_array_equal(after["response"][training], before["response"][training])
     for name in before:
-        if name.startswith("normalisation/") and name != "normalisation/4/mean" and name != "normalisation/4/deviation":
+        if name.startswith("normalisation/") and not name.startswith("normalisation/run/4/"):
             np.testing.assert_array_equal(after[name], before[name], err_msg=name)
     if normalise == "training" and detrend == "none":
         assert not np.allclose(after["response"][~training], before["response"][~training])
@@ -245,7 +259,7 @@ def test_constant_voxels_are_kept_as_zeros_and_counted(make, steps, caplog):
     assert np.isfinite(found["response"]).all()
     others = np.delete(found["response"], 2, axis=1)
     assert others.std(axis=0).min() > 0.1
-    groups = ["training"] if steps.get("normalise", "training") == "training" else list("1234")
+    groups = ["training"] if steps.get("normalise", "training") == "training" else [f"run/{run}" for run in "1234"]
     for group in groups:
         assert found[f"normalisation/{group}/deviation"][2] == 1
         assert f"1 of {N_VOXELS} voxels are constant in {group}" in caplog.text

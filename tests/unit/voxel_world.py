@@ -83,9 +83,9 @@ def write_responses(
         if voxels.get("detrend") == "linear":
             signals[own], clean[own] = detrend(signals[own], axis=0), detrend(clean[own], axis=0)
         if voxels.get("normalise") == "run":
-            statistics[run] = signals[own].mean(axis=0), signals[own].std(axis=0, ddof=1)
-            clean[own] = (clean[own] - clean[own].mean(axis=0)) / statistics[run][1]
-            signals[own] = (signals[own] - statistics[run][0]) / statistics[run][1]
+            statistics[f"run/{run}"] = signals[own].mean(axis=0), signals[own].std(axis=0, ddof=1)
+            clean[own] = (clean[own] - clean[own].mean(axis=0)) / statistics[f"run/{run}"][1]
+            signals[own] = (signals[own] - statistics[f"run/{run}"][0]) / statistics[f"run/{run}"][1]
     if voxels.get("normalise", "training") == "training":
         statistics["training"] = signals[training].mean(axis=0), signals[training].std(axis=0, ddof=1)
         signals = (signals - statistics["training"][0]) / statistics["training"][1]

@@ -35,8 +35,9 @@ PART_BYTES = 2**28
 #: Signals are float32: a deviation below this part of the largest value is rounding, and the voxel constant.
 RESOLUTION = 2.0**-22
 UNITS = {**dict.fromkeys(("training", "session", "run"), "standard deviation"), "none": "signal"}
-#: Name of the group of statistics over training responses, and of the groups of those of each session.
-TRAINING, SESSION = "training", "session"
+#: Group of the statistics over training responses, and groups of those of each session and run: a run or a session may
+#: have any name, also one of these.
+TRAINING, SESSION, RUN = "training", "session", "run"
 
 
 def run(job: stage.Job) -> None:
@@ -402,7 +403,7 @@ def detrend(signals: NDArray[np.float64], plan: Plan) -> None:
 
 
 def normalise_runs(signals: NDArray[np.float64], plan: Plan) -> dict[str, Statistics]:
-    """Z-score each run by its own mean and deviation, in place; those by run."""
+    """Z-score each run by its own mean and deviation, in place; those by ``run/LABEL``."""
     found = {}
     for label, own in plan.runs.items():
         if len(own) < 2:
@@ -410,15 +411,15 @@ def normalise_runs(signals: NDArray[np.float64], plan: Plan) -> dict[str, Statis
                 f"run {label}: found one row, which has no standard deviation; expected more rows for "
                 "voxels.normalise: run (which column names the run of a row?), or take normalise: training"
             )
-        found[label] = statistics_of(signals[own])
-        signals[own] = found[label].apply(signals[own])
+        one = found[f"{RUN}/{label}"] = statistics_of(signals[own])
+        signals[own] = one.apply(signals[own])
     return found
 
 
 def normalise_sessions(
     values: NDArray[np.float64], trials: pd.DataFrame, is_training: NDArray[np.bool_]
 ) -> dict[str, Statistics]:
-    """Z-score each session by mean and deviation of its training responses, in place; those by session.
+    """Z-score each session by mean and deviation of its training responses, in place; those by ``session/LABEL``.
 
     Parameters
     ----------

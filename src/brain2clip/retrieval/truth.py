@@ -24,7 +24,7 @@ from brain2clip.stage import InputError
 #: Silence around each response of the EEG, s, so that filters do not carry one into the next.
 SILENCE = 8.0
 #: Groups of what was fitted to training responses of voxels: of all, and of each session.
-TRAINING, SESSION = "training", "session"
+TRAINING, SESSION, RUN = "training", "session", "run"
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def deviations(responses: h5py.File, runs: NDArray[np.object_]) -> NDArray[np.fl
     """Deviation that each voxel was divided by in each run, [n_runs, n_voxels]; 1 where there is no normalisation."""
     stored = responses.get("normalisation", {})
     ones = np.ones(responses["response"].shape[1])
-    wanted = [(run, f"{SESSION}/{session_of(run)}", TRAINING) for run in runs]
+    wanted = [(f"{RUN}/{run}", f"{SESSION}/{session_of(run)}", TRAINING) for run in runs]
     found = [next((group for group in groups if group in stored), None) for groups in wanted]
     return np.stack([ones if group is None else stored[group]["deviation"][:] for group in found])
 
