@@ -413,7 +413,10 @@ def make(accession: str, repository: Repository, version: str | None, wanted: Wa
             if of.of_git is not None and not store.exported:
                 address = of.of_git.format(accession=accession, revision=quote(revision.name)) + encoded(one.path)
             entry = Entry(one.path, one.size, "git-sha1", one.sha, address)
-        manifests.check(entry, f"{repository.source} ({revision.said})")
+        try:
+            manifests.check(entry, f"{repository.source} ({revision.said})")
+        except InputError as error:
+            raise InputError(f"{error}\n  or leave the file out (--exclude PATTERN, or other labels)") from None
         made.entries.append(entry)
         made.annexed += key is not None
         made.versioned += known is not None
