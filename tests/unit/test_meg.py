@@ -630,6 +630,22 @@ def test_another_rate_in_meg_json_is_said(tmp_path, caplog):
     assert "sampled at 250 Hz, but meg.json says 1200 Hz" in caplog.text
 
 
+@pytest.mark.parametrize(("told", "said"), [("epoched", True), ("discontinuous", True), ("continuous", False)])
+def test_a_recording_in_parts_is_said(tmp_path, caplog, told, said):
+    write_dataset(tmp_path, runs=("01",))
+    only_run(tmp_path, "01").with_suffix(".json").write_text(f'{{"RecordingType": "{told}"}}')
+    recording.open_recording(only(tmp_path))
+    assert (f"not one continuous recording (RecordingType is {told} in meg.json)" in caplog.text) == said
+
+
+@pytest.mark.parametrize(("kind", "said"), [(b"EDF+D", True), (b"EDF+C", False), (b"", False)])
+def test_an_edf_file_with_time_between_its_records_is_known(tmp_path, kind, said):
+    path = tmp_path / "x_eeg.edf"
+    path.write_bytes(b"0".ljust(192) + kind.ljust(44) + b"1".ljust(20))
+    assert recording_files.is_discontinuous(path) == said
+    assert not recording_files.is_discontinuous(path.with_suffix(".fif"))
+
+
 def test_epochs_of_a_band_of_meg_alone_are_filtered(tmp_path):
     """What MNE filters it filters by type: sensors must be among them."""
     kinds = names(3, extra=False)

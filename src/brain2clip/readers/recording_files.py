@@ -90,6 +90,14 @@ def units(path: Path) -> dict[str, str]:
     return {label.strip(): unit.strip() for label, unit in zip(labels, dimensions)}
 
 
+def is_discontinuous(path: Path) -> bool:
+    """Whether the header of an EDF or BDF file says that there is time between its records (EDF+D, BDF+D)."""
+    if path.suffix.lower() not in (".edf", ".bdf"):
+        return False
+    with path.open("rb") as file:
+        return file.read(236)[192:].startswith((b"EDF+D", b"BDF+D"))
+
+
 def bti_samples(folder: Path) -> Path:
     """The file with the samples in the folder of a BTi recording.
 

@@ -71,6 +71,7 @@ def open_recording(recording: Recording) -> mne.io.BaseRaw:
     raw = _open(recording)
     _check_sources(raw, recording)
     _check_rate(raw, recording)
+    _say_gaps(recording)
     names = channels.chosen(raw, recording)
     if recording.datatype == "eeg":
         # MNE filters and references by type: EEG channels of the table must have the type EEG in MNE, too.
@@ -321,6 +322,26 @@ def _check_rate(raw: mne.io.BaseRaw, recording: Recording) -> None:
         log.warning(
             "%s: sampled at %g Hz, but %s.json says %g Hz; the rate of the recording is used",
             *(recording.path, raw.info["sfreq"], recording.datatype, rate),
+        )
+
+
+def _say_gaps(recording: Recording) -> None:
+    """Warn if a recording has parts with time between them: MNE reads them as if there were none.
+
+    It may be right all the same, because onsets are often counted along the samples of the file.
+    """
+    told = bids_files.read_metadata(bids_files.metadata_files(recording)).get("RecordingType")
+    reasons = []
+    if isinstance(told, str) and told.strip().lower() in ("epoched", "discontinuous"):
+        reasons.append(f"RecordingType is {told} in {recording.datatype}.json")
+    if recording_files.is_discontinuous(recording.path):
+        reasons.append("its header says EDF+D or BDF+D")
+    if reasons:
+        log.warning(
+            "%s: not one continuous recording (%s); its parts are read one after the other without the time between "
+            "them, so onsets must be counted in this way too, and filters and epochs go across the joints: check "
+            "both, or save a recording for each part",
+            *(recording.path, ", and ".join(reasons)),
         )
 
 
