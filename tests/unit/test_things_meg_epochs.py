@@ -191,5 +191,7 @@ def test_only_the_filter_of_the_authors_goes(tmp_path):
         ready_epochs.refuse("meg", {}, parse(settings.Band, {"l_freq": 1.0, "h_freq": 40.0}), given)
     with pytest.raises(InputError, match=r"studies\.meg\.onset: found trigger"):
         ready_epochs.refuse("meg", {"onset": "trigger"}, parse(settings.Band, {}), given)
+    with pytest.raises(InputError, match=r"studies\.meg\.dropouts: found keep, expected median"):
+        ready_epochs.refuse("meg", {"dropouts": "keep"}, parse(settings.Band, {}), given)
     with pytest.raises(InputError, match=r"studies\.meg\.sessions: the authors' epochs"):
         load(tmp_path, source="preprocessed", sessions=["01"]).subject_units(SUBJECT)

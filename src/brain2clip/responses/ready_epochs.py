@@ -126,6 +126,7 @@ def refuse(name: str, study: dict[str, Any], band: Band, responses: Responses) -
         (f"{where}.repetitions.train", responses.repetitions.train, (None,)),
         (f"{where}.repetitions.test", responses.repetitions.test, (None,)),
         (f"studies.{name}.onset", study.get("onset", "events"), ("events",)),
+        (f"studies.{name}.dropouts", study.get("dropouts", "median"), ("median",)),
     ]
     choices.refuse_others(
         allowed,
