@@ -251,6 +251,8 @@ def test_other_arrays_and_volumes_are_refused(root, tmp_path):
     world.write_volumes(tmp_path / "volumes", "CSI4", wrong)
     with pytest.raises(InputError, match=r"369 volumes, expected 370|332 volumes, expected 333"):
         load(tmp_path / "volumes", source="volumes").regions("CSI4")
+    with pytest.raises(ValidationError, match="space: found grid; source: arrays has no masks"):
+        load(tmp_path, space="grid")
     with pytest.raises(ValidationError, match="source: arrays has only TYPED"):
         parse(Study, {"kind": "bold5000", "root": "x", "betas": "TYPEB-FITHRF"})
 

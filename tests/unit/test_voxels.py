@@ -5,12 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import voxel_tables
+from pydantic import ValidationError
 from scipy import signal, stats
 from voxel_tables import N_VOXELS, ROWS, RUNS, job, labels, signals, study, write
 
 from brain2clip import artefact
 from brain2clip.responses import voxels
-from brain2clip.settings import Roi, Voxels
+from brain2clip.settings import Roi, Study, Voxels, parse
 from brain2clip.stage import InputError
 from brain2clip.studies import voxel_table
 from brain2clip.training.data import Normalisation
@@ -94,6 +95,23 @@ def test_detrending_takes_any_line_away(make):
     lines = signals() + np.repeat(np.arange(RUNS) * 20 - 30, ROWS)[:, None] + 5.0 * time
     tilted = make(lines, steps={"detrend": "linear", "normalise": "none"})
     np.testing.assert_allclose(tilted["response"], plain["response"], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"kind": "nsd", "accept_terms": True, "root": "x"},
+        {"kind": "bold5000", "root": "x"},
+        {"kind": "things_fmri", "root": "x"},
+        {"kind": "god"},
+        {"kind": "simulated_fmri"},
+    ],
+)
+def test_rows_that_are_responses_to_their_own_stimuli_have_no_delay(given):
+    """With a delay every trial would have the response to a later one."""
+    assert parse(Study, {**given, "voxels": {"delay": 0}}).voxels.delay == 0
+    with pytest.raises(ValidationError, match=rf"voxels\.delay: found 2; each row of kind {given['kind']} is the resp"):
+        parse(Study, {**given, "voxels": {"delay": 2}})
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ BOLD5000_RECORDED = 9, 15
 class GodStudy(VoxelStudyBase):
     """Generic Object Decoding (Horikawa and Kamitani 2017), preprocessed, downloaded file by file."""
 
+    answered: ClassVar[bool] = True
     of_stimuli: ClassVar[frozenset[str]] = frozenset({"captions", "pictures", "class_names"})
 
     kind: Literal["god"] = "god"
@@ -71,6 +72,7 @@ class GodStudy(VoxelStudyBase):
 class ThingsFmriStudy(VoxelStudyBase):
     """THINGS-fMRI (Hebart et al. 2023): single-trial betas, 720 x 12 training and 100 test pictures."""
 
+    answered: ClassVar[bool] = True
     of_stimuli: ClassVar[frozenset[str]] = frozenset({"pictures"})
 
     kind: Literal["things_fmri"] = "things_fmri"
@@ -123,6 +125,7 @@ def _not_said() -> Any:
 class NsdStudy(VoxelStudyBase):
     """Natural Scenes Dataset (Allen et al. 2022): single-trial betas of 8 people, pictures of COCO."""
 
+    answered: ClassVar[bool] = True
     # The pictures depend on the subjects: each saw 9,000 pictures of their own.
     unread: ClassVar[frozenset[str]] = StudyBase.unread - {"subjects"}
     of_stimuli: ClassVar[frozenset[str]] = frozenset({"subjects", "captions", "pictures"})
@@ -256,6 +259,7 @@ class NsdStudy(VoxelStudyBase):
 class Bold5000Study(VoxelStudyBase):
     """BOLD5000 (Chang et al. 2019), betas of Release 2.0: 4 people, 4,916 pictures, 113 of them repeated."""
 
+    answered: ClassVar[bool] = True
     of_stimuli: ClassVar[frozenset[str]] = frozenset({"pictures", "captions", "class_names"})
     stimuli_read: ClassVar[frozenset[str] | None] = of_stimuli | {"kind", "root", "trials"}
 
@@ -320,5 +324,10 @@ class Bold5000Study(VoxelStudyBase):
             raise ValueError(
                 f"betas: found {self.betas}; source: arrays has only TYPED-FITHRF-GLMDENOISE-RR; set betas to it, "
                 "or take source: volumes"
+            )
+        if self.source == "arrays" and self.space != "affine":
+            raise ValueError(
+                f"space: found {self.space}; source: arrays has no masks to be matched; leave space out, or take "
+                "source: volumes"
             )
         return self

@@ -94,6 +94,7 @@ class SimulatedStudy(EegStudyBase):
 class SimulatedFmriStudy(VoxelStudyBase):
     """Simulated fMRI of the same world as the simulated EEG; its truth is known."""
 
+    answered: ClassVar[bool] = True
     simulated: ClassVar[bool] = True
     pass_on: ClassVar[Literal["always", "asked", "never"]] = "always"
     stimuli_read: ClassVar[frozenset[str] | None] = frozenset(

@@ -274,6 +274,9 @@ class VoxelStudyBase(StudyBase):
     """Settings that every study of fMRI has."""
 
     modality: ClassVar[Literal["eeg", "fmri"]] = "fmri"
+    #: Whether a row of the signals is the response to its own stimulus, as betas of single trials are. Then a delay
+    #: would give every trial the response to a later one.
+    answered: ClassVar[bool] = False
 
     voxels: Voxels = Field(default_factory=Voxels, description="from voxel signals to responses")
     ready_features: dict[Name, Filled] = Field(
@@ -281,3 +284,12 @@ class VoxelStudyBase(StudyBase):
         description="embeddings in place of pictures that you do not have, by tower: HDF5 or npz file with "
         "stimulus_id [n] and embedding [n, d]; d is that of the tower, whose text side is used as it is",
     )
+
+    @model_validator(mode="after")
+    def _delay_of_time_series(self) -> Self:
+        if self.answered and self.voxels.delay:
+            raise ValueError(
+                f"voxels.delay: found {self.voxels.delay}; each row of kind {self.kind} is the response to its own "
+                "stimulus, so a delay would give each trial the response to a later one; expected 0: leave it out"
+            )
+        return self
