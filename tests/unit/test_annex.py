@@ -522,6 +522,22 @@ def test_an_option_that_fits_nothing_is_refused(clone, options, words):
         make(clone, **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"derivatives": ()}, "--derivatives: the dataset has no folder derivatives; expected one"),
+        ({"sourcedata": True}, "--sourcedata: the dataset has no folder sourcedata; expected one"),
+        ({"minimal": True}, r"--ds minimal: the dataset has no folder \.ds of CTF; expected one"),
+    ],
+)
+def test_a_folder_that_is_not_there_is_not_asked_for_in_vain(tmp_path, options, words):
+    repository = made_up.Repository()
+    repository.put("sub-01/eeg/sub-01_task-x_events.tsv", b"onset\n")
+    folder = repository.write(tmp_path / "clone")
+    with pytest.raises(InputError, match=words):
+        make(folder, **options)
+
+
 # -------------------------------------------------------------------------------- the manifests of the field
 
 

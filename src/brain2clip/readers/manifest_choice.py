@@ -85,7 +85,7 @@ def choose(files: Iterable[Listed], wanted: Wanted) -> Choice:
         If a label, suffix, extension, pattern or folder fits no file, or no file is left.
     """
     choice = Choice()
-    seen: dict[str, set[str]] = {name: set() for name in (*LABELS, "suffix", "extension", "derivatives")}
+    seen: dict[str, set[str]] = {name: set() for name in (*LABELS, "suffix", "extension", "derivatives", "folders")}
     excluded: set[str] = set()
     for one in files:
         reason = _never(one, wanted, seen)
@@ -137,14 +137,19 @@ def _never(one: Listed, wanted: Wanted, seen: dict[str, set[str]]) -> str | None
         return "._*, .DS_Store, *.bak"
     if len(parts) > 1 and parts[0] == "derivatives":
         seen["derivatives"].add(parts[1])
+        seen["folders"].add("derivatives")
         if wanted.derivatives is None:
             return "derivatives (--derivatives takes them)"
         if wanted.derivatives and parts[1] not in wanted.derivatives:
             return "other derivatives"
-    if len(parts) > 1 and parts[0] == "sourcedata" and not wanted.sourcedata:
-        return "sourcedata (--sourcedata takes it)"
+    if len(parts) > 1 and parts[0] == "sourcedata":
+        seen["folders"].add("sourcedata")
+        if not wanted.sourcedata:
+            return "sourcedata (--sourcedata takes it)"
     if NESTED.search(one.path):
         return "folders .ds inside of .ds (head localisation)"
+    if ".ds/" in one.path:
+        seen["folders"].add(".ds")
     if wanted.minimal and ".ds/" in one.path and not MINIMAL.search(one.path):
         return "--ds minimal (all but meg4, res4, hc)"
     return None
@@ -186,6 +191,15 @@ def _check_known(wanted: Wanted, seen: Mapping[str, set[str]], excluded: set[str
                     f"--{option} {value}: no file has it{labels.meant(one, known)}; found "
                     f"{', '.join(filter(None, some[:20])) or 'none'}{more}"
                 )
+    asked = {
+        "derivatives": ("derivatives", wanted.derivatives == ()),
+        "sourcedata": ("sourcedata", wanted.sourcedata),
+        "ds minimal": (".ds", wanted.minimal),
+    }
+    for option, (folder, is_asked) in asked.items():
+        if is_asked and folder not in seen["folders"]:
+            what = "no folder .ds of CTF" if folder == ".ds" else f"no folder {folder}"
+            raise InputError(f"--{option}: the dataset has {what}; expected one: leave the option out")
     for pattern in wanted.exclude:
         if pattern not in excluded:
             raise InputError(f"--exclude {pattern}: no file fits; expected a pattern of whole paths, as 'stimuli/*'")
