@@ -68,6 +68,11 @@ def test_nothing_is_read_or_fetched_before_the_terms_are_accepted(monkeypatch):
             with pytest.raises(ValidationError, match="accept_terms"):
                 contract.load("nsd", {"kind": "nsd", **given, **accepted}, "results")
     assert opened == []
+    for given, said in (("yes", "found 'yes'; expected true"), (1, "found 1; expected true"), ("", "found ''; exp")):
+        with pytest.raises(ValidationError, match=said):
+            parse(Study, {"kind": "nsd", "root": "/nowhere", "accept_terms": given})
+    for given in (True, "true", "True"):  # as YAML and a command line have it
+        assert parse(Study, {"kind": "nsd", "root": "/nowhere", "accept_terms": given}).accept_terms is True
 
 
 @pytest.mark.parametrize(

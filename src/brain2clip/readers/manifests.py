@@ -89,8 +89,11 @@ def find(given: str, setting: str) -> Path:
         If there is no manifest of that dataset (with the command that makes it), or there are two.
     """
     if not ACCESSION.fullmatch(given):
-        if re.fullmatch("(ds|nm|on)[0-9]+", given):
-            raise InputError(f"{setting}: {given!r} is not an accession; expected six digits, as ds004212 or nm000134")
+        if re.fullmatch("(ds|nm|on)[0-9]+", given, re.IGNORECASE):
+            raise InputError(
+                f"{setting}: {given!r} is not an accession; expected two letters in lower case and six digits, as "
+                "ds004212 or nm000134"
+            )
         return Path(given)
     kept = shipped(given)
     if kept is not None:

@@ -108,9 +108,10 @@ def _as_text(value: Any) -> Any:
 
 def _accepted(value: Any) -> Any:
     """Refuse every value except true; on a command line it is a string."""
-    if value is not True and value != "true":
+    if value is not True and value not in ("true", "True"):
+        found = str(value).lower() if value is None or isinstance(value, bool) else repr(value)
         raise ValueError(
-            f"found {str(value).lower()}; expected true, which says that you have accepted the terms of the "
+            f"found {found}; expected true, which says that you have accepted the terms of the "
             f"Natural Scenes Dataset: {NSD_TERMS}. They allow research and education only, and no part of the "
             "data may be passed on; nothing is fetched or read before it is set"
         )

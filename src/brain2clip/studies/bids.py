@@ -454,6 +454,8 @@ class Fetched(DownloadedStudy, Study):
         for accession in known_datasets.REFUSED:  # under another name
             if any(f"/{accession}/" in entry.url for entry in self.entries.values()):
                 known_datasets.check(accession, self.setting("manifest"))
+        if not self._recordings:
+            raise self._no_recording()
         every = {one.subject for one in self._recordings} | {one.subject for one in self._places}
         asked = every if self.block.subjects == "all" else every.intersection(self.block.subjects)
         lost = sorted(asked.difference(self._having))
@@ -468,6 +470,20 @@ class Fetched(DownloadedStudy, Study):
                 f"  name the others: {name}"
             )
         return labels.wanted(self.setting("subjects"), self.block.subjects, self._having, str(self.manifest))
+
+    def _no_recording(self) -> InputError:
+        """Error if the manifest lists no recording of the datatype; says which it lists instead."""
+        datatypes = [one for one in bids_files.SUFFIXES if one != self.block.datatype]
+        others = {one: len(bids_manifest.recordings(self.entries, one)) for one in datatypes}
+        found = [f"{count} of {one.upper()}" for one, count in others.items() if count]
+        formats = ", ".join(bids_files.SUFFIXES[self.block.datatype])
+        advice = next((f"set {self.setting('datatype')}: {one}" for one, count in others.items() if count), None)
+        return InputError(
+            f"{self.manifest}: lists no {self.block.datatype.upper()} recording ({formats}) in a folder "
+            f"{self.block.datatype} of a subject (setting {self.setting('manifest')}); found "
+            f"{' and '.join(found) or 'none of another datatype either'}; "
+            + (advice or "expected the manifest of a dataset of EEG or MEG in BIDS: name another one")
+        )
 
     def files(self, subject: str) -> list[str]:
         """Records of the downloads of a subject, and of the files at the top."""
