@@ -23,7 +23,8 @@ from brain2clip.readers import bids_files, recording_files
 from brain2clip.readers.bids_files import Wanted
 from brain2clip.readers.contract import Recording
 from brain2clip.responses import channels, epoching, epochs, recording, samples
-from brain2clip.settings import Band, BidsStudy, Responses
+from brain2clip.responses.whitenings import mvnn
+from brain2clip.settings import Band, BidsStudy, MvnnWhitening, Responses
 from brain2clip.stage import InputError
 
 mne.set_log_level("ERROR")
@@ -401,6 +402,21 @@ def test_magnetometers_and_gradiometers_have_no_common_scale(tmp_path):
     scaled = made(tmp_path, tmp_path, {"whitening": {"kind": "none"}, "baseline_mode": "zscore"})
     assert scaled["unit"] == "baseline standard deviation"
     assert list(scaled["channel_type"]) == ["mag"] * 6 + ["grad"] * 4
+
+
+def test_sensors_of_two_types_are_whitened_in_units_of_one_size(tmp_path):
+    """In T and T/m magnetometers would lose all that they share with gradiometers, whose numbers are larger."""
+    write_dataset(tmp_path, names(6, 4))
+    white = made(tmp_path, tmp_path)
+    plain = [made(tmp_path, tmp_path, {"whitening": {"kind": "none"}}, picks=kind) for kind in ("mag", "grad")]
+    both = np.concatenate([plain[0]["response"] / 1e-15, plain[1]["response"] / 1e-13], axis=1, dtype=float)
+    fit = mvnn.Whitening(MvnnWhitening(), list(white["channel"]), 40)
+    fit.add(both[white["split"] == 0])
+    np.testing.assert_allclose(white["response"], fit.operator().apply(both), atol=1e-3)
+    in_si = mvnn.Whitening(MvnnWhitening(), list(white["channel"]), 40)
+    units = np.array([[1e-15]] * 6 + [[1e-13]] * 4)
+    in_si.add((both * units)[white["split"] == 0])
+    assert np.abs(in_si.operator().apply(both * units) - white["response"]).max() > 0.1, "units matter"
 
 
 # ------------------------------------------------------------------------------------------- baselines

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, assert_never
 
@@ -200,6 +200,8 @@ class Collected:
         Names of channels marked as bad, per recording that has some.
     sketches : list
         Name of each recording with the sketch of its samples (:mod:`brain2clip.responses.same_samples`).
+    scale : ndarray [n_channels, 1] or None
+        Unit in which each channel is whitened (:func:`common_scale`).
     """
 
     channels: list[str]
@@ -222,6 +224,7 @@ class Collected:
     bad_segments: dict[str, dict[str, int]] = field(default_factory=lambda: {side: {} for side in SPLITS})
     bad_channels: dict[str, list[str]] = field(default_factory=dict)
     sketches: list[tuple[str, np.ndarray]] = field(default_factory=list)
+    scale: np.ndarray | None = None
 
 
 def collect(
@@ -320,7 +323,24 @@ def _empty(
         types=types,
         grade=recording.compensation(raw),
         head=raw.info["dev_head_t"],
+        scale=None if responses.baseline_mode == "zscore" else common_scale(types, names),
     )
+
+
+def common_scale(types: dict[str, str], names: Sequence[str]) -> np.ndarray | None:
+    """Units in which channels of several types have numbers of one size: fT, and fT/cm for planar gradiometers.
+
+    The inverse square root of a covariance depends on the units of its channels if they differ by type: in T and T/m
+    the numbers of magnetometers are a hundred times smaller, and all that they share with gradiometers would be taken
+    from them alone.
+
+    Returns
+    -------
+    ndarray [n_channels, 1] or None
+        T or T/m; None if all channels are of one type, where the unit has no influence.
+    """
+    units = dict(epoching.REJECT.values())
+    return np.array([[units[types[name]]] for name in names]) if len(set(types.values())) > 1 else None
 
 
 def check_scale(item: Recording, types: dict[str, str], responses: Responses) -> None:
@@ -447,7 +467,7 @@ def _cut_recording(
         collected.kept[group.index[rows][~bad]] = True
         learnt = epochs[training[rows] & ~bad]
         if len(learnt):
-            collected.fits[session].add(learnt)
+            collected.fits[session].add(learnt if collected.scale is None else learnt / collected.scale)
             collected.erp_sum += learnt.sum(axis=0, dtype=float)
             _count(collected.trained, session, len(learnt))
     if rejected:
@@ -527,7 +547,7 @@ def session_operators(collected: Collected, kept: pd.DataFrame, responses: Respo
         return {session: fit.operator() for session in sorted(set(kept["session"]))}
     for session in sorted(collected.trained):
         try:
-            operators[session] = collected.fits[session].operator()
+            operators[session] = _of_scale(collected.fits[session].operator(), collected.scale)
         except InputError as error:
             raise InputError(f"session {session}: {error}") from None
     mean = whitening.average(operators.values())
@@ -537,6 +557,11 @@ def session_operators(collected: Collected, kept: pd.DataFrame, responses: Respo
         )
         operators[session] = mean
     return operators
+
+
+def _of_scale(operator: whitening.Operator, scale: np.ndarray | None) -> whitening.Operator:
+    """An operator that was fitted to channels in units [n_channels, 1], for channels in V, T and T/m."""
+    return operator if scale is None else whitening.Operator(operator.mean * scale[:, 0], operator.matrix / scale[:, 0])
 
 
 # --------------------------------------------------------------------------------------------- writing

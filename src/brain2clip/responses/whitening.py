@@ -71,7 +71,7 @@ class Fit:
         self.settings, self.channels, self.trials = settings, channels, trials
 
     def add(self, epochs: np.ndarray) -> None:
-        """Take training epochs [n, n_channels, n_times], V (MEG: T, T/m)."""
+        """Take training epochs [n, n_channels, n_times], V (MEG: T, or T/m; both types together in fT and fT/cm)."""
         raise NotImplementedError
 
     def operator(self) -> Operator:
