@@ -23,7 +23,7 @@ from brain2clip.plan import Plan
 from brain2clip.reporting import page, table_base, tables, wording
 from brain2clip.reporting.page_parts import chosen, drawing, explorer, glossary, sheets
 from brain2clip.retrieval import statistics
-from brain2clip.settings import load
+from brain2clip.settings import Study, load, parse
 
 TINY = Path(__file__).parents[1] / "workflow/tiny.yaml"
 
@@ -495,6 +495,24 @@ def test_pictures_are_shown_where_they_may_be_passed_on(study, asked, shown, mon
     settings = {"simulated": "always", "mine": "asked", "things": "never"}
     monkeypatch.setattr(type(plan.block("simulated")), "pass_on", settings[study])
     assert plan.page_spec().settings["about"]["simulated"]["pictures"] == shown
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"kind": "things_eeg2"}, None),
+        ({"kind": "things_eeg2", "source": "preprocessed"}, "was fitted to test trials, too"),
+        ({"kind": "god"}, None),
+        ({"kind": "god", "voxels": {"normalise": "session"}}, None),
+        ({"kind": "god", "voxels": {"normalise": "run"}}, "Test runs are z-scored with all of their own rows"),
+        ({"kind": "god", "voxels": {"detrend": "linear", "normalise": "run"}}, "are detrended and z-scored with"),
+    ],
+)
+def test_what_test_trials_were_used_for_is_said(given, said):
+    used = parse(Study, given).test_rows_used
+    text = page.words.stimuli(pd.DataFrame({"split": ["train", "test"], "concept": ["a", "b"]}), used)
+    assert ("or normalisation." in text) == (said is None)
+    assert said is None or said in text
 
 
 def test_kinds_of_studies_say_whether_pictures_may_be_passed_on():

@@ -269,6 +269,24 @@ def test_repetitions_in_order(make_job) -> None:
     assert {"top-1", "top-1@1"} == set(artefact.read_table(job.output("curve.parquet"))["metric"])
 
 
+@pytest.mark.parametrize(
+    ("protocol", "said"),
+    [
+        ({"kind": "new-subject", "sessions": 1}, "models of new-subject share training subjects"),
+        ({"kind": "new-subject", "sessions": 1, "tune": "input"}, "models of new-subject share training subjects"),
+        ({"kind": "new-subject", "sessions": 1, "start": "random"}, None),
+        ({"kind": "intra-subject", "sessions": 1}, None),
+    ],
+)
+def test_every_caption_says_which_models_share_training_subjects(protocol, said):
+    """Tables of any kind may show new subjects, not only that of sessions."""
+    given = {"retrieval": RETRIEVAL, "sessions": {"p": protocol}, "protocols": {"p": protocol["kind"]}}
+    context = table_base.Context(given, *[pd.DataFrame()] * 3)
+    record = {"level": "mean", "protocol": "p", "n_subjects": 4, "decides": "t", "resampled": "queries"}
+    text = wording.resampling([record], context)
+    assert (said in text) if said else ("share" not in text)
+
+
 def test_sessions_in_order_with_what_the_others_bring(tmp_path: Path) -> None:
     """A line for each start, a column for each number; differences are paired over subjects and queries."""
     shares = {"few-2": 0.5, "few-10": 0.8, "few-all": 0.9, "fresh-2": 0.2, "fresh-all": 0.85, "alone-2": 0.1}

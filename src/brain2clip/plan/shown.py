@@ -302,4 +302,5 @@ class Shown(Files):
             "pass_on": block.pass_on,
             "pictures": "show" if allowed and asked != "hide" else "hide",
             "part": block.part,
+            **({} if block.test_rows_used is None else {"test_rows_used": block.test_rows_used}),
         }

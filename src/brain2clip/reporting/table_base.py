@@ -86,6 +86,11 @@ class Context:
         """Kind of a protocol, where known."""
         return self.settings.get("protocols", {}).get(protocol)
 
+    def continues(self, protocol: str) -> bool:
+        """Whether models of a protocol start from a joint model of other subjects."""
+        counted = self.settings.get("sessions", {}).get(protocol)
+        return counted is not None and settings.Protocol.model_validate(counted).continues
+
     def is_ceiling(self, method: str) -> bool:
         """Whether a method is a ceiling, an upper bound that knows the truth of a simulation."""
         return method in self.settings.get("ceilings", ("ideal-observer",))

@@ -28,6 +28,8 @@ TRANSDUCTIVE_WORDS = (
     "Transductive: the score of a query uses all queries of the test at once, which are not available when a single "
     "response is decoded; do not compare with inductive results."
 )
+#: Protocol whose models share training subjects.
+LEFT_OUT = "leave-one-subject-out"
 #: Label of imported results.
 MADE_ELSEWHERE = "made elsewhere"
 #: Label of every table of a debug version.
@@ -181,9 +183,13 @@ def resampling(records: Sequence[dict[str, Any]], context: Context) -> str:
         parts.append(f"{'bootstrap: ' if parts else ''}{words} resampled, {count} bootstrap samples")
     if any(interval_kind(record) == "exact" for record in pooled):
         parts.append("where every query is right, or every one is wrong: exact binomial")
-    shared = "leave-one-subject-out"
-    if any(context.kind_of_protocol(record["protocol"]) == shared for record in pooled):
-        parts.append(f"models of {shared} share training subjects, so means of subjects are not independent")
+    named = {str(record["protocol"]) for record in pooled}
+    shared = [LEFT_OUT] if any(context.kind_of_protocol(one) == LEFT_OUT for one in named) else []
+    shared += ["new-subject"] if any(context.continues(one) for one in named) else []
+    if shared:
+        parts.append(
+            f"models of {' and '.join(shared)} share training subjects, so means of subjects are not independent"
+        )
     text = "; ".join(parts) or "nothing resampled"
     return f"{interval_name(context)}: {text}."
 

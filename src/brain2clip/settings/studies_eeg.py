@@ -54,6 +54,13 @@ class ThingsEeg2Study(EegStudyBase):
         return f"sessions: {list(self.sessions)}" if self.sessions != "all" and len(self.sessions) == 1 else None
 
     @property
+    def test_rows_used(self) -> str | None:
+        """What the authors did before they published epochs."""
+        if self.source != "preprocessed":
+            return None
+        return "The dataset authors' whitening of these epochs was fitted to test trials, too."
+
+    @property
     def extent(self) -> Extent | None:
         """16,540 pictures four times and 200 pictures eighty times over four sessions of five training runs."""
         sessions = 4 if self.sessions == "all" else len(self.sessions)

@@ -161,6 +161,11 @@ class StudyBase(Kind):
         return None
 
     @property
+    def test_rows_used(self) -> str | None:
+        """What responses owe to test trials other than the trial itself, a sentence; None: nothing."""
+        return None
+
+    @property
     def has(self) -> frozenset[str] | None:
         """Which of ``pictures`` and ``captions`` its stimuli have; None if only the data tell."""
         return None
@@ -284,6 +289,15 @@ class VoxelStudyBase(StudyBase):
         description="embeddings in place of pictures that you do not have, by tower: HDF5 or npz file with "
         "stimulus_id [n] and embedding [n, d]; d is that of the tower, whose text side is used as it is",
     )
+
+    @property
+    def test_rows_used(self) -> str | None:
+        """Steps that take all rows of a run, also of a test run."""
+        taken = {"detrended": self.voxels.detrend != "none", "z-scored": self.voxels.normalise == "run"}
+        steps = [name for name, is_set in taken.items() if is_set]
+        if not steps:
+            return None
+        return f"Test runs are {' and '.join(steps)} with all of their own rows, without their labels."
 
     @model_validator(mode="after")
     def _delay_of_time_series(self) -> Self:

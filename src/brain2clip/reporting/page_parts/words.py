@@ -101,7 +101,8 @@ def protocol(
         *([("Part of the data", f"some pictures are never shown ({about['part']})")] if about["part"] else []),
         ("Signal", signal(block.signal, given["signals"][block.study][block.signal])),
         ("Subjects", f"{len(subjects)} tested: {', '.join(subjects)}"),
-        ("Training and test", f"{split(given, block.protocol, len(subjects))} {stimuli(catalogue)}"),
+        ("Training and test", f"{split(given, block.protocol, len(subjects))} "
+                              f"{stimuli(catalogue, about.get('test_rows_used'))}"),
         ("Concepts", SEEN_WORDS if block.concepts == "seen" else UNSEEN),
         ("Task", task_words(block.metric, n_candidates)),
         ("Test repetitions", repetitions(name.repetitions, repeated)),
@@ -153,12 +154,14 @@ def split(given: Mapping[str, Any], name: str, count: int) -> str:
             assert_never(other)
 
 
-def stimuli(catalogue: pd.DataFrame) -> str:
-    """Numbers of stimuli and concepts on both sides."""
+def stimuli(catalogue: pd.DataFrame, test_rows_used: str | None = None) -> str:
+    """Numbers of stimuli and concepts on both sides, and what test trials were used for (None: for nothing)."""
     sides = []
     for name, word in (("train", "training"), ("test", "test")):
         own = catalogue[catalogue["split"].isin([name, "both"])]
         sides.append(f"{len(own)} {word} stimuli of {counted(own['concept'].nunique(), 'concept')}")
+    if test_rows_used is not None:
+        return f"{' and '.join(sides)}. No test trial is used for training or selection. {test_rows_used}"
     return f"{' and '.join(sides)}. No test trial is used for fitting, selection or normalisation."
 
 

@@ -35,10 +35,6 @@ WORDS = {
     RANDOM: "from random weights, the same network",
     ALONE: "the subject alone",
 }
-#: Part of the caption if models start from those of other subjects.
-SHARING = (
-    " Models of two subjects that start from others share training subjects, so means of subjects are not independent."
-)
 #: Pairs of curves that are compared if both exist.
 COMPARED = ((OTHERS, RANDOM), (INPUT, RANDOM))
 
@@ -104,8 +100,6 @@ class Table(TableBase[settings.SessionsTable]):
             f"seeds, queries and then subjects; differences are paired. {resampling(records, self.context)} "
             f"{common(records, shown)}"
         )
-        if any(curve in (OTHERS, INPUT) for _, curve in found):
-            caption += SHARING
         header = ["method", "training", *(f"{count}" for count in counts)]
         return records, Sheet(f"{first.study}, {first.signal}", header, body, caption)
 
