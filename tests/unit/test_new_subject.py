@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -333,6 +334,20 @@ def test_whitening_of_kept_sessions_goes_with_eeg(tmp_path):
         assert names == ["ses-0", "ses-1", "ses-2"], "not ses-10, which comes second by its letters"
         assert sorted(part["whitening"]) == names
         np.testing.assert_array_equal(part["times"][:], whole["times"][:])
+
+
+@pytest.mark.parametrize(
+    ("session", "first", "said"),
+    [
+        (["1", "2", "3"], ["1"], "3 without training trials: their test trials are whitened with the mean .* all 2"),
+        (["1", "2", "3"], ["1", "2"], None),
+        (["1", "2", "2"], ["1"], None),
+    ],
+)
+def test_whitening_that_takes_later_sessions_is_said(caplog, session, first, said):
+    """A session without training trials is whitened by the mean operator of all others."""
+    sessions.say_of_all(np.array(session, object), np.array([False, False, True]), first, "study s, subject 01")
+    assert bool(re.search(said, caplog.text)) if said else not caplog.text
 
 
 def test_sessions_come_by_their_numbers_or_as_they_stand():

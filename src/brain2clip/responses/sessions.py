@@ -48,6 +48,9 @@ def run(job: stage.Job) -> None:
         session, test = source["session"].asstr()[:], source["split"][:] == SPLITS.index("test")
         first = first_sessions(session[~test], wanted, where)
         kept = np.flatnonzero(test | np.isin(session, first))
+        operator = source.get(f"whitening/{first[0]}/operator")
+        if operator is not None and not np.array_equal(operator[:], np.eye(len(operator))):  # of kind none
+            say_of_all(session, test, first, where)
         with artefact.create_h5(job.output("responses"), job.provenance()) as file:
             write(file, source, kept, first)
     log.info(
@@ -88,6 +91,28 @@ def first_sessions(session: NDArray[np.object_], count: int, where: str) -> list
             f"({', '.join(names)}); expected at most {len(names)}, or sessions: all"
         )
     return names[:count]
+
+
+def say_of_all(session: NDArray[np.object_], test: NDArray[np.bool_], first: Sequence[str], where: str) -> None:
+    """Warn if test trials are whitened with training trials of later sessions, as their own session has none.
+
+    Parameters
+    ----------
+    session, test : ndarray [n]
+        Session of each trial, and whether it is a test trial.
+    first : sequence of str
+        Sessions whose training trials stay.
+    where : str
+        Study and subject, for the message.
+    """
+    trained = set(session[~test])
+    alone = in_order(sorted(set(session[test]) - trained))
+    if alone and trained - set(first):
+        log.warning(
+            "sessions: %s: %s without training trials: their test trials are whitened with the mean operator of all %d "
+            "sessions with training, later ones too; whitening: {kind: none} uses nothing of later sessions",
+            *(where, ", ".join(alone), len(trained)),
+        )
 
 
 def in_order(names: Sequence[str]) -> list[str]:
