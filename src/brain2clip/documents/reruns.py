@@ -79,6 +79,10 @@ studies:
     {kind: voxel_table, signals: "FOLDER/sub-{subject}.npz", table: "FOLDER/sub-{subject}.tsv", subjects: ["01"],
      stimulus: name, run: run, split: {by: run, test: ["02"]},
      categories: {face: [a photo of a face], house: [a photo of a house]}}
+  voxels-alone: # whose voxels no apply compares, so that a delay is tried, which other kinds refuse
+    {kind: voxel_table, signals: "FOLDER/sub-{subject}.npz", table: "FOLDER/sub-{subject}.tsv", subjects: ["01"],
+     stimulus: name, run: run, split: {by: run, test: ["02"]},
+     categories: {face: [a photo of a face], house: [a photo of a house]}}
   voxels-pictures:
     {kind: voxel_table, signals: "FOLDER/sub-{subject}.npz", table: "FOLDER/sub-{subject}.tsv", subjects: ["01"],
      stimulus: name, stimuli: FOLDER/pictures.tsv, ready_vectors: *ready, split: {by: column, column: part, test: [b]}}
@@ -180,6 +184,7 @@ experiments:
   bold5000: {study: bold5000, signals: [vc], protocols: [intra], methods: [ready]}
   bold5000-volumes: {study: bold5000-volumes, signals: [vc], protocols: [intra], methods: [ridge]}
   voxels: {study: voxels, signals: [vc], protocols: [intra], methods: [ridge]}
+  voxels-alone: {study: voxels-alone, signals: [vc], protocols: [intra], methods: [ridge]}
   voxels-pictures: {study: voxels-pictures, signals: [vc], protocols: [intra], methods: [ready]}
 retrieval: {tasks: [stimulus, stimulus-csls], repetitions: [1, 2, all], pools: {size: 2}}
 tables:
