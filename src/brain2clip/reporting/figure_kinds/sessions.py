@@ -129,7 +129,6 @@ def points_of(
         numbers = {one: (whole or {}).get((str(signal), str(one)), float("inf")) for one in block["subject"].unique()}
         if own.first_sessions is not None:
             numbers = dict.fromkeys(numbers, float(own.first_sessions))
-        named = {"curve": [curve_of(own)], "all": own.first_sessions is None}
         mean = accuracy.by_region(block, options, repetitions=repetitions)
         mean = mean.assign(subject="", count=max(numbers.values()))
         alone = accuracy.by_region(
@@ -137,7 +136,7 @@ def points_of(
         )  # without their intervals
         alone = alone.assign(signal=signal, count=alone["subject"].map(numbers))
         for part in (mean, alone):
-            found.append(part.assign(**{**named, "curve": named["curve"] * len(part)}))
+            found.append(part.assign(curve=[curve_of(own)] * len(part), all=own.first_sessions is None))
     return pd.concat(found, ignore_index=True)
 
 
