@@ -57,10 +57,14 @@ def table(tmp_path):
 def make(model, table, tmp_path, monkeypatch):
     """Run the stage for a table of stimuli with settings of the tower; returns the path of the artefact."""
 
-    def run(given=table, name="stimuli", ready=None, equal_pictures="refuse", **tower):
+    def run(given=table, name="stimuli", ready=None, equal_pictures="refuse", sources=None, **tower):
         listed = tmp_path / "catalogue.parquet"
         study = SimpleNamespace(
-            name="s", stimulus_table=lambda: given, catalogue_digest=lambda: None, stimulus_files=list
+            name="s",
+            stimulus_table=lambda: given,
+            catalogue_digest=lambda: None,
+            stimulus_files=list,
+            source_pictures=lambda: sources or {},
         )
         monkeypatch.setattr("brain2clip.readers.contract.load", lambda *_: study)
         values = {"name": "s", "study": {"kind": "x"}, "results": "results"}
@@ -452,3 +456,13 @@ def test_chunks_of_other_settings_are_not_taken(make, chunks, tmp_path):
         assert file["band_tokens"].shape == (N, 2, 16, 32)
     assert chunks.done == [[0, 1, 2], [3, 4, 5], [6, 7]]
     assert left_behind(tmp_path) == []
+
+
+def test_source_pictures_of_the_study_stand_in_the_artefact(make, table):
+    """By the id of the stimulus; a study that tells none has no such column."""
+    with artefact.open_h5(make()) as file:
+        assert "source_picture" not in file
+    first = table["stimulus_id"].iloc[0]
+    with artefact.open_h5(make(name="told", sources={first: "coco:7"})) as file:
+        told = dict(zip(file["stimulus_id"].asstr()[:], file["source_picture"].asstr()[:], strict=True))
+    assert told == {**dict.fromkeys(table["stimulus_id"], ""), first: "coco:7"}

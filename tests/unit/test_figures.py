@@ -56,6 +56,11 @@ PANELS = {
         },
     }
 }
+#: Protocols with a number of sessions.
+SESSIONS = {
+    "intra-subject": {"kind": "new-subject", "sessions": 1},
+    "loso": {"kind": "new-subject", "sessions": "all"},
+}
 #: Of an epoch of the first seed.
 SECONDS = {"neuroclip": 4.0, "frozen": 0.25, "ridge": 0.0}
 N_CANDIDATES = 50
@@ -100,6 +105,7 @@ def write_responses(
         file["position"] = position if known else np.full_like(position, np.nan)
         file["response"], file["stimulus"] = response.astype(np.float32), stimulus.astype(np.int32)
         file["split"] = (stimulus >= 15).astype(np.uint8)
+        file["session"] = ["01", "02"] * (len(stimulus) // 2)
         file["quality/erp"] = erp
         file["quality/freqs"] = freqs
         file["quality/psd"] = psd * rng.uniform(0.5, 2, (len(names), 1))
@@ -334,6 +340,7 @@ def job(
 ) -> stage.Job:
     given = {"figure": name, "topography_times": [0.1, 0.17, 0.3], "retrieval": BOOTSTRAP, "rois": REGIONS}
     given |= {"study": "simulated", "parts": {"neuroclip": [1, 2]}, "panels": PANELS, "generator": "grammar"}
+    given |= {"sessions": SESSIONS}
     outputs = {} if path is None else {"figure": path}
     return stage.Job("figures", {**given, "methods": methods}, "code", {}, inputs, outputs)
 

@@ -441,6 +441,9 @@ class Plan(SimpleNamespace):
     def varied(self, study):
         return {}
 
+    def session_runs(self, study):
+        return []
+
     def simulated_studies(self):
         return ["eeg"]
 

@@ -195,7 +195,11 @@ def test_the_stage_catalogue_writes_the_table(worlds, kind, tmp_path, monkeypatc
     study = world.study()
     subjects = list(study.subjects()) if study.split_from_events else None
     output = made_catalogue(world, tmp_path / "c.parquet", study.catalogue_digest(), subjects, monkeypatch)
-    pd.testing.assert_frame_equal(catalogue.read(output, None), study.stimulus_table(), check_dtype=False)
+    written, told = catalogue.read(output, None), study.source_pictures()
+    assert ("source_picture" in written) == bool(told)
+    if told:
+        assert dict(zip(written["stimulus_id"], written.pop("source_picture"), strict=True)) == told
+    pd.testing.assert_frame_equal(written, study.stimulus_table(), check_dtype=False)
 
 
 def test_the_catalogue_is_of_the_subjects_that_the_run_has(tmp_path, monkeypatch):

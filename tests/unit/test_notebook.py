@@ -212,10 +212,10 @@ def features_of(results, path: Path, what: str | None = None) -> str:
     shutil.copy(results.folder / results.plan.features("eeg", "tiny"), path)
     with h5py.File(path, "r+") as file:
         sides = file["split"].asstr()[:].tolist()
-        for name, ending in (("image", ".png"), ("pixel_digest", "")):
+        for name, form in (("image", "image-{}.png"), ("pixel_digest", "digest-{}"), ("source_picture", "coco:{}")):
             if name in file:
                 del file[name]
-            told = [f"{name}-{row}{ending}" for row in range(len(sides))]
+            told = [form.format(row) for row in range(len(sides))]
             file.create_dataset(name, data=told, dtype=h5py.string_dtype())
         own, other = sides.index("test"), sides.index("train")
         if what is not None:
@@ -225,9 +225,9 @@ def features_of(results, path: Path, what: str | None = None) -> str:
     return target
 
 
-@pytest.mark.parametrize("what", ["concept", "image", "pixel_digest"])
+@pytest.mark.parametrize("what", ["concept", "image", "pixel_digest", "source_picture"])
 def test_a_test_that_asks_for_what_training_showed_is_refused_unless_said(results, tmp_path, what):
-    """By concept, by the name of the picture, by its pixels; the study as if the models were of another one."""
+    """By concept, name of the picture, pixels, number in COCO; the study as if the models were of another one."""
     one = next(one for one in results.plan.applied() if one.name == "again" and one.model.method == "ridge")
     job = results.plan.apply_job(one)
     target = features_of(results, tmp_path / "trained.h5", what)
@@ -243,6 +243,34 @@ def test_a_test_that_asks_for_what_training_showed_is_refused_unless_said(result
     rows = pd.read_parquet(tmp_path / "rows.parquet")
     assert set(rows.loc[rows["seen"], "target"]) == {target}
     assert not rows["seen"].all()
+
+
+@pytest.mark.parametrize("what", ["source_picture", "concept", "unknown"])
+def test_a_test_of_seen_concepts_may_not_show_pictures_of_training_either(results, tmp_path, what, caplog):
+    """As of NSD and BOLD5000: the same concept is allowed, the same picture of COCO or one without a number is not."""
+    one = next(one for one in results.plan.applied() if one.name == "again" and one.model.method == "ridge")
+    job = results.plan.apply_job(one)
+    features_of(results, tmp_path / "trained.h5", None if what == "unknown" else what)
+    features_of(results, tmp_path / "stimuli.h5")
+    if what == "unknown":
+        with h5py.File(tmp_path / "stimuli.h5", "r+") as file:
+            file["source_picture"][:] = ["coco:?"] * len(file["split"])
+        sealing.seal_h5(tmp_path / "stimuli.h5")
+    paths = {name: [str(tmp_path / f"{name}.h5")] for name in ("trained", "stimuli")}
+    job = replace(job, inputs={**job.inputs, **paths}, outputs=(str(tmp_path / "rows.parquet"),))
+    strict = {**job.spec.settings, "concepts": "seen", "source_pictures": "unseen"}
+    job, allowed = replace(job, spec=replace(job.spec, settings=strict)), job
+    if what == "concept":
+        do(job, results.folder, check=False)
+        return
+    words = {"source_picture": r"has 1 source picture \(coco:", "unknown": "does not know which of them it shows"}[what]
+    with pytest.raises(InputError, match=rf"apply\.\*\.study: .*{words}[^$]*set apply\.\*\.concepts: seen"):
+        do(job, results.folder, check=False)
+    assert not (tmp_path / "rows.parquet").exists()
+    do(allowed, results.folder, check=False)
+    rows = pd.read_parquet(tmp_path / "rows.parquet")
+    assert rows["seen"].any() == (what == "source_picture")
+    assert ("does not know which of them it shows" in caplog.text) == (what == "unknown")
 
 
 def test_of_two_studies_a_recording_of_one_name_is_compared_and_a_copy_refused():

@@ -66,7 +66,11 @@ def make(tmp_path, tmp_path_factory, monkeypatch):
 
     def run() -> Path:
         study = SimpleNamespace(
-            name="s", stimulus_table=lambda: table, catalogue_digest=lambda: None, stimulus_files=list
+            name="s",
+            stimulus_table=lambda: table,
+            catalogue_digest=lambda: None,
+            stimulus_files=list,
+            source_pictures=dict,
         )
         monkeypatch.setattr("brain2clip.readers.contract.load", lambda *_: study)
         listed, output = tmp_path / "catalogue.parquet", tmp_path / "stimuli.h5"

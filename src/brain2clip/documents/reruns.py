@@ -101,6 +101,7 @@ protocols:
   inter: {kind: leave-one-subject-out}
   joint: {kind: joint}
   new: {kind: new-subject, sessions: 1}
+  whole: {kind: new-subject, sessions: all}
 generators:
   kandinsky: {kind: kandinsky, model: "local-dir:FOLDER/generator", tower: small, start: {}}
   sdxl: {kind: ip-adapter, model: "local-dir:FOLDER/sdxl", adapter: "local-dir:FOLDER/adapter", tower: small}
@@ -175,7 +176,7 @@ experiments:
   things-meg-epochs: {study: things-meg-epochs, signals: [one], protocols: [intra], methods: [ridge]}
   simulated-fmri:
     {study: simulated-fmri, signals: [vc], protocols: [intra, joint], methods: [mapping, mlp, vae, mixer, ceiling]}
-  new: {study: simulated-fmri, signals: [vc], protocols: [new], methods: [mapping]}
+  new: {study: simulated-fmri, signals: [vc], protocols: [new, whole], methods: [mapping]}
   ready: {study: simulated-fmri, signals: [vc], protocols: [intra], methods: [ready]}
   god: {study: god, signals: [vc], protocols: [intra], methods: [ready]}
   things-fmri: {study: things-fmri, signals: [vc], protocols: [intra], methods: [ready]}

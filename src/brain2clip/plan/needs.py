@@ -127,19 +127,21 @@ def _categories(plan: Plan) -> Iterator[str]:
 
 
 def _shared(plan: Plan) -> Iterator[str]:
-    """Zero-shot studies whose test asks for what the models that are applied to them were trained on.
+    """Studies whose test asks for what the models that are applied to them were trained on.
 
-    As far as tables of the project tell; else the stage does.
+    Zero-shot ones for concepts or pictures, others for pictures of a collection. As far as tables that are there tell;
+    else the stage does.
     """
     for label, one in plan.config.apply.items():
         trained = plan.config.experiments[one.experiment].study
-        if plan.may_be_seen(label):
+        if plan.pictures_may_be_seen(label):
             continue
         tables = [plan.study(name).known_stimuli() for name in (trained, one.study)]
         if any(table is None for table in tables):
             continue
-        if found := overlap.between(*tables):
-            yield overlap.refusal(f"apply.{label}.study", found, trained, one.study)
+        found, zero_shot = overlap.between(*tables), not plan.may_be_seen(label)
+        if found := found if zero_shot else found.only_sources():
+            yield overlap.refusal(f"apply.{label}.study", found, trained, one.study, zero_shot)
 
 
 def _templates(plan: Plan) -> Iterator[str]:

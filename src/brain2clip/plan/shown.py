@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from brain2clip.settings import Experiment
 
 #: Figures that stand in the results page.
-PAGE_FIGURES = ("timecourse", "generalisation", "regions")
+PAGE_FIGURES = ("timecourse", "generalisation", "regions", "sessions")
 #: Settings of the tables that the results page reads as well.
 PAGE_READS = (
     *("tables", "experiments", "studies", "modalities", "protocols", "methods", "ceilings", "retrieval", "imported"),
@@ -140,6 +140,13 @@ class Shown(Files):
             for name in Inputs.model_fields
             if any(len({canonical(one[name]) for one in group}) > 1 for group in alike.values())
         )
+
+    def session_runs(self, study: str) -> list[Run]:
+        """Runs of all experiments of a study whose protocols say how many sessions; none if all say the same number."""
+        known = {name: one for name, one in self.config.protocols.items() if one.sessions is not None}
+        own = [one for one in self.config.experiments.values() if one.study == study]
+        runs = sorted({run for one in own for run in self.runs_of(one) if run.protocol in known})
+        return runs if len({known[run.protocol].sessions for run in runs}) > 1 else []
 
     def regions_experiment(self, study: str) -> Experiment:
         """The experiment of a study with the most regions, then runs."""

@@ -398,6 +398,8 @@ class Specs(Runs):
         values |= {"run": one.run.columns, "model": one.model.columns, "retrieval": self._ranking()}
         if self.may_be_seen(one.name):
             values["concepts"] = "seen"
+            if not self.pictures_may_be_seen(one.name):
+                values["source_pictures"] = "unseen"
         expects |= {
             "responses": self.responses_spec(one.run.study, one.run.signal, one.run.subject).expected,
             "trained": expects["features"],
@@ -414,6 +416,14 @@ class Specs(Runs):
         one = self.config.apply[name]
         own = self.config.experiments[one.experiment].study == one.study
         return own or one.concepts == "seen" or not self.study(one.study).zero_shot
+
+    def pictures_may_be_seen(self, name: str) -> bool:
+        """Whether models of an entry of ``apply`` may be asked for pictures of a collection that training showed.
+
+        A study that is not zero-shot shows concepts of training, but in other pictures.
+        """
+        one = self.config.apply[name]
+        return self.config.experiments[one.experiment].study == one.study or one.concepts == "seen"
 
     def inspect_spec(self, run: Run) -> Spec:
         """What the prompts of a run do."""

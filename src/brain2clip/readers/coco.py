@@ -1,8 +1,9 @@
-"""Captions of COCO: ``captions_train2017.json`` and the like, by the number of the picture in COCO."""
+"""Pictures of COCO: their numbers, and captions (``captions_train2017.json`` and the like) by them."""
 
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,6 +11,15 @@ from brain2clip.readers import user_files
 from brain2clip.stage import InputError
 
 EXPECTED = "expected the JSON of COCO's annotations_trainval2017.zip: annotations with image_id and caption"
+
+#: Names of the files of 2014. A number is the same picture in train and val, in 2014 and 2017.
+_NAME = re.compile(r"COCO_[a-z]+[0-9]*_(?P<number>[0-9]{12})", re.IGNORECASE)
+
+
+def number_in(name: str) -> int | None:
+    """Number of a picture in COCO from the name of its file without ending, or None if it is no such name."""
+    match = _NAME.fullmatch(name)
+    return int(match["number"]) if match else None
 
 
 def files(folder: Path, setting: str) -> list[Path]:

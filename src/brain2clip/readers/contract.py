@@ -201,9 +201,18 @@ class Study:
         """Stimuli as tables of the project tell them before anything is fetched, or None where only the data do.
 
         Columns: ``stimulus_id``, ``split``, ``concept``, ``image`` (as for :meth:`stimulus_table`; the picture need not
-        be there, its name counts).
+        be there, its name counts), and ``source_picture`` where :meth:`source_pictures` has some.
         """
         return None
+
+    def source_pictures(self) -> dict[str, str]:
+        """Picture of a public collection that a stimulus is, or is cut out of, by the id of the stimulus.
+
+        Values are made by :func:`brain2clip.readers.overlap.source` (``coco:123456``; with an unknown number
+        ``coco:?``). Names of COCO's files need not be told. Stimuli of two studies with the same value are the same
+        picture, whatever they are called: see :mod:`brain2clip.readers.overlap`.
+        """
+        return {}
 
     def expected_counts(self, subject: str) -> dict[str, int] | None:
         """Expected number of trials per split (``{"train": n, "test": m}``), or None where it is not known."""

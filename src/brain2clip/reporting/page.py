@@ -62,6 +62,17 @@ FIGURES = {
         "caption": "All test repetitions averaged, among all candidates: mean with the interval of the tables (the "
         "title says how it was made); dashed: chance. Regions may overlap and differ in their number of voxels.",
     },
+    "sessions": {
+        "title": "accuracy by number of sessions",
+        "alt": "Accuracy by the number of training sessions of the tested subject, a panel for each method, a line for "
+        "each start of its models, chance dashed",
+        "caption": "Protocols: in new-subject, models start from a joint model of all other subjects, or from random "
+        "weights, and are trained with the first sessions of the tested subject; in intra-subject, they are trained "
+        "with those sessions alone. The test is the same for any number. Thick: mean over subjects with the interval "
+        "of the tables (the title says how it was made), for two subjects without one; thin: single subjects; dashed: "
+        "chance. Lines are drawn beside each other, so that intervals can be seen; the ticks are the numbers. Models "
+        "that start from others share training subjects, so subjects are not independent.",
+    },
 }
 #: What the explorer must show so that generated pictures stand beside a query.
 GENERATED = {"task": "stimulus", "repetitions": "all", "view": "queries"}

@@ -1,8 +1,10 @@
 """Stage ``apply``: models of an experiment rank the test trials of another study's recordings.
 
 The rows are those of the stage ``rank``, with a column more: ``seen``, whether the model was trained on the concept
-that is asked for, or on a picture of that name or with its pixels. A zero-shot study is refused where it is, unless the
-settings allow it. New recordings without training trials are normalised as the training of the model was.
+that is asked for, on a picture of that name or with its pixels, or on the same picture of a public collection (as of
+COCO). A zero-shot study is refused where it is, unless the settings allow it; any study where it is the picture of a
+collection (``source_pictures: unseen``). New recordings without training trials are normalised as the training of the
+model was.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ def run(job: stage.Job) -> None:
         predictor = Predictor(*given, of_model["subject"])
         queries = queries_of(predictor, test, parse(Retrieval, job.settings["retrieval"]))
         seen = known.seen(stimuli)
+        again = known.again(stimuli)
     rows = query_table.checked(job, queries)
     # A class is a concept itself.
     rows["seen"] = [seen.get(target, overlap.plain(target) in known.shown.concepts) for target in rows["target"]]
@@ -51,9 +54,17 @@ def run(job: stage.Job) -> None:
         raise stage.InputError(
             f"apply: {len(names)} of the stimuli or classes that the test of study {own['study']!r} asks for "
             f"({', '.join(names[:3])}{', …' if len(names) > 3 else ''}) were in the training of the models of study "
-            f"{of_model['study']!r}, by concept, by name of the picture or by its pixels\n  expected none, for the "
+            f"{of_model['study']!r}, by concept, by name of the picture, by its pixels or by its number in a public "
+            "collection\n  expected none, for the "
             "test is zero-shot: leave them out of training, or set apply.*.concepts: seen; rows then say which they are"
         )
+    if again:
+        zero_shot = job.settings.get("concepts") != "seen"
+        told = overlap.refusal("apply.*.study", again, of_model["study"], own["study"], zero_shot)
+        if zero_shot or job.settings.get("source_pictures") == "unseen":
+            raise stage.InputError(told)
+        if again.collections_unknown:
+            log.warning("apply: %s", told)
     test.recordings.note(rows)
     artefact.write_table(job.output("rows"), rows, job.provenance())
 
@@ -65,7 +76,7 @@ class Known:
     Attributes
     ----------
     shown : Shown
-        Concepts and names of pictures.
+        Concepts, names of pictures, and source pictures.
     digests : frozenset of str
         Of the pixels of pictures.
     """
@@ -76,24 +87,34 @@ class Known:
     @classmethod
     def of(cls, file: Any) -> Known:
         """Of the training stimuli of a stimuli artefact."""
-        ids, concepts, images, digests, sides = columns(file)
+        ids, concepts, images, digests, sides, sources = columns(file)
         rows = [row for row, side in enumerate(sides) if side in ("train", "both")]
-        shown = overlap.shown((ids[row], concepts[row], images[row]) for row in rows)
+        told = [sources[row] for row in rows]
+        shown = overlap.shown(((ids[row], concepts[row], images[row]) for row in rows), told)
         return cls(shown, frozenset(digests[row] for row in rows) - {""})
 
     def seen(self, file: Any) -> dict[str, bool]:
         """Whether each stimulus of an artefact was in that training, by its id."""
+        known = {one for one in self.shown.sources if not overlap.is_unknown(one)}
         return {
             stimulus_id: overlap.plain(concept) in self.shown.concepts
             or overlap.picture(stimulus_id, image) in self.shown.pictures
             or digest in self.digests
-            for stimulus_id, concept, image, digest, _ in zip(*columns(file))
+            or overlap.source_picture(stimulus_id, image, source) in known
+            for stimulus_id, concept, image, digest, _, source in zip(*columns(file))
         }
+
+    def again(self, file: Any) -> overlap.Shown:
+        """Source pictures of that training that the test of an artefact shows, or may show."""
+        ids, concepts, images, _, sides, sources = columns(file)
+        rows = [row for row, side in enumerate(sides) if side in ("test", "both")]
+        tested = overlap.shown(((ids[row], concepts[row], images[row]) for row in rows), [sources[row] for row in rows])
+        return self.shown.shared(tested).only_sources()
 
 
 def columns(file: Any) -> list[list[str]]:
-    """Id, concept, path of the picture, digest of its pixels (empty without one) and side of all stimuli."""
-    names = ("stimulus_id", "concept", "image", "pixel_digest", "split")
+    """Id, concept, path of the picture, digest of its pixels (empty without one), side and source picture of all."""
+    names = ("stimulus_id", "concept", "image", "pixel_digest", "split", "source_picture")
     found = [file[name].asstr()[:].tolist() if name in file else [""] * len(file["stimulus_id"]) for name in names]
     found[3] = [digest if image else "" for digest, image in zip(found[3], found[2])]
     return found

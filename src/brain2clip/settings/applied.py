@@ -26,6 +26,7 @@ class Apply(Block):
     concepts: Literal["unseen", "seen"] = neutral(
         "unseen",
         description="unseen: a zero-shot study is refused where its test asks for concepts, or for pictures by name, "
-        "that the models were trained on, as of two studies with pictures of THINGS; seen: it is ranked, and the "
+        "that the models were trained on, as of two studies with pictures of THINGS, and any study where its test has "
+        "pictures of COCO that they were trained on, as NSD and BOLD5000 share them; seen: it is ranked, and the "
         "column seen says which queries these are",
     )

@@ -5,7 +5,8 @@ else none), ``first_concepts`` (only where not all are taken), ``templates`` (fi
 concepts and a digest of their list, where there are). Inputs ``stimuli`` (what the study lists) are for the order of
 jobs: the study reads them itself. Which subjects there are, where their trials tell the split, is in the environment
 (``BRAIN2CLIP_SUBJECTS``) and guarded by the digest. Output ``catalogue``: Parquet with the columns of a stimulus table,
-``captions`` and ``prompts`` as lists.
+``captions`` and ``prompts`` as lists, and ``source_picture`` where a study knows of some
+(:meth:`brain2clip.readers.contract.Study.source_pictures`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from brain2clip import artefact, stage
 from brain2clip.names import SPLITS
-from brain2clip.readers import contract, templates
+from brain2clip.readers import contract, overlap, templates
 from brain2clip.readers.contract import STIMULUS_COLUMNS
 from brain2clip.stage import InputError
 
@@ -34,10 +35,14 @@ def run(job: stage.Job) -> None:
     contract.check_catalogue(study, given.get("digest"))
     table = study.stimulus_table()
     check(table, f"study {study.name}")
+    sources = study.source_pictures()
+    check_sources(sources, table, f"study {study.name}")
     if "first_concepts" in given:
         table = of_first_concepts(table, given["first_concepts"])
     if "templates" in given:
         table = with_templates(table, given["templates"], f"study {study.name}")
+    if sources:
+        table = table.assign(source_picture=[sources.get(name, "") for name in table["stimulus_id"]])
     output = job.output("catalogue")
     output.parent.mkdir(parents=True, exist_ok=True)
     artefact.write_table(output, _typed(table), job.provenance())
@@ -64,6 +69,26 @@ def check(table: pd.DataFrame, where: str) -> None:
     wrong = set(table["split"]) - {*SPLITS, "both"}
     if wrong:
         raise InputError(f"{where}: split {sorted(wrong)[0]!r}; expected train, test or both")
+
+
+def check_sources(sources: dict[str, str], table: pd.DataFrame, where: str) -> None:
+    """Refuse pictures of collections that are told in another way, or of stimuli that are none.
+
+    Raises
+    ------
+    brain2clip.stage.InputError
+        Names the first one.
+    """
+    for name, source in sources.items():
+        if not overlap.is_source(source):
+            raise InputError(
+                f"{where}: source_pictures gives {source!r} for {name!r}; expected COLLECTION:NAME, such as "
+                "coco:123456, or COLLECTION:?"
+            )
+    if unknown := sorted(set(sources) - set(table["stimulus_id"])):
+        raise InputError(
+            f"{where}: source_pictures names {unknown[0]!r}, which is no stimulus; expected ids of stimuli"
+        )
 
 
 def of_first_concepts(table: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -107,7 +132,7 @@ def _typed(table: pd.DataFrame) -> pa.Table:
     import pyarrow as pa
 
     texts = pa.list_(pa.string())
-    kinds = {name: texts if name in ("captions", "prompts") else pa.string() for name in STIMULUS_COLUMNS}
+    kinds = {name: texts if name in ("captions", "prompts") else pa.string() for name in table}
     columns = {name: pa.array(table[name].tolist(), kind) for name, kind in kinds.items()}
     return pa.table(columns)
 

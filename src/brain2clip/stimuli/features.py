@@ -301,7 +301,8 @@ def _write(
     text = h5py.string_dtype()
     with artefact.create_h5(output, made, WITHOUT_SENTENCE, begun) as target:
         target.attrs.update(attributes)
-        columns = {name: table[name].astype(str) for name in ("stimulus_id", "split", "concept", "image")}
+        names = ("stimulus_id", "split", "concept", "image", "source_picture")
+        columns = {name: table[name].astype(str) for name in names if name in table}
         columns["caption"] = table["captions"].str[0].fillna("")
         for name, values in columns.items():
             target.create_dataset(name, data=values.to_numpy(dtype=object), dtype=text)

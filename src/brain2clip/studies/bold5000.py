@@ -50,7 +50,6 @@ REPEATED, PICTURES = 113, 4916
 HEMISPHERES = ("LH", "RH")
 #: Regions, each with the other names that it has in some files.
 REGIONS = {"EarlyVis": (), "LOC": ("LO",), "OPA": (), "PPA": (), "RSC": ("RRSC",)}
-_COCO = re.compile(r"COCO_\w+_(?P<id>\d{12})")
 _IMAGENET = re.compile(r"(?P<synset>n\d{8})_\d+")
 _CLASS = re.compile(r"(?P<synset>n\d{8})[\s:,]+(?P<names>\S.*)")
 
@@ -209,6 +208,19 @@ class Study(VoxelStudy):
         """Number in COCO of each picture of COCO: the same picture may be in other datasets, such as NSD."""
         names = (stem(picture) for picture in sorted(set(self._trials["picture"])))
         return {name: number for name in names if (number := coco_id(name)) is not None}
+
+    def known_stimuli(self) -> pd.DataFrame | None:
+        """Pictures by the table of trials, which is part of the project; their names have their numbers in COCO."""
+        import pandas as pd
+
+        if not Path(self.block.trials).is_file():
+            return None
+        repeated = repeated_of(self._trials)
+        files = sorted(set(self._trials["picture"]))
+        names = [stem(file) for file in files]
+        sides = ["test" if file in repeated else "train" for file in files]
+        concepts = [concept_of(name) for name in names]
+        return pd.DataFrame({"stimulus_id": names, "split": sides, "concept": concepts, "image": files})
 
     def _images(self, files: list[str]) -> list[str]:
         """Path of each picture, or empty strings if the setting names no folder."""
@@ -413,8 +425,7 @@ def stem(picture: str) -> str:
 
 def coco_id(name: str) -> int | None:
     """Number of a picture in COCO from its id, or None if it is not from COCO."""
-    match = _COCO.fullmatch(name)
-    return int(match["id"]) if match else None
+    return coco.number_in(name)
 
 
 def concept_of(name: str) -> str:

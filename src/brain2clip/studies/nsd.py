@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from brain2clip import settings as schema
 from brain2clip.names import SPLITS
-from brain2clip.readers import bids_files, coco, file_records, labels, nsd_design, nsd_files, user_files
+from brain2clip.readers import bids_files, coco, file_records, labels, nsd_design, nsd_files, overlap, user_files
 from brain2clip.readers.contract import STIMULUS_COLUMNS, VoxelStudy
 from brain2clip.readers.downloaded import DownloadedStudy
 from brain2clip.readers.nsd_design import RUNS, SESSIONS, TRIALS, Design
@@ -320,10 +320,50 @@ class Study(DownloadedStudy, VoxelStudy):
                 )
 
     def coco_ids(self) -> dict[str, int]:
-        """Number in COCO of each picture of the study: the same picture may be in other datasets, such as BOLD5000."""
+        """Number in COCO of each picture of the study: the same picture may be in other datasets, such as BOLD5000.
+
+        Raises
+        ------
+        brain2clip.stage.InputError
+            If the table of pictures is missing, or a number in it is none.
+        """
         sides = self._sides
-        numbers = sorted(sides["train"] | sides["test"])
-        return {id_of(number): int(self._cell("cocoId", number)) for number in numbers}
+        found = {}
+        for number in sorted(sides["train"] | sides["test"]):
+            cell = self._cell("cocoId", number).strip()
+            if not cell.isdecimal():
+                raise InputError(
+                    f"{self.root / nsd_files.PICTURES}: nsdId {number} has cocoId {cell!r}; expected a number; get it "
+                    "once more"
+                )
+            found[id_of(number)] = int(cell)
+        return found
+
+    def source_pictures(self) -> dict[str, str]:
+        """Of each picture that of COCO which it is cut out of; an unknown one without the table of pictures."""
+        if self._there([nsd_files.PICTURES]):
+            return {name: overlap.source("coco", number) for name, number in self.coco_ids().items()}
+        log.warning(
+            "%s: no such file, so the numbers of the pictures in COCO are not known; models of this study can be "
+            "applied to studies of COCO, and theirs to this one, only where apply.*.concepts is seen",
+            self.root / nsd_files.PICTURES,
+        )
+        return {id_of(number): overlap.source("coco", None) for side in SPLITS for number in self._sides[side]}
+
+    def known_stimuli(self) -> pd.DataFrame | None:
+        """Pictures by the design, where it and the table of pictures lie there."""
+        import pandas as pd
+
+        needed = [nsd_files.DESIGN, *self._there([nsd_files.PICTURES])]
+        if not all((self.root / path).is_file() and self._is_complete(path) for path in needed):
+            return None
+        sides = {id_of(number): side for side in SPLITS for number in sorted(self._sides[side])}
+        table = pd.DataFrame({"stimulus_id": [*sides], "split": [*sides.values()], "concept": [*sides], "image": ""})
+        return table.assign(source_picture=table["stimulus_id"].map(self.source_pictures()))
+
+    def _is_complete(self, path: str) -> bool:
+        """Whether a file need not be downloaded, or its download is finished."""
+        return self.block.root is not None or Path(self.record(self.unit(path))).is_file()
 
     def in_bold5000(self) -> tuple[str, ...]:
         """Pictures of the study that are in BOLD5000, too (column ``BOLD5000``)."""

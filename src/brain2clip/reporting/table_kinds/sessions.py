@@ -7,6 +7,7 @@ from typing import Any
 
 from brain2clip import settings, stage
 from brain2clip.names import MetricName
+from brain2clip.reporting.session_curves import INPUT, OTHERS, RANDOM, WORDS, Curve, curve_of
 from brain2clip.reporting.table_base import Part, Record, TableBase
 from brain2clip.reporting.table_records import levels_of, names_of
 from brain2clip.reporting.typeset import Sheet
@@ -22,19 +23,6 @@ from brain2clip.reporting.wording import (
 from brain2clip.retrieval import statistics
 from brain2clip.settings import Protocol
 
-#: Line of a method: the kind of its protocol, the start of its models, and the part that is trained.
-Curve = tuple[str, str, str]
-OTHERS: Curve = ("new-subject", "others", "all")
-INPUT: Curve = ("new-subject", "others", "input")
-RANDOM: Curve = ("new-subject", "random", "all")
-ALONE: Curve = ("intra-subject", "others", "all")
-#: In words, in the order in which they are shown.
-WORDS = {
-    OTHERS: "after other subjects",
-    INPUT: "after other subjects, input layer only",
-    RANDOM: "from random weights, the same network",
-    ALONE: "the subject alone",
-}
 #: Pairs of curves that are compared if both exist.
 COMPARED = ((OTHERS, RANDOM), (INPUT, RANDOM))
 
@@ -66,7 +54,7 @@ class Table(TableBase[settings.SessionsTable]):
         found: dict[tuple[str, Curve], dict[Any, Part]] = {}
         for part in parts:
             protocol = known[part.protocol]
-            curve: Curve = (protocol.kind, protocol.start, protocol.tune)
+            curve = curve_of(protocol)
             for method in part.methods:
                 # Two protocols with the same settings have the same models.
                 found.setdefault((method, curve), {}).setdefault(protocol.sessions, part)
