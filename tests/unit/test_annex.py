@@ -340,6 +340,15 @@ def test_without_the_branch_of_the_annex_no_version_is_known_and_that_is_said(tm
     assert "this clone has no branch git-annex" in made.notes[0]
 
 
+@pytest.mark.parametrize("content", ["", "0" * 40, "\0" * 41])
+def test_a_damaged_branch_is_not_a_branch_that_is_not_there(tmp_path, content):
+    """Git leaves it out with a warning; versions would be lost, or an older branch taken."""
+    folder = small().write(tmp_path / "clone")
+    (folder / "refs/heads/git-annex").write_text(content)
+    with pytest.raises(InputError, match="clone: git says: warning: ignoring broken ref refs/heads/git-annex"):
+        make(folder)
+
+
 def test_nemar_keeps_files_under_their_keys(tmp_path):
     key = f"SHA256E-s7--{SHA}.edf"
     repository = made_up.Repository()
