@@ -51,28 +51,34 @@ LIMIT_S, MEMORY = 120, 8 << 30
 # ----------------------------------------------------------------------------------------------- the damage
 
 
+def somewhere(content: bytes, rng: random.Random) -> int:
+    """A place: any, or one near the start, where headers are, or near the end, where some formats have theirs."""
+    near = int(len(content) ** rng.random()) - 1
+    return rng.choice((rng.randrange(len(content)), near, len(content) - 1 - near))
+
+
 def flip(content: bytes, rng: random.Random) -> bytes:
     """One bit."""
-    place = rng.randrange(len(content))
+    place = somewhere(content, rng)
     return content[:place] + bytes([content[place] ^ 1 << rng.randrange(8)]) + content[place + 1 :]
 
 
 def cut(content: bytes, rng: random.Random) -> bytes:
     """The end is missing."""
-    return content[: rng.randrange(len(content))]
+    return content[: somewhere(content, rng)]
 
 
 def blank(content: bytes, rng: random.Random) -> bytes:
     """A block of zeros, as of a disk."""
     size = rng.choice((16, 512, 4096))
-    place = rng.randrange(len(content)) // 16 * 16
+    place = somewhere(content, rng) // 16 * 16
     return content[:place] + bytes(len(content[place : place + size])) + content[place + size :]
 
 
 def swap(content: bytes, rng: random.Random) -> bytes:
     """Two neighbouring parts change places."""
     size = rng.choice((1, 8, 64, 512))
-    place = rng.randrange(len(content))
+    place = somewhere(content, rng)
     one, other = content[place : place + size], content[place + size : place + 2 * size]
     return content[:place] + other + one + content[place + 2 * size :]
 

@@ -155,6 +155,18 @@ def test_remotes_are_read_with_their_newest_line_and_entities():
     assert found[made_up.PRIVATE] == {"type": "S3", "name": "other", "bucket": "b"}
 
 
+def test_an_entity_that_is_no_letter_stays():
+    (found,) = annex.read_remotes(b"uuid name=a&99999999999;&32;b timestamp=1s").values()
+    assert found["name"] == "a&99999999999; b"
+
+
+def test_branches_may_have_any_name(tmp_path):
+    folder = small().write(tmp_path / "clone")
+    expected = listed(folder)
+    made_up.git("-C", str(folder), "branch", "a\u2028b\u0085c", "main")
+    assert listed(folder) == expected
+
+
 # ------------------------------------------------------------------------------------------------ stores
 
 

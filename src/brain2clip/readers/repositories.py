@@ -96,7 +96,7 @@ class Repository:
         """
         form = "%(refname)%00%(objectname)%00%(*objectname)%00%(committerdate:unix)%00%(*committerdate:unix)"
         found = {}
-        for line in self._git("for-each-ref", f"--format={form}").decode(errors="surrogateescape").splitlines():
+        for line in self._git("for-each-ref", f"--format={form}").decode(errors="surrogateescape").split("\n")[:-1]:
             name, commit, peeled, time, peeled_time = line.split("\0")
             found[name] = (peeled or commit, int(peeled_time or time or 0))
         return found

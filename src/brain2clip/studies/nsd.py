@@ -323,7 +323,7 @@ class Study(DownloadedStudy, VoxelStudy):
         """Number in COCO of each picture of the study: the same picture may be in other datasets, such as BOLD5000."""
         sides = self._sides
         numbers = sorted(sides["train"] | sides["test"])
-        return {id_of(number): int(self._cell("cocoId", number)) for number in numbers}
+        return {id_of(number): self._coco_id(number) for number in numbers}
 
     def in_bold5000(self) -> tuple[str, ...]:
         """Pictures of the study that are in BOLD5000, too (column ``BOLD5000``)."""
@@ -339,6 +339,16 @@ class Study(DownloadedStudy, VoxelStudy):
                 f"{path}: {len(self._listed[name])} pictures, but the design shows nsdId {number}; get both once more"
             )
         return self._listed[name][number]
+
+    def _coco_id(self, number: int) -> int:
+        """Number of a picture in COCO."""
+        found = self._cell("cocoId", number)
+        if not re.fullmatch("[0-9]+", found):
+            raise InputError(
+                f"{self.root / nsd_files.PICTURES}: nsdId {number} has cocoId {found!r}; expected a number; get it "
+                "once more"
+            )
+        return int(found)
 
     def _caption_files(self) -> list[Path]:
         given = Path(str(self.block.captions))
@@ -367,13 +377,13 @@ class Study(DownloadedStudy, VoxelStudy):
         by_split = {split: coco.read(path, setting) for split, path in given.items()}
         found = []
         for number in numbers:
-            split, coco_id = self._cell("cocoSplit", number), self._cell("cocoId", number)
-            if split not in by_split or not coco_id.isdigit():
+            split, coco_id = self._cell("cocoSplit", number), self._coco_id(number)
+            if split not in by_split:
                 raise InputError(
-                    f"{self.root / nsd_files.PICTURES}: nsdId {number} has cocoId {coco_id!r} and cocoSplit {split!r}; "
-                    f"expected a number, and {' or '.join(by_split)}; get it once more"
+                    f"{self.root / nsd_files.PICTURES}: nsdId {number} has cocoSplit {split!r}; expected "
+                    f"{' or '.join(by_split)}; get it once more"
                 )
-            found.append(by_split[split].get(int(coco_id), []))
+            found.append(by_split[split].get(coco_id, []))
         return found
 
     def _of_array(self, path: Path, numbers: Sequence[int]) -> list[list[str]]:
