@@ -89,7 +89,8 @@ def new_subject(folder: Path) -> list[Target]:
     def by_tune() -> Any:
         with tempfile.TemporaryDirectory(dir=folder) as place:
             tensors, rows = new.tuned(folder, Path(place), start, part, SMALL)
-            return [tensors, rows[["epoch", "loss", "scale"]]]  # others are times
+            # Tensors come in any order, and the other columns are times.
+            return [dict(sorted(tensors.items())), rows[["epoch", "loss", "scale"]]]
 
     def by_rank() -> Any:
         test = load_responses([whole], "test", None, average=True)
