@@ -26,8 +26,11 @@ from brain2clip.settings import files
 from brain2clip.stage import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = sorted([ROOT / "config.yaml", *ROOT.glob("workflow/studies/*.yaml"), *ROOT.glob("tests/workflow/*.yaml")])
+FOLDERS = ("configs", "workflow/studies", "tests/workflow")
+SHIPPED = [ROOT / "config.yaml", *sorted(path for folder in FOLDERS for path in (ROOT / folder).glob("*.yaml"))]
 BASES = [*SHIPPED, *sorted(ROOT.glob("tests/attack/*.yaml"))]
+#: Configurations that are named beside another one.
+ADDED_TO = {"field-ready.yaml": "field.yaml"}
 #: Configurations that are planned to the last job; of the others what is checked before.
 PLANNED = ("tiny.yaml", "tiny-fmri.yaml", "things-eeg1.yaml", "readouts.yaml")
 WRONG: tuple[Any, ...] = (
@@ -59,8 +62,14 @@ class Mutant:
 
 @cache
 def base(path: Path) -> dict[str, Any]:
-    """A configuration as it is shipped."""
-    return settings.read(path)
+    """A configuration as it is shipped, with all terms accepted: unaccepted, nothing else of it is looked at."""
+    raw = settings.read(path)
+    if path.name in ADDED_TO:
+        raw = settings.merge(settings.read(path.with_name(ADDED_TO[path.name])), raw)
+    for study in raw["studies"].values():
+        if "accept_terms" in study:
+            study["accept_terms"] = True
+    return raw
 
 
 @cache

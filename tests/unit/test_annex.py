@@ -155,6 +155,18 @@ def test_remotes_are_read_with_their_newest_line_and_entities():
     assert found[made_up.PRIVATE] == {"type": "S3", "name": "other", "bucket": "b"}
 
 
+def test_an_entity_that_is_no_letter_stays():
+    (found,) = annex.read_remotes(b"uuid name=a&99999999999;&32;b timestamp=1s").values()
+    assert found["name"] == "a&99999999999; b"
+
+
+def test_branches_may_have_any_name(tmp_path):
+    folder = small().write(tmp_path / "clone")
+    expected = listed(folder)
+    made_up.git("-C", str(folder), "branch", "a\u2028b\u0085c", "main")
+    assert listed(folder) == expected
+
+
 # ------------------------------------------------------------------------------------------------ stores
 
 
@@ -338,6 +350,15 @@ def test_without_the_branch_of_the_annex_no_version_is_known_and_that_is_said(tm
     made = make(small().write(tmp_path / "clone", with_annex=False))
     assert made.versioned == 0
     assert "this clone has no branch git-annex" in made.notes[0]
+
+
+@pytest.mark.parametrize("content", ["", "0" * 40, "\0" * 41])
+def test_a_damaged_branch_is_not_a_branch_that_is_not_there(tmp_path, content):
+    """Git leaves it out with a warning; versions would be lost, or an older branch taken."""
+    folder = small().write(tmp_path / "clone")
+    (folder / "refs/heads/git-annex").write_text(content)
+    with pytest.raises(InputError, match="clone: git says: warning: ignoring broken ref refs/heads/git-annex"):
+        make(folder)
 
 
 def test_nemar_keeps_files_under_their_keys(tmp_path):

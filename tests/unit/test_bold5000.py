@@ -85,6 +85,17 @@ def test_counts_of_a_subject(root, subject, caplog):
     assert (f"{gap} of the 113 repeated pictures were never shown to this subject" in caplog.text) == (gap > 0)
 
 
+def test_a_table_of_trials_with_a_row_cut_short_is_refused(root, tmp_path):
+    """Where other trials show the same picture, the counts of pictures do not tell."""
+    lines = gzip.decompress(TABLE.read_bytes()).decode().splitlines()
+    place = next(number for number, line in enumerate(lines) if line.split(",")[5].startswith("rep_"))
+    lines[place] = lines[place].rsplit(",", 2)[0]
+    path = tmp_path / "trials.csv.gz"
+    path.write_bytes(gzip.compress("\n".join(lines).encode()))
+    with pytest.raises(InputError, match=r"not a table .*a row with too few cells"):
+        load(root, trials=str(path)).stimulus_table()
+
+
 def test_rows_are_in_the_order_of_sessions_runs_and_trials(root):
     expected = [row for row in events() if row["subject"] == "CSI4"]
     expected.sort(key=lambda row: tuple(int(row[key]) for key in ("session", "run", "trial")))

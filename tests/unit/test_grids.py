@@ -17,6 +17,17 @@ VALUES = np.random.default_rng(0).random(GRID) > 0.6
 ORDERS = [np.column_stack([axes, turns]) for axes in permutations(range(3)) for turns in product((1, -1), repeat=3)]
 
 
+def test_a_header_with_two_axes_in_one_direction_says_nothing():
+    """As a flipped bit of an exponent leaves it."""
+    image = nibabel.Nifti1Image(np.ones(GRID, np.int16), AFFINE)
+    assert grids.affine_of(image) is not None
+    affine = np.diag([1.8, 1.8, 1.8, 1.0])
+    affine[0, 1] = 1e38
+    image.set_sform(affine, 1)
+    assert np.linalg.det(affine) > 1
+    assert grids.affine_of(image) is None
+
+
 @pytest.mark.parametrize("order", ORDERS, ids=str)
 def test_every_order_of_the_axes_is_put_right(order):
     stored = orientations.apply_orientation(VALUES, order)

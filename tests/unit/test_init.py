@@ -309,3 +309,9 @@ def test_what_cannot_be_chosen_is_told(here):
         init.write(here / "empty", flags())
     with pytest.raises(InputError, match="no such file or folder"):
         init.write(here / "nothing", flags())
+
+
+def test_labels_that_only_look_like_numbers_have_an_order_too():
+    """A superscript is a digit for Python, but no number."""
+    rows = shown.Rows("01", {"block": ["\u00b2", "10", "2"]}, {})
+    assert shown._values([rows], [[0, 1, 2]], "block", "block", {}) == ["2", "10", "\u00b2"]

@@ -33,6 +33,15 @@ def table(folder: Path, *rows: str, header: str = HEADER) -> Path:
 # ------------------------------------------------------------------------------------------------- reading
 
 
+@pytest.mark.parametrize("name", ["m.csv", "m.csv.gz"])
+def test_a_quote_that_is_not_closed_in_a_long_table_is_refused(tmp_path, name):
+    rows = "".join(f"sub-01/x{number}.bdf,12,sha256,{SHA},{URL}\n" for number in range(2000))
+    content = f'{HEADER}"{rows}'.encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    with pytest.raises(InputError, match=rf"{name}: line \d+: not a table \(field larger.*quotes in pairs"):
+        manifests.read(tmp_path / name)
+
+
 def test_read(tmp_path):
     path = table(tmp_path, f"b.bdf,12,sha256,{SHA},{URL}", f"a.tsv,,git-sha1,{'1' * 40},file:///data/a.tsv")
     assert manifests.read(path) == (

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import download_records
 import h5py
+import nibabel
 import nsd_world as world
 import numpy as np
 import pandas as pd
@@ -372,6 +373,34 @@ def test_regions_by_file_label_and_name(root):
     np.testing.assert_array_equal(found["FFA-2"], found["floc-faces-3"])  # of the dataset's own table
     assert "FFA-1" not in load(root, regions=["streams"]).regions("01")
     assert found["nsdgeneral"].all()
+
+
+@pytest.mark.parametrize("line", ["--1 OFA", "\u00b2 OFA", "1- OFA"])
+def test_a_damaged_number_in_a_table_of_names_is_refused(copy, line):
+    replaced(copy, nsd_files.names("01", "floc-faces")).write_text(f"0 Unknown\n{line}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=f"found line '{line}'; expected a number and a name"):
+        load(copy, regions=["floc-faces"]).regions("01")
+
+
+@pytest.mark.parametrize("cell", ["", "1x", "\u00b2", "1.0"])
+def test_a_damaged_number_of_coco_is_refused_where_it_is_read(copy, tmp_path, cell):
+    coco(tmp_path)
+    table = world.stim_info().astype({"cocoId": object})
+    number = int(world.shown("01")[0])
+    table.loc[number, "cocoId"] = cell
+    world.write_table(replaced(copy, nsd_files.PICTURES).parents[3], nsd_files.PICTURES, table, ",")
+    for study in (load(copy), load(copy, captions=str(tmp_path))):
+        with pytest.raises(InputError, match=f"nsdId {number} has cocoId '{cell}'; expected a number"):
+            _ = study.stimulus_table() if study.block.captions else study.coco_ids()
+
+
+def test_a_mask_whose_header_places_no_voxel_is_read_voxel_by_voxel(copy):
+    affine = np.diag([1.8, 1.8, 1.8, 1.0])
+    affine[0, 1] = 1e38
+    image = nibabel.Nifti1Image(world.mask().astype(np.float64), None)
+    image.set_sform(affine, 1)
+    nibabel.save(image, replaced(copy, nsd_files.roi("01", "nsdgeneral")))
+    assert load(copy, format="nifti").voxel_names("01") == load(copy).voxel_names("01")
 
 
 def test_a_name_that_two_families_have_is_of_neither_alone(copy):

@@ -32,7 +32,7 @@ POINTER_SIZE = 32768
 _KEY = re.compile(r"(?P<backend>[A-Z0-9_]+)(?P<fields>(?:-[a-zA-Z][0-9]+)*)--(?P<name>.+)")
 _LINK = re.compile(r"(?:^|/)annex/objects/(?:[^/\n]+/)*(?P<key>[^/\n]+)")
 _TIME = re.compile(r"(\d+)(?:\.(\d+))?s")
-_ENTITY = re.compile(r"&(\d+);")
+_ENTITY = re.compile(r"&([0-9]{1,6});")  # below the last code of Unicode
 
 
 # ------------------------------------------------------------------------------------------ archives

@@ -449,7 +449,7 @@ def _in_order(files: list[Path]) -> list[Path]:
     numbered: dict[int, list[Path]] = {}
     for path in files:
         label = sidecars.entities(path.name).get("split", "")
-        numbered.setdefault(int(label) if label.isdigit() else 0, []).append(path)
+        numbered.setdefault(int(label) if label.isdecimal() else 0, []).append(path)
     names = ", ".join(path.name for path in files)
     if sorted(numbered) != list(range(1, len(files) + 1)):
         raise InputError(

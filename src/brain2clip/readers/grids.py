@@ -17,11 +17,16 @@ TOLERANCE = 0.1
 def affine_of(image: Any) -> NDArray[np.float64] | None:
     """Affine [4, 4] of a NIfTI image, or None if its header has none.
 
-    Without a code of sform or qform, libraries invent an affine from the sizes of the voxels.
+    Without a code of sform or qform, libraries invent an affine from the sizes of the voxels. One with two axes in the
+    same direction is of a damaged header.
     """
+    from nibabel import orientations
+
     header, affine = image.header, np.asarray(image.affine, float)
     known = header["sform_code"] > 0 or header["qform_code"] > 0
-    return affine if known and np.isfinite(affine).all() and abs(np.linalg.det(affine)) > 0 else None
+    if not (known and np.isfinite(affine).all() and abs(np.linalg.det(affine)) > 0):
+        return None
+    return None if np.isnan(orientations.io_orientation(affine)).any() else affine
 
 
 def forms_differ(image: Any) -> bool:

@@ -274,12 +274,21 @@ def _read(path: Path, mtime_ns: int, size: int) -> tuple[Entry, ...]:
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text ({error}); save the table as UTF-8") from None
     lines = csv.reader(io.StringIO(content, newline=""))
-    header = next(lines, [])
+    try:
+        rows = [(lines.line_num, row) for row in lines]
+    except csv.Error as error:
+        raise InputError(
+            f"{path}: line {lines.line_num}: not a table ({error}); expected rows of {','.join(COLUMNS)}, and quotes "
+            "in pairs"
+        ) from None
+    header = rows[0][1] if rows else []
     if tuple(header) != COLUMNS:
         raise InputError(f"{path}: header {','.join(header)!r}; expected {','.join(COLUMNS)!r}")
     found: dict[str, Entry] = {}
-    for row in filter(None, lines):
-        where = f"{path}: line {lines.line_num}"
+    for number, row in rows[1:]:
+        if not row:
+            continue
+        where = f"{path}: line {number}"
         entry = _entry(row, where)
         if entry.path in found:
             raise InputError(f"{where}: path {entry.path!r} occurs twice; keep one of the two rows")

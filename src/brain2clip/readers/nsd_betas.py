@@ -7,6 +7,7 @@ HDF5 holds the MATLAB array ``betas`` [X, Y, Z, trials]; h5py shows its axes rev
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,7 +183,7 @@ def read_names(path: Path) -> dict[int, str]:
         parts = line.split()
         if not parts or parts[0].startswith("#"):
             continue
-        if len(parts) < 2 or not parts[0].lstrip("-").isdigit():
+        if len(parts) < 2 or not re.fullmatch("-?[0-9]+", parts[0]):
             raise InputError(f"{path}: found line {line!r}; expected a number and a name{AGAIN}")
         found[int(parts[0])] = parts[1]
     return found

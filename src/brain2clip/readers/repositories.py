@@ -27,6 +27,9 @@ BRANCHES = ("main", "master")
 #: What the readers of archives raise at one that is damaged, or encrypted (RuntimeError).
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError, OSError)
 
+#: What git says of a damaged branch or tag, which it then leaves out with exit code 0.
+BROKEN = b"ignoring broken ref"
+
 
 @dataclass(frozen=True)
 class Listed:
@@ -84,10 +87,16 @@ class Repository:
 
     @cached_property
     def refs(self) -> dict[str, tuple[str, int]]:
-        """Commit (of the object of a tag) and its time, by full name of each reference."""
+        """Commit (of the object of a tag) and its time, by full name of each reference.
+
+        Raises
+        ------
+        brain2clip.stage.InputError
+            If a reference is damaged: git leaves it out, as if the clone did not have the branch.
+        """
         form = "%(refname)%00%(objectname)%00%(*objectname)%00%(committerdate:unix)%00%(*committerdate:unix)"
         found = {}
-        for line in self._git("for-each-ref", f"--format={form}").decode(errors="surrogateescape").splitlines():
+        for line in self._git("for-each-ref", f"--format={form}").decode(errors="surrogateescape").split("\n")[:-1]:
             name, commit, peeled, time, peeled_time = line.split("\0")
             found[name] = (peeled or commit, int(peeled_time or time or 0))
         return found
@@ -227,7 +236,7 @@ def run_git(*arguments: str, source: str, input: bytes | None = None, configured
         done = subprocess.run(["git", *arguments], input=input, capture_output=True, env=environment, check=False)
     except FileNotFoundError:
         raise InputError("git: not found; expected git, which reads the metadata of the dataset: install it") from None
-    if done.returncode:
+    if done.returncode or BROKEN in done.stderr:
         words = " ".join(done.stderr.decode(errors="replace").split())[:300]
         raise InputError(f"{source}: git says: {words or f'exit code {done.returncode}'}")
     return done.stdout

@@ -383,7 +383,7 @@ def _values(
     for one, kept in zip(rows, trials):
         cells = one.entities.get(by) if column is None else one.columns.get(column)
         found.update(cells[row] for row in kept if cells is not None)
-    return sorted(found, key=lambda value: (not value.isdigit(), int(value) if value.isdigit() else 0, value))
+    return sorted(found, key=lambda value: (not value.isdecimal(), int(value) if value.isdecimal() else 0, value))
 
 
 def _tests(by: str, values: list[str], asked: bool) -> list[tuple[str, ...]]:

@@ -400,6 +400,8 @@ def read_trials(path: Path, setting: str, mtime_ns: int, size: int) -> pd.DataFr
         with gzip.open(path, "rt", encoding="utf-8") as file:
             rows = list(csv.DictReader(io.StringIO(file.read())))
         table = pd.DataFrame(rows, dtype=object)[list(COLUMNS)]
+        if table.isna().any(axis=None):
+            raise ValueError("a row with too few cells")
         order = table[["session", "run", "trial"]].astype(int).assign(subject=table["subject"])
     table = table.iloc[order.sort_values(["subject", "session", "run", "trial"]).index].reset_index(drop=True)
     repeated = repeated_of(table)

@@ -328,16 +328,8 @@ class Study(DownloadedStudy, VoxelStudy):
             If the table of pictures is missing, or a number in it is none.
         """
         sides = self._sides
-        found = {}
-        for number in sorted(sides["train"] | sides["test"]):
-            cell = self._cell("cocoId", number).strip()
-            if not cell.isdecimal():
-                raise InputError(
-                    f"{self.root / nsd_files.PICTURES}: nsdId {number} has cocoId {cell!r}; expected a number; get it "
-                    "once more"
-                )
-            found[id_of(number)] = int(cell)
-        return found
+        numbers = sorted(sides["train"] | sides["test"])
+        return {id_of(number): self._coco_id(number) for number in numbers}
 
     def source_pictures(self) -> dict[str, str]:
         """Of each picture that of COCO which it is cut out of; an unknown one without the table of pictures."""
@@ -380,6 +372,16 @@ class Study(DownloadedStudy, VoxelStudy):
             )
         return self._listed[name][number]
 
+    def _coco_id(self, number: int) -> int:
+        """Number of a picture in COCO."""
+        found = self._cell("cocoId", number)
+        if not re.fullmatch("[0-9]+", found):
+            raise InputError(
+                f"{self.root / nsd_files.PICTURES}: nsdId {number} has cocoId {found!r}; expected a number; get it "
+                "once more"
+            )
+        return int(found)
+
     def _caption_files(self) -> list[Path]:
         given = Path(str(self.block.captions))
         if given.suffix == ".npy":
@@ -407,13 +409,13 @@ class Study(DownloadedStudy, VoxelStudy):
         by_split = {split: coco.read(path, setting) for split, path in given.items()}
         found = []
         for number in numbers:
-            split, coco_id = self._cell("cocoSplit", number), self._cell("cocoId", number)
-            if split not in by_split or not coco_id.isdigit():
+            split, coco_id = self._cell("cocoSplit", number), self._coco_id(number)
+            if split not in by_split:
                 raise InputError(
-                    f"{self.root / nsd_files.PICTURES}: nsdId {number} has cocoId {coco_id!r} and cocoSplit {split!r}; "
-                    f"expected a number, and {' or '.join(by_split)}; get it once more"
+                    f"{self.root / nsd_files.PICTURES}: nsdId {number} has cocoSplit {split!r}; expected "
+                    f"{' or '.join(by_split)}; get it once more"
                 )
-            found.append(by_split[split].get(int(coco_id), []))
+            found.append(by_split[split].get(coco_id, []))
         return found
 
     def _of_array(self, path: Path, numbers: Sequence[int]) -> list[list[str]]:
