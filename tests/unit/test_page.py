@@ -20,7 +20,7 @@ from PIL import Image
 
 from brain2clip import artefact, stage
 from brain2clip.plan import Plan
-from brain2clip.reporting import page, table_base, tables, wording
+from brain2clip.reporting import page, table_base, tables, typeset, wording
 from brain2clip.reporting.page_parts import chosen, drawing, explorer, glossary, sheets
 from brain2clip.retrieval import statistics
 from brain2clip.settings import Study, load, parse
@@ -229,7 +229,7 @@ def test_a_control_is_never_the_best_and_its_place_beside_chance_is_said(world, 
     assert lines["control"].tolist() == [False, True, False]
     text = Read(made.output("page.html")).text
     assert f"{HOSTILE} has the best mean" in text
-    assert "Mean rank of 1 methods" in text
+    assert "By 1 method" in text
     assert "is a control: it learned from permuted pictures" in text
     assert "does not include chance" in text
 
@@ -268,10 +268,17 @@ def test_the_penalty_that_was_chosen_is_told(world, tmp_path):
         artefact.write_table(
             where / f"sub-{subject}_seed-0.history.parquet", history, artefact.Provenance("train", {}, "code")
         )
-    made = page_world.again(world, tmp_path, inputs={"history": sorted(where.glob("*.parquet"))})
-    page.run(made)
-    told = "cross-validation over training concepts (chosen: 1 for subject 02; 1000000 for subject 01)"
-    assert told in Read(made.output("page.html")).text
+    files = {"history": sorted(where.glob("*.parquet"))}
+    told = "cross-validation over training concepts (chosen: 1 for subject 02; 1000000 for subject 01{})"
+    for tried, beyond in (
+        ([0.1, 1.0, 1e6, 1e7], ""),
+        ([1.0, 1e6, 1e7], "; the smallest that was tried, so the best may lie beyond: 1"),
+        ([1.0, 1e6], "; the smallest and the largest that were tried, so the best may lie beyond: 1 and 1000000"),
+    ):
+        good = {**world.settings["chosen"]["good"], "alphas": tried}
+        made = page_world.again(world, tmp_path, inputs=files, chosen={**world.settings["chosen"], "good": good})
+        page.run(made)
+        assert told.format(beyond) in Read(made.output("page.html")).text
 
 
 @pytest.mark.parametrize(
@@ -614,3 +621,31 @@ def test_captions_broken_behind_a_hyphen_are_whole_again(tmp_path):
     (sheet,) = sheets.read(path)
     assert (sheet.title, sheet.caption) == ("a|b", "leave-one-subject-out, 5 - 3")
     assert (sheet.header, sheet.rows, sheet.notes) == (["m", "v"], [["x", "1"]], ["a *note"])
+
+
+def test_what_stands_once_for_several_rows_stands_in_each(tmp_path):
+    rows = [
+        ["EEG", "a", "one", "1.0", ""],
+        ["", "", "two", "", "2.0"],
+        ["", "b", "", "3.0", ""],
+        ["chance", "", "", "", ""],
+    ]
+    sheet = typeset.Sheet("all", ["technique", "study", "method", "x", "y"], rows, "Caption", left=3)
+    (tmp_path / "all.md").write_text(typeset.markdown("all", [sheet]), encoding="utf-8")
+    (read,) = page.sheets.read(tmp_path / "all.md")
+    assert read.left == 3
+    assert read.rows == [
+        ["EEG", "a", "one", "1.0", ""],
+        ["EEG", "a", "two", "", "2.0"],
+        ["EEG", "b", "", "3.0", ""],
+        ["chance", "", "", "", ""],
+    ]
+
+
+def test_unseen_concepts_of_simulated_studies_are_told_for_what_they_are(world, tmp_path):
+    about = {study: {**one, "simulated": True} for study, one in world.settings["about"].items()}
+    made = page_world.again(world, tmp_path, about=about)
+    page.run(made)
+    assert ("only not in these combinations" in Read(made.output("page.html")).text) == any(
+        one.concepts != "seen" for one in page.measured.blocks(page.read_tables(made), made.settings, pd.DataFrame())
+    )

@@ -210,7 +210,7 @@ def test_a_view_that_is_not_there_falls_back_to_one_that_is_and_says_so(browser,
     assert "study=world" in address(browser)
     assert "subject=99" not in address(browser)
     told = "const one = document.querySelector('#explore .warning'); return one.hidden ? '' : one.textContent"
-    assert "what is not here: Study nowhere, Method nobody, Subject 99." in browser.run(told)
+    assert "what is not here: Study nowhere, Method nobody, Subject 99, query x." in browser.run(told)
     browser.choose("#explore-method", "poor")
     browser.until(f"return (() => {{ {told} }})() === ''")
 
@@ -229,6 +229,42 @@ def test_a_rank_of_another_method_leads_there_and_keeps_the_list(browser, shown)
     assert browser.run("return document.querySelector('#detail h3').textContent") == name
     assert "subject 02" in browser.run("return document.querySelector('#detail .seen').textContent")
     assert browser.run("return document.querySelectorAll('.list tr[aria-current]').length") == 1
+    browser.until("return document.activeElement.id === 'detail'")
+    top = browser.run("return document.getElementById('detail').getBoundingClientRect().top")
+    assert 0 <= top < browser.run("return innerHeight"), "what the click did is seen"
+
+
+def test_a_link_to_a_query_that_is_not_there_says_so(browser, shown):
+    told = "const one = document.querySelector('#explore .warning'); return one.hidden ? '' : one.textContent"
+    for wrong in ("query=good~01~0~9999", "target=nothing"):
+        browser.open(shown, f"#study=world&repetitions=all&method=good&{wrong}")
+        browser.until(SHOWN)
+        assert f"what is not here: {wrong.replace('query=', 'query ').replace('target=', 'stimulus ')}." in browser.run(
+            told
+        )
+        assert wrong not in address(browser)
+
+
+def test_menus_say_what_names_of_the_configuration_mean(browser, shown):
+    browser.open(shown, "#study=world&repetitions=all")
+    browser.until(SHOWN)
+    chosen = "return document.getElementById('explore-' + arguments[0]).selectedOptions[0].textContent"
+    assert browser.run(chosen, "protocol").endswith("(within)")
+    assert browser.run(chosen, "signal").endswith("Hz (broad)")
+
+
+def test_heads_of_tables_have_no_button_on_paper(browser, shown):
+    """Browsers repeat heads of tables on each sheet, but not the buttons in them."""
+    browser.open(shown)
+    heads = (
+        "return [...document.querySelectorAll('#methods thead tr:first-child th')].map((one) => one.textContent.trim())"
+    )
+    buttons = "return document.querySelectorAll('th > button').length"
+    before = browser.run(heads), browser.run(buttons)
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    assert (browser.run(heads), browser.run(buttons)) == (before[0], 0)
+    browser.run("dispatchEvent(new Event('afterprint'))")
+    assert (browser.run(heads), browser.run(buttons)) == before
 
 
 def test_stimuli_are_searched_by_name_and_the_count_is_of_what_is_listed(browser, shown):
@@ -375,6 +411,11 @@ def test_paper_has_everything_but_the_explorer(browser, shown):
     browser.command("Emulation.setEmulatedMedia", media="print")
     try:
         gone = "return getComputedStyle(document.querySelector(arguments[0])).display === 'none'"
-        assert [browser.run(gone, name) for name in ("nav", "#explorer", "#methods")] == [True, True, False]
+        assert [browser.run(gone, name) for name in ("nav", "#explore", ".paper", "#methods")] == [
+            True,
+            True,
+            False,
+            False,
+        ]
     finally:
         browser.command("Emulation.setEmulatedMedia", media="")

@@ -18,7 +18,7 @@ import hashlib
 import itertools
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,8 @@ def run(job: stage.Job) -> None:
         "glossary": [],
         "published": measured.published_rows(ranked, job.settings, published.read(job.inputs.get("published", []))),
         "sheets": read_sheets(job),
-        "embedded_figures": read_figures(job),
+        "embedded_figures": (figures := read_figures(job)),
+        "regions": words.regions(job.settings, {one["study"] for one in figures}),
         "debug_words": DEBUG,
         "index": Markup(explorer.embedded(queries.index(job.settings, blocks))),
         "style": Markup(design.text("page.css")),
@@ -242,6 +243,7 @@ class Queries:
             "repetitions": given["repetitions"],
             "pictures": {study: about["pictures"] for study, about in given["about"].items()},
             "generated": generated.index(given),
+            "words": words.menus(given),
         }
 
 
@@ -321,12 +323,24 @@ def picked(
             told = [f"{value:.10g} for subject {', '.join(names)}" for value, names in names_of.items()]
             found[line.method] = (
                 f"chosen: {'; '.join(told) if len(told) > 1 else f'{next(iter(names_of)):.10g} for all'}"
+                + _beyond(list(names_of), given["chosen"].get(line.method, {}).get("alphas", []))
             )
         elif given["chosen"].get(line.method, {}).get("selection", {}).get("rule", "last") != "last" and len(spent):
             epochs = spent[(spent[[*measured.BLOCK, "method"]] == [*block.key, line.method]).all(axis=1)]["epochs"]
             if len(epochs := epochs.dropna().astype(int)):
                 found[line.method] = f"chosen: {span(epochs.tolist())} epochs"
     return found
+
+
+def _beyond(chosen: list[float], tried: Sequence[float]) -> str:
+    """Which of some penalties are ends of those that were tried, in words."""
+    ends = {min(tried): "the smallest", max(tried): "the largest"} if len(tried) > 1 else {}
+    found = [value for value in ends if value in chosen]
+    if not found:
+        return ""
+    which, were = " and ".join(ends[value] for value in found), "was" if len(found) == 1 else "were"
+    values = " and ".join(f"{value:.10g}" for value in found)
+    return f"; {which} that {were} tried, so the best may lie beyond: {values}"
 
 
 def write_queries(job: stage.Job, rows: pd.DataFrame, made: artefact.Provenance) -> None:
@@ -392,6 +406,7 @@ def of_block(
         "confused": confused,
         "stimuli": stimuli,
         "task": measured.task_words(block.metric, count),
+        "per_stimulus": found.per_stimulus(best.method) if hard and found is not None and best is not None else "",
         "about": given["about"][block.study],
         "kinds": {name: given["chosen"][name].get("kind", "") for name in names},
     }

@@ -77,15 +77,20 @@ def markdown(name: str, sheets: Sequence[Sheet]) -> str:
 
 
 def read_markdown(page: str) -> list[dict[str, Any]]:
-    """Sheets of a page of :func:`markdown`: ``title``, ``caption`` and ``rows``, of which the first is the header."""
+    """Sheets of a page of :func:`markdown`.
+
+    Each has ``title``, ``caption``, ``rows``, of which the first is the header, and ``left``, how many columns are
+    left-aligned.
+    """
     sheets: list[dict[str, Any]] = []
     for part in page.split("\n\n"):
         lines = part.splitlines()
         if part.startswith("## "):
-            sheets.append({"title": _read(part[3:]), "caption": "", "rows": []})
+            sheets.append({"title": _read(part[3:]), "caption": "", "rows": [], "left": 1})
         elif sheets and part.startswith("| "):
             rows = [[_read(cell) for cell in _CELLS.split(line[1:-1])] for line in lines]
             sheets[-1]["rows"] = [rows[0], *rows[2:]]
+            sheets[-1]["left"] = sum(not rule.endswith(":") for rule in rows[1])
         elif sheets and not sheets[-1]["rows"]:
             sheets[-1]["caption"] = _read(" ".join(lines))
     return sheets

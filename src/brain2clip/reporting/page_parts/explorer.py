@@ -223,6 +223,12 @@ class Found:
             if means["rank"][name] > 1
         ]
 
+    def per_stimulus(self, method: str) -> str:
+        """How many queries a stimulus has, over subjects and seeds, in words."""
+        sizes = self.parts[method].groupby("target").size()
+        least, most = int(sizes.min()), int(sizes.max())
+        return f"{least} to {most} queries" if least < most else f"{most} {'query' if most == 1 else 'queries'}"
+
     @staticmethod
     def _taken(own: pd.DataFrame, name: str) -> str:
         wrong = own[(own["target"] == name) & (own["first"] != name) & (own["first"] != "")]["first"]

@@ -52,7 +52,8 @@ TERMS: tuple[tuple[str, str, str], ...] = (
     (
         "Concept",
         "concept",
-        "What a picture shows (cat); several pictures may show the same concept.",
+        "What a picture shows (cat; in simulated studies a combination such as striped red cat); several pictures may "
+        "show the same concept.",
     ),
     (
         "Contrast",
@@ -104,8 +105,8 @@ TERMS: tuple[tuple[str, str, str], ...] = (
     (
         "Judge",
         "(judge|second clip)",
-        "A network that compares generated and seen pictures; a partial judge is the picture model itself, whose "
-        "vectors the generator is given.",
+        "A network that compares generated and seen pictures; columns of tables begin with its name. A partial judge "
+        "is the picture model itself, whose vectors the generator is given.",
     ),
     (
         "Linear (BrainCLIP)",

@@ -139,6 +139,7 @@
   const root = document.getElementById("explore");
   const fields = {};
   let turn = 0;
+  let missing = []; // what a link names that is not here
   let count = LISTED;
   let panes, status, notice, tabs, link, search;
 
@@ -159,10 +160,15 @@
     return ["", ...(key === "subject" ? block.subjects : block.seeds).map(String)];
   }
 
+  const named_by = (words, value) => (words && words !== value ? `${words} (${value})` : value);
+
   function worded(key, value) {
     if (value === "") return "all";
     if (key === "method") return label(value);
-    if (key === "task") return value + ": " + index.tasks[value];
+    if (key === "task") return index.tasks[value];
+    if (key === "study") return named_by(index.words.studies[value], value);
+    if (key === "signal") return named_by(index.words.signals[get("study") + "/" + value], value);
+    if (key === "protocol") return named_by(index.words.protocols[value], value);
     if (key === "repetitions") return value === "all" ? "all" : value === "1" ? "1 (single trials)" : value;
     return value;
   }
@@ -178,9 +184,17 @@
       }
     }
     if (!VIEWS[get("view")]) state.set("view", "queries");
-    notice.textContent = linked && absent.length ? `The link names what is not here: ${absent.join(", ")}. Shown instead is what is chosen above.` : "";
-    notice.hidden = !notice.textContent;
+    missing = [];
+    notice.textContent = "";
+    notice.hidden = true;
+    if (linked) absent.forEach(tell);
     linked = false;
+  }
+
+  function tell(absent) {
+    missing.push(absent);
+    notice.textContent = `The link names what is not here: ${missing.join(", ")}. Shown instead is what is chosen above.`;
+    notice.hidden = false;
   }
 
   function fill() {
@@ -191,6 +205,14 @@
     }
     if (document.activeElement !== search) search.value = get("find");
     for (const [view, button] of Object.entries(tabs)) button.setAttribute("aria-pressed", String(get("view") === view));
+  }
+
+  // Brings the query into view if its beginning is not, and the keyboard to it.
+  function reveal() {
+    const place = document.getElementById("detail") || document.getElementById("explorer-title");
+    const top = place.getBoundingClientRect().top;
+    if (top < 0 || top > innerHeight / 2) place.scrollIntoView();
+    place.focus({ preventScroll: true });
   }
 
   const fileOf = (method) => ["queries", get("study"), get("signal"), get("protocol"), method, get("task")].join("/");
@@ -253,6 +275,7 @@
         return;
       }
       const part = total > found.length;
+      if (get("view") === "queries" && get("target") && !all.some((one) => one.target === get("target"))) { tell(`stimulus ${get("target")}`); keep({ target: null }); link.href = "#" + state; }
       const only = get("view") === "queries" && get("target") ? all.filter((one) => one.target === get("target")) : all;
       const first = only.filter((one) => one.rank === 1).length;
       const of = part ? ` of ${total}` : only.length < found.length ? ` of ${found.length}` : "";
@@ -275,7 +298,9 @@
     const listed = all.filter((one) => !only || one.target === only);
     const down = get("order") !== "best";
     listed.sort((one, other) => (down ? other.rank - one.rank : one.rank - other.rank) || (one.target < other.target ? -1 : one.target > other.target ? 1 : 0) || one.query - other.query);
-    const current = listed.find((one) => nameOf(one) === get("query")) || listed[0];
+    const asked = get("query") && listed.find((one) => nameOf(one) === get("query"));
+    const current = asked || listed[0];
+    if (get("query") && !asked) { tell(`query ${get("query")}`); keep({ query: null }); link.href = "#" + state; }
     count = Math.max(count, listed.indexOf(current) + 1);
     const order = make("select", { "aria-label": "Order of the queries", onchange: (event) => { keep({ order: event.target.value, query: null }); show(); } },
       make("option", { value: "worst", text: "worst rank first" }), make("option", { value: "best", text: "best rank first" }));
@@ -283,9 +308,10 @@
     const rows = listed.slice(0, count).map((one) => make("tr", { "aria-current": one === current ? "true" : null },
       make("td", { class: "num", text: one.rank + " of " + one.n }),
       make("td", null, picture(stimuli, one.target, 40)),
-      make("td", null, make("button", { type: "button", text: named(stimuli, one.target), onclick: () => { keep({ query: nameOf(one) }); show().then(() => { const detail = document.getElementById("detail"); if (detail) detail.focus(); }); } })),
+      make("td", null, make("button", { type: "button", text: named(stimuli, one.target), onclick: () => { keep({ query: nameOf(one) }); show().then(reveal); } }),
+        get("repetitions") === "all" ? null : make("span", { class: "soft", text: ` query ${one.query}` })),
       make("td", { text: one.subject }), make("td", { text: one.seed }), make("td", { class: "num", text: digits(one.margin, 3) })));
-    const list = make("table", null, caption((only ? "Queries for " + named(stimuli, only) : "Queries") + ". Margin: similarity of the right candidate minus that of the best other, times the length of the prediction; below 0 it is missed."), head("Rank", "Seen", "Stimulus", "Subject", "Seed", "Margin"), make("tbody", null, ...rows));
+    const list = make("table", null, caption((only ? "Queries for " + named(stimuli, only) : "Queries") + ". " + (get("task").startsWith("category") ? "The right candidate is a class, which is no picture. " : "") + "Margin: similarity of the right candidate minus that of the best other, times the length of the predicted vector where it has one: below 0 it is missed, and margins of two methods are not comparable. A click on a stimulus shows its query, and the link of the view then names it."), head("Rank", "Seen", "Stimulus", "Subject", "Seed", "Margin"), make("tbody", null, ...rows));
     const more = listed.length > count ? make("button", { type: "button", class: "plain", text: `Show ${Math.min(LISTED, listed.length - count)} more of ${listed.length}`, onclick: () => { count += LISTED; show(); } }) : null;
     const back = only ? make("button", { type: "button", class: "plain", text: "All stimuli", onclick: () => { keep({ target: null, query: null }); show(); } }) : null;
     const detail = make("div", { id: "detail", tabindex: "-1" });
@@ -463,6 +489,8 @@
     document.querySelectorAll(".scroll").forEach((one) => one.classList.toggle("wide", one.scrollWidth > one.clientWidth + 1));
   }
 
+  const asksForQuery = () => get("view") === "queries" && Boolean(get("query") || get("target"));
+
   function opened(place) {
     for (let one = place; one; one = one.parentElement) if (one.tagName === "DETAILS") one.open = true;
   }
@@ -473,13 +501,13 @@
   if (blocks.length) {
     build();
     // What is not looked at is not loaded: the explorer begins when it comes near, or when the address asks for it.
-    if (addressed && state.has("study")) show().then(() => document.getElementById("explorer").scrollIntoView());
+    if (addressed && state.has("study")) show().then(() => { document.getElementById("explorer").scrollIntoView(); if (asksForQuery()) reveal(); });
     else new IntersectionObserver((seen, observer) => { if (seen.some((one) => one.isIntersecting)) { observer.disconnect(); show(); } }, { rootMargin: "600px" }).observe(root);
   } else root.replaceWith(make("p", { text: "There are no queries to explore." }));
   window.addEventListener("hashchange", () => {
     if (readState()) {
       restored.forEach((restore) => restore());
-      if (blocks.length && state.has("study")) show().then(() => { const box = root.getBoundingClientRect(); if (box.bottom < 0 || box.top > innerHeight) document.getElementById("explorer").scrollIntoView(); });
+      if (blocks.length && state.has("study")) show().then(reveal);
     } else {
       const place = document.getElementById(decodeURIComponent(location.hash.slice(1)));
       if (place) { opened(place); place.scrollIntoView(); }
@@ -490,5 +518,15 @@
   hint();
   window.addEventListener("resize", hint);
   document.addEventListener("toggle", hint, true);
-  window.addEventListener("beforeprint", () => document.querySelectorAll("details.table").forEach((one) => { one.open = true; }));
+  // A browser repeats the head of a table on each sheet of paper, but not the buttons in it.
+  const turned = [];
+  window.addEventListener("beforeprint", () => {
+    document.querySelectorAll("details.table").forEach((one) => { one.open = true; });
+    document.querySelectorAll("th > button").forEach((button) => {
+      const words = make("span", null, ...[...button.childNodes].map((one) => one.cloneNode(true)));
+      turned.push([words, button]);
+      button.replaceWith(words);
+    });
+  });
+  window.addEventListener("afterprint", () => { for (const [words, button] of turned.splice(0)) words.replaceWith(button); });
 })();

@@ -20,7 +20,11 @@ class Sheet:
     title, caption : str
     header : list of str
     rows : list of lists of str
+        What stands once for several rows in a written table stands in each of them, so that they can be sorted and
+        filtered.
     notes : list of str
+    left : int
+        Columns of words, from the first on; the others are numbers.
     """
 
     title: str
@@ -28,6 +32,7 @@ class Sheet:
     header: list[str]
     rows: list[list[str]]
     notes: list[str]
+    left: int = 1
 
 
 def read(path: Path) -> list[Sheet]:
@@ -39,5 +44,17 @@ def read(path: Path) -> list[Sheet]:
             # Captions are broken behind hyphens, too.
             caption = re.sub(r"(?<=\w)- (?=\w)", "-", one["caption"])
             notes = [_ESCAPED.sub(r"\1", line[2:]) for line in part.splitlines() if line.startswith("- ")]
-            found.append(Sheet(one["title"], caption, header, rows, notes))
+            found.append(Sheet(one["title"], caption, header, filled(rows, one["left"]), notes, one["left"]))
+    return found
+
+
+def filled(rows: list[list[str]], left: int) -> list[list[str]]:
+    """Rows in which words that stand once for a group of rows stand in every one.
+
+    Only blanks at the beginning of a row are filled, and none in the last column of words.
+    """
+    found: list[list[str]] = []
+    for row in rows:
+        blank = next((place for place, cell in enumerate(row) if cell), 0)
+        found.append([*found[-1][:blank], *row[blank:]] if found and 0 < blank < left else row)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, assert_never
 
 import pandas as pd
@@ -16,6 +16,11 @@ from brain2clip.settings.protocols import first_in_words
 
 SIMULATED = " Simulated: no person was recorded, and no number here says anything about brains."
 UNSEEN = "Unseen: no concept of the test was shown in training (zero-shot)."
+#: What a concept of the simulated world is.
+COMBINED = (
+    " A concept of the simulated world is a combination of an object, a texture and a colour: objects, textures and "
+    "colours of the test do occur in training, only not in these combinations."
+)
 AVERAGED = (
     "Values are averaged over training seeds, then over queries, then over subjects; each subject counts the same."
 )
@@ -23,7 +28,8 @@ INTERVALS = (
     "{level:g} % confidence intervals. Below {fewest} subjects by Student's t over the means of the subjects; from "
     "{fewest} on, with one subject, and where all subjects are equal (t has no width then), by the bootstrap, which "
     "draws subjects and test stimuli anew; where every query is right, or every one is wrong, the exact binomial "
-    "interval. Each line of the tables says which one it has."
+    "interval over the stimuli. Methods and Contrasts name beside each interval which one it is, and the files of the "
+    "tables in the columns decides and resampled."
 )
 #: Whether pictures may be passed on, by what a study says.
 PASS_ON = {
@@ -40,19 +46,48 @@ def title(key: tuple[str, str, str], given: Mapping[str, Any]) -> str:
     """What a block is about, in words; the names of the configuration where nothing more is known."""
     study, signal, protocol = key
     simulated = given["about"].get(study, {}).get("simulated", False)
+    block = given["signals"].get(study, {}).get(signal)
+    where = ends(block) if block else signal
+    return f"{'Simulated ' if simulated else ''}{modality(study, given)}, {people(protocol, given)}, {where}"
+
+
+def people(protocol: str, given: Mapping[str, Any]) -> str:
+    """Whose trials train and are tested by a protocol, in short; its name where nothing more is known."""
     few = given.get("sessions", {}).get(protocol)
     known = Protocol.model_validate(few) if few is not None else None
-    kind = given["protocols"].get(protocol, "") if known is None else known.kind
-    people = {
+    words = {
         "intra-subject": "within subjects",
         "leave-one-subject-out": "leave one subject out",
         "joint": "all subjects in one model",
         "new-subject": "new subjects",
-    }.get(kind, protocol)
+    }.get(given["protocols"].get(protocol, "") if known is None else known.kind, protocol)
     if known is not None and known.first_sessions is not None:
-        people += f", {first_in_words(known.first_sessions)}"
-    block = given["signals"].get(study, {}).get(signal)
-    return f"{'Simulated ' if simulated else ''}{modality(study, given)}, {people}, {ends(block) if block else signal}"
+        words += f", {first_in_words(known.first_sessions)}"
+    return words
+
+
+def menus(given: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """What studies, bands or regions (by study) and protocols are, for the menus of the explorer."""
+    return {
+        "studies": {
+            study: f"{'Simulated ' if about['simulated'] else ''}{modality(study, given)}"
+            for study, about in given["about"].items()
+        },
+        "signals": {
+            f"{study}/{name}": ends(block) for study, named in given["signals"].items() for name, block in named.items()
+        },
+        "protocols": {name: people(name, given) for name in given["protocols"]},
+    }
+
+
+def regions(given: Mapping[str, Any], studies: Collection[str]) -> list[str]:
+    """The bands or regions of some studies in words."""
+    return [
+        f"{name} of {study}: {ends(block)}"
+        for study, named in given["signals"].items()
+        if study in studies
+        for name, block in named.items()
+    ]
 
 
 def modality(study: str, given: Mapping[str, Any]) -> str:
@@ -103,14 +138,14 @@ def protocol(
         ("Subjects", f"{len(subjects)} tested: {', '.join(subjects)}"),
         ("Training and test", f"{split(given, block.protocol, len(subjects))} "
                               f"{stimuli(catalogue, about.get('test_rows_used'))}"),
-        ("Concepts", SEEN_WORDS if block.concepts == "seen" else UNSEEN),
+        ("Concepts", SEEN_WORDS if block.concepts == "seen" else UNSEEN + (COMBINED if about["simulated"] else "")),
         ("Task", task_words(block.metric, n_candidates)),
         ("Test repetitions", repetitions(name.repetitions, repeated)),
         ("Scoring", TRANSDUCTIVE_WORDS if name.transductive else "Inductive: each query is scored alone."),
         ("Averaged", AVERAGED),
         ("Intervals", INTERVALS.format(level=100 * given["retrieval"]["level"], fewest=statistics.FEWEST_SUBJECTS)),
         ("Selection", selection(block, given, picked)),
-        ("Seeds of training", ", ".join(map(str, seeds))),
+        ("Seeds of training", f"{counted(len(seeds), 'seed')}: {', '.join(map(str, seeds))}"),
         ("Picture model", "; ".join(_towers(block, given))),
     ]  # fmt: skip
 
