@@ -374,6 +374,19 @@ def test_no_text_is_cut(name: str, inputs: dict[str, list[Path]]) -> None:
     assert cut_texts(made) == []
 
 
+def test_a_title_fits_whatever_it_says() -> None:
+    """All figures give their titles by ``style.title``."""
+    for width in (4.0, 12.0):
+        made = style.figure(width, 3.0)
+        made.subplots()
+        style.title(made, "mean of 3 subjects, 95 % CI (t over subjects; bootstrap where all are equal; exact) " * 3)
+        assert cut_texts(made) == []
+        style.label(made, "debug")
+        assert cut_texts(made) == []
+    rooms = Path(style.__file__).parent.rglob("*.py")
+    assert [path.name for path in rooms if "suptitle(" in path.read_text(encoding="utf-8")] == ["style.py"]
+
+
 @pytest.mark.parametrize("name", kinds.shipped("figures"))
 def test_figure_renders_without_warning(name: str, inputs: dict[str, list[Path]], tmp_path: Path) -> None:
     path = tmp_path / f"{name}.svg"
@@ -690,7 +703,7 @@ def test_held_shows_what_was_planted_and_finds_pictures_by_id(inputs: dict[str, 
     assert max(mid[1], *semantic) < 0.2
     for axis, values in zip(drawn_.axes, bars, strict=True):
         assert [text.get_text() for text in axis.texts] == [f"{round(value, 2) + 0:.2f}" for value in values]
-    assert "30 training pictures, R² on 50 test pictures" in drawn_.get_suptitle()
+    assert "30 training pictures, R² on 50 test pictures" in drawn_.get_suptitle().replace("\n", " ")
 
 
 def test_held_refuses_vectors_of_other_pictures(inputs: dict[str, list[Path]], tmp_path: Path) -> None:

@@ -100,8 +100,13 @@ def legend_below(made: Figure, axes: Sequence[Axes], columns: int = 4) -> None:
 
 def label(made: Figure, text: str) -> None:
     """Put a label above a whole figure, before its title if it has one."""
-    title = made.get_suptitle()
-    made.suptitle(f"{text.upper()}: {title}" if title else text.upper(), fontsize=9, fontweight="bold")
+    known = made.get_suptitle().replace("\n", " ")
+    title(made, f"{text.upper()}: {known}" if known else text.upper(), fontweight="bold")
+
+
+def title(made: Figure, text: str, **given: Any) -> None:
+    """Give a figure a title, in lines that fit into its width."""
+    made.suptitle(wrapped(made, text), fontsize=9, **given)
 
 
 def wrapped(made: Figure, title: str) -> str:

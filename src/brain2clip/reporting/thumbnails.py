@@ -61,7 +61,7 @@ def sheet(n_rows: int, n_best: int, title: str) -> tuple[Figure, NDArray[np.obje
     axes = made.subplots(n_rows, n_best + 1, squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
     for number, axis in enumerate(axes[0]):
         axis.set_title("seen" if number == 0 else f"{number}.", loc="center", fontsize=9)
-    made.suptitle("\n".join(textwrap.wrap(title, 90)), fontsize=9)
+    style.title(made, title)
     return made, axes
 
 

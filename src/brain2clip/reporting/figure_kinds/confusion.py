@@ -116,7 +116,7 @@ def figure_confusion(found: Confusion, title: str) -> drawn.Figure:
         _matrix(left, found)
         left.set(xticks=[], yticks=[])
         _pairs(right, found)
-    made.suptitle(style.wrapped(made, title), fontsize=9)
+    style.title(made, title)
     return made
 
 

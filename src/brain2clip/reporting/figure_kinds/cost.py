@@ -88,7 +88,7 @@ def figure_cost(points: pd.DataFrame, spent: pd.DataFrame, methods: Mapping[str,
         _points(axis, part.assign(seconds=part["method"].map(own)).dropna(subset=["seconds"]), numbers)
         axis.set_title(f"{block}: {accuracy.TASKS[task]}, of {part['n_candidates'].max()}")
     style.legend_below(made, axes)
-    made.suptitle(f"{title}; trained on {costs.devices(spent['device']) or 'an unknown device'}", fontsize=9)
+    style.title(made, f"{title}; trained on {costs.devices(spent['device']) or 'an unknown device'}")
     return made
 
 

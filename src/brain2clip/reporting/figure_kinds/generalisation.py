@@ -90,5 +90,5 @@ def figure_generalisation(found: pd.DataFrame, rows: pd.DataFrame) -> drawn.Figu
         f"{first['study']}, {first['signal']}: ridge regression on windows of {1e3 * width:.0f} ms, among {count} "
         f"candidates; mean of {subjects} subject{'' if subjects == 1 else 's'}"
     )
-    made.suptitle(style.wrapped(made, text), fontsize=9)
+    style.title(made, text)
     return made

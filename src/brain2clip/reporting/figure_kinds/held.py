@@ -81,7 +81,7 @@ def figure_held(found: pd.DataFrame, sizes: Mapping[str, int], title: str) -> dr
         axis.set_title(f"{drive} ({sizes[drive]})")
     axes[0].set_yticks(range(len(names)), [f"{name} ({sizes[name]:,})" for name in names])
     axes[0].set_ylim(len(names) - 0.4, -0.6)
-    made.suptitle(title, fontsize=9)
+    style.title(made, title)
     return made
 
 

@@ -76,7 +76,7 @@ def figure_prompts(effect: pd.DataFrame, title: str) -> drawn.Figure:
         middle.set_title(f"closer for {100 * np.mean(after > before):.0f} % of pictures")
     _histogram(right, 100 * pictures["token_shift"].to_numpy(), "token shift (% of token norm)", style.PALETTE[2])
     right.set_title("size of instance prompts")
-    made.suptitle(title, fontsize=9)
+    style.title(made, title)
     return made
 
 

@@ -80,5 +80,5 @@ def figure_regions(
             axis.set_ylim(top=103)
         axis.set_title(f"{accuracy.TASKS[task]}, of {part['n_candidates'].max()}")
     style.legend_below(made, axes)
-    made.suptitle(title, fontsize=9)
+    style.title(made, title)
     return made

@@ -185,7 +185,7 @@ def figure_sessions(
     style.legend_below(made, axes, columns=3)
     kinds_shown = " and ".join(dict.fromkeys(curve[0] for curve in WORDS if curve in set(points["curve"])))
     text = f"{given.get('study', '')}, {kinds_shown}: {words}".removeprefix(", ")
-    made.suptitle(style.wrapped(made, text), fontsize=9)
+    style.title(made, text)
     return made
 
 

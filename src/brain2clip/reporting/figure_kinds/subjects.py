@@ -94,5 +94,5 @@ def figure_subjects(points: pd.DataFrame, methods: Mapping[str, str], words: str
         axis.set_ylim(top=1.05 * 100 * float(part[["high", "value"]].max(axis=None)))
         axis.set_title(f"{title}: {accuracy.TASKS[task]}, of {part['n_candidates'].max()}")
     style.legend_below(made, axes)
-    made.suptitle(style.wrapped(made, words), fontsize=9)
+    style.title(made, words)
     return made

@@ -159,7 +159,7 @@ def figure_sweep(points: pd.DataFrame, given: Mapping[str, Any]) -> drawn.Figure
     style.legend_below(made, axes)
     many, level = points["n_subjects"].max(), given["retrieval"]["level"] * 100
     text = f"mean over {many} subject{'' if many == 1 else 's'}, {level:g} % CI as in the tables"
-    made.suptitle(style.wrapped(made, text), fontsize=9)
+    style.title(made, text)
     return made
 
 

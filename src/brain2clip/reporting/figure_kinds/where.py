@@ -168,7 +168,7 @@ def figure_where(found: Mapping[str, Places], picture: NDArray[np.float64], coun
             axis.grid(visible=False)
     bar = made.colorbar(image, ax=axes, shrink=0.8, aspect=25)
     bar.set_label("weight relative to equal weights (1)")
-    made.suptitle(title, fontsize=9)
+    style.title(made, title)
     return made
 
 
