@@ -589,6 +589,8 @@ def study(tmp_path: Path, **changes: Any) -> BidsStudy:
             "responses.reference: found average, which is for EEG; sensors of MEG",
         ),
         ({"responses": {"reject_uv": 100.0}}, r"responses.reject_uv is for EEG \(microvolt\); for MEG set reject_ft"),
+        ({"responses": {"reject_ft": 4e-12}}, "reject_ft is in fT, not in T; found 4e-12, which is below the noise"),
+        ({"datatype": "eeg", "responses": {"reject_uv": 1.5e-4}}, "reject_uv is in microvolt, not in V"),
         ({"picks": "eeg"}, "picks: eeg does not fit datatype: meg"),
         ({"extension": ".vhdr"}, r"extension: found .vhdr, not a format of meg; expected one of .fif, .ds"),
         ({"datatype": "eeg", "picks": "mag"}, "picks: mag does not fit datatype: eeg"),

@@ -8,6 +8,15 @@ from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
 
 from brain2clip.settings.base import EXTERNAL, Block, EachOnce, Filled, Kind, Seed, from_outside, neutral, tag
 
+#: Settings that leave out training epochs: their unit, the one that they are mistaken for, and a usual value.
+LIMITS = {
+    "reject_uv": ("microvolt", "V", 150),
+    "reject_ft": ("fT", "T", 4000),
+    "reject_ft_cm": ("fT/cm", "T/m", 4000),
+}
+#: Less than this, in any of these units, is the amplitude of no epoch.
+LEAST_LIMIT = 0.1
+
 
 class WhiteningBase(Kind):
     """Normalisation of single trials, fitted per recording session on training trials only."""
@@ -165,6 +174,13 @@ class Responses(Block):
             raise ValueError(f"crop {self.crop} must lie inside the epoch, {epoch}")
         if self.baseline_mode == "zscore" and self.baseline is None:
             raise ValueError("baseline_mode: zscore needs a baseline to scale with; set baseline to its window")
+        for name, (unit, other, usual) in LIMITS.items():
+            limit = getattr(self, name)
+            if limit is not None and limit < LEAST_LIMIT:
+                raise ValueError(
+                    f"{name} is in {unit}, not in {other}; found {limit:g}, which is below the noise of every sensor: "
+                    f"no training epoch would be left; expected a number such as {usual}"
+                )
         if self.dtype == "float16" and not self.scaled:
             raise ValueError(
                 "dtype float16 needs whitening.kind not none, or baseline_mode: zscore (values of 1e-6 V or "
