@@ -291,6 +291,33 @@ def test_recordings_of_meg_that_do_not_go_together_are_told(tmp_path):
     assert "reject_ft_cm is of channels of type grad" in "\n".join(faults(configuration(study), tmp_path))
 
 
+@pytest.mark.parametrize("choice", ["keep", "drop"])
+def test_channels_that_are_marked_as_bad_and_kept_are_told(tmp_path, choice):
+    kinds = meg_files.names()
+    bad = list(kinds)[1]
+    for run, status in (("01", {bad: "bad"}), ("02", {})):
+        samples = meg_files.noise(int(run), kinds)
+        meg_files.write_run(tmp_path / "bids", samples, kinds, regular_events(20), run=run, status=status)
+    config = configuration(meg_files.study_settings(tmp_path / "bids", responses={"bad_channels": choice}))
+    report = check.looked(Plan(settings.load({**config, "results": str(tmp_path / "results")})), ["mine.yaml"])
+    assert list(report.faults()) == []
+    told = f"study mine: {bad} marked as bad in some recording, but used"
+    assert (told in " ".join(report.notes)) == (choice == "keep")
+
+
+def test_a_recording_without_events_is_told_once(data, tmp_path):
+    events(data, "02").unlink()
+    told = faults(configuration(study_settings(data, keep={"trial_type": ["face", "house"]})), tmp_path)
+    assert len(told) == 1
+    assert "no events.tsv beside it" in told[0]
+
+
+def test_pictures_that_are_missing_are_counted(data, tmp_path):
+    (data.parent / "face.png").unlink()
+    report = check.looked(Plan(settings.load({**pictures(data), "results": str(tmp_path / "results")})), ["mine.yaml"])
+    assert "1 of 2 found, 1 opened" in " ".join(report.lines)
+
+
 def test_what_fits_of_meg_is_summed_up(tmp_path):
     kinds = meg_files.names()
     for run in ("01", "02"):

@@ -139,7 +139,7 @@ def of_study(plan: Plan, name: str, attempts: Attempts, budget: Budget, lines: l
             one.subject(subject)
     check_training(plan, name, look.untrained, attempts)
     check_sessions(plan, name, look.sessions, attempts)
-    if hasattr(one, "noted") and (note := one.noted()) is not None:
+    for note in one.noted() if hasattr(one, "noted") else ():
         log.warning(note)
     sfreq = getattr(study.block, "sfreq", None)
     if look.absent and sfreq is not None:
@@ -216,23 +216,24 @@ def _candidates(study: Any, look: Look, attempts: Attempts) -> Iterator[str]:
         shown = f"{len({name for name, _ in look.shown})} shown, {len(tested)} of them in the test"
         few = f" ({', '.join(tested)})" if len(tested) <= 10 else ""
         yield f"stimuli: {shown}{few}; chance of top-1 {100 / len(tested):.3g} %"
-    if hasattr(study, "stimuli") and (count := _opened(study, attempts)):
-        yield f"pictures: all found, {count} opened"
+    if hasattr(study, "stimuli") and (seen := _opened(study, attempts)) is not None:
+        there, named, count = seen
+        yield f"pictures: {'all' if there == named else f'{there} of {named}'} found, {count} opened"
 
 
-def _opened(study: Any, attempts: Attempts) -> int:
-    """Open some pictures of a user's table, evenly from it; how many."""
+def _opened(study: Any, attempts: Attempts) -> tuple[int, int, int] | None:
+    """Open some pictures of a user's table, evenly from it; how many are there, are named, and were opened."""
     if study.block.stimuli is None:
-        return 0
+        return None
     from brain2clip.readers import pictures
 
     before = attempts.count
-    paths = attempts([], study.stimuli.pictures_there)
+    paths, named = attempts([], study.stimuli.pictures_there), attempts({}, lambda: study.stimuli.concepts)
     chosen = paths[:: max(1, len(paths) // PICTURES)]
     for path in chosen:
         with attempts.within(str(path)):
             attempts(None, pictures.read, path)
-    return 0 if attempts.count > before else len(chosen)
+    return None if attempts.count > before or not chosen else (len(paths), len(named), len(chosen))
 
 
 def _machine(plan: Plan, looks: dict[str, Look], report: Report) -> None:

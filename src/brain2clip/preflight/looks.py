@@ -48,6 +48,8 @@ class Look:
         Seconds that were read of recordings, and those in which some channel moved by more than artefacts do.
     types : set of str
         Types of the channels that were read.
+    bad : dict
+        Names of the channels that some recording marks as bad, in order.
     moved : float
         How far a head lies from where it lay in the first recording of its subject, at most, mm.
     samples : dict
@@ -68,6 +70,7 @@ class Look:
     seconds: tuple[int, int] = (0, 0)
     shape: str = ""
     types: set[str] = field(default_factory=set)
+    bad: dict[str, None] = field(default_factory=dict)
     moved: float = 0.0
     samples: dict[str, int] = field(default_factory=dict)
     absent: list[str] = field(default_factory=list)

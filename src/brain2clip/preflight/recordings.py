@@ -16,6 +16,7 @@ from brain2clip.preflight.looks import Budget, Look
 from brain2clip.readers import bids_files
 from brain2clip.readers.attempts import Attempts
 from brain2clip.readers.contract import Recording
+from brain2clip.readers.user_stimuli import some
 from brain2clip.responses import checks, epoching, epochs, recording, samples
 from brain2clip.settings import Band, Responses
 
@@ -100,7 +101,7 @@ class Looker:
         with self._within(item):
             before = self.attempts.count
             self.attempts(None, bids_files.data_files, item)
-            if hasattr(self.study, "check_events"):
+            if hasattr(self.study, "check_events") and (self.attempts.count == before or item.events.exists()):
                 self.study.check_events(item, self.attempts)
             if self.attempts.count > before:
                 return None
@@ -116,6 +117,7 @@ class Looker:
             with self._within(item):
                 if (raw := self.attempts(None, recording.open_recording, item)) is not None:
                     opened.append((item, raw))
+                    self.look.bad.update(dict.fromkeys(raw.info["bads"]))
         bad: set[str] = set()
         if self.responses.bad_channels == "drop":
             bad.update(name for _, raw in opened for name in raw.info["bads"])
@@ -175,7 +177,22 @@ class Looker:
         self.look.seconds = tuple(np.add(self.look.seconds, _restless(part)).tolist())
         self.look.types.update(part.get_channel_types())
 
-    def noted(self) -> str | None:
+    def noted(self) -> list[str]:
+        """What is no fault: channels that are used although they are marked as bad, artefacts that stay in training."""
+        return [note for note in (self._marked(), self._artefacts()) if note is not None]
+
+    def _marked(self) -> str | None:
+        """A sentence where channels are marked as bad and used like the others."""
+        left, wanted = self.responses.without or (), self._listed()
+        bad = [name for name in self.look.bad if name not in left and (not wanted or name in wanted)]
+        if self.responses.bad_channels != "keep" or not bad:
+            return None
+        return (
+            f"study {self.study.name}: {some(bad)} marked as bad in some recording, but used like the other "
+            "channels; responses.bad_channels: drop leaves such channels out, interpolate computes them from the others"
+        )
+
+    def _artefacts(self) -> str | None:
         """A sentence where artefacts are many and nothing leaves them out of training."""
         seconds, restless = self.look.seconds
         if any(getattr(self.responses, name) is not None for name in ARTEFACTS) or restless <= RESTLESS * seconds:

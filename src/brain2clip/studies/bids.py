@@ -274,6 +274,8 @@ class Study(UserStudy, EegStudy):
         left_out: Counter[tuple[str, str]] = Counter()
         count = 0
         for recording in recordings:
+            if not recording.events.exists():  # told by the recording that lacks it
+                continue
             events = read_tsv(recording.events)
             kept = list(range(len(column(events, "onset", recording.events, "BIDS"))))
             count += len(kept)
