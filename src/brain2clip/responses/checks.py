@@ -123,6 +123,7 @@ def check_split(study: Study, subject: str, trials: pd.DataFrame, when: str, wan
                 f"  found: {listing or 'nothing'}\n  expected trials on both sides; see studies.{study.name}.split"
                 + (" and responses.reject_uv (MEG: reject_ft, reject_ft_cm)" if "rejection" in when else "")
                 + ("; if models of other subjects rank this subject, set split.training: optional" * (side == "train"))
+                + f"; studies.{study.name}.subjects leaves a subject out"
             )
 
 

@@ -145,7 +145,9 @@ def channel_names(raw: mne.io.BaseRaw, wanted: Sequence[str] | str) -> list[str]
             raise InputError(
                 f"{source(raw)}: no {technique(raw)} channel {name!r}{suggestion(name, raw.ch_names)}\n"
                 f"  responses.channels wants {len(names)} channels, not found: {', '.join(lost)}\n"
-                f"  channels found: {', '.join(raw.ch_names)}"
+                f"  channels found: {', '.join(raw.ch_names)}\n"
+                "  fix the name; a channel that only other recordings have is left out of all of them by "
+                "responses.without"
             )
     return names
 

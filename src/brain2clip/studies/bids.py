@@ -336,7 +336,8 @@ class Study(UserStudy, EegStudy):
             if not abs(onset) < float("inf"):
                 raise InputError(
                     f"{recording.events}: the onset of trial {row + 1} is {text!r}; "
-                    "expected a number of seconds from the start of the recording"
+                    "expected a number of seconds from the start of the recording; correct it, remove the row, or "
+                    f"let {self.setting('keep')} leave it out"
                 )
             onsets.append(onset)
         return onsets
