@@ -143,6 +143,7 @@ def test_every_table_says_that_it_is_a_debug_version(make_job, tmp_path: Path) -
 
 def test_the_command_writes_the_version_that_it_runs(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(run, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
     asked = {}
     monkeypatch.setattr(run, "snakemake", lambda config, *arguments, **_: asked.update(config=config, more=arguments))
     config = tmp_path / "mine.yaml"

@@ -117,7 +117,8 @@ def dead_process() -> int:
 # ----------------------------------------------------------------------------------------------- a run
 
 
-def test_run_calls_snakemake_then_the_report_then_shows_the_tables(run, folder, capfd):
+def test_run_calls_snakemake_then_the_report_then_shows_the_tables(run, folder, capfd, monkeypatch):
+    monkeypatch.chdir(folder)
     run.run(folder / "mine.yaml", "3")
     first, second = calls(folder)
     assert first == "--configfile mine.yaml --cores 3 --rerun-incomplete --show-failed-logs"
@@ -131,6 +132,10 @@ def test_run_calls_snakemake_then_the_report_then_shows_the_tables(run, folder, 
     assert printed.count("Report: ") == 1
     assert "Report:  out/report.zip (unpack it" in printed
     assert printed.strip().splitlines()[-1].startswith("Elapsed time: 0 min ")
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    run.run(folder / "mine.yaml", "3")
+    assert f"Report:  {folder / 'out/report.zip'} (unpack it" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def run(config: Path, cores: str | None = None, dry: bool = False, further: Sequ
         if silent(further):
             return
         show_tables(tables)
-        print(f"\n{places(results, shown(results))}")
+        print(f"\n{places(results, told(results))}")
     tell_time(started)
 
 
@@ -100,7 +100,7 @@ def report(config: Path) -> None:
     config = config.resolve()
     path = results_of(read(config)) / "report.zip"
     make_report(config, path)
-    print(f"\nReport: {shown(path)}{UNPACK}")
+    print(f"\nReport: {told(path)}{UNPACK}")
     tell_time(started)
 
 
@@ -135,7 +135,7 @@ def debug_version(config: Path) -> Path:
     path.write_text(
         f"# Debug version of {shown(config.resolve())}, written by brain2clip run --debug\n{text}", encoding="utf-8"
     )
-    print(f"Debug version: {shown(path)}")
+    print(f"Debug version: {told(path)}")
     return path
 
 
@@ -147,6 +147,11 @@ def results_of(settings: dict[str, Any]) -> Path:
 def shown(path: Path) -> str:
     """A path as it is printed and passed on: relative to the root of the repository, or absolute outside of it."""
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
+def told(path: Path) -> str:
+    """A path for people: as :func:`shown` in the root of the repository, absolute where that would not be found."""
+    return shown(path) if Path.cwd() == ROOT else str(path)
 
 
 # -------------------------------------------------------------------------------------------- snakemake
@@ -378,7 +383,7 @@ def make_report(config: Path, report: Path) -> None:
 def show_tables(tables: Mapping[str, Path]) -> None:
     """Print the Markdown tables of the configuration; the folder may have older ones, too."""
     for name, table in tables.items():
-        print(f"\n== {name} ({shown(table)})\n")
+        print(f"\n== {name} ({told(table)})\n")
         print(table.read_text(encoding="utf-8").strip())
 
 
