@@ -12,7 +12,7 @@ from brain2clip import __version__
 ROOT = Path(__file__).resolve().parents[3]
 
 ABOUT = """\
-Given brain responses to pictures (EEG or fMRI): which of the pictures did the person see? Reads recordings and
+Given brain responses to pictures (EEG, MEG or fMRI): which of the pictures did the person see? Reads recordings and
 pictures, writes tables and figures.
 
 A configuration is one YAML file that names studies, methods and tables. CONFIG is its path, from the current folder:
