@@ -431,6 +431,15 @@ def test_missing_channel_in_a_later_run(tmp_path):
     refused(tmp_path, r"run-02_eeg\S*: no EEG channel 'O2'[\s\S]*channels found: Fz, Pz, O1")
 
 
+def test_a_channel_that_only_a_later_run_has_is_told(tmp_path, caplog):
+    write_dataset(tmp_path)
+    write_run(tmp_path, noise(5)[:3], regular_events(40), run="01", channels=CHANNELS[:3])
+    assert made(tmp_path, study_settings(tmp_path))["channel"].tolist() == list(CHANNELS[:3])
+    (told,) = [one.getMessage() for one in caplog.records if "not used" in one.getMessage()]
+    assert "run-02_eeg" in told
+    assert told.endswith("the first recording, lacks them: O2")
+
+
 def test_another_rate_in_a_later_run(tmp_path):
     write_dataset(tmp_path)
     write_run(tmp_path, noise(1, sfreq=500), regular_events(40), run="02", sfreq=500)

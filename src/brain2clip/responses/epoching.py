@@ -146,8 +146,7 @@ def channel_names(raw: mne.io.BaseRaw, wanted: Sequence[str] | str) -> list[str]
                 f"{source(raw)}: no {technique(raw)} channel {name!r}{suggestion(name, raw.ch_names)}\n"
                 f"  responses.channels wants {len(names)} channels, not found: {', '.join(lost)}\n"
                 f"  channels found: {', '.join(raw.ch_names)}\n"
-                "  fix the name; a channel that only other recordings have is left out of all of them by "
-                "responses.without"
+                "  fix the name, or let responses.channels list those that all recordings have"
             )
     return names
 

@@ -245,6 +245,8 @@ def collect(
             collected = _empty(raw, item, trials, responses, left_out)
             _log_filter(raw, band, responses)
         check_same(raw, item, collected, recordings[min(groups)])
+        if responses.channels == "all":
+            say_unused(raw, item, {*collected.channels, *left_out, *(responses.without or ())}, recordings[min(groups)])
         check_head(raw, item, collected, recordings[min(groups)], responses.head_movement_mm)
         group = groups[index]
         epoching.check_onsets(raw, group["onset"].to_numpy(float), item.events)
@@ -377,6 +379,19 @@ def check_same(raw: mne.io.BaseRaw, item: Recording, collected: Collected, first
             f"{item.path}: gradient compensation of grade {grade}, but {collected.grade} in {first.path}; expected one "
             "for all recordings of a subject, because the sensors measure other things: bring the files to one grade "
             "(mne.io.Raw.apply_gradient_compensation, before channels are picked), or leave the others out"
+        )
+
+
+def say_unused(raw: mne.io.BaseRaw, item: Recording, known: Collection[str], first: Recording) -> None:
+    """Say which channels of a recording are not used because the first one, which says what all are, lacks them."""
+    more = [name for name in raw.ch_names if name not in known]
+    if more:
+        log.warning(
+            "epochs: %s: %d channel(s) not used, because %s, the first recording, lacks them: %s",
+            item.path,
+            len(more),
+            first.path,
+            ", ".join(more),
         )
 
 
