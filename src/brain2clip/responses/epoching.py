@@ -144,9 +144,9 @@ def channel_names(raw: mne.io.BaseRaw, wanted: Sequence[str] | str) -> list[str]
             lost = [other for other in names if other not in raw.ch_names]
             raise InputError(
                 f"{source(raw)}: no {technique(raw)} channel {name!r}{suggestion(name, raw.ch_names)}\n"
-                f"  responses.channels wants {len(names)} channels, not found: {', '.join(lost)}\n"
-                f"  channels found: {', '.join(raw.ch_names)}\n"
-                "  fix the name, or let responses.channels list those that all recordings have"
+                f"  responses.channels wants {len(names)} channels, not found: {', '.join(lost)}; fix the name, or "
+                "list those that all recordings have\n"
+                f"  channels found: {', '.join(raw.ch_names)}"
             )
     return names
 
