@@ -14,7 +14,7 @@ TERMS: tuple[tuple[str, str, str], ...] = (
     (
         "Band, region",
         "band or region",
-        "The part of the recording that is used: frequencies of EEG, or voxels of fMRI.",
+        "The part of the recording that is used: frequencies of EEG or MEG, or voxels of fMRI.",
     ),
     (
         "BrainCLIP",
@@ -154,7 +154,7 @@ TERMS: tuple[tuple[str, str, str], ...] = (
     (
         "Protocol",
         "protocol",
-        "Whose trials train and whose are tested: within subjects, leave one subject out, or joint.",
+        "Whose trials train and whose are tested: within subjects, leave one subject out, joint, or new subjects.",
     ),
     (
         "Query",
@@ -174,7 +174,7 @@ TERMS: tuple[tuple[str, str, str], ...] = (
     (
         "Response",
         "response",
-        "The brain's answer to a stimulus, measured: channels by times (EEG), or voxels (fMRI).",
+        "The brain's answer to a stimulus, measured: channels by times (EEG, MEG), or voxels (fMRI).",
     ),
     (
         "Ridge regression",
@@ -248,7 +248,7 @@ TERMS: tuple[tuple[str, str, str], ...] = (
 #: Columns of the files beside the page.
 COLUMNS: dict[str, str] = {
     "study, signal, protocol": "the block: dataset, band or region, whose trials train",
-    "modality": "EEG or fMRI",
+    "modality": "EEG, MEG or fMRI",
     "method, label": "name of a method in the configuration, and as it is shown",
     "reference": "method that is subtracted (rows of level difference)",
     "level": "what a row is: run (one subject and seed), subject, mean (over subjects), "

@@ -160,15 +160,15 @@
     return ["", ...(key === "subject" ? block.subjects : block.seeds).map(String)];
   }
 
-  const named_by = (words, value) => (words && words !== value ? `${words} (${value})` : value);
+  const withCode = (words, value) => (words && words !== value ? `${words} (${value})` : value);
 
   function worded(key, value) {
     if (value === "") return "all";
     if (key === "method") return label(value);
     if (key === "task") return index.tasks[value];
-    if (key === "study") return named_by(index.words.studies[value], value);
-    if (key === "signal") return named_by(index.words.signals[get("study") + "/" + value], value);
-    if (key === "protocol") return named_by(index.words.protocols[value], value);
+    if (key === "study") return withCode(index.words.studies[value], value);
+    if (key === "signal") return withCode(index.words.signals[get("study") + "/" + value], value);
+    if (key === "protocol") return withCode(index.words.protocols[value], value);
     if (key === "repetitions") return value === "all" ? "all" : value === "1" ? "1 (single trials)" : value;
     return value;
   }

@@ -45,10 +45,15 @@ SHIPPED_GENERATOR = "a small generator of brain2clip's own, which knows its draw
 def title(key: tuple[str, str, str], given: Mapping[str, Any]) -> str:
     """What a block is about, in words; the names of the configuration where nothing more is known."""
     study, signal, protocol = key
-    simulated = given["about"].get(study, {}).get("simulated", False)
     block = given["signals"].get(study, {}).get(signal)
     where = ends(block) if block else signal
-    return f"{'Simulated ' if simulated else ''}{modality(study, given)}, {people(protocol, given)}, {where}"
+    return f"{data(study, given)}, {people(protocol, given)}, {where}"
+
+
+def data(study: str, given: Mapping[str, Any]) -> str:
+    """EEG, MEG or fMRI, and whether it is simulated."""
+    simulated = given["about"].get(study, {}).get("simulated", False)
+    return f"{'Simulated ' if simulated else ''}{modality(study, given)}"
 
 
 def people(protocol: str, given: Mapping[str, Any]) -> str:
@@ -69,10 +74,7 @@ def people(protocol: str, given: Mapping[str, Any]) -> str:
 def menus(given: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """What studies, bands or regions (by study) and protocols are, for the menus of the explorer."""
     return {
-        "studies": {
-            study: f"{'Simulated ' if about['simulated'] else ''}{modality(study, given)}"
-            for study, about in given["about"].items()
-        },
+        "studies": {study: data(study, given) for study in given["about"]},
         "signals": {
             f"{study}/{name}": ends(block) for study, named in given["signals"].items() for name, block in named.items()
         },
